@@ -1,0 +1,1 @@
+"""Hyperparameter sweeps for PyTorch Lightning: launch, scale, export the best checkpoint."""

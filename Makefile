@@ -1,0 +1,75 @@
+# The same commands by hand and in CI. Needs uv, or Python 3.11 or newer with venv; everything goes into .venv.
+#   make quickstart PYTHON=python3.12     another interpreter
+#   make test ARGS="tests/test_space.py"  some of the tests
+#   make bench DATA_DIR=~/data            where CIFAR-10 lies, or is downloaded to
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+EXTRAS := dev
+DATA_DIR ?= ./data
+ARGS ?=
+UV := $(shell command -v uv 2>/dev/null)
+
+ifeq ($(origin PYTHON),undefined)
+PYTHON := python3
+UV_PYTHON := >=3.11
+else
+UV_PYTHON := $(PYTHON)
+endif
+
+.PHONY: help install quickstart test test-slow check bench docs clean
+
+help: ## what there is (the default)
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+
+install: $(STAMP) ## .venv with the tested versions; does nothing while it is up to date
+
+# pip and uv skip what is installed already, so an interrupted installation goes on where it was.
+$(STAMP): pyproject.toml constraints.txt
+ifneq ($(UV),)
+	@echo "Installing into $(VENV) by constraints.txt with uv: about 5 GB, some minutes the first time."
+	@uv venv --quiet --allow-existing --python '$(UV_PYTHON)' $(VENV)
+	@uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[$(EXTRAS)]'
+else
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "$(PYTHON) is missing or older than 3.11; name another: make PYTHON=python3.12" >&2; exit 1; }
+	@echo "Installing into $(VENV) by constraints.txt with pip: about 5 GB, some minutes the first time."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off \
+	  --constraint constraints.txt --editable '.[$(EXTRAS)]' \
+	  | { grep --line-buffered -oE '(Downloading|Using cached) [^ ]+ \([0-9]{3,}(\.[0-9]+)? .B\)' | grep --line-buffered MB || true; }
+endif
+	@touch $@
+
+quickstart: $(STAMP) ## a first sweep: LitModel on 1,797 real digits, a minute or two
+	@$(BIN)/sweep launch quickstart --name "quickstart-$$(date +%Y%m%d-%H%M%S)"
+
+test: $(STAMP) ## the tests, but the slow ones (ARGS="-k space")
+	$(BIN)/python -m pytest -m 'not slow' $(ARGS)
+
+test-slow: $(STAMP) ## the slow tests alone
+	$(BIN)/python -m pytest -m slow $(ARGS)
+
+check: $(STAMP) ## ruff, mypy --strict, import layers, links and generated pages
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest tests/test_layers.py
+	$(BIN)/python docs/generate.py --check
+	$(BIN)/python docs/check_links.py
+
+bench: $(STAMP) ## loader, one trial and slot turnaround, as ratios (DATA_DIR=./data)
+	$(BIN)/python benchmarks/loader.py --data-dir '$(DATA_DIR)'
+	$(BIN)/python benchmarks/trial.py --data-dir '$(DATA_DIR)'
+	$(BIN)/python benchmarks/turnaround.py
+
+docs: $(STAMP) ## regenerate docs/reference and check every link
+	$(BIN)/python docs/generate.py
+	$(BIN)/python docs/check_links.py
+
+clean: ## remove .venv and the tools' caches; runs/ and data/ stay
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,94 @@
+"""Check that every relative link and anchor in README.md, CONTRIBUTING.md, CHANGELOG.md and docs/ leads somewhere.
+
+Addresses on the web are left alone: the check is offline. Exit code 1 where a link is broken.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import unquote
+
+ROOT = Path(__file__).resolve().parent.parent
+FENCE = re.compile(r"^ {0,3}(```+|~~~+)")
+LINK = re.compile(r"\]\(\s*<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\s*\)|(?:href|src)=\"([^\"]+)\"|^\s*\[[^\]]+\]:\s+(\S+)")
+HEADING = re.compile(r"^#{1,6}\s+(.*?)\s*#*$")
+
+
+def pages(root: Path) -> list[Path]:
+    return sorted([*root.glob("*.md"), *root.glob("docs/**/*.md")])
+
+
+def prose(page: Path) -> Iterator[tuple[int, str]]:
+    """The page's lines and their numbers (from 1), without fenced blocks."""
+    fence = ""
+    for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1):
+        mark = FENCE.match(line)
+        if mark and not fence:
+            fence = mark[1]
+        elif mark and line.strip() == fence[0] * len(line.strip()) and len(line.strip()) >= len(fence):
+            fence = ""
+        elif not fence:
+            yield number, line
+
+
+def slug(heading: str) -> str:
+    """GitHub's anchor of a heading: the rule of its own renderer."""
+    text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", heading).replace("`", "").lower()
+    return re.sub(r"[^\w\- ]", "", text).replace(" ", "-")
+
+
+def anchors(page: Path) -> set[str]:
+    seen: Counter[str] = Counter()
+    found: set[str] = set()
+    for _, line in prose(page):
+        if heading := HEADING.match(line):
+            name = slug(heading[1])
+            found.add(f"{name}-{seen[name]}" if seen[name] else name)
+            seen[name] += 1
+        found.update(re.findall(r"<a (?:id|name)=\"([^\"]+)\"", line))
+    return found
+
+
+def links(page: Path) -> Iterator[tuple[int, str]]:
+    for number, line in prose(page):
+        for groups in LINK.findall(re.sub(r"`[^`]*`", "", line)):
+            target = next(filter(None, groups))
+            if not re.match(r"[a-z][a-z0-9+.-]*:|//", target, re.IGNORECASE):
+                yield number, unquote(target)
+
+
+def fault(page: Path, target: str, root: Path) -> str:
+    """Why the link is broken; empty where it holds."""
+    path, _, anchor = target.partition("#")
+    file = (page.parent / path).resolve() if path else page
+    if not file.is_relative_to(root):
+        return "leads out of the project"
+    if not file.exists():
+        return "no such file"
+    if anchor and file.suffix == ".md" and anchor not in anchors(file):
+        return "no such heading"
+    return ""
+
+
+def broken(root: Path) -> list[str]:
+    """``file:line: target: reason`` for each broken link under ``root``."""
+    return [
+        f"{page.relative_to(root)}:{number}: {target}: {reason}"
+        for page in pages(root)
+        for number, target in links(page)
+        if (reason := fault(page, target, root))
+    ]
+
+
+def main() -> int:
+    faults = broken(ROOT)
+    print("\n".join(faults) or f"{len(pages(ROOT))} pages, every link leads somewhere")
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

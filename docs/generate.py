@@ -1,0 +1,134 @@
+"""Write docs/reference/ from the code: the sweep file's schema and the commands' own help.
+
+``--check`` writes nothing and fails where a page differs from what the code says now.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+# Plain help texts of one width: the pages must not depend on the terminal that made them.
+os.environ.update(TYPER_USE_RICH="0", COLUMNS="100", TERM="dumb", NO_COLOR="1")
+
+REFERENCE = Path(__file__).resolve().parent / "reference"
+NOTICE = "<!-- Made by `make docs` from the code; edit that instead. -->\n"
+Schema = dict[str, Any]
+
+
+def type_text(schema: Schema) -> str:
+    """One line of Markdown for what a value may be."""
+    if "$ref" in schema:
+        name = schema["$ref"].rsplit("/", 1)[-1]
+        return f"[{name}](#{name.lower()})"
+    for key in ("anyOf", "oneOf"):
+        if key in schema:
+            return " or ".join(dict.fromkeys(type_text(option) for option in schema[key]))
+    if "const" in schema:
+        return f"`{json.dumps(schema['const'])}`"
+    if "enum" in schema:
+        return " or ".join(f"`{json.dumps(value)}`" for value in schema["enum"])
+    kind = schema.get("type", "any value")
+    if kind == "array" and isinstance(schema.get("items"), dict):
+        return f"list of {type_text(schema['items'])}"
+    return " or ".join(kind) if isinstance(kind, list) else str(kind) + bounds(schema)
+
+
+def bounds(schema: Schema) -> str:
+    """``> 0``, ``≥ 1``: what the schema says of a number's range."""
+    signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+    said = [f"{sign} {schema[key]}" for key, sign in signs.items() if key in schema]
+    return f" ({', '.join(said)})" if said else ""
+
+
+def field_row(name: str, field: Schema, required: bool) -> str:
+    default = "required" if required else f"`{json.dumps(field.get('default'))}`" if "default" in field else ""
+    meaning = " ".join(str(field.get("description", "")).split()).replace("|", "\\|")
+    return f"| `{name}` | {type_text(field)} | {default} | {meaning} |"
+
+
+def section(title: str, schema: Schema) -> Iterator[str]:
+    yield f"\n## {title}\n"
+    if text := schema.get("description"):
+        yield f"{text}\n"
+    if properties := schema.get("properties"):
+        yield "| field | value | default | meaning |\n| --- | --- | --- | --- |"
+        required = schema.get("required", [])
+        yield from (field_row(name, field, name in required) for name, field in properties.items())
+    else:
+        yield f"{type_text(schema)}"
+
+
+def spec_page(schema: Schema) -> str:
+    lines = [NOTICE, "# The sweep file, field by field\n"]
+    lines.append(
+        "Editors complete from [sweep.schema.json](sweep.schema.json) (`sweep schema` prints it): begin the file with\n"
+        "`# yaml-language-server: $schema=PATH`. How the parts work together: [sweep files](../spec.md)."
+    )
+    lines.extend(section("The file", schema))
+    for name, part in sorted(schema.get("$defs", {}).items()):
+        lines.extend(section(name, part))
+    return "\n".join(lines) + "\n"
+
+
+def cli_page() -> str:
+    """``sweep --help`` and each command's, as a terminal shows them."""
+    from typer.main import get_command
+    from typer.testing import CliRunner
+
+    from orchestrator.cli import app
+
+    commands: list[str] = list(getattr(get_command(app), "commands", {}))
+    parts = [NOTICE, "# The commands\n"]
+    for command in ["", *commands]:
+        words = [command] if command else []
+        result = CliRunner().invoke(app, [*words, "--help"], prog_name="sweep")
+        if result.exit_code:
+            raise RuntimeError(f"sweep {command} --help failed: {result.output}")
+        text = "\n".join(line.rstrip() for line in result.output.strip().splitlines())
+        parts.append(f"## sweep {command}".rstrip() + f"\n\n```text\n{text}\n```\n")
+    return "\n".join(parts)
+
+
+def generated() -> dict[str, str]:
+    from orchestrator.spec import json_schema
+
+    schema = json_schema()
+    return {
+        "spec.md": spec_page(schema),
+        "sweep.schema.json": json.dumps(schema, indent=2, ensure_ascii=False) + "\n",
+        "cli.md": cli_page(),
+    }
+
+
+def stale(pages: dict[str, str], folder: Path) -> list[str]:
+    return [
+        name
+        for name, text in pages.items()
+        if not (folder / name).exists() or (folder / name).read_text(encoding="utf-8") != text
+    ]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="only say whether docs/reference is up to date")
+    check: bool = parser.parse_args().check
+    pages = generated()
+    old = stale(pages, REFERENCE)
+    if check:
+        print(f"stale: {', '.join(old)}; run `make docs`" if old else "docs/reference is up to date")
+        return 1 if old else 0
+    REFERENCE.mkdir(exist_ok=True)
+    for name in old:
+        (REFERENCE / name).write_text(pages[name], encoding="utf-8")
+    print(f"docs/reference: {', '.join(old) or 'nothing'} written")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,45 @@
+"""Hyperparameter spaces: what may be tried, how it is drawn, and when a parameter exists at all."""
+
+from __future__ import annotations
+
+from orchestrator.space.choices import Choice, Const
+from orchestrator.space.domain import Domain, Value
+from orchestrator.space.forms import (
+    KINDS,
+    choice,
+    const,
+    from_yaml,
+    integer,
+    log_int,
+    log_normal,
+    log_uniform,
+    normal,
+    uniform,
+)
+from orchestrator.space.mapping import Space
+from orchestrator.space.normals import LogNormal, Normal
+from orchestrator.space.ranges import Int, LogInt, LogUniform, Uniform
+
+__all__ = [
+    "KINDS",
+    "Choice",
+    "Const",
+    "Domain",
+    "Int",
+    "LogInt",
+    "LogNormal",
+    "LogUniform",
+    "Normal",
+    "Space",
+    "Uniform",
+    "Value",
+    "choice",
+    "const",
+    "from_yaml",
+    "integer",
+    "log_int",
+    "log_normal",
+    "log_uniform",
+    "normal",
+    "uniform",
+]

@@ -1,0 +1,107 @@
+"""Separate values: a choice between several, or one constant."""
+
+from __future__ import annotations
+
+import copy
+import random
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator.space.domain import Domain, Value, refuse, refuse_objects, same_value
+
+
+@dataclass(frozen=True)
+class Choice(Domain):
+    """One of ``values``, each as likely as any other."""
+
+    kind = "choice"
+    values: tuple[Value, ...] = field(hash=False)
+
+    def _check(self) -> None:
+        if not self.values:
+            refuse("`choice` needs at least one value, but got an empty list", self.kind, hint="{choice: [64, 128]}")
+        seen: set[str] = set()
+        for value in self.values:
+            refuse_objects(value, self.kind)
+            if same_value(value) in seen:
+                refuse(f"choices must differ, but {value!r} is listed twice", self.kind, hint="list each value once")
+            seen.add(same_value(value))
+
+    @property
+    def size(self) -> int:
+        return len(self.values)
+
+    def at(self, index: int) -> Value:
+        return copy.deepcopy(self.values[index])
+
+    def sample(self, rng: random.Random) -> Value:
+        return self.at(int(rng.random() * len(self.values)))
+
+    def contains(self, value: Value) -> bool:
+        return self._index(value) is not None
+
+    def _index(self, value: Value) -> int | None:
+        try:
+            key = same_value(value)
+        except (TypeError, ValueError):
+            return None
+        return next((index for index, choice in enumerate(self.values) if same_value(choice) == key), None)
+
+    def optuna_distribution(self) -> Any:
+        from optuna.distributions import CategoricalDistribution
+
+        return CategoricalDistribution(tuple(range(len(self.values))))
+
+    def encode(self, value: Value) -> int:
+        index = self._index(value)
+        if index is None:
+            raise ValueError(f"{value!r} is not one of {list(self.values)!r}")
+        return index
+
+    def decode(self, x: float) -> Value:
+        return self.at(int(x))
+
+    def probes(self) -> list[Value]:
+        return self.grid()
+
+    def arguments(self) -> Value:
+        return copy.deepcopy(list(self.values))
+
+
+@dataclass(frozen=True)
+class Const(Domain):
+    """One value, written into every trial's parameters."""
+
+    kind = "const"
+    value: Value = field(hash=False)
+
+    def _check(self) -> None:
+        refuse_objects(self.value, self.kind)
+
+    @property
+    def size(self) -> int:
+        return 1
+
+    def at(self, index: int) -> Value:
+        return copy.deepcopy(self.value)
+
+    def sample(self, rng: random.Random) -> Value:
+        return self.at(0)
+
+    def contains(self, value: Value) -> bool:
+        return Choice((self.value,)).contains(value)
+
+    def optuna_distribution(self) -> None:
+        return None
+
+    def encode(self, value: Value) -> int:
+        return 0
+
+    def decode(self, x: float) -> Value:
+        return self.at(0)
+
+    def probes(self) -> list[Value]:
+        return [self.at(0)]
+
+    def arguments(self) -> Value:
+        return self.at(0)

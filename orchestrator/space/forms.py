@@ -1,0 +1,150 @@
+"""How a domain is written: ``{log_uniform: [1e-4, 1e-2]}`` in YAML, ``log_uniform(1e-4, 1e-2)`` in Python."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from orchestrator.space.choices import Choice, Const
+from orchestrator.space.domain import Domain, Value, is_number, refuse
+from orchestrator.space.normals import LogNormal, Normal
+from orchestrator.space.ranges import Int, LogInt, LogUniform, Uniform
+
+KINDS: Mapping[str, type[Domain]] = {
+    domain.kind: domain for domain in (Uniform, LogUniform, Int, LogInt, Choice, Normal, LogNormal, Const)
+}
+"""Every domain by the name it has in a sweep file."""
+
+When = Mapping[str, Value]
+
+_STEPLESS = ("choice", "const")
+_INTEGER = ("int", "log_int")
+_FLOATS: Mapping[str, Callable[..., Domain]] = {
+    domain.kind: domain for domain in (Uniform, LogUniform, Normal, LogNormal)
+}
+_ELSEWHERE = {
+    "value": "a fixed value is written {const: …}; `sweep import` translates a W&B sweep file",
+    "values": "a list of values is written {choice: […]}; `sweep import` translates a W&B sweep file",
+    "min": "a range is written {uniform: [low, high]}; `sweep import` translates a W&B sweep file",
+    "distribution": "the domain's name is the key: {log_uniform: [1e-4, 1e-2]}; `sweep import` translates W&B files",
+    "randint": "integers are written {int: [low, high]}, both ends included",
+    "loguniform": "did you mean log_uniform?",
+}
+
+
+def uniform(low: float, high: float, step: float | None = None, when: When | None = None) -> Domain:
+    """A float in [low, high], or, with ``step``, one of low, low + step, … Raises SpecError as all of these do."""
+    return from_yaml(_written("uniform", [low, high], step, when))
+
+
+def log_uniform(low: float, high: float, step: float | None = None, when: When | None = None) -> Domain:
+    """A float in [low, high] with every order of magnitude equally likely; ``low`` is above zero."""
+    return from_yaml(_written("log_uniform", [low, high], step, when))
+
+
+def integer(low: int, high: int, step: int | None = None, when: When | None = None) -> Domain:
+    """An integer in [low, high], both included. ``int`` in a sweep file."""
+    return from_yaml(_written("int", [low, high], step, when))
+
+
+def log_int(low: int, high: int, step: int | None = None, when: When | None = None) -> Domain:
+    """An integer in [low, high] with every order of magnitude equally likely; ``low`` is above zero."""
+    return from_yaml(_written("log_int", [low, high], step, when))
+
+
+def normal(mean: float, std: float, step: float | None = None, when: When | None = None) -> Domain:
+    """A float from the normal distribution; with ``step``, a multiple of it."""
+    return from_yaml(_written("normal", [mean, std], step, when))
+
+
+def log_normal(mean: float, std: float, step: float | None = None, when: When | None = None) -> Domain:
+    """A float whose natural logarithm has this mean and standard deviation."""
+    return from_yaml(_written("log_normal", [mean, std], step, when))
+
+
+def choice(*values: Value, when: When | None = None) -> Domain:
+    """One of the values: ``choice(64, 128)``, or ``choice([64, 128])`` for the same."""
+    listed = values[0] if len(values) == 1 and isinstance(values[0], list | tuple) else values
+    return from_yaml(_written("choice", list(listed), None, when))
+
+
+def const(value: Value, when: When | None = None) -> Domain:
+    """Always ``value``, on record as a parameter of every trial."""
+    return from_yaml(_written("const", value, None, when))
+
+
+def _written(kind: str, arguments: Value, step: float | None, when: When | None) -> dict[str, Value]:
+    options = {"step": step, "when": when}
+    return {kind: arguments} | {key: value for key, value in options.items() if value is not None}
+
+
+def from_yaml(written: object) -> Domain:
+    """The domain that a sweep file writes so. Raises SpecError with paths relative to the domain."""
+    if isinstance(written, Domain):
+        return written
+    if not isinstance(written, Mapping):
+        refuse(f"a domain must be a mapping such as {{uniform: [0, 1]}}, but got {written!r}", hint=_bare_hint(written))
+    kind = _kind(written)
+    options: dict[str, Any] = {"when": written["when"]} if written.get("when") is not None else {}
+    if kind == "const":
+        return Const(written[kind], **options)
+    if kind == "choice":
+        return Choice(_choices(written[kind]), **options)
+    first, second = _pair(kind, written[kind])
+    step = written.get("step")
+    if step is not None:
+        _number(step, kind, "step")
+        options["step"] = step if kind in _INTEGER else float(step)
+    if kind in _INTEGER:
+        return (LogInt if kind == "log_int" else Int)(first, second, **options)
+    return _FLOATS[kind](float(first), float(second), **options)
+
+
+def _bare_hint(written: object) -> str:
+    if isinstance(written, list | tuple):
+        return f"to choose among these, write {{choice: {list(written)!r}}}"
+    return f"for a fixed value, write {{const: {written!r}}}, or set it under init_args"
+
+
+def _kind(written: Mapping[str, Value]) -> str:
+    kinds = [key for key in written if key in KINDS]
+    others = [key for key in written if key not in KINDS and key not in ("step", "when")]
+    if others:
+        refuse(f"unknown domain key {others[0]!r}", str(others[0]), hint=_key_hint(str(others[0])))
+    if len(kinds) != 1:
+        got = " and ".join(kinds) or "none"
+        refuse(f"a parameter has exactly one domain, but got {got}", hint=f"one of {', '.join(KINDS)}")
+    if kinds[0] in _STEPLESS and written.get("step") is not None:
+        refuse(f"`{kinds[0]}` takes no `step`", "step", hint="steps belong to ranges: {uniform: [0, 1], step: 0.1}")
+    return kinds[0]
+
+
+def _key_hint(key: str) -> str:
+    close = get_close_matches(key, [*KINDS, "step", "when"], n=1)
+    if key in _ELSEWHERE or not close:
+        return _ELSEWHERE.get(key, f"a domain is one of {', '.join(KINDS)}, with `step` and `when` beside it")
+    return f"did you mean {close[0]}?"
+
+
+def _choices(values: object) -> tuple[Value, ...]:
+    if not isinstance(values, list | tuple):
+        refuse(f"`choice` takes a list, but got {values!r}", "choice", hint="{choice: [64, 128]}")
+    return tuple(values)
+
+
+def _pair(kind: str, ends: object) -> tuple[Value, Value]:
+    names = "mean, std" if kind in ("normal", "log_normal") else "low, high"
+    if not isinstance(ends, list | tuple) or len(ends) != 2:
+        refuse(f"`{kind}` takes two numbers, [{names}], but got {ends!r}", kind, hint=f"{{{kind}: [{names}]}}")
+    for end in ends:
+        _number(end, kind, kind)
+    return ends[0], ends[1]
+
+
+def _number(value: object, kind: str, *path: str) -> None:
+    if not is_number(value):
+        hint = "take the quotes away" if isinstance(value, str) else "write a finite number"
+        refuse(f"`{kind}` takes numbers, but got {value!r} ({type(value).__name__})", *path, hint=hint)
+    if kind in _INTEGER and not isinstance(value, int):
+        refuse(f"`{kind}` takes integers, but got {value!r}", *path, hint="use `uniform` or `log_uniform` for floats")

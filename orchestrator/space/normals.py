@@ -1,0 +1,88 @@
+"""Normal and log-normal domains, searched by their quantile."""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import dataclass
+from decimal import Decimal
+from statistics import NormalDist
+from typing import Any
+
+from orchestrator.space.domain import Domain, Value, is_number, refuse
+
+_QUANTILE_EDGE = 1e-9  # keeps draws within six standard deviations, where cdf and its inverse still agree
+
+
+@dataclass(frozen=True)
+class Normal(Domain):
+    """A float around ``mean`` with standard deviation ``std``; with ``step``, a multiple of it."""
+
+    kind = "normal"
+    mean: float
+    std: float
+    step: float | None = None
+
+    def _check(self) -> None:
+        if not self.std > 0:
+            refuse(f"`std > 0` must hold, but got (mean={self.mean}, std={self.std})", self.kind,
+                   hint="use `const` for a value that does not vary")  # fmt: skip
+        if self.step is not None and not self.step > 0:
+            refuse(f"`step > 0` must hold, but got step={self.step}", "step", hint="leave `step` out for no steps")
+
+    @property
+    def size(self) -> None:
+        return None
+
+    def at(self, index: int) -> Value:
+        raise IndexError(index)
+
+    def sample(self, rng: random.Random) -> Value:
+        return self.decode(rng.random())
+
+    def contains(self, value: Value) -> bool:
+        return is_number(value) and math.isclose(self._stepped(value), value, rel_tol=1e-9, abs_tol=1e-12)
+
+    def optuna_distribution(self) -> Any:
+        from optuna.distributions import FloatDistribution
+
+        return FloatDistribution(0.0, 1.0)
+
+    def encode(self, value: Value) -> float:
+        return _inside(NormalDist(self.mean, self.std).cdf(value))
+
+    def decode(self, x: float) -> Value:
+        return self._stepped(NormalDist(self.mean, self.std).inv_cdf(_inside(x)))
+
+    def _stepped(self, value: float) -> float:
+        return float(value) if self.step is None else float(round(value / self.step) * Decimal(repr(self.step)))
+
+    def arguments(self) -> Value:
+        return [self.mean, self.std]
+
+    def _grid_hint(self) -> str:
+        return "list the values with `choice`, or use searcher random or tpe"
+
+
+def _inside(quantile: float) -> float:
+    return min(max(quantile, _QUANTILE_EDGE), 1 - _QUANTILE_EDGE)
+
+
+@dataclass(frozen=True)
+class LogNormal(Normal):
+    """A positive float whose natural logarithm is normal; with ``step``, a multiple of it, at least one step."""
+
+    kind = "log_normal"
+
+    def contains(self, value: Value) -> bool:
+        return super().contains(value) and value > 0
+
+    def encode(self, value: Value) -> float:
+        return super().encode(math.log(value))
+
+    def decode(self, x: float) -> Value:
+        log = NormalDist(self.mean, self.std).inv_cdf(_inside(x))
+        return self._stepped(math.exp(min(log, 700.0)))  # exp overflows at 709.8
+
+    def _stepped(self, value: float) -> float:
+        return float(value) if self.step is None else max(super()._stepped(value), self.step)

@@ -1,0 +1,146 @@
+"""Ranges of floats and integers, even or logarithmic, with or without steps."""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, ClassVar
+
+from orchestrator.space.domain import Domain, Value, is_number, refuse
+
+
+@dataclass(frozen=True)
+class _Range(Domain):
+    """From ``low`` to ``high``, both ends included; with ``step``, only low, low + step, low + 2 step …"""
+
+    low: float
+    high: float
+    step: float | None = None
+    logarithmic: ClassVar[bool] = False
+
+    def _check(self) -> None:
+        low, high, step = self.low, self.high, self.step
+        if not low <= high:
+            refuse(f"`low <= high` must hold, but got (low={low}, high={high})", self.kind, hint="swap the two ends")
+        if self.logarithmic and not low > 0:
+            refuse(f"`low > 0` must hold, since {self.kind} takes a logarithm, but got (low={low}, high={high})",
+                   self.kind, hint=self._log_hint())  # fmt: skip
+        if step is not None and not step > 0:
+            refuse(f"`step > 0` must hold, but got step={step}", "step", hint="leave `step` out for no steps")
+        if step is not None and low < high and step > high - low:
+            refuse(f"`step <= high - low` must hold, but got (low={low}, high={high}, step={step})", "step",
+                   hint="with so large a step there is one value only; use `const` for that")  # fmt: skip
+
+    def _log_hint(self) -> str:
+        return f"start at a small positive number such as 1e-6, or use {self.kind.removeprefix('log_')}"
+
+    @property
+    def size(self) -> int | None:
+        if self.low == self.high:
+            return 1
+        return None if self.step is None else self._steps(self.step)
+
+    def _steps(self, step: float) -> int:
+        return int((Decimal(repr(self.high)) - Decimal(repr(self.low))) // Decimal(repr(step))) + 1
+
+    def at(self, index: int) -> Value:
+        # decimals, so that [0, 0.5] by 0.05 holds 0.15 and not 0.15000000000000002
+        return float(Decimal(repr(self.low)) + index * Decimal(repr(self.step or 0.0)))
+
+    def decode(self, x: float) -> Value:
+        if self.size is None:
+            return min(max(float(x), self.low), self.high)
+        return self.at(self._nearest(x))
+
+    def _nearest(self, x: float) -> int:
+        return min(max(round((x - self.low) / (self.step or 1)), 0), (self.size or 1) - 1)
+
+    def encode(self, value: Value) -> float | int:
+        return float(value)
+
+    def contains(self, value: Value) -> bool:
+        if not is_number(value) or not self.low <= value <= self.high:
+            return False
+        return self.size is None or math.isclose(self.decode(value), value, rel_tol=1e-9, abs_tol=1e-12)
+
+    def probes(self) -> list[Value]:
+        return [self.decode(self.low), self.decode(self.high)]
+
+    def arguments(self) -> Value:
+        return [self.low, self.high]
+
+    def optuna_distribution(self) -> Any:
+        from optuna.distributions import FloatDistribution
+
+        if self.step is None or self.logarithmic:  # Optuna has no logarithm with steps: `decode` brings x onto them
+            return FloatDistribution(self.low, self.high, log=self.logarithmic)
+        return FloatDistribution(self.low, self.at((self.size or 1) - 1), step=self.step)
+
+    def sample(self, rng: random.Random) -> Value:
+        u, size = rng.random(), self.size
+        if self.logarithmic:
+            return self.decode(math.exp(math.log(self.low) + u * (math.log(self.high) - math.log(self.low))))
+        return self.decode(self.low + u * (self.high - self.low)) if size is None else self.at(int(u * size))
+
+
+@dataclass(frozen=True)
+class Uniform(_Range):
+    """A float, every value as likely as any other."""
+
+    kind = "uniform"
+
+
+@dataclass(frozen=True)
+class LogUniform(_Range):
+    """A float, every order of magnitude as likely as any other."""
+
+    kind = "log_uniform"
+    logarithmic = True
+
+
+@dataclass(frozen=True)
+class Int(_Range):
+    """An integer, every value as likely as any other."""
+
+    kind = "int"
+    low: int
+    high: int
+    step: int | None = None
+
+    def _steps(self, step: float) -> int:
+        return int((self.high - self.low) // step) + 1
+
+    @property
+    def size(self) -> int:
+        return self._steps(self.step or 1)
+
+    def at(self, index: int) -> int:
+        return self.low + index * (self.step or 1)
+
+    def encode(self, value: Value) -> int:
+        return int(value)
+
+    def contains(self, value: Value) -> bool:
+        return isinstance(value, int) and super().contains(value)
+
+    def optuna_distribution(self) -> Any:
+        from optuna.distributions import IntDistribution
+
+        if self.logarithmic:
+            return IntDistribution(self.low, self.high, log=True)
+        return IntDistribution(self.low, self.at(self.size - 1), step=self.step or 1)
+
+
+@dataclass(frozen=True)
+class LogInt(Int):
+    """An integer, every order of magnitude as likely as any other."""
+
+    kind = "log_int"
+    logarithmic = True
+
+    def sample(self, rng: random.Random) -> Value:
+        # half a step beyond both ends, so that the ends are as likely as their neighbours (as Optuna does)
+        low, high = math.log(self.low - 0.5), math.log(self.high + 0.5)
+        return self.decode(math.exp(low + rng.random() * (high - low)))

@@ -1,0 +1,52 @@
+"""What every test may count on: its own environment, its own folder of runs, and no Ray but one of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Set while pytest collects, before a test file can import Ray or W&B, which read some of this when imported.
+for name in ["RAY_ADDRESS", "RAY_NAMESPACE", "WANDB_API_KEY", "SWEEP_RUNS", "PL_GLOBAL_SEED", "FORCE_COLOR"]:
+    os.environ.pop(name, None)
+os.environ.update(
+    RAY_AUTH_MODE="disabled",  # else a local ray.init() writes a token into the home directory
+    RAY_TMPDIR=tempfile.mkdtemp(prefix="sw", dir="/tmp"),  # short: Ray's Unix sockets allow 107 characters
+    RAY_USAGE_STATS_ENABLED="0",
+    WANDB_MODE="offline",
+    NO_COLOR="1",
+)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_ray_left_behind() -> Iterator[None]:
+    yield
+    if "ray" in sys.modules:
+        sys.modules["ray"].shutdown()
+    shutil.rmtree(os.environ["RAY_TMPDIR"], ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Runs go to the test's own folder, and what a test sets (a fit sets PL_GLOBAL_SEED) is gone in the next."""
+    monkeypatch.setenv("SWEEP_RUNS", str(tmp_path / "runs"))
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder beside the checkout with data and cluster tools too large to commit; skips where it is absent."""
+    folder = ROOT.parent / "shared"
+    if not folder.is_dir():
+        pytest.skip(f"needs {folder}, which holds data too large to commit")
+    return folder

@@ -1,0 +1,133 @@
+"""The rooms of the package: who may import whom, and what the front door must not load."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parent.parent / "orchestrator"
+
+GROUND = {"errors", "seeds", "rundir"}
+LADDER = ["space", "spec", "journal", "state", "policies"]
+CORE = GROUND | set(LADDER)
+
+# Room -> the rooms it may import; a room may always import itself.
+ALLOWED: dict[str, set[str]] = {
+    "errors": set(),
+    "seeds": set(),
+    "rundir": {"errors"},
+    **{room: GROUND | set(LADDER[:height]) for height, room in enumerate(LADDER)},
+    "models": {"errors", "seeds"},
+    "data": {"errors", "seeds"},
+    "training": GROUND | {"spec"},
+    "engine": CORE | {"training"},
+    "xla": CORE | {"training"},
+    "sweep": CORE | {"training", "engine", "xla"},
+    "cluster": CORE | {"training", "engine", "xla", "sweep"},
+    "results": CORE,
+    "export": CORE | {"results"},
+    "cli": CORE | {"training", "engine", "xla", "sweep", "cluster", "results", "export"},
+    "__main__": {"cli"},
+    "__init__": CORE | {"sweep", "results"},
+}
+
+# Libraries beyond the standard one that a room may import, wherever in its files.
+TORCH = {"torch", "torchvision", "torchmetrics", "lightning", "numpy"}
+LIBRARIES: dict[str, set[str]] = {
+    "space": {"pydantic", "optuna"},
+    "spec": {"pydantic", "ruamel"},
+    "journal": {"fsspec"},
+    "policies": {"optuna"},
+    "models": TORCH,
+    "data": TORCH | {"PIL", "sklearn"},
+    "training": TORCH | {"jsonargparse", "wandb"},
+    "engine": {"ray"},
+    "xla": TORCH | {"torch_xla"},
+    "cluster": {"ray"},
+    "results": {"pandas", "plotly", "numpy", "optuna", "pyarrow"},
+    "export": TORCH | {"onnx", "onnxscript", "onnxruntime", "safetensors"},
+    "cli": {"typer", "rich"},
+}
+
+RAY_ALONE = {"orchestrator.engine.tune", "orchestrator.cluster"}
+LIGHT = ["errors", "seeds", "rundir", "space", "spec", "journal", "state", "cli"]
+HEAVY = ["torch", "torchvision", "lightning", "pytorch_lightning", "ray", "optuna", "pandas", "wandb", "jsonargparse"]
+
+
+def dotted(file: Path) -> str:
+    parts = file.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+FILES = {dotted(file): file for file in sorted(PACKAGE.rglob("*.py"))}
+
+
+def room(module: str) -> str:
+    return module.split(".")[1] if "." in module else "__init__"
+
+
+def imported(file: Path) -> Iterator[str]:
+    """Dotted names that a file imports anywhere, in functions and for types alone too."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.module, f"{file}:{node.lineno}: write the import in full"
+            assert node.level == 0, f"{file}:{node.lineno}: write the import in full"
+            for alias in node.names:
+                submodule = f"{node.module}.{alias.name}"
+                yield submodule if submodule in FILES else node.module
+
+
+IMPORTS = {module: set(imported(file)) for module, file in FILES.items()}
+OURS = {module: {name for name in names if name.split(".")[0] == "orchestrator"} for module, names in IMPORTS.items()}
+
+
+def test_every_module_is_in_a_known_room() -> None:
+    assert {room(module) for module in FILES} <= set(ALLOWED)
+
+
+def test_a_room_imports_only_rooms_below_it() -> None:
+    wrong = [
+        f"{module} imports {name}"
+        for module, names in OURS.items()
+        for name in sorted(names)
+        if room(name) not in ALLOWED[room(module)] | {room(module)}
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_no_module_imports_itself_in_a_circle() -> None:
+    try:
+        TopologicalSorter(OURS).prepare()
+    except CycleError as cycle:
+        pytest.fail(" -> ".join(cycle.args[1]))
+
+
+def test_a_room_uses_only_its_own_libraries() -> None:
+    wrong = [
+        f"{module} imports {name}"
+        for module, names in IMPORTS.items()
+        for name in sorted({name.split(".")[0] for name in names} - sys.stdlib_module_names - {"orchestrator"})
+        if name not in LIBRARIES.get(room(module), set())
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_ray_is_imported_in_two_files_alone() -> None:
+    users = {module for module, names in IMPORTS.items() if any(name.split(".")[0] == "ray" for name in names)}
+    assert users <= RAY_ALONE
+
+
+def test_the_front_door_loads_nothing_heavy() -> None:
+    modules = ", ".join(f"orchestrator.{name}" for name in LIGHT)
+    code = f"import sys, orchestrator, {modules}; print(*[name for name in {HEAVY} if name in sys.modules])"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout.split() == []

@@ -1,0 +1,129 @@
+"""Whole batches by tensor operations: gather, crop, flip and normalise N images at once, in an order fixed by a seed.
+
+A torch ``DataLoader`` handles one sample at a time and then collates; here a batch is one gather from the decoded
+images and a few operations over all of it, so no worker processes are needed. :class:`BatchLoader` is a plain iterable
+with a length, which Lightning takes as it is: it draws nothing from the global random state (a ``DataLoader`` draws a
+seed each time it is iterated), and nothing warns about missing workers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+def seeded(*parts: int | str) -> torch.Generator:
+    """A CPU generator fixed by ``parts`` alone, on every machine and in every process."""
+    digest = hashlib.blake2b("/".join(map(str, parts)).encode(), digest_size=8).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest) >> 1)
+
+
+class BatchOrder:
+    """Which rows make which batch of an epoch.
+
+    With ``seed`` the rows are shuffled anew each epoch, by (seed, epoch) alone; without, they come as given. Every
+    row comes exactly once and the last batch may be smaller. Where ``torch.distributed`` runs, each rank takes every
+    world-size-th row; in a shuffled order the first rows are repeated until all ranks have as many, as gradients are
+    averaged step by step.
+    """
+
+    def __init__(self, rows: Tensor, *, batch_size: int, seed: int | None = None) -> None:
+        self.rows = rows
+        self.batch_size = batch_size
+        self.seed = seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Lightning calls this with the number of epochs finished, before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-len(self._share(self.rows)) // self.batch_size)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        rows = self.rows
+        if self.seed is not None:
+            rows = rows[torch.randperm(len(rows), generator=seeded(self.seed, "order", self.epoch))]
+        yield from torch.split(self._share(rows), self.batch_size)
+
+    def _share(self, rows: Tensor) -> Tensor:
+        if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+            return rows
+        rank, ranks = torch.distributed.get_rank(), torch.distributed.get_world_size()
+        missing = -len(rows) % ranks if self.seed is not None else 0
+        return torch.cat([rows, rows[:missing]])[rank::ranks]
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """How uint8 images become float ones.
+
+    ``mean`` and ``std`` are of pixels in [0, 1], one value a channel, as in torchvision's ``Normalize``. Images are
+    cropped at random from a black border of ``crop_padding`` pixels, and ``flip`` mirrors half of them.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    crop_padding: int = 0
+    flip: bool = False
+
+    @property
+    def augments(self) -> bool:
+        return self.flip or self.crop_padding > 0
+
+    def augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Crop and mirror each of ``images`` (N, height, width, channels) by draws from ``generator``."""
+        count, height, width, _ = images.shape
+        pad, device = self.crop_padding, images.device
+        draws = torch.randint(2 * pad + 1, (2, count, 1), generator=generator)
+        mirrored = torch.randint(2, (count, 1), generator=generator).bool() & self.flip
+        row = torch.arange(height) + draws[0]
+        across = torch.arange(width)
+        column = torch.where(mirrored, across.flip(0), across) + draws[1]
+        padded = torch.nn.functional.pad(images, (0, 0, pad, pad, pad, pad)) if pad else images
+        # One flat gather of whole pixels: (image, row, column) counted in pixels of the padded batch.
+        start = torch.arange(count).view(-1, 1, 1) * (height + 2 * pad) + row.unsqueeze(2)
+        pixel = start * (width + 2 * pad) + column.unsqueeze(1)
+        return padded.flatten(0, 2).index_select(0, pixel.flatten().to(device)).view_as(images)
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """(N, height, width, channels) uint8 to (N, channels, height, width) float32, channels last in memory."""
+        x = images.permute(0, 3, 1, 2).to(torch.float32)
+        if len(set(self.mean)) == len(set(self.std)) == 1:  # one pass with scalars vectorises best
+            return x.mul_(1 / (255 * self.std[0])).sub_(self.mean[0] / self.std[0])
+        std = torch.tensor(self.std, device=x.device).view(-1, 1, 1)
+        mean = torch.tensor(self.mean, device=x.device).view(-1, 1, 1)
+        return x.mul_(1 / (255 * std)).sub_(mean / std)
+
+
+class BatchLoader:
+    """An iterable of (images (N, channels, height, width) float32, labels (N,) int64), on the device of ``images``.
+
+    Random cropping and mirroring are drawn by (seed, epoch, batch number) alone, so a resumed epoch is what it would
+    have been. ``images`` is (rows, height, width, channels) uint8 and ``labels`` (rows,) int64, on one device.
+    """
+
+    def __init__(self, images: Tensor, labels: Tensor, *, order: BatchOrder, pixels: Pixels) -> None:
+        self.images = images
+        self.labels = labels
+        self.order = order
+        self.pixels = pixels
+        self.batch_size = order.batch_size
+        if order.seed is not None:
+            # Where Lightning looks for set_epoch; it takes any sampler it does not know for a shuffled one.
+            self.sampler = order
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for number, rows in enumerate(self.order):
+            rows = rows.to(self.images.device)
+            images = self.images.index_select(0, rows)
+            if self.pixels.augments:
+                images = self.pixels.augment(images, seeded(self.order.seed or 0, "augment", self.order.epoch, number))
+            yield self.pixels.normalise(images), self.labels.index_select(0, rows)

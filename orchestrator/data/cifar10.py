@@ -1,0 +1,123 @@
+"""CIFAR-10: 60,000 colour photographs of 32x32 pixels in ten classes (https://www.cs.toronto.edu/~kriz/cifar.html)."""
+
+from __future__ import annotations
+
+import tarfile
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.datasets import CIFAR10
+from torchvision.datasets.utils import check_integrity, download_url
+
+from orchestrator.data import cache
+from orchestrator.data.batches import Pixels
+from orchestrator.data.download import fetch
+from orchestrator.data.images import CacheDevice, ImageDataModule, Part
+from orchestrator.errors import DataError
+
+FILES = dict([*CIFAR10.train_list, *CIFAR10.test_list, (CIFAR10.meta["filename"], CIFAR10.meta["md5"])])
+
+
+class CIFAR10DataModule(ImageDataModule):
+    """The official images, split 45,000 / 5,000 for training and validation; the official 10,000 for the test alone.
+
+    Batches are (N, 3, 32, 32) float32 in [-1, 1], as the tutorial's ``Normalize((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))``
+    makes them. torchvision's files are used where ``data_dir`` has them, and downloaded once a node where it does not;
+    the MD5 of every file is checked before it is decoded.
+
+    Args:
+        data_dir: the folder that holds ``cifar-10-batches-py``, or the official archive.
+        batch_size: images a batch; the last of an epoch may have fewer.
+        val_size: validation images, taken out of the 50,000.
+        augment: crop each training image at random from a border of 4 black pixels, and mirror half of them.
+        seed: base of the order of batches; None takes the seed of ``lightning.seed_everything``.
+        split_seed: which images are for validation; kept apart from ``seed``, so that all trials share the split.
+        download: whether the network may be used.
+        cache_device: ``auto`` keeps the images on the trainer's GPU where they fit; ``cpu`` never does.
+
+    Raises DataError where the files are absent or damaged and cannot be downloaded.
+    """
+
+    class_names = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+    def __init__(
+        self,
+        data_dir: str = "./data",
+        batch_size: int = 128,
+        val_size: int = 5000,
+        augment: bool = False,
+        seed: int | None = None,
+        split_seed: int = 0,
+        download: bool = True,
+        cache_device: CacheDevice = "auto",
+    ) -> None:
+        half = (0.5, 0.5, 0.5)
+        super().__init__(
+            Pixels(mean=half, std=half, crop_padding=4 if augment else 0, flip=augment),
+            batch_size=batch_size,
+            val_size=val_size,
+            seed=seed,
+            split_seed=split_seed,
+            cache_device=cache_device,
+        )
+        self.dims = (3, 32, 32)
+        self.data_dir = Path(data_dir)
+        self.download = download
+
+    def prepare_data(self) -> None:
+        """Download and decode the training images, where no process on this node has done so."""
+        self.read("fit")
+
+    def read(self, part: Part) -> tuple[Tensor, Tensor]:
+        found = cache.open_or_build(
+            f"cifar10-{part}",
+            data_dir=self.data_dir,
+            source={"dataset": CIFAR10.filename, "md5": CIFAR10.tgz_md5},
+            decode=lambda: self._decode(part),
+        )
+        return torch.from_numpy(found.images), torch.from_numpy(found.labels)
+
+    def _decode(self, part: Part) -> cache.Arrays:
+        self._complete()
+        with warnings.catch_warnings():
+            # The official pickles hold a NumPy dtype in a form that NumPy 2.4 warns about.
+            warnings.filterwarnings("ignore", message=r"dtype\(\)")
+            official = CIFAR10(self.data_dir, train=part == "fit")
+        return official.data, np.asarray(official.targets, dtype=np.int64)
+
+    def _complete(self) -> None:
+        """See that every official file is there with its MD5: from the archive beside them, or from the network."""
+        faults = _faults(self.data_dir)
+        if not faults:
+            return
+        wanted = ", ".join(f"{name} {fault}" for name, fault in faults.items())
+        archive = self.data_dir / CIFAR10.filename
+        hint = (
+            f"put {CIFAR10.filename} (MD5 {CIFAR10.tgz_md5}, from {CIFAR10.url}) into {self.data_dir.absolute()}, or "
+            f"{CIFAR10.base_folder}/ with its files {', '.join(FILES)}; or give data_dir the folder that holds them"
+        )
+        if not self.download and not check_integrity(archive, CIFAR10.tgz_md5):
+            raise DataError(f"CIFAR-10 is not complete in {self.data_dir.absolute()} ({wanted})", hint=hint)
+        fetch("CIFAR-10", self.data_dir, self._unpack, wanted=wanted, hint=hint)
+
+    def _unpack(self) -> None:
+        if not _faults(self.data_dir):
+            return  # another process has done it
+        archive = self.data_dir / CIFAR10.filename
+        if not check_integrity(archive, CIFAR10.tgz_md5):
+            download_url(CIFAR10.url, self.data_dir, CIFAR10.filename, CIFAR10.tgz_md5)
+        with tarfile.open(archive) as tar:
+            tar.extractall(self.data_dir, filter="data")
+
+
+def _faults(data_dir: Path) -> dict[str, str]:
+    """Official files that are ``missing`` or ``damaged`` (another MD5)."""
+    faults = {}
+    for name, md5 in FILES.items():
+        path = data_dir / CIFAR10.base_folder / name
+        if not check_integrity(path, md5):
+            faults[name] = "damaged" if path.is_file() else "missing"
+    return faults

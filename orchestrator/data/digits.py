@@ -1,0 +1,81 @@
+"""The embedded data set: 1,797 real handwritten digits of 8x8 pixels that come with scikit-learn. Needs no network."""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+from torch import Tensor
+
+from orchestrator.data.batches import Pixels
+from orchestrator.data.images import CacheDevice, ImageDataModule, Part, stratified
+
+
+class DigitsDataModule(ImageDataModule):
+    """Digits at any size and number of channels, split 1,257 / 270 / 270 with every class in proportion.
+
+    Batches are (N, channels, image_size, image_size) float32 in [-1, 1]. The whole set is resized once (bilinear).
+    Source: the test part of https://archive.ics.uci.edu/dataset/80, as ``sklearn.datasets.load_digits`` gives it.
+
+    Args:
+        batch_size: images a batch; the last of an epoch may have fewer.
+        image_size: pixels a side.
+        channels: the grey image repeated so many times.
+        val_size: validation images.
+        test_size: test images.
+        seed: base of the order of batches; None takes the seed of ``lightning.seed_everything``.
+        split_seed: which images are for validation and test; kept apart from ``seed``, so all trials share the split.
+        cache_device: ``auto`` keeps the images on the trainer's GPU; ``cpu`` never does.
+    """
+
+    def __init__(
+        self,
+        batch_size: int = 32,
+        image_size: int = 32,
+        channels: int = 3,
+        val_size: int = 270,
+        test_size: int = 270,
+        seed: int | None = None,
+        split_seed: int = 0,
+        cache_device: CacheDevice = "auto",
+    ) -> None:
+        super().__init__(
+            Pixels(mean=(0.5,) * channels, std=(0.5,) * channels),
+            batch_size=batch_size,
+            val_size=val_size,
+            seed=seed,
+            split_seed=split_seed,
+            cache_device=cache_device,
+        )
+        if image_size < 1 or channels < 1:
+            raise ValueError(f"sizes must be >= 1, but got image_size={image_size}, channels={channels}")
+        self.dims = (channels, image_size, image_size)
+        self.test_size = test_size
+
+    def read(self, part: Part) -> tuple[Tensor, Tensor]:
+        images, labels = _digits(self.dims[1])
+        if min(self.val_size, self.test_size) < 1 or self.val_size + self.test_size >= len(labels):
+            raise ValueError(
+                f"`val_size >= 1`, `test_size >= 1` and `val_size + test_size < {len(labels)}` must hold, "
+                f"but got val_size={self.val_size}, test_size={self.test_size}"
+            )
+        rows = stratified(labels, self.split_seed)
+        chosen = rows[: self.test_size] if part == "test" else rows[self.test_size :]
+        return images[chosen].expand(-1, -1, -1, self.dims[0]).contiguous(), labels[chosen]
+
+    def split(self, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Row numbers of the training and the validation images; :meth:`read` has put them in stratified order."""
+        rows = torch.arange(len(labels))
+        return rows[self.val_size :], rows[: self.val_size]
+
+
+@functools.cache
+def _digits(image_size: int) -> tuple[Tensor, Tensor]:
+    """All images (1797, image_size, image_size, 1) uint8 and labels; kept, so a warm process reads them once."""
+    from sklearn.datasets import load_digits
+
+    official = load_digits()
+    grey = torch.from_numpy(official.images).to(torch.float32).unsqueeze(1) * (255 / 16)
+    resized = torch.nn.functional.interpolate(grey, size=image_size, mode="bilinear", antialias=True)
+    pixels = resized.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+    return pixels, torch.from_numpy(official.target).to(torch.int64)

@@ -1,0 +1,165 @@
+"""MNIST and Fashion-MNIST: 70,000 grey images of 28x28 pixels in ten classes, in MNIST's idx files."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torchvision.datasets import MNIST, FashionMNIST
+
+from orchestrator.data import cache
+from orchestrator.data.batches import Pixels
+from orchestrator.data.download import fetch
+from orchestrator.data.images import CacheDevice, ImageDataModule, Part
+from orchestrator.errors import DataError
+
+NAMES: dict[Part, tuple[str, str]] = {
+    "fit": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
+    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
+}
+
+
+class MNISTDataModule(ImageDataModule):
+    """Handwritten digits (http://yann.lecun.com/exdb/mnist/), split 55,000 / 5,000; the official 10,000 for the test.
+
+    Batches are (N, 1, 28, 28) float32 in [0, 1], as the guides' ``ToTensor`` makes them; ``mean`` and ``std`` normalise
+    further. Any files in MNIST's format serve, plain or ``.gz``, in ``data_dir`` or where torchvision puts them.
+
+    Args:
+        data_dir: the folder that holds the idx files, or torchvision's ``MNIST/raw``.
+        batch_size: images a batch; the last of an epoch may have fewer.
+        val_size: validation images, taken out of the training ones.
+        mean: subtracted from pixels in [0, 1].
+        std: what they are then divided by.
+        seed: base of the order of batches; None takes the seed of ``lightning.seed_everything``.
+        split_seed: which images are for validation; kept apart from ``seed``, so that all trials share the split.
+        download: whether the network may be used.
+        cache_device: ``auto`` keeps the images on the trainer's GPU where they fit; ``cpu`` never does.
+
+    Raises DataError where the files are absent and cannot be downloaded, or are not what their names say.
+    """
+
+    official: type[MNIST] = MNIST
+    elsewhere: tuple[Path, ...] = ()
+
+    def __init__(
+        self,
+        data_dir: str = "./data",
+        batch_size: int = 128,
+        val_size: int = 5000,
+        mean: float = 0.0,
+        std: float = 1.0,
+        seed: int | None = None,
+        split_seed: int = 0,
+        download: bool = True,
+        cache_device: CacheDevice = "auto",
+    ) -> None:
+        super().__init__(
+            Pixels(mean=(mean,), std=(std,)),
+            batch_size=batch_size,
+            val_size=val_size,
+            seed=seed,
+            split_seed=split_seed,
+            cache_device=cache_device,
+        )
+        self.dims = (1, 28, 28)
+        self.data_dir = Path(data_dir)
+        self.download = download
+
+    def prepare_data(self) -> None:
+        """Download and decode the training images, where no process on this node has done so."""
+        self.read("fit")
+
+    def read(self, part: Part) -> tuple[Tensor, Tensor]:
+        files = self._find(part) or self._fetch(part)
+        stats = {path.name: [path.stat().st_size, path.stat().st_mtime_ns] for path in files}
+        found = cache.open_or_build(
+            f"{self.official.__name__}-{part}".lower(),
+            data_dir=self.data_dir,
+            source={"files": stats},
+            decode=lambda: _decode(files, self.dims, self.num_classes),
+        )
+        return torch.from_numpy(found.images), torch.from_numpy(found.labels)
+
+    def _find(self, part: Part) -> list[Path]:
+        """The part's images and labels, from the first folder that has both; empty where none has."""
+        raw = self.data_dir / self.official.__name__ / "raw"
+        for folder in (self.data_dir, raw, *self.elsewhere):
+            candidates = ((folder / name, folder / f"{name}.gz") for name in NAMES[part])
+            files = [path for pair in candidates for path in pair[: 1 if pair[0].is_file() else 2] if path.is_file()]
+            if len(files) == 2:
+                return files
+        return []
+
+    def _fetch(self, part: Part) -> list[Path]:
+        dataset, wanted = self.official.__name__, " and ".join(NAMES[part])
+        every = ", ".join(f"{name}.gz" for names in NAMES.values() for name in names)
+        hint = (
+            f"put {every} (or the same unpacked; from {self.official.mirrors[0]}) into {self.data_dir.absolute()}; "
+            "or give data_dir the folder that holds them"
+        )
+        if not self.download:
+            raise DataError(f"{dataset}: no {wanted} in {self.data_dir.absolute()}", hint=hint)
+        fetch(
+            dataset,
+            self.data_dir,
+            lambda: self.official(self.data_dir, download=True),
+            wanted=f"no {wanted}",
+            hint=hint,
+        )
+        return self._find(part)
+
+
+class FashionMNISTDataModule(MNISTDataModule):
+    """Photographs of clothes in MNIST's format (https://github.com/zalandoresearch/fashion-mnist).
+
+    As :class:`MNISTDataModule`; Debian's package ``dataset-fashion-mnist`` is found where it installs the files.
+    """
+
+    official = FashionMNIST
+    elsewhere = (Path("/usr/share/datasets/fashion-mnist"),)
+    class_names = (
+        "T-shirt/top",
+        "Trouser",
+        "Pullover",
+        "Dress",
+        "Coat",
+        "Sandal",
+        "Shirt",
+        "Sneaker",
+        "Bag",
+        "Ankle boot",
+    )
+
+
+def _decode(files: Sequence[Path], dims: tuple[int, int, int], num_classes: int) -> cache.Arrays:
+    images, labels = (read_idx(path) for path in files)
+    if images.shape[1:] != dims[1:] or labels.shape != images.shape[:1]:
+        raise DataError(
+            f"{files[0]} and {files[1]} hold arrays of shape {images.shape} and {labels.shape}, "
+            f"not (N, {dims[1]}, {dims[2]}) images and (N,) labels"
+        )
+    if labels.size == 0 or labels.max() >= num_classes:
+        raise DataError(f"{files[1]} holds no labels, or labels that are not in 0 … {num_classes - 1}")
+    return images[..., None], labels.astype(np.int64)
+
+
+def read_idx(path: Path) -> NDArray[Any]:
+    """The uint8 array in an idx file, plain or gzip'd. The format: two zero bytes, the element type (8 for uint8), the
+    number of dimensions, each dimension as a big-endian uint32, the elements. DataError where it is anything else."""
+    try:
+        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path} cannot be read: {error}", hint="fetch the file again") from error
+    rank = data[3] if len(data) > 3 and data[:3] == b"\0\0\x08" else 0
+    shape = np.frombuffer(data, ">u4", rank, 4) if len(data) >= 4 + 4 * rank else np.array([-1])
+    if rank == 0 or len(data) != 4 + 4 * rank + shape.prod(dtype=np.int64):
+        raise DataError(f"{path} is not an idx file of bytes, or not all of one", hint="fetch the file again")
+    return np.frombuffer(data, np.uint8, offset=4 + 4 * rank).reshape([int(size) for size in shape])

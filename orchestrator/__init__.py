@@ -1,1 +1,71 @@
-"""Hyperparameter sweeps for PyTorch Lightning: launch, scale, export the best checkpoint."""
+"""Hyperparameter sweeps for PyTorch Lightning: launch, scale, export the best checkpoint.
+
+    from orchestrator import Sweep, log_uniform
+    Sweep(model=MyModel, data=MyData, space={"model.learning_rate": log_uniform(1e-4, 1e-2)},
+          objective=("val_loss", "min")).launch()
+
+Names are loaded when they are used: importing the package is quick.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from orchestrator import results
+    from orchestrator.errors import SweepError
+    from orchestrator.results import BestTrial, Results
+    from orchestrator.space import (
+        choice,
+        const,
+        integer,
+        log_int,
+        log_normal,
+        log_uniform,
+        normal,
+        uniform,
+    )
+    from orchestrator.spec import SweepSpec
+    from orchestrator.spec import load as load_spec
+    from orchestrator.sweep import Sweep
+
+_HOMES = {
+    "SweepError": ("orchestrator.errors", "SweepError"),
+    "BestTrial": ("orchestrator.results", "BestTrial"),
+    "Results": ("orchestrator.results", "Results"),
+    "SweepSpec": ("orchestrator.spec", "SweepSpec"),
+    "load_spec": ("orchestrator.spec", "load"),
+    "Sweep": ("orchestrator.sweep", "Sweep"),
+    **{
+        name: ("orchestrator.space", name)
+        for name in ("choice", "const", "integer", "log_int", "log_normal", "log_uniform", "normal", "uniform")
+    },
+}
+
+__all__ = [
+    "BestTrial",
+    "Results",
+    "Sweep",
+    "SweepError",
+    "SweepSpec",
+    "choice",
+    "const",
+    "integer",
+    "load_spec",
+    "log_int",
+    "log_normal",
+    "log_uniform",
+    "normal",
+    "results",
+    "uniform",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "results":
+        return import_module("orchestrator.results")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'orchestrator' has no attribute {name!r}")
+    module, attribute = _HOMES[name]
+    return getattr(import_module(module), attribute)

@@ -1,0 +1,305 @@
+"""The command ``sweep``. Data goes to stdout, what is said beside it to stderr; heavy imports wait for their command."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from orchestrator.errors import SweepError
+
+app = typer.Typer(
+    name="sweep",
+    help="Hyperparameter sweeps for PyTorch Lightning: launch, scale to a cluster, export the best checkpoint.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Runs = Annotated[
+    Path | None,
+    typer.Option("--runs", metavar="DIR", help="Folder of run directories; else $SWEEP_RUNS, else ./runs."),
+]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the run.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Local = Annotated[bool, typer.Option("--local", help="Run in this process, one trial at a time, without Ray.")]
+
+
+@app.command()
+def launch(
+    spec: Annotated[str, typer.Argument(metavar="SPEC", help="A sweep file, or the name of a shipped one.")],
+    name: Annotated[str | None, typer.Option("--name", help="Name of the run; else the one in the file.")] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Set any field: --set budget.trials=4. May be repeated."),
+    ] = None,
+    runs: Runs = None,
+    local: Local = False,
+) -> None:
+    """Check a sweep file, run the sweep to its end, and print the ranking."""
+    from orchestrator.results.terminal import Progress
+    from orchestrator.rundir import RunDirectory
+    from orchestrator.spec import load
+
+    loaded = load(spec, overrides or (), name)
+    with Progress(RunDirectory.at(loaded.name, runs)) as progress:
+        from orchestrator import sweep
+
+        outcome = sweep.launch(loaded, runs, local=local, observer=progress)
+    _finish(outcome)
+
+
+@app.command()
+def resume(name: Name, runs: Runs = None, local: Local = False) -> None:
+    """Go on with a run that was stopped: what ended stays, what was in flight starts from its last checkpoint."""
+    from orchestrator.results.rows import find
+    from orchestrator.results.terminal import Progress
+
+    with Progress(find(name, runs)) as progress:
+        from orchestrator import sweep
+
+        outcome = sweep.resume(name, runs, local=local, observer=progress)
+    _finish(outcome)
+
+
+@app.command()
+def status(name: Name, runs: Runs = None, as_json: Json = False) -> None:
+    """How far a run is."""
+    from orchestrator.results.rows import find, read_state, shown_status
+    from orchestrator.results.terminal import summary
+
+    run = find(name, runs)
+    state = read_state(run)
+    shown = shown_status(run, state)
+    if as_json:
+        _print_json(
+            {
+                "name": run.name,
+                "status": shown,
+                "reason": state.reason,
+                "trials": {word: state.count(word) for word in ("running", "interrupted", "finished", "stopped", "failed")},
+                "budget": state.spec["budget"],
+                "seconds": round(state.active_seconds, 3),
+                "directory": str(run.root),
+            }
+        )
+        return
+    typer.echo(summary(run, state, state.spec["budget"].get("trials")))
+    typer.echo(f"{shown}{f' ({state.reason})' if state.reason else ''}; {run.root}")
+
+
+@app.command()
+def stop(name: Name, runs: Runs = None) -> None:
+    """Ask the process that runs a sweep, here or in another terminal, for a clean stop."""
+    from orchestrator import sweep
+
+    asked = sweep.stop(name, runs)
+    typer.echo(f"{name} stopped (it was run by {asked}); go on with: {_command('resume', name, runs)}", err=True)
+
+
+@app.command("list")
+def list_(runs: Runs = None, as_json: Json = False) -> None:
+    """The runs that are here."""
+    from orchestrator.results.rows import read_state, shown_status
+    from orchestrator.results.terminal import summary
+    from orchestrator.rundir import list_runs
+
+    found = [(run, read_state(run)) for run in list_runs(runs)]
+    if as_json:
+        _print_json([{"name": run.name, "status": shown_status(run, state), "trials": len(state.trials)} for run, state in found])
+        return
+    for run, state in found:
+        typer.echo(f"{summary(run, state, state.spec['budget'].get('trials'))}; {shown_status(run, state)}")
+
+
+class Format(str, Enum):
+    """Forms that results can be saved in; the file's ending says which."""
+
+    CSV = ".csv"
+    PARQUET = ".parquet"
+
+
+@app.command()
+def results(
+    name: Name,
+    runs: Runs = None,
+    as_json: Json = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Write the table to a .csv or .parquet file.")
+    ] = None,
+    epochs: Annotated[bool, typer.Option("--epochs", help="One row a trial and epoch instead of one a trial.")] = False,
+) -> None:
+    """The ranking of a run: every trial, best first."""
+    from orchestrator.results import Results
+
+    found = Results(name, runs)
+    if out is not None:
+        _save(found.epochs if epochs else found.trials, out)
+    elif as_json:
+        _print_json(_records(found.epochs) if epochs else found.rows)
+    elif epochs:
+        typer.echo(found.epochs.to_string(index=False))
+    else:
+        _print_ranking(found)
+
+
+@app.command()
+def why(
+    name: Name,
+    trial: Annotated[int | None, typer.Option("--trial", help="Number of the trial; else the winner.")] = None,
+    runs: Runs = None,
+    as_json: Json = False,
+) -> None:
+    """Why a trial got its parameters, ended as it did, and stands where it stands."""
+    from orchestrator.results import Results
+    from orchestrator.results import why as explain
+
+    found = Results(name, runs)
+    number = found.best().trial if trial is None else trial
+    sentences = explain(found.state, number)
+    if as_json:
+        _print_json({"trial": number, "why": sentences})
+        return
+    typer.echo(f"trial {number}")
+    for sentence in sentences:
+        typer.echo(f"  {sentence}")
+
+
+@app.command()
+def best(name: Name, runs: Runs = None, as_json: Json = False) -> None:
+    """The winner of a run: its objective, parameters and checkpoint."""
+    from orchestrator.results import Results
+
+    found = Results(name, runs)
+    winner = found.best()
+    record = {
+        "trial": winner.trial,
+        found.metric: winner.value,
+        "epoch": winner.epoch,
+        "params": winner.params,
+        "checkpoint": str(winner.checkpoint) if winner.checkpoint else None,
+    }
+    if as_json:
+        _print_json(record)
+        return
+    for key, value in record.items():
+        typer.echo(f"{key}: {json.dumps(value) if isinstance(value, dict) else value}")
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="A W&B sweep file or a LightningCLI config.")],
+    model: Annotated[str | None, typer.Option("--model", help="Import path of the LightningModule.")] = None,
+    data: Annotated[str | None, typer.Option("--data", help="Import path of the LightningDataModule.")] = None,
+) -> None:
+    """Turn a W&B sweep file or a LightningCLI config into a sweep file, printed to stdout."""
+    from orchestrator.spec import import_file
+
+    typer.echo(import_file(file, model=model, data=data), nl=False)
+
+
+@app.command()
+def schema() -> None:
+    """The JSON schema of sweep files, for editors to complete and check from."""
+    from orchestrator.spec import json_schema
+
+    _print_json(json_schema())
+
+
+def main() -> None:
+    """Run the command; errors meant for people go to stderr without a traceback, with their exit code."""
+    with _errors_for_people():
+        app()
+
+
+@contextlib.contextmanager
+def _errors_for_people() -> Iterator[None]:
+    try:
+        yield
+    except SweepError as error:
+        message, _, hint = str(error).partition("\nhint: ")
+        typer.echo(f"error: {message}" + (f"\nhint: {hint}" if hint else ""), err=True)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(141)
+
+
+def _finish(outcome: Any) -> None:
+    """The ranking, the winner and what to do next; then the exit code."""
+    from orchestrator.results import Results
+
+    found = Results(outcome.run)
+    name, runs = outcome.run.name, outcome.run.root.parent
+    _print_ranking(found)
+    if outcome.state.status == "paused":
+        typer.echo(f"\nstopped: {outcome.state.reason}\ngo on with: {_command('resume', name, runs)}", err=True)
+    winner = found.state.winner()
+    if winner:
+        best = found.best()
+        typer.echo(f"\nbest: trial {best.trial}, {found.metric} {best.value:.4f} at epoch {best.epoch}")
+        typer.echo(f"checkpoint: {best.checkpoint}")
+        typer.echo("\nnext:", err=True)
+        for command, what in (
+            (_command("results", name, runs, "--json"), "every trial, ranked, for a program"),
+            (_command("why", name, runs), "why the winner won; --trial N for another"),
+            (_command("best", name, runs), "the winner's parameters and checkpoint"),
+        ):
+            typer.echo(f"  {command}   # {what}", err=True)
+    else:
+        failed = next((row["error"] for row in found.rows if row["error"]), None)
+        typer.echo(f"\nno trial has a finite {found.metric}" + (f"; one failed with: {failed}" if failed else ""), err=True)
+    raise typer.Exit(outcome.exit_code)
+
+
+def _command(verb: str, name: str, runs: Path | None, *options: str) -> str:
+    """A command that works from here, with ``--runs`` only where it is needed."""
+    import shlex
+
+    from orchestrator.rundir import runs_root
+
+    elsewhere = ("--runs", str(runs)) if runs and Path(runs).absolute() != runs_root() else ()
+    return shlex.join(["sweep", verb, name, *options, *elsewhere])
+
+
+def _print_ranking(found: Any) -> None:
+    from rich.console import Console
+
+    from orchestrator.results.terminal import ranking
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=200)
+    console.print(ranking(found.rows, found.metric))
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=2, allow_nan=False))
+
+
+def _records(frame: Any) -> list[dict[str, Any]]:
+    """Rows of a DataFrame as strict JSON: what is not finite becomes null."""
+    import math
+
+    return [
+        {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in row.items()}
+        for row in frame.to_dict("records")
+    ]
+
+
+def _save(frame: Any, out: Path) -> None:
+    from orchestrator.errors import UsageError
+
+    if out.suffix == Format.CSV.value:
+        frame.to_csv(out, index=False)
+    elif out.suffix == Format.PARQUET.value:
+        frame.map(lambda value: json.dumps(value) if isinstance(value, dict | list) else value).to_parquet(out)
+    else:
+        raise UsageError(f"{out} ends neither in .csv nor in .parquet", hint=f"--out {out.with_suffix('.csv')}")

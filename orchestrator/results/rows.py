@@ -1,0 +1,70 @@
+"""A sweep as plain rows, ranked: what tables, JSON and the terminal are made from."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+from orchestrator.errors import UsageError
+from orchestrator.journal import holder, read
+from orchestrator.rundir import RunDirectory, list_runs
+from orchestrator.state import SweepState, Trial
+
+
+def find(name: str, runs: str | Path | None = None) -> RunDirectory:
+    """The run of that name. Raises UsageError, with the nearest names, where there is none."""
+    run = RunDirectory.at(name, runs)
+    if not run.exists():
+        known = [other.name for other in list_runs(runs)]
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"runs here: {', '.join(known) or 'none'}"
+        raise UsageError(f"there is no run {name!r} in {run.root.parent}", hint=hint)
+    return run
+
+
+def read_state(run: RunDirectory) -> SweepState:
+    """The sweep as its journal tells it now. Raises JournalError where the journal is damaged."""
+    return SweepState(read(run.journal))
+
+
+def shown_status(run: RunDirectory, state: SweepState) -> str:
+    """The sweep's status as it is: a journal that says ``running`` while nobody holds it was cut off."""
+    if state.status == "running" and not holder(run.journal):
+        return "interrupted"
+    return state.status
+
+
+def rows(run: RunDirectory, state: SweepState) -> list[dict[str, Any]]:
+    """One row a trial, best first: ``rank trial status params best epoch epochs checkpoint …``.
+
+    ``best`` is the objective at the best finite epoch ``epoch`` (null where there is none), ``checkpoint`` the
+    absolute path of that epoch's checkpoint (null where it is gone), ``seconds`` from suggestion to end.
+    """
+    return [_row(run, state, rank, trial) for rank, trial in enumerate(state.ranking(), 1)]
+
+
+def _row(run: RunDirectory, state: SweepState, rank: int, trial: Trial) -> dict[str, Any]:
+    best = state.objective.best(trial)
+    kept = trial.checkpoints.get(best.epoch) if best else None
+    path = run.resolve(kept.path) if kept else None
+    return {
+        "rank": rank,
+        "trial": trial.number,
+        "status": _status(run, state, trial),
+        "params": trial.params,
+        "best": best.value if best else None,
+        "epoch": best.epoch if best else None,
+        "epochs": trial.epoch,
+        "checkpoint": str(path) if path and path.exists() else None,
+        "seconds": round(max(0.0, (trial.ended or state.updated) - trial.started), 3),
+        "segments": trial.segments,
+        "stopped_by": trial.stopped_by or None,
+        "error": trial.failures[-1].message if trial.failures else None,
+    }
+
+
+def _status(run: RunDirectory, state: SweepState, trial: Trial) -> str:
+    if trial.status == "running" and shown_status(run, state) != "running":
+        return "interrupted"
+    return trial.status

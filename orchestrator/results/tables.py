@@ -1,0 +1,85 @@
+"""A sweep as pandas DataFrames, and its winner."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.errors import SweepError
+from orchestrator.results.rows import find, read_state, rows
+from orchestrator.rundir import RunDirectory
+from orchestrator.state import SweepState
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class BestTrial:
+    """The winner: ``value`` is the objective at its best finite ``epoch``, ``checkpoint`` that epoch's file."""
+
+    trial: int
+    value: float
+    epoch: int
+    params: dict[str, Any]
+    checkpoint: Path | None
+
+
+class Results:
+    """What a sweep has found, read from its journal when this was made."""
+
+    def __init__(self, name: str | RunDirectory, runs: str | Path | None = None) -> None:
+        self.run = name if isinstance(name, RunDirectory) else find(name, runs)
+        self.state: SweepState = read_state(self.run)
+        self.metric = self.state.objective.metric
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """One dictionary a trial, best first (see ``results.rows``)."""
+        return rows(self.run, self.state)
+
+    @property
+    def trials(self) -> pd.DataFrame:
+        """One row a trial, best first; a column a parameter, and the objective under its own name."""
+        import pandas as pd
+
+        flat = []
+        for row in self.rows:
+            params, best = row.pop("params"), row.pop("best")
+            stopped = row.pop("stopped_by")
+            head = {name: row.pop(name) for name in ("rank", "trial", "status")}
+            flat.append({**head, self.metric: best, **params, **row, "stopped_by": stopped and stopped["rule"]})
+        columns = ["rank", "trial", "status", self.metric, "epoch", "epochs", "checkpoint"]
+        return pd.DataFrame(flat) if flat else pd.DataFrame(columns=columns)
+
+    @property
+    def epochs(self) -> pd.DataFrame:
+        """One row a trial and epoch, a column a metric."""
+        import pandas as pd
+
+        flat = [
+            {"trial": trial.number, "epoch": report.epoch, **report.metrics}
+            for trial in self.state.trials.values()
+            for _, report in sorted(trial.reports.items())
+        ]
+        return pd.DataFrame(flat) if flat else pd.DataFrame(columns=["trial", "epoch"])
+
+    def best(self) -> BestTrial:
+        """The winner. Raises SweepError where no trial has a finite value yet."""
+        winner = self.state.winner()
+        best = self.state.objective.best(winner) if winner else None
+        if winner is None or best is None:
+            raise SweepError(
+                f"no trial of {self.run.name!r} has a finite {self.metric} yet",
+                hint=f"see what happened: sweep results {self.run.name}",
+            )
+        kept = winner.checkpoints.get(best.epoch)
+        path = self.run.resolve(kept.path) if kept else None
+        return BestTrial(winner.number, best.value, best.epoch, winner.params, path if path and path.exists() else None)
+
+    def _repr_html_(self) -> str:
+        return str(self.trials.to_html(index=False))
+
+    def __repr__(self) -> str:
+        return f"Results({self.run.name!r}: {len(self.state.trials)} trials, {self.state.status})"

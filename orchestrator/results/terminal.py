@@ -1,0 +1,136 @@
+"""A sweep in the terminal: the live view while it runs, the ranking afterwards. Reads state, changes nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import Any
+
+from rich import box
+from rich.console import Console, Group
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.journal import Event
+from orchestrator.results.rows import rows
+from orchestrator.results.why import show, stop_reason
+from orchestrator.rundir import RunDirectory
+from orchestrator.state import SweepState
+
+_COLOURS = {"running": "cyan", "finished": "green", "stopped": "yellow", "failed": "red", "interrupted": "magenta"}
+_REDRAW_SECONDS = 0.2
+
+
+def ranking(found: Iterable[Mapping[str, Any]], metric: str, *, limit: int | None = None) -> Table:
+    """The ranking as a table: rank, trial, status, objective, its epoch, the parameters."""
+    listed = list(found)
+    shown = listed[:limit]
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    names = list(dict.fromkeys(name for row in shown for name in row["params"]))
+    for title in ("rank", "trial", "status", metric, "at epoch", "of"):
+        table.add_column(title, justify="left" if title == "status" else "right", no_wrap=True)
+    for title in _short(names):
+        table.add_column(title, justify="right", no_wrap=True, overflow="ellipsis")
+    for row in shown:
+        status = Text(row["status"], style=_COLOURS.get(row["status"], ""))
+        best = show(row["best"]) if row["best"] is not None else "–"
+        head = [str(row["rank"]), str(row["trial"]), status, best, str(row["epoch"] or "–"), str(row["epochs"])]
+        table.add_row(*head, *(escape(show(row["params"][n])) if n in row["params"] else "–" for n in names))
+    if len(listed) > len(shown):
+        table.caption = f"… and {len(listed) - len(shown)} more"
+    return table
+
+
+def _short(names: list[str]) -> list[str]:
+    """Parameter names without their first part, where that leaves them distinct."""
+    last = [name.split(".", 1)[-1].replace("init_args.", "") for name in names]
+    return [short if last.count(short) == 1 else name for short, name in zip(last, names, strict=True)]
+
+
+def summary(run: RunDirectory, state: SweepState, total: int | None) -> str:
+    """One line: how far it is, what is best, how long it may take."""
+    done = state.count("finished", "stopped", "failed")
+    parts = [f"{run.name}: {done}" + (f" of {total} trials" if total else " trials")]
+    for status, word in (("running", "running"), ("stopped", "stopped early"), ("failed", "failed")):
+        if state.count(status):
+            parts.append(f"{state.count(status)} {word}")
+    winner = state.winner()
+    best = state.objective.best(winner) if winner else None
+    if winner and best:
+        parts.append(f"best {state.objective.metric} {show(best.value)} (trial {winner.number})")
+    return ", ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: 42 s, 3 min 10 s, 2 h 05 min."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+class Progress:
+    """Shows a sweep while it runs, on stderr: a live table in a terminal, else one line for each trial that ends."""
+
+    def __init__(self, run: RunDirectory, console: Console | None = None) -> None:
+        self._run = run
+        self._console = console or Console(stderr=True)
+        self._began = time.monotonic()
+        self._drawn = 0.0
+        self._state: SweepState | None = None
+        self._table: Table | str = ""
+        self._replayed = True
+        self._live = Live(get_renderable=self._view, console=self._console, refresh_per_second=4, transient=True)
+
+    def __enter__(self) -> Progress:
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._console.is_terminal:
+            self._live.stop()
+
+    def __call__(self, state: SweepState, event: Event) -> None:
+        """The observer of a live sweep."""
+        self._state = state
+        if event.type == "sweep.launched":
+            self._began, self._replayed = time.monotonic(), False
+        if self._replayed:
+            return
+        if not self._console.is_terminal:
+            self._line(state, event)
+        elif time.monotonic() - self._drawn > _REDRAW_SECONDS:
+            self._drawn = time.monotonic()
+            room = max(5, self._console.height - 8)
+            self._table = ranking(rows(self._run, state), state.objective.metric, limit=room)
+
+    def _view(self) -> Group:
+        if self._state is None or self._replayed:
+            return Group(Text("checking the sweep and starting Ray …", style="dim"))
+        total = self._state.spec["budget"].get("trials")
+        line = Text(summary(self._run, self._state, total), style="bold")
+        spent = time.monotonic() - self._began
+        done = self._state.count("finished", "stopped", "failed")
+        eta = f", about {duration(spent / done * (total - done))} left" if total and 0 < done < total else ""
+        return Group(line, self._table, Text(f"{duration(spent)}{eta}; Ctrl-C stops cleanly", style="dim"))
+
+    def _line(self, state: SweepState, event: Event) -> None:
+        if event.type == "sweep.launched":
+            self._say(f"{self._run.name}: {event['slots']} at once, journal {self._run.journal}")
+        if event.type not in ("trial.finished", "trial.stopped", "trial.failed"):
+            return
+        trial = state.trials[event["trial"]]
+        best = state.objective.best(trial)
+        score = f"{state.objective.metric} {show(best.value)} at epoch {best.epoch}" if best else "no finite value"
+        reason = f": {stop_reason(trial.stopped_by)}" if trial.stopped_by else ""
+        reason = f": {trial.failures[-1].message}" if trial.status == "failed" and trial.failures else reason
+        self._say(f"trial {trial.number} {trial.status}, {score}{reason}")
+
+    def _say(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)

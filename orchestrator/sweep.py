@@ -1,0 +1,283 @@
+"""The write side: launch, resume, stop."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator.engine.live import LiveSweep, Observer, environment
+from orchestrator.engine.stopping import Stopping
+from orchestrator.errors import Problem, RunHeldError, SpecError, SweepError, UsageError
+from orchestrator.journal import Journal, holder
+from orchestrator.results import BestTrial, Results
+from orchestrator.results.rows import find
+from orchestrator.rundir import RunDirectory
+from orchestrator.spec import SweepSpec, apply, load, to_yaml
+from orchestrator.state import SweepState
+
+_RECORDED = ("sweep-orchestrator", "torch", "torchvision", "torchmetrics", "lightning", "ray", "optuna", "numpy")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a launch or resume ended. ``exit_code`` is 0 when a trial has a finite objective and nothing was cut short."""
+
+    run: RunDirectory
+    state: SweepState
+    exit_code: int
+
+
+class Sweep:
+    """A sweep in Python: the same as a sweep file, with classes where the file has import paths.
+
+    Args:
+        model: a LightningModule class, its import path, or ``{"class_path": …, "init_args": {…}}``.
+        data: the same for the LightningDataModule; None where the module brings its own loaders.
+        space: parameter name → domain: ``{"model.learning_rate": log_uniform(1e-4, 1e-2)}``.
+        objective: ``("val_acc", "max")`` or ``{"metric": "val_acc", "mode": "max"}``.
+        name: of the run directory; by default the model class's name in lower case.
+        seed: fixes every random choice of the sweep.
+        trainer: any arguments of ``lightning.Trainer``.
+        searcher, scheduler: a name or a mapping with options.
+        budget: a number of trials, or ``{"trials": 64, "wall_clock": "4h"}``.
+        resources, tracking: as in a sweep file.
+
+    Raises SpecError where any of it is wrong.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: Any,
+        data: Any = None,
+        space: Mapping[str, Any] | None = None,
+        objective: tuple[str, str] | Mapping[str, str],
+        name: str | None = None,
+        seed: int = 0,
+        trainer: Mapping[str, Any] | None = None,
+        searcher: str | Mapping[str, Any] = "tpe",
+        scheduler: str | Mapping[str, Any] = "asha",
+        budget: int | Mapping[str, Any] | None = None,
+        resources: Mapping[str, Any] | None = None,
+        tracking: Mapping[str, Any] | None = None,
+    ) -> None:
+        given = {
+            "name": name or _default_name(model),
+            "seed": seed,
+            "objective": dict(zip(("metric", "mode"), objective, strict=True))
+            if isinstance(objective, tuple)
+            else objective,
+            "model": _class(model),
+            "data": _class(data),
+            "trainer": trainer,
+            "space": space,
+            "searcher": searcher,
+            "scheduler": scheduler,
+            "budget": {"trials": budget} if isinstance(budget, int) else budget,
+            "resources": resources,
+            "tracking": tracking,
+        }
+        self.spec = from_python({key: value for key, value in given.items() if value is not None})
+        self._runs: str | Path | None = None
+
+    @classmethod
+    def from_file(cls, spec: str | Path, overrides: Sequence[str] = (), name: str | None = None) -> Sweep:
+        """The sweep of a file, or of a shipped one by name, with ``--set`` style overrides. Raises SpecError."""
+        sweep = cls.__new__(cls)
+        sweep.spec = load(str(spec), overrides, name)
+        sweep._runs = None
+        return sweep
+
+    def launch(self, runs: str | Path | None = None, *, local: bool = False) -> Results:
+        """Run it to its end, under Ray Tune or (``local``) in this process, and return what it found.
+
+        Raises RunHeldError where the run exists, SpecError and UsageError where something is wrong before the start.
+        """
+        self._runs = runs
+        return Results(launch(self.spec, runs, local=local).run)
+
+    def results(self) -> Results:
+        """What it has found so far, read from its journal."""
+        return Results(self.spec.name, self._runs)
+
+    def best(self) -> BestTrial:
+        """Its winner so far. Raises SweepError where there is none."""
+        return self.results().best()
+
+
+def launch(
+    spec: SweepSpec, runs: str | Path | None = None, *, local: bool = False, observer: Observer | None = None
+) -> Outcome:
+    """Check everything, make the run directory and run the sweep to its end.
+
+    Raises SpecError, UsageError or RunHeldError with nothing started or written where something is wrong.
+    """
+    run = RunDirectory.at(spec.name, runs)
+    if run.exists():
+        raise RunHeldError(
+            f"the run {run.name!r} exists already: {run.root}",
+            hint=f"go on with it: sweep resume {run.name}; or start another: --name {run.name}-2",
+        )
+    roots = _check(spec, run, local=local)
+    journal = Journal.create(run.journal)
+    run.spec.write_text(to_yaml(spec))
+    versions = environment(_RECORDED)
+    written = spec.model_dump(mode="json")
+    journal.events.append(
+        journal.append("sweep.created", format=1, spec=written, seed=spec.seed, versions=versions, roots=roots)
+    )
+    return _run(spec, run, journal, roots, local=local, observer=observer)
+
+
+def resume(
+    name: str, runs: str | Path | None = None, *, local: bool = False, observer: Observer | None = None
+) -> Outcome:
+    """Go on with a run: what was in flight starts again from its last checkpoint, what ended stays as it is.
+
+    Raises UsageError where there is no such run, RunHeldError while another process runs it, JournalError where its
+    journal is damaged. A completed sweep is left as it is.
+    """
+    run = find(name, runs)
+    journal = Journal.open(run.journal)
+    try:
+        state = SweepState(journal.events)
+        if not state.spec:
+            raise SweepError(f"{run.journal} has no sweep in it", hint=f"start anew: rm -r {run.root}")
+        if journal.notice:
+            print(journal.notice, file=sys.stderr)
+        spec = SweepSpec.model_validate(state.spec)
+        if state.status == "completed":
+            journal.close()
+            return _outcome(run, state, 0)
+        _import_from(state.created.get("roots", []))
+        roots = _check(spec, run, local=local)
+    except BaseException:
+        journal.close()
+        raise
+    return _run(spec, run, journal, roots, local=local, observer=observer)
+
+
+def stop(name: str, runs: str | Path | None = None, *, wait: float = 60.0) -> str:
+    """Ask the process that runs the sweep for a clean stop, and wait for it (at most ``wait`` seconds).
+
+    Returns who was asked. Raises UsageError where nobody runs it, SweepError where it has not stopped in time.
+    """
+    run = find(name, runs)
+    asked = holder(run.journal)
+    if not asked:
+        raise UsageError(f"nobody runs {name!r}", hint=f"go on with it: sweep resume {name}")
+    run.stop_request.touch()
+    until = time.monotonic() + wait
+    while holder(run.journal):
+        if time.monotonic() > until:
+            raise SweepError(f"{name!r} has not stopped in {wait:g} s; it is held by {asked}")
+        time.sleep(0.1)
+    return asked
+
+
+def from_python(fields: Mapping[str, Any]) -> SweepSpec:
+    """A spec from plain values. Raises SpecError with every problem."""
+    from pydantic import ValidationError
+
+    try:
+        return SweepSpec.model_validate(fields)
+    except ValidationError as error:
+        raise SpecError(
+            Problem(f"{'.'.join(map(str, item['loc']))}: {item['msg']}", path=item["loc"]) for item in error.errors()
+        ) from None
+
+
+def _run(
+    spec: SweepSpec, run: RunDirectory, journal: Journal, roots: list[str], *, local: bool, observer: Observer | None
+) -> Outcome:
+    live = LiveSweep(spec, run, journal, observer)
+    with Stopping(run) as stopping:
+        try:
+            if local:
+                from orchestrator.engine.local import run as engine
+
+                engine(live, stopping)
+            else:
+                from orchestrator.engine import tune
+
+                tune.run(live, stopping, roots=roots)
+        except BaseException as error:
+            live.stop_reason = live.stop_reason or f"{type(error).__name__}: {error}"
+            if not isinstance(error, KeyboardInterrupt):
+                raise
+        finally:
+            live.close()
+        return _outcome(run, live.state, stopping.exit_code)
+
+
+def _outcome(run: RunDirectory, state: SweepState, code: int) -> Outcome:
+    worked = state.winner() is not None and not (state.status == "paused" and state.count("failed") and not code)
+    return Outcome(run, state, code or (0 if worked else 1))
+
+
+def _check(spec: SweepSpec, run: RunDirectory, *, local: bool) -> list[str]:
+    """Everything that can be known before the start; returns the folders that the spec's modules are imported from."""
+    from orchestrator.training import components
+
+    roots = [str(Path(root).absolute()) for root in components.import_roots(spec)]
+    problems = components.check(spec)
+    if problems:
+        raise SpecError(problems)
+    if not local:
+        from orchestrator.engine.tune import check_resources
+
+        check_resources(spec.resources)
+    _check_writable(run)
+    _prepare_data(spec)
+    return roots
+
+
+def _check_writable(run: RunDirectory) -> None:
+    """Raises UsageError where the folder of runs cannot be written to."""
+    existing = next(folder for folder in (run.root, *run.root.parents) if folder.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise UsageError(f"{run.root} cannot be written", hint="choose another folder: --runs DIR or SWEEP_RUNS=DIR")
+
+
+def _prepare_data(spec: SweepSpec) -> None:
+    """Fetch the data once, before any trial asks for it: what is missing is said now. Raises DataError."""
+    from orchestrator.training import components
+
+    _, data, _ = apply(spec, spec.space.sample(random.Random(spec.seed)))
+    if data is not None and data.class_path.startswith("orchestrator."):
+        # A user's own prepare_data runs in the trial, as it would under a plain Trainer.
+        components.build(data.model_dump()).prepare_data()
+
+
+def _import_from(roots: Sequence[str]) -> None:
+    for root in reversed(roots):
+        if root not in sys.path:
+            sys.path.insert(0, root)
+
+
+def _class(value: Any) -> Any:
+    """A class of the running script is named by the script's module, so that a worker can import it."""
+    if not isinstance(value, type) or value.__module__ != "__main__":
+        return value
+    script = getattr(sys.modules["__main__"], "__file__", None)
+    if script is None:
+        raise UsageError(
+            f"{value.__qualname__} lives in this session only, and workers cannot import it",
+            hint="put the class into a file beside and import it from there",
+        )
+    _import_from([str(Path(script).parent.absolute())])
+    return f"{Path(script).stem}.{value.__qualname__}"
+
+
+def _default_name(model: Any) -> str:
+    with contextlib.suppress(TypeError, KeyError):
+        model = model["class_path"]
+    path = model.__qualname__ if isinstance(model, type) else str(model)
+    return path.rsplit(".", 1)[-1].lower()

@@ -1,0 +1,131 @@
+"""The journal: what was written is what is read, and what is not is refused by name."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.errors import JournalError, RunHeldError
+from orchestrator.journal import Event, Journal, decode, encode, holder, read
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.text(min_size=1).filter(lambda n: n not in ("seq", "lease", "time", "type", "crc32")), JSON))
+def test_a_line_reads_back_as_it_was(fields: dict[str, object]) -> None:
+    event = Event(3, 1, 12.5, "trial.suggested", fields)
+    line = encode(event)
+    assert line.count(b"\n") == 1
+    assert decode(line) == event
+
+
+def written(path: Path, count: int = 5) -> bytes:
+    journal = Journal.create(path)
+    for number in range(count):
+        journal.append("trial.suggested", trial=number, params={"x": number / 7}, by="random")
+    journal.close()
+    return path.read_bytes()
+
+
+def test_every_flipped_bit_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "run" / "journal.jsonl"
+    whole = written(path, 3)
+    events = list(read(path))
+    for index in range(len(whole)):
+        for bit in range(8):
+            path.write_bytes(whole[:index] + bytes([whole[index] ^ 1 << bit]) + whole[index + 1 :])
+            # Without its last newline the last line is a torn write; every other change is damage.
+            try:
+                assert list(read(path)) == events[:2], (index, bit)
+                assert index == len(whole) - 1
+            except JournalError as error:
+                assert str(path) in error.message
+                assert "byte" in error.message
+
+
+def test_every_truncation_is_a_torn_write_and_is_cut_off(tmp_path: Path) -> None:
+    path = tmp_path / "run" / "journal.jsonl"
+    whole = written(path, 3)
+    ends = [index + 1 for index, byte in enumerate(whole) if byte == ord("\n")]
+    for length in range(len(whole)):
+        path.write_bytes(whole[:length])
+        intact = sum(end <= length for end in ends)
+        journal = Journal.open(path)
+        assert len(journal.events) == intact
+        assert bool(journal.notice) == (length not in (0, *ends))
+        journal.append("sweep.paused", reason="test")
+        journal.close()
+        assert [event.seq for event in read(path)] == list(range(intact + 1))
+
+
+def test_a_lost_or_repeated_record_is_damage(tmp_path: Path) -> None:
+    path = tmp_path / "run" / "journal.jsonl"
+    lines = written(path, 4).splitlines(keepends=True)
+    for damaged in (lines[:1] + lines[2:], lines[:2] + lines[1:], [lines[1], lines[0], *lines[2:]]):
+        path.write_bytes(b"".join(damaged))
+        with pytest.raises(JournalError, match="damaged at byte"):
+            list(read(path))
+        with pytest.raises(JournalError):
+            Journal.open(path)
+        assert path.read_bytes() == b"".join(damaged), "a damaged journal must not be touched"
+
+
+def test_the_lease_counts_its_holders(tmp_path: Path) -> None:
+    path = tmp_path / "run" / "journal.jsonl"
+    written(path)
+    for lease in (2, 3):
+        journal = Journal.open(path)
+        assert journal.lease == lease
+        journal.append("sweep.paused", reason="test")
+        journal.close()
+
+
+def test_a_second_writer_is_told_who_holds_it(tmp_path: Path) -> None:
+    path = tmp_path / "run" / "journal.jsonl"
+    journal = Journal.create(path)
+    journal.append("sweep.paused", reason="test")
+    script = (
+        "import sys; from pathlib import Path; from orchestrator.journal import Journal\n"
+        "from orchestrator.errors import SweepError\n"
+        "try: Journal.open(Path(sys.argv[1]))\n"
+        "except SweepError as error: print(error); sys.exit(error.exit_code)"
+    )
+    other = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=False)
+    assert other.returncode == 3
+    assert f"process {os.getpid()}" in other.stdout
+    assert f"process {os.getpid()}" in holder(path)
+    journal.close()
+    assert holder(path) == ""
+    with pytest.raises(RunHeldError, match="exists already"):
+        Journal.create(path)
+
+
+def test_a_failed_append_leaves_the_journal_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "run" / "journal.jsonl"
+    journal = Journal.create(path)
+    journal.append("sweep.paused", reason="first")
+    real = os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: real(fd, data[: len(data) // 2]))
+    with pytest.raises(OSError, match="no space left"):
+        journal.append("sweep.paused", reason="lost")
+    monkeypatch.undo()
+    journal.append("sweep.paused", reason="second")
+    journal.close()
+    assert [event["reason"] for event in read(path)] == ["first", "second"]
+
+
+def test_lines_are_plain_json_for_any_reader(tmp_path: Path) -> None:
+    path = tmp_path / "run" / "journal.jsonl"
+    for line in written(path).splitlines():
+        assert {"seq", "lease", "time", "type", "crc32"} <= json.loads(line).keys()

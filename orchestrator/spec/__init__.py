@@ -1,0 +1,52 @@
+"""The sweep file: read with positions, checked, and held as one frozen ``SweepSpec``."""
+
+from __future__ import annotations
+
+from orchestrator.spec.files import dump, from_mapping, load, shipped, to_yaml
+from orchestrator.spec.model import DEFAULT_EPOCHS, DEFAULT_TRIALS, SweepSpec
+from orchestrator.spec.parameters import apply, canonical
+from orchestrator.spec.parts import (
+    ASHAScheduler,
+    Budget,
+    ClassSpec,
+    FIFOScheduler,
+    GridSearcher,
+    Objective,
+    Part,
+    RandomSearcher,
+    Resources,
+    Scheduler,
+    Searcher,
+    TPESearcher,
+    Tracking,
+    WandbTracking,
+)
+from orchestrator.spec.schema import json_schema
+
+__all__ = [
+    "DEFAULT_EPOCHS",
+    "DEFAULT_TRIALS",
+    "ASHAScheduler",
+    "Budget",
+    "ClassSpec",
+    "FIFOScheduler",
+    "GridSearcher",
+    "Objective",
+    "Part",
+    "RandomSearcher",
+    "Resources",
+    "Scheduler",
+    "Searcher",
+    "SweepSpec",
+    "TPESearcher",
+    "Tracking",
+    "WandbTracking",
+    "apply",
+    "canonical",
+    "dump",
+    "from_mapping",
+    "json_schema",
+    "load",
+    "shipped",
+    "to_yaml",
+]

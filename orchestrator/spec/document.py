@@ -1,0 +1,255 @@
+"""YAML 1.2 into plain JSON values, with the position of every key and value.
+
+Built on the parser's events rather than on a loader: nothing is ever constructed, duplicate keys are seen, plain
+scalars follow YAML 1.2's core schema (``1e-4`` is a number, ``no`` is text), and aliases are counted as they expand.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator.errors import Problem, SpecError
+from orchestrator.space import Value
+
+Path = tuple[str | int, ...]
+
+SIZE_LIMIT = 1 << 20
+"""Bytes of a sweep file."""
+NODE_LIMIT = 20_000
+"""Keys and values of a sweep file, aliases expanded."""
+DEPTH_LIMIT = 50
+
+_INT = re.compile(r"[-+]?[0-9]+")
+_BASED = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_INFINITE = re.compile(r"([-+]?)\.(inf|Inf|INF)")
+_WORDS: dict[str, Value] = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+    **dict.fromkeys((".nan", ".NaN", ".NAN"), math.nan),
+}
+_PLAIN_TAGS = ("!", *(f"tag:yaml.org,2002:{name}" for name in ("map", "seq", "str")))
+
+
+@dataclass(frozen=True)
+class Document:
+    """What a file says and where. Documents do not differ for the comparison of specs: only what they say counts."""
+
+    file: str = field(default="", compare=False)
+    data: Value = field(default=None, compare=False)
+    keys: dict[Path, tuple[int, int]] = field(default_factory=dict, compare=False)
+    values: dict[Path, tuple[int, int]] = field(default_factory=dict, compare=False)
+    overridden: dict[Path, str] = field(default_factory=dict, compare=False)
+    """Paths that the command line wrote, and how: ``--set budget.trials=4``."""
+
+    def locate(self, path: Path, *, key: bool = False) -> dict[str, Any]:
+        """Where ``path`` is, as the fields ``file``, ``line`` and ``column`` of a Problem.
+
+        The nearest enclosing entry stands in for what is not in the file. With ``key``, the position of the key
+        itself rather than of its value.
+        """
+        marks = self.keys if key else self.values
+        for end in range(len(path), -1, -1):
+            near = path[:end]
+            if near in self.overridden:
+                return {"file": self.overridden[near]}
+            if near in marks or near in self.values:
+                line, column = marks.get(near) or self.values[near]
+                return {"file": self.file, "line": line, "column": column}
+            marks = self.keys  # from here on the entry stands for something inside it: point at its name
+        return {"file": self.file}
+
+
+def read(content: bytes, file: str) -> tuple[Document, list[Problem]]:
+    """The document in ``content`` and the duplicate keys in it. Raises SpecError where no sense can be made of it."""
+    if len(content) > SIZE_LIMIT:
+        raise SpecError([_at(file, 1, 1, f"the file has {len(content):,} bytes; the limit is {SIZE_LIMIT:,}",
+                             "a sweep file holds settings, not data")])  # fmt: skip
+    text = _decode(content, file)
+    composer = _Composer(file)
+    data = composer.compose(_events(text, file))
+    return Document(file, data, composer.keys, composer.values), composer.problems
+
+
+def _at(file: str, line: int, column: int, message: str, hint: str) -> Problem:
+    return Problem(message, hint, (), file, line, column)
+
+
+def _decode(content: bytes, file: str) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = content[: error.start].decode("utf-8", "replace")
+        line, column = _line_column(before, len(before))
+        message = f"the file is not UTF-8 (byte {content[error.start]:#04x})"
+        raise SpecError([_at(file, line, column, message, "save it as UTF-8")]) from None
+
+
+def _line_column(text: str, offset: int) -> tuple[int, int]:
+    before = text[:offset]
+    return before.count("\n") + 1, offset - (before.rfind("\n") + 1) + 1
+
+
+def _events(text: str, file: str) -> Iterator[Any]:
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import MarkedYAMLError
+    from ruamel.yaml.reader import ReaderError
+
+    try:
+        yield from YAML(typ="safe", pure=True).parse(text)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        message = f"not YAML: {error.problem or error.context}"
+        raise SpecError([_at(file, line, column, message, _syntax_hint(message, text, line))]) from None
+    except ReaderError as error:
+        line, column = _line_column(text, error.position)
+        message = f"not YAML: the character {chr(error.character)!r} is not allowed"
+        raise SpecError([_at(file, line, column, message, "take it out, or write it as an escape in quotes")]) from None
+
+
+def _syntax_hint(message: str, text: str, line: int) -> str:
+    written = text.splitlines()[line - 1] if line <= len(text.splitlines()) else ""
+    if "\t" in written:
+        return "indent with spaces: YAML does not allow tabs"
+    if "alias" in message:
+        return "an alias (*name) needs its anchor (&name) earlier in the file; quote a text that begins with *"
+    if "mapping values are not allowed" in message:
+        return "is a line above not closed, or does a text with a colon need quotes?"
+    return "check brackets, quotes and indentation here and on the line above"
+
+
+@dataclass
+class _Composer:
+    """Builds plain values out of events, noting positions, duplicates and how much aliases expand to."""
+
+    file: str
+    keys: dict[Path, tuple[int, int]] = field(default_factory=dict)
+    values: dict[Path, tuple[int, int]] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    anchors: dict[str, Value] = field(default_factory=dict)
+    nodes: int = 0
+
+    def compose(self, events: Iterator[Any]) -> Value:
+        data, documents = None, 0
+        for event in events:
+            kind = type(event).__name__
+            if kind == "DocumentStartEvent":
+                documents += 1
+            elif kind not in ("StreamStartEvent", "StreamEndEvent", "DocumentEndEvent", "CommentEvent"):
+                if documents > 1:
+                    self._stop(event, "the file holds more than one YAML document", "keep one sweep a file")
+                data = self._value(event, events, ())
+        return data
+
+    def _stop(self, event: Any, message: str, hint: str) -> None:
+        raise SpecError([*self.problems, self._problem(event, message, hint)])
+
+    def _problem(self, event: Any, message: str, hint: str, path: Path = ()) -> Problem:
+        return Problem(message, hint, path, self.file, *_mark(event))
+
+    def _value(self, event: Any, events: Iterator[Any], path: Path) -> Value:
+        self.values.setdefault(path, _mark(event))
+        self._count(event, 1)
+        if len(path) > DEPTH_LIMIT:
+            self._stop(event, f"nested deeper than {DEPTH_LIMIT} levels", "a sweep file has no use for that")
+        kind = type(event).__name__
+        if kind == "AliasEvent":
+            return self._alias(event)
+        self._check_tag(event)
+        if kind == "ScalarEvent":
+            value = _scalar(event)
+        else:
+            value = (self._mapping if kind == "MappingStartEvent" else self._sequence)(events, path)
+        if event.anchor:
+            self.anchors[event.anchor] = value
+        return value
+
+    def _count(self, event: Any, nodes: int) -> None:
+        self.nodes += nodes
+        if self.nodes > NODE_LIMIT:
+            self._stop(event, f"more than {NODE_LIMIT:,} keys and values, aliases expanded",
+                       "a sweep file holds settings, not data")  # fmt: skip
+
+    def _alias(self, event: Any) -> Value:
+        if event.anchor not in self.anchors:
+            self._stop(event, f"unknown alias *{event.anchor}", "its anchor (&name) must end before it is used")
+        value = self.anchors[event.anchor]
+        self._count(event, _size(value))
+        return copy.deepcopy(value)
+
+    def _check_tag(self, event: Any) -> None:
+        tag = str(getattr(event, "tag", None) or "!")
+        if tag not in _PLAIN_TAGS:
+            shown = tag.replace("tag:yaml.org,2002:", "!!")
+            self._stop(event, f"the tag {shown} is not read", "name a class by class_path; a sweep file builds nothing")
+
+    def _sequence(self, events: Iterator[Any], path: Path) -> list[Value]:
+        items: list[Value] = []
+        for event in events:
+            if type(event).__name__ == "SequenceEndEvent":
+                break
+            items.append(self._value(event, events, (*path, len(items))))
+        return items
+
+    def _mapping(self, events: Iterator[Any], path: Path) -> dict[str, Value]:
+        entries: dict[str, Value] = {}
+        for event in events:
+            if type(event).__name__ == "MappingEndEvent":
+                break
+            key = self._key(event)
+            if key in entries:
+                self._duplicate(event, key, path)
+                self._value(next(events), events, (*path, key, "again"))
+                continue
+            self.keys[*path, key] = _mark(event)
+            entries[key] = self._value(next(events), events, (*path, key))
+        return entries
+
+    def _key(self, event: Any) -> str:
+        if type(event).__name__ != "ScalarEvent":
+            self._stop(event, "a key must be plain text", "a mapping or a list cannot be a key")
+        key = _scalar(event)
+        if not isinstance(key, str):
+            self._stop(event, f"a key must be text, but got {event.value or 'nothing'}", "put it in quotes")
+        if key == "<<" and event.style is None:
+            self._stop(event, "merge keys (<<) are not part of YAML 1.2", "write the keys out, or alias a whole value")
+        return str(key)
+
+    def _duplicate(self, event: Any, key: str, path: Path) -> None:
+        line = self.keys[*path, key][0]
+        hint = f"it is on line {line} already; keep one of the two"
+        self.problems.append(self._problem(event, f"duplicate key {key!r}", hint, (*path, key)))
+
+
+def _mark(event: Any) -> tuple[int, int]:
+    return event.start_mark.line + 1, event.start_mark.column + 1
+
+
+def _size(value: Value) -> int:
+    children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return 1 + sum(_size(child) for child in children)
+
+
+def _scalar(event: Any) -> Value:
+    quoted = event.style is not None or str(getattr(event, "tag", None) or "").endswith(":str")
+    return str(event.value) if quoted else scalar(event.value)
+
+
+def scalar(text: str) -> Value:
+    """A plain scalar by YAML 1.2's core schema."""
+    if text in _WORDS:
+        return _WORDS[text]
+    if _INT.fullmatch(text):
+        return int(text) if len(text) < 4000 else text  # int() itself refuses more than 4,300 digits
+    if _BASED.fullmatch(text):
+        return int(text, 0)
+    if infinite := _INFINITE.fullmatch(text):
+        return float(f"{infinite[1]}inf")
+    return float(text) if _FLOAT.fullmatch(text) else text

@@ -1,0 +1,146 @@
+"""Sweep files: found, read, checked; and a spec written back as one."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from difflib import get_close_matches
+from pathlib import Path as FilePath
+from typing import Any
+
+from orchestrator.errors import Problem, SpecError
+from orchestrator.spec.document import Document, read
+from orchestrator.spec.model import SweepSpec
+from orchestrator.spec.overrides import override, put
+from orchestrator.spec.problems import validated
+
+
+def shipped() -> dict[str, FilePath]:
+    """The sweep files that come with the package, by name: in the wheel inside it, in a checkout beside it."""
+    package = FilePath(__file__).resolve().parents[1]
+    folders = [folder for folder in (package / "search_spaces", package.parent / "search_spaces") if folder.is_dir()]
+    return {path.stem: path for folder in folders[:1] for path in sorted(folder.glob("*.yaml"))}
+
+
+def load(source: str | FilePath, overrides: Sequence[str] = (), name: str | None = None) -> SweepSpec:
+    """The spec in a file, or in the shipped one of that name, with each override ``key=value`` put in.
+
+    A file without a ``name`` takes its own. Raises SpecError with every problem found, each with its position.
+    """
+    path = _find(source)
+    document, problems = read(_content(path, str(source)), str(source) if FilePath(source) == path else str(path))
+    document, unusable = override(document, overrides)
+    problems += unusable
+    if isinstance(document.data, dict):
+        problems += _lightning_cli_names(document)
+        _name(document, path, name)
+    return _checked(document, problems)
+
+
+def from_mapping(written: Mapping[str, Any]) -> SweepSpec:
+    """The spec that Python values mean, checked and reported as a file's would be. Raises SpecError."""
+    return _checked(Document(data=dict(written)), [])
+
+
+def _checked(document: Document, problems: list[Problem]) -> SweepSpec:
+    spec, found = validated(document.data)
+    problems = problems + [_located(problem, document) for problem in found]
+    if problems or spec is None:
+        raise SpecError(sorted(problems, key=lambda problem: (problem.line == 0, problem.line, problem.column)))
+    spec._document = document
+    return spec
+
+
+def _located(problem: Problem, document: Document) -> Problem:
+    key = problem.message.startswith(("unknown key", "`when` runs"))
+    return replace(problem, **document.locate(problem.path, key=key))
+
+
+def _find(source: str | FilePath) -> FilePath:
+    path = FilePath(source)
+    if path.is_file():
+        return path
+    known = shipped()
+    if str(source) in known:
+        return known[str(source)]
+    close = get_close_matches(str(source), list(known), n=1)
+    hint = f"did you mean {close[0]}?" if close else f"give a file, or one of {', '.join(known) or 'none shipped'}"
+    what = "is a folder, not a sweep file" if path.is_dir() else "there is no such sweep file"
+    raise SpecError([Problem(what, hint, file=str(source))])
+
+
+def _content(path: FilePath, source: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise SpecError([Problem(f"cannot be read: {error.strerror}", "check its permissions", file=source)]) from None
+
+
+def _lightning_cli_names(document: Document) -> list[Problem]:
+    """Take LightningCLI's ``seed_everything`` as ``seed``, and drop the empty ``ckpt_path`` that it writes."""
+    data = document.data
+    if data.get("ckpt_path", 0) is None:
+        del data["ckpt_path"]
+    if "seed_everything" not in data:
+        return []
+    if "seed" in data:
+        place = document.locate(("seed_everything",), key=True)
+        return [Problem("`seed_everything` and `seed` are the same", "keep `seed`", ("seed_everything",), **place)]
+    seed = data.pop("seed_everything")
+    for marks in (document.keys, document.values):
+        if ("seed_everything",) in marks:
+            marks["seed",] = marks["seed_everything",]
+    if not isinstance(seed, bool):  # true and false ask for any seed, and for none
+        data["seed"] = seed
+    return []
+
+
+def _name(document: Document, path: FilePath, name: str | None) -> None:
+    if name is not None:
+        put(document, ("name",), name, source=f"--name {name}")
+    elif document.data.get("name") is None:
+        document.data["name"] = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip(".-")[:100] or "sweep"
+
+
+def to_yaml(spec: SweepSpec) -> str:
+    """The spec as a sweep file, every default written out; ``load`` of it gives an equal spec."""
+    return dump(spec.model_dump(mode="json"))
+
+
+def dump(written: Mapping[str, Any]) -> str:
+    """Plain values as YAML 1.2: sections in block style, what is inside a parameter on one line."""
+    from ruamel.yaml import YAML
+
+    yaml = YAML()
+    yaml.width = 110
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    stream = io.StringIO()
+    yaml.dump(_styled(written), stream)
+    return stream.getvalue()
+
+
+def _styled(value: Any, depth: int = 0) -> Any:
+    from ruamel.yaml.comments import CommentedMap, CommentedSeq
+
+    if isinstance(value, Mapping):
+        styled: CommentedMap | CommentedSeq = CommentedMap(
+            {key: _styled(item, depth + 1) for key, item in value.items()}
+        )
+    elif isinstance(value, list | tuple):
+        styled = CommentedSeq(_styled(item, depth + 1) for item in value)
+    else:
+        return value
+    if not value or (depth >= 2 and _is_flat(value)):
+        styled.fa.set_flow_style()
+    return styled
+
+
+def _is_flat(value: Any) -> bool:
+    """Whether it reads well on one line: no mapping in it but `when`, and not many values."""
+    children = list(value.values()) if isinstance(value, Mapping) else list(value)
+    return len(children) <= 12 and not any(
+        isinstance(child, Mapping) and not (isinstance(value, Mapping) and value.get("when") is child)
+        for child in children
+    )

@@ -1,0 +1,148 @@
+"""The spec: everything a person asked for, in one frozen object."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, PrivateAttr, WithJsonSchema, model_validator
+
+from orchestrator.errors import Problem, SpecError
+from orchestrator.space import Space
+from orchestrator.spec.document import Document, Path
+from orchestrator.spec.parameters import parameter_problems, placement_problems
+from orchestrator.spec.parts import (
+    ASHAScheduler,
+    BareScheduler,
+    BareSearcher,
+    Budget,
+    ClassSpec,
+    GridSearcher,
+    Objective,
+    Part,
+    Resources,
+    Slug,
+    TPESearcher,
+    Tracking,
+    plain_mapping,
+)
+from orchestrator.spec.shapes import SPACE_SCHEMA, TRAINER_SCHEMA
+
+DEFAULT_EPOCHS = 10
+DEFAULT_TRIALS = 20
+
+
+def _space(value: object) -> Space:
+    if isinstance(value, Space):
+        return value
+    return Space(plain_domains(value))
+
+
+def plain_domains(value: object) -> Mapping[str, object]:
+    """What is written under ``space:``, if it is a mapping; None counts as empty."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise SpecError([Problem(f"`space` must be a mapping of parameters to domains, but got {value!r}",
+                                 "e.g. space: {model.learning_rate: {log_uniform: [1e-4, 1e-2]}}")])  # fmt: skip
+    return value
+
+
+def _trainer(value: object) -> dict[str, Any]:
+    """Trainer arguments: nulls (which LightningCLI writes for every default) dropped, callbacks in one form."""
+    given = {name: item for name, item in plain_mapping(value).items() if item is not None}
+    if "callbacks" in given:
+        callbacks = given["callbacks"]
+        listed = callbacks if isinstance(callbacks, list | tuple) else [callbacks]
+        given["callbacks"] = [ClassSpec.model_validate(callback).model_dump() for callback in listed]
+    if not any(name in given for name in ("max_epochs", "max_steps", "max_time")):
+        given["max_epochs"] = DEFAULT_EPOCHS
+    return given
+
+
+class SweepSpec(Part):
+    """A sweep as a person wrote it, defaults filled in. Equal specs mean the same sweep."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, arbitrary_types_allowed=True)
+
+    name: Slug = Field(description="Name of the sweep and of its run directory; the file's name by default.",
+                       examples=["cifar10"])  # fmt: skip
+    seed: int = Field(default=0, ge=0, lt=2**32, description="Fixes every random choice of the sweep.", examples=[7])
+    objective: Objective = Field(
+        description="What trials are judged by.", examples=[{"metric": "val_acc", "mode": "max"}]
+    )
+    model: ClassSpec = Field(description="The LightningModule.", examples=["orchestrator.models.LitModel"])
+    data: ClassSpec | None = Field(
+        default=None, description="The LightningDataModule.", examples=["orchestrator.data.DigitsDataModule"]
+    )
+    trainer: Annotated[dict[str, Any], BeforeValidator(_trainer), WithJsonSchema(TRAINER_SCHEMA)] = Field(
+        default_factory=lambda: {"max_epochs": DEFAULT_EPOCHS},
+        description="Any argument of lightning.Trainer. Without max_epochs, max_steps or max_time, a trial has "
+        f"{DEFAULT_EPOCHS} epochs.",
+        examples=[{"max_epochs": 30, "precision": "auto"}],
+    )
+    space: Annotated[
+        Space, BeforeValidator(_space), PlainSerializer(lambda space: space.to_yaml()), WithJsonSchema(SPACE_SCHEMA)
+    ] = Field(
+        default_factory=Space,
+        description="What is searched: parameter names, which start with model., data. or trainer., and their domains.",
+        examples=[{"model.learning_rate": {"log_uniform": [0.0001, 0.01]}}],
+    )
+    searcher: BareSearcher = Field(
+        default_factory=TPESearcher, description="Who proposes parameters.", examples=[{"name": "tpe"}]
+    )
+    scheduler: BareScheduler = Field(
+        default_factory=ASHAScheduler, description="Who stops trials early.", examples=[{"name": "asha"}]
+    )
+    budget: Budget = Field(
+        default_factory=lambda: Budget(trials=DEFAULT_TRIALS), description="How much is spent.",
+        examples=[{"trials": 64, "wall_clock": "4h"}],
+    )  # fmt: skip
+    resources: Resources = Field(
+        default_factory=Resources, description="What one trial gets.", examples=[{"cpus": 4, "gpus": 1}]
+    )
+    tracking: Tracking = Field(
+        default_factory=Tracking, description="Where else metrics go.", examples=[{"wandb": {"project": "cifar10"}}]
+    )
+
+    _document: Document = PrivateAttr(default_factory=Document)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults(cls, value: object) -> object:
+        """Empty sections left out, and 20 trials unless a grid or a budget of time bounds the sweep."""
+        if not isinstance(value, Mapping):
+            return value
+        given = {key: part for key, part in value.items() if part is not None}
+        budget, searcher = given.get("budget", {}), given.get("searcher")
+        name = searcher.get("name") if isinstance(searcher, Mapping) else getattr(searcher, "name", searcher)
+        written = budget.model_dump() if isinstance(budget, Budget) else budget
+        if name == "grid" or not isinstance(written, Mapping):
+            return {**given, "budget": written}
+        bounds = {key: bound for key, bound in written.items() if bound is not None}
+        return {**given, "budget": bounds if bounds else {"trials": DEFAULT_TRIALS}}
+
+    @model_validator(mode="after")
+    def _parts_agree(self) -> SweepSpec:
+        problems = list(parameter_problems(self.space, has_data=self.data is not None))
+        if isinstance(self.searcher, GridSearcher) and not problems:
+            try:
+                _ = self.space.grid_size
+            except SpecError as error:
+                problems += [Problem(p.message, p.hint, ("space", *p.path)) for p in error.problems]
+        problems = problems or list(placement_problems(self))
+        if problems:
+            raise SpecError(problems)
+        return self
+
+    def locate(self, path: Path, *, key: bool = False) -> dict[str, Any]:
+        """Where ``path`` was written, as the fields file, line and column of a Problem; empty for a spec from Python.
+
+        With ``key``, the position of the key rather than of its value.
+        """
+        return self._document.locate(path, key=key)
+
+    @property
+    def file(self) -> str:
+        """The sweep file's path as it was given to ``load``; empty for a spec from Python."""
+        return self._document.file

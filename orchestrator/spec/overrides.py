@@ -1,0 +1,97 @@
+"""``--set budget.trials=4``: any field of a sweep file, from the command line."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+from orchestrator.errors import Problem, SpecError
+from orchestrator.space import Value
+from orchestrator.spec.document import Document, Path, read
+
+_BARE = {"model": "class_path", "data": "class_path", "searcher": "name", "scheduler": "name"}
+
+
+def override(document: Document, texts: Sequence[str]) -> tuple[Document, list[Problem]]:
+    """The document with each ``key=value`` put in, and those that make no sense. The later of two wins."""
+    data = copy.deepcopy(document.data)
+    changed = Document(document.file, data, dict(document.keys), dict(document.values), dict(document.overridden))
+    problems: list[Problem] = []
+    for text in texts:
+        try:
+            path, value = _parsed(text)
+            put(changed, path, value, source=f"--set {text}")
+        except SpecError as error:
+            problems += [Problem(p.message, p.hint, p.path, f"--set {text}") for p in error.problems]
+    return changed, problems
+
+
+def _refused(message: str, hint: str) -> SpecError:
+    return SpecError([Problem(message, hint)])
+
+
+def _parsed(text: str) -> tuple[Path, Value]:
+    key, equals, written = text.partition("=")
+    if not equals:
+        raise _refused("a field and a value are wanted: key=value", "e.g. --set budget.trials=4")
+    path = _path(key.strip())
+    if not all(path):
+        raise _refused(f"{key!r} names no field", "e.g. --set trainer.max_epochs=2")
+    document, duplicates = read(written.encode(), "")
+    if duplicates:
+        raise SpecError(duplicates)
+    return path, document.data
+
+
+def _path(key: str) -> tuple[str, ...]:
+    """The field's path; below ``space.`` the rest is one parameter's name, dots and all."""
+    root, dot, rest = key.partition(".")
+    return ("space", rest) if root == "space" and dot else tuple(key.split("."))
+
+
+def put(document: Document, path: Path, value: Value, *, source: str) -> None:
+    """Write ``value`` at ``path``; problems there will name ``source`` in place of a position. Raises SpecError."""
+    if not isinstance(document.data, dict):
+        raise _refused("the file holds no mapping to set it in", "start with model: and objective:")
+    target: Any = document.data
+    for depth, segment in enumerate(path[:-1], start=1):
+        target = _child(target, segment, path[:depth], document, source)
+    _forget(document, path)
+    document.overridden[_indexed(path)] = source
+    target[_index(target, path[-1], path[:-1])] = value
+
+
+def _child(target: Any, segment: str | int, path: Path, document: Document, source: str) -> Any:
+    """The mapping or list at ``path``, made where there is none yet."""
+    key = _index(target, segment, path[:-1])
+    child = target[key] if isinstance(target, list) else target.get(key)
+    if child is None:
+        child = {}
+        document.overridden.setdefault(path, source)
+    elif isinstance(child, str) and path[0] in _BARE:  # `model: a.B` stands for `model: {class_path: a.B}`
+        child = {_BARE[path[0]] if len(path) == 1 else "class_path": child}
+    elif not isinstance(child, dict | list):
+        raise _refused(f"{'.'.join(map(str, path))} is {child!r} and holds no fields", "set it as a whole")
+    target[key] = child
+    return child
+
+
+def _index(target: Any, segment: str | int, path: Path) -> Any:
+    if not isinstance(target, list):
+        return segment
+    if not str(segment).isdecimal() or int(segment) >= len(target):
+        where = ".".join(map(str, path))
+        raise _refused(f"{where} is a list of {len(target)}, but got {segment!r}", "positions in a list count from 0")
+    return int(segment)
+
+
+def _indexed(path: Path) -> Path:
+    return tuple(int(part) if isinstance(part, str) and part.isdecimal() else part for part in path)
+
+
+def _forget(document: Document, path: Path) -> None:
+    """The file's positions at and below ``path`` hold no longer."""
+    for marks in (document.keys, document.values, document.overridden):
+        for stale in [known for known in marks if known[: len(path)] == _indexed(path)]:
+            del marks[stale]

@@ -1,0 +1,104 @@
+"""What a parameter's name points at: ``model.encoder.hidden`` is an argument of the model's ``encoder``."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from orchestrator.errors import Problem, SpecError
+from orchestrator.space import Space, Value
+
+if TYPE_CHECKING:
+    from orchestrator.spec.model import SweepSpec
+    from orchestrator.spec.parts import ClassSpec
+
+ROOTS = ("model", "data", "trainer")
+
+
+def canonical(name: str) -> str:
+    """The short form: ``model.encoder.init_args.hidden`` and ``model.encoder.hidden`` are one parameter."""
+    return ".".join(segment for segment in name.split(".") if segment != "init_args")
+
+
+def parameter_problems(space: Space, *, has_data: bool) -> Iterator[Problem]:
+    """What is wrong with the names of a space: roots that are none, and one parameter under two names."""
+    seen: dict[str, str] = {}
+    for name in space:
+        root, *rest = name.split(".")
+        path = ("space", name)
+        if root not in ROOTS or not rest or not all(rest):
+            yield Problem(f"{name}: a parameter's name starts with model., data. or trainer.", _root_hint(name), path)
+        elif root == "data" and not has_data:
+            yield Problem(f"{name}: there is no `data` to set it on", "add a `data:` section with a class_path", path)
+        elif canonical(name) in seen:
+            yield Problem(f"{name} and {seen[canonical(name)]} are the same parameter", "keep one of the two", path)
+        seen.setdefault(canonical(name), name)
+
+
+def _root_hint(name: str) -> str:
+    root, dot, rest = name.partition(".")
+    close = get_close_matches(root, ROOTS, n=1) if dot and rest else []
+    return f"did you mean {close[0]}.{rest}?" if close else f"model.{name.strip('.')} for an argument of the model"
+
+
+def placement_problems(spec: SweepSpec) -> Iterator[Problem]:
+    """Parameters that lead nowhere, found by putting one value of each in place."""
+    for name, domain in spec.space.items():
+        try:
+            apply(spec, {name: domain.probes()[0]})
+        except SpecError as error:
+            yield from (Problem(f"{name}: {p.message}", p.hint, ("space", name)) for p in error.problems)
+        except ValidationError as error:
+            message = f"{name}: {error.errors()[0]['msg']}"
+            yield Problem(message, "a whole class is set by its class_path", ("space", name))
+
+
+def apply(spec: SweepSpec, params: Mapping[str, Value]) -> tuple[ClassSpec, ClassSpec | None, dict[str, Any]]:
+    """The spec's model, data and trainer arguments with a trial's parameters put in. The spec itself is unchanged."""
+    roots: dict[str, Any] = {
+        "model": spec.model.model_dump(),
+        "data": spec.data.model_dump() if spec.data else None,
+        "trainer": copy.deepcopy(spec.trainer),
+    }
+    for name in sorted(params, key=lambda name: name.count(".")):  # a whole class before the arguments inside it
+        root, *rest = name.split(".")
+        _put(roots[root], rest, copy.deepcopy(params[name]))
+    model = spec.model.model_validate(roots["model"])
+    return model, spec.data and spec.data.model_validate(roots["data"]), roots["trainer"]
+
+
+def _put(target: Any, segments: list[str], value: Value) -> None:
+    """Set the entry that ``segments`` lead to, making the mappings on the way."""
+    for segment, following in pairwise(segments):
+        target = _entered(target, segment)
+        key = _key(target, segment)
+        child = target[key] if isinstance(target, list) else target.get(key)
+        if isinstance(child, str) and "." in child and following != "class_path":  # a class by its bare path
+            child = {"class_path": child}
+        if not isinstance(child, dict | list):
+            child = {}
+        target[key] = child
+        target = child
+    target = _entered(target, segments[-1])
+    target[_key(target, segments[-1])] = value
+
+
+def _entered(target: Any, segment: str) -> Any:
+    """Where ``segment`` belongs: for a class written out, among its init_args."""
+    if isinstance(target, dict) and "class_path" in target and segment not in ("init_args", "class_path"):
+        return target.setdefault("init_args", {})
+    return target
+
+
+def _key(target: Any, segment: str) -> Any:
+    if not isinstance(target, list):
+        return segment
+    if not segment.isdecimal() or int(segment) >= len(target):
+        message = f"{segment!r} is not a position in a list of {len(target)}"
+        raise SpecError([Problem(message, "positions count from 0: trainer.callbacks.0.patience")])
+    return int(segment)

@@ -1,0 +1,234 @@
+"""The parts of a sweep file, each frozen and each refusing what it does not know."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, WithJsonSchema, model_validator
+
+from orchestrator.space.domain import is_number, same_value
+
+_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
+_CLASS_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
+_SLUG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
+
+
+class Part(BaseModel):
+    """Frozen, strict (no text for numbers), and no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+def _shown(value: object) -> str:
+    return f"{value!r} ({type(value).__name__})"
+
+
+def _seconds(value: object) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, str) and value and (parts := _DURATION.fullmatch(value.replace(" ", ""))):
+        value = sum(float(n or 0) * unit for n, unit in zip(parts.groups(), (86400, 3600, 60, 1), strict=True))
+    if not is_number(value):
+        raise ValueError(f"a time such as 4h, 90s or 1h30m is wanted, but got {_shown(value)}")
+    if not value > 0:  # type: ignore[operator]
+        raise ValueError(f"a time must be above zero, but got {value!r} seconds")
+    return float(value)  # type: ignore[arg-type]
+
+
+def _amount(value: object) -> int | float:
+    if not is_number(value):
+        raise ValueError(f"a number is wanted, but got {_shown(value)}")
+    assert isinstance(value, int | float)
+    if value < 0:
+        raise ValueError(f"must not be negative, but got {value!r}")
+    if value > 1 and value != int(value):
+        raise ValueError(f"above 1 only whole numbers can be shared out, but got {value!r}")
+    return value
+
+
+def _name(value: object) -> str:
+    if not isinstance(value, str) or not _SLUG.fullmatch(value):
+        raise ValueError(
+            f"a name is 1 to 100 letters, digits, dots, dashes and underscores, not starting with . or -, "
+            f"but got {_shown(value)}"
+        )
+    return value
+
+
+def _class_path(value: object) -> str:
+    if not isinstance(value, str) or not _CLASS_PATH.fullmatch(value):
+        raise ValueError(f"an import path such as package.module.Class is wanted, but got {_shown(value)}")
+    return value
+
+
+def plain_mapping(value: object) -> dict[str, Any]:
+    """A copy of ``value`` if it is a mapping of plain, finite JSON values; None counts as empty."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise ValueError(f"a mapping of names to values is wanted, but got {_shown(value)}")
+    for name, item in value.items():
+        if not isinstance(name, str):
+            raise ValueError(f"names must be text, but got {_shown(name)}")
+        try:
+            same_value(item)
+        except (TypeError, ValueError):
+            raise ValueError(f"{name} must be plain and finite values or a class_path, but got {item!r}") from None
+    return dict(value)
+
+
+_AMOUNT_SCHEMA = WithJsonSchema({"type": "number", "minimum": 0})
+_TIME_SCHEMA = WithJsonSchema(
+    {
+        "anyOf": [
+            {"type": "string", "pattern": r"^\s*(\d+(\.\d+)?\s*[dhms]\s*)+$"},
+            {"type": "number", "exclusiveMinimum": 0},
+            {"type": "null"},
+        ]
+    }
+)
+Slug = Annotated[str, PlainValidator(_name), WithJsonSchema({"type": "string", "pattern": f"^{_SLUG.pattern}$"})]
+ClassPath = Annotated[
+    str,
+    PlainValidator(_class_path),
+    WithJsonSchema({"type": "string", "pattern": r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$"}),
+]
+Arguments = Annotated[dict[str, Any], BeforeValidator(plain_mapping)]
+
+
+class ClassSpec(Part):
+    """A class by its import path, and arguments for it; LightningCLI's own form. A bare import path will do."""
+
+    class_path: ClassPath = Field(
+        description="Import path of the class: package.module.Class.", examples=["orchestrator.models.LitModel"]
+    )
+    init_args: Arguments = Field(
+        default_factory=dict,
+        description="Arguments of the class. An argument that is itself a class takes the same form.",
+        examples=[{"learning_rate": 0.001}],
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare(cls, value: object) -> object:
+        if isinstance(value, str):
+            return {"class_path": value}
+        if isinstance(value, type):
+            return {"class_path": _importable(value)}
+        return value
+
+
+def _importable(cls: type) -> str:
+    path = f"{cls.__module__}.{cls.__qualname__}"
+    if cls.__module__ == "__main__" or "<" in path:
+        raise ValueError(f"{cls.__qualname__} cannot be imported by a worker: put the class at the top of a module")
+    return path
+
+
+class Objective(Part):
+    """What trials are judged by: a metric that the module logs in validation, at its best finite epoch."""
+
+    metric: str = Field(min_length=1, description="Name of a metric that the module logs.", examples=["val_acc"])
+    mode: Literal["min", "max"] = Field(description="Whether less or more of it is better.", examples=["max"])
+
+
+class RandomSearcher(Part):
+    """Draws every trial independently of all others."""
+
+    name: Literal["random"] = "random"
+
+
+class GridSearcher(Part):
+    """Tries every combination once, in a fixed order. Continuous domains need a step."""
+
+    name: Literal["grid"] = "grid"
+
+
+class TPESearcher(Part):
+    """Optuna's tree-structured Parzen estimator: draws near what did well so far."""
+
+    name: Literal["tpe"] = "tpe"
+    startup_trials: int = Field(
+        default=10, ge=1, description="Trials drawn at random before the model is used.", examples=[10]
+    )
+    multivariate: bool = Field(
+        default=True, description="Whether parameters are modelled together rather than one by one.", examples=[True]
+    )
+
+
+class FIFOScheduler(Part):
+    """Every trial runs to its end."""
+
+    name: Literal["fifo"] = "fifo"
+
+
+class ASHAScheduler(Part):
+    """Asynchronous successive halving: at each rung only the best 1/reduction_factor of the trials go on."""
+
+    name: Literal["asha"] = "asha"
+    grace_epochs: int = Field(
+        default=1, ge=1, description="Epochs that every trial gets: the first rung.", examples=[1]
+    )
+    reduction_factor: int = Field(
+        default=3, ge=2, description="Ratio from rung to rung, in epochs and in surviving trials.", examples=[3]
+    )
+
+
+class Budget(Part):
+    """When no more trials are started: at so many trials, after so much time, or whichever comes first."""
+
+    trials: int | None = Field(
+        default=None,
+        ge=1,
+        description="How many trials. If neither this nor wall_clock is given: 20, or the whole grid for searcher "
+        "grid. If only wall_clock is given there is no limit but time.",
+        examples=[64],
+    )
+    wall_clock: Annotated[float | None, PlainValidator(_seconds), _TIME_SCHEMA] = Field(
+        default=None, description="Time, such as 4h, 90s, 1h30m, or a number of seconds.", examples=["4h"]
+    )
+
+
+class Resources(Part):
+    """What one trial gets."""
+
+    cpus: Annotated[int | float, PlainValidator(_amount), _AMOUNT_SCHEMA] = Field(
+        default=1, description="CPU cores of a trial.", examples=[4]
+    )
+    gpus: Annotated[int | float, PlainValidator(_amount), _AMOUNT_SCHEMA] = Field(
+        default=0, description="GPUs of a trial; a fraction lets trials share one.", examples=[1]
+    )
+    concurrent: int | None = Field(
+        default=None, ge=1, description="Trials at once, at most; by default as many as fit.", examples=[4]
+    )
+
+
+class WandbTracking(Part):
+    """Weights & Biases."""
+
+    project: str = Field(min_length=1, description="The project that runs go to.", examples=["cifar10"])
+    mode: Literal["auto", "online", "offline", "disabled"] = Field(
+        default="auto", description="auto: online where a login is found, else offline.", examples=["auto"]
+    )
+    entity: str | None = Field(default=None, description="The user or team that owns the project.", examples=["team"])
+
+
+class Tracking(Part):
+    """Where metrics go beside the run directory."""
+
+    wandb: WandbTracking | None = Field(
+        default=None, description="Log to Weights & Biases.", examples=[{"project": "cifar10"}]
+    )
+
+
+def _bare_name(value: object) -> object:
+    """``searcher: random`` for ``searcher: {name: random}``."""
+    return {"name": value} if isinstance(value, str) else value
+
+
+Searcher = Annotated[RandomSearcher | GridSearcher | TPESearcher, Field(discriminator="name")]
+Scheduler = Annotated[FIFOScheduler | ASHAScheduler, Field(discriminator="name")]
+BareSearcher = Annotated[Searcher, BeforeValidator(_bare_name)]
+BareScheduler = Annotated[Scheduler, BeforeValidator(_bare_name)]

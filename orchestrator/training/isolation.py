@@ -1,0 +1,126 @@
+"""One process hosts segments one after another: what one changes in the process must not reach the next."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.fabric.utilities.warnings import PossibleUserWarning
+
+_LIGHTNING = ("lightning.pytorch", "lightning.fabric")
+
+
+@contextmanager
+def isolated(threads: int | None = None) -> Iterator[None]:
+    """Run a segment with ``threads`` CPU threads (None: as they are) and put the process back as it was.
+
+    Put back are torch's default dtype and device, threads, deterministic and cuDNN flags, matrix-multiplication
+    precision, gradient and anomaly modes; the environment, the working directory, warning filters, the root logger's
+    handlers and level. Lightning's advice (device lines, loader hints) is left out meanwhile; its warnings are not.
+    Random states are not put back: each segment is seeded.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(_process())
+        stack.enter_context(_torch_state())
+        stack.enter_context(_quiet_lightning())
+        torch.set_grad_enabled(True)
+        if threads is not None and threads != torch.get_num_threads():
+            torch.set_num_threads(threads)
+        yield
+
+
+@contextmanager
+def _process() -> Iterator[None]:
+    environment = dict(os.environ)
+    directory = Path.cwd()
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    try:
+        yield
+    finally:
+        if environment != dict(os.environ):
+            os.environ.clear()
+            os.environ.update(environment)
+        os.chdir(directory)
+        root.handlers[:] = handlers
+        root.setLevel(level)
+
+
+@contextmanager
+def _torch_state() -> Iterator[None]:
+    before = _read_torch_state()
+    try:
+        yield
+    finally:
+        now = _read_torch_state()
+        for name, value in before.items():
+            if now[name] != value:
+                _SETTERS[name](value)
+
+
+def _read_torch_state() -> dict[str, Any]:
+    return {
+        "dtype": torch.get_default_dtype(),
+        "device": torch.get_default_device(),
+        "threads": torch.get_num_threads(),
+        "deterministic": torch.get_deterministic_debug_mode(),
+        "grad": torch.is_grad_enabled(),
+        "anomaly": torch.is_anomaly_enabled(),
+        "matmul": torch.get_float32_matmul_precision(),
+        "cudnn.benchmark": torch.backends.cudnn.benchmark,
+        "cudnn.deterministic": torch.backends.cudnn.deterministic,
+    }
+
+
+def _set_cudnn_benchmark(value: bool) -> None:
+    torch.backends.cudnn.benchmark = value
+
+
+def _set_cudnn_deterministic(value: bool) -> None:
+    torch.backends.cudnn.deterministic = value
+
+
+_SETTERS: dict[str, Any] = {
+    "dtype": torch.set_default_dtype,
+    "device": torch.set_default_device,
+    "threads": torch.set_num_threads,
+    "deterministic": torch.set_deterministic_debug_mode,
+    "grad": torch.set_grad_enabled,
+    "anomaly": torch.autograd.set_detect_anomaly,
+    "matmul": torch.set_float32_matmul_precision,
+    "cudnn.benchmark": _set_cudnn_benchmark,
+    "cudnn.deterministic": _set_cudnn_deterministic,
+}
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    loggers = [logging.getLogger(name) for name in _LIGHTNING]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PossibleUserWarning)
+        # Lightning 2.6 makes LeafSpec objects, which torch deprecates; nobody here can act on that.
+        warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
+        try:
+            for logger in loggers:
+                logger.setLevel(logging.WARNING)
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+
+
+def release(trainer: L.Trainer) -> None:
+    """Free a finished segment's memory: trainer and module refer to each other and would wait for the collector."""
+    module = trainer.lightning_module
+    if module is not None:
+        module.zero_grad(set_to_none=True)
+    for optimizer in trainer.optimizers:
+        optimizer.state.clear()

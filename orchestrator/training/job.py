@@ -1,0 +1,80 @@
+"""What goes into one segment of training and what comes out of it: plain values, no heavy imports."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint file as it was when last read back.
+
+    ``path`` is relative to the run directory (``trials/0007/checkpoints/epoch=0003.ckpt``), ``size`` in bytes,
+    ``epoch`` the count of finished epochs that it holds.
+    """
+
+    path: str
+    size: int
+    sha256: str
+    epoch: int
+
+
+@dataclass(frozen=True)
+class Report:
+    """One finished epoch: ``epoch`` counts from 1, ``checkpoint`` is on disk and verified.
+
+    ``metrics`` are the epoch's values, NaN where the module logged NaN.
+    """
+
+    epoch: int
+    metrics: dict[str, float]
+    checkpoint: Checkpoint | None
+
+
+@dataclass(frozen=True)
+class Job:
+    """One segment to train. JSON values only: ``Job(**dataclasses.asdict(job))`` is the same job on another machine.
+
+    Args:
+        trial: number of the trial in its sweep.
+        segment: number of the segment in its trial, from 0.
+        seed: the trial's seed; every segment of a trial has the same.
+        metric: the objective, a name that the module logs.
+        model: ``{class_path, init_args}`` of a LightningModule.
+        data: ``{class_path, init_args}`` of a LightningDataModule, or None where the module brings its own loaders.
+        trainer: arguments of ``lightning.Trainer``; objects among them as ``{class_path, init_args}``.
+        folder: the trial's folder, absolute: ``<run directory>/trials/0007``.
+        checkpoint: a :class:`Checkpoint` as a dict, to go on from; None to start afresh.
+        wandb: ``{project, mode, entity}`` or None.
+        mode: whether a good objective is large (``max``) or small (``min``).
+        threads: CPU threads for torch; None leaves the process's.
+    """
+
+    trial: int
+    segment: int
+    seed: int
+    metric: str
+    model: dict[str, Any]
+    data: dict[str, Any] | None
+    trainer: dict[str, Any]
+    folder: str
+    checkpoint: dict[str, Any] | None = None
+    wandb: dict[str, Any] | None = None
+    mode: Literal["min", "max"] = "max"
+    threads: int | None = None
+
+    @property
+    def run_directory(self) -> Path:
+        """The sweep's run directory, which checkpoint paths are relative to."""
+        return Path(self.folder).parents[1]
+
+    @property
+    def checkpoints(self) -> Path:
+        return Path(self.folder) / "checkpoints"
+
+    @property
+    def logs(self) -> Path:
+        """This segment's own log folder."""
+        return Path(self.folder) / "logs" / f"segment_{self.segment}"

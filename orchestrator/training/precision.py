@@ -1,0 +1,42 @@
+"""What ``precision: auto`` means: the fastest arithmetic that is safe on the device at hand."""
+
+from __future__ import annotations
+
+import torch
+
+# Tensor cores, without which half precision gains nothing: compute capability 7.0 (Volta).
+_FIRST_TENSOR_CORES = (7, 0)
+
+
+def resolve_precision(precision: str | int | None = "auto", accelerator: str = "auto") -> str | int | None:
+    """A value for ``Trainer(precision=...)``; anything but ``auto`` comes back as it is.
+
+    ``auto`` is, in this order:
+
+    * CUDA with bfloat16 in hardware (Ampere and later): ``bf16-mixed``, which has float32's range and needs no scaler;
+    * CUDA with tensor cores but without bfloat16 (Volta, Turing): ``16-mixed``;
+    * a CPU with bfloat16 multiplication (x86: AMX_BF16 or AVX512_BF16; Arm: BF16): ``bf16-mixed``. Elsewhere oneDNN
+      emulates it, which is slower than float32;
+    * everything else: ``32-true``.
+
+    Source: https://pytorch.org/docs/stable/amp.html (CUDA and CPU op lists) and oneDNN's table of data types,
+    https://oneapi-src.github.io/oneDNN/dev_guide_data_types.html.
+    """
+    if precision != "auto":
+        return precision
+    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        return _cuda_precision()
+    if accelerator == "cpu" or (accelerator == "auto" and not torch.backends.mps.is_available()):
+        return "bf16-mixed" if _cpu_multiplies_bfloat16() else "32-true"
+    return "32-true"
+
+
+def _cuda_precision() -> str:
+    if torch.cuda.is_bf16_supported(including_emulation=False):
+        return "bf16-mixed"
+    return "16-mixed" if torch.cuda.get_device_capability() >= _FIRST_TENSOR_CORES else "32-true"
+
+
+def _cpu_multiplies_bfloat16() -> bool:
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16", "sve_bf16"))

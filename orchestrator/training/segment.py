@@ -1,0 +1,90 @@
+"""``fit``: one segment of one trial, by a real Lightning Trainer, in whatever process it is called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.loggers.logger import Logger
+from lightning.pytorch.plugins.io import CheckpointIO
+
+from orchestrator.training import components
+from orchestrator.training.checkpoints import DurableCheckpointIO, verify
+from orchestrator.training.isolation import isolated, release
+from orchestrator.training.job import Checkpoint, Job, Report
+from orchestrator.training.precision import resolve_precision
+from orchestrator.training.reporting import Reporting
+from orchestrator.training.seeding import EpochSeed
+from orchestrator.training.tracking import EpochCSVLogger, finish_wandb, wandb_logger
+
+DEFAULT_EPOCHS = 10
+
+
+def fit(job: Job, report: Callable[[Report], bool]) -> None:
+    """Train one segment; ``report`` each epoch after validation, its checkpoint durable; stop where that says False.
+
+    The weights are those of ``seed_everything(job.seed)``, building model and data, and ``Trainer.fit`` with
+    ``EpochSeed(job.seed)`` among the callbacks. From ``job.checkpoint`` it goes on as the unbroken run would have.
+
+    Raises ObjectiveError where the module does not log the objective, CheckpointError where a checkpoint is not what
+    it was, and whatever the user's classes, Lightning or ``report`` raise, ``SystemExit`` included.
+    """
+    start = verify(job.run_directory, Checkpoint(**job.checkpoint)) if job.checkpoint else None
+    with isolated(job.threads):
+        L.seed_everything(job.seed, verbose=False)
+        model: Any = components.build(job.model)
+        data: Any = components.build(job.data) if job.data else None
+        wandb = wandb_logger(job) if job.wandb else None
+        trainer = _trainer(job, report, wandb)
+        try:
+            trainer.fit(model, datamodule=data, ckpt_path=start, weights_only=True)
+        finally:
+            release(trainer)
+            finish_wandb(wandb)
+
+
+def _trainer(job: Job, report: Callable[[Report], bool], wandb: Logger | None) -> L.Trainer:
+    wanted = {name: _built(value) for name, value in job.trainer.items()}
+    table = EpochCSVLogger(job.logs)
+    plugins = _as_list(wanted.pop("plugins", None))
+    writer = next((plugin for plugin in plugins if isinstance(plugin, DurableCheckpointIO)), DurableCheckpointIO())
+    if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
+        plugins.append(writer)
+    callbacks = _as_list(wanted.pop("callbacks", None))
+    ours = [EpochSeed(job.seed), Reporting(job, report, writer=writer, table=table)]
+    loggers = [logger for logger in (wandb, table) if logger is not None]
+    user_loggers = [logger for logger in _as_list(wanted.pop("logger", None)) if isinstance(logger, Logger)]
+    arguments = _defaults(wanted) | wanted
+    arguments["precision"] = resolve_precision(arguments["precision"], arguments["accelerator"])
+    return L.Trainer(
+        **arguments, callbacks=[*callbacks, *ours], logger=[*loggers, *user_loggers], plugins=plugins or None
+    )
+
+
+def _defaults(wanted: dict[str, Any]) -> dict[str, Any]:
+    """What a sweep wants where the user says nothing: one device, and nothing that prints or repeats work."""
+    limited = any(wanted.get(name) is not None for name in ("max_steps", "max_time"))
+    return {
+        "accelerator": "auto",
+        "devices": 1,
+        "precision": "auto",
+        "max_epochs": None if limited else DEFAULT_EPOCHS,
+        "num_sanity_val_steps": 0,
+        "log_every_n_steps": 50,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+
+
+def _built(value: Any) -> Any:
+    """Objects for every ``{class_path, init_args}`` in a trainer argument."""
+    if isinstance(value, dict) and "class_path" in value:
+        return components.build(value)
+    return [_built(item) for item in value] if isinstance(value, list) else value
+
+
+def _as_list(value: Any) -> list[Any]:
+    if value is None or isinstance(value, bool):
+        return []
+    return list(value) if isinstance(value, list | tuple) else [value]

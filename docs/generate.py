@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,13 +48,15 @@ def bounds(schema: Schema) -> str:
 
 
 def field_row(name: str, field: Schema, required: bool) -> str:
-    default = "required" if required else f"`{json.dumps(field.get('default'))}`" if "default" in field else ""
+    default = "required" if required else f"`{json.dumps(field['default'])}`" if "default" in field else ""
     meaning = " ".join(str(field.get("description", "")).split()).replace("|", "\\|")
     return f"| `{name}` | {type_text(field)} | {default} | {meaning} |"
 
 
 def section(title: str, schema: Schema) -> Iterator[str]:
     yield f"\n## {title}\n"
+    options = schema.get("anyOf", [])
+    schema = next((option for option in options if "properties" in option), schema)
     if text := schema.get("description"):
         yield f"{text}\n"
     if properties := schema.get("properties"):
@@ -64,6 +67,12 @@ def section(title: str, schema: Schema) -> Iterator[str]:
         yield f"{type_text(schema)}"
 
 
+def referred(schema: Schema) -> list[str]:
+    """Names of the schema's parts, in the order in which a reader of the file's fields meets them."""
+    text = json.dumps([schema["properties"], schema.get("$defs", {})])
+    return list(dict.fromkeys(re.findall(r"#/\$defs/(\w+)", text)))
+
+
 def spec_page(schema: Schema) -> str:
     lines = [NOTICE, "# The sweep file, field by field\n"]
     lines.append(
@@ -71,8 +80,8 @@ def spec_page(schema: Schema) -> str:
         "`# yaml-language-server: $schema=PATH`. How the parts work together: [sweep files](../spec.md)."
     )
     lines.extend(section("The file", schema))
-    for name, part in sorted(schema.get("$defs", {}).items()):
-        lines.extend(section(name, part))
+    for name in referred(schema):
+        lines.extend(section(name, schema["$defs"][name]))
     return "\n".join(lines) + "\n"
 
 

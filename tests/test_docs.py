@@ -1,0 +1,69 @@
+"""The documentation: its links, its sweep files, and the snippets that are parts of files."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+from orchestrator.spec import load
+
+sys.path.insert(0, str(ROOT / "docs"))
+import check_links
+import generate
+
+EXAMPLE = ROOT / "docs/examples/own_module"
+
+
+def blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", (ROOT / page).read_text(), re.DOTALL | re.MULTILINE)
+
+
+def sweep_files() -> list[tuple[str, str]]:
+    pages = [str(page.relative_to(ROOT)) for page in check_links.pages(ROOT)]
+    return [(page, text) for page in pages for text in blocks(page, "yaml") if "objective:" in text]
+
+
+def test_every_link_leads_somewhere() -> None:
+    assert check_links.broken(ROOT) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("[a](b.md)", "page.md:1: b.md: no such file"),
+        ("[a](#nowhere)", "page.md:1: #nowhere: no such heading"),
+        ("[a](../elsewhere.md)", "page.md:1: ../elsewhere.md: leads out of the project"),
+        ('<img src="shot.png">', "page.md:1: shot.png: no such file"),
+        ("[a]: b.md", "page.md:1: b.md: no such file"),
+        ("# A `heading`, twice\n[a](#a-heading-twice)", ""),
+        ("# Same\n# Same\n[a](#same-1)", ""),
+        ("```\n[a](b.md)\n```", ""),
+        ("`[a](b.md)` and [web](https://example.com/x)", ""),
+    ],
+)
+def test_broken_links_are_found(tmp_path: Path, text: str, fault: str) -> None:
+    (tmp_path / "page.md").write_text(text)
+    assert check_links.broken(tmp_path) == ([fault] if fault else [])
+
+
+@pytest.mark.parametrize(("page", "text"), sweep_files())
+def test_sweep_files_in_the_pages_are_valid(tmp_path: Path, page: str, text: str) -> None:
+    file = tmp_path / "sweep.yaml"
+    file.write_text(text)
+    load(file)
+
+
+def test_the_page_shows_the_example_as_it_is() -> None:
+    page = "docs/your-own-module.md"
+    assert blocks(page, "yaml")[0] in (EXAMPLE / "sweep.yaml").read_text()
+    assert blocks(page, "python")[0] in (EXAMPLE / "sweep.py").read_text()
+
+
+def test_stale_pages_are_found(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("old")
+    (tmp_path / "b.md").write_text("same")
+    assert generate.stale({"a.md": "new", "b.md": "same", "c.md": ""}, tmp_path) == ["a.md", "c.md"]

@@ -53,20 +53,27 @@ class DigitsDataModule(ImageDataModule):
         self.test_size = test_size
 
     def read(self, part: Part) -> tuple[Tensor, Tensor]:
-        images, labels = _digits(self.dims[1])
+        labels = _digits(self.dims[1])[1]
         if min(self.val_size, self.test_size) < 1 or self.val_size + self.test_size >= len(labels):
             raise ValueError(
                 f"`val_size >= 1`, `test_size >= 1` and `val_size + test_size < {len(labels)}` must hold, "
                 f"but got val_size={self.val_size}, test_size={self.test_size}"
             )
-        rows = stratified(labels, self.split_seed)
-        chosen = rows[: self.test_size] if part == "test" else rows[self.test_size :]
-        return images[chosen].expand(-1, -1, -1, self.dims[0]).contiguous(), labels[chosen]
+        return _part(part, self.dims, test_size=self.test_size, split_seed=self.split_seed)
 
     def split(self, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Row numbers of the training and the validation images; :meth:`read` has put them in stratified order."""
         rows = torch.arange(len(labels))
         return rows[self.val_size :], rows[: self.val_size]
+
+
+@functools.lru_cache(maxsize=4)
+def _part(part: Part, dims: tuple[int, int, int], *, test_size: int, split_seed: int) -> tuple[Tensor, Tensor]:
+    """One part as a trial gets it; kept, for the trials of a warm process mostly want the same. Nobody writes to it."""
+    images, labels = _digits(dims[1])
+    rows = stratified(labels, split_seed)
+    chosen = rows[:test_size] if part == "test" else rows[test_size:]
+    return images[chosen].expand(-1, -1, -1, dims[0]).contiguous(), labels[chosen]
 
 
 @functools.cache

@@ -38,8 +38,8 @@ class ImagePredictionLogger(L.Callback):
         every_n_epochs: epochs between pictures.
 
     Batches have to be ``(images, labels)`` with images (N, channels, height, width), channels 1 or 3. Where the
-    module's output is not (N, classes) only the true labels are shown. The datamodule's ``class_names``, and ``mean`` and
-    ``std`` (its own or its ``pixels``'), if it has them, give names to the classes and undo the normalisation.
+    module's output is not (N, classes) only the true labels are shown. If the datamodule has them, ``class_names``
+    gives names to the classes, and ``mean`` and ``std`` (its own or its ``pixels``') undo the normalisation.
     """
 
     def __init__(self, num_samples: int = 32, every_n_epochs: int = 1) -> None:

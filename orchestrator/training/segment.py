@@ -11,7 +11,7 @@ from lightning.pytorch.plugins.io import CheckpointIO
 
 from orchestrator.training import components
 from orchestrator.training.checkpoints import DurableCheckpointIO, verify
-from orchestrator.training.isolation import isolated, release
+from orchestrator.training.isolation import entry_points_read_once, isolated, release
 from orchestrator.training.job import Checkpoint, Job, Report
 from orchestrator.training.precision import resolve_precision
 from orchestrator.training.reporting import Reporting
@@ -57,9 +57,9 @@ def _trainer(job: Job, report: Callable[[Report], bool], wandb: Logger | None) -
     user_loggers = [logger for logger in _as_list(wanted.pop("logger", None)) if isinstance(logger, Logger)]
     arguments = _defaults(wanted) | wanted
     arguments["precision"] = resolve_precision(arguments["precision"], arguments["accelerator"])
-    return L.Trainer(
-        **arguments, callbacks=[*callbacks, *ours], logger=[*loggers, *user_loggers], plugins=plugins or None
-    )
+    arguments |= {"callbacks": [*callbacks, *ours], "logger": [*loggers, *user_loggers], "plugins": plugins}
+    with entry_points_read_once():
+        return L.Trainer(**arguments)
 
 
 def _defaults(wanted: dict[str, Any]) -> dict[str, Any]:

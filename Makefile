@@ -31,13 +31,13 @@ install: $(STAMP) ## .venv with the tested versions; does nothing while it is up
 # pip and uv skip what is installed already, so an interrupted installation goes on where it was.
 $(STAMP): pyproject.toml constraints.txt
 ifneq ($(UV),)
-	@echo "Installing into $(VENV) by constraints.txt with uv: about 5 GB, some minutes the first time."
+	@echo "Installing into $(VENV) by constraints.txt with uv: some 3 GB to fetch the first time, 6.5 GB on disk."
 	@uv venv --quiet --allow-existing --python '$(UV_PYTHON)' $(VENV)
 	@uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[$(EXTRAS)]'
 else
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "$(PYTHON) is missing or older than 3.11; name another: make PYTHON=python3.12" >&2; exit 1; }
-	@echo "Installing into $(VENV) by constraints.txt with pip: about 5 GB, some minutes the first time."
+	@echo "Installing into $(VENV) by constraints.txt with pip: some 3 GB to fetch the first time, 6.5 GB on disk."
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off \
 	  --constraint constraints.txt --editable '.[$(EXTRAS)]' \

@@ -6,7 +6,16 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    WithJsonSchema,
+    model_validator,
+)
 
 from orchestrator.space.domain import is_number, same_value
 
@@ -79,6 +88,12 @@ def plain_mapping(value: object) -> dict[str, Any]:
     return dict(value)
 
 
+def _unsealed(metric: str) -> str:
+    if re.match(r"test([_/.-]|$)", metric):
+        raise ValueError(f"the test set is sealed until a winner is confirmed, so {metric!r} cannot be the objective")
+    return metric
+
+
 _AMOUNT_SCHEMA = WithJsonSchema({"type": "number", "minimum": 0})
 _TIME_SCHEMA = WithJsonSchema(
     {
@@ -130,7 +145,9 @@ def _importable(cls: type) -> str:
 class Objective(Part):
     """What trials are judged by: a metric that the module logs in validation, at its best finite epoch."""
 
-    metric: str = Field(min_length=1, description="Name of a metric that the module logs.", examples=["val_acc"])
+    metric: Annotated[str, AfterValidator(_unsealed)] = Field(
+        min_length=1, description="Name of a metric that the module logs in validation.", examples=["val_acc"]
+    )
     mode: Literal["min", "max"] = Field(description="Whether less or more of it is better.", examples=["max"])
 
 

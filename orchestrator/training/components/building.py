@@ -1,0 +1,76 @@
+"""Objects of the classes that a sweep file names.
+
+This runs between trials, so plain values go straight in: jsonargparse is asked only where an argument is not plain
+JSON (tuples, enums, paths, factories). What it would convert, it converts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from orchestrator.training.components import values
+from orchestrator.training.components.importing import import_class
+from orchestrator.training.components.signature import signature
+
+
+def build(class_spec: Mapping[str, Any]) -> Any:
+    """The object that ``{class_path, init_args}`` describes, the objects among its arguments built first.
+
+    These are built in the order of the signature, so that random initial weights do not hang on the order in a file.
+    Raises UsageError where the class cannot be imported, and whatever the constructors raise.
+    """
+    cls = import_class(class_spec["class_path"])
+    given = class_spec.get("init_args") or {}
+    arguments = signature(cls).arguments
+    known = {name: _built(arguments[name].annotation, given[name]) for name in arguments if name in given}
+    others = {name: _built(Any, value) for name, value in given.items() if name not in arguments}
+    return cls(**known, **others)
+
+
+def as_component(annotation: Any, value: Any) -> dict[str, Any] | None:
+    """``value`` as ``{class_path, init_args}`` if it describes an object; None for a plain value.
+
+    A mapping without ``class_path``, where one class is wanted, holds arguments of that class; text is its import
+    path.
+    """
+    if isinstance(value, dict) and "class_path" in value:
+        return value if value.keys() <= {"class_path", "init_args"} else None
+    if not isinstance(value, dict | str) or values.fits(annotation, value):
+        return None
+    classes = values.component_classes(annotation)
+    if isinstance(value, str):
+        return {"class_path": value} if classes and "." in value else None
+    if len(classes) != 1:
+        return None
+    arguments = value["init_args"] if set(value) == {"init_args"} else value
+    return {"class_path": f"{classes[0].__module__}.{classes[0].__qualname__}", "init_args": arguments}
+
+
+def holds_components(value: Any) -> bool:
+    """Whether a list or mapping holds a ``{class_path, …}`` somewhere."""
+    return any(
+        (isinstance(item, dict) and "class_path" in item) or holds_components(item) for _, item in values.parts(value)
+    )
+
+
+def _built(annotation: Any, value: Any) -> Any:
+    if values.is_factory(annotation) and not values.fits(annotation, value):
+        return values.instantiated(annotation, value)
+    component = as_component(annotation, value)
+    if component is not None:
+        return build(component)
+    if holds_components(value):
+        return _built_inside(annotation, value)
+    value = values.as_floats(annotation, value)
+    if values.fits(annotation, value) or values.is_plain(annotation):
+        return value
+    return values.instantiated(annotation, value)
+
+
+def _built_inside(annotation: Any, value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _built(Any, item) for name, item in value.items()}
+    items = [_built(values.element(annotation), item) for item in value]
+    is_tuple = any(getattr(member, "__origin__", member) is tuple for member in values.alternatives(annotation))
+    return tuple(items) if is_tuple else items

@@ -84,7 +84,9 @@ def status(name: Name, runs: Runs = None, as_json: Json = False) -> None:
                 "name": run.name,
                 "status": shown,
                 "reason": state.reason,
-                "trials": {word: state.count(word) for word in ("running", "interrupted", "finished", "stopped", "failed")},
+                "trials": {
+                    word: state.count(word) for word in ("running", "interrupted", "finished", "stopped", "failed")
+                },
                 "budget": state.spec["budget"],
                 "seconds": round(state.active_seconds, 3),
                 "directory": str(run.root),
@@ -113,7 +115,12 @@ def list_(runs: Runs = None, as_json: Json = False) -> None:
 
     found = [(run, read_state(run)) for run in list_runs(runs)]
     if as_json:
-        _print_json([{"name": run.name, "status": shown_status(run, state), "trials": len(state.trials)} for run, state in found])
+        _print_json(
+            [
+                {"name": run.name, "status": shown_status(run, state), "trials": len(state.trials)}
+                for run, state in found
+            ]
+        )
         return
     for run, state in found:
         typer.echo(f"{summary(run, state, state.spec['budget'].get('trials'))}; {shown_status(run, state)}")
@@ -255,7 +262,9 @@ def _finish(outcome: Any) -> None:
             typer.echo(f"  {command}   # {what}", err=True)
     else:
         failed = next((row["error"] for row in found.rows if row["error"]), None)
-        typer.echo(f"\nno trial has a finite {found.metric}" + (f"; one failed with: {failed}" if failed else ""), err=True)
+        typer.echo(
+            f"\nno trial has a finite {found.metric}" + (f"; one failed with: {failed}" if failed else ""), err=True
+        )
     raise typer.Exit(outcome.exit_code)
 
 

@@ -14,12 +14,12 @@ from typing import Any
 
 from orchestrator.engine.live import LiveSweep, Observer, environment
 from orchestrator.engine.stopping import Stopping
-from orchestrator.errors import Problem, RunHeldError, SpecError, SweepError, UsageError
+from orchestrator.errors import RunHeldError, SpecError, SweepError, UsageError
 from orchestrator.journal import Journal, holder
 from orchestrator.results import BestTrial, Results
 from orchestrator.results.rows import find
 from orchestrator.rundir import RunDirectory
-from orchestrator.spec import SweepSpec, apply, load, to_yaml
+from orchestrator.spec import SweepSpec, apply, from_mapping, load, to_yaml
 from orchestrator.state import SweepState
 
 _RECORDED = ("sweep-orchestrator", "torch", "torchvision", "torchmetrics", "lightning", "ray", "optuna", "numpy")
@@ -84,7 +84,7 @@ class Sweep:
             "resources": resources,
             "tracking": tracking,
         }
-        self.spec = from_python({key: value for key, value in given.items() if value is not None})
+        self.spec = from_mapping({key: value for key, value in given.items() if value is not None})
         self._runs: str | Path | None = None
 
     @classmethod
@@ -180,18 +180,6 @@ def stop(name: str, runs: str | Path | None = None, *, wait: float = 60.0) -> st
             raise SweepError(f"{name!r} has not stopped in {wait:g} s; it is held by {asked}")
         time.sleep(0.1)
     return asked
-
-
-def from_python(fields: Mapping[str, Any]) -> SweepSpec:
-    """A spec from plain values. Raises SpecError with every problem."""
-    from pydantic import ValidationError
-
-    try:
-        return SweepSpec.model_validate(fields)
-    except ValidationError as error:
-        raise SpecError(
-            Problem(f"{'.'.join(map(str, item['loc']))}: {item['msg']}", path=item["loc"]) for item in error.errors()
-        ) from None
 
 
 def _run(

@@ -46,7 +46,7 @@ class LiveSweep:
         self.spec, self.run, self.journal = spec, run, journal
         self.state = SweepState()
         self.stop_reason = ""
-        self._observer = observer
+        self._observer: Observer | None = None
         self._searcher: Searcher = build_searcher(spec)
         self._scheduler: Scheduler = build_scheduler(spec)
         self._exhausted = False
@@ -55,6 +55,7 @@ class LiveSweep:
             self._fold(event)
         self._spent = self.state.active_seconds
         journal.events.clear()
+        self._observer = observer  # it is told what happens, not what happened
 
     def launched(self, engine: str, slots: int) -> None:
         """An engine is about to ask for segments; ``slots`` is how many it runs at once."""

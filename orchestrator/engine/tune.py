@@ -28,6 +28,7 @@ from orchestrator.training import Checkpoint, Job, Report
 # Read by Ray when it is imported or started, so set before either. Why each: see docs/decisions.md.
 _ENVIRONMENT = {
     "RAY_AUTH_MODE": "disabled",  # a local instance must neither make nor ask for a token file
+    "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints a banner even when silent
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
@@ -176,6 +177,13 @@ def _report(text: str) -> Report:
     return Report(fields["epoch"], fields["metrics"], Checkpoint(**checkpoint) if checkpoint else None)
 
 
+class _NeverPickled:
+    """Tune pickles what it is given into its own state, which is never read back: nothing goes there."""
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        return object, ()
+
+
 def _feed(live: LiveSweep, stopping: Stopping, roots: list[str]) -> Any:
     """Tune's searcher, scheduler and stopper over one live sweep. Made here so that Ray is imported only when used."""
     from ray import tune
@@ -184,7 +192,7 @@ def _feed(live: LiveSweep, stopping: Stopping, roots: list[str]) -> Any:
 
     running: dict[str, Job] = {}
 
-    class Segments(Searcher):  # type: ignore[misc]
+    class Segments(_NeverPickled, Searcher):  # type: ignore[misc]
         """Suggests the next segment."""
 
         def suggest(self, trial_id: str) -> Any:
@@ -197,7 +205,7 @@ def _feed(live: LiveSweep, stopping: Stopping, roots: list[str]) -> Any:
         def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
             """The scheduler has dealt with it."""
 
-    class Judge(FIFOScheduler):  # type: ignore[misc]
+    class Judge(_NeverPickled, FIFOScheduler):  # type: ignore[misc]
         """Takes reports to the live sweep and its answers back."""
 
         def on_trial_result(self, controller: Any, trial: Any, result: dict[str, Any]) -> str:
@@ -223,7 +231,7 @@ def _feed(live: LiveSweep, stopping: Stopping, roots: list[str]) -> Any:
             if job is not None:
                 live.lost(job.trial, job.segment, _last_line(trial))
 
-    class WhenAsked(tune.Stopper):  # type: ignore[misc]
+    class WhenAsked(_NeverPickled, tune.Stopper):  # type: ignore[misc]
         """Ends the Tuner once a stop was asked for and what ran has come to the end of its epoch, or time is up."""
 
         def __init__(self) -> None:

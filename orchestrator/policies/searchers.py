@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -83,18 +84,9 @@ class TPE(Searcher):
         self._told: set[tuple[int, int]] = set()
 
     def suggest(self, number: int) -> dict[str, Any] | None:
-        import optuna
-
         if number < self._startup:  # drawn as random search draws, so that the two begin alike
             return self._space.sample(random.Random(derive_seed(self._seed, "suggest", number)))
-        self._study.sampler = optuna.samplers.TPESampler(
-            seed=derive_seed(self._seed, "tpe", number),
-            n_startup_trials=0,
-            multivariate=self._multivariate,
-            group=self._multivariate and self._conditional,
-            warn_independent_sampling=False,
-            constant_liar=True,
-        )
+        self._study.sampler = self._sampler(number)
         asked = self._study.ask()
         params: dict[str, Any] = {}
         for name, domain in self._domains.items():
@@ -103,6 +95,20 @@ class TPE(Searcher):
                 params[name] = domain.decode(_draw(asked, name, distribution) if distribution else None)
         self._trials[number] = asked
         return params
+
+    def _sampler(self, number: int) -> Any:
+        import optuna
+
+        with warnings.catch_warnings():
+            # `group` (conditional parameters modelled apart) is marked experimental; the pinned version has it.
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            return optuna.samplers.TPESampler(
+                seed=derive_seed(self._seed, "tpe", number),
+                n_startup_trials=0,
+                multivariate=self._multivariate,
+                group=self._multivariate and self._conditional,
+                constant_liar=True,
+            )
 
     def observe(self, event: Event) -> None:
         if event.type == "trial.suggested" and event["trial"] not in self._trials:

@@ -84,7 +84,6 @@ class Progress:
         self._drawn = 0.0
         self._state: SweepState | None = None
         self._table: Table | str = ""
-        self._replayed = True
         self._live = Live(get_renderable=self._view, console=self._console, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> Progress:
@@ -100,9 +99,7 @@ class Progress:
         """The observer of a live sweep."""
         self._state = state
         if event.type == "sweep.launched":
-            self._began, self._replayed = time.monotonic(), False
-        if self._replayed:
-            return
+            self._began = time.monotonic()
         if not self._console.is_terminal:
             self._line(state, event)
         elif time.monotonic() - self._drawn > _REDRAW_SECONDS:
@@ -111,7 +108,7 @@ class Progress:
             self._table = ranking(rows(self._run, state), state.objective.metric, limit=room)
 
     def _view(self) -> Group:
-        if self._state is None or self._replayed:
+        if self._state is None:
             return Group(Text("checking the sweep and starting Ray …", style="dim"))
         total = self._state.spec["budget"].get("trials")
         line = Text(summary(self._run, self._state, total), style="bold")

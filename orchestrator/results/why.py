@@ -19,7 +19,9 @@ def why(state: SweepState, number: int) -> list[str]:
     trial = state.trials.get(number)
     if trial is None:
         last = len(state.trials) - 1
-        raise UsageError(f"there is no trial {number}", hint=f"trials run from 0 to {last}" if last >= 0 else "none yet")
+        raise UsageError(
+            f"there is no trial {number}", hint=f"trials run from 0 to {last}" if last >= 0 else "none yet"
+        )
     return [*_suggested(state, trial), *_segments(trial), *_end(trial), *_place(state, trial)]
 
 

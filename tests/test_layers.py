@@ -25,7 +25,7 @@ ALLOWED: dict[str, set[str]] = {
     **{room: GROUND | set(LADDER[:height]) for height, room in enumerate(LADDER)},
     "models": {"errors", "seeds"},
     "data": {"errors", "seeds"},
-    "training": GROUND | {"spec"},
+    "training": GROUND | {"space", "spec"},
     "engine": CORE | {"training"},
     "xla": CORE | {"training"},
     "results": CORE,

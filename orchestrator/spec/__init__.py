@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.spec.files import dump, from_mapping, load, shipped, to_yaml
+from orchestrator.spec.importers import import_file
 from orchestrator.spec.model import DEFAULT_EPOCHS, DEFAULT_TRIALS, SweepSpec
 from orchestrator.spec.parameters import apply, canonical
 from orchestrator.spec.parts import (
@@ -45,6 +46,7 @@ __all__ = [
     "canonical",
     "dump",
     "from_mapping",
+    "import_file",
     "json_schema",
     "load",
     "shipped",

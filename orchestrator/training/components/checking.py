@@ -8,7 +8,6 @@ from difflib import get_close_matches
 from typing import Any
 
 from orchestrator.errors import Problem, UsageError
-from orchestrator.space import Space, Value
 from orchestrator.spec import ClassSpec, SweepSpec, apply, canonical
 from orchestrator.training.components import values
 from orchestrator.training.components.building import as_component, holds_components
@@ -17,6 +16,7 @@ from orchestrator.training.components.logged import is_logged, logged
 from orchestrator.training.components.signature import Signature, signature
 
 Path = tuple[str | int, ...]
+Params = dict[str, Any]
 
 _OURS = {
     "logger": "the sweep sets it: every trial logs to its own folder, and to W&B under `tracking`",
@@ -38,40 +38,40 @@ def check(spec: SweepSpec) -> list[Problem]:
     """
     import_from(import_roots(spec))
     found: dict[tuple[Path, str], Problem] = {}
-    for params in _configurations(spec.space):
+    for params in _configurations(spec):
         for problem in _configuration_problems(spec, params):
             placed = _placed(spec, problem, params)
             found.setdefault((placed.path, placed.message), placed)
     return sorted(found.values(), key=lambda problem: (problem.line == 0, problem.line, problem.column))
 
 
-def _configurations(space: Space) -> Iterator[dict[str, Value]]:
+def _configurations(spec: SweepSpec) -> Iterator[Params]:
     """Whole configurations in which every domain takes each of its probes at least once."""
-    first = _configuration(space, {})
+    first = _configuration(spec, {})
     yield first
-    for name in space.order:
-        for index, probe in enumerate(space[name].probes()):
+    for name in spec.space.order:
+        for index, probe in enumerate(spec.space[name].probes()):
             if index or name not in first:
-                yield _configuration(space, _wanted(space, name) | {name: probe})
+                yield _configuration(spec, _wanted(spec, name) | {name: probe})
 
 
-def _wanted(space: Space, name: str) -> dict[str, Value]:
+def _wanted(spec: SweepSpec, name: str) -> Params:
     """Values under which ``name`` is active."""
-    wanted: dict[str, Value] = {}
-    for other, allowed in space[name].when.items():
-        wanted |= {**_wanted(space, other), other: allowed[0]}
+    wanted: Params = {}
+    for other, allowed in spec.space[name].when.items():
+        wanted |= {**_wanted(spec, other), other: allowed[0]}
     return wanted
 
 
-def _configuration(space: Space, wanted: dict[str, Value]) -> dict[str, Value]:
-    params: dict[str, Value] = {}
-    for name in space.order:
-        if space.active(params, name):
-            params[name] = wanted[name] if name in wanted else space[name].probes()[0]
+def _configuration(spec: SweepSpec, wanted: Params) -> Params:
+    params: Params = {}
+    for name in spec.space.order:
+        if spec.space.active(params, name):
+            params[name] = wanted[name] if name in wanted else spec.space[name].probes()[0]
     return params
 
 
-def _placed(spec: SweepSpec, problem: Problem, params: dict[str, Value]) -> Problem:
+def _placed(spec: SweepSpec, problem: Problem, params: Params) -> Problem:
     """The problem at the space's parameter that caused it, or where it is written."""
     dotted = canonical(".".join(map(str, problem.path)))
     for name in params:
@@ -82,7 +82,7 @@ def _placed(spec: SweepSpec, problem: Problem, params: dict[str, Value]) -> Prob
     return replace(problem, **spec.locate(problem.path, key=key))
 
 
-def _configuration_problems(spec: SweepSpec, params: dict[str, Value]) -> Iterator[Problem]:
+def _configuration_problems(spec: SweepSpec, params: Params) -> Iterator[Problem]:
     from lightning import LightningDataModule, LightningModule
 
     model, data, trainer = apply(spec, params)

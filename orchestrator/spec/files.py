@@ -123,10 +123,13 @@ def dump(written: Mapping[str, Any]) -> str:
 
 def _styled(value: Any, depth: int = 0) -> Any:
     from ruamel.yaml.comments import CommentedMap, CommentedSeq
+    from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
+    if isinstance(value, str) and not value.isprintable():
+        return DoubleQuotedScalarString(value)  # escaped: the writer would fold some line breaks into spaces
     if isinstance(value, Mapping):
         styled: CommentedMap | CommentedSeq = CommentedMap(
-            {key: _styled(item, depth + 1) for key, item in value.items()}
+            {_styled(key): _styled(item, depth + 1) for key, item in value.items()}
         )
     elif isinstance(value, list | tuple):
         styled = CommentedSeq(_styled(item, depth + 1) for item in value)

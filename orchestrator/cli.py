@@ -1,4 +1,4 @@
-"""The command ``sweep``. Data goes to stdout, what is said beside it to stderr; heavy imports wait for their command."""
+"""The command ``sweep``: data on stdout, what is said beside it on stderr; heavy imports wait for their command."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import contextlib
 import json
 import sys
 from collections.abc import Iterator
-from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -124,13 +123,6 @@ def list_(runs: Runs = None, as_json: Json = False) -> None:
         return
     for run, state in found:
         typer.echo(f"{summary(run, state, state.spec['budget'].get('trials'))}; {shown_status(run, state)}")
-
-
-class Format(str, Enum):
-    """Forms that results can be saved in; the file's ending says which."""
-
-    CSV = ".csv"
-    PARQUET = ".parquet"
 
 
 @app.command()
@@ -306,9 +298,9 @@ def _records(frame: Any) -> list[dict[str, Any]]:
 def _save(frame: Any, out: Path) -> None:
     from orchestrator.errors import UsageError
 
-    if out.suffix == Format.CSV.value:
+    if out.suffix == ".csv":
         frame.to_csv(out, index=False)
-    elif out.suffix == Format.PARQUET.value:
+    elif out.suffix == ".parquet":
         frame.map(lambda value: json.dumps(value) if isinstance(value, dict | list) else value).to_parquet(out)
     else:
         raise UsageError(f"{out} ends neither in .csv nor in .parquet", hint=f"--out {out.with_suffix('.csv')}")

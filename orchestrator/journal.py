@@ -122,9 +122,8 @@ class Journal:
         """
         lock = _acquire(path)
         try:
-            events, end = [], 0
-            for event, end in _scan(path):
-                events.append(event)
+            scanned = list(_scan(path))
+            events, end = [event for event, _ in scanned], scanned[-1][1] if scanned else 0
             torn = path.stat().st_size - end
             if torn:
                 os.truncate(path, end)

@@ -1,4 +1,4 @@
-"""What the journal says, folded: trials, reports, checkpoints, failures, the ranking. Pure; reads no clock and no file."""
+"""What the journal says, folded: trials, reports, checkpoints, failures, the ranking. Pure: no clock, no file."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class Objective:
             for epoch, report in trial.reports.items()
             if math.isfinite(report.metrics.get(self.metric, math.nan)) and (upto is None or epoch <= upto)
         )
-        loss, epoch = min(values, default=(math.nan, 0))
+        _, epoch = min(values, default=(math.nan, 0))
         return Best(epoch, trial.reports[epoch].metrics[self.metric]) if epoch else None
 
 
@@ -140,7 +140,7 @@ class SweepState:
             self._since = event.time
 
     def ranking(self) -> list[Trial]:
-        """Trials, best first: by best finite epoch, ties to the lower number; those with none, then failed ones, last."""
+        """Trials, best first, by best finite epoch and then number; those with none, then failed ones, last."""
         objective = self.objective
 
         def key(trial: Trial) -> tuple[int, float, int]:

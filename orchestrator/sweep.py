@@ -27,7 +27,7 @@ _RECORDED = ("sweep-orchestrator", "torch", "torchvision", "torchmetrics", "ligh
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a launch or resume ended. ``exit_code`` is 0 when a trial has a finite objective and nothing was cut short."""
+    """How a launch or resume ended; ``exit_code`` is 0 when a trial has a finite objective and none was cut off."""
 
     run: RunDirectory
     state: SweepState

@@ -16,7 +16,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import Any
+from typing import Any, cast
 
 from orchestrator.engine.live import Failed, LiveSweep
 from orchestrator.engine.stopping import Stopping
@@ -94,7 +94,9 @@ def _ray(run: RunDirectory, cpus: int) -> Iterator[None]:
     os.environ.update({name: value for name, value in _ENVIRONMENT.items() if name not in os.environ})
     import ray
 
-    logging.getLogger("ray").setLevel(logging.ERROR)
+    # Tune logs a traceback for each process that dies; ours goes to the journal and to the trial's folder.
+    logging.getLogger("ray").setLevel(logging.CRITICAL)
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     folder = tempfile.mkdtemp(prefix="sweep-", dir="/tmp" if os.access("/tmp", os.W_OK) else None)
     try:
         ray.init(
@@ -102,7 +104,7 @@ def _ray(run: RunDirectory, cpus: int) -> Iterator[None]:
             num_cpus=cpus,
             include_dashboard=False,
             log_to_driver=False,
-            logging_level=logging.ERROR,
+            logging_level=logging.CRITICAL,
             object_store_memory=_OBJECT_STORE_BYTES,
             _temp_dir=folder,
         )
@@ -192,7 +194,7 @@ def _feed(live: LiveSweep, stopping: Stopping, roots: list[str]) -> Any:
 
     running: dict[str, Job] = {}
 
-    class Segments(_NeverPickled, Searcher):  # type: ignore[misc]
+    class Segments(_NeverPickled, Searcher):
         """Suggests the next segment."""
 
         def suggest(self, trial_id: str) -> Any:
@@ -205,7 +207,7 @@ def _feed(live: LiveSweep, stopping: Stopping, roots: list[str]) -> Any:
         def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
             """The scheduler has dealt with it."""
 
-    class Judge(_NeverPickled, FIFOScheduler):  # type: ignore[misc]
+    class Judge(_NeverPickled, FIFOScheduler):
         """Takes reports to the live sweep and its answers back."""
 
         def on_trial_result(self, controller: Any, trial: Any, result: dict[str, Any]) -> str:
@@ -231,7 +233,7 @@ def _feed(live: LiveSweep, stopping: Stopping, roots: list[str]) -> Any:
             if job is not None:
                 live.lost(job.trial, job.segment, _last_line(trial))
 
-    class WhenAsked(_NeverPickled, tune.Stopper):  # type: ignore[misc]
+    class WhenAsked(_NeverPickled, tune.Stopper):
         """Ends the Tuner once a stop was asked for and what ran has come to the end of its epoch, or time is up."""
 
         def __init__(self) -> None:
@@ -251,7 +253,9 @@ def _feed(live: LiveSweep, stopping: Stopping, roots: list[str]) -> Any:
             return True
 
     class Feed:
-        searcher, scheduler, stopper = Segments(), Judge(), WhenAsked()
+        searcher = Segments()
+        scheduler: Any = cast(Any, Judge)()  # Ray's own class has no types
+        stopper = WhenAsked()
 
         def lose_all(self, message: str) -> None:
             for job in running.values():

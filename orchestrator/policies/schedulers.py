@@ -49,6 +49,7 @@ class Scheduler(ABC):
 
     def _reported(self, trial: int, epoch: int) -> None:
         """A report came in."""
+        return
 
     @abstractmethod
     def _judge(self, trial: int, epoch: int) -> Verdict | None: ...

@@ -27,6 +27,7 @@ class Searcher(ABC):
 
     def observe(self, event: Event) -> None:
         """Take note of what happened."""
+        return
 
 
 class Random(Searcher):
@@ -92,7 +93,7 @@ class TPE(Searcher):
         for name, domain in self._domains.items():
             if self._space.active(params, name):
                 distribution = self._distributions[name]
-                params[name] = domain.decode(_draw(asked, name, distribution) if distribution else None)
+                params[name] = domain.decode(_draw(asked, name, distribution) if distribution else 0)
         self._trials[number] = asked
         return params
 

@@ -1,7 +1,7 @@
 """The read side: everything here is computed from the journal and changes nothing.
 
-The module can be called: ``orchestrator.results("name")`` is ``Results("name")``. The room and the public function share
-a name, and importing a submodule always binds it on its package, so the module itself has to be the function.
+The module can be called: ``orchestrator.results("name")`` is ``Results("name")``. The room and the public function
+share a name, and importing a submodule always binds it on its package, so the module itself has to be the function.
 """
 
 from __future__ import annotations

@@ -37,7 +37,14 @@ def ranking(found: Iterable[Mapping[str, Any]], metric: str, *, limit: int | Non
     for row in shown:
         status = Text(row["status"], style=_COLOURS.get(row["status"], ""))
         best = show(row["best"]) if row["best"] is not None else "–"
-        head = [str(row["rank"]), str(row["trial"]), status, best, str(row["epoch"] or "–"), str(row["epochs"])]
+        head: list[str | Text] = [
+            str(row["rank"]),
+            str(row["trial"]),
+            status,
+            best,
+            str(row["epoch"] or "–"),
+            str(row["epochs"]),
+        ]
         table.add_row(*head, *(escape(show(row["params"][n])) if n in row["params"] else "–" for n in names))
     if len(listed) > len(shown):
         table.caption = f"… and {len(listed) - len(shown)} more"

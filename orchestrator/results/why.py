@@ -58,8 +58,9 @@ def stop_reason(stopped: dict[str, Any]) -> str:
     rule = stopped["rule"]
     if rule == "asha":
         return (
-            f"ASHA compared {stopped['of']} trials at epoch {stopped['rung']} and kept the best {stopped['kept']}; this one "
-            f"came in at place {stopped['place']} with {show(stopped['value'])}, and {show(stopped['needed'])} was needed"
+            f"ASHA compared {stopped['of']} trials at epoch {stopped['rung']} and kept the best {stopped['kept']}; "
+            f"this one came in at place {stopped['place']} with {show(stopped['value'])}, "
+            f"and {show(stopped['needed'])} was needed"
         )
     if rule == "not_finite":
         return f"{stopped['metric']} was {stopped['value']}, which is not a finite number"

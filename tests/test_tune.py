@@ -1,0 +1,190 @@
+"""The sweep under a real Ray Tune, through the command a person types."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT
+
+SWEEP = [sys.executable, "-m", "orchestrator"]
+
+SPEC: dict[str, Any] = {
+    "name": "tiny",
+    "seed": 3,
+    "objective": {"metric": "val_loss", "mode": "min"},
+    "model": {"class_path": "tests.tiny.Tiny", "init_args": {}},
+    "data": "tests.tiny.TinyData",
+    "trainer": {"max_epochs": 3},
+    "space": {"model.learning_rate": {"log_uniform": [1e-3, 0.5]}},
+    "searcher": "random",
+    "scheduler": {"name": "asha", "grace_epochs": 1, "reduction_factor": 2},
+    "budget": {"trials": 8},
+    "resources": {"cpus": 0.5, "concurrent": 2},
+}
+
+
+def written(folder: Path, **fields: Any) -> str:
+    path = folder / "tiny.yaml"
+    path.write_text(json.dumps({**SPEC, **fields}))  # JSON is YAML
+    return str(path)
+
+
+def sweep(*arguments: str, code: int = 0) -> str:
+    answer = subprocess.run([*SWEEP, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+    assert answer.returncode == code, answer.stderr + answer.stdout
+    assert "Traceback" not in answer.stderr
+    return answer.stdout
+
+
+def rows() -> list[dict[str, Any]]:
+    found = json.loads(sweep("results", "tiny", "--json"))
+    assert isinstance(found, list)
+    return found
+
+
+def events() -> list[dict[str, Any]]:
+    path = Path(os.environ["SWEEP_RUNS"]) / "tiny" / "journal.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_a_sweep_under_ray(tmp_path: Path) -> None:
+    output = sweep("launch", written(tmp_path))
+    assert "best: trial" in output
+    found = rows()
+    assert sorted(row["trial"] for row in found) == list(range(8))
+    assert {row["status"] for row in found} == {"finished", "stopped"}
+    assert [row["best"] for row in found] == sorted(row["best"] for row in found)
+    assert Path(found[0]["checkpoint"]).is_file()
+
+    told = events()
+    workers = {event["metrics"]["pid"] for event in told if event["type"] == "segment.reported"}
+    assert len(workers) <= 2, "workers must stay warm from trial to trial"
+    ends = [event["trial"] for event in told if event["type"] in ("trial.finished", "trial.stopped", "trial.failed")]
+    assert sorted(ends) == list(range(8)), "each trial ends once"
+    assert told[-1]["type"] == "sweep.completed"
+    assert not Path.home().joinpath(".ray", "auth_token").exists() or os.environ.get("CI") is None
+
+
+def test_stopped_by_a_signal_and_resumed_it_ends_as_the_unbroken_one(tmp_path: Path) -> None:
+    """A reference sweep (random search, no early stopping): same trials and same weights, however often interrupted."""
+    slow = {"class_path": "tests.tiny.Tiny", "init_args": {"pause": 0.05}}
+    file = written(tmp_path, scheduler="fifo", model=slow, budget={"trials": 6})
+    sweep("launch", file, "--name", "unbroken")
+    whole = json.loads(sweep("results", "unbroken", "--json"))
+
+    process = subprocess.Popen([*SWEEP, "launch", file], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    wait_for(lambda: sum(event["type"] == "segment.reported" for event in events()) >= 2, process)
+    process.send_signal(signal.SIGINT)
+    stderr = process.communicate(timeout=60)[1].decode()
+    assert process.returncode == 130, stderr
+    assert "sweep resume tiny" in stderr
+    told = json.loads(sweep("status", "tiny", "--json"))
+    assert told["status"] == "paused"
+
+    sweep("resume", "tiny")
+    cut = rows()
+    assert [(r["trial"], r["params"], r["best"], r["epoch"]) for r in cut] == [
+        (r["trial"], r["params"], r["best"], r["epoch"]) for r in whole
+    ]
+    assert max(row["segments"] for row in cut) == 2
+    for ours, reference in zip(cut, whole, strict=True):
+        assert weights(ours["checkpoint"]) == weights(reference["checkpoint"])
+
+
+def test_stop_from_another_shell(tmp_path: Path) -> None:
+    slow = {"class_path": "tests.tiny.Tiny", "init_args": {"pause": 0.05}}
+    file = written(tmp_path, scheduler="fifo", model=slow, trainer={"max_epochs": 200})
+    process = subprocess.Popen([*SWEEP, "launch", file], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    wait_for(lambda: any(event["type"] == "segment.reported" for event in events()), process)
+    assert (
+        "is held by"
+        in subprocess.run([*SWEEP, "resume", "tiny"], cwd=ROOT, capture_output=True, text=True, check=False).stderr
+    )
+    began = time.monotonic()
+    sweep("stop", "tiny")
+    assert time.monotonic() - began < 30
+    process.communicate(timeout=30)
+    assert process.returncode == 0
+    sweep("stop", "tiny", code=2)
+
+
+def test_a_process_that_dies_costs_its_trial_nothing(tmp_path: Path) -> None:
+    dying = {"class_path": "tests.tiny.Tiny", "init_args": {"fault": "die_once", "marker": str(tmp_path / "died")}}
+    sweep("launch", written(tmp_path, scheduler="fifo", model=dying, budget={"trials": 3}))
+    found = rows()
+    assert [row["status"] for row in found] == ["finished"] * 3
+    assert sorted(row["segments"] for row in found)[-1] >= 2
+    lost = [event for event in events() if event["type"] == "segment.failed"]
+    assert [event["kind"] for event in lost] == ["lost"]
+    again = next(e for e in events() if e["type"] == "segment.started" and e["segment"] == 1)
+    assert again["origin"].endswith("epoch=0001.ckpt"), "it goes on from its last checkpoint"
+
+
+def test_a_users_error_fails_the_trial_and_keeps_the_worker(tmp_path: Path) -> None:
+    space = {"model.fault": {"choice": ["raise", "", "nan"]}}
+    sweep("launch", written(tmp_path, space=space, searcher="grid", scheduler="fifo", budget={}, resources={"cpus": 2}))
+    found = {row["params"]["model.fault"]: row for row in rows()}
+    assert {fault: row["status"] for fault, row in found.items()} == {
+        "raise": "failed",
+        "": "finished",
+        "nan": "stopped",
+    }
+    assert "the user's own mistake" in found["raise"]["error"]
+    assert len({event["metrics"]["pid"] for event in events() if event["type"] == "segment.reported"}) == 1
+
+
+def test_more_than_the_machine_has_is_refused(tmp_path: Path) -> None:
+    file = written(tmp_path, resources={"cpus": 1000})
+    answer = subprocess.run([*SWEEP, "launch", file], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert answer.returncode == 2
+    assert "a trial wants 1000 cpus, and this machine has" in answer.stderr
+    assert not (Path(os.environ["SWEEP_RUNS"]) / "tiny").exists()
+
+
+def weights(checkpoint: str) -> dict[str, Any]:
+    import torch
+
+    loaded = torch.load(checkpoint, weights_only=True)["state_dict"]
+    return {name: tensor.tolist() for name, tensor in loaded.items()}
+
+
+def wait_for(condition: Any, process: subprocess.Popen[bytes]) -> None:
+    until = time.monotonic() + 120
+    while True:
+        try:
+            if condition():
+                return
+        except (FileNotFoundError, json.JSONDecodeError):
+            pass
+        assert process.poll() is None, process.communicate()[1].decode()
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
+@pytest.fixture(autouse=True)
+def no_worker_is_left(own_environment: None) -> Any:
+    yield
+    until = time.monotonic() + 10
+    while (left := workers_of_ours()) and time.monotonic() < until:
+        time.sleep(0.2)
+    assert not left, left
+
+
+def workers_of_ours() -> list[str]:
+    """Ray workers whose environment carries this test's folder of runs."""
+    runs, found = os.environ["SWEEP_RUNS"].encode(), []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if runs in (folder / "environ").read_bytes() and b"ray" in (folder / "cmdline").read_bytes():
+                found.append(folder.name)
+        except OSError:
+            continue
+    return found

@@ -36,10 +36,11 @@ def optimizer(
 
 
 def _may_fuse(module: L.LightningModule) -> bool:
-    # A fused optimizer unscales 16-bit gradients itself, and Lightning then refuses gradient clipping.
+    # A fused optimizer unscales 16-bit gradients itself, and Lightning then refuses to clip them, bfloat16's as well.
     attached = module._trainer
     scaled = attached is not None and attached.precision == "16-mixed"
-    return module.device.type in ("cpu", "cuda") and not scaled
+    clipped = attached is not None and attached.precision == "bf16-mixed" and bool(attached.gradient_clip_val)
+    return module.device.type in ("cpu", "cuda") and not scaled and not clipped
 
 
 def schedule(

@@ -139,12 +139,13 @@ def entry_points_read_once() -> Iterator[None]:
     It looks for them in the metadata of every package, 10 to 25 ms, at each construction; a process's packages do not
     change. Lightning has no setting for it, so its name for ``importlib.metadata.entry_points`` is replaced meanwhile.
     """
-    original = registry.entry_points
+    module: Any = registry
+    original = module.entry_points
     try:
-        registry.entry_points = _entry_points
+        module.entry_points = _entry_points
         yield
     finally:
-        registry.entry_points = original
+        module.entry_points = original
 
 
 _entry_points = functools.cache(importlib.metadata.entry_points)

@@ -76,7 +76,7 @@ class Sweep:
             else objective,
             "model": _class(model),
             "data": _class(data),
-            "trainer": trainer,
+            "trainer": _class(trainer),
             "space": space,
             "searcher": searcher,
             "scheduler": scheduler,
@@ -214,15 +214,15 @@ def _check(spec: SweepSpec, run: RunDirectory, *, local: bool) -> list[str]:
     """Everything that can be known before the start; returns the folders that the spec's modules are imported from."""
     from orchestrator.training import components
 
-    roots = [str(Path(root).absolute()) for root in components.import_roots(spec)]
-    problems = components.check(spec)
-    if problems:
-        raise SpecError(problems)
     if not local:
         from orchestrator.engine.tune import check_resources
 
         check_resources(spec.resources)
     _check_writable(run)
+    roots = [str(Path(root).absolute()) for root in components.import_roots(spec)]
+    problems = components.check(spec)
+    if problems:
+        raise SpecError(problems)
     _prepare_data(spec)
     return roots
 
@@ -251,7 +251,11 @@ def _import_from(roots: Sequence[str]) -> None:
 
 
 def _class(value: Any) -> Any:
-    """A class of the running script is named by the script's module, so that a worker can import it."""
+    """The value with each class of the running script named by the script's module, so that a worker can import it."""
+    if isinstance(value, Mapping):
+        return {key: _class(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_class(item) for item in value]
     if not isinstance(value, type) or value.__module__ != "__main__":
         return value
     script = getattr(sys.modules["__main__"], "__file__", None)

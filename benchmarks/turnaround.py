@@ -1,0 +1,80 @@
+"""Slot turnaround: from the last report of one trial to the first training step of the next, in the same warm slot.
+
+Usage: python benchmarks/turnaround.py [--trials N]
+
+LitModel on the digits under Ray Tune, one slot, the default searcher. The last report's time is the journal's (the
+driver has it written); the first step's is taken by a callback in the worker, on the same clock. In between lie the
+journal's fsync, the suggestion, Ray's reset of the worker, and all of building model, data and Trainer. The first
+trial, which starts the worker, is left out. Prints one line for people, then one of JSON; exits with 1 where the
+median is above the target.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import ray
+
+from orchestrator import Sweep, log_uniform
+from orchestrator.journal import read
+
+TARGET_MS = 50.0
+LOG = "TURNAROUND_LOG"
+
+
+class FirstStep(L.Callback):
+    """Writes when the first batch of a trial begins."""
+
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int) -> None:
+        if trainer.global_step == 0:
+            with Path(os.environ[LOG]).open("a") as file:
+                file.write(f"{time.time()}\n")
+
+
+def measure(trials: int) -> list[float]:
+    """Milliseconds from the last report of each trial to the first step of the one after it."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ[LOG] = str(Path(folder, "first_steps"))
+        results = Sweep(
+            name="turnaround",
+            model={"class_path": "orchestrator.models.LitModel", "init_args": {"input_shape": [3, 20, 20]}},
+            data={"class_path": "orchestrator.data.DigitsDataModule", "init_args": {"image_size": 20}},
+            trainer={"max_epochs": 1, "callbacks": [FirstStep]},
+            space={"model.learning_rate": log_uniform(1e-4, 1e-2)},
+            objective=("val_acc", "max"),
+            scheduler="fifo",
+            budget=trials,
+            resources={"concurrent": 1},
+        ).launch(folder)
+        steps = [float(line) for line in Path(os.environ[LOG]).read_text().split()]
+        reports = [event.time for event in read(results.run.journal) if event.type == "segment.reported"]
+    assert len(steps) == len(reports) == trials
+    return [1000 * (step - report) for report, step in zip(reports, steps[1:], strict=False)]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--trials", type=int, default=25)
+    gaps = measure(parser.parse_args().trials)
+    median = statistics.median(gaps)
+    where = f"{os.cpu_count()} cores ({platform.machine()}), Ray {ray.__version__}, Lightning {L.__version__}"
+    print(
+        f"slot turnaround: median {median:.1f} ms (target ≤ {TARGET_MS:.0f} ms), {min(gaps):.1f} to {max(gaps):.1f} ms, "
+        f"n = {len(gaps)}; {where}"
+    )
+    print(json.dumps({"turnaround_ms": {"median": median, "all": [round(gap, 1) for gap in gaps]}, "n": len(gaps)}))
+    return 0 if median <= TARGET_MS else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

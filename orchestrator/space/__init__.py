@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.space.choices import Choice, Const
-from orchestrator.space.domain import Domain, Value
+from orchestrator.space.domain import Domain, KeyProblem, Value
 from orchestrator.space.forms import (
     KINDS,
     choice,
@@ -26,6 +26,7 @@ __all__ = [
     "Const",
     "Domain",
     "Int",
+    "KeyProblem",
     "LogInt",
     "LogNormal",
     "LogUniform",

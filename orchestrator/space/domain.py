@@ -23,6 +23,11 @@ GRID_LIMIT = 100_000
 """Points of one domain beyond which a grid is a mistake rather than a plan."""
 
 
+@dataclass(frozen=True)
+class KeyProblem(Problem):
+    """A problem with the key at ``path`` itself, not with its value: it is pointed at where the key stands."""
+
+
 def refuse(message: str, *path: str, hint: str = "") -> NoReturn:
     """Raise a SpecError of one problem at ``path``, relative to the domain."""
     raise SpecError([Problem(message, hint, path)])

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
+from orchestrator.errors import SpecError
 from orchestrator.space.choices import Choice, Const
-from orchestrator.space.domain import Domain, Value, is_number, refuse
+from orchestrator.space.domain import Domain, KeyProblem, Value, is_number, refuse
 from orchestrator.space.normals import LogNormal, Normal
 from orchestrator.space.ranges import Int, LogInt, LogUniform, Uniform
 
@@ -111,7 +112,8 @@ def _kind(written: Mapping[str, Value]) -> str:
     kinds = [key for key in written if key in KINDS]
     others = [key for key in written if key not in KINDS and key not in ("step", "when")]
     if others:
-        refuse(f"unknown domain key {others[0]!r}", str(others[0]), hint=_key_hint(str(others[0])))
+        unknown = str(others[0])
+        raise SpecError([KeyProblem(f"unknown domain key {unknown!r}", _key_hint(unknown), (unknown,))])
     if len(kinds) != 1:
         got = " and ".join(kinds) or "none"
         refuse(f"a parameter has exactly one domain, but got {got}", hint=f"one of {', '.join(KINDS)}")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from difflib import get_close_matches
 from functools import cached_property
 
 from orchestrator.errors import Problem, SpecError
-from orchestrator.space.domain import Domain, Value, same_value
+from orchestrator.space.domain import Domain, KeyProblem, Value, same_value
 from orchestrator.space.forms import from_yaml
 
 
@@ -135,7 +136,7 @@ def parse(written: Mapping[str, object]) -> tuple[dict[str, Domain], list[Proble
 
 
 def _under(name: str, error: SpecError) -> list[Problem]:
-    return [Problem(f"{name}: {p.message}", p.hint, (name, *p.path)) for p in error.problems]
+    return [replace(p, message=f"{name}: {p.message}", path=(name, *p.path)) for p in error.problems]
 
 
 def _condition_problems(
@@ -146,7 +147,7 @@ def _condition_problems(
         if other not in known:
             close = get_close_matches(str(other), list(known), n=1)
             hint = f"did you mean {close[0]}?" if close else "`when` looks at another parameter of this space"
-            yield Problem(f"{name}: `when` names an unknown parameter, {other!r}", hint, path)
+            yield KeyProblem(f"{name}: `when` names an unknown parameter, {other!r}", hint, path)
         elif other in domains:
             for value in values:
                 if not domains[other].contains(value):
@@ -163,7 +164,7 @@ def _sorted(domains: Mapping[str, Domain]) -> tuple[str, ...]:
         if ready is None:
             circle = _circle(domains, waiting)
             message = f"`when` runs in a circle: {' -> '.join([*circle, circle[0]])}"
-            raise SpecError([Problem(message, "take one of these conditions away", (circle[0], "when"))])
+            raise SpecError([KeyProblem(message, "take one of these conditions away", (circle[0], "when"))])
         placed[ready] = None
         waiting.remove(ready)
     return tuple(placed)

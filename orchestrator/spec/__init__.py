@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from orchestrator.space import KeyProblem
 from orchestrator.spec.files import dump, from_mapping, load, shipped, to_yaml
 from orchestrator.spec.importers import import_file
 from orchestrator.spec.model import DEFAULT_EPOCHS, DEFAULT_TRIALS, SweepSpec
@@ -32,6 +33,7 @@ __all__ = [
     "ClassSpec",
     "FIFOScheduler",
     "GridSearcher",
+    "KeyProblem",
     "Objective",
     "Part",
     "RandomSearcher",

@@ -138,6 +138,7 @@ class _Composer:
 
     def compose(self, events: Iterator[Any]) -> Value:
         data, documents = None, 0
+        self.values[()] = (1, 1)
         for event in events:
             kind = type(event).__name__
             if kind == "DocumentStartEvent":

@@ -11,6 +11,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from orchestrator.errors import Problem, SpecError
+from orchestrator.space import KeyProblem
 from orchestrator.spec.document import Document, read
 from orchestrator.spec.model import SweepSpec
 from orchestrator.spec.overrides import override, put
@@ -54,8 +55,7 @@ def _checked(document: Document, problems: list[Problem]) -> SweepSpec:
 
 
 def _located(problem: Problem, document: Document) -> Problem:
-    key = problem.message.startswith(("unknown key", "`when` runs"))
-    return replace(problem, **document.locate(problem.path, key=key))
+    return replace(problem, **document.locate(problem.path, key=isinstance(problem, KeyProblem)))
 
 
 def _find(source: str | FilePath) -> FilePath:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, PrivateAttr, WithJsonSchema, model_validator
@@ -129,7 +130,7 @@ class SweepSpec(Part):
             try:
                 _ = self.space.grid_size
             except SpecError as error:
-                problems += [Problem(p.message, p.hint, ("space", *p.path)) for p in error.problems]
+                problems += [replace(p, path=("space", *p.path)) for p in error.problems]
         problems = problems or list(placement_problems(self))
         if problems:
             raise SpecError(problems)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from orchestrator.errors import Problem, SpecError
-from orchestrator.space import Space, Value
+from orchestrator.space import KeyProblem, Space, Value
 
 if TYPE_CHECKING:
     from orchestrator.spec.model import SweepSpec
@@ -32,11 +32,15 @@ def parameter_problems(space: Space, *, has_data: bool) -> Iterator[Problem]:
         root, *rest = name.split(".")
         path = ("space", name)
         if root not in ROOTS or not rest or not all(rest):
-            yield Problem(f"{name}: a parameter's name starts with model., data. or trainer.", _root_hint(name), path)
+            yield KeyProblem(
+                f"{name}: a parameter's name starts with model., data. or trainer.", _root_hint(name), path
+            )
         elif root == "data" and not has_data:
-            yield Problem(f"{name}: there is no `data` to set it on", "add a `data:` section with a class_path", path)
+            yield KeyProblem(
+                f"{name}: there is no `data` to set it on", "add a `data:` section with a class_path", path
+            )
         elif canonical(name) in seen:
-            yield Problem(f"{name} and {seen[canonical(name)]} are the same parameter", "keep one of the two", path)
+            yield KeyProblem(f"{name} and {seen[canonical(name)]} are the same parameter", "keep one of the two", path)
         seen.setdefault(canonical(name), name)
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any, get_args
 
 from pydantic import ValidationError
 
 from orchestrator.errors import Problem, SpecError
-from orchestrator.space import Space
+from orchestrator.space import KeyProblem, Space
 from orchestrator.space.mapping import parse
 from orchestrator.spec.document import Path
 from orchestrator.spec.model import SweepSpec, plain_domains
@@ -35,6 +36,7 @@ _BOUNDS = {
 }
 _LIGHTNING_CLI = ("fit", "validate", "test", "predict", "optimizer", "lr_scheduler", "ckpt_path")
 _WANDB = ("method", "parameters", "metric", "program", "command", "early_terminate", "run_cap")
+_FOREIGN = (*_LIGHTNING_CLI, *_WANDB)
 
 
 def validated(written: object) -> tuple[SweepSpec | None, list[Problem]]:
@@ -88,7 +90,7 @@ def _callback_problems(trainer: object) -> tuple[list[Any], list[Problem]]:
 
 
 def _inside(above: Path, problems: Any) -> list[Problem]:
-    return [Problem(p.message, p.hint, (*above, *p.path)) for p in problems]
+    return [replace(p, path=(*above, *p.path)) for p in problems]
 
 
 def _translated(error: ValidationError, *, start: type[Part] = SweepSpec, above: Path = ()) -> list[Problem]:
@@ -101,13 +103,14 @@ def _translated(error: ValidationError, *, start: type[Part] = SweepSpec, above:
             continue  # said once, at the key that was meant to be it
         message, hint = _words(item, path, owner)
         hint = f"did you mean {misspelt[path][-1]}?" if path in misspelt else hint
-        problems.append(Problem(message, hint, (*above, *path)))
+        kind = KeyProblem if item["type"] == "extra_forbidden" else Problem
+        problems.append(kind(message, hint, (*above, *path)))
     return problems
 
 
 def _meant(item: Any, path: Path, missing: set[Path]) -> Path | None:
     """The missing key that an unknown key beside it was probably meant to be."""
-    if item["type"] != "extra_forbidden":
+    if item["type"] != "extra_forbidden" or path[-1] in _FOREIGN:
         return None
     beside = {str(known[-1]): known for known in missing if known[:-1] == path[:-1]}
     close = get_close_matches(str(path[-1]), list(beside), n=1, cutoff=0.5)
@@ -160,6 +163,8 @@ def _words(found: Any, path: Path, owner: type[Part]) -> tuple[str, str]:
     if kind == "string_too_short":
         return f"`{name}` must not be empty", hint
     wanted = _WANTED.get(kind.removesuffix("_type"))
+    if path in (("model",), ("data",)):
+        wanted = "an import path, or a mapping with class_path"
     if wanted is None:
         return f"{_dotted(path)}: {found['msg']}, but got {value!r}", hint
     return f"`{name}` must be {wanted}, but got {value!r} ({type(value).__name__})", hint
@@ -206,10 +211,11 @@ def _flow(value: Any) -> str:
 def _unknown_hint(name: str, path: Path, owner: type[Part]) -> str:
     known = [field for field in owner.model_fields if not (field == "name" and len(path) > 1 and path[0] != "tracking")]
     close = get_close_matches(name, list(owner.model_fields), n=1)
-    if close:
+    foreign = owner is SweepSpec and name in _FOREIGN
+    if close and not foreign:
         return f"did you mean {close[0]}?"
     if owner is ClassSpec:
         return f"arguments of the class go under init_args: {_dotted((*path[:-1], 'init_args', name))}"
-    if owner is SweepSpec and name in (*_LIGHTNING_CLI, *_WANDB):
+    if foreign:
         return "`sweep import` makes a sweep file of a LightningCLI config or a W&B sweep file"
     return f"known here: {', '.join(known)}" if known else "it takes no options; leave this out"

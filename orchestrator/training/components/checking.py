@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from orchestrator.errors import Problem, UsageError
-from orchestrator.spec import ClassSpec, SweepSpec, apply, canonical
+from orchestrator.spec import ClassSpec, KeyProblem, SweepSpec, apply, canonical
 from orchestrator.training.components import values
 from orchestrator.training.components.building import as_component, holds_components
 from orchestrator.training.components.importing import import_class, import_from, import_roots
@@ -41,7 +41,7 @@ def check(spec: SweepSpec) -> list[Problem]:
     for params in _configurations(spec):
         for problem in _configuration_problems(spec, params):
             placed = _placed(spec, problem, params)
-            found.setdefault((placed.path, placed.message), placed)
+            found.setdefault((placed.path, placed.message.split(", but got")[0]), placed)
     return sorted(found.values(), key=lambda problem: (problem.line == 0, problem.line, problem.column))
 
 
@@ -78,8 +78,7 @@ def _placed(spec: SweepSpec, problem: Problem, params: Params) -> Problem:
         if dotted == canonical(name) or dotted.startswith(canonical(name) + "."):
             message = f"{name}: {problem.message}"
             return replace(problem, message=message, path=("space", name), **spec.locate(("space", name), key=True))
-    key = problem.message.endswith("'") and "takes no argument" in problem.message
-    return replace(problem, **spec.locate(problem.path, key=key))
+    return replace(problem, **spec.locate(problem.path, key=isinstance(problem, KeyProblem)))
 
 
 def _configuration_problems(spec: SweepSpec, params: Params) -> Iterator[Problem]:
@@ -119,7 +118,7 @@ def _argument_problems(cls: type, given: dict[str, Any], path: Path) -> Iterator
             label = f"{cls.__name__}'s `{name}`"
             yield from _value_problems(takes.arguments[name].annotation, value, (*path, name), label)
         elif not takes.open:
-            yield Problem(f"{cls.__name__} takes no argument {name!r}", _nearest(name, takes), (*path, name))
+            yield KeyProblem(f"{cls.__name__} takes no argument {name!r}", _nearest(name, takes), (*path, name))
     misspelt = {near for name in given if name not in takes.arguments for near in _close(name, takes)}
     for name, argument in takes.arguments.items():
         if argument.required and name not in given and name not in misspelt:
@@ -163,7 +162,7 @@ def _component_problems(annotation: Any, value: Any, component: dict[str, Any], 
         inside = problem.path[len(path) + 1 :] if problem.path[len(path) : len(path) + 1] == ("init_args",) else ()
         by_name = f"name the class: {'.'.join(map(str, path))}.class_path"
         hint = problem.hint if "did you mean" in problem.hint else by_name
-        yield Problem(problem.message, hint, (*path, *inside))
+        yield replace(problem, hint=hint, path=(*path, *inside))
 
 
 def _parse_problems(annotation: Any, value: Any, path: Path, label: str) -> Iterator[Problem]:
@@ -177,7 +176,8 @@ def _parse_problems(annotation: Any, value: Any, path: Path, label: str) -> Iter
         else:
             return
     else:
-        hint = f"give a value of type {values.shown(annotation)}"
+        close = get_close_matches(str(value), values.words(annotation), n=1)
+        hint = f"did you mean {close[0]}?" if close else f"give a value of type {values.shown(annotation)}"
     kind = type(value).__name__
     yield Problem(f"{label} must be {values.shown(annotation)}, but got {value!r} ({kind})", hint, path)
 
@@ -189,12 +189,12 @@ def _trainer_problems(trainer: dict[str, Any]) -> Iterator[Problem]:
     for name, value in trainer.items():
         path: Path = ("trainer", name)
         if name in _OURS or (name in _SHORTCUTS and value):
-            yield Problem(f"`{name}` cannot be set for a sweep's Trainer", _OURS.get(name) or _SHORTCUTS[name], path)
+            yield KeyProblem(f"`{name}` cannot be set for a sweep's Trainer", _OURS.get(name) or _SHORTCUTS[name], path)
         elif name == "callbacks":
             for index, callback in enumerate(value):
                 yield from _class_problems(callback, (*path, index), (Callback,))
         elif name not in takes.arguments:
-            yield Problem(f"Trainer takes no argument {name!r}", _nearest(name, takes), path)
+            yield KeyProblem(f"Trainer takes no argument {name!r}", _nearest(name, takes), path)
         elif not (name == "precision" and value == "auto"):
             yield from _value_problems(takes.arguments[name].annotation, value, path, f"Trainer's `{name}`")
     epochs = trainer.get("max_epochs")
@@ -205,14 +205,17 @@ def _trainer_problems(trainer: dict[str, Any]) -> Iterator[Problem]:
 
 def _metric_problems(spec: SweepSpec, model: ClassSpec, trainer: dict[str, Any]) -> Iterator[Problem]:
     """The objective, if the module's source shows that it is never logged. What the source leaves open is let be."""
+    from lightning import LightningModule
+
     metric = spec.objective.metric
     callbacks = [callback["class_path"] for callback in trainer.get("callbacks", [])]
     if any(not path.startswith(("lightning.", "orchestrator.")) for path in callbacks):
         return  # a callback may log as well
     try:
-        names = logged(import_class(model.class_path))
+        cls = import_class(model.class_path)
     except UsageError:
         return
+    names = logged(cls) if LightningModule in cls.__mro__ else None
     if names is None or is_logged(metric, names):
         return
     name = model.class_path.rpartition(".")[2]

@@ -104,14 +104,24 @@ def element(annotation: Any) -> Any:
     return Any
 
 
+def words(annotation: Any) -> list[str]:
+    """The texts that a Literal allows."""
+    literals = [member for member in alternatives(annotation) if typing.get_origin(member) is Literal]
+    return [str(word) for member in literals for word in typing.get_args(member)]
+
+
 def shown(annotation: Any) -> str:
     """The annotation as people write it."""
-    names = [
-        member.__name__ if isinstance(member, type) and not typing.get_args(member) else str(member)
-        for member in alternatives(annotation)
-    ]
-    text = " | ".join("None" if name == "NoneType" else name for name in names)
+    text = " | ".join(map(_shown_one, alternatives(annotation)))
     return text.replace("typing.", "").replace("collections.abc.", "")
+
+
+def _shown_one(member: Any) -> str:
+    if typing.get_origin(member) is Literal:
+        return " | ".join(map(repr, typing.get_args(member)))
+    if isinstance(member, type) and not typing.get_args(member):
+        return "None" if member is type(None) else member.__name__
+    return str(member)
 
 
 def through_jsonargparse(annotation: Any, value: Any) -> Any:

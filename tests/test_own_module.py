@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from conftest import ROOT
 
-pytestmark = pytest.mark.timeout(
+# Each starts a Ray of its own: half a minute on two idle cores, more on busy ones.
+pytestmark = pytest.mark.timeout(600)
     600
 )  # each starts a Ray of its own: half a minute on two idle cores, more on busy ones
 

@@ -47,6 +47,12 @@ def as_component(annotation: Any, value: Any) -> dict[str, Any] | None:
     return {"class_path": f"{classes[0].__module__}.{classes[0].__qualname__}", "init_args": arguments}
 
 
+def is_entered(annotation: Any, value: Any) -> bool:
+    """Whether the items of a list or mapping are built one by one, since there are objects among them."""
+    classes = values.component_classes(values.element(annotation)) if isinstance(value, list) else ()
+    return bool(classes) or holds_components(value)
+
+
 def holds_components(value: Any) -> bool:
     """Whether a list or mapping holds a ``{class_path, …}`` somewhere."""
     return any(
@@ -60,7 +66,7 @@ def _built(annotation: Any, value: Any) -> Any:
     component = as_component(annotation, value)
     if component is not None:
         return build(component)
-    if holds_components(value):
+    if is_entered(annotation, value):
         return _built_inside(annotation, value)
     value = values.as_floats(annotation, value)
     if values.fits(annotation, value) or values.is_plain(annotation):

@@ -10,7 +10,7 @@ from typing import Any
 from orchestrator.errors import Problem, UsageError
 from orchestrator.spec import ClassSpec, KeyProblem, SweepSpec, apply, canonical
 from orchestrator.training.components import values
-from orchestrator.training.components.building import as_component, holds_components
+from orchestrator.training.components.building import as_component, is_entered
 from orchestrator.training.components.importing import import_class, import_from, import_roots
 from orchestrator.training.components.logged import is_logged, logged
 from orchestrator.training.components.signature import Signature, signature
@@ -74,10 +74,10 @@ def _configuration(spec: SweepSpec, wanted: Params) -> Params:
 def _placed(spec: SweepSpec, problem: Problem, params: Params) -> Problem:
     """The problem at the space's parameter that caused it, or where it is written."""
     dotted = canonical(".".join(map(str, problem.path)))
-    for name in params:
-        if dotted == canonical(name) or dotted.startswith(canonical(name) + "."):
-            message = f"{name}: {problem.message}"
-            return replace(problem, message=message, path=("space", name), **spec.locate(("space", name), key=True))
+    swept = [name for name in params if f"{dotted}.".startswith(f"{canonical(name)}.")]
+    if swept:
+        path = ("space", max(swept, key=len))
+        return replace(problem, message=f"{path[1]}: {problem.message}", path=path, **spec.locate(path, key=True))
     return replace(problem, **spec.locate(problem.path, key=isinstance(problem, KeyProblem)))
 
 
@@ -144,7 +144,7 @@ def _value_problems(annotation: Any, value: Any, path: Path, label: str) -> Iter
     component = as_component(annotation, value)
     if component is not None:
         yield from _component_problems(annotation, value, component, path)
-    elif holds_components(value):
+    elif is_entered(annotation, value):
         inside = values.element(annotation)
         for key, item in values.parts(value):
             yield from _value_problems(inside, item, (*path, key), label)
@@ -155,14 +155,21 @@ def _value_problems(annotation: Any, value: Any, path: Path, label: str) -> Iter
 def _component_problems(annotation: Any, value: Any, component: dict[str, Any], path: Path) -> Iterator[Problem]:
     """Problems of a nested class, placed where its arguments were written."""
     written_out = isinstance(value, dict) and "class_path" in value
-    for problem in _class_problems(component, path, values.component_classes(annotation)):
+    wanted = values.component_classes(annotation)
+    if isinstance(value, dict) and not written_out and signature(wanted[0]).open:  # an nn.Module, of any kind
+        yield Problem(f"a {wanted[0].__name__} is wanted, but {value!r} does not say which", _by_name(path), path)
+        return
+    for problem in _class_problems(component, path, wanted):
         if written_out or isinstance(value, str):
             yield problem
             continue
         inside = problem.path[len(path) + 1 :] if problem.path[len(path) : len(path) + 1] == ("init_args",) else ()
-        by_name = f"name the class: {'.'.join(map(str, path))}.class_path"
-        hint = problem.hint if "did you mean" in problem.hint else by_name
+        hint = problem.hint if "did you mean" in problem.hint else _by_name(path)
         yield replace(problem, hint=hint, path=(*path, *inside))
+
+
+def _by_name(path: Path) -> str:
+    return f"name the class: {'.'.join(map(str, path))}.class_path"
 
 
 def _parse_problems(annotation: Any, value: Any, path: Path, label: str) -> Iterator[Problem]:

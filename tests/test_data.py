@@ -27,9 +27,6 @@ from orchestrator.data.mnist import read_idx
 from orchestrator.errors import DataError
 from orchestrator.models import LitModel
 
-# Lightning 2.6 over torch 2.15: its own code meets torch's deprecation of LeafSpec.
-pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning")
-
 NOWHERE = "http://127.0.0.1:9/"  # the discard port: refused at once
 
 

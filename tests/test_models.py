@@ -14,9 +14,6 @@ from torch.nn import functional as F
 from orchestrator.data import DigitsDataModule
 from orchestrator.models import MLP, Decoder, Encoder, LitAutoEncoder, LitClassifier, LitModel
 
-# Lightning 2.6 over torch 2.15: its own code meets torch's deprecation of LeafSpec.
-pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning")
-
 
 class Tutorial(nn.Module):
     """The tutorial's layers, created in its order, its shape probe included."""

@@ -1,0 +1,166 @@
+"""The commands, as a person or a program reads them: data on stdout, errors on one screen, exit codes that tell."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from test_local import spec
+
+import orchestrator
+from orchestrator import cli
+from orchestrator.rundir import RunDirectory
+from orchestrator.sweep import launch
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one finished run, ``tiny``."""
+    folder = tmp_path_factory.mktemp("runs")
+    launch(spec(), folder, local=True)
+    return folder
+
+
+@pytest.fixture
+def sweep(runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """The command in this process: exit code, stdout, stderr."""
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setenv("SWEEP_RUNS", str(runs))
+        monkeypatch.setattr(sys, "argv", ["sweep", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        out, err = capsys.readouterr()
+        code = ended.value.code
+        return (code if isinstance(code, int) else 0), out, err
+
+    return call
+
+
+def test_results_as_json_are_ranked_rows(sweep: Run) -> None:
+    code, out, err = sweep("results", "tiny", "--json")
+    rows = json.loads(out)
+    assert code == 0
+    assert err == ""
+    assert [row["rank"] for row in rows] == list(range(1, 7))
+    assert {"trial", "status", "params", "best", "epoch", "checkpoint"} <= rows[0].keys()
+
+
+def test_results_as_a_table_need_no_colour_and_no_terminal(sweep: Run) -> None:
+    _, out, _ = sweep("results", "tiny")
+    assert "\x1b" not in out
+    assert "val_loss" in out
+    assert "learning_rate" in out
+    assert sum("finished" in line or "stopped" in line for line in out.splitlines()) == 6
+
+
+@pytest.mark.parametrize("ending", [".csv", ".parquet"])
+@pytest.mark.parametrize("epochs", [(), ("--epochs",)])
+def test_results_are_saved(sweep: Run, tmp_path: Path, ending: str, epochs: tuple[str, ...], runs: Path) -> None:
+    file = tmp_path / f"table{ending}"
+    code, _, _ = sweep("results", "tiny", "--out", str(file), *epochs)
+    assert code == 0
+    read = pd.read_csv(file) if ending == ".csv" else pd.read_parquet(file)
+    found = orchestrator.results("tiny", str(runs))
+    expected = found.epochs if epochs else found.trials
+    assert list(read.columns) == list(expected.columns)
+    assert read["val_loss"].tolist() == expected["val_loss"].tolist()
+
+
+def test_results_refuse_other_endings(sweep: Run, tmp_path: Path) -> None:
+    code, _, err = sweep("results", "tiny", "--out", str(tmp_path / "table.xls"))
+    assert code == 2
+    assert "hint: --out" in err
+
+
+def test_status_list_best_and_why_agree(sweep: Run) -> None:
+    status = json.loads(sweep("status", "tiny", "--json")[1])
+    assert status["status"] == "completed"
+    assert sum(status["trials"].values()) == 6
+    assert [run["name"] for run in json.loads(sweep("list", "--json")[1])] == ["tiny"]
+    assert "6 of 6 trials" in sweep("status", "tiny")[1]
+    assert "tiny: 6 of 6 trials" in sweep("list")[1]
+    best = json.loads(sweep("best", "tiny", "--json")[1])
+    first = json.loads(sweep("results", "tiny", "--json")[1])[0]
+    assert (best["trial"], best["val_loss"], best["checkpoint"]) == (first["trial"], first["best"], first["checkpoint"])
+    why = json.loads(sweep("why", "tiny", "--json")[1])
+    assert why["trial"] == best["trial"]
+    assert f"checkpoint: {first['checkpoint']}" in sweep("best", "tiny")[1]
+    assert "Suggested: " in sweep("why", "tiny", "--trial", "3")[1]
+
+
+@pytest.mark.parametrize("command", ["status", "results", "why", "best", "stop", "resume"])
+def test_a_run_that_is_not_there_is_named_with_the_nearest(sweep: Run, command: str) -> None:
+    code, out, err = sweep(command, "tinny")
+    assert (code, out) == (2, "")
+    assert (
+        err == f"error: there is no run 'tinny' in {RunDirectory.at('tiny').root.parent}\nhint: did you mean 'tiny'?\n"
+    )
+
+
+@pytest.mark.parametrize("name", ["../tiny", "/etc", "a/b", ".hidden", "-x", "x" * 101, ""])
+def test_names_cannot_leave_the_folder_of_runs(sweep: Run, name: str) -> None:
+    code, _, err = sweep("status", "--", name)
+    assert code == 2
+    assert "cannot name a run" in err
+
+
+def test_a_damaged_journal_is_refused_by_offset(sweep: Run, runs: Path) -> None:
+    run = RunDirectory.at("damaged", runs)
+    run.root.mkdir()
+    whole = (runs / "tiny" / "journal.jsonl").read_bytes()
+    run.journal.write_bytes(whole.replace(b'"trial":1', b'"trial":9', 1))
+    try:
+        for command in ("status", "results", "resume"):
+            code, _, err = sweep(command, "damaged")
+            assert code == 4
+            assert "damaged at byte" in err
+            assert "Traceback" not in err
+    finally:
+        run.journal.unlink()
+
+
+def test_the_schema_is_json(sweep: Run) -> None:
+    assert json.loads(sweep("schema")[1])["properties"].keys() >= {"model", "space", "objective"}
+
+
+def test_import_prints_a_sweep_file(sweep: Run, tmp_path: Path) -> None:
+    file = tmp_path / "wandb.yaml"
+    file.write_text(
+        "method: bayes\nmetric: {name: val_loss, goal: minimize}\n"
+        "parameters: {learning_rate: {distribution: log_uniform_values, min: 0.001, max: 0.1}}\n"
+    )
+    code, out, _ = sweep("import", str(file), "--model", "tests.tiny.Tiny", "--data", "tests.tiny.TinyData")
+    assert code == 0
+    path = tmp_path / "sweep.yaml"
+    path.write_text(out)
+    loaded = orchestrator.load_spec(str(path))
+    assert loaded.objective.metric == "val_loss"
+    assert "model.learning_rate" in loaded.space
+
+
+def test_help_answers_within_half_a_second() -> None:
+    def seconds() -> float:
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "orchestrator", "--help"], check=True, capture_output=True)
+        return time.perf_counter() - began
+
+    assert min(seconds() for _ in range(5)) < 0.5
+
+
+def test_what_the_package_says_it_has_it_has() -> None:
+    values: dict[str, Any] = {name: getattr(orchestrator, name) for name in orchestrator.__all__}
+    assert callable(values["results"])
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = orchestrator.nothing

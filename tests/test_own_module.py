@@ -15,8 +15,6 @@ from conftest import ROOT
 
 # Each starts a Ray of its own: half a minute on two idle cores, more on busy ones.
 pytestmark = pytest.mark.timeout(600)
-    600
-)  # each starts a Ray of its own: half a minute on two idle cores, more on busy ones
 
 
 @pytest.fixture

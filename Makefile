@@ -47,7 +47,6 @@ endif
 
 quickstart: $(STAMP) ## a first sweep: LitModel on 1,797 real digits, a minute or two
 	@$(BIN)/sweep launch quickstart --name "quickstart-$$(date +%Y%m%d-%H%M%S)"
-	@echo "  (sweep is $(BIN)/sweep; 'source $(BIN)/activate' puts it on the path)"
 
 test: $(STAMP) ## the tests, but the slow ones (ARGS="-k space")
 	$(BIN)/python -m pytest -m 'not slow' $(ARGS)

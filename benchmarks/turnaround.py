@@ -35,7 +35,7 @@ LOG = "TURNAROUND_LOG"
 class FirstStep(L.Callback):
     """Writes when the first batch of a trial begins."""
 
-    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(self, trainer: L.Trainer, *_: Any) -> None:
         if trainer.global_step == 0:
             with Path(os.environ[LOG]).open("a") as file:
                 file.write(f"{time.time()}\n")
@@ -69,8 +69,8 @@ def main() -> int:
     median = statistics.median(gaps)
     where = f"{os.cpu_count()} cores ({platform.machine()}), Ray {ray.__version__}, Lightning {L.__version__}"
     print(
-        f"slot turnaround: median {median:.1f} ms (target ≤ {TARGET_MS:.0f} ms), {min(gaps):.1f} to {max(gaps):.1f} ms, "
-        f"n = {len(gaps)}; {where}"
+        f"slot turnaround: median {median:.1f} ms (target ≤ {TARGET_MS:.0f} ms), "
+        f"{min(gaps):.1f} to {max(gaps):.1f} ms, n = {len(gaps)}; {where}"
     )
     print(json.dumps({"turnaround_ms": {"median": median, "all": [round(gap, 1) for gap in gaps]}, "n": len(gaps)}))
     return 0 if median <= TARGET_MS else 1

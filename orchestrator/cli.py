@@ -262,12 +262,17 @@ def _finish(outcome: Any) -> None:
 
 def _command(verb: str, name: str, runs: Path | None, *options: str) -> str:
     """A command that works from here, with ``--runs`` only where it is needed."""
+    import os
     import shlex
+    import shutil
 
     from orchestrator.rundir import runs_root
 
+    program, beside = "sweep", Path(sys.executable).with_name("sweep")
+    if not shutil.which(program) and beside.exists():  # an environment that is not activated
+        program = os.path.relpath(beside)
     elsewhere = ("--runs", str(runs)) if runs and Path(runs).absolute() != runs_root() else ()
-    return shlex.join(["sweep", verb, name, *options, *elsewhere])
+    return shlex.join([program, verb, name, *options, *elsewhere])
 
 
 def _print_ranking(found: Any) -> None:

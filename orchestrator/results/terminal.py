@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterable, Mapping
 from types import TracebackType
@@ -21,7 +22,6 @@ from orchestrator.rundir import RunDirectory
 from orchestrator.state import SweepState
 
 _COLOURS = {"running": "cyan", "finished": "green", "stopped": "yellow", "failed": "red", "interrupted": "magenta"}
-_REDRAW_SECONDS = 0.2
 
 
 def ranking(found: Iterable[Mapping[str, Any]], metric: str, *, limit: int | None = None) -> Table:
@@ -88,7 +88,7 @@ class Progress:
         self._run = run
         self._console = console or Console(stderr=True)
         self._began = time.monotonic()
-        self._drawn = 0.0
+        self._drawn = -1
         self._state: SweepState | None = None
         self._table: Table | str = ""
         self._live = Live(get_renderable=self._view, console=self._console, refresh_per_second=4, transient=True)
@@ -109,14 +109,17 @@ class Progress:
             self._began = time.monotonic()
         if not self._console.is_terminal:
             self._line(state, event)
-        elif time.monotonic() - self._drawn > _REDRAW_SECONDS:
-            self._drawn = time.monotonic()
-            room = max(5, self._console.height - 8)
-            self._table = ranking(rows(self._run, state), state.objective.metric, limit=room)
 
     def _view(self) -> Group:
+        """The live view. Drawn by a thread of its own, so that the sweep never waits for the terminal."""
         if self._state is None:
             return Group(Text("checking the sweep and starting Ray …", style="dim"))
+        if self._state.seq != self._drawn:
+            # The sweep may add a trial meanwhile: then this frame shows the table before.
+            with contextlib.suppress(RuntimeError):
+                seq, room = self._state.seq, max(5, self._console.height - 8)
+                self._table = ranking(rows(self._run, self._state), self._state.objective.metric, limit=room)
+                self._drawn = seq
         total = self._state.spec["budget"].get("trials")
         line = Text(summary(self._run, self._state, total), style="bold")
         spent = time.monotonic() - self._began

@@ -16,8 +16,9 @@ from test_data import write_mnist
 
 from orchestrator.models import LitModel
 from orchestrator.results import Results
+from orchestrator.rundir import RunDirectory
 from orchestrator.seeds import trial_seed
-from orchestrator.spec import apply, load, shipped
+from orchestrator.spec import SweepSpec, apply, load, shipped
 from orchestrator.sweep import launch
 from orchestrator.training import components, resolve_precision
 
@@ -66,33 +67,49 @@ def test_every_system_trains_under_a_sweep(name: str, data_dir: Path | None, tmp
 
 
 def test_one_trial_is_a_plain_trainer_weight_for_weight(cifar10: Path, tmp_path: Path) -> None:
-    """The reference: Lightning's Trainer, the same module, data and seed, nothing of ours between them."""
-    few = ["trainer.limit_train_batches=12", "trainer.limit_val_batches=2", "trainer.max_epochs=2", "budget.trials=1"]
-    overrides = [*few, "scheduler=fifo", f"data.init_args.data_dir={cifar10}", "space={}"]
-    spec = load("cifar10", overrides)
-    swept = Results(launch(spec, tmp_path, local=True).run)
+    few = ["trainer.limit_train_batches=12", "trainer.limit_val_batches=2", "trainer.max_epochs=2"]
+    spec = one_trial(cifar10, *few)
+    run = launch(spec, tmp_path, local=True).run
+    assert_same(last_weights(run), plain_weights(spec, tmp_path))
 
+
+@pytest.mark.slow
+def test_one_trial_under_ray_on_all_of_cifar10_is_a_plain_trainer(cifar10: Path, tmp_path: Path) -> None:
+    spec = one_trial(cifar10, "trainer.max_epochs=2")
+    run = launch(spec, tmp_path).run
+    torch.set_num_threads(1)  # as Ray gives a trial of one CPU
+    assert_same(last_weights(run), plain_weights(spec, tmp_path))
+
+
+def one_trial(cifar10: Path, *overrides: str) -> SweepSpec:
+    fixed = ["budget.trials=1", "scheduler=fifo", f"data.init_args.data_dir={cifar10}", "space={}"]
+    return load("cifar10", [*overrides, *fixed])
+
+
+def plain_weights(spec: SweepSpec, folder: Path) -> dict[str, torch.Tensor]:
+    """The reference: Lightning's Trainer, the same module, data and seed, nothing of ours between them."""
     model, data, trainer = apply(spec, {})
     assert data is not None
     L.seed_everything(trial_seed(spec.seed, 0), verbose=False)
-    reference = LitModel(**model.init_args)
+    module = LitModel(**model.init_args)
     datamodule: Any = components.build(data.model_dump())
     options = {**trainer, "precision": resolve_precision(trainer["precision"])}
-    plain = L.Trainer(
-        **options,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=tmp_path,
-    )
-    plain.fit(reference, datamodule)
+    quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+    L.Trainer(**options, **quiet, default_root_dir=folder).fit(module, datamodule)
+    return module.state_dict()
 
-    last = max(swept.state.trials[0].checkpoints.values(), key=lambda checkpoint: checkpoint.epoch)
-    weights = torch.load(swept.run.resolve(last.path), weights_only=True)["state_dict"]
-    assert weights.keys() == reference.state_dict().keys()
-    for name, tensor in reference.state_dict().items():
-        assert torch.equal(weights[name], tensor), name
+
+def last_weights(run: RunDirectory) -> dict[str, torch.Tensor]:
+    checkpoint = Results(run).state.trials[0].latest_checkpoint
+    assert checkpoint is not None
+    weights: dict[str, torch.Tensor] = torch.load(run.resolve(checkpoint.path), weights_only=True)["state_dict"]
+    return weights
+
+
+def assert_same(ours: dict[str, torch.Tensor], reference: dict[str, torch.Tensor]) -> None:
+    assert ours.keys() == reference.keys()
+    for name, tensor in reference.items():
+        assert torch.equal(ours[name], tensor), name
 
 
 @pytest.mark.slow

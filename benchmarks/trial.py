@@ -3,27 +3,32 @@
     python benchmarks/trial.py --data-dir ./data                 images/s at batch 32 and 128, as ratios
     python benchmarks/trial.py --data-dir ./data --accuracy      val_acc of both after --epochs, over 3 seeds
 
-The tutorial's script is https://wandb.ai/wandb/wandb-lightning/reports/ "Image Classification using PyTorch Lightning":
-torchvision's CIFAR10 through ToTensor and Normalize in a DataLoader without workers, torchmetrics' Accuracy, its two
-metrics logged at each step and each epoch, Adam, float32, a Trainer with its own defaults. Its progress bar and model
-summary are off, which is to its advantage, and so are its callbacks unless ``--callbacks`` adds early stopping and the
-model checkpoint; it logs to CSV, not to W&B. Ours is ``orchestrator.training.fit`` with
-``LitModel`` and ``CIFAR10DataModule`` and no argument beyond the batch size and the limits.
+The tutorial's script is Weights & Biases' "Image Classification using PyTorch Lightning": torchvision's CIFAR10 through
+ToTensor and Normalize in a DataLoader without workers, torchmetrics' Accuracy, its two metrics logged at each step and
+each epoch, Adam, float32, a Trainer with its own defaults (progress bar and model summary are on). Its callbacks are
+off, which is to its advantage, unless ``--callbacks`` adds early stopping and the model checkpoint; it logs to CSV, not
+to W&B. Ours is ``orchestrator.training.fit`` with ``LitModel`` and ``CIFAR10DataModule``, and no argument but the batch
+size and the limits.
 
-Rounds alternate, tutorial then ours, in one process; a round's speed is images over the seconds from the start of its
-training epoch to the end of the last training batch. A ratio is taken within each round; the median is what counts.
+Each side has a process of its own, and rounds alternate, tutorial then ours. A round's speed is images over the seconds
+from the start of its training epoch to the end of the last training step; the ratio is taken within each round, and the
+median is what counts. On a machine that others use, ``--cpu-time --threads 1`` compares seconds of CPU instead.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import logging
 import os
 import platform
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
 import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -121,50 +126,46 @@ class Stopwatch(L.Callback):
     seconds: ClassVar[list[float]] = []
     val_acc: ClassVar[list[float]] = []
 
+    clock: ClassVar[Callable[[], float]] = time.perf_counter
+
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._start = time.perf_counter()
-        self._last = -1
+        self._start = Stopwatch.clock()
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not trainer.sanity_checking:
-            Stopwatch.seconds.append(time.perf_counter() - self._start)
+            Stopwatch.seconds.append(Stopwatch.clock() - self._start)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         Stopwatch.val_acc.append(float(trainer.callback_metrics["val_acc"]))
 
 
-def tutorial(batch_size: int, asked: argparse.Namespace, *, seed: int, folder: str, limits: dict[str, Any]) -> None:
+def tutorial(order: dict[str, Any], folder: str) -> None:
     """The tutorial's script."""
-    L.seed_everything(seed, verbose=False)
+    L.seed_everything(order["seed"], verbose=False)
     callbacks: list[L.Callback] = [Stopwatch()]
-    if asked.callbacks:
+    if order["callbacks"]:
         callbacks += [EarlyStopping(monitor="val_loss"), ModelCheckpoint()]
     trainer = L.Trainer(
         logger=CSVLogger(folder),
         callbacks=callbacks,
-        enable_checkpointing=asked.callbacks,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=folder,
-        **limits,
+        enable_checkpointing=order["callbacks"],
+        **order["limits"],
     )
-    trainer.fit(TutorialModel(), TutorialData(batch_size, asked.data_dir))
+    trainer.fit(TutorialModel(), TutorialData(order["batch_size"], order["data_dir"]))
 
 
-def ours(batch_size: int, asked: argparse.Namespace, *, seed: int, folder: str, limits: dict[str, Any]) -> None:
+def ours(order: dict[str, Any], folder: str) -> None:
     """One trial as a sweep runs it."""
-    watch = f"{Stopwatch.__module__}.{Stopwatch.__qualname__}"
+    data = {"data_dir": order["data_dir"], "batch_size": order["batch_size"], "download": False}
+    watch = {"class_path": f"{Stopwatch.__module__}.{Stopwatch.__qualname__}", "init_args": {}}
     job = Job(
         trial=0,
         segment=0,
-        seed=seed,
+        seed=order["seed"],
         metric="val_acc",
         model={"class_path": "orchestrator.models.LitModel", "init_args": {}},
-        data={
-            "class_path": "orchestrator.data.CIFAR10DataModule",
-            "init_args": {"data_dir": asked.data_dir, "batch_size": batch_size, "download": False},
-        },
-        trainer={**limits, "callbacks": [{"class_path": watch, "init_args": {}}]},
+        data={"class_path": "orchestrator.data.CIFAR10DataModule", "init_args": data},
+        trainer={**order["limits"], "callbacks": [watch]},
         folder=str(Path(folder) / "run" / "trials" / "0000"),
     )
     fit(job, _go_on)
@@ -174,46 +175,66 @@ def _go_on(report: Report) -> bool:
     return True
 
 
-def speed(batch_size: int, asked: argparse.Namespace) -> float:
-    """Print one line a round; return the median ratio."""
+class Side:
+    """A process that runs one side's trials, one order a line."""
+
+    def __init__(self, name: str, arguments: Sequence[str]) -> None:
+        command = [sys.executable, str(Path(__file__).resolve()), "--side", name, *arguments]
+        pipe = subprocess.PIPE
+        self.name = name
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True)
+
+    def run(self, **order: Any) -> dict[str, float]:
+        """``seconds`` of the first epoch's training steps, and the last ``val_acc``."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        print(json.dumps(order), file=self.process.stdin, flush=True)
+        answer = self.process.stdout.readline()
+        if not answer:
+            raise SystemExit(f"the {self.name} side ended with {self.process.wait()}")
+        return dict(json.loads(answer))
+
+
+def serve(side: Callable[[dict[str, Any], str], None]) -> None:
+    """What a side's process does. The answers have the standard output to themselves."""
+    answers, sys.stdout = sys.stdout, sys.stderr
+    warnings.simplefilter("ignore")
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    for line in sys.stdin:
+        Stopwatch.seconds.clear()
+        with tempfile.TemporaryDirectory() as folder:
+            side(json.loads(line), folder)
+        print(json.dumps({"seconds": Stopwatch.seconds[0], "val_acc": Stopwatch.val_acc[-1]}), file=answers, flush=True)
+
+
+def speed(sides: Sequence[Side], batch_size: int, asked: argparse.Namespace) -> None:
+    """Print one line a round, then the median ratio."""
     steps = max(1, min(asked.images, TRAIN_IMAGES) // batch_size)
-    limits = {"max_epochs": 1, "limit_train_batches": steps, "limit_val_batches": 1}
+    order = _order(batch_size, asked, max_epochs=1, limit_train_batches=steps, limit_val_batches=1)
     ratios = []
     for number in range(asked.rounds + 1):
-        rates = [_rate(side, batch_size, asked, steps, limits) for side in (tutorial, ours)]
+        slow, fast = (steps * batch_size / side.run(**order, seed=1)["seconds"] for side in sides)
         if number:  # the first round warms both
-            ratios.append(rates[1] / rates[0])
-            print(
-                f"  batch {batch_size:3d} round {number}: tutorial {rates[0]:7.0f}, ours {rates[1]:7.0f} images/s "
-                f"= {ratios[-1]:.2f}x",
-                flush=True,
-            )
-    return statistics.median(ratios)
+            ratios.append(fast / slow)
+            print(f"  round {number}: tutorial {slow:6.0f}, ours {fast:6.0f} images/s, {fast / slow:.2f}x", flush=True)
+    print(
+        f"one trial, batch {batch_size}: {statistics.median(ratios):.2f}x (median of {asked.rounds} rounds)", flush=True
+    )
 
 
-def _rate(side: Any, batch_size: int, asked: argparse.Namespace, steps: int, limits: dict[str, Any]) -> float:
-    Stopwatch.seconds.clear()
-    with tempfile.TemporaryDirectory() as folder:
-        side(batch_size, asked, seed=1, folder=folder, limits=limits)
-    return steps * batch_size / Stopwatch.seconds[0]
+def accuracy(sides: Sequence[Side], batch_size: int, asked: argparse.Namespace) -> None:
+    """Print the validation accuracy of both after the same epochs over three seeds."""
+    steps = max(1, min(asked.images, TRAIN_IMAGES) // batch_size)
+    order = _order(batch_size, asked, max_epochs=asked.epochs, limit_train_batches=steps)
+    for side in sides:
+        found = [side.run(**order, seed=seed)["val_acc"] for seed in (1, 2, 3)]
+        each = ", ".join(f"{value:.4f}" for value in found)
+        spread = f"{statistics.mean(found):.4f} ± {statistics.stdev(found):.4f}"
+        print(f"batch {batch_size}, {asked.epochs} epochs of {steps} steps, {side.name:8s}: val_acc {spread} ({each})")
 
 
-def accuracy(batch_size: int, asked: argparse.Namespace) -> None:
-    """Print the validation accuracy of both after the same epochs, seed by seed."""
-    limits = {"max_epochs": asked.epochs, "limit_train_batches": max(1, min(asked.images, TRAIN_IMAGES) // batch_size)}
-    found: dict[str, list[float]] = {"tutorial": [], "ours": []}
-    for seed in range(1, 4):
-        for side in (tutorial, ours):
-            Stopwatch.val_acc.clear()
-            with tempfile.TemporaryDirectory() as folder:
-                side(batch_size, asked, seed=seed, folder=folder, limits=limits)
-            found[side.__name__].append(Stopwatch.val_acc[-1])
-            print(
-                f"  batch {batch_size:3d} seed {seed} {side.__name__:8s}: val_acc {Stopwatch.val_acc[-1]:.4f}",
-                flush=True,
-            )
-    for name, values in found.items():
-        print(f"batch {batch_size} {name:8s}: val_acc {statistics.mean(values):.4f} ± {statistics.stdev(values):.4f}")
+def _order(batch_size: int, asked: argparse.Namespace, **limits: Any) -> dict[str, Any]:
+    return {"batch_size": batch_size, "data_dir": asked.data_dir, "callbacks": asked.callbacks, "limits": limits}
 
 
 def main() -> int:
@@ -225,23 +246,27 @@ def main() -> int:
     parser.add_argument("--accuracy", action="store_true", help="compare accuracy rather than speed")
     parser.add_argument("--epochs", type=int, default=2, help="epochs of each accuracy run")
     parser.add_argument("--callbacks", action="store_true", help="give the tutorial's side its callbacks")
+    parser.add_argument("--side", choices=["tutorial", "ours"], help=argparse.SUPPRESS)
+    parser.add_argument("--threads", type=int, help="CPU threads of torch on both sides; default torch's own")
+    parser.add_argument("--cpu-time", action="store_true", help="measure CPU seconds of the process, not the clock")
     asked = parser.parse_args()
+    if asked.threads:
+        torch.set_num_threads(asked.threads)
+    if asked.cpu_time:
+        Stopwatch.clock = time.process_time
+    if asked.side:
+        serve({"tutorial": tutorial, "ours": ours}[asked.side])
+        return 0
     if not (Path(asked.data_dir) / "cifar-10-batches-py").is_dir():
         print(f"no CIFAR-10 in {asked.data_dir}: needs its folder cifar-10-batches-py", file=sys.stderr)
         return 2
-    warnings.simplefilter("ignore")
-    import logging
-
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     print(
         f"one trial: torch {torch.__version__}, lightning {L.__version__}, Python {platform.python_version()}, "
         f"{torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}"
     )
+    sides = [Side(name, sys.argv[1:]) for name in ("tutorial", "ours")]
     for batch_size in asked.batch_size or [32, 128]:
-        if asked.accuracy:
-            accuracy(batch_size, asked)
-        else:
-            print(f"one trial, batch {batch_size}: {speed(batch_size, asked):.2f}x (median of {asked.rounds} rounds)")
+        (accuracy if asked.accuracy else speed)(sides, batch_size, asked)
     return 0
 
 

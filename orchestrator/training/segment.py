@@ -13,6 +13,7 @@ from orchestrator.training import components
 from orchestrator.training.checkpoints import DurableCheckpointIO, verify
 from orchestrator.training.isolation import entry_points_read_once, isolated, release
 from orchestrator.training.job import Checkpoint, Job, Report
+from orchestrator.training.memory import keep_freed_memory
 from orchestrator.training.precision import resolve_precision
 from orchestrator.training.reporting import Reporting
 from orchestrator.training.seeding import EpochSeed
@@ -31,6 +32,7 @@ def fit(job: Job, report: Callable[[Report], bool]) -> None:
     it was, and whatever the user's classes, Lightning or ``report`` raise, ``SystemExit`` included.
     """
     start = verify(job.run_directory, Checkpoint(**job.checkpoint)) if job.checkpoint else None
+    keep_freed_memory()
     with isolated(job.threads):
         L.seed_everything(job.seed, verbose=False)
         model: Any = components.build(job.model)

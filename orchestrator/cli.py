@@ -71,17 +71,16 @@ def resume(name: Name, runs: Runs = None, local: Local = False) -> None:
 @app.command()
 def status(name: Name, runs: Runs = None, as_json: Json = False) -> None:
     """How far a run is."""
-    from orchestrator.results.rows import find, read_state, shown_status
+    from orchestrator.results.rows import find, read_state
     from orchestrator.results.terminal import summary
 
     run = find(name, runs)
     state = read_state(run)
-    shown = shown_status(run, state)
     if as_json:
         _print_json(
             {
                 "name": run.name,
-                "status": shown,
+                "status": state.status,
                 "reason": state.reason,
                 "trials": {
                     word: state.count(word) for word in ("running", "interrupted", "finished", "stopped", "failed")
@@ -93,7 +92,7 @@ def status(name: Name, runs: Runs = None, as_json: Json = False) -> None:
         )
         return
     typer.echo(summary(run, state, state.spec["budget"].get("trials")))
-    typer.echo(f"{shown}{f' ({state.reason})' if state.reason else ''}; {run.root}")
+    typer.echo(f"{state.status}{f' ({state.reason})' if state.reason else ''}; {run.root}")
 
 
 @app.command()
@@ -108,21 +107,16 @@ def stop(name: Name, runs: Runs = None) -> None:
 @app.command("list")
 def list_(runs: Runs = None, as_json: Json = False) -> None:
     """The runs that are here."""
-    from orchestrator.results.rows import read_state, shown_status
+    from orchestrator.results.rows import read_state
     from orchestrator.results.terminal import summary
     from orchestrator.rundir import list_runs
 
     found = [(run, read_state(run)) for run in list_runs(runs)]
     if as_json:
-        _print_json(
-            [
-                {"name": run.name, "status": shown_status(run, state), "trials": len(state.trials)}
-                for run, state in found
-            ]
-        )
+        _print_json([{"name": run.name, "status": state.status, "trials": len(state.trials)} for run, state in found])
         return
     for run, state in found:
-        typer.echo(f"{summary(run, state, state.spec['budget'].get('trials'))}; {shown_status(run, state)}")
+        typer.echo(f"{summary(run, state, state.spec['budget'].get('trials'))}; {state.status}")
 
 
 @app.command()

@@ -156,6 +156,11 @@ class SweepState:
         first = next(iter(self.ranking()), None)
         return first if first and first.status != "failed" and self.objective.best(first) else None
 
+    def cut_off(self) -> None:
+        """The process that wrote the journal is gone and wrote no pause: what it ran is interrupted."""
+        self.status = "interrupted"
+        self._interrupt()
+
     def count(self, *statuses: str) -> int:
         return sum(trial.status in statuses for trial in self.trials.values())
 

@@ -130,6 +130,23 @@ def test_a_process_that_dies_costs_its_trial_nothing(tmp_path: Path) -> None:
     assert again["origin"].endswith("epoch=0001.ckpt"), "it goes on from its last checkpoint"
 
 
+def test_a_killed_driver_loses_nothing_that_finished(tmp_path: Path) -> None:
+    slow = {"class_path": "tests.tiny.Tiny", "init_args": {"pause": 0.05}}
+    process = subprocess.Popen([*SWEEP, "launch", written(tmp_path, scheduler="fifo", model=slow)], cwd=ROOT)
+    wait_for(lambda: any(event["type"] == "trial.finished" for event in events()), process)
+    process.kill()
+    process.wait()
+    finished = {event["trial"] for event in events() if event["type"] == "trial.finished"}
+    told = json.loads(sweep("status", "tiny", "--json"))
+    assert told["status"] == "interrupted"
+    assert told["trials"]["running"] == 0
+    sweep("resume", "tiny")
+    ends = [event["trial"] for event in events() if event["type"] == "trial.finished"]
+    assert sorted(ends) == list(range(8)), "each trial ends once"
+    again = {event["trial"] for event in events() if event["type"] == "segment.started" and event["lease"] == 2}
+    assert not again & finished, "what finished never runs again"
+
+
 def test_a_users_error_fails_the_trial_and_keeps_the_worker(tmp_path: Path) -> None:
     space = {"model.fault": {"choice": ["raise", "", "nan"]}}
     sweep("launch", written(tmp_path, space=space, searcher="grid", scheduler="fifo", budget={}, resources={"cpus": 2}))
@@ -159,14 +176,14 @@ def weights(checkpoint: str) -> dict[str, Any]:
 
 
 def wait_for(condition: Any, process: subprocess.Popen[bytes]) -> None:
-    until = time.monotonic() + 120
+    until = time.monotonic() + 200
     while True:
         try:
             if condition():
                 return
         except (FileNotFoundError, json.JSONDecodeError):
             pass
-        assert process.poll() is None, process.communicate()[1].decode()
+        assert process.poll() is None, f"the sweep ended with {process.returncode}"
         assert time.monotonic() < until
         time.sleep(0.1)
 

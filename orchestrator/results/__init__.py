@@ -10,11 +10,11 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from orchestrator.results.rows import read_state, rows, shown_status
+from orchestrator.results.rows import read_state, rows
 from orchestrator.results.tables import BestTrial, Results
 from orchestrator.results.why import why
 
-__all__ = ["BestTrial", "Results", "read_state", "rows", "shown_status", "why"]
+__all__ = ["BestTrial", "Results", "read_state", "rows", "why"]
 
 
 class _ResultsModule(ModuleType):

@@ -24,15 +24,15 @@ def find(name: str, runs: str | Path | None = None) -> RunDirectory:
 
 
 def read_state(run: RunDirectory) -> SweepState:
-    """The sweep as its journal tells it now. Raises JournalError where the journal is damaged."""
-    return SweepState(read(run.journal))
+    """The sweep as its journal tells it now; ``interrupted`` where it says ``running`` and nobody holds it.
 
-
-def shown_status(run: RunDirectory, state: SweepState) -> str:
-    """The sweep's status as it is: a journal that says ``running`` while nobody holds it was cut off."""
-    if state.status == "running" and not holder(run.journal):
-        return "interrupted"
-    return state.status
+    Raises JournalError where the journal is damaged.
+    """
+    held = holder(run.journal)
+    state = SweepState(read(run.journal))
+    if state.status == "running" and not held:
+        state.cut_off()
+    return state
 
 
 def rows(run: RunDirectory, state: SweepState) -> list[dict[str, Any]]:
@@ -51,7 +51,7 @@ def _row(run: RunDirectory, state: SweepState, rank: int, trial: Trial) -> dict[
     return {
         "rank": rank,
         "trial": trial.number,
-        "status": _status(run, state, trial),
+        "status": trial.status,
         "params": trial.params,
         "best": best.value if best else None,
         "epoch": best.epoch if best else None,
@@ -62,9 +62,3 @@ def _row(run: RunDirectory, state: SweepState, rank: int, trial: Trial) -> dict[
         "stopped_by": trial.stopped_by or None,
         "error": trial.failures[-1].message if trial.failures else None,
     }
-
-
-def _status(run: RunDirectory, state: SweepState, trial: Trial) -> str:
-    if trial.status == "running" and shown_status(run, state) != "running":
-        return "interrupted"
-    return trial.status

@@ -63,9 +63,11 @@ check: $(STAMP) ## ruff, mypy --strict, import layers, links and generated pages
 	$(BIN)/python docs/check_links.py
 
 bench: $(STAMP) ## loader, one trial and slot turnaround, as ratios (DATA_DIR=./data)
-	$(BIN)/python benchmarks/loader.py --data-dir '$(DATA_DIR)'
-	$(BIN)/python benchmarks/trial.py --data-dir '$(DATA_DIR)'
-	$(BIN)/python benchmarks/turnaround.py
+	@failed=0; \
+	$(BIN)/python benchmarks/loader.py --data-dir '$(DATA_DIR)' || failed=1; \
+	$(BIN)/python benchmarks/trial.py --data-dir '$(DATA_DIR)' || failed=1; \
+	$(BIN)/python benchmarks/turnaround.py || failed=1; \
+	exit $$failed
 
 docs: $(STAMP) ## regenerate docs/reference and check every link
 	$(BIN)/python docs/generate.py

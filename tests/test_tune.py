@@ -198,11 +198,16 @@ def no_worker_is_left(own_environment: None) -> Any:
 
 
 def workers_of_ours() -> list[str]:
-    """Ray workers whose environment carries this test's folder of runs."""
+    """Ray processes whose environment carries this test's folder of runs.
+
+    But for Ray's two agents, which train nothing: after a ``kill -9`` of the driver they end within a minute or two.
+    """
     runs, found = os.environ["SWEEP_RUNS"].encode(), []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            if runs in (folder / "environ").read_bytes() and b"ray" in (folder / "cmdline").read_bytes():
+            command = (folder / "cmdline").read_bytes()
+            ours = runs in (folder / "environ").read_bytes() and b"ray" in command
+            if ours and b"Agent" not in command:
                 found.append(folder.name)
         except OSError:
             continue

@@ -15,7 +15,7 @@ from orchestrator.errors import SweepError
 
 app = typer.Typer(
     name="sweep",
-    help="Hyperparameter sweeps for PyTorch Lightning: launch, scale to a cluster, export the best checkpoint.",
+    help="Hyperparameter sweeps for PyTorch Lightning: launch, resume, rank, explain, and find the best checkpoint.",
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,

@@ -264,7 +264,7 @@ def _command(verb: str, name: str, runs: Path | None, *options: str) -> str:
 
     program, beside = "sweep", Path(sys.executable).with_name("sweep")
     if not shutil.which(program) and beside.exists():  # an environment that is not activated
-        program = os.path.relpath(beside)
+        program = min(os.path.relpath(beside), str(beside), key=len)
     elsewhere = ("--runs", str(runs)) if runs and Path(runs).absolute() != runs_root() else ()
     return shlex.join([program, verb, name, *options, *elsewhere])
 

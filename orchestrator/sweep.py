@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -128,10 +129,12 @@ def launch(
     roots = _check(spec, run, local=local)
     journal = Journal.create(run.journal)
     run.spec.write_text(to_yaml(spec))
-    versions = environment(_RECORDED)
+    versions, commit = environment(_RECORDED), _git_commit()
     written = spec.model_dump(mode="json")
     journal.events.append(
-        journal.append("sweep.created", format=1, spec=written, seed=spec.seed, versions=versions, roots=roots)
+        journal.append(
+            "sweep.created", format=1, spec=written, seed=spec.seed, versions=versions, git=commit, roots=roots
+        )
     )
     return _run(spec, run, journal, roots, local=local, observer=observer)
 
@@ -242,6 +245,15 @@ def _prepare_data(spec: SweepSpec) -> None:
     if data is not None and data.class_path.startswith("orchestrator."):
         # A user's own prepare_data runs in the trial, as it would under a plain Trainer.
         components.build(data.model_dump()).prepare_data()
+
+
+def _git_commit() -> str | None:
+    """The commit checked out in the working directory, with ``+`` where files differ from it; for the record."""
+    asked = ["git", "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"]
+    try:
+        return subprocess.run(asked, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
 
 
 def _import_from(roots: Sequence[str]) -> None:

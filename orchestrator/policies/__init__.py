@@ -1,6 +1,6 @@
 """Searchers propose, schedulers judge. Both are functions of the journal's events and the sweep's seed alone."""
 
-from orchestrator.policies.schedulers import ASHA, FIFO, Scheduler, Verdict, build_scheduler
+from orchestrator.policies.schedulers import ASHA, FIFO, Scheduler, Verdict, build_scheduler, last_rung
 from orchestrator.policies.searchers import TPE, Grid, Random, Searcher, build_searcher
 
 __all__ = [
@@ -14,4 +14,5 @@ __all__ = [
     "Verdict",
     "build_scheduler",
     "build_searcher",
+    "last_rung",
 ]

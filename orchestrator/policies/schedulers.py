@@ -55,6 +55,14 @@ class Scheduler(ABC):
     def _judge(self, trial: int, epoch: int) -> Verdict | None: ...
 
 
+def last_rung(epoch: int, grace_epochs: int, reduction_factor: int) -> int | None:
+    """The highest rung that a trial of so many epochs has reached; None below the first."""
+    rung = grace_epochs
+    while rung * reduction_factor <= epoch:
+        rung *= reduction_factor
+    return rung if rung <= epoch else None
+
+
 class FIFO(Scheduler):
     """Every trial runs to its end."""
 
@@ -81,10 +89,7 @@ class ASHA(Scheduler):
 
     def is_rung(self, epoch: int) -> bool:
         """Whether trials are compared at that epoch."""
-        rung = self._grace
-        while rung < epoch:
-            rung *= self._factor
-        return rung == epoch
+        return last_rung(epoch, self._grace, self._factor) == epoch
 
     def _reported(self, trial: int, epoch: int) -> None:
         if self.is_rung(epoch) and trial in self._best:

@@ -8,6 +8,7 @@ from typing import Any
 
 from orchestrator.errors import UsageError
 from orchestrator.journal import holder, read
+from orchestrator.policies.schedulers import last_rung
 from orchestrator.rundir import RunDirectory, list_runs
 from orchestrator.state import SweepState, Trial
 
@@ -36,9 +37,10 @@ def read_state(run: RunDirectory) -> SweepState:
 
 
 def rows(run: RunDirectory, state: SweepState) -> list[dict[str, Any]]:
-    """One row a trial, best first: ``rank trial status params best epoch epochs checkpoint …``.
+    """One row a trial, best first: ``rank trial status params best epoch epochs rung checkpoint …``.
 
-    ``best`` is the objective at the best finite epoch ``epoch`` (null where there is none), ``checkpoint`` the
+    ``best`` is the objective at the best finite epoch ``epoch`` (null where there is none), ``rung``
+    the last epoch at which it was compared with others (null where the scheduler has no rungs), ``checkpoint`` the
     absolute path of that epoch's checkpoint (null where it is gone), ``seconds`` from suggestion to end.
     """
     return [_row(run, state, rank, trial) for rank, trial in enumerate(state.ranking(), 1)]
@@ -56,9 +58,17 @@ def _row(run: RunDirectory, state: SweepState, rank: int, trial: Trial) -> dict[
         "best": best.value if best else None,
         "epoch": best.epoch if best else None,
         "epochs": trial.epoch,
+        "rung": _rung(state, trial),
         "checkpoint": str(path) if path and path.exists() else None,
         "seconds": round(max(0.0, (trial.ended or state.updated) - trial.started), 3),
         "segments": trial.segments,
         "stopped_by": trial.stopped_by or None,
         "error": trial.failures[-1].message if trial.failures else None,
     }
+
+
+def _rung(state: SweepState, trial: Trial) -> int | None:
+    scheduler = state.spec["scheduler"]
+    if scheduler["name"] != "asha":
+        return None
+    return last_rung(trial.epoch, scheduler["grace_epochs"], scheduler["reduction_factor"])

@@ -25,26 +25,20 @@ _COLOURS = {"running": "cyan", "finished": "green", "stopped": "yellow", "failed
 
 
 def ranking(found: Iterable[Mapping[str, Any]], metric: str, *, limit: int | None = None) -> Table:
-    """The ranking as a table: rank, trial, status, objective, its epoch, the parameters."""
+    """The ranking as a table: rank, trial, status, objective, its epoch of how many, last rung, the parameters."""
     listed = list(found)
     shown = listed[:limit]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
     names = list(dict.fromkeys(name for row in shown for name in row["params"]))
-    for title in ("rank", "trial", "status", metric, "at epoch", "of"):
+    for title in ("rank", "trial", "status", metric, "at epoch", "of", "rung"):
         table.add_column(title, justify="left" if title == "status" else "right", no_wrap=True)
     for title in _short(names):
         table.add_column(title, justify="right", no_wrap=True, overflow="ellipsis")
     for row in shown:
         status = Text(row["status"], style=_COLOURS.get(row["status"], ""))
         best = show(row["best"]) if row["best"] is not None else "–"
-        head: list[str | Text] = [
-            str(row["rank"]),
-            str(row["trial"]),
-            status,
-            best,
-            str(row["epoch"] or "–"),
-            str(row["epochs"]),
-        ]
+        epochs = (str(row["epoch"] or "–"), str(row["epochs"]), str(row["rung"] or "–"))
+        head: list[str | Text] = [str(row["rank"]), str(row["trial"]), status, best, *epochs]
         table.add_row(*head, *(escape(show(row["params"][n])) if n in row["params"] else "–" for n in names))
     if len(listed) > len(shown):
         table.caption = f"… and {len(listed) - len(shown)} more"

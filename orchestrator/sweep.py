@@ -48,7 +48,7 @@ class Sweep:
         trainer: any arguments of ``lightning.Trainer``.
         searcher, scheduler: a name or a mapping with options.
         budget: a number of trials, or ``{"trials": 64, "wall_clock": "4h"}``.
-        resources, tracking: as in a sweep file.
+        resources, checkpoints, recovery, tracking: as in a sweep file.
 
     Raises SpecError where any of it is wrong.
     """
@@ -67,6 +67,8 @@ class Sweep:
         scheduler: str | Mapping[str, Any] = "asha",
         budget: int | Mapping[str, Any] | None = None,
         resources: Mapping[str, Any] | None = None,
+        checkpoints: Mapping[str, Any] | None = None,
+        recovery: Mapping[str, Any] | None = None,
         tracking: Mapping[str, Any] | None = None,
     ) -> None:
         given = {
@@ -83,6 +85,8 @@ class Sweep:
             "scheduler": scheduler,
             "budget": {"trials": budget} if isinstance(budget, int) else budget,
             "resources": resources,
+            "checkpoints": checkpoints,
+            "recovery": recovery,
             "tracking": tracking,
         }
         self.spec = from_mapping({key: value for key, value in given.items() if value is not None})

@@ -17,10 +17,12 @@ from orchestrator.spec.parts import (
     BareScheduler,
     BareSearcher,
     Budget,
+    Checkpoints,
     ClassSpec,
     GridSearcher,
     Objective,
     Part,
+    Recovery,
     Resources,
     Slug,
     TPESearcher,
@@ -102,6 +104,13 @@ class SweepSpec(Part):
     resources: Resources = Field(
         default_factory=Resources, description="What one trial gets.", examples=[{"cpus": 4, "gpus": 1}]
     )
+    checkpoints: Checkpoints = Field(
+        default_factory=Checkpoints, description="Which checkpoints stay.", examples=[{"keep_top": 10, "quota": "20GB"}]
+    )
+    recovery: Recovery = Field(
+        default_factory=Recovery, description="What is done about trials that get stuck.",
+        examples=[{"stalled_after": "1h"}],
+    )  # fmt: skip
     tracking: Tracking = Field(
         default_factory=Tracking, description="Where else metrics go.", examples=[{"wandb": {"project": "cifar10"}}]
     )

@@ -21,6 +21,12 @@ from orchestrator.space.domain import is_number, same_value
 
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
 _CLASS_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*((?:[KMGT]i?)?B)", re.IGNORECASE)
+_UNITS = {"B": 1} | {
+    f"{letter}{suffix}": base**power
+    for power, letter in enumerate("KMGT", 1)
+    for suffix, base in (("B", 1000), ("IB", 1024))
+}
 _SLUG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 
 
@@ -44,6 +50,18 @@ def _seconds(value: object) -> float | None:
     if not value > 0:  # type: ignore[operator]
         raise ValueError(f"a time must be above zero, but got {value!r} seconds")
     return float(value)  # type: ignore[arg-type]
+
+
+def _bytes(value: object) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, str) and (parts := _SIZE.fullmatch(value.strip())):
+        value = int(float(parts[1]) * _UNITS[parts[2].upper()])
+    if not is_number(value) or value != int(value):  # type: ignore[call-overload]
+        raise ValueError(f"a size such as 20GB, 500MiB or a number of bytes is wanted, but got {_shown(value)}")
+    if value < 1:  # type: ignore[operator]
+        raise ValueError(f"a size must be above zero, but got {value!r} bytes")
+    return int(value)  # type: ignore[call-overload,no-any-return]
 
 
 def _amount(value: object) -> int | float:
@@ -100,6 +118,15 @@ _TIME_SCHEMA = WithJsonSchema(
         "anyOf": [
             {"type": "string", "pattern": r"^\s*(\d+(\.\d+)?\s*[dhms]\s*)+$"},
             {"type": "number", "exclusiveMinimum": 0},
+            {"type": "null"},
+        ]
+    }
+)
+_SIZE_SCHEMA = WithJsonSchema(
+    {
+        "anyOf": [
+            {"type": "string", "pattern": r"^\s*\d+(\.\d+)?\s*([kKmMgGtT][iI]?)?[bB]\s*$"},
+            {"type": "integer", "minimum": 1},
             {"type": "null"},
         ]
     }
@@ -219,6 +246,31 @@ class Resources(Part):
     )
     concurrent: int | None = Field(
         default=None, ge=1, description="Trials at once, at most; by default as many as fit.", examples=[4]
+    )
+
+
+class Checkpoints(Part):
+    """Which checkpoints stay. Whatever a running or interrupted trial goes on from is kept beside these."""
+
+    keep_top: int = Field(
+        default=10, ge=1, description="How many of the best trials keep their best epoch's checkpoint.", examples=[10]
+    )
+    quota: Annotated[int | None, PlainValidator(_bytes), _SIZE_SCHEMA] = Field(
+        default=None,
+        description="Space for checkpoints, such as 20GB, 500MiB or a number of bytes. Above it fewer than keep_top "
+        "stay; the best trial's and those that trials go on from always do.",
+        examples=["20GB"],
+    )
+
+
+class Recovery(Part):
+    """What is done about trials that get stuck."""
+
+    stalled_after: Annotated[float | None, PlainValidator(_seconds), _TIME_SCHEMA] = Field(
+        default=3600.0,
+        description="Time without a single batch, such as 30m, after which a trial's process is ended and the trial "
+        "goes on elsewhere from its last checkpoint; null for never.",
+        examples=["1h"],
     )
 
 

@@ -5,6 +5,7 @@
     │   ├── SpecError          exit 2   the sweep file is wrong; holds every problem with its position
     │   └── DataError          exit 2   a data set is absent, damaged or cannot be fetched
     ├── RunHeldError           exit 3   the run exists already, or another process holds it
+    ├── StoppedError           exit 128 + signal   stopped before there was anything to go on with
     ├── JournalError           exit 4   the journal is damaged; names the byte offset
     ├── CheckpointError        exit 4   a checkpoint is not what was written
     └── ObjectiveError         exit 1   the module never logged the metric it is judged by
@@ -14,7 +15,7 @@ Only these reach the terminal without a traceback; anything else is our own bug.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 
@@ -76,6 +77,14 @@ class RunHeldError(SweepError):
     exit_code = 3
 
 
+class StoppedError(SweepError):
+    """A signal came before the sweep had begun: nothing was started or written."""
+
+    def __init__(self, signal: int) -> None:
+        super().__init__("stopped before the sweep had begun: nothing was started or written")
+        self.exit_code = 128 + signal
+
+
 class JournalError(SweepError):
     """The journal is damaged. Names the file and the byte offset; nothing is repaired in silence."""
 
@@ -90,3 +99,12 @@ class CheckpointError(SweepError):
 
 class ObjectiveError(SweepError):
     """The module never logged the metric that the sweep judges by."""
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The error, what caused it, what caused that: each once, for ``raise error from error`` makes a circle."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__

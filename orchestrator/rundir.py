@@ -42,10 +42,6 @@ class RunDirectory:
         return self.root / "journal.jsonl"
 
     @property
-    def lock(self) -> Path:
-        return self.root / "journal.lock"
-
-    @property
     def spec(self) -> Path:
         return self.root / "spec.yaml"
 
@@ -54,9 +50,13 @@ class RunDirectory:
         return self.root / ".ray"
 
     @property
-    def stop_request(self) -> Path:
-        """A file that another process leaves to ask the driver for a clean stop; no part of the sweep's state."""
-        return self.root / "stop.request"
+    def requests(self) -> Path:
+        """Where another process leaves what it asks of the driver; no part of the sweep's state."""
+        return self.root / "requests"
+
+    def stop_request(self, trial: int | None = None) -> Path:
+        """The file that asks for a clean stop of the sweep, or for the end of one trial."""
+        return self.requests / ("stop" if trial is None else f"stop-{trial}")
 
     def trial(self, number: int) -> Path:
         return self.root / "trials" / f"{number:04d}"
@@ -69,10 +69,11 @@ class RunDirectory:
         return path
 
     def exists(self) -> bool:
-        return self.journal.exists()
+        """Whether a sweep was begun here: its journal has something in it."""
+        return self.journal.exists() and self.journal.stat().st_size > 0
 
 
 def list_runs(runs: str | Path | None = None) -> list[RunDirectory]:
     """Every run under the folder of runs, oldest first."""
     found = [RunDirectory(path.parent) for path in runs_root(runs).glob("*/journal.jsonl")]
-    return sorted(found, key=lambda run: (run.journal.stat().st_ctime if run.exists() else 0, run.name))
+    return sorted((run for run in found if run.exists()), key=lambda run: (run.journal.stat().st_ctime, run.name))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Set
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -12,8 +13,12 @@ from orchestrator.journal import Event
 Status = Literal["running", "interrupted", "finished", "stopped", "failed"]
 ENDED = frozenset({"finished", "stopped", "failed"})
 
+# What may stand between a report and the verdict on it, where a process died or the disk was full in between.
+_PASSIVE = frozenset({"sweep.launched", "sweep.paused", "checkpoints.removed"})
+_BLAMES_NODE = frozenset({"lost", "node", "stalled"})
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """One epoch's metrics. ``epoch`` counts finished epochs, from 1; ``time`` is Unix seconds, for people."""
 
@@ -23,7 +28,7 @@ class Report:
     time: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Checkpoint:
     """A published checkpoint: ``path`` relative to the run directory, ``size`` in bytes."""
 
@@ -33,14 +38,16 @@ class Checkpoint:
     sha256: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a segment ended badly."""
+    """Why a segment ended badly. ``epoch`` counts the trial's finished epochs until then."""
 
     segment: int
     kind: str
     message: str
     fingerprint: str
+    epoch: int
+    node: str
 
 
 @dataclass(frozen=True)
@@ -51,7 +58,7 @@ class Best:
     value: float
 
 
-@dataclass
+@dataclass(slots=True)
 class Trial:
     """One configuration and all that happened to it."""
 
@@ -67,6 +74,8 @@ class Trial:
     checkpoints: dict[int, Checkpoint] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
     stopped_by: dict[str, Any] = field(default_factory=dict)
+    halvings: int = 0
+    forgiven: int = 0
 
     @property
     def epoch(self) -> int:
@@ -82,6 +91,11 @@ class Trial:
     def latest_checkpoint(self) -> Checkpoint | None:
         """Where a next segment starts from."""
         return self.checkpoints[max(self.checkpoints)] if self.checkpoints else None
+
+    def failures_in_a_row(self, kind: str) -> int:
+        """How often it failed in that way since it last finished an epoch or was given another chance."""
+        recent = self.failures[self.forgiven :]
+        return sum(failure.kind == kind and failure.epoch == self.epoch for failure in recent)
 
 
 @dataclass(frozen=True)
@@ -106,8 +120,20 @@ class Objective:
         return Best(epoch, trial.reports[epoch].metrics[self.metric]) if epoch else None
 
 
+@dataclass
+class Alike:
+    """Trials that ended one after another by the same failure, with none that ended otherwise in between."""
+
+    fingerprint: str = ""
+    message: str = ""
+    trials: int = 0
+
+
 class SweepState:
-    """The fold of a journal. ``apply`` takes the events in order; everything else reads."""
+    """The fold of a journal. ``apply`` takes the events in order; everything else reads.
+
+    One event costs the same however many trials there are.
+    """
 
     def __init__(self, events: Iterable[Event] = ()) -> None:
         self.spec: dict[str, Any] = {}
@@ -120,6 +146,13 @@ class SweepState:
         self.updated = 0.0
         self.active_seconds = 0.0
         self.slots = 0
+        self.alike = Alike()
+        self.storage_failures = 0
+        self.owed: tuple[int, int] | None = None
+        self._of: dict[str, set[int]] = {"running": set(), "interrupted": set()}
+        self._counts: Counter[str] = Counter()
+        self._failed_on: dict[str, set[int]] = {}
+        self._reported = False
         self._since: float | None = None
         for event in events:
             self.apply(event)
@@ -128,6 +161,24 @@ class SweepState:
     def objective(self) -> Objective:
         return Objective(**self.spec["objective"])
 
+    @property
+    def waiting(self) -> Set[int]:
+        """Trials that were interrupted and are to go on."""
+        return self._of["interrupted"]
+
+    @property
+    def running(self) -> Set[int]:
+        return self._of["running"]
+
+    @property
+    def got_somewhere(self) -> bool:
+        """Whether any trial has ever finished an epoch."""
+        return self._reported
+
+    def suspect(self, node: str, trials: int) -> bool:
+        """Whether so many distinct trials were lost on that node, one after another, with no epoch finished there."""
+        return len(self._failed_on.get(node, ())) >= trials
+
     def apply(self, event: Event) -> None:
         """Fold one event in. Unknown types are passed over: a newer writer may say more."""
         self.seq = event.seq
@@ -135,6 +186,8 @@ class SweepState:
         handler = getattr(self, "_on_" + event.type.replace(".", "_"), None)
         if handler:
             handler(event)
+        if event.type not in _PASSIVE:
+            self.owed = (event["trial"], event["epoch"]) if event.type == "segment.reported" else None
         if self._since is not None:
             self.active_seconds += max(0.0, event.time - self._since)
             self._since = event.time
@@ -162,7 +215,7 @@ class SweepState:
         self._interrupt()
 
     def count(self, *statuses: str) -> int:
-        return sum(trial.status in statuses for trial in self.trials.values())
+        return sum(self._counts[status] for status in statuses)
 
     def _on_sweep_created(self, event: Event) -> None:
         self.created = dict(event.fields)
@@ -172,6 +225,7 @@ class SweepState:
     def _on_sweep_launched(self, event: Event) -> None:
         self.status, self.reason = "running", ""
         self.slots = event["slots"]
+        self.alike, self.storage_failures = Alike(), 0
         # A process that died wrote no pause: whatever it ran is interrupted now.
         self._interrupt()
         self._since = event.time
@@ -191,31 +245,52 @@ class SweepState:
             self._since = None
 
     def _interrupt(self) -> None:
-        for trial in self.trials.values():
-            if trial.status == "running":
-                trial.status = "interrupted"
+        for number in list(self.running):
+            self._set(self.trials[number], "interrupted")
 
     def _on_trial_suggested(self, event: Event) -> None:
-        number = event["trial"]
-        self.trials[number] = Trial(number, event["params"], event["by"], started=event.time)
+        trial = Trial(event["trial"], event["params"], event["by"], started=event.time)
+        self.trials[trial.number] = trial
+        self._counts["running"] += 1
+        self._of["running"].add(trial.number)
 
     def _on_segment_started(self, event: Event) -> None:
         trial = self.trials[event["trial"]]
-        trial.status, trial.segments, trial.node = "running", event["segment"] + 1, event["node"]
+        trial.segments, trial.node = event["segment"] + 1, event["node"]
+        self._set(trial, "running")
 
     def _on_segment_reported(self, event: Event) -> None:
         metrics = {name: float(value) for name, value in event["metrics"].items()}
         report = Report(event["epoch"], metrics, event["segment"], event.time)
-        self.trials[event["trial"]].reports[report.epoch] = report
+        trial = self.trials[event["trial"]]
+        trial.reports[report.epoch] = report
+        self._reported, self.storage_failures = True, 0
+        self._failed_on.pop(trial.node, None)
 
     def _on_segment_checkpointed(self, event: Event) -> None:
         checkpoint = Checkpoint(event["epoch"], event["path"], event["size"], event["sha256"])
         self.trials[event["trial"]].checkpoints[checkpoint.epoch] = checkpoint
 
+    def _on_checkpoints_removed(self, event: Event) -> None:
+        for number, epoch in event["removed"]:
+            self.trials[number].checkpoints.pop(epoch, None)
+
     def _on_segment_failed(self, event: Event) -> None:
         trial = self.trials[event["trial"]]
-        trial.failures.append(Failure(event["segment"], event["kind"], event["message"], event["fingerprint"]))
-        trial.status = "interrupted"
+        kind, node = event["kind"], trial.node
+        trial.failures.append(
+            Failure(event["segment"], kind, event["message"], event["fingerprint"], trial.epoch, node)
+        )
+        trial.halvings += kind == "memory"
+        self.storage_failures += kind == "storage"
+        if kind in _BLAMES_NODE:
+            self._failed_on.setdefault(node, set()).add(trial.number)
+        self._set(trial, "interrupted")
+
+    def _on_trial_retried(self, event: Event) -> None:
+        trial = self.trials[event["trial"]]
+        trial.forgiven, trial.halvings, trial.ended = len(trial.failures), 0, 0.0
+        self._set(trial, "interrupted")
 
     def _on_trial_finished(self, event: Event) -> None:
         self._end(event, "finished")
@@ -229,4 +304,20 @@ class SweepState:
 
     def _end(self, event: Event, status: Status) -> None:
         trial = self.trials[event["trial"]]
-        trial.status, trial.ended = status, event.time
+        trial.ended = event.time
+        self._set(trial, status)
+        last = trial.failures[-1] if status == "failed" and trial.failures else None
+        if last is None:
+            self.alike = Alike()
+        elif last.fingerprint == self.alike.fingerprint:
+            self.alike.trials += 1
+        else:
+            self.alike = Alike(last.fingerprint, last.message, 1)
+
+    def _set(self, trial: Trial, status: Status) -> None:
+        self._counts[trial.status] -= 1
+        self._of.get(trial.status, set()).discard(trial.number)
+        trial.status = status
+        self._counts[status] += 1
+        if status in self._of:
+            self._of[status].add(trial.number)

@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from orchestrator.engine.host import Host
 from orchestrator.engine.live import LiveSweep, Observer, environment
 from orchestrator.engine.stopping import Stopping
-from orchestrator.errors import RunHeldError, SpecError, SweepError, UsageError
+from orchestrator.errors import RunHeldError, SpecError, StoppedError, SweepError, UsageError
+from orchestrator.files import write_durably
 from orchestrator.journal import Journal, holder
 from orchestrator.results import BestTrial, Results
-from orchestrator.results.rows import find
+from orchestrator.results.rows import find, read_state
 from orchestrator.rundir import RunDirectory
 from orchestrator.spec import SweepSpec, apply, from_mapping, load, to_yaml
 from orchestrator.state import SweepState
@@ -125,91 +127,133 @@ def launch(
     Raises SpecError, UsageError or RunHeldError with nothing started or written where something is wrong.
     """
     run = RunDirectory.at(spec.name, runs)
-    if run.exists():
-        raise RunHeldError(
-            f"the run {run.name!r} exists already: {run.root}",
-            hint=f"go on with it: sweep resume {run.name}; or start another: --name {run.name}-2",
-        )
-    roots = _check(spec, run, local=local)
-    journal = Journal.create(run.journal)
-    run.spec.write_text(to_yaml(spec))
-    versions, commit = environment(_RECORDED), _git_commit()
-    written = spec.model_dump(mode="json")
-    journal.events.append(
-        journal.append(
-            "sweep.created", format=1, spec=written, seed=spec.seed, versions=versions, git=commit, roots=roots
-        )
-    )
-    return _run(spec, run, journal, roots, local=local, observer=observer)
+    with Stopping() as stopping:
+        _check_writable(run)
+        journal = Journal.create(run.journal)  # from here on the name is ours; others are told so at once
+        try:
+            roots = _check(spec, run, local=local)
+            if stopping.signal:
+                raise StoppedError(stopping.signal)
+            versions, commit = environment(_RECORDED), _git_commit()
+            written = spec.model_dump(mode="json")
+            journal.append(
+                "sweep.created", format=1, spec=written, seed=spec.seed, versions=versions, git=commit, roots=roots
+            )
+        except BaseException:
+            journal.discard()
+            _remove_empty(run.root)
+            raise
+        write_durably(run.spec, to_yaml(spec).encode())
+        return _run(spec, run, journal, roots, stopping, local=local, observer=observer)
 
 
 def resume(
-    name: str, runs: str | Path | None = None, *, local: bool = False, observer: Observer | None = None
+    name: str,
+    runs: str | Path | None = None,
+    *,
+    local: bool = False,
+    observer: Observer | None = None,
+    retry_failed: bool = False,
 ) -> Outcome:
     """Go on with a run: what was in flight starts again from its last checkpoint, what ended stays as it is.
+
+    With ``retry_failed``, trials that have failed get another chance, from their last checkpoint where there is one.
 
     Raises UsageError where there is no such run, RunHeldError while another process runs it, JournalError where its
     journal is damaged. A completed sweep is left as it is.
     """
     run = find(name, runs)
-    journal = Journal.open(run.journal)
-    try:
-        state = SweepState(journal.events)
-        if not state.spec:
-            raise SweepError(f"{run.journal} has no sweep in it", hint=f"start anew: rm -r {run.root}")
-        if journal.notice:
-            print(journal.notice, file=sys.stderr)
-        spec = SweepSpec.model_validate(state.spec)
-        if state.status == "completed":
+    state = read_state(run)
+    if not state.spec:
+        raise SweepError(f"{run.journal} has no sweep in it", hint=f"start anew: rm -r {run.root}")
+    if state.status == "completed" and not (retry_failed and state.count("failed")):
+        return _outcome(run, state, 0)
+    spec = SweepSpec.model_validate(state.spec)
+    with Stopping() as stopping:
+        journal = Journal.open(run.journal)
+        try:
+            if journal.notice:
+                print(journal.notice, file=sys.stderr)
+            _import_from(state.created.get("roots", []), run)
+            roots = _check(spec, run, local=local)
+            if stopping.signal:
+                raise StoppedError(stopping.signal)
+            if retry_failed:
+                _retry(journal)
+        except BaseException:
             journal.close()
-            return _outcome(run, state, 0)
-        _import_from(state.created.get("roots", []))
-        roots = _check(spec, run, local=local)
-    except BaseException:
-        journal.close()
-        raise
-    return _run(spec, run, journal, roots, local=local, observer=observer)
+            raise
+        return _run(spec, run, journal, roots, stopping, local=local, observer=observer)
 
 
-def stop(name: str, runs: str | Path | None = None, *, wait: float = 60.0) -> str:
-    """Ask the process that runs the sweep for a clean stop, and wait for it (at most ``wait`` seconds).
+def stop(name: str, runs: str | Path | None = None, *, trial: int | None = None, wait: float = 60.0) -> str:
+    """Ask the process that runs the sweep for a clean stop, or for the end of one trial, and wait for it.
 
-    Returns who was asked. Raises UsageError where nobody runs it, SweepError where it has not stopped in time.
+    Waits at most ``wait`` seconds. Returns who was asked. A running trial ends at its next report.
+
+    Raises UsageError where nobody runs the sweep or there is no such trial, SweepError where it has not stopped in time.
     """
     run = find(name, runs)
     asked = holder(run.journal)
     if not asked:
         raise UsageError(f"nobody runs {name!r}", hint=f"go on with it: sweep resume {name}")
-    run.stop_request.touch()
+    if trial is not None and trial not in (trials := read_state(run).trials):
+        raise UsageError(f"{name!r} has no trial {trial}", hint=f"it has trials 0 to {len(trials) - 1}")
+    request = run.stop_request(trial)
+    request.parent.mkdir(mode=0o700, exist_ok=True)
+    request.touch()
     until = time.monotonic() + wait
-    while holder(run.journal):
+    while holder(run.journal) if trial is None else request.exists() and holder(run.journal):
         if time.monotonic() > until:
-            raise SweepError(f"{name!r} has not stopped in {wait:g} s; it is held by {asked}")
+            what = repr(name) if trial is None else f"trial {trial}"
+            raise SweepError(f"{what} has not stopped in {wait:g} s, but will; {name!r} is held by {asked}")
         time.sleep(0.1)
-    return asked
+    return str(asked)
+
+
+def _retry(journal: Journal) -> None:
+    """Give every failed trial another chance."""
+    for trial in SweepState(journal.events()).trials.values():
+        if trial.status == "failed":
+            journal.append("trial.retried", trial=trial.number)
+
+
+def _remove_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def _run(
-    spec: SweepSpec, run: RunDirectory, journal: Journal, roots: list[str], *, local: bool, observer: Observer | None
+    spec: SweepSpec,
+    run: RunDirectory,
+    journal: Journal,
+    roots: list[str],
+    stopping: Stopping,
+    *,
+    local: bool,
+    observer: Observer | None,
 ) -> Outcome:
-    live = LiveSweep(spec, run, journal, observer)
-    with Stopping(run) as stopping:
-        try:
-            if local:
-                from orchestrator.engine.local import run as engine
+    stopping.watch(run)
+    live = LiveSweep(spec, run, journal, Host(run, stopping), observer)
+    try:
+        if local:
+            from orchestrator.engine.local import run as engine
 
-                engine(live, stopping)
-            else:
-                from orchestrator.engine import tune
+            engine(live, stopping)
+        else:
+            from orchestrator.engine import tune
 
-                tune.run(live, stopping, roots=roots)
-        except BaseException as error:
-            live.stop_reason = live.stop_reason or f"{type(error).__name__}: {error}"
-            if not isinstance(error, KeyboardInterrupt):
-                raise
-        finally:
-            live.close()
-        return _outcome(run, live.state, stopping.exit_code)
+            tune.run(live, stopping, roots=roots)
+    except RunHeldError:  # another process has taken over: nothing more is ours to write
+        raise
+    except BaseException as error:
+        live.stop_reason = live.stop_reason or f"{type(error).__name__}: {error}"
+        live.close()
+        if not isinstance(error, KeyboardInterrupt):
+            raise
+    else:
+        live.close()
+    return _outcome(run, live.state, stopping.exit_code)
 
 
 def _outcome(run: RunDirectory, state: SweepState, code: int) -> Outcome:
@@ -225,7 +269,6 @@ def _check(spec: SweepSpec, run: RunDirectory, *, local: bool) -> list[str]:
         from orchestrator.engine.tune import check_resources
 
         check_resources(spec.resources)
-    _check_writable(run)
     roots = [str(Path(root).absolute()) for root in components.import_roots(spec)]
     problems = components.check(spec)
     if problems:
@@ -260,9 +303,11 @@ def _git_commit() -> str | None:
         return None
 
 
-def _import_from(roots: Sequence[str]) -> None:
+def _import_from(roots: Sequence[str], run: RunDirectory | None = None) -> None:
+    """Let modules be imported from these folders, but for what lies in a run directory: nothing there is code."""
     for root in reversed(roots):
-        if root not in sys.path:
+        inside = run is not None and Path(root).resolve().is_relative_to(run.root.resolve())
+        if root not in sys.path and not inside:
             sys.path.insert(0, root)
 
 

@@ -38,6 +38,12 @@ def spec(**fields: Any) -> SweepSpec:
     return from_mapping({**base, **fields})
 
 
+def request(run: RunDirectory, trial: int | None = None) -> None:
+    """What `sweep stop` leaves in the run directory."""
+    run.requests.mkdir(exist_ok=True)
+    run.stop_request(trial).touch()
+
+
 def story(run: RunDirectory) -> list[tuple[Any, ...]]:
     """What was decided and measured, without times, files and segments: suggestions, reports, stops, ends."""
     told = []
@@ -118,7 +124,7 @@ def test_stopped_and_resumed_is_the_unbroken_sweep(
         def observe(state: SweepState, event: Any) -> None:
             seen.extend([event] if event.type == "segment.reported" else [])
             if len(seen) == after:
-                run.stop_request.touch()
+                request(run)
 
         return observe
 

@@ -1,74 +1,70 @@
 """The sweep while it runs: what to run next, what each report means. The one writer of its journal.
 
 Engines ask it for segments and bring it reports; it asks the policies, writes the journal, and answers. It knows
-neither Ray nor threads: one caller at a time.
+neither Ray nor threads nor the clock: one caller at a time, and the world comes through a `Host`.
 """
 
 from __future__ import annotations
 
 import math
-import os
-import socket
-import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, Literal
 
+from orchestrator.engine.failures import NODE_FAILURES, Failed, exhausted, reason_to_pause
+from orchestrator.engine.host import Host
+from orchestrator.engine.retention import Retention
+from orchestrator.files import storage_fault
 from orchestrator.journal import Event, Journal
 from orchestrator.policies import Scheduler, Searcher, Verdict, build_scheduler, build_searcher
 from orchestrator.rundir import RunDirectory
 from orchestrator.seeds import trial_seed
 from orchestrator.spec import SweepSpec, apply
-from orchestrator.state import ENDED, Checkpoint, SweepState, Trial
+from orchestrator.state import Checkpoint, Objective, SweepState, Trial
 from orchestrator.training import Job, Report
 
 Observer = Callable[[SweepState, Event], None]
-
-# A process that ends without a word (killed, out of memory, node gone) costs its trial no blame until this often.
-LOST_SEGMENTS = 3
-# This many distinct trials that fail alike, with none that got anywhere, are one mistake and not bad luck.
-SAME_FAILURES = 3
-
-
-@dataclass(frozen=True)
-class Failed:
-    """What a segment says of its own end. ``kind`` is user, objective, data or checkpoint."""
-
-    kind: str
-    message: str
-    fingerprint: str
+_ENDS = ("trial.finished", "trial.stopped", "trial.failed")
 
 
 class LiveSweep:
     """One running sweep."""
 
-    def __init__(self, spec: SweepSpec, run: RunDirectory, journal: Journal, observer: Observer | None = None) -> None:
-        self.spec, self.run, self.journal = spec, run, journal
+    def __init__(
+        self, spec: SweepSpec, run: RunDirectory, journal: Journal, host: Host, observer: Observer | None = None
+    ) -> None:
+        self.spec, self.run, self.journal, self.host = spec, run, journal, host
         self.state = SweepState()
         self.stop_reason = ""
         self._observer: Observer | None = None
         self._searcher: Searcher = build_searcher(spec)
         self._scheduler: Scheduler = build_scheduler(spec)
+        self._retention = Retention(_objective(spec), spec.checkpoints.keep_top, spec.checkpoints.quota)
+        self._doomed: list[str] = []
+        self._waiting: tuple[str, float] | None = None
         self._exhausted = False
-        self._since = time.monotonic()
-        for event in journal.events:
+        self._since = host.now()
+        journal.patience = self._patience
+        for event in journal.events():
             self._fold(event)
         self._spent = self.state.active_seconds
-        journal.events.clear()
         self._observer = observer  # it is told what happens, not what happened
 
     def launched(self, engine: str, slots: int) -> None:
         """An engine is about to ask for segments; ``slots`` is how many it runs at once."""
-        self._since = time.monotonic()
-        self._append("sweep.launched", engine=engine, slots=slots, host=socket.gethostname(), pid=os.getpid())
+        self._since = self.host.now()
+        self._pay_verdict()
+        self._append("sweep.launched", engine=engine, slots=slots, host=self.host.name, pid=self.host.pid)
+        self.host.remove_unknown(c.path for t in self.state.trials.values() for c in t.checkpoints.values())
+        self._retire()
 
     def next_job(self) -> Job | Literal["none_left"]:
         """The next segment to run: interrupted trials first, by number, then new suggestions."""
-        if self.stop_reason or self.out_of_time:
+        self._stop_what_was_asked()
+        if self.stopping or self.out_of_time or not self._storage_is_ready():
             return "none_left"
-        waiting = min((t.number for t in self.state.trials.values() if t.status == "interrupted"), default=None)
-        if waiting is not None:
-            return self._job(self.state.trials[waiting])
+        if self.state.waiting:
+            return self._job(self.state.trials[min(self.state.waiting)])
         number = len(self.state.trials)
         if self._exhausted or number >= self.budget_trials:
             return "none_left"
@@ -80,76 +76,125 @@ class LiveSweep:
         return self._job(self.state.trials[number])
 
     @property
+    def stopping(self) -> bool:
+        """Whether no new work is to start: somebody asked, or there is a reason to pause."""
+        self.stop_reason = self.stop_reason or self.host.asked() or reason_to_pause(self.state)
+        return bool(self.stop_reason)
+
+    @property
     def budget_trials(self) -> int | float:
         return math.inf if self.spec.budget.trials is None else self.spec.budget.trials
 
     @property
     def out_of_time(self) -> bool:
         limit = self.spec.budget.wall_clock
-        return limit is not None and self._spent + time.monotonic() - self._since >= limit
+        return limit is not None and self._spent + self.host.now() - self._since >= limit
 
     def has_work(self) -> bool:
         """Whether trials wait that an engine has let go of (their process died), and the sweep may go on."""
-        return not self.stop_reason and not self.out_of_time and self.state.count("interrupted") > 0
+        return not self.stopping and not self.out_of_time and bool(self.state.waiting)
+
+    def avoided(self, node: str) -> bool:
+        """Whether a node has lost so many distinct trials that nothing more should be placed there."""
+        return self.state.suspect(node, NODE_FAILURES)
 
     def reported(self, trial: int, segment: int, report: Report) -> bool:
-        """A report came in: journal it and judge. True to go on. The checkpoint is durable, and known, first."""
+        """A report came in: journal it and judge. True to go on. The checkpoint is durable, and known, first.
+
+        A report that came twice is passed over; one of a segment that is no longer the trial's ends that segment.
+        """
+        known = self._running(trial, segment)
+        if known is None:
+            return False
+        told = known.reports.get(report.epoch)
+        if told is not None and told.segment == segment:
+            return not self.stopping
         if report.checkpoint is not None:
-            checkpoint = asdict(report.checkpoint)
-            self._append("segment.checkpointed", sync=False, trial=trial, segment=segment, **checkpoint)
+            self._checkpointed(known, segment, asdict(report.checkpoint))
         metrics = {name: _jsonable(value) for name, value in report.metrics.items()}
         self._append("segment.reported", trial=trial, segment=segment, epoch=report.epoch, metrics=metrics)
-        verdict = self._scheduler.judge(trial, report.epoch)
-        if verdict is None and self.out_of_time:
-            verdict = Verdict("budget", {"wall_clock": self.spec.budget.wall_clock})
+        verdict = self._verdict(trial, report.epoch)
         if verdict is None:
-            return not self.stop_reason
-        why = {name: _jsonable(value) for name, value in verdict.why.items()}
-        self._append("trial.stopped", trial=trial, segment=segment, epoch=report.epoch, rule=verdict.rule, why=why)
+            return not self.stopping
+        self._stop_trial(trial, segment, report.epoch, verdict)
         return False
 
     def ended(self, trial: int, segment: int) -> None:
         """The segment's function returned: the trial is finished, unless it was stopped or told to pause."""
-        if self.state.trials[trial].status == "running" and not self.stop_reason:
-            self._append("trial.finished", trial=trial, segment=segment, epoch=self.state.trials[trial].epoch)
+        known = self._running(trial, segment)
+        if known is not None and not self.stop_reason:
+            self._append("trial.finished", trial=trial, segment=segment, epoch=known.epoch)
 
     def failed(self, trial: int, segment: int, failure: Failed) -> None:
-        """The segment ended in an error of its own: the trial has failed."""
-        if self.state.trials[trial].status in ENDED:
+        """The segment ended badly: the trial goes on from its last checkpoint, or has failed, as the kind demands."""
+        known = self._running(trial, segment)
+        if known is None:
             return
-        self._append("segment.failed", sync=False, trial=trial, segment=segment, **asdict(failure))
-        self._append("trial.failed", trial=trial, segment=segment)
-        self._stop_on_same_failures(failure)
+        self._append("segment.failed", trial=trial, segment=segment, **asdict(failure))
+        reason = ""
+        if exhausted(known, failure.kind):
+            reason = "infeasible: out of memory" if failure.kind == "memory" else failure.kind
+        elif failure.kind == "memory" and self._smaller(known) is None:
+            reason = "infeasible: out of memory, and its batches cannot be made smaller"
+        if reason:
+            self._append("trial.failed", trial=trial, segment=segment, reason=reason)
 
-    def lost(self, trial: int, segment: int, message: str) -> None:
-        """The segment's process died. The trial waits to go on from its last checkpoint; too often, it has failed."""
-        known = self.state.trials[trial]
-        if known.status != "running" or self.stop_reason:
-            return
-        self._append("segment.failed", trial=trial, segment=segment, kind="lost", message=message, fingerprint="lost")
-        if sum(failure.kind == "lost" for failure in known.failures) > LOST_SEGMENTS:
-            self._append("trial.failed", trial=trial, segment=segment)
+    def lost(self, trial: int, segment: int, message: str, kind: str = "lost") -> None:
+        """The segment's process is gone. The trial waits to go on from its last checkpoint; too often, it has failed."""
+        if not self.stop_reason:
+            self.failed(trial, segment, Failed(kind, message, kind))
 
     def close(self) -> None:
         """Write how it ended and let the journal go."""
-        if self.stop_reason:
-            self._append("sweep.paused", reason=self.stop_reason)
-        else:
-            self._append("sweep.completed", reason="budget.wall_clock" if self.out_of_time else "all trials ended")
-        self.journal.close()
+        try:
+            if self.stop_reason:
+                self._append("sweep.paused", reason=self.stop_reason)
+            else:
+                self._append("sweep.completed", reason="budget.wall_clock" if self.out_of_time else "all trials ended")
+        finally:
+            self.journal.close()
 
-    def _stop_on_same_failures(self, failure: Failed) -> None:
-        got_somewhere = any(trial.reports for trial in self.state.trials.values())
-        alike = sum(
-            any(past.fingerprint == failure.fingerprint for past in trial.failures)
-            for trial in self.state.trials.values()
-        )
-        if alike >= SAME_FAILURES and not got_somewhere:
-            self.stop_reason = f"{alike} trials failed alike and none got anywhere: {failure.message}"
+    def _running(self, trial: int, segment: int) -> Trial | None:
+        """The trial, if that segment of it is what runs."""
+        known = self.state.trials.get(trial)
+        return known if known and known.status == "running" and known.segments == segment + 1 else None
+
+    def _verdict(self, trial: int, epoch: int) -> Verdict | None:
+        verdict = self._scheduler.judge(trial, epoch)
+        if verdict is None and self.out_of_time:
+            return Verdict("budget", {"wall_clock": self.spec.budget.wall_clock})
+        if verdict is None and trial in self.host.trials_to_stop():
+            return Verdict("request")
+        return verdict
+
+    def _stop_trial(self, trial: int, segment: int, epoch: int, verdict: Verdict) -> None:
+        why = {name: _jsonable(value) for name, value in verdict.why.items()}
+        self._append("trial.stopped", trial=trial, segment=segment, epoch=epoch, rule=verdict.rule, why=why)
+        if trial in self.host.trials_to_stop():
+            self.host.trial_stopped(trial)
+
+    def _pay_verdict(self) -> None:
+        """Judge the last report, if the process that journaled it died before it could."""
+        if self.state.owed is None:
+            return
+        trial, epoch = self.state.owed
+        verdict = self._scheduler.judge(trial, epoch)
+        if verdict is not None:
+            self._stop_trial(trial, self.state.trials[trial].segments - 1, epoch, verdict)
+
+    def _stop_what_was_asked(self) -> None:
+        """End trials that wait; those that run end at their next report."""
+        for number in list(self.host.trials_to_stop()):
+            trial = self.state.trials.get(number)
+            if trial and trial.status == "running":
+                continue
+            if trial and trial.status == "interrupted":
+                self._stop_trial(number, trial.segments - 1, trial.epoch, Verdict("request"))
+            self.host.trial_stopped(number)
 
     def _job(self, trial: Trial) -> Job:
         """The trial's next segment, journaled as started. It goes on from the last checkpoint that is still whole."""
-        model, data, trainer = apply(self.spec, trial.params)
+        model, data, trainer = self._smaller(trial) or self._components(trial)
         checkpoint, wandb = self._last_whole(trial), self.spec.tracking.wandb
         job = Job(
             trial=trial.number,
@@ -157,34 +202,98 @@ class LiveSweep:
             seed=trial_seed(self.spec.seed, trial.number),
             metric=self.spec.objective.metric,
             mode=self.spec.objective.mode,
-            model=model.model_dump(),
-            data=data.model_dump() if data else None,
-            trainer=dict(trainer),
-            folder=str(self.run.trial(trial.number)),
+            model=model,
+            data=data,
+            trainer=trainer,
+            folder=str(self.host.folder(trial.number)),
             checkpoint=asdict(checkpoint) if checkpoint else None,
             wandb={**wandb.model_dump(), "group": self.spec.name} if wandb else None,
         )
-        origin = checkpoint.path if checkpoint else None
-        node = socket.gethostname()
-        self._append("segment.started", sync=False, trial=trial.number, segment=job.segment, node=node, origin=origin)
+        fields: dict[str, Any] = {"node": self.host.name, "origin": checkpoint.path if checkpoint else None}
+        if trial.halvings:
+            fields["halvings"] = trial.halvings
+        self._append("segment.started", sync=False, trial=trial.number, segment=job.segment, **fields)
         return job
 
+    def _components(self, trial: Trial) -> tuple[dict[str, Any], dict[str, Any] | None, dict[str, Any]]:
+        model, data, trainer = apply(self.spec, trial.params)
+        return model.model_dump(), data.model_dump() if data else None, dict(trainer)
+
+    def _smaller(self, trial: Trial) -> tuple[dict[str, Any], dict[str, Any] | None, dict[str, Any]] | None:
+        """The trial's components with its micro-batches halved as often as it ran out of memory; None if never."""
+        if not trial.halvings:
+            return None
+        return self.host.smaller_batches(*self._components(trial), trial.halvings)
+
     def _last_whole(self, trial: Trial) -> Checkpoint | None:
-        """The last checkpoint whose file is there at its full size; its SHA-256 is checked by who loads it."""
-        for epoch in sorted(trial.checkpoints, reverse=True):
-            checkpoint = trial.checkpoints[epoch]
-            path = self.run.resolve(checkpoint.path)
-            if path.exists() and path.stat().st_size == checkpoint.size:
-                return checkpoint
-        return None
+        """The last checkpoint that is still there, passing over as many as failed to load in a row."""
+        damaged = trial.failures_in_a_row("checkpoint")
+        whole = [c for _, c in sorted(trial.checkpoints.items(), reverse=True) if self.host.whole(c)]
+        return whole[damaged] if damaged < len(whole) else None
+
+    def _checkpointed(self, trial: Trial, segment: int, checkpoint: dict[str, Any]) -> None:
+        replaced = trial.checkpoints.get(checkpoint["epoch"])
+        self._append("segment.checkpointed", sync=False, trial=trial.number, segment=segment, **checkpoint)
+        if replaced and replaced.path != checkpoint["path"]:
+            self._doomed.append(replaced.path)
+
+    def _retire(self) -> None:
+        """Let go of checkpoints that nobody needs: first on record, then, once that is durable, on the disk."""
+        removed = self._retention.superfluous(self.state)
+        if removed:
+            self._doomed += [self.state.trials[trial].checkpoints[epoch].path for trial, epoch in removed]
+            self._append("checkpoints.removed", sync=False, removed=[list(held) for held in removed])
+
+    def _storage_is_ready(self) -> bool:
+        """After a segment failed for want of storage: wait until the largest checkpoint so far would fit again."""
+        while self.state.storage_failures:
+            fault = self.host.fault(self._largest)
+            if not fault:
+                self._storage_returned()
+                break
+            self._note_waiting(fault)
+            if not self.host.wait(fault):
+                return not self.stopping
+        return True
+
+    @property
+    def _largest(self) -> int:
+        sizes = (c.size for n in self.state.waiting for c in self.state.trials[n].checkpoints.values())
+        return max(sizes, default=0)
+
+    def _patience(self, error: OSError) -> bool:
+        """The journal cannot be written: the sweep stands still until it can, or somebody asks for a stop."""
+        fault = storage_fault(error)
+        if not fault:
+            return False
+        self._note_waiting(fault)
+        return self.host.wait(fault)
+
+    def _note_waiting(self, fault: str) -> None:
+        self._waiting = self._waiting or (fault, self.host.now())
+
+    def _storage_returned(self) -> None:
+        """On record afterwards, since nothing can be written meanwhile."""
+        if self._waiting is not None:
+            (fault, since), self._waiting = self._waiting, None
+            self.host.recovered()
+            self._append("storage.waited", sync=False, fault=fault, seconds=round(self.host.now() - since, 3))
 
     def _append(self, type: str, *, sync: bool = True, **fields: Any) -> None:
         self._fold(self.journal.append(type, sync=sync, **fields))
+        if self._waiting is not None and not self.state.storage_failures:
+            self._storage_returned()
+        if sync:
+            doomed, self._doomed = self._doomed, []
+            self.host.remove(doomed)
+        if type in _ENDS or type == "segment.reported":
+            self._retire()
 
     def _fold(self, event: Event) -> None:
         self.state.apply(event)
         self._searcher.observe(event)
         self._scheduler.observe(event)
+        self._retention.observe(event)
         if self._observer is not None:
             self._observer(self.state, event)
 
@@ -201,6 +310,10 @@ def environment(packages: Iterable[str]) -> Mapping[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def _objective(spec: SweepSpec) -> Objective:
+    return Objective(spec.objective.metric, spec.objective.mode)
 
 
 def _jsonable(value: Any) -> Any:

@@ -11,16 +11,12 @@ from orchestrator.training import Job, Report
 def run(live: LiveSweep, stopping: Stopping) -> None:
     """Run every segment that the sweep has to give."""
     live.launched("local", slots=1)
-    while not _asked(live, stopping):
-        job = live.next_job()
-        if job == "none_left":
-            return
-        _run_segment(live, stopping, job)
+    while (job := live.next_job()) != "none_left":
+        _run_segment(live, job)
 
 
-def _run_segment(live: LiveSweep, stopping: Stopping, job: Job) -> None:
+def _run_segment(live: LiveSweep, job: Job) -> None:
     def report(epoch: Report) -> bool:
-        _asked(live, stopping)
         return live.reported(job.trial, job.segment, epoch)
 
     failed = attempt(job, report)
@@ -28,8 +24,3 @@ def _run_segment(live: LiveSweep, stopping: Stopping, job: Job) -> None:
         live.failed(job.trial, job.segment, failed)
     else:
         live.ended(job.trial, job.segment)
-
-
-def _asked(live: LiveSweep, stopping: Stopping) -> bool:
-    live.stop_reason = live.stop_reason or stopping.asked
-    return bool(live.stop_reason)

@@ -1,4 +1,4 @@
-"""How a running sweep is asked to stop: Ctrl-C, SIGTERM, or a request left in the run directory."""
+"""How a running sweep is asked to stop: Ctrl-C, SIGTERM, a closed terminal, or a request left in the run directory."""
 
 from __future__ import annotations
 
@@ -14,40 +14,41 @@ from orchestrator.rundir import RunDirectory
 # What runs may come to the end of its epoch for this long; then it is cut off and loses the epoch it was in.
 GRACE_SECONDS = 8.0
 _POLL_SECONDS = 0.5
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Stopping:
-    """While entered, turns the first SIGINT or SIGTERM into ``asked`` and a second one into KeyboardInterrupt."""
+    """While entered, turns the first SIGINT, SIGTERM or SIGHUP into ``asked`` and a second into KeyboardInterrupt."""
 
-    def __init__(self, run: RunDirectory) -> None:
+    def __init__(self) -> None:
         self.signal = 0
-        self._run = run
-        self._request = run.stop_request
+        self.trials: frozenset[int] = frozenset()
+        self._run: RunDirectory | None = None
         self._asked_at: float | None = None
         self._polled = 0.0
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Stopping:
-        with contextlib.suppress(FileNotFoundError):
-            self._request.unlink()
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in _SIGNALS:
                 self._before[number] = signal.signal(number, self._on_signal)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         for number, before in self._before.items():
             signal.signal(number, before)
-        with contextlib.suppress(FileNotFoundError):
-            self._request.unlink()
+        self._forget()
+
+    def watch(self, run: RunDirectory) -> None:
+        """Read the requests that are left in this run directory from now on; older ones are forgotten."""
+        self._run = run
+        self._forget()
 
     @property
     def asked(self) -> str:
         """Why the sweep is to stop; empty while nobody has asked."""
         if self._asked_at is None and time.monotonic() - self._polled > _POLL_SECONDS:
-            self._polled = time.monotonic()
-            if self._request.exists():
-                self._asked_at = time.monotonic()
+            self._poll()
         if self._asked_at is None:
             return ""
         return signal.Signals(self.signal).name if self.signal else "sweep stop"
@@ -59,8 +60,33 @@ class Stopping:
 
     @property
     def exit_code(self) -> int:
-        """130 after Ctrl-C, 143 after SIGTERM, else 0."""
+        """130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP, else 0."""
         return 128 + self.signal if self.signal else 0
+
+    def done(self, trial: int) -> None:
+        """The end of a trial that was asked for has come."""
+        self.trials -= {trial}
+        if self._run:
+            self._run.stop_request(trial).unlink(missing_ok=True)
+
+    def _poll(self) -> None:
+        self._polled = time.monotonic()
+        if self._run is None:
+            return
+        with contextlib.suppress(OSError):
+            names = {path.name for path in self._run.requests.iterdir()}
+            if "stop" in names:
+                self._asked_at = time.monotonic()
+            numbers = (name.removeprefix("stop-") for name in names if name.startswith("stop-"))
+            self.trials = frozenset(int(number) for number in numbers if number.isdecimal())
+
+    def _forget(self) -> None:
+        if self._run is None:
+            return
+        with contextlib.suppress(OSError):
+            for path in self._run.requests.iterdir():
+                path.unlink()
+            self._run.requests.rmdir()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self._asked_at is not None:

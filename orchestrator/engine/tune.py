@@ -18,7 +18,8 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any, cast
 
-from orchestrator.engine.live import Failed, LiveSweep
+from orchestrator.engine.failures import Failed
+from orchestrator.engine.live import LiveSweep
 from orchestrator.engine.stopping import Stopping
 from orchestrator.errors import SweepError, UsageError
 from orchestrator.rundir import RunDirectory

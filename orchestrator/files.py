@@ -7,7 +7,7 @@ import hashlib
 import os
 from pathlib import Path
 
-from orchestrator.errors import CheckpointError
+from orchestrator.errors import CheckpointError, causes
 
 _CHUNK = 1 << 20
 _STORAGE = {
@@ -22,11 +22,8 @@ _STORAGE = {
 
 def storage_fault(error: BaseException | None) -> str:
     """What is wrong with the storage, if that is what the error (or what caused it) says; else empty."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in _STORAGE:
-            return _STORAGE[error.errno]
-        error = error.__cause__ or error.__context__
-    return ""
+    numbers = (link.errno for link in causes(error) if isinstance(link, OSError) and link.errno is not None)
+    return next((_STORAGE[number] for number in numbers if number in _STORAGE), "")
 
 
 def write_durably(path: Path, content: bytes | memoryview) -> tuple[int, str]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +17,14 @@ import pytest
 import torch
 from torch import nn
 
-from orchestrator.errors import CheckpointError
+from orchestrator.errors import CheckpointError, UsageError
+from orchestrator.files import fingerprint, write_durably
 from orchestrator.training import Checkpoint
-from orchestrator.training.checkpoints import (
-    DurableCheckpointIO,
-    checkpoint_name,
-    fingerprint,
-    prune,
-    verify,
-    write_durably,
-)
+from orchestrator.training.checkpoints import DurableCheckpointIO, checkpoint_name, remove_leftovers, verify
 
 
 def _written(folder: Path, content: bytes) -> Checkpoint:
-    path = folder / "trials/0007/checkpoints" / checkpoint_name(3)
+    path = folder / "trials/0007/checkpoints" / checkpoint_name(3, segment=1)
     size, digest = write_durably(path, memoryview(content))
     return Checkpoint(path.relative_to(folder).as_posix(), size, digest, 3)
 
@@ -35,7 +33,7 @@ def _written(folder: Path, content: bytes) -> Checkpoint:
 def test_what_was_written_is_what_is_there(tmp_path: Path, size: int) -> None:
     content = os.urandom(size)
     checkpoint = _written(tmp_path, content)
-    assert checkpoint.path == "trials/0007/checkpoints/epoch=0003.ckpt"
+    assert checkpoint.path == "trials/0007/checkpoints/epoch=0003-segment=1.ckpt"
     assert (checkpoint.size, checkpoint.sha256) == (size, hashlib.sha256(content).hexdigest())
     assert (tmp_path / checkpoint.path).read_bytes() == content
     assert verify(tmp_path, checkpoint) == tmp_path / checkpoint.path
@@ -44,19 +42,19 @@ def test_what_was_written_is_what_is_there(tmp_path: Path, size: int) -> None:
 
 def test_file_then_rename_then_directory_reach_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     steps: list[str] = []
-    fsync, rename = os.fsync, Path.replace
+    fsync, rename = os.fsync, os.replace
 
     def noting_fsync(descriptor: int) -> None:
         steps.append("fsync directory" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "fsync file")
         fsync(descriptor)
 
-    def noting_rename(path: Path, target: Path) -> Path:
+    def noting_rename(path: Path, target: Path) -> None:
         assert path.parent == target.parent
         steps.append("rename")
-        return rename(path, target)
+        rename(path, target)
 
     monkeypatch.setattr(os, "fsync", noting_fsync)
-    monkeypatch.setattr(Path, "replace", noting_rename)
+    monkeypatch.setattr(os, "replace", noting_rename)
     _written(tmp_path, b"weights")
     assert steps == ["fsync file", "rename", "fsync directory"]
 
@@ -91,13 +89,77 @@ def test_a_changed_checkpoint_is_refused(tmp_path: Path, damage: Any, message: s
         verify(tmp_path, checkpoint)
 
 
-def test_prune_keeps_what_it_is_told_and_removes_temporary_files(tmp_path: Path) -> None:
-    for epoch in range(1, 6):
-        write_durably(tmp_path / checkpoint_name(epoch), memoryview(b"x"))
-    (tmp_path / f".{checkpoint_name(6)}.123.tmp").touch()
-    (tmp_path / "mine.ckpt").touch()
-    prune(tmp_path, {2, 5})
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["epoch=0002.ckpt", "epoch=0005.ckpt", "mine.ckpt"]
+@pytest.mark.parametrize("errno_", [errno.EIO, errno.EACCES])
+def test_what_cannot_be_read_is_a_checkpoint_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, errno_: int) -> None:
+    checkpoint = _written(tmp_path, b"before")
+
+    def failing(*args: Any) -> Any:
+        raise OSError(errno_, os.strerror(errno_))
+
+    monkeypatch.setattr(hashlib, "file_digest", failing)
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        verify(tmp_path, checkpoint)
+
+
+def test_a_file_server_that_does_not_answer_has_lost_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint = _written(tmp_path, b"before")
+
+    def silent(*args: Any) -> Any:
+        raise OSError(errno.ETIMEDOUT, "timed out")
+
+    monkeypatch.setattr(hashlib, "file_digest", silent)
+    with pytest.raises(OSError, match="timed out"):
+        verify(tmp_path, checkpoint)
+
+
+@pytest.mark.parametrize("way", ["absolute", "upward", "link", "linked folder", "circle"])
+def test_a_path_out_of_the_run_directory_is_refused(tmp_path: Path, way: str) -> None:
+    run, outside = tmp_path / "run", tmp_path / "outside"
+    kept = _written(outside, b"weights")
+    target = outside / kept.path
+    (run / "trials").mkdir(parents=True)
+    (run / "link.ckpt").symlink_to(target)
+    (run / "trials/0007").symlink_to(outside / "trials/0007")
+    (run / "circle.ckpt").symlink_to(run / "circle.ckpt")
+    paths = {
+        "absolute": str(target),
+        "upward": f"../outside/{kept.path}",
+        "link": "link.ckpt",
+        "linked folder": kept.path,
+        "circle": "circle.ckpt",
+    }
+    with pytest.raises(CheckpointError, match="outside the run directory" if way != "circle" else "is gone"):
+        verify(run, replace(kept, path=paths[way]))
+
+
+def test_a_run_directory_behind_a_link_is_itself(tmp_path: Path) -> None:
+    checkpoint = _written(tmp_path / "disk", b"weights")
+    (tmp_path / "run").symlink_to(tmp_path / "disk")
+    assert verify(tmp_path / "run", checkpoint) == tmp_path / "disk" / checkpoint.path
+
+
+def test_only_dead_segments_temporary_files_are_removed(tmp_path: Path) -> None:
+    kept = ["epoch=0001-segment=0.ckpt", ".epoch=0002-segment=2.ckpt.9.tmp", ".epoch=0002-segment=3.ckpt.9.tmp"]
+    kept += ["mine.ckpt", ".epoch=0001-segment=0.ckpt.backup.tmp"]
+    for name in [*kept, ".epoch=0002-segment=0.ckpt.9.tmp", ".epoch=0002-segment=1.ckpt.123.tmp"]:
+        (tmp_path / name).touch()
+    remove_leftovers(tmp_path, segment=2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
+    remove_leftovers(tmp_path / "not there", segment=2)
+
+
+def test_a_leftover_has_the_name_that_a_death_in_mid_write_leaves(tmp_path: Path) -> None:
+    """A process that dies between write and rename: the real names, not this test's idea of them."""
+    code = (
+        "import os, pathlib; from orchestrator.files import write_durably;"
+        "from orchestrator.training.checkpoints import checkpoint_name;"
+        "os.fsync = lambda descriptor: os._exit(7);"
+        f"write_durably(pathlib.Path({str(tmp_path)!r}) / checkpoint_name(3, 0), b'weights')"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 7
+    assert len(list(tmp_path.iterdir())) == 1
+    remove_leftovers(tmp_path, segment=1)
+    assert not list(tmp_path.iterdir())
 
 
 def test_hyperparameters_are_saved_as_plain_values_and_modules_left_out(tmp_path: Path) -> None:
@@ -123,7 +185,7 @@ class _Secret:
 
 
 def test_objects_elsewhere_in_a_checkpoint_are_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"_Secret.*\n?.*add_safe_globals"):
+    with pytest.raises(UsageError, match=r"_Secret.*\n?.*add_safe_globals"):
         DurableCheckpointIO().save_checkpoint({"state_dict": {}, "mine": _Secret()}, tmp_path / "a.ckpt")
     assert not list(tmp_path.iterdir())
 

@@ -176,24 +176,27 @@ def test_every_epoch_is_reported_with_floats_and_a_verified_checkpoint(tmp_path:
     reports = run(job)
     assert [report.epoch for report in reports] == [1, 2, 3]
     assert reports[-1].checkpoint is not None
-    assert reports[-1].checkpoint.path == "trials/0007/checkpoints/epoch=0003.ckpt"
+    assert reports[-1].checkpoint.path == "trials/0007/checkpoints/epoch=0003-segment=0.ckpt"
     assert {"train_loss", "train_acc", "val_loss", "val_acc"} <= reports[0].metrics.keys()
     assert Job(**asdict(job)) == job
 
 
-def test_the_best_and_the_last_checkpoint_stay(tmp_path: Path) -> None:
-    job = lit(tmp_path, {"max_epochs": 5})
-    kept: list[list[str]] = []
-    reports = run(job, lambda report: kept.append(checkpoints(job)) or True)
-    best = max(reports, key=lambda report: (report.metrics["val_acc"], -report.epoch)).epoch
-    assert checkpoints(job) == sorted({f"epoch={best:04d}.ckpt", "epoch=0005.ckpt"})
-    assert all(f"epoch={epoch - 1:04d}.ckpt" in names for epoch, names in enumerate(kept[1:], 2)), "kept until told"
+def test_every_checkpoint_stays_and_no_two_segments_write_the_same_file(tmp_path: Path) -> None:
+    job = lit(tmp_path)
+    first = run(job, lambda report: report.epoch < 2)
+    before = {path.name: path.read_bytes() for path in job.checkpoints.iterdir()}
+    (job.checkpoints / ".epoch=0003-segment=0.ckpt.99.tmp").write_bytes(b"what a dead process left")
+    assert first[0].checkpoint is not None
+    run(replace(job, segment=1, checkpoint=asdict(first[0].checkpoint)))
+    again = ["epoch=0002-segment=1.ckpt", "epoch=0003-segment=1.ckpt"]
+    assert checkpoints(job) == sorted([*before, *again])
+    assert all((job.checkpoints / name).read_bytes() == content for name, content in before.items())
 
 
 def test_lit_model_loads_from_the_file_as_it_is(tmp_path: Path) -> None:
     job = lit(tmp_path, {"max_epochs": 1}, dropout=0.25)
     [report] = run(job)
-    model = LitModel.load_from_checkpoint(job.checkpoints / "epoch=0001.ckpt")
+    model = LitModel.load_from_checkpoint(job.checkpoints / "epoch=0001-segment=0.ckpt")
     assert model.hparams["dropout"] == 0.25
     assert same(dict(model.state_dict()), weights(job, report))
 
@@ -220,7 +223,7 @@ def test_system_exit_inside_a_report_passes_through_with_everything_on_disk(tmp_
 
     with pytest.raises(SystemExit):
         run(job, leave)
-    assert checkpoints(job) == ["epoch=0001.ckpt"]
+    assert checkpoints(job) == ["epoch=0001-segment=0.ckpt"]
     assert len(table(job)) == 1
     assert float(table(job)[0]["train_loss"]) > 0
 
@@ -232,11 +235,10 @@ def test_a_missing_objective_is_refused_by_name_and_nothing_is_reported(tmp_path
         run(odd(tmp_path, {"check_val_every_n_epoch": 9}))
 
 
-def test_nan_is_reported_as_nan_and_is_never_the_best(tmp_path: Path) -> None:
+def test_nan_is_reported_as_nan(tmp_path: Path) -> None:
     job = odd(tmp_path, fault="nan")
     values = [report.metrics["val_loss"] for report in run(job)]
     assert [math.isnan(value) for value in values] == [True, True, False]
-    assert checkpoints(job) == ["epoch=0003.ckpt"]
 
 
 def test_an_epoch_without_validation_is_not_reported_unless_the_objective_is_trained_on(tmp_path: Path) -> None:
@@ -317,12 +319,6 @@ def test_a_resumed_trial_is_the_unbroken_one(tmp_path: Path, name: str) -> None:
     assert [row["step"] for row in table(second)] == [row["step"] for row in table(unbroken)][-len(table(second)) :]
 
 
-def test_a_resumed_trial_remembers_its_best(tmp_path: Path) -> None:
-    second, first, rest = resumed(replace(odd(tmp_path, {"max_epochs": 4}), mode="max"), 2)
-    best = max([*first, *rest], key=lambda report: report.metrics["val_loss"]).epoch
-    assert checkpoints(second) == sorted({f"epoch={best:04d}.ckpt", "epoch=0004.ckpt"})
-
-
 def test_a_damaged_checkpoint_is_refused_before_anything_is_built(tmp_path: Path) -> None:
     job = lit(tmp_path)
     [report] = run(job, lambda report: False)
@@ -334,11 +330,61 @@ def test_a_damaged_checkpoint_is_refused_before_anything_is_built(tmp_path: Path
         run(broken)
 
 
-def test_a_finished_trial_has_nothing_left_to_train(tmp_path: Path) -> None:
+def test_a_checkpoint_outside_the_run_directory_is_refused(tmp_path: Path) -> None:
     job = lit(tmp_path)
+    [report] = run(job, lambda report: False)
+    assert report.checkpoint is not None
+    path = job.run_directory / report.checkpoint.path
+    path.rename(tmp_path / "elsewhere.ckpt")
+    path.symlink_to(tmp_path / "elsewhere.ckpt")
+    with pytest.raises(CheckpointError, match="outside the run directory"):
+        run(replace(job, segment=1, checkpoint=asdict(report.checkpoint)))
+
+
+EARLY = {
+    "class_path": "lightning.pytorch.callbacks.EarlyStopping",
+    "init_args": {"monitor": "val_loss", "mode": "max", "patience": 1, "min_delta": 1e9},
+}
+
+
+@pytest.mark.parametrize(
+    ("trainer", "epochs"),
+    [
+        ({}, [1, 2, 3]),
+        ({"max_epochs": -1, "max_steps": 8}, [1, 2]),
+        ({"max_epochs": 9, "callbacks": [EARLY]}, [1, 2]),
+        ({"max_epochs": 9, "min_epochs": 3, "callbacks": [EARLY]}, [1, 2, 3]),
+    ],
+    ids=["max_epochs", "max_steps", "early stopping", "early stopping and min_epochs"],
+)
+def test_a_finished_trial_has_nothing_left_to_train(tmp_path: Path, trainer: dict[str, Any], epochs: list[int]) -> None:
+    """Its process died between the last report and the record of its end."""
+    job = odd(tmp_path, trainer)
+    reports = run(job)
+    assert [report.epoch for report in reports] == epochs
+    for segment, report in enumerate(reports, 1):
+        assert report.checkpoint is not None
+        again = run(replace(job, segment=segment, checkpoint=asdict(report.checkpoint)))
+        assert [later.epoch for later in again] == epochs[report.epoch :]
+
+
+@pytest.mark.parametrize(
+    "trainer", [{"max_epochs": 5, "check_val_every_n_epoch": 2}, {"max_epochs": -1, "max_steps": 6}]
+)
+def test_a_last_stretch_without_validation_has_nothing_to_report(tmp_path: Path, trainer: dict[str, Any]) -> None:
+    job = odd(tmp_path, trainer)
     last = run(job)[-1].checkpoint
     assert last is not None
     assert run(replace(job, segment=1, checkpoint=asdict(last))) == []
+
+
+def test_another_trials_early_stop_is_not_ours(tmp_path: Path) -> None:
+    """A trial that takes over another's weights goes on from them, though the other had come to its end."""
+    wanted = {"max_epochs": 9, "callbacks": [EARLY]}
+    ended = run(odd(tmp_path, wanted))[-1].checkpoint
+    assert ended is not None
+    taker = replace(odd(tmp_path, wanted), trial=8, segment=1, checkpoint=asdict(ended))
+    assert [report.epoch for report in run(taker)] == [3], "until its own callback says so"
 
 
 # One process, many segments
@@ -424,7 +470,10 @@ def test_the_trainers_own_features_work(tmp_path: Path) -> None:
 def test_validate_test_and_predict_take_the_shipped_modules(tmp_path: Path) -> None:
     job = lit(tmp_path)
     reports = run(job)
-    model, data = LitModel.load_from_checkpoint(job.checkpoints / "epoch=0003.ckpt"), DigitsDataModule(**SMALL)
+    model, data = (
+        LitModel.load_from_checkpoint(job.checkpoints / "epoch=0003-segment=0.ckpt"),
+        DigitsDataModule(**SMALL),
+    )
     trainer = plain_trainer(limit_test_batches=2, limit_predict_batches=2)
     [validated] = trainer.validate(model, data, verbose=False)
     assert validated["val_acc"] == reports[-1].metrics["val_acc"]

@@ -11,8 +11,8 @@ from typing import Any, Literal
 class Checkpoint:
     """A checkpoint file as it was when last read back.
 
-    ``path`` is relative to the run directory (``trials/0007/checkpoints/epoch=0003.ckpt``), ``size`` in bytes,
-    ``epoch`` the count of finished epochs that it holds.
+    ``path`` is relative to the run directory (``trials/0007/checkpoints/epoch=0003-segment=0.ckpt``), ``size`` in
+    bytes, ``epoch`` the count of finished epochs that it holds.
     """
 
     path: str
@@ -73,6 +73,11 @@ class Job:
     @property
     def checkpoints(self) -> Path:
         return Path(self.folder) / "checkpoints"
+
+    @property
+    def progress(self) -> Path:
+        """An empty file, touched while the segment gets on with its batches: see ``training.progress``."""
+        return Path(self.folder) / "progress"
 
     @property
     def logs(self) -> Path:

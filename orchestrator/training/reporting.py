@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,8 +11,10 @@ from lightning.pytorch.callbacks import Checkpoint as CheckpointCallback
 from torch import Tensor
 
 from orchestrator.errors import ObjectiveError
-from orchestrator.training.checkpoints import DurableCheckpointIO, checkpoint_name, fingerprint, prune
+from orchestrator.files import fingerprint
+from orchestrator.training.checkpoints import DurableCheckpointIO, checkpoint_name
 from orchestrator.training.job import Checkpoint, Job, Report
+from orchestrator.training.progress import Progress
 from orchestrator.training.tracking import EpochCSVLogger
 
 _KEY = "orchestrator"  # our entry in the checkpoint
@@ -36,11 +37,11 @@ class Reporting(CheckpointCallback):
         self._report = report
         self._writer = writer
         self._table = table
-        self._best: tuple[int, float] | None = None
         self._plateau: dict[int, float] = {}
         self._last: Tensor | None = None
         self._validated = False
-        self._reported = False
+        self._reported = job.checkpoint is not None  # which was saved to be reported
+        self._progress = Progress(job.progress)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         for index, value in self._plateau.items():
@@ -50,6 +51,12 @@ class Reporting(CheckpointCallback):
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._validated = False
 
+    def on_train_batch_end(self, *args: Any, **kwargs: Any) -> None:
+        self._progress.made()
+
+    def on_validation_batch_end(self, *args: Any, **kwargs: Any) -> None:
+        self._progress.made()
+
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._validated = not trainer.sanity_checking
 
@@ -58,7 +65,6 @@ class Reporting(CheckpointCallback):
             return
         epoch = trainer.current_epoch + 1
         metrics = as_floats(trainer.callback_metrics)
-        self._note_best(epoch, metrics[self._job.metric])
         self._plateau = _plateau_values(trainer, metrics)
         checkpoint = self._save(trainer, epoch)
         self._plateau = {}
@@ -66,8 +72,6 @@ class Reporting(CheckpointCallback):
         self._reported = True
         if not self._answer(trainer, Report(epoch, metrics, checkpoint)):
             _stop(trainer)
-        if trainer.is_global_zero:
-            prune(self._job.checkpoints, {epoch, self._best[0] if self._best else epoch})
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not self._reported:
@@ -75,14 +79,17 @@ class Reporting(CheckpointCallback):
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Leave our state beside the callbacks' own, where a plain Trainer passes over it in silence."""
-        best = {"epoch": self._best[0], "value": self._best[1]} if self._best else None
-        checkpoint[_KEY] = {"trial": self._job.trial, "best": best, "plateau": self._plateau}
+        checkpoint[_KEY] = {"trial": self._job.trial, "plateau": self._plateau, "stopped": trainer.should_stop}
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Take up our state. What the user's callbacks ended (early stopping, say) does not go on for an epoch more.
+
+        Lightning keeps no record of that. Another trial's end is not ours.
+        """
         state = checkpoint.get(_KEY) or {}
         self._plateau = state.get("plateau") or {}
-        if state.get("best") and state.get("trial") == self._job.trial:
-            self._best = (state["best"]["epoch"], state["best"]["value"])
+        if state.get("stopped") and state.get("trial") == self._job.trial:
+            trainer.should_stop = True
 
     def _has_fresh_objective(self, trainer: L.Trainer) -> bool:
         """Whether this epoch logged the objective. An epoch without validation still holds the last one's value."""
@@ -104,16 +111,8 @@ class Reporting(CheckpointCallback):
             hint="set `objective.metric` to one of these, or log it with self.log() in validation_step",
         )
 
-    def _note_best(self, epoch: int, value: float) -> None:
-        """A finite value that beats the best so far becomes the best; equal values leave the earlier epoch."""
-        if not math.isfinite(value):
-            return
-        sign = 1 if self._job.mode == "max" else -1
-        if self._best is None or sign * value > sign * self._best[1]:
-            self._best = (epoch, value)
-
     def _save(self, trainer: L.Trainer, epoch: int) -> Checkpoint:
-        path = self._job.checkpoints / checkpoint_name(epoch)
+        path = self._job.checkpoints / checkpoint_name(epoch, self._job.segment)
         trainer.save_checkpoint(path, weights_only=False)
         # A strategy that does its own writing passes our writer by; then the file is what there is to measure.
         size, digest = self._writer.written.pop(str(path)) if str(path) in self._writer.written else fingerprint(path)

@@ -10,11 +10,12 @@ from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.plugins.io import CheckpointIO
 
 from orchestrator.training import components
-from orchestrator.training.checkpoints import DurableCheckpointIO, verify
+from orchestrator.training.checkpoints import DurableCheckpointIO, remove_leftovers, verify
 from orchestrator.training.isolation import entry_points_read_once, isolated, release
 from orchestrator.training.job import Checkpoint, Job, Report
 from orchestrator.training.memory import keep_freed_memory
 from orchestrator.training.precision import resolve_precision
+from orchestrator.training.progress import touch
 from orchestrator.training.reporting import Reporting
 from orchestrator.training.seeding import EpochSeed
 from orchestrator.training.tracking import EpochCSVLogger, finish_wandb, wandb_logger
@@ -29,9 +30,12 @@ def fit(job: Job, report: Callable[[Report], bool]) -> None:
     ``EpochSeed(job.seed)`` among the callbacks. From ``job.checkpoint`` it goes on as the unbroken run would have.
 
     Raises ObjectiveError where the module does not log the objective, CheckpointError where a checkpoint is not what
-    it was, and whatever the user's classes, Lightning or ``report`` raise, ``SystemExit`` included.
+    it was, and whatever the user's classes, Lightning or ``report`` raise, ``SystemExit`` included. From a checkpoint
+    at which training was complete it returns without a report.
     """
     start = verify(job.run_directory, Checkpoint(**job.checkpoint)) if job.checkpoint else None
+    remove_leftovers(job.checkpoints, job.segment)
+    touch(job.progress)
     keep_freed_memory()
     with isolated(job.threads):
         L.seed_everything(job.seed, verbose=False)

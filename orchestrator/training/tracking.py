@@ -7,6 +7,7 @@ import logging
 import os
 from argparse import Namespace
 from collections.abc import Mapping
+from contextlib import nullcontext, suppress
 from netrc import NetrcParseError, netrc
 from pathlib import Path
 from typing import Any
@@ -88,7 +89,9 @@ class EpochCSVLogger(Logger):
         self._written, self._stale = len(rows), False
 
     def finalize(self, status: str) -> None:
-        self.flush()
+        """The last rows. Where training has failed, a disk that takes no more must not hide why."""
+        with suppress(OSError) if status == "failed" else nullcontext():
+            self.flush()
 
 
 def wandb_logger(job: Job) -> Logger | None:

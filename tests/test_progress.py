@@ -1,0 +1,93 @@
+"""The sign of life that a segment gives while it gets on with its batches."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from orchestrator.engine.segment import attempt
+from orchestrator.training import Job, Report
+from orchestrator.training.progress import Progress, touch
+
+LONG_AGO = (1, 1)
+
+
+def _tiny(folder: Path, **model: object) -> Job:
+    return Job(
+        trial=0,
+        segment=0,
+        seed=1,
+        metric="val_loss",
+        model={"class_path": "tests.tiny.Tiny", "init_args": model},
+        data={"class_path": "tests.tiny.TinyData", "init_args": {}},
+        trainer={"max_epochs": 2, "accelerator": "cpu"},
+        folder=str(folder / "run/trials/0000"),
+    )
+
+
+def test_it_is_there_before_anything_is_built(tmp_path: Path) -> None:
+    job = _tiny(tmp_path, no_such_argument=1)
+    assert attempt(job, lambda report: True) is not None
+    assert job.progress == tmp_path / "run/trials/0000/progress"
+    assert job.progress.stat().st_size == 0
+
+
+@pytest.mark.parametrize("batches", ["training", "validation"])
+def test_batches_move_it_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batches: str) -> None:
+    """Each kind of batch alone does: the file is set back where the other kind is done."""
+    monkeypatch.setattr("orchestrator.training.progress.Progress.__init__.__defaults__", (0.0,))
+    job = _tiny(tmp_path)
+    seen: list[bool] = []
+
+    def report(told: Report) -> bool:
+        seen.append(job.progress.stat().st_mtime > 1)
+        os.utime(job.progress, LONG_AGO)
+        return True
+
+    if batches == "training":
+        job.trainer["limit_val_batches"] = 0
+        job = Job(**{**vars(job), "metric": "train_loss"})
+    else:
+        from tests.tiny import Tiny
+
+        monkeypatch.setattr(Tiny, "on_validation_start", lambda self: os.utime(job.progress, LONG_AGO), raising=False)
+    assert attempt(job, report) is None
+    assert seen == [True, True]
+
+
+def test_it_is_touched_every_few_seconds_at_most(tmp_path: Path) -> None:
+    path = tmp_path / "progress"
+    progress = Progress(path, every=0.2)
+    progress.made()
+    assert path.exists()
+    os.utime(path, LONG_AGO)
+    progress.made()
+    assert path.stat().st_mtime == 1
+    time.sleep(0.25)
+    progress.made()
+    assert path.stat().st_mtime > 1
+
+
+def test_storage_that_fails_costs_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    touch(tmp_path / "file/progress")
+    touch(Path("/proc/nothing/progress"))
+
+
+def test_a_batch_costs_less_than_a_microsecond(tmp_path: Path) -> None:
+    progress = Progress(tmp_path / "progress")
+    progress.made()
+    rounds = 100_000
+    best = min(_seconds(progress, rounds) for _ in range(5)) / rounds
+    print(f"progress: {best * 1e9:.0f} ns a batch")
+    assert best < 1e-6
+
+
+def _seconds(progress: Progress, rounds: int) -> float:
+    start = time.perf_counter()
+    for _ in range(rounds):
+        progress.made()
+    return time.perf_counter() - start

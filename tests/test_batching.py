@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,13 @@ from orchestrator.training.components.batching import smaller_batches
 
 
 class Points(L.LightningDataModule):
-    """128 points, so that all batch sizes here make whole optimizer steps; shuffled."""
+    """64 points, so that all batch sizes here make whole optimizer steps; shuffled."""
 
     def __init__(self, batch_size: int = 32, name: str = "") -> None:
         super().__init__()
         self.batch_size = batch_size
         generator = torch.Generator().manual_seed(5)
-        self.points = TensorDataset(torch.randn(128, 8, generator=generator), torch.arange(128) % 4)
+        self.points = TensorDataset(torch.randn(64, 8, generator=generator), torch.arange(64) % 4)
 
     def train_dataloader(self) -> Any:
         return DataLoader(self.points, self.batch_size, shuffle=True)
@@ -92,10 +93,20 @@ def _trained(model: dict[str, Any], data: dict[str, Any] | None, trainer: dict[s
     return module, plain
 
 
-@pytest.mark.parametrize("halvings", [1, 2, 5])
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Batches of two points are not work for several."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("halvings", [1, 4])
 @pytest.mark.parametrize(
     "trainer",
-    [{}, {"accumulate_grad_batches": 2}, {"limit_train_batches": 2, "gradient_clip_val": 0.5}, {"max_steps": 7}],
+    [{}, {"accumulate_grad_batches": 2}, {"limit_train_batches": 1, "gradient_clip_val": 0.5}, {"max_steps": 3}],
     ids=["plain", "accumulating", "limited", "max_steps"],
 )
 def test_it_trains_to_the_same_weights(trainer: dict[str, Any], halvings: int) -> None:

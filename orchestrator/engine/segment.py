@@ -12,6 +12,7 @@ from pathlib import Path
 from orchestrator.engine.failures import Failed
 from orchestrator.errors import CheckpointError, DataError, ObjectiveError, SweepError, causes
 from orchestrator.files import storage_fault
+from orchestrator.secrets import redact
 from orchestrator.training import Job, Report
 from orchestrator.training.memory import give_back_memory, out_of_memory
 
@@ -26,9 +27,9 @@ _CONSTRUCTION = _PACKAGE / "training/components"  # where constructors refuse wh
 def attempt(job: Job, report: Callable[[Report], bool]) -> Failed | None:
     """Train one segment. None when it came to its end or was told to stop; else why not.
 
-    The whole traceback goes to ``logs/error_segment_K.txt`` in the trial's folder, if that can be written. What is not
-    an Exception (a scheduler's SystemExit, Ctrl-C) passes through. After an error nothing of the segment stays in
-    memory.
+    The whole traceback goes to ``logs/error_segment_K.txt`` in the trial's folder, if that can be written; keys and
+    passwords are left out of it and of the message. What is not an Exception (a scheduler's SystemExit, Ctrl-C) passes
+    through. After an error nothing of the segment stays in memory.
     """
     from orchestrator.training import fit
 
@@ -36,8 +37,8 @@ def attempt(job: Job, report: Callable[[Report], bool]) -> Failed | None:
         fit(job, report)
         return None
     except Exception as error:
-        failed = Failed(_kind(error), f"{type(error).__name__}: {error}"[:1000], _fingerprint(error))
-        _write_log(job, traceback.format_exc())
+        failed = Failed(_kind(error), redact(f"{type(error).__name__}: {error}")[:1000], _fingerprint(error))
+        _write_log(job, redact(traceback.format_exc()))
         _clear_frames(error)
     if failed.kind == "memory":  # only now has the error itself gone
         give_back_memory()
@@ -45,7 +46,7 @@ def attempt(job: Job, report: Callable[[Report], bool]) -> Failed | None:
 
 
 def _kind(error: Exception) -> str:
-    """Whose fault it is, and so what to do next; a kind of :class:`orchestrator.engine.live.Failed`."""
+    """Whose fault it is, and so what to do next; a kind of :class:`orchestrator.engine.failures.Failed`."""
     if isinstance(error, CheckpointError):
         return "checkpoint"
     if storage_fault(error):

@@ -13,7 +13,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "orchestrator"
 
-GROUND = {"errors", "seeds", "files", "rundir"}
+GROUND = {"errors", "seeds", "secrets", "files", "rundir"}
 LADDER = ["space", "spec", "journal", "state", "policies"]
 CORE = GROUND | set(LADDER)
 
@@ -21,6 +21,7 @@ CORE = GROUND | set(LADDER)
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "seeds": set(),
+    "secrets": set(),
     "files": {"errors"},
     "rundir": {"errors"},
     **{room: GROUND | set(LADDER[:height]) for height, room in enumerate(LADDER)},
@@ -57,7 +58,7 @@ LIBRARIES: dict[str, set[str]] = {
 }
 
 RAY_ALONE = {"orchestrator.engine.tune", "orchestrator.cluster"}
-LIGHT = ["errors", "seeds", "files", "rundir", "space", "spec", "journal", "state", "cli"]
+LIGHT = ["errors", "seeds", "secrets", "files", "rundir", "space", "spec", "journal", "state", "cli"]
 HEAVY = ["torch", "torchvision", "lightning", "pytorch_lightning", "ray", "optuna", "pandas", "wandb", "jsonargparse"]
 
 

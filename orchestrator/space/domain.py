@@ -23,6 +23,10 @@ GRID_LIMIT = 100_000
 """Points of one domain beyond which a grid is a mistake rather than a plan."""
 
 
+STEP_LIMIT = 2**53
+"""Beyond this many steps, floats have no value for each."""
+
+
 @dataclass(frozen=True)
 class KeyProblem(Problem):
     """A problem with the key at ``path`` itself, not with its value: it is pointed at where the key stands."""
@@ -53,7 +57,10 @@ def _refuse_value(value: object) -> NoReturn:
 
 def is_number(value: object) -> bool:
     """Whether ``value`` is a finite int or float. True and False are not numbers here."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    try:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # an integer beyond the range of floats
+        return False
 
 
 @dataclass(frozen=True, kw_only=True)

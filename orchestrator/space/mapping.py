@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -9,8 +10,14 @@ from difflib import get_close_matches
 from functools import cached_property
 
 from orchestrator.errors import Problem, SpecError
-from orchestrator.space.domain import Domain, KeyProblem, Value, same_value
+from orchestrator.space.domain import Domain, KeyProblem, Value, refuse, same_value
 from orchestrator.space.forms import from_yaml
+
+SPACE_LIMIT = 300
+"""Parameters of a space."""
+CASE_LIMIT = 20_000
+"""Steps in counting a grid, one for each case of the parameters that conditions look at."""
+_CASES_HINT = "give the parameters that `when` looks at fewer values, or use searcher random or tpe"
 
 
 class Space(Mapping[str, Domain]):
@@ -86,12 +93,17 @@ class Space(Mapping[str, Domain]):
 
     @property
     def grid_size(self) -> int:
-        """How many configurations ``grid`` yields, counted without walking through them."""
-        grids = self._grids()
+        """How many configurations ``grid`` yields, counted without walking through them.
+
+        SpecError where conditions on one another have more cases than can be counted in a moment.
+        """
+        grids, cases = self._grids(), itertools.count()
 
         def count(params: dict[str, Value], names: tuple[str, ...]) -> int:
             if not names:
                 return 1
+            if next(cases) > CASE_LIMIT:
+                refuse("the conditions (`when`) have too many cases for a grid", hint=_CASES_HINT)
             if not self.active(params, names[0]):
                 return count(params, names[1:])
             if names[0] not in self._looked_at:
@@ -120,6 +132,9 @@ def parse(written: Mapping[str, object]) -> tuple[dict[str, Domain], list[Proble
     """The domains of a space and every problem found, with paths that start at the parameter's name."""
     domains: dict[str, Domain] = {}
     problems: list[Problem] = []
+    if len(written) > SPACE_LIMIT:
+        message = f"a space has at most {SPACE_LIMIT} parameters, but got {len(written):,}"
+        return domains, [Problem(message, "leave out what will hardly matter, or set it under init_args")]
     for name, text in written.items():
         try:
             domains[name] = from_yaml(text)

@@ -9,8 +9,9 @@ from decimal import Decimal
 from statistics import NormalDist
 from typing import Any
 
-from orchestrator.space.domain import Domain, Value, is_number, refuse
+from orchestrator.space.domain import STEP_LIMIT, Domain, Value, is_number, refuse
 
+_DEVIATIONS = 6
 _QUANTILE_EDGE = 1e-9  # keeps draws within six standard deviations, where cdf and its inverse still agree
 
 
@@ -29,6 +30,17 @@ class Normal(Domain):
                    hint="use `const` for a value that does not vary")  # fmt: skip
         if self.step is not None and not self.step > 0:
             refuse(f"`step > 0` must hold, but got step={self.step}", "step", hint="leave `step` out for no steps")
+        furthest = abs(self.mean) + _DEVIATIONS * self.std
+        if not math.isfinite(furthest):
+            refuse(f"draws must be finite, but got (mean={self.mean}, std={self.std})", self.kind,
+                   hint="choose a smaller mean or standard deviation")  # fmt: skip
+        if self.step is not None and self._value(furthest) / self.step > STEP_LIMIT:
+            refuse(f"there are more than 2**53 steps, but got (mean={self.mean}, std={self.std}, step={self.step})",
+                   "step", hint="take a larger step, or leave `step` out")  # fmt: skip
+
+    def _value(self, x: float) -> float:
+        """A draw, from a draw of the normal distribution."""
+        return x
 
     @property
     def size(self) -> None:
@@ -52,7 +64,7 @@ class Normal(Domain):
         return _inside(NormalDist(self.mean, self.std).cdf(value))
 
     def decode(self, x: float) -> Value:
-        return self._stepped(NormalDist(self.mean, self.std).inv_cdf(_inside(x)))
+        return self._stepped(self._value(NormalDist(self.mean, self.std).inv_cdf(_inside(x))))
 
     def _stepped(self, value: float) -> float:
         return float(value) if self.step is None else float(round(value / self.step) * Decimal(repr(self.step)))
@@ -80,9 +92,8 @@ class LogNormal(Normal):
     def encode(self, value: Value) -> float:
         return super().encode(math.log(value))
 
-    def decode(self, x: float) -> Value:
-        log = NormalDist(self.mean, self.std).inv_cdf(_inside(x))
-        return self._stepped(math.exp(min(log, 700.0)))  # exp overflows at 709.8
+    def _value(self, x: float) -> float:
+        return math.exp(min(max(x, -700.0), 700.0))  # exp overflows at 709.8, and is zero at -745.2
 
     def _stepped(self, value: float) -> float:
         return float(value) if self.step is None else max(super()._stepped(value), self.step)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, ClassVar
 
-from orchestrator.space.domain import Domain, Value, is_number, refuse
+from orchestrator.space.domain import STEP_LIMIT, Domain, Value, is_number, refuse
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,17 @@ class _Range(Domain):
         if step is not None and low < high and step > high - low:
             refuse(f"`step <= high - low` must hold, but got (low={low}, high={high}, step={step})", "step",
                    hint="with so large a step there is one value only; use `const` for that")  # fmt: skip
+
+        self._check_width()
+
+    def _check_width(self) -> None:
+        """Refuse what floats cannot tell apart: an infinite width, or more steps than they have values."""
+        if not is_number(self.high - self.low):
+            refuse(f"`high - low` must be finite, but got (low={self.low}, high={self.high})", self.kind,
+                   hint="bring the two ends nearer together")  # fmt: skip
+        if self.step is not None and (self.high - self.low) / self.step > STEP_LIMIT:
+            refuse(f"a range has at most 2**53 steps, but got (low={self.low}, high={self.high}, step={self.step})",
+                   "step", hint="take a larger step, or leave `step` out")  # fmt: skip
 
     def _log_hint(self) -> str:
         return f"start at a small positive number such as 1e-6, or use {self.kind.removeprefix('log_')}"
@@ -108,6 +119,11 @@ class Int(_Range):
     low: int
     high: int
     step: int | None = None
+
+    def _check_width(self) -> None:
+        if max(abs(self.low), abs(self.high), self.step or 0) > STEP_LIMIT:
+            refuse(f"integers are searched up to 2**53, but got (low={self.low}, high={self.high})", self.kind,
+                   hint="a seed or an id is better a `choice`")  # fmt: skip
 
     def _steps(self, step: float) -> int:
         return int((self.high - self.low) // step) + 1

@@ -9,22 +9,29 @@ from __future__ import annotations
 import copy
 import math
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orchestrator.errors import Problem, SpecError
+from orchestrator.secrets import redact
 from orchestrator.space import Value
 
 Path = tuple[str | int, ...]
 
-SIZE_LIMIT = 1 << 20
+SIZE_LIMIT = 1 << 18
 """Bytes of a sweep file."""
-NODE_LIMIT = 20_000
-"""Keys and values of a sweep file, aliases expanded."""
+NODE_LIMIT = 3_000
+"""Keys and values of a sweep file, aliases expanded. Reading takes some 0.1 ms for each."""
 DEPTH_LIMIT = 50
+PROBLEM_LIMIT = 100
+"""Problems that one error shows."""
+DIGIT_LIMIT = 250
+"""Characters of an integer: more than these, in base 16, are beyond the range of floats."""
 
 _INT = re.compile(r"[-+]?[0-9]+")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_NO_CHARACTER = re.compile(r"\\U(?!000|0010)[0-9a-fA-F]{8}")
 _BASED = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _INFINITE = re.compile(r"([-+]?)\.(inf|Inf|INF)")
@@ -69,7 +76,7 @@ class Document:
 def read(content: bytes, file: str) -> tuple[Document, list[Problem]]:
     """The document in ``content`` and the duplicate keys in it. Raises SpecError where no sense can be made of it."""
     if len(content) > SIZE_LIMIT:
-        raise SpecError([_at(file, 1, 1, f"the file has {len(content):,} bytes; the limit is {SIZE_LIMIT:,}",
+        raise SpecError([_at(file, 1, 1, f"the limit is {SIZE_LIMIT:,} bytes, and the file has more",
                              "a sweep file holds settings, not data")])  # fmt: skip
     text = _decode(content, file)
     composer = _Composer(file)
@@ -78,7 +85,25 @@ def read(content: bytes, file: str) -> tuple[Document, list[Problem]]:
 
 
 def _at(file: str, line: int, column: int, message: str, hint: str) -> Problem:
-    return Problem(message, hint, (), file, line, column)
+    return Problem(brief(message), brief(hint), (), file, line, column)
+
+
+def readable(problems: Sequence[Problem]) -> list[Problem]:
+    """The problems in the order of the file, each of a readable length, and no more than anyone would read."""
+    ordered = sorted(problems, key=lambda problem: (problem.line == 0, problem.line, problem.column))
+    shown = [
+        replace(p, message=brief(redact(p.message)), hint=brief(redact(p.hint)), file=redact(p.file))
+        for p in ordered[:PROBLEM_LIMIT]
+    ]
+    left = len(ordered) - len(shown)
+    return [*shown, Problem(f"and {left:,} more problems", "correct these first")] if left else shown
+
+
+def brief(text: str) -> str:
+    """``text`` as a screen can hold it: control characters escaped, the middle of a long one left out."""
+    if not text.isprintable():
+        text = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+    return text if len(text) <= 600 else f"{text[:400]} … {text[-150:]}"
 
 
 def _decode(content: bytes, file: str) -> str:
@@ -112,6 +137,11 @@ def _events(text: str, file: str) -> Iterator[Any]:
         line, column = _line_column(text, error.position)
         message = f"not YAML: the character {chr(error.character)!r} is not allowed"
         raise SpecError([_at(file, line, column, message, "take it out, or write it as an escape in quotes")]) from None
+    except (ValueError, OverflowError):  # the one thing that the parser leaves to Python
+        escape = _NO_CHARACTER.search(text)
+        line, column = _line_column(text, escape.start() if escape else 0)
+        message = f"not YAML: {escape[0] if escape else 'an escape'} is no character"
+        raise SpecError([_at(file, line, column, message, "the last one is \\U0010FFFF")]) from None
 
 
 def _syntax_hint(message: str, text: str, line: int) -> str:
@@ -133,7 +163,8 @@ class _Composer:
     keys: dict[Path, tuple[int, int]] = field(default_factory=dict)
     values: dict[Path, tuple[int, int]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
-    anchors: dict[str, Value] = field(default_factory=dict)
+    anchors: dict[str, tuple[Value, int, int]] = field(default_factory=dict)
+    """What an anchor stands for, with its nodes and levels."""
     nodes: int = 0
 
     def compose(self, events: Iterator[Any]) -> Value:
@@ -150,27 +181,40 @@ class _Composer:
         return data
 
     def _stop(self, event: Any, message: str, hint: str) -> None:
-        raise SpecError([*self.problems, self._problem(event, message, hint)])
+        raise SpecError([*self.problems[: PROBLEM_LIMIT - 1], self._problem(event, message, hint)])
 
     def _problem(self, event: Any, message: str, hint: str, path: Path = ()) -> Problem:
-        return Problem(message, hint, path, self.file, *_mark(event))
+        return Problem(brief(message), brief(hint), path, self.file, *_mark(event))
 
     def _value(self, event: Any, events: Iterator[Any], path: Path) -> Value:
         self.values.setdefault(path, _mark(event))
         self._count(event, 1)
-        if len(path) > DEPTH_LIMIT:
-            self._stop(event, f"nested deeper than {DEPTH_LIMIT} levels", "a sweep file has no use for that")
+        self._nest(event, len(path))
         kind = type(event).__name__
         if kind == "AliasEvent":
-            return self._alias(event)
+            return self._alias(event, path)
         self._check_tag(event)
         if kind == "ScalarEvent":
-            value = _scalar(event)
+            value = self._scalar(event)
         else:
             value = (self._mapping if kind == "MappingStartEvent" else self._sequence)(events, path)
         if event.anchor:
-            self.anchors[event.anchor] = value
+            self.anchors[event.anchor] = (value, *extent(value))
         return value
+
+    def _scalar(self, event: Any) -> Value:
+        text = str(event.value)
+        if not text.isprintable() and _SURROGATE.search(text):
+            text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # JSON writes one as two halves
+            if "\ufffd" in text:
+                self._stop(
+                    event, "a text holds half a surrogate pair", "write the character itself, or \\U and 8 digits"
+                )
+        if event.style is not None or str(getattr(event, "tag", None) or "").endswith(":str"):
+            return text
+        if len(text) > DIGIT_LIMIT and (_INT.fullmatch(text) or _BASED.fullmatch(text)):
+            self._stop(event, f"a number of {len(text):,} digits is not read", "put a text of digits in quotes")
+        return scalar(text)
 
     def _count(self, event: Any, nodes: int) -> None:
         self.nodes += nodes
@@ -178,11 +222,16 @@ class _Composer:
             self._stop(event, f"more than {NODE_LIMIT:,} keys and values, aliases expanded",
                        "a sweep file holds settings, not data")  # fmt: skip
 
-    def _alias(self, event: Any) -> Value:
+    def _nest(self, event: Any, levels: int) -> None:
+        if levels > DEPTH_LIMIT:
+            self._stop(event, f"nested deeper than {DEPTH_LIMIT} levels", "a sweep file has no use for that")
+
+    def _alias(self, event: Any, path: Path) -> Value:
         if event.anchor not in self.anchors:
             self._stop(event, f"unknown alias *{event.anchor}", "its anchor (&name) must end before it is used")
-        value = self.anchors[event.anchor]
-        self._count(event, _size(value))
+        value, nodes, levels = self.anchors[event.anchor]
+        self._count(event, nodes)
+        self._nest(event, len(path) + levels - 1)
         return copy.deepcopy(value)
 
     def _check_tag(self, event: Any) -> None:
@@ -216,7 +265,7 @@ class _Composer:
     def _key(self, event: Any) -> str:
         if type(event).__name__ != "ScalarEvent":
             self._stop(event, "a key must be plain text", "a mapping or a list cannot be a key")
-        key = _scalar(event)
+        key = self._scalar(event)
         if not isinstance(key, str):
             self._stop(event, f"a key must be text, but got {event.value or 'nothing'}", "put it in quotes")
         if key == "<<" and event.style is None:
@@ -233,14 +282,11 @@ def _mark(event: Any) -> tuple[int, int]:
     return event.start_mark.line + 1, event.start_mark.column + 1
 
 
-def _size(value: Value) -> int:
+def extent(value: Value) -> tuple[int, int]:
+    """How many values there are in ``value``, itself included, and how many levels they have: 1 for a plain one."""
     children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return 1 + sum(_size(child) for child in children)
-
-
-def _scalar(event: Any) -> Value:
-    quoted = event.style is not None or str(getattr(event, "tag", None) or "").endswith(":str")
-    return str(event.value) if quoted else scalar(event.value)
+    inside = [extent(child) for child in children]
+    return 1 + sum(nodes for nodes, _ in inside), 1 + max((levels for _, levels in inside), default=0)
 
 
 def scalar(text: str) -> Value:
@@ -248,7 +294,7 @@ def scalar(text: str) -> Value:
     if text in _WORDS:
         return _WORDS[text]
     if _INT.fullmatch(text):
-        return int(text) if len(text) < 4000 else text  # int() itself refuses more than 4,300 digits
+        return int(text)
     if _BASED.fullmatch(text):
         return int(text, 0)
     if infinite := _INFINITE.fullmatch(text):

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path as FilePath
 from typing import Any
 
 from orchestrator.errors import Problem, SpecError
+from orchestrator.secrets import secrets
 from orchestrator.space import KeyProblem
-from orchestrator.spec.document import Document, read
+from orchestrator.spec.document import SIZE_LIMIT, Document, Path, brief, read, readable
 from orchestrator.spec.model import SweepSpec
 from orchestrator.spec.overrides import override, put
 from orchestrator.spec.problems import validated
@@ -46,12 +47,31 @@ def from_mapping(written: Mapping[str, Any]) -> SweepSpec:
 
 
 def _checked(document: Document, problems: list[Problem]) -> SweepSpec:
+    held = list(_secrets(document.data, known)) if (known := secrets()) else []
+    if held:
+        raise SpecError(readable([_located(problem, document) for problem in held]))
     spec, found = validated(document.data)
     problems = problems + [_located(problem, document) for problem in found]
     if problems or spec is None:
-        raise SpecError(sorted(problems, key=lambda problem: (problem.line == 0, problem.line, problem.column)))
+        raise SpecError(readable(problems))
     spec._document = document
     return spec
+
+
+def _secrets(value: Any, known: Sequence[tuple[str, str]], path: Path = ()) -> Iterator[Problem]:
+    """Keys and passwords of the environment that the spec holds: they would land in the journal and in tracking."""
+    if isinstance(value, str):
+        source = next((source for source, secret in known if secret in value), None)
+        if source:
+            message = f"`{'.'.join(map(str, path))}` holds the secret of {source}: it does not belong in a sweep file"
+            yield Problem(message, "leave it in the environment, and read it from there where it is used", path)
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _secrets(key, known, path)
+            yield from _secrets(item, known, (*path, key))
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            yield from _secrets(item, known, (*path, index))
 
 
 def _located(problem: Problem, document: Document) -> Problem:
@@ -60,8 +80,13 @@ def _located(problem: Problem, document: Document) -> Problem:
 
 def _find(source: str | FilePath) -> FilePath:
     path = FilePath(source)
-    if path.is_file():
-        return path
+    try:
+        if path.is_file():
+            return path
+    except (OSError, ValueError):  # a name that no file can have: too long, or with a NUL in it
+        raise SpecError(
+            [Problem("there is no such sweep file", "give a shorter name", file=brief(repr(str(source))))]
+        ) from None
     known = shipped()
     if str(source) in known:
         return known[str(source)]
@@ -73,7 +98,8 @@ def _find(source: str | FilePath) -> FilePath:
 
 def _content(path: FilePath, source: str) -> bytes:
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            return file.read(SIZE_LIMIT + 1)
     except OSError as error:
         raise SpecError([Problem(f"cannot be read: {error.strerror}", "check its permissions", file=source)]) from None
 
@@ -99,7 +125,7 @@ def _lightning_cli_names(document: Document) -> list[Problem]:
 
 def _name(document: Document, path: FilePath, name: str | None) -> None:
     if name is not None:
-        put(document, ("name",), name, source=f"--name {name}")
+        put(document, ("name",), name, source=brief(f"--name {name}"))
     elif document.data.get("name") is None:
         document.data["name"] = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip(".-")[:100] or "sweep"
 
@@ -125,8 +151,9 @@ def _styled(value: Any, depth: int = 0) -> Any:
     from ruamel.yaml.comments import CommentedMap, CommentedSeq
     from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
-    if isinstance(value, str) and not value.isprintable():
-        return DoubleQuotedScalarString(value)  # escaped: the writer would fold some line breaks into spaces
+    if isinstance(value, str) and (not value.isprintable() or value[:1] in "?:-"):
+        # escaped: the writer would fold some line breaks into spaces, and leaves off quotes that a reader needs
+        return DoubleQuotedScalarString(value)
     if isinstance(value, Mapping):
         styled: CommentedMap | CommentedSeq = CommentedMap(
             {_styled(key): _styled(item, depth + 1) for key, item in value.items()}

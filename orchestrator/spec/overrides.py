@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.errors import Problem, SpecError
 from orchestrator.space import Value
-from orchestrator.spec.document import Document, Path, read
+from orchestrator.spec.document import DEPTH_LIMIT, Document, Path, brief, extent, read
 
 _BARE = {"model": "class_path", "data": "class_path", "searcher": "name", "scheduler": "name"}
 
@@ -21,9 +21,9 @@ def override(document: Document, texts: Sequence[str]) -> tuple[Document, list[P
     for text in texts:
         try:
             path, value = _parsed(text)
-            put(changed, path, value, source=f"--set {text}")
+            put(changed, path, value, source=brief(f"--set {text}"))
         except SpecError as error:
-            problems += [Problem(p.message, p.hint, p.path, f"--set {text}") for p in error.problems]
+            problems += [Problem(p.message, p.hint, p.path, brief(f"--set {text}")) for p in error.problems]
     return changed, problems
 
 
@@ -38,9 +38,13 @@ def _parsed(text: str) -> tuple[Path, Value]:
     path = _path(key.strip())
     if not all(path):
         raise _refused(f"{key!r} names no field", "e.g. --set trainer.max_epochs=2")
+    if key.encode("utf-8", "replace") + written.encode("utf-8", "replace") != (key + written).encode("utf-8", "ignore"):
+        raise _refused("the text is not UTF-8", "set the terminal to UTF-8")
     document, duplicates = read(written.encode(), "")
     if duplicates:
         raise SpecError(duplicates)
+    if len(path) + extent(document.data)[1] > DEPTH_LIMIT:
+        raise _refused(f"nested deeper than {DEPTH_LIMIT} levels", "a sweep file has no use for that")
     return path, document.data
 
 
@@ -80,14 +84,18 @@ def _child(target: Any, segment: str | int, path: Path, document: Document, sour
 def _index(target: Any, segment: str | int, path: Path) -> Any:
     if not isinstance(target, list):
         return segment
-    if not str(segment).isdecimal() or int(segment) >= len(target):
+    if not _is_position(segment) or int(segment) >= len(target):
         where = ".".join(map(str, path))
         raise _refused(f"{where} is a list of {len(target)}, but got {segment!r}", "positions in a list count from 0")
     return int(segment)
 
 
 def _indexed(path: Path) -> Path:
-    return tuple(int(part) if isinstance(part, str) and part.isdecimal() else part for part in path)
+    return tuple(int(part) if _is_position(part) else part for part in path)
+
+
+def _is_position(segment: str | int) -> bool:
+    return str(segment).isdecimal() and len(str(segment)) < 10
 
 
 def _forget(document: Document, path: Path) -> None:

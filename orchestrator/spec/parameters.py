@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from orchestrator.spec.parts import ClassSpec
 
 ROOTS = ("model", "data", "trainer")
+NAME_LIMIT = 20
+"""Dots in a parameter's name."""
 
 
 def canonical(name: str) -> str:
@@ -35,6 +37,8 @@ def parameter_problems(space: Space, *, has_data: bool) -> Iterator[Problem]:
             yield KeyProblem(
                 f"{name}: a parameter's name starts with model., data. or trainer.", _root_hint(name), path
             )
+        elif len(rest) > NAME_LIMIT:
+            yield KeyProblem(f"{name}: a name has at most {NAME_LIMIT} dots", "write nested arguments as a value", path)
         elif root == "data" and not has_data:
             yield KeyProblem(
                 f"{name}: there is no `data` to set it on", "add a `data:` section with a class_path", path
@@ -95,14 +99,19 @@ def _put(target: Any, segments: list[str], value: Value) -> None:
 def _entered(target: Any, segment: str) -> Any:
     """Where ``segment`` belongs: for a class written out, among its init_args."""
     if isinstance(target, dict) and "class_path" in target and segment not in ("init_args", "class_path"):
-        return target.setdefault("init_args", {})
+        if target.get("init_args") is None:
+            target["init_args"] = {}
+        if not isinstance(target["init_args"], dict):
+            message = f"the init_args of {target['class_path']} must be a mapping, but got {target['init_args']!r}"
+            raise SpecError([Problem(message, "write {class_path: …, init_args: {name: value}}")])
+        return target["init_args"]
     return target
 
 
 def _key(target: Any, segment: str) -> Any:
     if not isinstance(target, list):
         return segment
-    if not segment.isdecimal() or int(segment) >= len(target):
+    if not segment.isdecimal() or len(segment) > 9 or int(segment) >= len(target):
         message = f"{segment!r} is not a position in a list of {len(target)}"
         raise SpecError([Problem(message, "positions count from 0: trainer.callbacks.0.patience")])
     return int(segment)

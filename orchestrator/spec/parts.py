@@ -56,7 +56,8 @@ def _bytes(value: object) -> int | None:
     if value is None:
         return None
     if isinstance(value, str) and (parts := _SIZE.fullmatch(value.strip())):
-        value = int(float(parts[1]) * _UNITS[parts[2].upper()])
+        size = float(parts[1]) * _UNITS[parts[2].upper()]
+        value = int(size) if is_number(size) else size
     if not is_number(value) or value != int(value):  # type: ignore[call-overload]
         raise ValueError(f"a size such as 20GB, 500MiB or a number of bytes is wanted, but got {_shown(value)}")
     if value < 1:  # type: ignore[operator]

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
+from orchestrator.secrets import redact
 from orchestrator.training.job import Job
 
 log = logging.getLogger(__name__)
@@ -107,7 +108,7 @@ def wandb_logger(job: Job) -> Logger | None:
     try:
         return _start_wandb(job, wanted, mode)
     except Exception as problem:  # whatever W&B or its network throws, it costs the trial only its W&B run
-        log.warning("trial %d goes on without W&B: %s: %s", job.trial, type(problem).__name__, problem)
+        log.warning("trial %d goes on without W&B: %s: %s", job.trial, type(problem).__name__, redact(str(problem)))
         return None
 
 
@@ -118,7 +119,7 @@ def finish_wandb(logger: Any) -> None:
     try:
         logger.experiment.finish()
     except Exception as problem:
-        log.warning("W&B did not end its run: %s: %s", type(problem).__name__, problem)
+        log.warning("W&B did not end its run: %s: %s", type(problem).__name__, redact(str(problem)))
 
 
 def _start_wandb(job: Job, wanted: dict[str, Any], mode: str) -> Logger:

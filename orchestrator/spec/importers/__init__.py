@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import Problem, SpecError
-from orchestrator.spec.document import read
+from orchestrator.spec.document import SIZE_LIMIT, read, readable
 from orchestrator.spec.importers.draft import Draft
 from orchestrator.spec.importers.lightning_cli import translate as translate_lightning_cli
 from orchestrator.spec.importers.wandb import translate as translate_wandb
@@ -20,15 +20,19 @@ def import_file(path: str | Path, model: str | None = None, data: str | None = N
     comments at the top. Raises SpecError where the file cannot be read or is neither of the two.
     """
     try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise SpecError([Problem(f"cannot be read: {error.strerror}", "check the path", file=str(path))]) from None
+        with Path(path).open("rb") as source:
+            content = source.read(SIZE_LIMIT + 1)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        reason = getattr(error, "strerror", None) or error
+        raise SpecError([Problem(f"cannot be read: {reason}", "check the path", file=str(path))]) from None
     document, problems = read(content, str(path))
     if problems:
-        raise SpecError(problems)
+        raise SpecError(readable(problems))
     draft = _translated(document.data, str(path), model, data)
     _, left = validated(read(draft.text().encode(), "")[0].data)
-    draft.notes += [f"to correct before it can be launched: {problem.message} ({problem.hint})" for problem in left]
+    draft.notes += [
+        f"to correct before it can be launched: {problem.message} ({problem.hint})" for problem in readable(left)
+    ]
     return draft.text()
 
 
@@ -36,6 +40,18 @@ def _translated(written: Any, file: str, model: str | None, data: str | None) ->
     if isinstance(written, dict) and isinstance(written.get("parameters"), dict):
         return translate_wandb(written, file, model, data)
     if isinstance(written, dict) and written.keys() & {"model", "trainer", "fit"}:
+        _check_sections(written, file)
         return translate_lightning_cli(written, file, model, data)
     hint = "a W&B sweep file has `parameters`, a LightningCLI config has `model` or `trainer`"
     raise SpecError([Problem("neither a W&B sweep file nor a LightningCLI config", hint, (), file, 1, 1)])
+
+
+def _check_sections(written: dict[str, Any], file: str) -> None:
+    """Raises SpecError where a section of a LightningCLI config is neither a mapping nor, for a class, its path."""
+    fit = written.get("fit")
+    sections = {**written, **(fit if isinstance(fit, dict) else {})}
+    for name in ("fit", "trainer", "model", "data"):
+        bare = name in ("model", "data") and isinstance(sections.get(name), str)
+        if not bare and not isinstance(sections.get(name), dict | None):
+            message = f"`{name}` must be a mapping, but got {sections[name]!r}"
+            raise SpecError(readable([Problem(message, "is it a LightningCLI config?", (name,), file, 1, 1)]))

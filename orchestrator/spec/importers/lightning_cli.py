@@ -57,10 +57,10 @@ def _objective(config: dict[str, Any], draft: Draft) -> dict[str, str]:
     """What a callback of the config monitors, else a guess that is said to be one."""
     callbacks = (config.get("trainer") or {}).get("callbacks") or []
     for callback in callbacks if isinstance(callbacks, list) else [callbacks]:
-        arguments = (callback.get("init_args") or {}) if isinstance(callback, dict) else {}
-        if arguments.get("monitor"):
+        arguments = callback.get("init_args") if isinstance(callback, dict) else None
+        if isinstance(arguments, dict) and arguments.get("monitor"):
             metric, mode = str(arguments["monitor"]), arguments.get("mode")
-            draft.notes.append(f"the objective is what {callback['class_path']} monitors: is it what you want best?")
+            draft.notes.append(f"the objective is what {callback.get('class_path')} monitors: is it what is best?")
             return {"metric": metric, "mode": mode if mode in ("min", "max") else "min"}
     draft.notes.append("the config does not say what is best: check `objective`")
     return {"metric": "val_loss", "mode": "min"}

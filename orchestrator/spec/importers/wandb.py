@@ -8,6 +8,8 @@ from typing import Any
 
 from orchestrator.errors import SpecError
 from orchestrator.space import Domain, choice, const, integer, log_int, log_normal, log_uniform, normal, uniform
+from orchestrator.space.domain import is_number
+from orchestrator.space.mapping import SPACE_LIMIT
 from orchestrator.spec.importers.draft import PLACEHOLDER_MODEL, Draft
 from orchestrator.spec.parameters import ROOTS
 
@@ -51,9 +53,9 @@ def _objective(metric: Any, draft: Draft) -> dict[str, str]:
 def _searcher(method: Any, draft: Draft) -> dict[str, str]:
     if method == "bayes":
         draft.notes.append("method: bayes became tpe, which serves the same end by another model")
-    elif method not in _SEARCHERS:
+    elif method not in list(_SEARCHERS):
         draft.notes.append(f"method: {method} is not known; searcher random stands in for it")
-    name = _SEARCHERS.get(method, "random")
+    name = _SEARCHERS.get(str(method), "random")
     if name == "grid" and _has_no_grid(draft.sections["space"]):
         draft.notes.append("a grid needs separate values, and a parameter here is continuous: searcher random instead")
         name = "random"
@@ -77,18 +79,22 @@ def _scheduler(terminate: Any, draft: Draft) -> dict[str, Any]:
     eta = eta if isinstance(eta, int) and eta >= 2 else 3
     grace = terminate.get("min_iter")
     if grace is None and isinstance(terminate.get("max_iter"), int):
-        grace = terminate["max_iter"] / eta ** int(terminate.get("s", 2))
+        brackets = terminate.get("s", 2)
+        grace = terminate["max_iter"] / eta ** (brackets if isinstance(brackets, int) and 0 <= brackets < 50 else 2)
     draft.notes.append("early_terminate became asha; W&B counts logged steps, asha counts epochs: check grace_epochs")
-    return {"name": "asha", "grace_epochs": max(1, int(grace or 1)), "reduction_factor": eta}
+    return {"name": "asha", "grace_epochs": max(1, int(grace or 1)) if is_number(grace) else 1, "reduction_factor": eta}
 
 
 def _space(parameters: dict[str, Any], draft: Draft, *, has_data: bool) -> Iterator[tuple[str, Any]]:
     seen: set[str] = set()
-    for name, parameter in _flat(parameters):
+    flat = list(_flat(parameters))
+    if len(flat) > SPACE_LIMIT:
+        draft.notes.append(f"the last {len(flat) - SPACE_LIMIT:,} parameters are left out: {SPACE_LIMIT} are the limit")
+    for name, parameter in flat[:SPACE_LIMIT]:
         target = _target(name, has_data=has_data)
         try:
             domain = _domain(parameter if isinstance(parameter, dict) else {"value": parameter}, name, draft)
-        except (SpecError, ValueError, TypeError, KeyError, OverflowError) as error:
+        except (SpecError, ValueError, TypeError, KeyError, ArithmeticError) as error:
             reason = error.problems[0].message if isinstance(error, SpecError) else str(error)
             draft.notes.append(f"{name}: {parameter} is left out: {reason}")
             continue

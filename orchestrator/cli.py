@@ -69,6 +69,30 @@ def resume(name: Name, runs: Runs = None, local: Local = False) -> None:
 
 
 @app.command()
+def retry(
+    name: Name,
+    failed: Annotated[bool, typer.Option("--failed", help="All trials that have failed.")] = False,
+    trials: Annotated[
+        list[int] | None, typer.Option("--trial", help="Number of a failed trial. May be repeated.")
+    ] = None,
+    runs: Runs = None,
+    local: Local = False,
+) -> None:
+    """Give failed trials another chance, from their last checkpoint, and go on with the run."""
+    from orchestrator.errors import UsageError
+    from orchestrator.results.rows import find
+    from orchestrator.results.terminal import Progress
+
+    if failed == bool(trials):
+        raise UsageError("which trials?", hint=f"sweep retry {name} --failed, or --trial N")
+    with Progress(find(name, runs)) as progress:
+        from orchestrator import sweep
+
+        outcome = sweep.resume(name, runs, local=local, observer=progress, retry="failed" if failed else trials or ())
+    _finish(outcome)
+
+
+@app.command()
 def status(name: Name, runs: Runs = None, as_json: Json = False) -> None:
     """How far a run is."""
     from orchestrator.results.rows import find, read_state
@@ -96,11 +120,18 @@ def status(name: Name, runs: Runs = None, as_json: Json = False) -> None:
 
 
 @app.command()
-def stop(name: Name, runs: Runs = None) -> None:
-    """Ask the process that runs a sweep, here or in another terminal, for a clean stop."""
+def stop(
+    name: Name,
+    trial: Annotated[int | None, typer.Option("--trial", help="End this trial only, at its next report.")] = None,
+    runs: Runs = None,
+) -> None:
+    """Ask the process that runs a sweep, here or in another terminal, for a clean stop, or for the end of one trial."""
     from orchestrator import sweep
 
-    asked = sweep.stop(name, runs)
+    asked = sweep.stop(name, runs, trial=trial)
+    if trial is not None:
+        typer.echo(f"trial {trial} of {name} has ended; the sweep goes on", err=True)
+        return
     typer.echo(f"{name} stopped (it was run by {asked}); go on with: {_command('resume', name, runs)}", err=True)
 
 
@@ -218,15 +249,35 @@ def _errors_for_people() -> Iterator[None]:
         yield
     except SweepError as error:
         message, _, hint = str(error).partition("\nhint: ")
-        typer.echo(f"error: {message}" + (f"\nhint: {hint}" if hint else ""), err=True)
+        _complain(f"error: {message}" + (f"\nhint: {hint}" if hint else ""))
         sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(141)
+    except OSError as error:
+        from orchestrator.files import storage_fault
+
+        if not storage_fault(error):
+            raise
+        _complain(f"error: {storage_fault(error)}: {error.filename or error}")
+        sys.exit(1)
+
+
+def _complain(text: str) -> None:
+    with contextlib.suppress(OSError):  # the terminal may be gone
+        typer.echo(text, err=True)
 
 
 def _finish(outcome: Any) -> None:
-    """The ranking, the winner and what to do next; then the exit code."""
+    """The ranking, the winner and what to do next; then the exit code, which a closed terminal does not change."""
+    with contextlib.suppress(OSError):
+        _print_outcome(outcome)
+    raise typer.Exit(outcome.exit_code)
+
+
+def _print_outcome(outcome: Any) -> None:
     from orchestrator.results import Results
 
     found = Results(outcome.run)
@@ -234,24 +285,24 @@ def _finish(outcome: Any) -> None:
     _print_ranking(found)
     if outcome.state.status == "paused":
         typer.echo(f"\nstopped: {outcome.state.reason}\ngo on with: {_command('resume', name, runs)}", err=True)
+    failed = outcome.state.count("failed")
+    if failed:
+        typer.echo(f"{failed} failed; try again: {_command('retry', name, runs, '--failed')}", err=True)
     winner = found.state.winner()
-    if winner:
-        best = found.best()
-        typer.echo(f"\nbest: trial {best.trial}, {found.metric} {best.value:.4f} at epoch {best.epoch}")
-        typer.echo(f"checkpoint: {best.checkpoint}")
-        typer.echo("\nnext:", err=True)
-        for command, what in (
-            (_command("results", name, runs, "--json"), "every trial, ranked, for a program"),
-            (_command("why", name, runs), "why the winner won; --trial N for another"),
-            (_command("best", name, runs), "the winner's parameters and checkpoint"),
-        ):
-            typer.echo(f"  {command}   # {what}", err=True)
-    else:
-        failed = next((row["error"] for row in found.rows if row["error"]), None)
-        typer.echo(
-            f"\nno trial has a finite {found.metric}" + (f"; one failed with: {failed}" if failed else ""), err=True
-        )
-    raise typer.Exit(outcome.exit_code)
+    if winner is None:
+        said = next((row["error"] for row in found.rows if row["error"]), None)
+        typer.echo(f"\nno trial has a finite {found.metric}" + (f"; one failed with: {said}" if said else ""), err=True)
+        return
+    best = found.best()
+    typer.echo(f"\nbest: trial {best.trial}, {found.metric} {best.value:.4f} at epoch {best.epoch}")
+    typer.echo(f"checkpoint: {best.checkpoint}")
+    typer.echo("\nnext:", err=True)
+    for command, what in (
+        (_command("results", name, runs, "--json"), "every trial, ranked, for a program"),
+        (_command("why", name, runs), "why the winner won; --trial N for another"),
+        (_command("best", name, runs), "the winner's parameters and checkpoint"),
+    ):
+        typer.echo(f"  {command}   # {what}", err=True)
 
 
 def _command(verb: str, name: str, runs: Path | None, *options: str) -> str:

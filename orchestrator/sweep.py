@@ -8,16 +8,16 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from orchestrator.engine.host import Host
 from orchestrator.engine.live import LiveSweep, Observer, environment
 from orchestrator.engine.stopping import Stopping
 from orchestrator.errors import RunHeldError, SpecError, StoppedError, SweepError, UsageError
-from orchestrator.files import write_durably
+from orchestrator.files import storage_fault, write_durably
 from orchestrator.journal import Journal, holder
 from orchestrator.results import BestTrial, Results
 from orchestrator.results.rows import find, read_state
@@ -153,20 +153,22 @@ def resume(
     *,
     local: bool = False,
     observer: Observer | None = None,
-    retry_failed: bool = False,
+    retry: Literal["failed"] | Collection[int] = (),
 ) -> Outcome:
     """Go on with a run: what was in flight starts again from its last checkpoint, what ended stays as it is.
 
-    With ``retry_failed``, trials that have failed get another chance, from their last checkpoint where there is one.
+    ``retry`` gives failed trials (all, or those numbered) another chance, from their last checkpoint if there is one.
+    A completed sweep is left as it is.
 
-    Raises UsageError where there is no such run, RunHeldError while another process runs it, JournalError where its
-    journal is damaged. A completed sweep is left as it is.
+    Raises UsageError where there is no such run or trial to retry, RunHeldError while another process runs it,
+    JournalError where its journal is damaged.
     """
     run = find(name, runs)
     state = read_state(run)
     if not state.spec:
         raise SweepError(f"{run.journal} has no sweep in it", hint=f"start anew: rm -r {run.root}")
-    if state.status == "completed" and not (retry_failed and state.count("failed")):
+    again = _failed_trials(state, retry)
+    if state.status == "completed" and not again:
         return _outcome(run, state, 0)
     spec = SweepSpec.model_validate(state.spec)
     with Stopping() as stopping:
@@ -178,8 +180,8 @@ def resume(
             roots = _check(spec, run, local=local)
             if stopping.signal:
                 raise StoppedError(stopping.signal)
-            if retry_failed:
-                _retry(journal)
+            for number in again:
+                journal.append("trial.retried", trial=number)
         except BaseException:
             journal.close()
             raise
@@ -191,7 +193,7 @@ def stop(name: str, runs: str | Path | None = None, *, trial: int | None = None,
 
     Waits at most ``wait`` seconds. Returns who was asked. A running trial ends at its next report.
 
-    Raises UsageError where nobody runs the sweep or there is no such trial, SweepError where it has not stopped in time.
+    Raises UsageError where nobody runs the sweep or there is no such trial, SweepError where it takes longer.
     """
     run = find(name, runs)
     asked = holder(run.journal)
@@ -211,11 +213,17 @@ def stop(name: str, runs: str | Path | None = None, *, trial: int | None = None,
     return str(asked)
 
 
-def _retry(journal: Journal) -> None:
-    """Give every failed trial another chance."""
-    for trial in SweepState(journal.events()).trials.values():
-        if trial.status == "failed":
-            journal.append("trial.retried", trial=trial.number)
+def _failed_trials(state: SweepState, wanted: Literal["failed"] | Collection[int]) -> list[int]:
+    """The trials to retry, in order. Raises UsageError where one of them has not failed."""
+    failed = [number for number, trial in sorted(state.trials.items()) if trial.status == "failed"]
+    if wanted == "failed":
+        return failed
+    for number in wanted:
+        if number not in failed:
+            raise UsageError(
+                f"trial {number} has not failed", hint=f"failed trials: {', '.join(map(str, failed)) or 'none'}"
+            )
+    return sorted(set(wanted))
 
 
 def _remove_empty(folder: Path) -> None:
@@ -244,16 +252,22 @@ def _run(
             from orchestrator.engine import tune
 
             tune.run(live, stopping, roots=roots)
-    except RunHeldError:  # another process has taken over: nothing more is ours to write
-        raise
     except BaseException as error:
-        live.stop_reason = live.stop_reason or f"{type(error).__name__}: {error}"
-        live.close()
-        if not isinstance(error, KeyboardInterrupt):
+        live.stop_reason = live.stop_reason or stopping.asked or f"{type(error).__name__}: {error}"
+        _give_up(live)
+        # Whoever asked for a stop gets one, however the libraries in between put it (Lightning turns a second Ctrl-C
+        # and SIGTERM into SystemExit) and although a full disk may have left no room to write of it.
+        if not stopping.asked or (isinstance(error, Exception) and not storage_fault(error)):
             raise
     else:
         live.close()
     return _outcome(run, live.state, stopping.exit_code)
+
+
+def _give_up(live: LiveSweep) -> None:
+    """Write the pause, if that can be written: the journal may be another's by now, or the disk full."""
+    with contextlib.suppress(OSError, RunHeldError):
+        live.close()
 
 
 def _outcome(run: RunDirectory, state: SweepState, code: int) -> Outcome:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from orchestrator.engine.failures import NODE_FAILURES, Failed, exhausted, reason_to_pause
 from orchestrator.engine.host import Host
 from orchestrator.engine.retention import Retention
+from orchestrator.errors import RunHeldError
 from orchestrator.files import storage_fault
 from orchestrator.journal import Event, Journal
 from orchestrator.policies import Scheduler, Searcher, Verdict, build_scheduler, build_searcher
@@ -36,6 +37,7 @@ class LiveSweep:
         self.spec, self.run, self.journal, self.host = spec, run, journal, host
         self.state = SweepState()
         self.stop_reason = ""
+        self.broken: Exception | None = None  # why nothing more can be journaled; an engine ends with it
         self._observer: Observer | None = None
         self._searcher: Searcher = build_searcher(spec)
         self._scheduler: Scheduler = build_scheduler(spec)
@@ -140,7 +142,7 @@ class LiveSweep:
             self._append("trial.failed", trial=trial, segment=segment, reason=reason)
 
     def lost(self, trial: int, segment: int, message: str, kind: str = "lost") -> None:
-        """The segment's process is gone. The trial waits to go on from its last checkpoint; too often, it has failed."""
+        """The segment's process is gone: the trial goes on from its last checkpoint, unless that happens too often."""
         if not self.stop_reason:
             self.failed(trial, segment, Failed(kind, message, kind))
 
@@ -280,7 +282,12 @@ class LiveSweep:
             self._append("storage.waited", sync=False, fault=fault, seconds=round(self.host.now() - since, 3))
 
     def _append(self, type: str, *, sync: bool = True, **fields: Any) -> None:
-        self._fold(self.journal.append(type, sync=sync, **fields))
+        try:
+            event = self.journal.append(type, sync=sync, **fields)
+        except (OSError, RunHeldError) as error:
+            self.broken = error
+            raise
+        self._fold(event)
         if self._waiting is not None and not self.state.storage_failures:
             self._storage_returned()
         if sync:

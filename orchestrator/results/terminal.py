@@ -94,7 +94,8 @@ class Progress:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if self._console.is_terminal:
-            self._live.stop()
+            with contextlib.suppress(OSError):
+                self._live.stop()
 
     def __call__(self, state: SweepState, event: Event) -> None:
         """The observer of a live sweep."""
@@ -134,4 +135,5 @@ class Progress:
         self._say(f"trial {trial.number} {trial.status}, {score}{reason}")
 
     def _say(self, text: str) -> None:
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        with contextlib.suppress(OSError):  # the terminal may be gone; the sweep goes on
+            self._console.print(text, markup=False, highlight=False, soft_wrap=True)

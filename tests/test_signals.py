@@ -1,0 +1,141 @@
+"""Signals in every phase of a launch: the right exit code, bounded time, nothing left running, and resumable."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT
+
+SWEEP = [sys.executable, "-m", "orchestrator"]
+BOUND = 25.0  # seconds from a signal to the end of the process
+
+SPEC: dict[str, Any] = {
+    "name": "tiny",
+    "seed": 3,
+    "objective": {"metric": "val_loss", "mode": "min"},
+    "model": {"class_path": "tests.tiny.Tiny", "init_args": {"pause": 0.02}},
+    "data": "tests.tiny.TinyData",
+    "trainer": {"max_epochs": 8},
+    "space": {"model.learning_rate": {"log_uniform": [1e-3, 0.5]}},
+    "searcher": "random",
+    "scheduler": "fifo",
+    "budget": {"trials": 4},
+    "resources": {"cpus": 0.5, "concurrent": 2},
+}
+
+
+def journal() -> Path:
+    return Path(os.environ["SWEEP_RUNS"]) / "tiny" / "journal.jsonl"
+
+
+def events() -> list[dict[str, Any]]:
+    whole = [line for line in journal().read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
+    return [json.loads(line) for line in whole]
+
+
+def said(type: str, count: int = 1) -> bool:
+    return journal().exists() and sum(event["type"] == type for event in events()) >= count
+
+
+def _trial_folder() -> Path:
+    return journal().parent / "trials" / "0000" / "checkpoints"
+
+
+# A phase, and how one sees from outside that it has come.
+PHASES: dict[str, Callable[[], bool]] = {
+    "parse": lambda: True,
+    "start": lambda: (journal().parent / "lease").exists(),
+    "run": lambda: said("segment.reported"),
+    "checkpoint": lambda: _trial_folder().exists() and any(_trial_folder().iterdir()),
+    "finish": lambda: said("trial.finished", 4) or said("sweep.completed"),
+}
+SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+
+
+@pytest.mark.parametrize("local", [True, False], ids=["local", "ray"])
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_signal_in_a_phase(phase: str, number: signal.Signals, local: bool, tmp_path: Path) -> None:
+    if not local and (phase in ("parse", "checkpoint") or (phase != "run" and number is not signal.SIGINT)):
+        pytest.skip("the same code as --local")
+    file = tmp_path / "tiny.yaml"
+    file.write_text(json.dumps(SPEC))
+    options = ["--local"] if local else []
+    process = subprocess.Popen(
+        [*SWEEP, "launch", str(file), *options], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    wait_for(PHASES[phase], process)
+    began = time.monotonic()
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=60)
+    took = time.monotonic() - began
+    print(f"{phase} {number.name} {'local' if local else 'ray'}: exit {process.returncode} after {took:.1f} s")
+    assert took < BOUND, output
+    assert "Traceback" not in output
+    # A process that a signal ends by default reads as 128 + signal in a shell.
+    expected = {128 + number, -number} if phase in ("parse", "start", "finish") else {128 + number}
+    if phase == "finish":
+        expected.add(0)
+    assert process.returncode in expected, output
+    if not journal().exists():
+        assert phase in ("parse", "start")
+        assert not journal().parent.exists() or phase == "parse", "nothing was started, so nothing is left"
+        return
+    assert left_running(str(tmp_path)) == []
+    again = subprocess.run(
+        [*SWEEP, "resume", "tiny", "--local"], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert again.returncode == 0, again.stderr
+    told = events()
+    ends = [event["trial"] for event in told if event["type"] == "trial.finished"]
+    assert sorted(ends) == [0, 1, 2, 3]
+    assert told[-1]["type"] == "sweep.completed"
+
+
+def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
+    slow = {"class_path": "tests.tiny.Tiny", "init_args": {"pause": 1.5}}  # an epoch of 6 s
+    file = tmp_path / "tiny.yaml"
+    file.write_text(json.dumps({**SPEC, "model": slow}))
+    process = subprocess.Popen(
+        [*SWEEP, "launch", str(file), "--local"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    wait_for(lambda: said("segment.started"), process)
+    time.sleep(4)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert time.monotonic() - began < 4, output
+    assert events()[-1]["type"] == "sweep.paused"
+
+
+def left_running(text: str) -> list[str]:
+    """Command lines of processes, other than this one, that name the text (the test's own folder)."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if text in line and int(entry.name) != os.getpid():
+            found.append(line)
+    return found
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 90.0) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < until, "it did not come to that in time"
+        time.sleep(0.005)

@@ -57,7 +57,10 @@ LIBRARIES: dict[str, set[str]] = {
     "cli": {"typer", "rich"},
 }
 
-RAY_ALONE = {"orchestrator.engine.tune", "orchestrator.cluster"}
+RAY_ALONE = {
+    *(f"orchestrator.engine.tune{part}" for part in ("", ".feed", ".instance", ".loss", ".worker")),
+    "orchestrator.cluster",
+}
 LIGHT = ["errors", "seeds", "secrets", "files", "rundir", "space", "spec", "journal", "state", "cli"]
 HEAVY = ["torch", "torchvision", "lightning", "pytorch_lightning", "ray", "optuna", "pandas", "wandb", "jsonargparse"]
 

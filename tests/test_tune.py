@@ -127,7 +127,7 @@ def test_a_process_that_dies_costs_its_trial_nothing(tmp_path: Path) -> None:
     lost = [event for event in events() if event["type"] == "segment.failed"]
     assert [event["kind"] for event in lost] == ["lost"]
     again = next(e for e in events() if e["type"] == "segment.started" and e["segment"] == 1)
-    assert again["origin"].endswith("epoch=0001.ckpt"), "it goes on from its last checkpoint"
+    assert again["origin"].endswith("epoch=0001-segment=0.ckpt"), "it goes on from its last checkpoint"
 
 
 def test_a_killed_driver_loses_nothing_that_finished(tmp_path: Path) -> None:
@@ -189,26 +189,21 @@ def wait_for(condition: Any, process: subprocess.Popen[bytes]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def no_worker_is_left(own_environment: None) -> Any:
+def nothing_is_left(own_environment: None) -> Any:
     yield
     until = time.monotonic() + 10
-    while (left := workers_of_ours()) and time.monotonic() < until:
+    while (left := ours()) and time.monotonic() < until:
         time.sleep(0.2)
     assert not left, left
 
 
-def workers_of_ours() -> list[str]:
-    """Ray processes whose environment carries this test's folder of runs.
-
-    But for Ray's two agents, which train nothing: after a ``kill -9`` of the driver they end within a minute or two.
-    """
-    runs, found = os.environ["SWEEP_RUNS"].encode(), []
+def ours() -> dict[int, str]:
+    """Processes whose environment carries this test's folder of runs, with what they run; the test itself is none."""
+    runs, found = os.environ["SWEEP_RUNS"].encode(), {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            command = (folder / "cmdline").read_bytes()
-            ours = runs in (folder / "environ").read_bytes() and b"ray" in command
-            if ours and b"Agent" not in command:
-                found.append(folder.name)
+            if int(folder.name) != os.getpid() and runs in (folder / "environ").read_bytes():
+                found[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
         except OSError:
             continue
     return found

@@ -1,0 +1,128 @@
+"""Segments on Ray Tune: a Tuner whose every trial is one segment, fed and judged by the live sweep.
+
+Tune gives us placement, processes and failure detection; it keeps no state that we read back (`docs/decisions.md`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from orchestrator.engine.live import LiveSweep
+from orchestrator.engine.stopping import Stopping
+from orchestrator.engine.tune.feed import Segments, scheduler, searcher, stopper
+from orchestrator.engine.tune.instance import Instance, RayDied, instance
+from orchestrator.engine.tune.slots import cpu_count, slot_count
+from orchestrator.engine.tune.worker import run_segment
+from orchestrator.errors import SweepError
+from orchestrator.spec import Resources
+
+# Ray may die this often with not one report in between; then it is no accident.
+RESTARTS = 3
+
+
+def run(live: LiveSweep, stopping: Stopping, *, roots: list[str]) -> None:
+    """Run every segment on a Ray instance of our own. ``roots`` are folders that users' modules are imported from.
+
+    A segment whose process dies goes on in a new one; when Ray itself dies, another instance is started.
+
+    Raises SweepError where Ray cannot run.
+    """
+    cpus = cpu_count()
+    slots = slot_count(live.spec.resources, cpus)
+    launched, fruitless = False, 0
+    while not _asked(live, stopping):
+        before = _reports(live)
+        try:
+            with instance(cpus) as ray:
+                if not launched:
+                    live.launched("tune", slots)
+                    launched = True
+                _run_on(ray, live, stopping, slots, roots)
+                return
+        except RayDied as death:
+            fruitless = 0 if _reports(live) > before else fruitless + 1
+            if fruitless > RESTARTS and not _asked(live, stopping):
+                raise SweepError(
+                    f"Ray has ended {fruitless} times with nothing done in between: {death}",
+                    hint="is there memory left, and room in /tmp? dmesg says what the kernel killed",
+                ) from death
+
+
+def check_resources(resources: Resources) -> None:
+    """Raises UsageError where this machine cannot run even one trial."""
+    slot_count(resources, cpu_count())
+
+
+def _run_on(ray: Instance, live: LiveSweep, stopping: Stopping, slots: int, roots: list[str]) -> None:
+    """Tuner after Tuner, until there is nothing left to run."""
+    while not _asked(live, stopping):
+        _tune_once(ray, live, stopping, slots, roots)
+        if not live.has_work():
+            return
+
+
+def _tune_once(ray: Instance, live: LiveSweep, stopping: Stopping, slots: int, roots: list[str]) -> None:
+    """One Tuner, until it has nothing left to run. What it was running when it broke counts as lost."""
+    segments = Segments(live, stopping, ray)
+    try:
+        _tuner(segments, slots, roots).fit()
+    except KeyboardInterrupt:
+        live.stop_reason = live.stop_reason or stopping.asked or "SIGINT"
+    except RayDied as death:
+        segments.lose_all(f"Ray ended: {death}", kind="node")
+        raise
+    except Exception as error:
+        _survive(error, ray, segments)
+    finally:
+        segments.stand_down()
+
+
+def _survive(error: Exception, ray: Instance, segments: Segments) -> None:
+    """Go on after Tune has given up: Ray's memory monitor ends the whole Tuner when it kills one trial.
+
+    Raises RayDied where Ray itself is the cause, SweepError where nothing was running that could be.
+    """
+    live = segments.live
+    text = f"{type(error).__name__}: {error}"[:1000]
+    ended = ray.ended()
+    if ended:
+        segments.lose_all(f"Ray ended: its {ended} process ended", kind="node")
+        raise RayDied(f"its {ended} process ended") from error
+    if not live.stop_reason and not live.state.count("running"):
+        raise SweepError(f"Ray Tune ended: {error}", hint=f"its logs are in {live.run.ray}") from error
+    segments.lose_all(text, cause=error)
+
+
+def _tuner(segments: Segments, slots: int, roots: list[str]) -> Any:
+    from ray import tune
+
+    live = segments.live
+    resources = {"cpu": live.spec.resources.cpus, "gpu": live.spec.resources.gpus}
+    return tune.Tuner(
+        tune.with_resources(run_segment, resources),
+        tune_config=tune.TuneConfig(
+            search_alg=searcher(segments, roots),
+            scheduler=scheduler(segments),
+            num_samples=-1,
+            max_concurrent_trials=slots,
+            reuse_actors=True,
+            trial_name_creator=str,
+            trial_dirname_creator=lambda trial: trial.trial_id,
+        ),
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=str(live.run.ray),
+            stop=stopper(segments),
+            failure_config=tune.FailureConfig(max_failures=0),
+            verbose=0,
+        ),
+    )
+
+
+def _asked(live: LiveSweep, stopping: Stopping) -> bool:
+    live.stop_reason = live.stop_reason or stopping.asked
+    return bool(live.stop_reason)
+
+
+def _reports(live: LiveSweep) -> int:
+    return sum(len(trial.reports) for trial in live.state.trials.values())

@@ -1,0 +1,192 @@
+"""Tune's searcher, scheduler and stopper over one live sweep."""
+
+from __future__ import annotations
+
+import _thread
+import json
+import threading
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from orchestrator.engine.failures import Failed
+from orchestrator.engine.live import LiveSweep
+from orchestrator.engine.stopping import Stopping
+from orchestrator.engine.tune.instance import Instance, RayDied
+from orchestrator.engine.tune.loss import greediest, kind_of
+from orchestrator.engine.tune.worker import read_report
+from orchestrator.engine.watchdog import Watchdog
+from orchestrator.training import Job
+
+_ABANDON_SECONDS = 6.0
+
+
+@dataclass
+class _Running:
+    """A segment and the Tune trial that runs it. ``killed`` says why we ended its process, if we did."""
+
+    job: Job
+    trial: Any = None
+    killed: str = ""
+
+    @property
+    def actor(self) -> Any:
+        """Ray's handle of its process; None until it has one. Tune has no public way to it."""
+        return self.trial.temporary_state.ray_actor if self.trial is not None else None
+
+
+class Segments:
+    """What runs, by the number of its Tune trial; what becomes of it goes to the live sweep."""
+
+    def __init__(self, live: LiveSweep, stopping: Stopping, instance: Instance) -> None:
+        self.live, self._stopping, self._instance = live, stopping, instance
+        self._running: dict[str, _Running] = {}
+        self._watchdog = Watchdog(live.spec.recovery.stalled_after)
+        self._timer: threading.Timer | None = None
+
+    def next(self, trial_id: str) -> Job | str:
+        """The next segment; else ``none_left``, or ``wait`` where there may be one later."""
+        self.asked()
+        job = self.live.next_job()
+        if isinstance(job, str):
+            return job
+        self._running[trial_id] = _Running(job)
+        self._watchdog.start(trial_id, Path(job.folder) / "progress")
+        return job
+
+    def added(self, trial: Any) -> None:
+        if trial.trial_id in self._running:
+            self._running[trial.trial_id].trial = trial
+
+    def reported(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """True to go on."""
+        known = self._running.get(trial_id)
+        if known is None:
+            return False
+        job = known.job
+        self._watchdog.alive(trial_id)
+        if "failed" in result:
+            self.live.failed(job.trial, job.segment, Failed(**json.loads(result["failed"])))
+            return True
+        self.asked()
+        if self.live.reported(job.trial, job.segment, read_report(result["report"])):
+            return True
+        self._pop(trial_id)
+        return False
+
+    def ended(self, trial_id: str) -> None:
+        known = self._pop(trial_id)
+        if known is not None:
+            self.live.ended(known.job.trial, known.job.segment)
+
+    def lost(self, trial_id: str, error: str | None) -> None:
+        """Its process is gone; ``error`` is Ray's text."""
+        known = self._pop(trial_id)
+        if known is not None:
+            kind, message = ("stalled", known.killed) if known.killed else kind_of(error or "")
+            self.live.lost(known.job.trial, known.job.segment, message, kind=kind)
+
+    def lose_all(self, message: str, kind: str = "lost", cause: BaseException | None = None) -> None:
+        """All of it is gone. Where Ray's memory monitor is the cause, only who used most is out of memory."""
+        guilty = greediest(cause)
+        for trial_id in list(self._running):
+            known = self._running.pop(trial_id)
+            self._watchdog.end(trial_id)
+            blamed = "memory" if guilty and guilty in repr(known.actor) else kind
+            self.live.lost(known.job.trial, known.job.segment, message, kind=blamed)
+
+    def look_after(self) -> bool:
+        """Called some ten times a second. True when the Tuner is to end: what ran has ended, or time is up.
+
+        Raises RayDied where Ray cannot go on.
+        """
+        self._instance.check()
+        for trial_id, seconds in self._watchdog.stalled():
+            self._end_stalled(self._running[trial_id], seconds)
+        if not self.asked() or (self._running and not self._stopping.overdue):
+            return False
+        if self._timer is None:
+            self._timer = threading.Timer(_ABANDON_SECONDS, _thread.interrupt_main)
+            self._timer.daemon = True
+            self._timer.start()
+        return True
+
+    def asked(self) -> bool:
+        """Whether the sweep is to stop."""
+        self.live.stop_reason = self.live.stop_reason or self._stopping.asked
+        return bool(self.live.stop_reason)
+
+    def stand_down(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _end_stalled(self, known: _Running, seconds: float) -> None:
+        import ray
+
+        if known.actor is None:
+            raise RayDied(f"it started no process for trial {known.job.trial} in {seconds:.0f} s")
+        known.killed = f"no progress for {seconds:.0f} s"
+        ray.kill(known.actor)
+
+    def _pop(self, trial_id: str) -> _Running | None:
+        self._watchdog.end(trial_id)
+        return self._running.pop(trial_id, None)
+
+
+class _NeverPickled:
+    """Tune pickles what it is given into its own state, which is never read back: nothing goes there."""
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        return object, ()
+
+
+def searcher(segments: Segments, roots: list[str]) -> Any:
+    """Suggests the next segment. ``roots`` are folders that users' modules are imported from."""
+    from ray.tune.search import Searcher
+
+    class Suggest(_NeverPickled, Searcher):
+        def suggest(self, trial_id: str) -> Any:
+            job = segments.next(trial_id)
+            if isinstance(job, Job):
+                return {"job": json.dumps(asdict(job)), "roots": json.dumps(roots)}
+            return Searcher.FINISHED if job == "none_left" else None
+
+        def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
+            """The scheduler has dealt with it."""
+
+    return Suggest()
+
+
+def scheduler(segments: Segments) -> Any:
+    """Takes reports to the live sweep and its answers back."""
+    from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+
+    class Judge(_NeverPickled, FIFOScheduler):
+        def on_trial_add(self, controller: Any, trial: Any) -> None:
+            segments.added(trial)
+
+        def on_trial_result(self, controller: Any, trial: Any, result: dict[str, Any]) -> str:
+            go_on = segments.reported(trial.trial_id, result)
+            return str(TrialScheduler.CONTINUE if go_on else TrialScheduler.STOP)
+
+        def on_trial_complete(self, controller: Any, trial: Any, result: dict[str, Any]) -> None:
+            segments.ended(trial.trial_id)
+
+        def on_trial_error(self, controller: Any, trial: Any) -> None:
+            segments.lost(trial.trial_id, trial.get_error())
+
+    return cast(Any, Judge)()  # Ray's own class has no types
+
+
+def stopper(segments: Segments) -> Any:
+    """Ends the Tuner when it is time; Tune asks in every turn of its loop."""
+    from ray import tune
+
+    class WhenAsked(_NeverPickled, tune.Stopper):
+        def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+            return False
+
+        def stop_all(self) -> bool:
+            return segments.look_after()
+
+    return WhenAsked()

@@ -1,0 +1,154 @@
+"""A Ray instance of our own: started quietly, watched while it runs, and gone without a trace afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import select
+import signal
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from orchestrator.engine.reaper import MARK, Reaper, members, program, reap
+
+# Read by Ray when it is imported or started, so set before either. Why each: see docs/decisions.md.
+_ENVIRONMENT = {
+    "RAY_AUTH_MODE": "disabled",  # a local instance must neither make nor ask for a token file
+    "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints a banner even when silent
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "300",  # a slow teardown must not fail the next, innocent segment
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000",  # Tune's own state is never read back
+    "TUNE_RESULT_BUFFER_LENGTH": "1",
+    "TUNE_STATE_REFRESH_PERIOD": "1000000",  # it asks the GCS, and waits a minute for the answer of a dead one
+}
+_OBJECT_STORE_BYTES = 200_000_000
+# Without either of them nothing runs, and Ray's driver notices so late or never.
+_VITAL = ("raylet", "gcs_server")
+
+
+class RayDied(BaseException):
+    """Ray itself has ended under the driver. No Exception: Tune would first ask the dead for help with cleaning up."""
+
+
+class Instance:
+    """A running instance, known by its temporary folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._vital: dict[int, str] = {}
+        if hasattr(os, "pidfd_open"):
+            for process in members(folder):
+                if (name := program(process)) in _VITAL:
+                    self._vital[os.pidfd_open(process)] = name
+
+    def check(self) -> None:
+        """Raises RayDied where Ray cannot go on."""
+        ended = self.ended()
+        if ended:
+            raise RayDied(f"its {ended} process ended")
+
+    def ended(self) -> str:
+        """Which vital process has ended; empty while all live, and where the system cannot tell."""
+        if not self._vital:
+            return ""
+        poll = select.poll()
+        for descriptor in self._vital:
+            poll.register(descriptor, select.POLLIN)
+        return next((self._vital[descriptor] for descriptor, _ in poll.poll(0)), "")
+
+    def close(self) -> None:
+        """Shut Ray down. It is not asked for a clean end where it cannot answer."""
+        import ray
+
+        if self.ended():
+            reap(self._folder, grace=0)
+        for descriptor in self._vital:
+            os.close(descriptor)
+        self._vital.clear()
+        ray.shutdown()
+
+
+@contextlib.contextmanager
+def instance(cpus: int) -> Iterator[Instance]:
+    """Ray with that many CPUs; while it lives, a process beside us waits to clean up should we be killed.
+
+    Raises RayDied where it does not start.
+    """
+    os.environ.update({name: value for name, value in _ENVIRONMENT.items() if name not in os.environ})
+    # Tune logs a traceback for each process that dies; ours goes to the journal and to the trial's folder.
+    logging.getLogger("ray").setLevel(logging.CRITICAL)
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    # Short, for the names of Ray's sockets are limited.
+    folder = Path(tempfile.mkdtemp(prefix="sweep-", dir="/tmp" if os.access("/tmp", os.W_OK) else None))
+    reaper = Reaper(folder)
+    running = None
+    try:
+        running = _start(folder, cpus)
+        yield running
+    finally:
+        try:
+            (running or Instance(folder)).close()
+        finally:
+            reap(folder)
+            reaper.end()
+
+
+def _start(folder: Path, cpus: int) -> Instance:
+    import ray
+
+    try:
+        with _our_signals(), _marked(folder):
+            ray.init(
+                address="local",
+                num_cpus=cpus,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.CRITICAL,
+                object_store_memory=_OBJECT_STORE_BYTES,
+                _temp_dir=str(folder),
+            )
+    except Exception as error:
+        raise RayDied(f"it did not start: {type(error).__name__}: {error}") from error
+    return Instance(folder)
+
+
+@contextlib.contextmanager
+def _marked(folder: Path) -> Iterator[None]:
+    os.environ[MARK] = str(folder)
+    try:
+        yield
+    finally:
+        del os.environ[MARK]
+
+
+@contextlib.contextmanager
+def _our_signals() -> Iterator[None]:
+    """Keep the handler of SIGTERM, which ``ray.init`` replaces by one that ends the process; spare Ray the SIGHUP.
+
+    A terminal that is closed sends SIGHUP to all that was started in it. What Ray starts inherits that it is blocked,
+    so that trials may come to the end of their epoch.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.getsignal(signal.SIGTERM)
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    terminated = False
+    try:
+        yield
+    except SystemExit:  # from Ray's handler
+        terminated = True
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+    if terminated:
+        signal.raise_signal(signal.SIGTERM)
+        raise RayDied("it was told to end while it started")

@@ -1,0 +1,86 @@
+"""Modules with faults to order, over the data of `tests.tiny`. Each does its worst once: a file remembers it."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from torch.utils.data import DataLoader
+
+from tests.tiny import Tiny, TinyData
+
+_SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
+
+
+class Once(Tiny):
+    """Breaks down in the second epoch, if ``marker`` (a file) is not there yet."""
+
+    def break_down(self) -> None:
+        marker = Path(self.marker)
+        try:
+            marker.touch(exist_ok=False)
+        except FileExistsError:
+            return
+        self.worst()
+
+    def worst(self) -> None:
+        raise NotImplementedError
+
+
+class Hangs(Once):
+    """Waits for ever: ``how`` is sleep, stop (the process is stopped by a signal) or gil (in C, holding the GIL)."""
+
+    def __init__(self, how: str = "sleep", **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.how = how
+
+    def worst(self) -> None:
+        if self.how == "stop":
+            os.kill(os.getpid(), signal.SIGSTOP)
+        if self.how == "gil":
+            ctypes.PyDLL(None).sleep(600)
+        time.sleep(600)
+
+
+class Killed(Once):
+    """Is killed as the kernel does it when memory is gone."""
+
+    def worst(self) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Greedy(Once):
+    """Takes ``megabytes`` of memory, and some seconds for it."""
+
+    def __init__(self, megabytes: int = 1000, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.megabytes = megabytes
+
+    def worst(self) -> None:
+        held = []
+        for _ in range(self.megabytes // 50):
+            held.append(b"x" * 50_000_000)
+            time.sleep(0.1)
+        time.sleep(10)
+
+
+class Fertile(Tiny):
+    """Starts programs of its own: one that says where it writes, one that writes nowhere and has left the session."""
+
+    def on_fit_start(self) -> None:
+        subprocess.Popen(_SLEEP)
+        silent = subprocess.DEVNULL
+        subprocess.Popen(_SLEEP, stdin=silent, stdout=silent, stderr=silent, start_new_session=True)
+
+
+class Loaded(TinyData):
+    """With a process that loads data."""
+
+    def train_dataloader(self) -> Any:
+        return DataLoader(self.points, self.batch_size, shuffle=True, num_workers=1, persistent_workers=True)

@@ -48,6 +48,7 @@ def test_a_sweep_whose_module_tells_its_key_leaves_it_nowhere(tmp_path: Path, ke
     )  # fmt: skip
     assert answer.returncode == 1, answer.stderr
     run = tmp_path / "runs" / "secretive"
+    assert run.stat().st_mode & 0o777 == 0o700
     told = [path for path in run.rglob("*") if path.is_file()]
     texts = {str(path): path.read_bytes() for path in told} | {"stdout": answer.stdout.encode(),
                                                                "stderr": answer.stderr.encode()}  # fmt: skip

@@ -101,7 +101,7 @@ def test_with_wandb_the_images_go_there_with_captions(tmp_path: Path, monkeypatc
     assert not list((tmp_path / "run").glob("**/*.png"))
 
 
-def test_the_module_is_left_in_its_mode_and_the_generators_where_they_were() -> None:
+def test_the_module_is_left_in_its_mode_and_the_generators_where_they_were(tmp_path: Path) -> None:
     data = DigitsDataModule(**SMALL)
     model = LitModel((1, 16, 16), dropout=0.5)
     states: list[Any] = []
@@ -116,6 +116,7 @@ def test_the_module_is_left_in_its_mode_and_the_generators_where_they_were() -> 
         enable_progress_bar=False,
         enable_checkpointing=False,
         callbacks=[Watch(), ImagePredictionLogger(), Watch()],
+        default_root_dir=tmp_path,
         limit_val_batches=2,
     )
     trainer.validate(model, data, verbose=False)

@@ -88,9 +88,17 @@ class Trial:
         return report.metrics.get(metric, math.nan) if report else math.nan
 
     @property
+    def origins(self) -> list[Checkpoint]:
+        """What a next segment may start from, latest first.
+
+        An epoch whose report never came is done again: going on behind it would leave a hole in the reports.
+        """
+        return [self.checkpoints[epoch] for epoch in sorted(self.checkpoints, reverse=True) if epoch in self.reports]
+
+    @property
     def latest_checkpoint(self) -> Checkpoint | None:
         """Where a next segment starts from."""
-        return self.checkpoints[max(self.checkpoints)] if self.checkpoints else None
+        return next(iter(self.origins), None)
 
     def failures_in_a_row(self, kind: str) -> int:
         """How often it failed in that way since it last finished an epoch or was given another chance."""

@@ -230,7 +230,7 @@ class LiveSweep:
     def _last_whole(self, trial: Trial) -> Checkpoint | None:
         """The last checkpoint that is still there, passing over as many as failed to load in a row."""
         damaged = trial.failures_in_a_row("checkpoint")
-        whole = [c for _, c in sorted(trial.checkpoints.items(), reverse=True) if self.host.whole(c)]
+        whole = [checkpoint for checkpoint in trial.origins if self.host.whole(checkpoint)]
         return whole[damaged] if damaged < len(whole) else None
 
     def _checkpointed(self, trial: Trial, segment: int, checkpoint: dict[str, Any]) -> None:

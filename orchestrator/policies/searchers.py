@@ -94,6 +94,7 @@ class TPE(Searcher):
             if self._space.active(params, name):
                 distribution = self._distributions[name]
                 params[name] = domain.decode(_draw(asked, name, distribution) if distribution else 0)
+        _forget_inactive(asked)
         self._trials[number] = asked
         return params
 
@@ -153,6 +154,17 @@ class TPE(Searcher):
             self._study.tell(self._trials[number], state=states.PRUNED)
         else:
             self._study.tell(self._trials[number], best)
+
+
+def _forget_inactive(trial: Any) -> None:
+    """Let the sampler see a running trial by its parameters alone.
+
+    It also notes what it drew for parameters that turned out inactive, and would count a running trial by those. The
+    journal does not have them, so that after a resume the suggestions would be others.
+    """
+    for key in list(trial.storage.get_trial_system_attrs(trial._trial_id)):
+        if key.startswith("tpe:relative_params"):
+            trial.storage.set_trial_system_attr(trial._trial_id, key, "")
 
 
 def _draw(trial: Any, name: str, distribution: Any) -> Any:

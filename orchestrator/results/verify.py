@@ -1,0 +1,262 @@
+"""Whether a run is what it says it is: every record in its place, every decision re-derived, every checkpoint whole."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any
+
+from orchestrator.errors import CheckpointError, SpecError, UsageError
+from orchestrator.files import check_file
+from orchestrator.journal import Event, read
+from orchestrator.policies import Verdict, build_scheduler, build_searcher
+from orchestrator.rundir import RunDirectory
+from orchestrator.spec import SweepSpec
+from orchestrator.state import ENDED, SweepState, Trial
+
+# What may stand between a report and the verdict on it.
+_BETWEEN = frozenset({"sweep.launched", "sweep.paused", "checkpoints.removed", "storage.waited"})
+# Rules that somebody outside decides by: a person, a clock.
+_OUTSIDE = frozenset({"request", "budget"})
+
+
+@dataclass
+class Findings:
+    """What was looked at, and ``violations``: one sentence each, none for a run that is whole.
+
+    ``decisions`` counts verdicts that were re-derived, ``bytes`` those of the checkpoints that were read.
+    """
+
+    records: int = 0
+    suggestions: int = 0
+    decisions: int = 0
+    checkpoints: int = 0
+    bytes: int = 0
+    violations: list[str] = field(default_factory=list)
+
+
+def check(run: RunDirectory) -> Findings:
+    """Read the journal and every checkpoint it holds to be there. For a run that nobody writes at the time.
+
+    Raises JournalError where the journal is damaged.
+    """
+    findings, replay = Findings(), None
+    for event in read(run.journal):
+        if replay is None:
+            try:
+                replay = Replay(SweepSpec.model_validate(event["spec"]))
+            except (KeyError, ValueError, SpecError) as error:
+                findings.violations.append(f"record 0 ({event.type}) holds no spec that can be read: {error}")
+                return findings
+        replay.take(event)
+    if replay is None:
+        findings.violations.append("the journal holds no record")
+        return findings
+    findings.records, findings.suggestions, findings.decisions = replay.records, replay.suggestions, replay.decisions
+    findings.violations += replay.violations
+    _check_files(run, replay.state, findings)
+    return findings
+
+
+def replay(spec: SweepSpec, events: Iterable[Event]) -> list[str]:
+    """What is wrong with the events of a sweep, each sentence naming the record's ``seq``. Pure."""
+    replay = Replay(spec)
+    for event in events:
+        replay.take(event)
+    return replay.violations
+
+
+def _check_files(run: RunDirectory, state: SweepState, findings: Findings) -> None:
+    for trial in state.trials.values():
+        for held in trial.checkpoints.values():
+            try:
+                check_file(run.resolve(held.path), held.size, held.sha256)
+            except (CheckpointError, UsageError, OSError) as error:
+                findings.violations.append(f"trial {trial.number}, epoch {held.epoch}: {str(error).splitlines()[0]}")
+            else:
+                findings.bytes += held.size
+            findings.checkpoints += 1
+
+
+class Replay:
+    """The journal read once more, with a fresh searcher and scheduler beside it that must come to the same."""
+
+    def __init__(self, spec: SweepSpec) -> None:
+        self.records = self.suggestions = self.decisions = 0
+        self.violations: list[str] = []
+        self.state = SweepState()
+        self._spec = spec
+        self._searcher, self._scheduler = build_searcher(spec), build_scheduler(spec)
+        self._owed: tuple[Event, Verdict] | None = None
+        self._started: dict[int, int] = {}  # running trial -> the last epoch that its segment has seen
+        self._open = False
+
+    def take(self, event: Event) -> None:
+        """The next event."""
+        self.records += 1
+        try:
+            self._check(event)
+            self._fold(event)
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            self._say(event, f"cannot be read: {type(error).__name__}: {error}")
+
+    def _say(self, event: Event, what: str) -> None:
+        about = f", trial {event.fields['trial']}" if "trial" in event.fields else ""
+        self.violations.append(f"record {event.seq} ({event.type}{about}) {what}")
+
+    def _check(self, event: Event) -> None:
+        if (event.type == "sweep.created") != (event.seq == 0):
+            self._say(event, "is not in its place: a journal begins with sweep.created, and has one")
+        if self._owed and event.type not in _BETWEEN and event.type != "trial.stopped":
+            self._unpaid(event)
+        if "trial" in event.fields and not self._may_be_told(event):
+            return
+        rule = getattr(self, "_check_" + event.type.replace(".", "_"), None)
+        if rule:
+            rule(event)
+
+    def _unpaid(self, event: Event) -> None:
+        assert self._owed
+        report, verdict = self._owed
+        due = f"trial {report['trial']} was to be stopped by {verdict.rule} after record {report.seq}"
+        self._say(event, f"comes where {due}")
+        self._owed = None
+
+    def _may_be_told(self, event: Event) -> bool:
+        """Whether the trial is there and has not ended, and a driver is at work."""
+        trial = self.state.trials.get(event["trial"])
+        if (trial is None) != (event.type == "trial.suggested"):
+            self._say(event, "speaks of an unknown trial" if trial is None else "is there a second time")
+            return False
+        if trial and trial.status in ENDED and event.type != "trial.retried":
+            self._say(event, f"comes after the trial had {trial.status}")
+            return False
+        if not self._open and event.type != "trial.retried" and not self._owed:
+            self._say(event, "comes while the sweep is not launched")
+        return True
+
+    def _fold(self, event: Event) -> None:
+        self.state.apply(event)
+        self._searcher.observe(event)
+        self._scheduler.observe(event)
+        if event.type in ("sweep.launched", "sweep.paused", "sweep.completed"):
+            self._open = event.type == "sweep.launched"
+            self._started.clear()
+        elif event.type == "segment.reported":
+            verdict = self._scheduler.judge(event["trial"], event["epoch"])
+            self._owed = (event, verdict) if verdict else None
+        elif event.type in ("segment.failed", "trial.finished", "trial.stopped"):
+            self._started.pop(event["trial"], None)
+
+    def _running(self, event: Event) -> bool:
+        """Whether the event is of the segment that runs."""
+        runs = event["trial"] in self._started and event["segment"] == self.state.trials[event["trial"]].segments - 1
+        if not runs:
+            self._say(event, f"is of segment {event['segment']}, which is not running")
+        return runs
+
+    def _check_sweep_completed(self, event: Event) -> None:
+        left = sorted(self.state.waiting | self.state.running)
+        if event["reason"] == "budget.wall_clock":
+            return
+        if left:
+            self._say(event, f"comes while trials {left} have not ended")
+        number, budget = len(self.state.trials), self._spec.budget.trials
+        if number != budget and self._searcher.suggest(number) is not None:
+            self._say(event, f"comes after {number} trials of {budget}")
+
+    def _check_trial_suggested(self, event: Event) -> None:
+        number = len(self.state.trials)
+        if event["trial"] != number:
+            self._say(event, f"is not in order: trial {number} is the next")
+            return
+        self.suggestions += 1
+        if self._spec.budget.trials is not None and number >= self._spec.budget.trials:
+            self._say(event, f"is beyond the budget of {self._spec.budget.trials} trials")
+        expected = self._searcher.suggest(number)
+        if event["params"] != expected or event["by"] != self._searcher.name:
+            found = f"{event['params']} by {event['by']}"
+            self._say(event, f"has {found}, where {self._searcher.name} suggests {expected}")
+
+    def _check_segment_started(self, event: Event) -> None:
+        trial, origin = self.state.trials[event["trial"]], event["origin"]
+        if event["segment"] != trial.segments:
+            self._say(event, f"is of segment {event['segment']}, where {trial.segments} is the next")
+        if trial.number in self._started:
+            self._say(event, "comes while another segment of the trial runs")
+        epochs = {held.path: held.epoch for held in trial.origins}
+        if origin is not None and origin not in epochs:
+            self._say(event, f"goes on from {origin!r}, which is no checkpoint of an epoch that the trial reported")
+        self._started[trial.number] = epochs.get(origin, 0)
+
+    def _check_segment_checkpointed(self, event: Event) -> None:
+        self._check_epoch(event)
+        path = PurePosixPath(event["path"])
+        if path.is_absolute() or ".." in path.parts:
+            self._say(event, f"names {event['path']!r}, which is outside the run directory")
+
+    def _check_segment_reported(self, event: Event) -> None:
+        if self._check_epoch(event):
+            self._started[event["trial"]] = event["epoch"]
+
+    def _check_epoch(self, event: Event) -> bool:
+        if not self._running(event):
+            return False
+        if event["epoch"] <= self._started[event["trial"]]:
+            self._say(event, f"is of epoch {event['epoch']}, after epoch {self._started[event['trial']]}")
+        return True
+
+    def _check_segment_failed(self, event: Event) -> None:
+        self._running(event)
+
+    def _check_trial_finished(self, event: Event) -> None:
+        if self._running(event):
+            self._check_at(event, self.state.trials[event["trial"]])
+
+    def _check_trial_failed(self, event: Event) -> None:
+        trial = self.state.trials[event["trial"]]
+        last = trial.failures[-1].segment if trial.failures else None
+        if trial.status != "interrupted" or not event["segment"] == last == trial.segments - 1:
+            self._say(event, f"does not follow a failure of segment {event['segment']}")
+
+    def _check_trial_retried(self, event: Event) -> None:
+        status = self.state.trials[event["trial"]].status
+        if status != "failed":
+            self._say(event, f"comes though the trial has not failed but is {status}")
+
+    def _check_trial_stopped(self, event: Event) -> None:
+        trial = self.state.trials[event["trial"]]
+        self._check_at(event, trial)
+        due, self._owed = self._owed, None
+        if due and due[0]["trial"] == trial.number:
+            self._check_verdict(event, due[1])
+        elif due:
+            self._owed = due
+            self._unpaid(event)
+        elif event["rule"] not in _OUTSIDE:
+            self._say(event, f"is by {event['rule']}, but the scheduler says no such thing")
+        elif event["rule"] == "budget":
+            self._running(event)
+
+    def _check_verdict(self, event: Event, verdict: Verdict) -> None:
+        self.decisions += 1
+        expected = verdict.rule, _written(verdict.why)
+        if (event["rule"], event["why"]) != expected:
+            self._say(event, f"is by {event['rule']} for {event['why']}, where the scheduler says {expected}")
+
+    def _check_at(self, event: Event, trial: Trial) -> None:
+        if event["epoch"] != trial.epoch:
+            # A segment that started again further back is stopped where it is, not where the trial once was.
+            reached = self._started.get(trial.number, self._owed[0]["epoch"] if self._owed else None)
+            if event["epoch"] != reached:
+                self._say(event, f"is at epoch {event['epoch']}, but the trial has reported {trial.epoch}")
+
+
+def _written(why: Mapping[str, Any]) -> dict[str, Any]:
+    """As the journal writes it: numbers that are not finite as words."""
+    return {
+        name: str(value) if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in why.items()
+    }

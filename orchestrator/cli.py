@@ -266,8 +266,10 @@ def _errors_for_people() -> Iterator[None]:
 
 
 def _complain(text: str) -> None:
+    from orchestrator.secrets import redact
+
     with contextlib.suppress(OSError):  # the terminal may be gone
-        typer.echo(text, err=True)
+        typer.echo(redact(text), err=True)
 
 
 def _finish(outcome: Any) -> None:

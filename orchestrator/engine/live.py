@@ -19,12 +19,14 @@ from orchestrator.files import storage_fault
 from orchestrator.journal import Event, Journal
 from orchestrator.policies import Scheduler, Searcher, Verdict, build_scheduler, build_searcher
 from orchestrator.rundir import RunDirectory
+from orchestrator.secrets import redact
 from orchestrator.seeds import trial_seed
 from orchestrator.spec import SweepSpec, apply
 from orchestrator.state import Checkpoint, Objective, SweepState, Trial
 from orchestrator.training import Job, Report
 
 Observer = Callable[[SweepState, Event], None]
+_TEXTS = frozenset({"message", "reason", "fault"})  # what others have written, perhaps with a key in it
 _ENDS = ("trial.finished", "trial.stopped", "trial.failed")
 
 
@@ -282,6 +284,7 @@ class LiveSweep:
             self._append("storage.waited", sync=False, fault=fault, seconds=round(self.host.now() - since, 3))
 
     def _append(self, type: str, *, sync: bool = True, **fields: Any) -> None:
+        fields = {name: redact(value) if name in _TEXTS else value for name, value in fields.items()}
         try:
             event = self.journal.append(type, sync=sync, **fields)
         except (OSError, RunHeldError) as error:

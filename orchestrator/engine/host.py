@@ -1,0 +1,111 @@
+"""The machine that the driver runs on, as far as a sweep needs it: a clock, a disk, and who asks for what.
+
+The simulator has one of its own, so everything that is not a function of the journal goes through here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from orchestrator.engine.stopping import Stopping
+from orchestrator.files import storage_fault
+from orchestrator.rundir import RunDirectory
+from orchestrator.state import Checkpoint
+
+_PROBE_BYTES = 1 << 20
+_WAIT_SECONDS = 1.0
+
+
+class Host:
+    """The real one."""
+
+    def __init__(self, run: RunDirectory, stopping: Stopping) -> None:
+        self._run, self._stopping = run, stopping
+        self.name = socket.gethostname()
+        self.pid = os.getpid()
+        self._told = ""
+
+    def now(self) -> float:
+        """Seconds on a clock that only goes forward."""
+        return time.monotonic()
+
+    def asked(self) -> str:
+        """Why the sweep is to stop; empty while nobody has asked."""
+        return self._stopping.asked
+
+    def trials_to_stop(self) -> Iterable[int]:
+        """Trials that somebody wants ended."""
+        return self._stopping.trials
+
+    def trial_stopped(self, trial: int) -> None:
+        """It was done."""
+        self._stopping.done(trial)
+
+    def whole(self, checkpoint: Checkpoint) -> bool:
+        """Whether the file is there at its full size; its SHA-256 is checked by who loads it."""
+        with contextlib.suppress(OSError):
+            return self._run.resolve(checkpoint.path).stat().st_size == checkpoint.size
+        return False
+
+    def remove(self, paths: Iterable[str]) -> None:
+        """Remove files of the run directory; what cannot be removed now goes at the next launch."""
+        for path in paths:
+            with contextlib.suppress(OSError):
+                self._run.resolve(path).unlink(missing_ok=True)
+
+    def remove_unknown(self, known: Iterable[str]) -> None:
+        """Remove checkpoints that the journal does not know: their process died before it could tell of them."""
+        names = set(known)
+        for path in self._run.root.glob("trials/*/checkpoints/*epoch=*"):
+            if path.relative_to(self._run.root).as_posix() not in names:
+                with contextlib.suppress(OSError):
+                    path.unlink()
+
+    def fault(self, wanted: int) -> str:
+        """What keeps the storage from taking ``wanted`` bytes now; empty where nothing does."""
+        probe = self._run.root / ".probe"
+        try:
+            with probe.open("wb") as file:
+                os.posix_fallocate(file.fileno(), 0, max(wanted, _PROBE_BYTES))
+                file.write(b"x")
+                os.fsync(file.fileno())
+        except OSError as error:
+            return storage_fault(error) or str(error)
+        finally:
+            with contextlib.suppress(OSError):
+                probe.unlink()
+        return ""
+
+    def wait(self, fault: str) -> bool:
+        """Wait a moment for the storage to come back. False where somebody asks for a stop instead."""
+        if fault != self._told:
+            print(f"{self._run.root}: {fault}; the sweep waits until there is (Ctrl-C stops it)", file=sys.stderr)
+            self._told = fault
+        until = time.monotonic() + _WAIT_SECONDS
+        while time.monotonic() < until and not self.asked():
+            time.sleep(0.1)
+        return not self.asked()
+
+    def recovered(self) -> None:
+        """The storage is there again."""
+        if self._told:
+            print(f"{self._run.root}: the storage is there again", file=sys.stderr)
+        self._told = ""
+
+    def smaller_batches(
+        self, model: Mapping[str, Any], data: Mapping[str, Any] | None, trainer: Mapping[str, Any], halvings: int
+    ) -> tuple[dict[str, Any], dict[str, Any] | None, dict[str, Any]] | None:
+        """The same trial with ``halvings`` times smaller micro-batches; None where they cannot be made smaller."""
+        from orchestrator.training.components.batching import smaller_batches
+
+        return smaller_batches(dict(model), dict(data) if data else None, dict(trainer), halvings)
+
+    def folder(self, trial: int) -> Path:
+        return self._run.trial(trial)

@@ -1,0 +1,75 @@
+"""Which checkpoints stay: what a trial goes on from, and the best epochs of the best trials."""
+
+from __future__ import annotations
+
+from orchestrator.journal import Event
+from orchestrator.state import Objective, SweepState, Trial
+
+Held = tuple[int, int]  # a checkpoint by its trial and epoch
+
+
+class Retention:
+    """Retention for the whole sweep. A function of the journal's events.
+
+    Kept are, of a trial that runs or is to go on, its latest and its best epoch; of the ``keep_top`` best others their
+    best epoch; of the ``keep_top`` newest failed ones their latest, to be tried again from. Above ``quota`` bytes the
+    failed ones go first, then the worst of the best; the winner's, and what trials go on from, never go.
+    """
+
+    def __init__(self, objective: Objective, keep_top: int, quota: int | None) -> None:
+        self._objective, self._top, self._quota = objective, keep_top, quota
+        self._holders: set[int] = set()
+
+    def observe(self, event: Event) -> None:
+        if event.type == "segment.checkpointed":
+            self._holders.add(event["trial"])
+
+    def superfluous(self, state: SweepState) -> list[Held]:
+        """What can go now, in no time that grows with the number of trials: only those that hold any are looked at."""
+        holders = [state.trials[number] for number in sorted(self._holders)]
+        kept = self._kept(holders)
+        found = [
+            (trial.number, epoch)
+            for trial in holders
+            for epoch in sorted(trial.checkpoints)
+            if (trial.number, epoch) not in kept
+        ]
+        gone = set(found)
+        self._holders = {t.number for t in holders if any((t.number, epoch) not in gone for epoch in t.checkpoints)}
+        return found
+
+    def _kept(self, holders: list[Trial]) -> set[Held]:
+        live = [trial for trial in holders if trial.status in ("running", "interrupted")]
+        needed = {(trial.number, latest.epoch) for trial in live if (latest := trial.latest_checkpoint)}
+        # Best first; a trial that runs and holds its best epoch counts among the best.
+        best = [held for trial in self._ranked(holders) if (held := self._best_of(trial))]
+        needed |= {held for trial in live if (held := self._best_of(trial))} | set(best[:1])
+        failed = [(t.number, latest.epoch) for t in holders if t.status == "failed" and (latest := t.latest_checkpoint)]
+        spare = [held for held in best[: self._top] if held not in needed]
+        spare += failed[-self._top :][::-1]
+        return self._within_quota(holders, needed, spare)
+
+    def _within_quota(self, holders: list[Trial], needed: set[Held], spare: list[Held]) -> set[Held]:
+        """What is needed, and of ``spare`` (most wanted first) as much as fits."""
+        if self._quota is None:
+            return needed | set(spare)
+        size = {(t.number, epoch): file.size for t in holders for epoch, file in t.checkpoints.items()}
+        left = self._quota - sum(size[held] for held in needed)
+        kept = set(needed)
+        for held in spare:
+            left -= size[held]
+            if left < 0:
+                break
+            kept.add(held)
+        return kept
+
+    def _ranked(self, holders: list[Trial]) -> list[Trial]:
+        found = [
+            (best, trial) for trial in holders if trial.status != "failed" and (best := self._objective.best(trial))
+        ]
+        found.sort(key=lambda pair: (self._objective.loss(pair[0].value), pair[1].number))
+        return [trial for _, trial in found]
+
+    def _best_of(self, trial: Trial) -> Held | None:
+        best = self._objective.best(trial)
+        return (trial.number, best.epoch) if best and best.epoch in trial.checkpoints else None

@@ -1,0 +1,12 @@
+"""The journal: one append-only, checksummed log with one writer at a time, and the only code that touches it.
+
+`records` is the form of a line, `stores` where lines are kept (a file, or objects behind fsspec), `lease` who may
+write, `writer` the two together.
+"""
+
+from orchestrator.journal.lease import Holder
+from orchestrator.journal.records import Event, decode, encode
+from orchestrator.journal.stores import FileStore, ObjectStore, Store
+from orchestrator.journal.writer import Journal, holder, read
+
+__all__ = ["Event", "FileStore", "Holder", "Journal", "ObjectStore", "Store", "decode", "encode", "holder", "read"]

@@ -1,0 +1,142 @@
+"""The writer: a store and a lease together."""
+
+from __future__ import annotations
+
+import contextlib
+import time as clock
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+from orchestrator.errors import JournalError, RunHeldError
+from orchestrator.journal import lease as leases
+from orchestrator.journal.records import Event, Line, encode, parse
+from orchestrator.journal.stores import FileStore, Store
+
+
+class Right(Protocol):
+    """The right to write, as a lease gives it."""
+
+    epoch: int
+    proven: bool
+
+    def require(self) -> None: ...
+    def release(self) -> None: ...
+    def discard(self) -> None: ...
+
+
+def read(path: Path) -> Iterator[Event]:
+    """Every whole event, in order; a torn last line is passed over. Raises JournalError on any other damage."""
+    for event, _ in parse(FileStore(path).lines()):
+        yield event
+
+
+def holder(path: Path) -> leases.Holder | None:
+    """The process that writes the journal now; None where there is none."""
+    return leases.is_held(path.parent / "lease")
+
+
+class Journal:
+    """The writer. One at a time: every append carries its lease, and is refused once another process has taken it.
+
+    ``notice`` says whether a torn tail was cut off; ``length`` counts records. ``patience`` is asked what to do about
+    an error of the storage: True to try the same write again. ``now`` is the clock that people read, in Unix seconds.
+    """
+
+    def __init__(self, store: Store, right: Right, length: int, end: int) -> None:
+        self.patience: Callable[[OSError], bool] = lambda error: False
+        self.now: Callable[[], float] = clock.time
+        self.lease = right.epoch
+        self.length = length
+        self._store, self._right = store, right
+        torn = store.start(length, end, proven=right.proven)
+        self.notice = f"a torn write at the end of the journal was cut off ({torn} bytes at {end})" if torn else ""
+
+    @classmethod
+    def create(cls, path: Path) -> Journal:
+        """A new journal. Raises RunHeldError where one is there already or another process is making it."""
+        folder, name = path.parent, path.parent.name
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+        right = leases.acquire(folder / "lease")
+        if not FileStore(path).empty():
+            right.release()
+            raise RunHeldError(
+                f"the run {name!r} exists already: {folder}",
+                hint=f"go on with it: sweep resume {name}; or start another: --name {name}-2",
+            )
+        return cls(FileStore(path), right, 0, 0)
+
+    @classmethod
+    def open(cls, path: Path) -> Journal:
+        """Take over an existing journal.
+
+        Raises RunHeldError while another process holds it, JournalError where it is damaged. Waits up to 20 s where
+        only silence can tell that its holder is dead.
+        """
+        folder = path.parent / "lease"
+        right = leases.acquire(folder, after=0 if leases.current(folder) else _last_lease(path))
+        try:
+            return cls.over(FileStore(path), right)
+        except BaseException:
+            right.release()
+            raise
+
+    @classmethod
+    def over(cls, store: Store, right: Right) -> Journal:
+        """The writer over a store, for whoever holds the right to write. Raises JournalError where it is damaged."""
+        length, last = 0, Line(b"", "", 0)
+        for event, line in parse(store.lines()):
+            length, last = event.seq + 1, line
+        return cls(store, right, length, last.end)
+
+    def events(self) -> Iterator[Event]:
+        """What the journal holds."""
+        for event, _ in parse(self._store.lines()):
+            yield event
+
+    def append(self, type: str, *, sync: bool = True, **fields: Any) -> Event:
+        """Write one event; with ``sync`` it is durable, and known to be still ours to write, before this returns.
+
+        Raises OSError where it cannot be written, with the journal as it was before; RunHeldError where another process
+        has taken over.
+        """
+        event = Event(self.length, self.lease, round(self.now(), 3), type, fields)
+        line = encode(event)
+        self._patiently(self._right.require)
+        self._patiently(partial(self._store.append, line, sync=sync))
+        self.length += 1
+        if sync:
+            self._patiently(self._right.require)
+        return event
+
+    def _patiently(self, step: Callable[[], None]) -> None:
+        while True:
+            try:
+                return step()
+            except OSError as error:
+                if not self.patience(error):
+                    raise
+
+    def discard(self) -> None:
+        """Let the lease go and leave no trace of a journal that nothing was written to."""
+        self._store.discard()
+        self._right.discard()
+
+    def close(self) -> None:
+        """Make all durable and let the lease go."""
+        try:
+            self._store.close()
+        finally:
+            self._right.release()
+
+
+def _last_lease(path: Path) -> int:
+    """The lease of the last whole record, 0 where there is none or the journal is damaged."""
+    last = 0
+    with contextlib.suppress(JournalError):
+        for event in read(path):
+            last = event.lease
+    return last

@@ -14,7 +14,7 @@ Status = Literal["running", "interrupted", "finished", "stopped", "failed"]
 ENDED = frozenset({"finished", "stopped", "failed"})
 
 # What may stand between a report and the verdict on it, where a process died or the disk was full in between.
-_PASSIVE = frozenset({"sweep.launched", "sweep.paused", "checkpoints.removed"})
+_PASSIVE = frozenset({"sweep.launched", "sweep.paused", "checkpoints.removed", "storage.waited"})
 _BLAMES_NODE = frozenset({"lost", "node", "stalled"})
 
 

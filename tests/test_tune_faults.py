@@ -198,18 +198,18 @@ def test_a_trial_that_the_kernel_kills_goes_on(tmp_path: Path) -> None:
 def test_one_trial_out_of_memory_is_told_from_its_neighbour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ray's memory monitor kills, which ends Tune; the threshold is set just above what the machine uses now."""
     total, used = memory()
-    if total - used < 3_000_000_000:
-        pytest.skip("needs 3 GB of free memory")
-    # Two workers with torch and Lightning take some 1 GB; the greedy one twice that and more.
-    monkeypatch.setenv("RAY_memory_usage_threshold", f"{(used + 2_200_000_000) / total:.4f}")
+    if total - used < 4_000_000_000:
+        pytest.skip("needs 4 GB of free memory")
+    # Driver, Ray and two workers with torch and Lightning take some 2 GB; the greedy one as much again, if it may.
+    monkeypatch.setenv("RAY_memory_usage_threshold", f"{(used + 3_000_000_000) / total:.4f}")
     monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "100")
-    arguments = {"marker": str(tmp_path / "greedy"), "megabytes": 2400, "pause": 0.2}
+    arguments = {"marker": str(tmp_path / "greedy"), "megabytes": 3000, "pause": 0.2}
     model = {"class_path": "tests.tiny_faults.Greedy", "init_args": arguments}
     sweep("launch", written(tmp_path, scheduler="fifo", model=model, budget={"trials": 3}))
     assert [row["status"] for row in rows()] == ["finished"] * 3
     kinds = [kind for _, kind in failures()]
     assert kinds.count("memory") == 1, kinds
-    assert set(kinds) <= {"memory", "lost"}
+    assert set(kinds) <= {"memory", "preempted"}
 
 
 def memory() -> tuple[int, int]:

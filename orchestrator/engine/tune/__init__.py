@@ -83,7 +83,9 @@ def _survive(error: Exception, ray: Instance, segments: Segments) -> None:
     Raises RayDied where Ray itself is the cause, SweepError where nothing was running that could be.
     """
     live = segments.live
-    text = f"{type(error).__name__}: {error}"[:1000]
+    if live.broken is not None:  # Tune has wrapped it in an error of its own
+        raise live.broken from error
+    text = f"{type(error).__name__}: {error}".partition("\n")[0][:1000]
     ended = ray.ended()
     if ended:
         segments.lose_all(f"Ray ended: its {ended} process ended", kind="node")

@@ -23,10 +23,15 @@ _ABANDON_SECONDS = 6.0
 
 @dataclass
 class _Running:
-    """A segment and the Tune trial that runs it. ``killed`` says why we ended its process, if we did."""
+    """A segment and the Tune trial that runs it.
+
+    ``process`` is how Ray calls the actor that it runs in, which Tune forgets before it raises; ``killed`` says
+    why we ended it, if we did.
+    """
 
     job: Job
     trial: Any = None
+    process: str = ""
     killed: str = ""
 
     @property
@@ -87,13 +92,17 @@ class Segments:
             self.live.lost(known.job.trial, known.job.segment, message, kind=kind)
 
     def lose_all(self, message: str, kind: str = "lost", cause: BaseException | None = None) -> None:
-        """All of it is gone. Where Ray's memory monitor is the cause, only who used most is out of memory."""
+        """All of it is gone.
+
+        Where Ray's memory monitor is the cause, who used most is out of memory, and the others had no part in it.
+        """
         guilty = greediest(cause)
         for trial_id in list(self._running):
             known = self._running.pop(trial_id)
             self._watchdog.end(trial_id)
-            blamed = "memory" if guilty and guilty in repr(known.actor) else kind
-            self.live.lost(known.job.trial, known.job.segment, message, kind=blamed)
+            if guilty:
+                kind = "memory" if guilty in known.process else "preempted"
+            self.live.lost(known.job.trial, known.job.segment, message, kind=kind)
 
     def look_after(self) -> bool:
         """Called some ten times a second. True when the Tuner is to end: what ran has ended, or time is up.
@@ -101,6 +110,8 @@ class Segments:
         Raises RayDied where Ray cannot go on.
         """
         self._instance.check()
+        for known in self._running.values():
+            known.process = known.process or (repr(known.actor) if known.actor else "")
         for trial_id, seconds in self._watchdog.stalled():
             self._end_stalled(self._running[trial_id], seconds)
         if not self.asked() or (self._running and not self._stopping.overdue):

@@ -197,6 +197,29 @@ def why(
 
 
 @app.command()
+def verify(name: Name, runs: Runs = None, as_json: Json = False) -> None:
+    """Check a run: its journal's every record, each suggestion and decision derived anew, each checkpoint's SHA-256."""
+    from dataclasses import asdict
+
+    from orchestrator.results.rows import find
+    from orchestrator.results.verify import check
+
+    found = check(find(name, runs))
+    if as_json:
+        _print_json(asdict(found))
+    else:
+        typer.echo(
+            f"{name}: {found.records} records read, {found.suggestions} suggestions and {found.decisions} decisions "
+            f"derived anew, {found.checkpoints} checkpoints ({found.bytes / 1e6:.1f} MB) compared with what was written"
+        )
+        for violation in found.violations:
+            typer.echo(f"  {violation}")
+        typer.echo("all as it should be" if not found.violations else f"{len(found.violations)} violations")
+    if found.violations:
+        raise typer.Exit(4)
+
+
+@app.command()
 def best(name: Name, runs: Runs = None, as_json: Json = False) -> None:
     """The winner of a run: its objective, parameters and checkpoint."""
     from orchestrator.results import Results

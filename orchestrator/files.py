@@ -10,6 +10,7 @@ from pathlib import Path
 from orchestrator.errors import CheckpointError, causes
 
 _CHUNK = 1 << 20
+_settled: set[tuple[Path, int]] = set()  # folders by path and inode: one that was removed and made again is another
 _STORAGE = {
     errno.ENOSPC: "no space left",
     errno.EDQUOT: "the disk quota is used up",
@@ -49,6 +50,7 @@ def write_durably(path: Path, content: bytes | memoryview) -> tuple[int, str]:
         temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+    settle(path.parent)
     return _read_back(path, content)
 
 
@@ -66,6 +68,22 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def settle(folder: Path) -> None:
+    """Make a folder itself durable: its name in the folder above, and so on upwards, once for each in this process.
+
+    What lies in a folder that was just made is durable only with it, whatever was fsync'd inside. It ends where the
+    file system begins, or where the folder above is not ours to read and so was there before us. Raises OSError.
+    """
+    path = folder.absolute()
+    while (known := (path, path.stat().st_ino)) not in _settled and not path.is_mount():
+        try:
+            sync_folder(path.parent)
+        except PermissionError:
+            return
+        _settled.add(known)
+        path = path.parent
 
 
 def fingerprint(path: Path) -> tuple[int, str]:

@@ -116,7 +116,7 @@ def lit(folder: Path, trainer: dict[str, Any] | None = None, **model: Any) -> Jo
 
 def odd(folder: Path, trainer: dict[str, Any] | None = None, **model: Any) -> Job:
     job = replace(lit(folder, trainer), model=spec(Odd, **model), data=spec(Shuffled))
-    return replace(job, metric="val_loss", mode="min")
+    return replace(job, metric="val_loss")
 
 
 def run(job: Job, answer: Callable[[Report], bool] = lambda report: True) -> list[Report]:

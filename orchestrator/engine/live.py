@@ -205,7 +205,6 @@ class LiveSweep:
             segment=trial.segments,
             seed=trial_seed(self.spec.seed, trial.number),
             metric=self.spec.objective.metric,
-            mode=self.spec.objective.mode,
             model=model,
             data=data,
             trainer=trainer,

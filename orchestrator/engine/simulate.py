@@ -49,14 +49,17 @@ class Simulated:
     """
 
     journal: bytes
-    state: SweepState
     counters: Counter[str]
     violations: list[str]
     seconds: float
 
     @cached_property
     def events(self) -> list[Event]:
-        return list(events(self.journal))
+        return events(self.journal)
+
+    @cached_property
+    def state(self) -> SweepState:
+        return SweepState(self.events)
 
 
 def events(journal: bytes) -> list[Event]:
@@ -93,8 +96,7 @@ def simulate(
     cluster = _Cluster(spec, world, curve, seconds or (lambda params, epoch: 1.0), slots, observer)
     world.sleep = cluster.overtaken
     cluster.run_to_the_end()
-    state = SweepState(events(bytes(world.journal.content)))
-    return Simulated(bytes(world.journal.content), state, world.counters, world.violations, world.clock - cluster.began)
+    return Simulated(bytes(world.journal.content), world.counters, world.violations, world.clock - cluster.began)
 
 
 class _Cluster:
@@ -140,7 +142,8 @@ class _Cluster:
             self._prepare(journal)
             driver = Driver(self, journal)
             self._check_survived(driver.live.state)
-            driver.run()
+            if not driver.complete:
+                driver.run()
         except Crash:
             if right.epoch == world.epoch:
                 world.died()
@@ -158,7 +161,7 @@ class _Cluster:
             return  # it was taken over, and the sweep has ended without it
         if driver:
             driver.leave_orphans()
-            self.complete = driver.live.state.status == "completed"
+            self.complete = driver.complete
         world.asked = ""
         world.pass_time(world.rng.uniform(0.5, _AWAY_SECONDS))
         if not self.complete:
@@ -168,12 +171,11 @@ class _Cluster:
         """What launch and resume write before the engine starts."""
         if not journal.length:
             journal.append("sweep.created", **self._created)
-        elif self.world.faults.retry:
-            state = SweepState(journal.events())
-            failed = [number for number, trial in state.trials.items() if trial.status == "failed"]
-            for number in failed if failed and self.world.chance("retry") else ():
-                self.told.pop(number, None)
+        failed = [number for number, status in self.told.items() if status == "failed"]
+        if failed and self.world.chance("retry"):
+            for number in failed:
                 journal.append("trial.retried", trial=number)
+                del self.told[number]
 
     def _check_survived(self, state: SweepState) -> None:
         """Whatever anybody was told is still so."""
@@ -229,7 +231,10 @@ class Driver:
         self._nodes = [Node(_SLOTS_A_NODE) for _ in range(full)] + [Node(rest) for _ in range(rest > 0)]
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
-        self._trials = range(len(self.live.state.trials) + 1)
+
+    @property
+    def complete(self) -> bool:
+        return self.live.state.status == "completed" and not self.live.state.waiting
 
     def run(self) -> None:
         """Until nothing is left to run, or a stop was asked for."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import RunHeldError
-from orchestrator.files import sync_folder, write_all, write_durably
+from orchestrator.files import settle, sync_folder, write_all, write_durably
 from orchestrator.journal.records import Line
 
 
@@ -79,7 +79,7 @@ class FileStore(Store):
             os.ftruncate(self._file, end)
         os.fsync(self._file)
         sync_folder(self.path.parent)
-        sync_folder(self.path.parent.parent)
+        settle(self.path.parent)
         self._durable = end
         return size - end
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -85,7 +86,7 @@ class ASHA(Scheduler):
     def __init__(self, objective: Objective, grace_epochs: int, reduction_factor: int) -> None:
         super().__init__(objective)
         self._grace, self._factor = grace_epochs, reduction_factor
-        self._rungs: dict[int, dict[int, float]] = {}
+        self._rungs: dict[int, _Rung] = {}
 
     def is_rung(self, epoch: int) -> bool:
         """Whether trials are compared at that epoch."""
@@ -93,20 +94,36 @@ class ASHA(Scheduler):
 
     def _reported(self, trial: int, epoch: int) -> None:
         if self.is_rung(epoch) and trial in self._best:
-            self._rungs.setdefault(epoch, {}).setdefault(trial, self._best[trial])
+            self._rungs.setdefault(epoch, _Rung()).enter(trial, self._best[trial])
 
     def _judge(self, trial: int, epoch: int) -> Verdict | None:
-        entered = self._rungs.get(epoch, {})
-        if not self.is_rung(epoch) or trial not in entered:
+        rung = self._rungs.get(epoch)
+        if rung is None or trial not in rung.loss:
             return None
-        order = sorted(entered, key=lambda number: (entered[number], number))
-        kept = max(1, len(order) // self._factor)
-        place = order.index(trial) + 1
+        kept = max(1, len(rung.order) // self._factor)
+        place = rung.place(trial)
         if place <= kept:
             return None
         sign = -1 if self._objective.mode == "max" else 1
-        numbers = {"rung": epoch, "place": place, "of": len(order), "kept": kept}
-        return Verdict("asha", {**numbers, "value": sign * entered[trial], "needed": sign * entered[order[kept - 1]]})
+        numbers = {"rung": epoch, "place": place, "of": len(rung.order), "kept": kept}
+        return Verdict("asha", {**numbers, "value": sign * rung.loss[trial], "needed": sign * rung.order[kept - 1][0]})
+
+
+class _Rung:
+    """The trials at a rung, best first, kept in order as they enter."""
+
+    def __init__(self) -> None:
+        self.loss: dict[int, float] = {}
+        self.order: list[tuple[float, int]] = []
+
+    def enter(self, trial: int, loss: float) -> None:
+        """A trial is there; what it came with the first time counts."""
+        if trial not in self.loss:
+            self.loss[trial] = loss
+            bisect.insort(self.order, (loss, trial))
+
+    def place(self, trial: int) -> int:
+        return bisect.bisect_left(self.order, (self.loss[trial], trial)) + 1
 
 
 def build_scheduler(spec: SweepSpec) -> Scheduler:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,6 @@ class Job:
         folder: the trial's folder, absolute: ``<run directory>/trials/0007``.
         checkpoint: a :class:`Checkpoint` as a dict, to go on from; None to start afresh.
         wandb: ``{project, mode, entity}`` or None.
-        mode: whether a good objective is large (``max``) or small (``min``).
         threads: CPU threads for torch; None leaves the process's.
     """
 
@@ -62,7 +61,6 @@ class Job:
     folder: str
     checkpoint: dict[str, Any] | None = None
     wandb: dict[str, Any] | None = None
-    mode: Literal["min", "max"] = "max"
     threads: int | None = None
 
     @property

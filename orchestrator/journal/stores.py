@@ -67,7 +67,13 @@ class FileStore(Store):
                 yield Line(content, place, end)
 
     def empty(self) -> bool:
-        return not self.path.exists() or not self.path.stat().st_size
+        """A first record that a crash has torn is nothing, but only where nothing else of a run lies beside it."""
+        if not self.path.exists() or not self.path.stat().st_size:
+            return True
+        with self.path.open("rb") as file:
+            torn = not file.readline().endswith(b"\n")
+        beside = {path.name for path in self.path.parent.iterdir() if not path.name.startswith(".")}
+        return torn and beside <= {self.path.name, "lease", "requests"}
 
     def start(self, seq: int, end: int, *, proven: bool) -> int:
         size = self.path.stat().st_size if self.path.exists() else 0

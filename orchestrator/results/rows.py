@@ -6,7 +6,7 @@ import difflib
 from pathlib import Path
 from typing import Any
 
-from orchestrator.errors import UsageError
+from orchestrator.errors import JournalError, UsageError
 from orchestrator.journal import holder, read
 from orchestrator.policies.schedulers import last_rung
 from orchestrator.rundir import RunDirectory, list_runs
@@ -27,10 +27,14 @@ def find(name: str, runs: str | Path | None = None) -> RunDirectory:
 def read_state(run: RunDirectory) -> SweepState:
     """The sweep as its journal tells it now; ``interrupted`` where it says ``running`` and nobody holds it.
 
-    Raises JournalError where the journal is damaged.
+    Raises JournalError where the journal is damaged, or cut off within its first record.
     """
     held = holder(run.journal)
     state = SweepState(read(run.journal))
+    if not state.spec:
+        raise JournalError(
+            f"{run.journal} holds no whole record", hint="if the sweep had not begun yet, launch it again"
+        )
     if state.status == "running" and not held:
         state.cut_off()
     return state

@@ -83,6 +83,8 @@ def instance(cpus: int) -> Iterator[Instance]:
     Raises RayDied where it does not start.
     """
     os.environ.update({name: value for name, value in _ENVIRONMENT.items() if name not in os.environ})
+    # Without it Ray takes a driver's parent for the raylet: under process 1 (nohup, setsid) it would end us by _Exit.
+    os.environ.setdefault("RAY_RAYLET_PID", str(os.getpid()))
     # Tune logs a traceback for each process that dies; ours goes to the journal and to the trial's folder.
     logging.getLogger("ray").setLevel(logging.CRITICAL)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)

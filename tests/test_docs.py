@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
+from orchestrator.engine.failures import KINDS
 from orchestrator.spec import load
 
 sys.path.insert(0, str(ROOT / "docs"))
@@ -67,3 +68,12 @@ def test_stale_pages_are_found(tmp_path: Path) -> None:
     (tmp_path / "a.md").write_text("old")
     (tmp_path / "b.md").write_text("same")
     assert generate.stale({"a.md": "new", "b.md": "same", "c.md": ""}, tmp_path) == ["a.md", "c.md"]
+
+
+def test_every_kind_of_failure_is_in_the_docs_with_its_retries() -> None:
+    text = (ROOT / "docs" / "recovery.md").read_text().split("## Failures")[1]
+    rows = {row.split("|")[1].strip(" `"): row.split("|")[3] for row in text.splitlines() if row.startswith("| `")}
+    assert list(rows) == list(KINDS)
+    for kind, (what, retries) in KINDS.items():
+        assert what in text
+        assert {None: "always", 0: "never"}.get(retries, f"{retries} time") in rows[kind]

@@ -21,7 +21,7 @@ else
 UV_PYTHON := $(PYTHON)
 endif
 
-.PHONY: help install quickstart test test-slow check bench docs clean
+.PHONY: help install quickstart test test-slow check chaos bench docs clean
 
 help: ## what there is (the default)
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -61,6 +61,9 @@ check: $(STAMP) ## ruff, mypy --strict, import layers, links and generated pages
 	$(BIN)/python -m pytest tests/test_layers.py
 	$(BIN)/python docs/generate.py --check
 	$(BIN)/python docs/check_links.py
+
+chaos: $(STAMP) ## kills, faults, cuts and fuzz in full: some hours (ARGS="kills" for one of them)
+	$(BIN)/python -m tests.chaos $(ARGS)
 
 bench: $(STAMP) ## loader, one trial and slot turnaround, as ratios (DATA_DIR=./data)
 	@failed=0; \

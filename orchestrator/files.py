@@ -21,10 +21,17 @@ _STORAGE = {
 }
 
 
-def storage_fault(error: BaseException | None) -> str:
-    """What is wrong with the storage, if that is what the error (or what caused it) says; else empty."""
-    numbers = (link.errno for link in causes(error) if isinstance(link, OSError) and link.errno is not None)
-    return next((_STORAGE[number] for number in numbers if number in _STORAGE), "")
+def storage_fault(error: BaseException | None, folder: Path | None = None) -> str:
+    """What is wrong with the storage, if that is what the error (or what caused it) says; else empty.
+
+    A permission that is refused is the storage's fault below ``folder``, the run's own, and nowhere else.
+    """
+    for link in causes(error):
+        if isinstance(link, OSError) and link.errno in _STORAGE:
+            return _STORAGE[link.errno]
+        if isinstance(link, PermissionError) and folder and Path(str(link.filename)).is_relative_to(folder):
+            return f"permission denied: {link.filename}"
+    return ""
 
 
 def write_durably(path: Path, content: bytes | memoryview) -> tuple[int, str]:

@@ -37,7 +37,7 @@ def attempt(job: Job, report: Callable[[Report], bool]) -> Failed | None:
         fit(job, report)
         return None
     except Exception as error:
-        failed = Failed(_kind(error), redact(f"{type(error).__name__}: {error}")[:1000], _fingerprint(error))
+        failed = Failed(_kind(error, job.run_directory), redact(f"{type(error).__name__}: {error}")[:1000], _fingerprint(error))
         _write_log(job, redact(traceback.format_exc()))
         _clear_frames(error)
     if failed.kind == "memory":  # only now has the error itself gone
@@ -45,11 +45,11 @@ def attempt(job: Job, report: Callable[[Report], bool]) -> Failed | None:
     return failed
 
 
-def _kind(error: Exception) -> str:
+def _kind(error: Exception, run: Path) -> str:
     """Whose fault it is, and so what to do next; a kind of :class:`orchestrator.engine.failures.Failed`."""
     if isinstance(error, CheckpointError):
         return "checkpoint"
-    if storage_fault(error):
+    if storage_fault(error, run):
         return "storage"
     if out_of_memory(error):
         return "memory"

@@ -119,13 +119,13 @@ class Objective:
 
     def best(self, trial: Trial, upto: int | None = None) -> Best | None:
         """The best finite epoch (the earliest of equals), of those up to ``upto``; None where there is none."""
-        values = (
-            (self.loss(report.metrics[self.metric]), epoch)
-            for epoch, report in trial.reports.items()
-            if math.isfinite(report.metrics.get(self.metric, math.nan)) and (upto is None or epoch <= upto)
-        )
-        _, epoch = min(values, default=(math.nan, 0))
-        return Best(epoch, trial.reports[epoch].metrics[self.metric]) if epoch else None
+        found, lowest, metric = 0, math.inf, self.metric
+        for epoch, report in trial.reports.items():
+            loss = self.loss(report.metrics.get(metric, math.nan))
+            better = loss < lowest or (loss == lowest and epoch < found)
+            if better and loss > -math.inf and (upto is None or epoch <= upto):
+                found, lowest = epoch, loss
+        return Best(found, trial.reports[found].metrics[metric]) if found else None
 
 
 @dataclass

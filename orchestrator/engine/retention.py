@@ -39,15 +39,15 @@ class Retention:
         return found
 
     def _kept(self, holders: list[Trial]) -> set[Held]:
-        live = [trial for trial in holders if trial.status in ("running", "interrupted")]
-        needed = {(trial.number, latest.epoch) for trial in live if (latest := trial.latest_checkpoint)}
+        live = {trial.number for trial in holders if trial.status in ("running", "interrupted")}
+        latest = {t.number: (t.number, last.epoch) for t in holders if (last := t.latest_checkpoint)}
         # Best first; a trial that runs and holds its best epoch counts among the best.
-        best = [held for trial in self._ranked(holders) if (held := self._best_of(trial))]
-        needed |= {held for trial in live if (held := self._best_of(trial))} | set(best[:1])
-        failed = [(t.number, latest.epoch) for t in holders if t.status == "failed" and (latest := t.latest_checkpoint)]
+        best = self._best(holders)
+        needed = {latest[number] for number in live & latest.keys()} | {held for held in best if held[0] in live}
+        needed |= set(best[:1])
+        failed = [latest[t.number] for t in holders if t.status == "failed" and t.number in latest]
         spare = [held for held in best[: self._top] if held not in needed]
-        spare += failed[-self._top :][::-1]
-        return self._within_quota(holders, needed, spare)
+        return self._within_quota(holders, needed, spare + failed[-self._top :][::-1])
 
     def _within_quota(self, holders: list[Trial], needed: set[Held], spare: list[Held]) -> set[Held]:
         """What is needed, and of ``spare`` (most wanted first) as much as fits."""
@@ -63,13 +63,8 @@ class Retention:
             kept.add(held)
         return kept
 
-    def _ranked(self, holders: list[Trial]) -> list[Trial]:
-        found = [
-            (best, trial) for trial in holders if trial.status != "failed" and (best := self._objective.best(trial))
-        ]
+    def _best(self, holders: list[Trial]) -> list[Held]:
+        """The best epoch of each that did not fail, where its checkpoint is there: the best trial's first."""
+        found = [(best, t) for t in holders if t.status != "failed" and (best := self._objective.best(t))]
         found.sort(key=lambda pair: (self._objective.loss(pair[0].value), pair[1].number))
-        return [trial for _, trial in found]
-
-    def _best_of(self, trial: Trial) -> Held | None:
-        best = self._objective.best(trial)
-        return (trial.number, best.epoch) if best and best.epoch in trial.checkpoints else None
+        return [(trial.number, best.epoch) for best, trial in found if best.epoch in trial.checkpoints]

@@ -98,7 +98,7 @@ class Journal:
             yield event
 
     def append(self, type: str, *, sync: bool = True, **fields: Any) -> Event:
-        """Write one event; with ``sync`` it is durable, and known to be still ours to write, before this returns.
+        """Write one event, known to be still ours to write when this returns; with ``sync`` it is durable too.
 
         Raises OSError where it cannot be written, with the journal as it was before; RunHeldError where another process
         has taken over.
@@ -108,8 +108,7 @@ class Journal:
         self._patiently(self._right.require)
         self._patiently(partial(self._store.append, line, sync=sync))
         self.length += 1
-        if sync:
-            self._patiently(self._right.require)
+        self._patiently(self._right.require)  # whoever slept since the first look must not act on what it wrote
         return event
 
     def _patiently(self, step: Callable[[], None]) -> None:

@@ -215,7 +215,9 @@ class LiveSweep:
         fields: dict[str, Any] = {"node": self.host.name, "origin": checkpoint.path if checkpoint else None}
         if trial.halvings:
             fields["halvings"] = trial.halvings
-        self._append("segment.started", sync=False, trial=trial.number, segment=job.segment, **fields)
+        # Durable before the worker starts: else, after a power cut, a worker that lives on and the next driver's would
+        # have one segment number, and write the same files.
+        self._append("segment.started", trial=trial.number, segment=job.segment, **fields)
         return job
 
     def _components(self, trial: Trial) -> tuple[dict[str, Any], dict[str, Any] | None, dict[str, Any]]:

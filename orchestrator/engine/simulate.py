@@ -1,4 +1,4 @@
-"""The real sweep on a virtual clock and a virtual cluster: the same searcher, scheduler, state and journal, no training.
+"""The real sweep on a virtual clock and cluster: the same searcher, scheduler, state and journal, no training.
 
 What a segment would report comes from a function of parameters and epoch, so a sweep takes milliseconds. Everything
 random (durations, delays, faults) is drawn from one seed, which replays the run to the byte.
@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from io import BytesIO
 from pathlib import Path
-from random import Random
 from typing import Any
 
 from orchestrator.engine.curves import Curve, synthetic
@@ -25,7 +24,6 @@ from orchestrator.errors import RunHeldError
 from orchestrator.journal import Event, Journal
 from orchestrator.journal.records import Line, parse
 from orchestrator.rundir import RunDirectory
-from orchestrator.seeds import derive_seed
 from orchestrator.spec import SweepSpec
 from orchestrator.state import ENDED, SweepState
 from orchestrator.training import Checkpoint, Job, Report
@@ -112,7 +110,12 @@ class _Cluster:
         self.answered: set[tuple[int, int]] = set()
         self.complete = False
         self._proven = True
-        self._created = {"format": 1, "spec": spec.model_dump(mode="json"), "seed": spec.seed, "versions": {}}
+        self._created: dict[str, Any] = {
+            "format": 1,
+            "spec": spec.model_dump(mode="json"),
+            "seed": spec.seed,
+            "versions": {},
+        }
 
     def run_to_the_end(self) -> None:
         """Raises RuntimeError where the sweep does not get on."""
@@ -125,7 +128,7 @@ class _Cluster:
             self.world.deaths += 1
 
     def overtaken(self) -> None:
-        """The driver sleeps: another takes over and comes to the end. What the sleeper does then must have no effect."""
+        """The driver sleeps; another takes over and comes to the end. What the sleeper does then has no effect."""
         self._proven = False
         self.world.deaths += 1
         self.world.pass_time(_AWAY_SECONDS)
@@ -166,6 +169,8 @@ class _Cluster:
         world.pass_time(world.rng.uniform(0.5, _AWAY_SECONDS))
         if not self.complete:
             self._damage()
+        elif not world.counters["damage"]:
+            self._check_files(driver)
 
     def _prepare(self, journal: Journal) -> None:
         """What launch and resume write before the engine starts."""
@@ -174,8 +179,8 @@ class _Cluster:
         failed = [number for number, status in self.told.items() if status == "failed"]
         if failed and self.world.chance("retry"):
             for number in failed:
-                journal.append("trial.retried", trial=number)
                 del self.told[number]
+                journal.append("trial.retried", trial=number)
 
     def _check_survived(self, state: SweepState) -> None:
         """Whatever anybody was told is still so."""
@@ -187,6 +192,13 @@ class _Cluster:
             if number not in state.trials or epoch not in state.trials[number].reports:
                 self.world.violations.append(f"epoch {epoch} of trial {number} was answered and is lost")
 
+    def _check_files(self, driver: Driver | None) -> None:
+        """Whatever the sweep still needs is there."""
+        for trial in driver.live.state.trials.values() if driver else ():
+            for held in trial.checkpoints.values():
+                if self.world.files.get(held.path) != (held.size, held.sha256):
+                    self.world.violations.append(f"{held.path} is not what was written")
+
     def _damage(self) -> None:
         """A checkpoint is lost, cut short or changed while nobody looks."""
         world = self.world
@@ -194,7 +206,7 @@ class _Cluster:
             path = world.rng.choice(sorted(world.files))
             kind = world.rng.choice(("lost", "short", "changed"))
             world.counters[f"checkpoint {kind}"] += 1
-            size, sha256 = world.files.pop(path)
+            size, _ = world.files.pop(path)
             if kind != "lost":
                 world.files[path] = (size - (kind == "short"), "damaged")
 

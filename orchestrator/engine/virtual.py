@@ -9,16 +9,16 @@ import errno
 import io
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from orchestrator.engine.host import Host
 from orchestrator.errors import RunHeldError
-from orchestrator.journal.records import Line
+from orchestrator.journal.records import Line, parse
 from orchestrator.journal.stores import Store
-from orchestrator.state import Checkpoint
+from orchestrator.state import Checkpoint, SweepState
 
 _START = 1_700_000_000.0  # Unix seconds
 _HALVINGS = 3
@@ -58,7 +58,7 @@ class Faults:
     @classmethod
     def mixed(cls, rng: Random) -> Faults:
         """Some of all, each often enough to come in a small sweep."""
-        often = {
+        often: dict[str, Any] = {
             "crash": 0.04, "power": 0.5, "asleep": 0.01, "full": 0.02, "lost": 0.06, "memory": 0.03, "node": 0.03,
             "late": 0.5, "twice": 0.1, "slow": 0.1, "stop": 0.01, "end": 0.003, "damage": 0.3, "retry": 0.3,
         }  # fmt: skip
@@ -105,7 +105,7 @@ class World:
         return False
 
     def peril(self) -> str:
-        """What happens to the driver at this append: where in it it dies, or that it falls asleep; empty for nothing."""
+        """What happens to the driver at this append: where in it it dies, or that it sleeps; empty for nothing."""
         if self.chance("crash"):
             point = self.rng.choice(("before", "torn", "written", "synced"))
             self.counters[f"crash {point}"] += 1
@@ -132,6 +132,11 @@ class World:
         due = [orphan for orphan in self.orphans if orphan[0] <= self.clock]
         self.orphans = [orphan for orphan in self.orphans if orphan[0] > self.clock]
         self.files.update((path, content) for _, path, content in due)
+
+    def held(self) -> set[str]:
+        """The checkpoints that the journal, as it is now, holds to be there."""
+        state = SweepState(event for event, _ in parse(MemoryStore(self).lines()))
+        return {held.path for trial in state.trials.values() for held in trial.checkpoints.values()}
 
     def calm(self) -> None:
         """No more faults."""
@@ -243,8 +248,8 @@ class VirtualHost(Host):
 
     def remove(self, paths: Iterable[str]) -> None:
         for path in paths:
-            if self._epoch != self._world.epoch:
-                self._world.violations.append(f"a driver that was taken over removed {path}")
+            if self._epoch != self._world.epoch and path in self._world.held():
+                self._world.violations.append(f"a driver that was taken over removed {path}, which another needs")
             if self._world.chance("crash"):
                 self._world.counters["crash removing"] += 1
                 raise Crash
@@ -270,11 +275,4 @@ class VirtualHost(Host):
         return None if halvings > _HALVINGS else (dict(model), dict(data) if data else None, dict(trainer))
 
     def folder(self, trial: int) -> Path:
-        return _folder(trial)
-
-
-def _folder(trial: int) -> Path:
-    return Path(f"/simulated/trials/{trial:04d}")
-
-
-FAULTS = tuple(part.name for part in fields(Faults) if part.name not in ("deaths", "power"))
+        return Path(f"/simulated/trials/{trial:04d}")

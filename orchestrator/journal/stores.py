@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from orchestrator.errors import RunHeldError
+from orchestrator.errors import RunHeldError, UsageError
 from orchestrator.files import settle, sync_folder, write_all, write_durably
 from orchestrator.journal.records import Line
 
@@ -176,7 +177,7 @@ class ObjectStore(Store):
     def _make(self, content: bytes) -> None:
         name = f"{self._root}/{self._seq:012d}.jsonl"
         try:
-            self._system.pipe_file(name, content, mode="create")
+            create_object(self._system, name, content)
         except FileExistsError:
             if self._system.cat_file(name) != content:  # else it is our own, of which only the answer was lost
                 raise RunHeldError(
@@ -190,3 +191,38 @@ class ObjectStore(Store):
             return sorted(name for name in self._system.ls(self._root, detail=False) if name.endswith(".jsonl"))
         except FileNotFoundError:
             return []
+
+
+def create_object(system: Any, name: str, content: bytes) -> None:
+    """Make an object whole, in one step, and only if there is none of that name. Raises FileExistsError.
+
+    S3, Google Cloud Storage and Azure refuse a second one themselves; for a local folder a hard link does it. A file
+    system whose ``pipe_file`` looks first and writes then would let two writers both believe that they were first:
+    UsageError.
+    """
+    from fsspec.spec import AbstractFileSystem
+
+    if "file" in _protocols(system):
+        _link(Path(name), content)
+    elif getattr(system.pipe_file, "__func__", None) is AbstractFileSystem.pipe_file:
+        raise UsageError(
+            f"{type(system).__name__} cannot make an object only if it is new, so it cannot keep a journal",
+            hint="keep it in a folder, or in S3, Google Cloud Storage or Azure",
+        )
+    else:
+        system.pipe_file(name, content, mode="create")
+
+
+def _protocols(system: Any) -> tuple[str, ...]:
+    return (system.protocol,) if isinstance(system.protocol, str) else tuple(system.protocol)
+
+
+def _link(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+    write_durably(beside, content)
+    try:
+        os.link(beside, path)
+    finally:
+        beside.unlink()
+    sync_folder(path.parent)

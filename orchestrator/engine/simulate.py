@@ -166,8 +166,8 @@ class _Cluster:
             driver.leave_orphans()
             self.complete = driver.complete
         world.asked = ""
-        world.pass_time(world.rng.uniform(0.5, _AWAY_SECONDS))
         if not self.complete:
+            world.pass_time(world.rng.uniform(0.5, _AWAY_SECONDS))
             self._damage()
         elif not world.counters["damage"]:
             self._check_files(driver)
@@ -323,7 +323,10 @@ class Driver:
         seconds = self._cluster.seconds(worker.params, epoch) * self._rng.uniform(0.9, 1.1)
         name = f"epoch={epoch:04d}-segment={worker.job.segment}"
         path = f"trials/{worker.job.trial:04d}/checkpoints/{name}.ckpt"
-        checkpoint = Checkpoint(path, _SIZE, f"{self.live.journal.lease}-{worker.job.trial}-{name}", epoch)
+        sha256 = f"{self.live.journal.lease}-{worker.job.trial}-{name}".ljust(
+            64, "0"
+        )  # this writer's, and of full length
+        checkpoint = Checkpoint(path, _SIZE, sha256, epoch)
         worker.pending = (path, (_SIZE, checkpoint.sha256))
         report = Report(epoch, self._cluster.curve(worker.params, epoch), checkpoint)
         fault = next((fault for fault in ("lost", "memory", "node") if self._chance(fault)), "")

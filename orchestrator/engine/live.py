@@ -268,7 +268,7 @@ class LiveSweep:
 
     def _patience(self, error: OSError) -> bool:
         """The journal cannot be written: the sweep stands still until it can, or somebody asks for a stop."""
-        fault = storage_fault(error)
+        fault = storage_fault(error, self.run.root)
         if not fault:
             return False
         self._note_waiting(fault)

@@ -120,6 +120,8 @@ def violations(case: Case, ran: Simulated) -> Iterator[str]:
     """Every promise that was broken, as a sentence."""
     yield from ran.violations
     yield from replay(case.spec, ran.events)
+    if repr(vars(ran.live)) != repr(vars(ran.state)):
+        yield "the state of the last driver is not what its journal says"
     yield from _budget(case, ran)
     if case.seed % 4 == 0:  # it reads the whole journal once more
         yield from _damage(case, ran)

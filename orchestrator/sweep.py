@@ -165,8 +165,6 @@ def resume(
     """
     run = find(name, runs)
     state = read_state(run)
-    if not state.spec:
-        raise SweepError(f"{run.journal} has no sweep in it", hint=f"start anew: rm -r {run.root}")
     again = _failed_trials(state, retry)
     if state.status == "completed" and not again:
         return _outcome(run, state, 0)
@@ -182,6 +180,8 @@ def resume(
                 raise StoppedError(stopping.signal)
             for number in again:
                 journal.append("trial.retried", trial=number)
+            if not run.spec.exists():  # the launch was cut off between the journal's first record and this file
+                write_durably(run.spec, to_yaml(spec).encode())
         except BaseException:
             journal.close()
             raise

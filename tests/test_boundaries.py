@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.files import write_durably
 from orchestrator.journal import lease
-from tests.chaos.boundaries import Recording, explore, record
+from tests.chaos.boundaries import Recording, explore, in_memory, record
 from tests.chaos.operations import History, Recorder, Tree
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
@@ -39,8 +39,9 @@ def test_every_operation_was_recorded(recording: Recording) -> None:
     assert len(recording.history.steps) > 400
 
 
-def test_a_crash_at_any_boundary_loses_nothing(recording: Recording, tmp_path: Path) -> None:
-    figures = explore(recording, tmp_path, every=37, resumes=4)
+def test_a_crash_at_any_boundary_loses_nothing(recording: Recording) -> None:
+    with in_memory() as work:
+        figures = explore(recording, work, every=37, resumes=4)
     print(figures)
     assert not figures.violations, "\n".join(figures.violations[:10])
     assert figures.states > 300

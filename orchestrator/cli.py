@@ -138,16 +138,25 @@ def stop(
 @app.command("list")
 def list_(runs: Runs = None, as_json: Json = False) -> None:
     """The runs that are here."""
+    from orchestrator.errors import JournalError
     from orchestrator.results.rows import read_state
     from orchestrator.results.terminal import summary
     from orchestrator.rundir import list_runs
 
-    found = [(run, read_state(run)) for run in list_runs(runs)]
+    listed: list[tuple[dict[str, Any], str]] = []
+    for run in list_runs(runs):
+        try:
+            state = read_state(run)
+        except JournalError as error:  # one damaged run does not hide the others
+            listed.append(({"name": run.name, "status": "damaged", "trials": None}, f"{run.name}: {error.message}"))
+            continue
+        row = {"name": run.name, "status": state.status, "trials": len(state.trials)}
+        listed.append((row, f"{summary(run, state, state.spec['budget'].get('trials'))}; {state.status}"))
     if as_json:
-        _print_json([{"name": run.name, "status": state.status, "trials": len(state.trials)} for run, state in found])
+        _print_json([row for row, _ in listed])
         return
-    for run, state in found:
-        typer.echo(f"{summary(run, state, state.spec['budget'].get('trials'))}; {state.status}")
+    for _, line in listed:
+        typer.echo(line)
 
 
 @app.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -82,6 +83,46 @@ def test_results_refuse_other_endings(sweep: Run, tmp_path: Path) -> None:
     code, _, err = sweep("results", "tiny", "--out", str(tmp_path / "table.xls"))
     assert code == 2
     assert "hint: --out" in err
+
+
+def test_verify_counts_what_it_looked_at_and_finds_damage(sweep: Run, runs: Path) -> None:
+    code, out, _ = sweep("verify", "tiny", "--json")
+    found = json.loads(out)
+    assert code == 0
+    assert found["violations"] == []
+    assert found["suggestions"] == 6
+    assert found["decisions"] > 0
+    checkpoint = next(runs.glob("tiny/trials/*/checkpoints/*.ckpt"))
+    whole = checkpoint.read_bytes()
+    try:
+        checkpoint.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        code, out, _ = sweep("verify", "tiny")
+        assert code == 4
+        assert checkpoint.name in out
+    finally:
+        checkpoint.write_bytes(whole)
+
+
+def test_one_damaged_run_does_not_hide_the_others(sweep: Run, runs: Path) -> None:
+    (runs / "broken").mkdir()
+    (runs / "broken" / "journal.jsonl").write_text("no journal\n")
+    code, out, _ = sweep("list")
+    assert code == 0
+    assert "tiny: 6 of 6" in out
+    assert "broken: " in out
+    assert "damaged at byte 0" in out
+    assert {row["name"]: row["status"] for row in json.loads(sweep("list", "--json")[1])}["broken"] == "damaged"
+    shutil.rmtree(runs / "broken")
+
+
+def test_retry_says_which_trials_can_be_retried(sweep: Run) -> None:
+    code, _, err = sweep("retry", "tiny")
+    assert code == 2
+    assert "--failed" in err
+    code, _, err = sweep("retry", "tiny", "--trial", "0")
+    assert code == 2
+    assert "trial 0 has not failed" in err
+    assert "failed trials: none" in err
 
 
 def test_status_list_best_and_why_agree(sweep: Run) -> None:

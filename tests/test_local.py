@@ -14,6 +14,7 @@ from orchestrator.errors import RunHeldError, SpecError, UsageError
 from orchestrator.journal import read
 from orchestrator.policies import build_scheduler, build_searcher
 from orchestrator.results import Results, why
+from orchestrator.results.verify import check
 from orchestrator.rundir import RunDirectory
 from orchestrator.spec import SweepSpec, from_mapping
 from orchestrator.state import SweepState
@@ -202,6 +203,46 @@ def test_the_same_failure_three_times_stops_the_sweep(tmp_path: Path) -> None:
     assert outcome.state.status == "paused"
     assert "the user's own mistake" in outcome.state.reason
     assert len(outcome.state.trials) == 3
+
+
+def test_a_failed_trial_that_is_retried_goes_on_from_its_last_checkpoint(tmp_path: Path) -> None:
+    """The fault is mended meanwhile, as a person would mend it."""
+    marker = tmp_path / "mended"
+    described = spec(
+        model={"class_path": "tests.tiny_faults.Mended", "init_args": {"marker": str(marker)}},
+        scheduler="fifo",
+        searcher="random",
+        budget={"trials": 2},
+    )
+    outcome = launch(described, tmp_path, local=True)
+    assert outcome.state.count("failed") == 2
+    assert resume("tiny", tmp_path, local=True).state.count("failed") == 2, "a resume leaves failed trials alone"
+    marker.touch()
+    outcome = resume("tiny", tmp_path, local=True, retry=[1])
+    assert [trial.status for trial in outcome.state.trials.values()] == ["failed", "finished"]
+    started = [event for event in read(outcome.run.journal) if event.type == "segment.started" and event["trial"] == 1]
+    assert started[-1]["origin"].endswith("epoch=0001-segment=0.ckpt")
+    outcome = resume("tiny", tmp_path, local=True, retry="failed")
+    assert [trial.status for trial in outcome.state.trials.values()] == ["finished", "finished"]
+    assert check(outcome.run).violations == []
+
+
+def test_one_trial_is_ended_by_request_and_the_sweep_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stopping, "_POLL_SECONDS", -1.0)
+    run = RunDirectory.at("tiny", tmp_path)
+
+    def ask(state: SweepState, event: Any) -> None:
+        if event.type == "segment.started" and event["trial"] == 1:
+            request(run, 1)
+
+    outcome = launch(spec(scheduler="fifo", budget={"trials": 3}), tmp_path, local=True, observer=ask)
+    trials = outcome.state.trials
+    assert [trials[number].status for number in range(3)] == ["finished", "stopped", "finished"]
+    assert trials[1].stopped_by["rule"] == "request"
+    assert trials[1].epoch == 1
+    assert "sweep stop --trial" in " ".join(why(outcome.state, 1))
+    assert check(run).violations == []
+    assert not run.requests.exists()
 
 
 def test_an_objective_that_is_never_logged_is_refused_or_named(tmp_path: Path) -> None:

@@ -33,6 +33,14 @@ class Once(Tiny):
         raise NotImplementedError
 
 
+class Mended(Tiny):
+    """Raises in the second epoch until ``marker`` (a file) is there."""
+
+    def break_down(self) -> None:
+        if not Path(self.marker).exists():
+            raise ValueError("not mended yet")
+
+
 class Hangs(Once):
     """Waits for ever: ``how`` is sleep, stop (the process is stopped by a signal) or gil (in C, holding the GIL)."""
 

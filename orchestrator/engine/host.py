@@ -49,10 +49,14 @@ class Host:
         self._stopping.done(trial)
 
     def whole(self, checkpoint: Checkpoint) -> bool:
-        """Whether the file is there at its full size; its SHA-256 is checked by who loads it."""
-        with contextlib.suppress(OSError):
+        """Whether the file is there at its full size; its SHA-256 is checked by who loads it.
+
+        Raises OSError where the storage cannot say.
+        """
+        try:
             return self._run.resolve(checkpoint.path).stat().st_size == checkpoint.size
-        return False
+        except (FileNotFoundError, NotADirectoryError):
+            return False
 
     def remove(self, paths: Iterable[str]) -> None:
         """Remove files of the run directory; what cannot be removed now goes at the next launch."""

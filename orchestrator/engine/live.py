@@ -236,6 +236,15 @@ class LiveSweep:
         whole = [checkpoint for checkpoint in trial.origins if self.host.whole(checkpoint)]
         return whole[damaged] if damaged < len(whole) else None
 
+    def _is_whole(self, checkpoint: Checkpoint) -> bool:
+        """Asked until the storage answers: a trial does not start afresh because a folder cannot be read just now."""
+        while True:
+            try:
+                return self.host.whole(checkpoint)
+            except OSError as error:
+                if not self._patience(error):
+                    raise
+
     def _checkpointed(self, trial: Trial, segment: int, checkpoint: dict[str, Any]) -> None:
         replaced = trial.checkpoints.get(checkpoint["epoch"])
         self._append("segment.checkpointed", sync=False, trial=trial.number, segment=segment, **checkpoint)

@@ -37,7 +37,9 @@ def attempt(job: Job, report: Callable[[Report], bool]) -> Failed | None:
         fit(job, report)
         return None
     except Exception as error:
-        failed = Failed(_kind(error, job.run_directory), redact(f"{type(error).__name__}: {error}")[:1000], _fingerprint(error))
+        failed = Failed(
+            _kind(error, job.run_directory), redact(f"{type(error).__name__}: {error}")[:1000], _fingerprint(error)
+        )
         _write_log(job, redact(traceback.format_exc()))
         _clear_frames(error)
     if failed.kind == "memory":  # only now has the error itself gone

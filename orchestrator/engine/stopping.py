@@ -22,7 +22,7 @@ class Stopping:
 
     def __init__(self) -> None:
         self.signal = 0
-        self.trials: frozenset[int] = frozenset()
+        self._trials: frozenset[int] = frozenset()
         self._run: RunDirectory | None = None
         self._asked_at: float | None = None
         self._polled = 0.0
@@ -47,11 +47,16 @@ class Stopping:
     @property
     def asked(self) -> str:
         """Why the sweep is to stop; empty while nobody has asked."""
-        if self._asked_at is None and time.monotonic() - self._polled > _POLL_SECONDS:
-            self._poll()
+        self._poll()
         if self._asked_at is None:
             return ""
         return signal.Signals(self.signal).name if self.signal else "sweep stop"
+
+    @property
+    def trials(self) -> frozenset[int]:
+        """Trials that somebody wants ended."""
+        self._poll()
+        return self._trials
 
     @property
     def overdue(self) -> bool:
@@ -65,20 +70,20 @@ class Stopping:
 
     def done(self, trial: int) -> None:
         """The end of a trial that was asked for has come."""
-        self.trials -= {trial}
+        self._trials -= {trial}
         if self._run:
             self._run.stop_request(trial).unlink(missing_ok=True)
 
     def _poll(self) -> None:
-        self._polled = time.monotonic()
-        if self._run is None:
+        if self._run is None or time.monotonic() - self._polled <= _POLL_SECONDS:
             return
+        self._polled = time.monotonic()
         with contextlib.suppress(OSError):
             names = {path.name for path in self._run.requests.iterdir()}
             if "stop" in names:
-                self._asked_at = time.monotonic()
+                self._asked_at = self._asked_at or time.monotonic()
             numbers = (name.removeprefix("stop-") for name in names if name.startswith("stop-"))
-            self.trials = frozenset(int(number) for number in numbers if number.isdecimal())
+            self._trials = frozenset(int(number) for number in numbers if number.isdecimal())
 
     def _forget(self) -> None:
         if self._run is None:

@@ -66,6 +66,8 @@ def stop_reason(stopped: dict[str, Any]) -> str:
         return f"{stopped['metric']} was {stopped['value']}, which is not a finite number"
     if rule == "budget":
         return f"the sweep's time of {stopped['wall_clock']:g} s was over"
+    if rule == "request":
+        return "somebody asked for its end (sweep stop --trial)"
     return str(rule)
 
 

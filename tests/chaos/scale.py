@@ -2,9 +2,9 @@
 
     python -m tests.chaos.scale [--trials 10000]
 
-Prints bytes of journal a trial, seconds to resume (the journal read and checked, the state folded, searcher and scheduler
-replayed, the next job handed out), seconds of ``sweep status`` from Python's start to its end, and the most memory that
-the driver and ``sweep status`` held. Exit code 1 where one is above its limit.
+Prints bytes of journal a trial, seconds to resume (the journal read and checked, the state folded, searcher and
+scheduler replayed, the next job handed out), seconds of ``sweep status`` from Python's start to its end, and the most
+memory that the driver and ``sweep status`` held. Exit code 1 where one is above its limit.
 """
 
 from __future__ import annotations

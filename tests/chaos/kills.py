@@ -1,6 +1,6 @@
 """``kill -9`` of real processes at random moments of real sweeps: is anything lost?
 
-    python -m tests.chaos.kills [--kills 1000] [--seed 0] [--parallel 2] [--shares local=50,worker=30,…]
+    python -m tests.chaos.kills [--kills 1000] [--seed 0] [--parallel 2] [--minutes 60]
 
 A reference sweep runs once, unbroken. Then the same sweep runs again and again under other names, launched and resumed
 by the command that a person types, while its driver (with and without Ray), a worker, the raylet or the GCS is killed:
@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
 import os
 import random
 import re
@@ -113,6 +114,8 @@ class Tally:
     slowest: float = 0.0
     violations: list[str] = field(default_factory=list)
     starts: dict[str, float] = field(default_factory=lambda: {"local": 8.0, "ray": 20.0})
+    until: float = math.inf  # no kill is begun after that, on the monotonic clock
+    over: threading.Event = field(default_factory=threading.Event)  # at once, and nothing is to be left
 
 
 class Lane:
@@ -144,7 +147,10 @@ class Lane:
             log = self.runs / f"{name}.life-{number:02d}.stderr"
             life = Life([*words, *(["--local"] if local else [])], f"{os.getpid()}-{log.stem}", log, self.runs)
             self.tally.drivers += 1
-            hasty = self._live(life, story, local)
+            try:
+                hasty = self._live(life, story, local)
+            finally:
+                life.kill()
             self._died(life, story, hasty)
             if _COMPLETED in story.whole:
                 return self._completed(story)
@@ -153,14 +159,19 @@ class Lane:
     def _live(self, life: Life, story: Story, local: bool) -> bool:
         """Kill what there is to kill until the driver is dead, or has come to its end. Whether the next is to hurry."""
         threading.Thread(target=self._time_start, args=(life, story.run.journal, local), daemon=True).start()
-        while (kill := next((kill for kill in self.deck if (kill.victim == "local") == local), None)) is not None:
+        while (kill := self._next(local)) is not None:
             if not self._wait(kill, life, story):
                 self._missed(kill)
                 return False
             if self._strike(kill, life, story) and not life.running:
                 return kill.at_once
-        self._until(lambda: False, life, story)
+        self._until(lambda: False, life, story, every=0.05)
         return False
+
+    def _next(self, local: bool) -> Kill | None:
+        if time.monotonic() > self.tally.until:
+            self.deck.clear()
+        return next((kill for kill in self.deck if (kill.victim == "local") == local), None)
 
     def _missed(self, kill: Kill) -> None:
         """The driver's end came first: next time earlier."""
@@ -183,14 +194,16 @@ class Lane:
 
     def _wait_for_start(self, kill: Kill, life: Life, story: Story) -> bool:
         if kill.victim not in ("local", "driver"):
-            there = self._until(lambda: bool(life.find(kill.victim)), life, story)
+            there = self._until(lambda: bool(life.find(kill.victim)), life, story, every=0.1)
             return there and self._rest(3 * kill.fraction, life)
         until = life.began + kill.fraction * self.tally.starts["local" if kill.victim == "local" else "ray"]
         return self._until(lambda: time.monotonic() >= until, life, story)
 
-    def _until(self, condition: Callable[[], bool], life: Life, story: Story) -> bool:
+    def _until(self, condition: Callable[[], bool], life: Life, story: Story, every: float = 0.004) -> bool:
         size, since = -1, time.monotonic()
         while life.running:
+            if self.tally.over.is_set():
+                raise KeyboardInterrupt
             if condition():
                 return True
             grown = len(whole_lines(story.run.journal))
@@ -199,7 +212,7 @@ class Lane:
             if time.monotonic() - since > STUCK:
                 self._say(story, f"no record in {STUCK:g} s; see {life.log}")
                 life.kill()
-            time.sleep(0.004)
+            time.sleep(every)
         return False
 
     def _rest(self, seconds: float, life: Life) -> bool:
@@ -224,10 +237,13 @@ class Lane:
         self.deck.remove(kill)
         self.tally.kills[kill.victim] += 1
         self.tally.moments[kill.moment] += 1
-        with (self.runs / "kills.log").open("a") as log:
-            seconds = time.monotonic() - life.began
-            print(f"{life.log.stem}: {kill}, {seconds:.1f} s after its start, {len(story.whole)} bytes", file=log)
+        seconds = time.monotonic() - life.began
+        self._log(f"{life.log.stem}: {kill}, {seconds:.1f} s after its start, {len(story.whole)} bytes")
         return True
+
+    def _log(self, line: str) -> None:
+        with (self.runs / "kills.log").open("a") as log:
+            print(line, file=log)
 
     def _died(self, life: Life, story: Story, hasty: bool) -> None:
         """The driver is dead; whether all is as it should be."""
@@ -286,6 +302,7 @@ class Lane:
 
     def _say(self, story: Story, what: str) -> None:
         self.tally.violations.append(f"{story.run.root}: {what}")
+        self._log(self.tally.violations[-1])
 
     def _time_start(self, life: Life, journal: Path, local: bool) -> None:
         """How long a start takes here and now, from the process to its first report."""
@@ -326,14 +343,20 @@ def unbroken(runs: Path) -> list[dict[str, Any]]:
     return outcome(RunDirectory.at("reference", runs))
 
 
-def campaign(kills: int, seed: int, parallel: int, runs: Path, shares: dict[str, int] | None = None) -> Tally:
-    """Kill so often, with ``parallel`` sweeps at a time; everything is written below ``runs``."""
-    tally, reference = Tally(), unbroken(runs)
+def campaign(
+    kills: int, seed: int, parallel: int, runs: Path, shares: dict[str, int] | None = None, minutes: float = math.inf
+) -> Tally:
+    """Kill so often, or for so long, with ``parallel`` sweeps at a time; everything is written below ``runs``."""
+    tally, reference = Tally(until=time.monotonic() + 60 * minutes), unbroken(runs)
     deck = draw(kills, seed, shares or SHARES)
     lanes = [Lane(f"seed-{seed}-lane-{n}", deck[n::parallel], runs, reference, tally) for n in range(parallel)]
     with ThreadPoolExecutor(parallel) as pool:
-        for future in [pool.submit(lane.run) for lane in lanes]:
-            future.result()
+        futures = [pool.submit(lane.run) for lane in lanes]
+        try:
+            for future in futures:
+                future.result()
+        finally:
+            tally.over.set()  # before its time where one lane broke or somebody has had enough: then the others end
     return tally
 
 
@@ -343,10 +366,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--parallel", type=int, default=2)
     parser.add_argument("--shares", default=",".join(f"{name}={share}" for name, share in SHARES.items()))
+    parser.add_argument("--minutes", type=float, default=math.inf, help="begin no kill after so long")
     asked = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     shares = {name: int(share) for name, _, share in (part.partition("=") for part in asked.shares.split(","))}
     began, runs = time.monotonic(), Path(tempfile.mkdtemp(prefix="kills-"))
-    tally = campaign(asked.kills, asked.seed, asked.parallel, runs, shares)
+    tally = campaign(asked.kills, asked.seed, asked.parallel, runs, shares, asked.minutes)
     print("\n".join(report(tally, time.monotonic() - began)))
     if tally.violations:
         print(f"seed {asked.seed}; all of it is in {runs}", *tally.violations, sep="\n  ")

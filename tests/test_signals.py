@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -61,18 +61,36 @@ PHASES: dict[str, Callable[[], bool]] = {
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 
+@pytest.fixture
+def started() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts the command; what a failed test leaves is ended."""
+    processes: list[subprocess.Popen[str]] = []
+
+    def start(*arguments: str) -> subprocess.Popen[str]:
+        command = [*SWEEP, *arguments]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        processes.append(subprocess.Popen(command, cwd=ROOT, text=True, **pipes))
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
+
+
 @pytest.mark.parametrize("local", [True, False], ids=["local", "ray"])
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
 @pytest.mark.parametrize("phase", PHASES)
-def test_a_signal_in_a_phase(phase: str, number: signal.Signals, local: bool, tmp_path: Path) -> None:
+def test_a_signal_in_a_phase(
+    phase: str, number: signal.Signals, local: bool, tmp_path: Path, started: Callable[..., subprocess.Popen[str]]
+) -> None:
     if not local and (phase in ("parse", "checkpoint") or (phase != "run" and number is not signal.SIGINT)):
         pytest.skip("the same code as --local")
     file = tmp_path / "tiny.yaml"
     file.write_text(json.dumps(SPEC))
     options = ["--local"] if local else []
-    process = subprocess.Popen(
-        [*SWEEP, "launch", str(file), *options], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    process = started("launch", str(file), *options)
     wait_for(PHASES[phase], process)
     began = time.monotonic()
     process.send_signal(number)
@@ -101,13 +119,11 @@ def test_a_signal_in_a_phase(phase: str, number: signal.Signals, local: bool, tm
     assert told[-1]["type"] == "sweep.completed"
 
 
-def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
+def test_a_second_signal_ends_it_at_once(tmp_path: Path, started: Callable[..., subprocess.Popen[str]]) -> None:
     slow = {"class_path": "tests.tiny.Tiny", "init_args": {"pause": 1.5}}  # an epoch of 6 s
     file = tmp_path / "tiny.yaml"
     file.write_text(json.dumps({**SPEC, "model": slow}))
-    process = subprocess.Popen(
-        [*SWEEP, "launch", str(file), "--local"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    process = started("launch", str(file), "--local")
     wait_for(lambda: said("segment.started"), process)
     time.sleep(4)
     process.send_signal(signal.SIGINT)

@@ -337,7 +337,7 @@ def unbroken(runs: Path) -> list[dict[str, Any]]:
     """The reference."""
     file = runs / "reference.yaml"
     file.write_text(json.dumps({**SPEC, "name": "reference"}))
-    life = Life(["launch", str(file)], f"reference-{os.getpid()}", runs / "reference.stderr", runs)
+    life = Life(["launch", str(file), "--local"], f"reference-{os.getpid()}", runs / "reference.stderr", runs)
     if life.process.wait() != 0:
         raise SystemExit(f"the reference sweep exits with {life.process.returncode}; see {life.log}")
     return outcome(RunDirectory.at("reference", runs))

@@ -8,8 +8,9 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -128,7 +129,7 @@ def launch(
     """
     run = RunDirectory.at(spec.name, runs)
     with Stopping() as stopping:
-        _check_writable(run)
+        made = _check_writable(run)
         journal = Journal.create(run.journal)  # from here on the name is ours; others are told so at once
         try:
             roots = _check(spec, run, local=local)
@@ -141,7 +142,7 @@ def launch(
             )
         except BaseException:
             journal.discard()
-            _remove_empty(run.root)
+            _remove_empty(made)
             raise
         write_durably(run.spec, to_yaml(spec).encode())
         return _run(spec, run, journal, roots, stopping, local=local, observer=observer)
@@ -226,9 +227,10 @@ def _failed_trials(state: SweepState, wanted: Literal["failed"] | Collection[int
     return sorted(set(wanted))
 
 
-def _remove_empty(folder: Path) -> None:
+def _remove_empty(folders: Iterable[Path]) -> None:
     with contextlib.suppress(OSError):
-        folder.rmdir()
+        for folder in folders:
+            folder.rmdir()
 
 
 def _run(
@@ -291,11 +293,13 @@ def _check(spec: SweepSpec, run: RunDirectory, *, local: bool) -> list[str]:
     return roots
 
 
-def _check_writable(run: RunDirectory) -> None:
-    """Raises UsageError where the folder of runs cannot be written to."""
-    existing = next(folder for folder in (run.root, *run.root.parents) if folder.exists())
+def _check_writable(run: RunDirectory) -> list[Path]:
+    """The folders still to be made, innermost first. Raises UsageError where they cannot be."""
+    missing = list(takewhile(lambda folder: not folder.exists(), (run.root, *run.root.parents)))
+    existing = missing[-1].parent if missing else run.root
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         raise UsageError(f"{run.root} cannot be written", hint="choose another folder: --runs DIR or SWEEP_RUNS=DIR")
+    return missing
 
 
 def _prepare_data(spec: SweepSpec) -> None:

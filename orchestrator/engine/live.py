@@ -233,7 +233,7 @@ class LiveSweep:
     def _last_whole(self, trial: Trial) -> Checkpoint | None:
         """The last checkpoint that is still there, passing over as many as failed to load in a row."""
         damaged = trial.failures_in_a_row("checkpoint")
-        whole = [checkpoint for checkpoint in trial.origins if self.host.whole(checkpoint)]
+        whole = [checkpoint for checkpoint in trial.origins if self._is_whole(checkpoint)]
         return whole[damaged] if damaged < len(whole) else None
 
     def _is_whole(self, checkpoint: Checkpoint) -> bool:

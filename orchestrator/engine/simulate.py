@@ -122,6 +122,7 @@ class _Lives:
         world = self.world
         right, self._proven = MemoryRight(world, proven=self._proven), True
         driver: Driver | None = None
+        crashed = False
         try:
             journal = Journal.over(MemoryStore(world), right)
             journal.now = lambda: world.clock
@@ -131,6 +132,7 @@ class _Lives:
             if not driver.complete:
                 driver.run()
         except Crash:
+            crashed = True
             if right.epoch == world.epoch:
                 world.died()
                 self._proven = world.rng.random() < 0.7
@@ -139,15 +141,16 @@ class _Lives:
         except OSError as error:
             if driver:
                 driver.give_up(error)
-        self._over(driver, right)
+        self._over(driver, right, crashed=crashed)
 
-    def _over(self, driver: Driver | None, right: MemoryRight) -> None:
+    def _over(self, driver: Driver | None, right: MemoryRight, *, crashed: bool) -> None:
         world = self.world
         if right.epoch != world.epoch:
             return  # it was taken over, and the sweep has ended without it
         if driver:
             driver.leave_orphans()
-            self.complete, self.state = driver.complete, driver.live.state
+            # One that died as the last record was written leaves it to the next to see that all is done.
+            self.complete, self.state = driver.complete and not crashed, driver.live.state
         world.asked = ""
         if not self.complete:
             world.pass_time(world.rng.uniform(0.5, _AWAY_SECONDS))

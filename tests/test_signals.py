@@ -8,14 +8,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT
 
-SWEEP = [sys.executable, "-m", "orchestrator"]
+from tests.chaos.forked import ROOT, Forked
+
+FRESH = [sys.executable, "-m", "orchestrator"]
 BOUND = 25.0  # seconds from a signal to the end of the process
 
 SPEC: dict[str, Any] = {
@@ -61,40 +62,47 @@ PHASES: dict[str, Callable[[], bool]] = {
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 
-@pytest.fixture
-def started() -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Starts the command; what a failed test leaves is ended."""
-    processes: list[subprocess.Popen[str]] = []
+Process = Forked | subprocess.Popen[bytes]
 
-    def start(*arguments: str) -> subprocess.Popen[str]:
-        command = [*SWEEP, *arguments]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-        processes.append(subprocess.Popen(command, cwd=ROOT, text=True, **pipes))
+
+@pytest.fixture
+def started(tmp_path: Path) -> Iterator[Callable[..., Process]]:
+    """Starts the command; what a failed test leaves is ended."""
+    processes: list[Process] = []
+
+    def start(*arguments: str, fresh: Sequence[str] = ()) -> Process:
+        log = tmp_path / "log"
+        if not fresh:
+            processes.append(Forked(arguments, env=os.environ, output=log, errors=log))
+        else:
+            with log.open("wb") as output:
+                processes.append(subprocess.Popen([*fresh, *arguments], cwd=ROOT, stdout=output, stderr=output))
         return processes[-1]
 
     yield start
     for process in processes:
         if process.poll() is None:
             process.kill()
-            process.communicate()
+            process.wait()
 
 
 @pytest.mark.parametrize("local", [True, False], ids=["local", "ray"])
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
 @pytest.mark.parametrize("phase", PHASES)
 def test_a_signal_in_a_phase(
-    phase: str, number: signal.Signals, local: bool, tmp_path: Path, started: Callable[..., subprocess.Popen[str]]
+    phase: str, number: signal.Signals, local: bool, tmp_path: Path, started: Callable[..., Process]
 ) -> None:
     if not local and (phase in ("parse", "checkpoint") or (phase != "run" and number is not signal.SIGINT)):
         pytest.skip("the same code as --local")
     file = tmp_path / "tiny.yaml"
     file.write_text(json.dumps(SPEC))
     options = ["--local"] if local else []
-    process = started("launch", str(file), *options)
+    process = started("launch", str(file), *options, fresh=FRESH if phase == "parse" else ())
     wait_for(PHASES[phase], process)
     began = time.monotonic()
     process.send_signal(number)
-    output, _ = process.communicate(timeout=60)
+    process.wait(60)
+    output = (tmp_path / "log").read_text()
     took = time.monotonic() - began
     print(f"{phase} {number.name} {'local' if local else 'ray'}: exit {process.returncode} after {took:.1f} s")
     assert took < BOUND, output
@@ -109,17 +117,26 @@ def test_a_signal_in_a_phase(
         assert not journal().parent.exists() or phase == "parse", "nothing was started, so nothing is left"
         return
     assert left_running(str(tmp_path)) == []
-    again = subprocess.run(
-        [*SWEEP, "resume", "tiny", "--local"], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
-    )
-    assert again.returncode == 0, again.stderr
+    again = started("resume", "tiny", "--local")
+    assert again.wait(120) == 0, (tmp_path / "log").read_text()
     told = events()
     ends = [event["trial"] for event in told if event["type"] == "trial.finished"]
     assert sorted(ends) == [0, 1, 2, 3]
     assert told[-1]["type"] == "sweep.completed"
 
 
-def test_a_second_signal_ends_it_at_once(tmp_path: Path, started: Callable[..., subprocess.Popen[str]]) -> None:
+def test_under_nohup_a_closed_terminal_changes_nothing(tmp_path: Path, started: Callable[..., Process]) -> None:
+    file = tmp_path / "tiny.yaml"
+    file.write_text(json.dumps(SPEC))
+    process = started("launch", str(file), "--local", fresh=["nohup", *FRESH])
+    for phase in ("start", "run"):
+        wait_for(PHASES[phase], process)
+        process.send_signal(signal.SIGHUP)
+    assert process.wait(60) == 0, (tmp_path / "log").read_text()
+    assert events()[-1]["type"] == "sweep.completed"
+
+
+def test_a_second_signal_ends_it_at_once(tmp_path: Path, started: Callable[..., Process]) -> None:
     slow = {"class_path": "tests.tiny.Tiny", "init_args": {"pause": 1.5}}  # an epoch of 6 s
     file = tmp_path / "tiny.yaml"
     file.write_text(json.dumps({**SPEC, "model": slow}))
@@ -130,7 +147,8 @@ def test_a_second_signal_ends_it_at_once(tmp_path: Path, started: Callable[..., 
     time.sleep(0.5)
     began = time.monotonic()
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
+    process.wait(60)
+    output = (tmp_path / "log").read_text()
     assert process.returncode == 130, output
     assert time.monotonic() - began < 4, output
     assert events()[-1]["type"] == "sweep.paused"
@@ -149,9 +167,9 @@ def left_running(text: str) -> list[str]:
     return found
 
 
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 90.0) -> None:
+def wait_for(condition: Callable[[], bool], process: Process, seconds: float = 90.0) -> None:
     until = time.monotonic() + seconds
     while not condition():
-        assert process.poll() is None, process.communicate()[0]
+        assert process.poll() is None, f"exit code {process.returncode}"
         assert time.monotonic() < until, "it did not come to that in time"
         time.sleep(0.005)

@@ -59,7 +59,7 @@ class LiveSweep:
         self._since = self.host.now()
         self._pay_verdict()
         self._append("sweep.launched", engine=engine, slots=slots, host=self.host.name, pid=self.host.pid)
-        self.host.remove_unknown(c.path for t in self.state.trials.values() for c in t.checkpoints.values())
+        self._remove_unknown()
         self._retire()
 
     def next_job(self) -> Job | Literal["none_left"]:
@@ -154,6 +154,7 @@ class LiveSweep:
             if self.stop_reason:
                 self._append("sweep.paused", reason=self.stop_reason)
             else:
+                self._remove_unknown()  # now, since nobody looks after a completed sweep
                 self._append("sweep.completed", reason="budget.wall_clock" if self.out_of_time else "all trials ended")
         finally:
             self.journal.close()
@@ -251,12 +252,16 @@ class LiveSweep:
         if replaced and replaced.path != checkpoint["path"]:
             self._doomed.append(replaced.path)
 
-    def _retire(self) -> None:
+    def _retire(self, *, sync: bool = False) -> None:
         """Let go of checkpoints that nobody needs: first on record, then, once that is durable, on the disk."""
         removed = self._retention.superfluous(self.state)
         if removed:
             self._doomed += [self.state.trials[trial].checkpoints[epoch].path for trial, epoch in removed]
-            self._append("checkpoints.removed", sync=False, removed=[list(held) for held in removed])
+            self._append("checkpoints.removed", sync=sync, removed=[list(held) for held in removed])
+
+    def _remove_unknown(self) -> None:
+        """Remove checkpoints that no record names: a worker whose driver died may have written one after its time."""
+        self.host.remove_unknown(c.path for t in self.state.trials.values() for c in t.checkpoints.values())
 
     def _storage_is_ready(self) -> bool:
         """After a segment failed for want of storage: wait until the largest checkpoint so far would fit again."""
@@ -307,7 +312,7 @@ class LiveSweep:
             doomed, self._doomed = self._doomed, []
             self.host.remove(doomed)
         if type in _ENDS or type == "segment.reported":
-            self._retire()
+            self._retire(sync=type in _ENDS)
 
     def _fold(self, event: Event) -> None:
         self.state.apply(event)

@@ -86,15 +86,25 @@ def program(process: int) -> str:
 
 
 def _belongs(entry: Path, folder: Path) -> bool:
-    """By its environment, or where that was overwritten (by a longer process title) by where its output goes to."""
+    """By its environment, or where a process title of Ray's was written over that, by the files that it has open."""
     try:
         if entry.stat().st_uid != os.getuid():
             return False
         if f"{MARK}={folder}".encode() in (entry / "environ").read_bytes().split(b"\0"):
             return True
-        return any(os.readlink(entry / "fd" / number).startswith(f"{folder}/") for number in "12")  # noqa: PTH115
+        titled = (entry / "cmdline").read_bytes().startswith(b"ray::")
+        numbers = os.listdir(entry / "fd") if titled else ("1", "2")  # noqa: PTH208
+        return any(_opened(entry / "fd" / number).startswith(f"{folder}/") for number in numbers)
     except OSError:
         return False
+
+
+def _opened(descriptor: Path) -> str:
+    """The file behind a descriptor; empty where it was closed meanwhile."""
+    try:
+        return os.readlink(descriptor)  # noqa: PTH115
+    except OSError:
+        return ""
 
 
 def _kill(process: int) -> None:

@@ -18,7 +18,10 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Stopping:
-    """While entered, turns the first SIGINT, SIGTERM or SIGHUP into ``asked`` and a second into KeyboardInterrupt."""
+    """While entered, turns the first SIGINT, SIGTERM or SIGHUP into ``asked`` and a second into KeyboardInterrupt.
+
+    Under ``nohup``, SIGHUP goes on being ignored.
+    """
 
     def __init__(self) -> None:
         self.signal = 0
@@ -31,6 +34,8 @@ class Stopping:
     def __enter__(self) -> Stopping:
         if threading.current_thread() is threading.main_thread():
             for number in _SIGNALS:
+                if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
+                    continue
                 self._before[number] = signal.signal(number, self._on_signal)
         return self
 

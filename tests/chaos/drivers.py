@@ -19,8 +19,8 @@ from orchestrator.results.rows import rows
 from orchestrator.results.verify import check
 from orchestrator.rundir import RunDirectory
 from orchestrator.state import SweepState
+from tests.chaos.forked import ROOT, Forked
 
-ROOT = Path(__file__).resolve().parents[2]
 BOUND = 10.0  # seconds after a driver's end in which all that it started has to be gone
 MARK = "KILLS_LIFE"
 _ENDS = ("trial.finished", "trial.stopped", "trial.failed")
@@ -115,15 +115,21 @@ def left_over(run: RunDirectory) -> list[str]:
 
 
 class Life:
-    """A driver from its start to its end."""
+    """A driver from its start to its end. A ``fresh`` one imports all anew, as a person's does; else it is forked."""
 
-    def __init__(self, arguments: list[str], mark: str, log: Path, runs: Path) -> None:
+    process: Forked | subprocess.Popen[bytes]
+
+    def __init__(self, arguments: list[str], mark: str, log: Path, runs: Path, *, fresh: bool = False) -> None:
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "SWEEP_"))}
         environment |= {MARK: mark, "SWEEP_RUNS": str(runs), "WANDB_MODE": "offline", "NO_COLOR": "1"}
         self.mark, self.log = mark, log
         self.folders: set[Path] = set()
         self.survived = 0  # kills of other processes
         self.began = time.monotonic()
+        log.write_bytes(b"")
+        if not fresh:
+            self.process = Forked(arguments, env=environment, errors=log)
+            return
         command = [sys.executable, "-m", "orchestrator", *arguments]
         with log.open("wb") as errors:
             self.process = subprocess.Popen(

@@ -31,7 +31,8 @@ from typing import Any
 
 from orchestrator.engine.reaper import MARK, reap
 from orchestrator.rundir import RunDirectory
-from tests.chaos.drivers import ROOT, Life, Story, seconds_until_gone, whole_lines
+from tests.chaos.drivers import Life, Story, seconds_until_gone, whole_lines
+from tests.chaos.forked import ROOT, Forked
 from tests.chaos.kills import EPOCHS, SPEC, TRIALS
 
 ATTEMPTS = 3  # drivers in a row that may end with an error before a sweep is given up
@@ -174,7 +175,9 @@ def _plain_driver(folder: Path, seed: int, session: Path) -> subprocess.Popen[by
         return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=out, stderr=errors, start_new_session=True)
 
 
-def _killed(driver: subprocess.Popen[bytes], epochs: Callable[[], int], point: tuple[int, float] | None) -> bool:
+def _killed(
+    driver: Forked | subprocess.Popen[bytes], epochs: Callable[[], int], point: tuple[int, float] | None
+) -> bool:
     """Kill the driver at that point. False where it ended first; one that does nothing is killed and has ended."""
     begin = seen = epochs()
     since = time.monotonic()
@@ -230,7 +233,7 @@ def _our_sweep(story: Story, left: list[tuple[int, float]], column: Column) -> N
     file.write_text(json.dumps({**SPEC, "name": run.name}))
     while b'"sweep.completed"' not in story.whole and failed < ATTEMPTS:
         words = ["resume", run.name] if run.exists() else ["launch", str(file)]
-        life = Life(words, f"{os.getpid()}-{run.name}", run.root.with_suffix(".stderr"), run.root.parent)
+        life = Life(words, f"{os.getpid()}-{run.name}", run.root.with_suffix(".stderr"), run.root.parent, fresh=True)
         reported = lambda: whole_lines(run.journal).count(b'"segment.reported"')  # noqa: E731
         try:
             killed = _killed(life.process, reported, left[0] if left else None)

@@ -19,16 +19,14 @@ from tests.chaos.drivers import MARK, Life, Story, left_over, seconds_until_gone
 from tests.chaos.kills import SHARES, campaign, draw, report
 from tests.chaos.scale import drive
 
-# Drivers without Ray are cheap to start: with more of them a hundred kills fit into a run of the tests.
-QUICK = {"local": 70, "worker": 18, "driver": 6, "raylet": 4, "gcs_server": 2}
-MINUTES = 7.0
+MINUTES = 15.0
 
 
 @pytest.mark.timeout(1200)
 def test_a_hundred_kills_lose_nothing(tmp_path: Path) -> None:
     """On a machine too slow for all of them, as many as there is time for."""
     began = time.monotonic()
-    tally = campaign(100, seed=0, parallel=2, runs=tmp_path, shares=QUICK, minutes=MINUTES)
+    tally = campaign(100, seed=0, parallel=2, runs=tmp_path, minutes=MINUTES)
     print("\n".join(report(tally, time.monotonic() - began)))
     assert not tally.violations, "\n".join(tally.violations)
     assert tally.lost == tally.duplicates == 0

@@ -3,9 +3,10 @@
     python -m tests.chaos.kills [--kills 1000] [--seed 0] [--parallel 2] [--minutes 60]
 
 A reference sweep runs once, unbroken. Then the same sweep runs again and again under other names, launched and resumed
-by the command that a person types, while its driver (with and without Ray), a worker, the raylet or the GCS is killed:
-while it starts, while it runs, as a checkpoint is written, at the end. The seed fixes what is killed and at which
-point; when exactly that point comes is the machine's. After each death of a driver, and at each sweep's end:
+by the command that a person types (forked: see `forked`), while its driver (with and without Ray), a worker, the raylet
+or the GCS is killed: while it starts, while it runs, as a checkpoint is written, at the end. The seed fixes what is
+killed and at which point; when exactly that point comes is the machine's. After each death of a driver, and at each
+sweep's end:
 
 - every record that was in the journal is there still, to the byte; what had ended has its result and never runs again;
 - `sweep verify` finds nothing; 10 s later no process of that driver's runs and Ray's folder is gone;
@@ -59,8 +60,9 @@ SPEC: dict[str, Any] = {
     "budget": {"trials": TRIALS},
     "resources": {"cpus": 0.5, "concurrent": 2},
 }
-# Of a hundred kills, how many hit whom: "local" is a driver without Ray, "driver" one with it.
-SHARES = {"local": 50, "worker": 30, "driver": 10, "raylet": 6, "gcs_server": 4}
+# Of a hundred kills, how many hit whom: "local" is a driver without Ray, "driver" one with it, which takes ten times
+# as long to start.
+SHARES = {"local": 70, "worker": 18, "driver": 6, "raylet": 4, "gcs_server": 2}
 MOMENTS = {"start": 30, "running": 40, "checkpoint": 20, "end": 10}
 LOST_IN_A_ROW = 2  # a trial whose process dies four times with no epoch in between has failed: that is no loss
 

@@ -107,7 +107,8 @@ def status(name: Name, runs: Runs = None, as_json: Json = False) -> None:
                 "status": state.status,
                 "reason": state.reason,
                 "trials": {
-                    word: state.count(word) for word in ("running", "interrupted", "finished", "stopped", "failed")
+                    word: state.count(word)
+                    for word in ("running", "interrupted", "set_aside", "finished", "stopped", "failed")
                 },
                 "budget": state.spec["budget"],
                 "seconds": round(state.active_seconds, 3),

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from orchestrator.journal import Event
 
-Status = Literal["running", "interrupted", "finished", "stopped", "failed"]
+Status = Literal["running", "interrupted", "set_aside", "finished", "stopped", "failed"]
 ENDED = frozenset({"finished", "stopped", "failed"})
 
 # What may stand between a report and the verdict on it, where a process died or the disk was full in between.
@@ -157,7 +157,7 @@ class SweepState:
         self.alike = Alike()
         self.storage_failures = 0
         self.owed: tuple[int, int] | None = None
-        self._of: dict[str, set[int]] = {"running": set(), "interrupted": set()}
+        self._of: dict[str, set[int]] = {"running": set(), "interrupted": set(), "set_aside": set()}
         self._counts: Counter[str] = Counter()
         self._failed_on: dict[str, set[int]] = {}
         self._reported = False
@@ -171,8 +171,13 @@ class SweepState:
 
     @property
     def waiting(self) -> Set[int]:
-        """Trials that were interrupted and are to go on."""
+        """Trials that were interrupted, or promoted, and are to go on."""
         return self._of["interrupted"]
+
+    @property
+    def set_aside(self) -> Set[int]:
+        """Trials that wait for a promotion."""
+        return self._of["set_aside"]
 
     @property
     def running(self) -> Set[int]:
@@ -299,6 +304,12 @@ class SweepState:
         trial = self.trials[event["trial"]]
         trial.forgiven, trial.halvings, trial.ended = len(trial.failures), 0, 0.0
         self._set(trial, "interrupted")
+
+    def _on_trial_set_aside(self, event: Event) -> None:
+        self._set(self.trials[event["trial"]], "set_aside")
+
+    def _on_trial_promoted(self, event: Event) -> None:
+        self._set(self.trials[event["trial"]], "interrupted")
 
     def _on_trial_finished(self, event: Event) -> None:
         self._end(event, "finished")

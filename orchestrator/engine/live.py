@@ -27,7 +27,7 @@ from orchestrator.training import Job, Report
 
 Observer = Callable[[SweepState, Event], None]
 _TEXTS = frozenset({"message", "reason", "fault"})  # what others have written, perhaps with a key in it
-_ENDS = ("trial.finished", "trial.stopped", "trial.failed")
+_ENDS = ("trial.finished", "trial.stopped", "trial.failed", "trial.set_aside")
 
 
 class LiveSweep:
@@ -62,22 +62,45 @@ class LiveSweep:
         self._remove_unknown()
         self._retire()
 
-    def next_job(self) -> Job | Literal["none_left"]:
-        """The next segment to run: interrupted trials first, by number, then new suggestions."""
+    def next_job(self) -> Job | Literal["none_left", "wait"]:
+        """The next segment to run: interrupted trials first, by number, then promotions, then new suggestions.
+
+        ``wait`` where there may be one later, when what runs now has reported.
+        """
         self._stop_what_was_asked()
         if self.stopping or self.out_of_time or not self._storage_is_ready():
             return "none_left"
         if self.state.waiting:
             return self._job(self.state.trials[min(self.state.waiting)])
+        number = self._promoted(last=False)
+        if number is None:
+            number = self._suggested()
+        if number is None and self.state.set_aside:
+            if self.state.running:
+                return "wait"
+            number = self._promoted(last=True)
+        return "none_left" if number is None else self._job(self.state.trials[number])
+
+    def _promoted(self, *, last: bool) -> int | None:
+        """A trial that was set aside and goes on now, by number."""
+        found = self._scheduler.promote(last=last)
+        if found is None:
+            return None
+        number, verdict = found
+        self._append("trial.promoted", sync=False, trial=number, rule=verdict.rule, why=_written(verdict))
+        return number
+
+    def _suggested(self) -> int | None:
+        """A new trial, by number; None where there are no more."""
         number = len(self.state.trials)
         if self._exhausted or number >= self.budget_trials:
-            return "none_left"
+            return None
         params = self._searcher.suggest(number)
         if params is None:
             self._exhausted = True
-            return "none_left"
+            return None
         self._append("trial.suggested", sync=False, trial=number, params=params, by=self._searcher.name)
-        return self._job(self.state.trials[number])
+        return number
 
     @property
     def stopping(self) -> bool:
@@ -96,7 +119,7 @@ class LiveSweep:
 
     def has_work(self) -> bool:
         """Whether trials wait that an engine has let go of (their process died), and the sweep may go on."""
-        return not self.stopping and not self.out_of_time and bool(self.state.waiting)
+        return not self.stopping and not self.out_of_time and bool(self.state.waiting or self.state.set_aside)
 
     def avoided(self, node: str) -> bool:
         """Whether a node has lost so many distinct trials that nothing more should be placed there."""
@@ -120,11 +143,11 @@ class LiveSweep:
         verdict = self._verdict(trial, report.epoch)
         if verdict is None:
             return not self.stopping
-        self._stop_trial(trial, segment, report.epoch, verdict)
+        self._end(trial, segment, report.epoch, verdict)
         return False
 
     def ended(self, trial: int, segment: int) -> None:
-        """The segment's function returned: the trial is finished, unless it was stopped or told to pause."""
+        """The segment's function returned: the trial is finished, unless it was stopped, set aside or told to pause."""
         known = self._running(trial, segment)
         if known is not None and not self.stop_reason:
             self._append("trial.finished", trial=trial, segment=segment, epoch=known.epoch)
@@ -154,6 +177,7 @@ class LiveSweep:
             if self.stop_reason:
                 self._append("sweep.paused", reason=self.stop_reason)
             else:
+                self._dismiss()
                 self._remove_unknown()  # now, since nobody looks after a completed sweep
                 self._append("sweep.completed", reason="budget.wall_clock" if self.out_of_time else "all trials ended")
         finally:
@@ -172,9 +196,11 @@ class LiveSweep:
             return Verdict("request")
         return verdict
 
-    def _stop_trial(self, trial: int, segment: int, epoch: int, verdict: Verdict) -> None:
-        why = {name: _jsonable(value) for name, value in verdict.why.items()}
-        self._append("trial.stopped", trial=trial, segment=segment, epoch=epoch, rule=verdict.rule, why=why)
+    def _end(self, trial: int, segment: int, epoch: int, verdict: Verdict, *, sync: bool = True) -> None:
+        """The verdict on a trial takes effect: it is stopped, or set aside."""
+        type = "trial.set_aside" if verdict.action == "set_aside" else "trial.stopped"
+        why = _written(verdict)
+        self._append(type, sync=sync, trial=trial, segment=segment, epoch=epoch, rule=verdict.rule, why=why)
         if trial in self.host.trials_to_stop():
             self.host.trial_stopped(trial)
 
@@ -185,7 +211,15 @@ class LiveSweep:
         trial, epoch = self.state.owed
         verdict = self._scheduler.judge(trial, epoch)
         if verdict is not None:
-            self._stop_trial(trial, self.state.trials[trial].segments - 1, epoch, verdict)
+            self._end(trial, self.state.trials[trial].segments - 1, epoch, verdict)
+
+    def _dismiss(self) -> None:
+        """Nobody waits for a promotion any more: time is over, or all that will go on has gone on."""
+        for number in sorted(self.state.set_aside):
+            trial, verdict = self.state.trials[number], self._scheduler.dismiss(number)
+            if self.out_of_time:
+                verdict = Verdict("budget", {"wall_clock": self.spec.budget.wall_clock})
+            self._end(number, trial.segments - 1, trial.epoch, verdict, sync=len(self.state.set_aside) == 1)
 
     def _stop_what_was_asked(self) -> None:
         """End trials that wait; those that run end at their next report."""
@@ -193,8 +227,8 @@ class LiveSweep:
             trial = self.state.trials.get(number)
             if trial and trial.status == "running":
                 continue
-            if trial and trial.status == "interrupted":
-                self._stop_trial(number, trial.segments - 1, trial.epoch, Verdict("request"))
+            if trial and trial.status in ("interrupted", "set_aside"):
+                self._end(number, trial.segments - 1, trial.epoch, Verdict("request"))
             self.host.trial_stopped(number)
 
     def _job(self, trial: Trial) -> Job:
@@ -312,7 +346,7 @@ class LiveSweep:
             doomed, self._doomed = self._doomed, []
             self.host.remove(doomed)
         if type in _ENDS or type == "segment.reported":
-            self._retire(sync=type in _ENDS)
+            self._retire(sync=sync and type in _ENDS)
 
     def _fold(self, event: Event) -> None:
         self.state.apply(event)
@@ -339,6 +373,10 @@ def environment(packages: Iterable[str]) -> Mapping[str, str]:
 
 def _objective(spec: SweepSpec) -> Objective:
     return Objective(spec.objective.metric, spec.objective.mode)
+
+
+def _written(verdict: Verdict) -> dict[str, Any]:
+    return {name: _jsonable(value) for name, value in verdict.why.items()}
 
 
 def _jsonable(value: Any) -> Any:

@@ -11,7 +11,7 @@ from orchestrator.training import Job, Report
 def run(live: LiveSweep, stopping: Stopping) -> None:
     """Run every segment that the sweep has to give."""
     live.launched("local", slots=1)
-    while (job := live.next_job()) != "none_left":
+    while not isinstance(job := live.next_job(), str):
         _run_segment(live, job)
 
 

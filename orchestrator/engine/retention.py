@@ -11,7 +11,7 @@ Held = tuple[int, int]  # a checkpoint by its trial and epoch
 class Retention:
     """Retention for the whole sweep. A function of the journal's events.
 
-    Kept are, of a trial that runs or is to go on, its latest and its best epoch; of the ``keep_top`` best others their
+    Kept are, of a trial that runs or may go on, its latest and its best epoch; of the ``keep_top`` best others their
     best epoch; of the ``keep_top`` newest failed ones their latest, to be tried again from. Above ``quota`` bytes the
     failed ones go first, then the worst of the best; the winner's, and what trials go on from, never go.
     """
@@ -21,7 +21,7 @@ class Retention:
         self._holders: set[int] = set()
 
     def observe(self, event: Event) -> None:
-        if event.type == "segment.checkpointed":
+        if event.type in ("segment.checkpointed", "trial.promoted", "trial.stopped"):
             self._holders.add(event["trial"])
 
     def superfluous(self, state: SweepState) -> list[Held]:
@@ -35,11 +35,19 @@ class Retention:
             if (trial.number, epoch) not in kept
         ]
         gone = set(found)
-        self._holders = {t.number for t in holders if any((t.number, epoch) not in gone for epoch in t.checkpoints)}
+        self._holders = {
+            t.number
+            for t in holders
+            if any((t.number, epoch) not in gone for epoch in t.checkpoints) and not self._rests(t)
+        }
         return found
 
+    def _rests(self, trial: Trial) -> bool:
+        """Whether what it holds now it holds until its next event: then it need not be looked at before that."""
+        return trial.status == "set_aside" and self._quota is None
+
     def _kept(self, holders: list[Trial]) -> set[Held]:
-        live = {trial.number for trial in holders if trial.status in ("running", "interrupted")}
+        live = {trial.number for trial in holders if trial.status in ("running", "interrupted", "set_aside")}
         latest = {t.number: (t.number, last.epoch) for t in holders if (last := t.latest_checkpoint)}
         # Best first; a trial that runs and holds its best epoch counts among the best.
         best = self._best(holders)

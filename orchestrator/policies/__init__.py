@@ -1,6 +1,6 @@
 """Searchers propose, schedulers judge. Both are functions of the journal's events and the sweep's seed alone."""
 
-from orchestrator.policies.schedulers import ASHA, FIFO, Scheduler, Verdict, build_scheduler, last_rung
+from orchestrator.policies.schedulers import ASHA, FIFO, PromotionASHA, Scheduler, Verdict, build_scheduler, last_rung
 from orchestrator.policies.searchers import TPE, Grid, Random, Searcher, build_searcher
 
 __all__ = [
@@ -8,6 +8,7 @@ __all__ = [
     "FIFO",
     "TPE",
     "Grid",
+    "PromotionASHA",
     "Random",
     "Scheduler",
     "Searcher",

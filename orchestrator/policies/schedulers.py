@@ -1,25 +1,31 @@
-"""Schedulers: after each report, go on or stop, and by which rule, with the numbers compared."""
+"""Schedulers: after each report, go on, stop or set aside; who of those set aside goes on. With the numbers compared."""
 
 from __future__ import annotations
 
 import bisect
+import heapq
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 from orchestrator.journal import Event
 from orchestrator.spec import SweepSpec
+from orchestrator.spec.parts import ASHAScheduler
 from orchestrator.state import Objective
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Why a trial is stopped: the rule's name and the numbers that were compared."""
+    """What becomes of a trial, and why: the rule's name and the numbers that were compared.
+
+    ``stop`` ends it; ``set_aside`` keeps it, with its checkpoint, for a promotion that may come; ``promote`` is that.
+    """
 
     rule: str
     why: Mapping[str, Any] = field(default_factory=dict)
+    action: Literal["stop", "set_aside", "promote"] = "stop"
 
 
 class Scheduler(ABC):
@@ -31,6 +37,7 @@ class Scheduler(ABC):
         self._objective = objective
         self._last: dict[int, float] = {}
         self._best: dict[int, float] = {}
+        self._aside: set[int] = set()
 
     def observe(self, event: Event) -> None:
         """Take note of what happened. Losses are the objective with its sign turned so that lower is better."""
@@ -40,6 +47,11 @@ class Scheduler(ABC):
             if math.isfinite(value):
                 self._best[trial] = min(self._objective.loss(value), self._best.get(trial, math.inf))
             self._reported(trial, event["epoch"])
+        elif event.type == "trial.set_aside":
+            self._aside.add(event["trial"])
+            self._was_set_aside(event["trial"], event["epoch"])
+        elif event.type in ("trial.promoted", "trial.stopped"):
+            self._aside.discard(event["trial"])
 
     def judge(self, trial: int, epoch: int) -> Verdict | None:
         """None to go on. A value that is not finite stops a trial at once, whatever the scheduler."""
@@ -48,8 +60,23 @@ class Scheduler(ABC):
             return Verdict("not_finite", {"metric": self._objective.metric, "value": str(value)})
         return self._judge(trial, epoch)
 
+    def promote(self, *, last: bool) -> tuple[int, Verdict] | None:
+        """The trial set aside that is to go on now, and why; None where there is none.
+
+        ``last`` says that no other trial runs or will come: whoever is to see the end has to go on now.
+        """
+        return None
+
+    def dismiss(self, trial: int) -> Verdict:
+        """Why a trial that was set aside does not go on, once the sweep is at its end."""
+        return Verdict(self.name, {})
+
     def _reported(self, trial: int, epoch: int) -> None:
         """A report came in."""
+        return
+
+    def _was_set_aside(self, trial: int, epoch: int) -> None:
+        """A trial waits for its promotion."""
         return
 
     @abstractmethod
@@ -98,15 +125,75 @@ class ASHA(Scheduler):
 
     def _judge(self, trial: int, epoch: int) -> Verdict | None:
         rung = self._rungs.get(epoch)
-        if rung is None or trial not in rung.loss:
+        if rung is None or trial not in rung.loss or rung.place(trial) <= self._kept(rung):
             return None
-        kept = max(1, len(rung.order) // self._factor)
-        place = rung.place(trial)
-        if place <= kept:
+        return Verdict(self.name, self._compared(trial, epoch, self._kept(rung)))
+
+    def _kept(self, rung: _Rung) -> int:
+        return max(1, len(rung.order) // self._factor)
+
+    def _compared(self, trial: int, epoch: int, kept: int) -> dict[str, Any]:
+        """The numbers of a comparison; ``needed`` is the value of the last one kept, None where none is."""
+        rung, sign = self._rungs[epoch], -1 if self._objective.mode == "max" else 1
+        numbers = {"rung": epoch, "place": rung.place(trial), "of": len(rung.order), "kept": kept}
+        needed = sign * rung.order[kept - 1][0] if kept else None
+        return {**numbers, "value": sign * rung.loss[trial], "needed": needed}
+
+
+class PromotionASHA(ASHA):
+    """Asynchronous successive halving as it was published: a trial waits at each rung until it is promoted.
+
+    At a rung a trial goes straight on if it is among the best ``1/reduction_factor`` of those that have entered, else
+    it is set aside; a slot that becomes free goes first to the best trial of the highest rung that has come to be among
+    them meanwhile. When nothing else is left to run, the best of each rung goes on, so that one sees the end.
+    """
+
+    def __init__(self, objective: Objective, grace_epochs: int, reduction_factor: int, max_epochs: int | None) -> None:
+        super().__init__(objective, grace_epochs, reduction_factor)
+        self._max_epochs = max_epochs
+        self._waiting: dict[int, list[tuple[float, int]]] = {}
+        self._at: dict[int, int] = {}  # trial set aside -> its rung
+        self._reached: dict[int, int] = {}
+
+    def is_rung(self, epoch: int) -> bool:
+        """Nobody waits at the end of the training."""
+        return epoch != self._max_epochs and super().is_rung(epoch)
+
+    def promote(self, *, last: bool) -> tuple[int, Verdict] | None:
+        for epoch in sorted(self._waiting, reverse=True):
+            waiting, rung = self._waiting[epoch], self._rungs[epoch]
+            while waiting and self._at.get(waiting[0][1]) != epoch:
+                heapq.heappop(waiting)
+            kept = max(self._kept(rung), int(last))
+            if waiting and rung.place(trial := waiting[0][1]) <= kept:
+                return trial, Verdict(self.name, self._compared(trial, epoch, kept), "promote")
+        return None
+
+    def dismiss(self, trial: int) -> Verdict:
+        epoch = self._at[trial]
+        return Verdict(self.name, self._compared(trial, epoch, max(1, self._kept(self._rungs[epoch]))))
+
+    def observe(self, event: Event) -> None:
+        super().observe(event)
+        if event.type in ("trial.promoted", "trial.stopped"):
+            self._at.pop(event["trial"], None)
+
+    def _reported(self, trial: int, epoch: int) -> None:
+        super()._reported(trial, epoch)
+        self._reached[trial] = max(epoch, self._reached.get(trial, 0))
+
+    def _judge(self, trial: int, epoch: int) -> Verdict | None:
+        if self._reached[trial] > epoch:  # it was let past, and does this epoch again for want of a checkpoint
             return None
-        sign = -1 if self._objective.mode == "max" else 1
-        numbers = {"rung": epoch, "place": place, "of": len(rung.order), "kept": kept}
-        return Verdict("asha", {**numbers, "value": sign * rung.loss[trial], "needed": sign * rung.order[kept - 1][0]})
+        verdict = super()._judge(trial, epoch)
+        return verdict and replace(verdict, action="set_aside")
+
+    def _kept(self, rung: _Rung) -> int:
+        return len(rung.order) // self._factor
+
+    def _was_set_aside(self, trial: int, epoch: int) -> None:
+        self._at[trial] = epoch
+        heapq.heappush(self._waiting.setdefault(epoch, []), (self._rungs[epoch].loss[trial], trial))
 
 
 class _Rung:
@@ -129,6 +216,9 @@ class _Rung:
 def build_scheduler(spec: SweepSpec) -> Scheduler:
     """The spec's scheduler, with nothing observed yet."""
     objective = Objective(spec.objective.metric, spec.objective.mode)
-    if spec.scheduler.name == "asha":
-        return ASHA(objective, **spec.scheduler.model_dump(exclude={"name"}))
+    if isinstance(spec.scheduler, ASHAScheduler):
+        rungs = spec.scheduler.grace_epochs, spec.scheduler.reduction_factor
+        if spec.scheduler.promote:
+            return PromotionASHA(objective, *rungs, spec.trainer.get("max_epochs"))
+        return ASHA(objective, *rungs)
     return FIFO(objective)

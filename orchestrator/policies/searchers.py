@@ -25,6 +25,10 @@ class Searcher(ABC):
     def suggest(self, number: int) -> dict[str, Any] | None:
         """Parameters for trial ``number``, or None when there are no more."""
 
+    def has(self, number: int) -> bool:
+        """Whether there are parameters for trial ``number``."""
+        return True
+
     def observe(self, event: Event) -> None:
         """Take note of what happened."""
         return
@@ -58,6 +62,9 @@ class Grid(Searcher):
                 return None
             self._seen.append(point)
         return self._seen[number]
+
+    def has(self, number: int) -> bool:
+        return self.suggest(number) is not None
 
 
 class TPE(Searcher):

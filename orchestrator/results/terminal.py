@@ -22,6 +22,7 @@ from orchestrator.rundir import RunDirectory
 from orchestrator.state import SweepState
 
 _COLOURS = {"running": "cyan", "finished": "green", "stopped": "yellow", "failed": "red", "interrupted": "magenta"}
+_COLOURS["set_aside"] = "blue"
 
 
 def ranking(found: Iterable[Mapping[str, Any]], metric: str, *, limit: int | None = None) -> Table:
@@ -35,7 +36,7 @@ def ranking(found: Iterable[Mapping[str, Any]], metric: str, *, limit: int | Non
     for title in _short(names):
         table.add_column(title, justify="right", no_wrap=True, overflow="ellipsis")
     for row in shown:
-        status = Text(row["status"], style=_COLOURS.get(row["status"], ""))
+        status = Text(row["status"].replace("_", " "), style=_COLOURS.get(row["status"], ""))
         best = show(row["best"]) if row["best"] is not None else "–"
         epochs = (str(row["epoch"] or "–"), str(row["epochs"]), str(row["rung"] or "–"))
         head: list[str | Text] = [str(row["rank"]), str(row["trial"]), status, best, *epochs]
@@ -55,7 +56,12 @@ def summary(run: RunDirectory, state: SweepState, total: int | None) -> str:
     """One line: how far it is, what is best, how long it may take."""
     done = state.count("finished", "stopped", "failed")
     parts = [f"{run.name}: {done}" + (f" of {total} trials" if total else " trials")]
-    for status, word in (("running", "running"), ("stopped", "stopped early"), ("failed", "failed")):
+    for status, word in (
+        ("running", "running"),
+        ("set_aside", "set aside"),
+        ("stopped", "stopped early"),
+        ("failed", "failed"),
+    ):
         if state.count(status):
             parts.append(f"{state.count(status)} {word}")
     winner = state.winner()

@@ -20,6 +20,7 @@ from orchestrator.state import ENDED, SweepState, Trial
 _BETWEEN = frozenset({"sweep.launched", "sweep.paused", "checkpoints.removed", "storage.waited"})
 # Rules that somebody outside decides by: a person, a clock.
 _OUTSIDE = frozenset({"request", "budget"})
+_VERDICTS = {"trial.stopped": "stop", "trial.set_aside": "set_aside"}
 
 
 @dataclass
@@ -109,7 +110,7 @@ class Replay:
     def _check(self, event: Event) -> None:
         if (event.type == "sweep.created") != (event.seq == 0):
             self._say(event, "is not in its place: a journal begins with sweep.created, and has one")
-        if self._owed and event.type not in _BETWEEN and event.type != "trial.stopped":
+        if self._owed and event.type not in _BETWEEN and event.type not in _VERDICTS:
             self._unpaid(event)
         if "trial" in event.fields and not self._may_be_told(event):
             return
@@ -120,7 +121,8 @@ class Replay:
     def _unpaid(self, event: Event) -> None:
         assert self._owed
         report, verdict = self._owed
-        due = f"trial {report['trial']} was to be stopped by {verdict.rule} after record {report.seq}"
+        what = verdict.action.replace("set_aside", "set aside").replace("stop", "stopped")
+        due = f"trial {report['trial']} was to be {what} by {verdict.rule} after record {report.seq}"
         self._say(event, f"comes where {due}")
         self._owed = None
 
@@ -147,7 +149,7 @@ class Replay:
         elif event.type == "segment.reported":
             verdict = self._scheduler.judge(event["trial"], event["epoch"])
             self._owed = (event, verdict) if verdict else None
-        elif event.type in ("segment.failed", "trial.finished", "trial.stopped"):
+        elif event.type in ("segment.failed", "trial.finished", "trial.stopped", "trial.set_aside"):
             self._started.pop(event["trial"], None)
 
     def _running(self, event: Event) -> bool:
@@ -161,10 +163,10 @@ class Replay:
         left = sorted(self.state.waiting | self.state.running)
         if event["reason"] == "budget.wall_clock":
             return
-        if left:
+        if left := left + sorted(self.state.set_aside):
             self._say(event, f"comes while trials {left} have not ended")
         number, budget = len(self.state.trials), self._spec.budget.trials
-        if number != budget and self._searcher.suggest(number) is not None:
+        if number != budget and self._searcher.has(number):
             self._say(event, f"comes after {number} trials of {budget}")
 
     def _check_trial_suggested(self, event: Event) -> None:
@@ -175,6 +177,8 @@ class Replay:
         self.suggestions += 1
         if self._spec.budget.trials is not None and number >= self._spec.budget.trials:
             self._say(event, f"is beyond the budget of {self._spec.budget.trials} trials")
+        if promoted := self._scheduler.promote(last=False):
+            self._say(event, f"is a new trial, where trial {promoted[0]} was to be promoted")
         expected = self._searcher.suggest(number)
         if event["params"] != expected or event["by"] != self._searcher.name:
             found = f"{event['params']} by {event['by']}"
@@ -226,8 +230,26 @@ class Replay:
         if status != "failed":
             self._say(event, f"comes though the trial has not failed but is {status}")
 
+    def _check_trial_promoted(self, event: Event) -> None:
+        self.decisions += 1
+        alone = self._all_suggested() and not self.state.running and not self.state.waiting
+        due = self._scheduler.promote(last=False) or (self._scheduler.promote(last=True) if alone else None)
+        expected = due and (due[0], due[1].rule, _written(due[1].why))
+        if (event["trial"], event["rule"], event["why"]) != expected:
+            self._say(event, f"is by {event['rule']} for {event['why']}, where the scheduler promotes {expected}")
+
+    def _all_suggested(self) -> bool:
+        number = len(self.state.trials)
+        return number == self._spec.budget.trials or not self._searcher.has(number)
+
+    def _check_trial_set_aside(self, event: Event) -> None:
+        self._check_trial_stopped(event)
+
     def _check_trial_stopped(self, event: Event) -> None:
         trial = self.state.trials[event["trial"]]
+        if trial.status == "set_aside":
+            self._check_dismissed(event, trial)
+            return
         self._check_at(event, trial)
         due, self._owed = self._owed, None
         if due and due[0]["trial"] == trial.number:
@@ -240,10 +262,18 @@ class Replay:
         elif event["rule"] == "budget":
             self._running(event)
 
+    def _check_dismissed(self, event: Event, trial: Trial) -> None:
+        """At the end of the sweep nobody waits any more."""
+        if event["rule"] in _OUTSIDE:
+            return
+        self._check_verdict(event, self._scheduler.dismiss(trial.number))
+        if self.state.running or self.state.waiting or not self._all_suggested():
+            self._say(event, "ends a trial that might have been promoted yet")
+
     def _check_verdict(self, event: Event, verdict: Verdict) -> None:
         self.decisions += 1
-        expected = verdict.rule, _written(verdict.why)
-        if (event["rule"], event["why"]) != expected:
+        expected = verdict.action, verdict.rule, _written(verdict.why)
+        if (_VERDICTS[event.type], event["rule"], event["why"]) != expected:
             self._say(event, f"is by {event['rule']} for {event['why']}, where the scheduler says {expected}")
 
     def _check_at(self, event: Event, trial: Trial) -> None:

@@ -48,6 +48,7 @@ def _end(trial: Trial) -> list[str]:
         "finished": f"Finished: it trained for {trial.epoch} epochs, as long as it was meant to.",
         "failed": "Failed: it takes no part in the ranking.",
         "running": f"Running: {trial.epoch} epochs reported so far.",
+        "set_aside": f"Set aside after {trial.epoch} epochs: it goes on from its checkpoint if it is promoted.",
         "interrupted": f"Interrupted after {trial.epoch} epochs; `sweep resume` goes on from there.",
     }
     return [ends[trial.status]]

@@ -219,6 +219,12 @@ class ASHAScheduler(Part):
     reduction_factor: int = Field(
         default=3, ge=2, description="Ratio from rung to rung, in epochs and in surviving trials.", examples=[3]
     )
+    promote: bool = Field(
+        default=False,
+        description="Whether a trial that is not among the best is set aside, to be promoted from its checkpoint once "
+        "it is, rather than stopped.",
+        examples=[True],
+    )
 
 
 class Budget(Part):

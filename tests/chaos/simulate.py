@@ -43,6 +43,7 @@ SCHEDULERS: dict[str, dict[str, Any]] = {
     "fifo": {"name": "fifo"},
     "asha 2": {"name": "asha", "grace_epochs": 1, "reduction_factor": 2},
     "asha 3": {"name": "asha", "grace_epochs": 2, "reduction_factor": 3},
+    "asha promote": {"name": "asha", "grace_epochs": 1, "reduction_factor": 2, "promote": True},
 }
 PATIENCE_SEEDS = 250  # in one task of a process
 
@@ -172,6 +173,8 @@ def story(events: list[Event]) -> dict[tuple[Any, ...], Any]:
             told["reported", event["trial"], event["epoch"]] = event["metrics"]
         elif event.type == "trial.stopped":
             told["ended", event["trial"]] = (event["epoch"], event["rule"], event["why"])
+        elif event.type in ("trial.set_aside", "trial.promoted"):
+            told[event.type, event["trial"], event["why"]["rung"]] = event["why"]
         elif event.type == "trial.finished":
             told["ended", event["trial"]] = event["epoch"]
     return told

@@ -74,6 +74,7 @@ class Trial:
     checkpoints: dict[int, Checkpoint] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
     stopped_by: dict[str, Any] = field(default_factory=dict)
+    promotions: list[dict[str, Any]] = field(default_factory=list)
     halvings: int = 0
     forgiven: int = 0
 
@@ -309,6 +310,7 @@ class SweepState:
         self._set(self.trials[event["trial"]], "set_aside")
 
     def _on_trial_promoted(self, event: Event) -> None:
+        self.trials[event["trial"]].promotions.append({"rule": event["rule"], **event["why"]})
         self._set(self.trials[event["trial"]], "interrupted")
 
     def _on_trial_finished(self, event: Event) -> None:

@@ -1,4 +1,4 @@
-"""Schedulers: after each report, go on, stop or set aside; who of those set aside goes on. With the numbers compared."""
+"""Schedulers: after each report a trial goes on, stops or is set aside, with the numbers compared; who is promoted."""
 
 from __future__ import annotations
 

@@ -21,8 +21,14 @@ from orchestrator.results.why import show, stop_reason
 from orchestrator.rundir import RunDirectory
 from orchestrator.state import SweepState
 
-_COLOURS = {"running": "cyan", "finished": "green", "stopped": "yellow", "failed": "red", "interrupted": "magenta"}
-_COLOURS["set_aside"] = "blue"
+_COLOURS = {
+    "running": "cyan",
+    "set_aside": "blue",
+    "finished": "green",
+    "stopped": "yellow",
+    "failed": "red",
+    "interrupted": "magenta",
+}
 
 
 def ranking(found: Iterable[Mapping[str, Any]], metric: str, *, limit: int | None = None) -> Table:

@@ -36,6 +36,11 @@ def _suggested(state: SweepState, trial: Trial) -> list[str]:
 
 def _segments(trial: Trial) -> list[str]:
     lines = [f"Segment {failure.segment} failed ({failure.kind}): {failure.message}." for failure in trial.failures]
+    lines += [
+        f"Set aside after epoch {on['rung']} with {show(on['value'])}, and promoted once it was "
+        f"at place {on['place']} of {on['of']}."
+        for on in trial.promotions
+    ]
     if trial.segments > 1:
         lines.append(f"It ran in {trial.segments} segments, each going on from the last checkpoint.")
     return lines

@@ -119,7 +119,7 @@ def test_trials_wait_are_promoted_and_dismissed(tmp_path: Any) -> None:
     promoted = {event["trial"] for event in read(outcome.run.journal) if event.type == "trial.promoted"}
     finished = [t.number for t in outcome.state.trials.values() if t.status == "finished" and t.number in promoted]
     assert finished, "one was set aside, promoted and came to the end"
-    assert any("promoted" in line for line in why(outcome.state, finished[0]))
+    assert any("promoted once it was at place" in line for line in why(outcome.state, finished[0]))
     stopped = next(t.number for t in outcome.state.trials.values() if t.status == "stopped")
     assert any("ASHA compared" in line for line in why(outcome.state, stopped))
 

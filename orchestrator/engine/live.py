@@ -76,7 +76,7 @@ class LiveSweep:
         if params is None:
             self._exhausted = True
             return "none_left"
-        self._append("trial.suggested", sync=False, trial=number, params=params, by=self._searcher.name)
+        self._append("trial.suggested", sync=False, trial=number, params=params, by=self._searcher.by(number))
         return self._job(self.state.trials[number])
 
     @property

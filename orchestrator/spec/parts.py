@@ -248,7 +248,7 @@ class CMAESSearcher(Suggesting):
 
     name: Literal["cmaes"] = "cmaes"
     population: int | None = Field(
-        default=None, ge=3, description="Trials of a generation; 4 + 3 ln(parameters) by default.", examples=[12]
+        default=None, ge=4, description="Trials of a generation; 4 + 3 ln(parameters) by default.", examples=[12]
     )
 
 

@@ -14,6 +14,7 @@ from orchestrator.seeds import derive_seed
 from orchestrator.space import Space
 from orchestrator.state import Objective
 
+_OPTUNAS = "optuna.samplers."
 _HINT = "name a subclass of optuna.samplers.BaseSampler by its import path"
 
 
@@ -37,10 +38,9 @@ class Sampler(Sampled):
     def _sampler(self, number: int) -> Any:
         from optuna.samplers import BaseSampler
 
-        sampler = made({"class_path": self._class_path, "init_args": self._init_args}, self._seed, number)
-        if not isinstance(sampler, BaseSampler):
+        if not issubclass(_class(self._class_path), BaseSampler):  # before anything is made of it
             raise UsageError(f"{self._class_path} is not a BaseSampler", hint=_HINT)
-        return sampler
+        return made({"class_path": self._class_path, "init_args": self._init_args}, self._seed, number)
 
     def _ended(self, trial: Past) -> None:
         """Tell the sampler, as Optuna does before it marks the trial as ended."""
@@ -101,8 +101,8 @@ def _class(class_path: str) -> type:
 
 
 def is_optunas(written: Any) -> bool:
-    """Whether everything that is imported for a sampler comes with Optuna."""
+    """Whether everything that is made for a sampler is one of Optuna's samplers, or a part of one."""
     if isinstance(written, Mapping):
-        named = str(written.get("class_path", "optuna.")).startswith("optuna.")
+        named = str(written.get("class_path", _OPTUNAS)).startswith(_OPTUNAS)
         return named and all(map(is_optunas, written.values()))
     return not isinstance(written, list) or all(map(is_optunas, written))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,7 @@ class Axis:
         step = float(distribution.step or 0.0)
         return cls(float(distribution.low), float(distribution.high), step, distribution.log)
 
-    @property
+    @cached_property
     def ends(self) -> tuple[float, float]:
         """Where kernels are cut off: half a step outside, on the scale that they are even on."""
         low, high = self.low - self.step / 2, self.high + self.step / 2
@@ -53,7 +54,7 @@ class Mixture:
 
     def __init__(self, axes: list[Axis], points: Array, weights: Array) -> None:
         self._axes = axes
-        kernels = np.append(weights, 1.0)
+        kernels = np.concatenate((weights, [1.0]))
         self._weights = kernels / kernels.sum()
         self._kernels = [_kernels(axis, points[:, column]) for column, axis in enumerate(axes)]
 
@@ -126,7 +127,7 @@ def _widths(centres: Array, low: float, high: float) -> Array:
         found[0], found[-1] = gaps[1], gaps[-2]
     widths[order] = found
     least = (high - low) / min(100.0, 2.0 + len(centres))
-    clipped: Array = np.clip(widths, least, high - low)
+    clipped: Array = np.minimum(np.maximum(widths, least), high - low)
     return clipped
 
 
@@ -136,11 +137,11 @@ def _drawn(axis: Axis, kernels: Any, chosen: Array, uniforms: Array) -> Array:
     centres, widths = kernels[0][chosen], kernels[1][chosen]
     low, high = axis.ends
     below, above = ndtr((low - centres) / widths), ndtr((high - centres) / widths)
-    drawn = np.clip(centres + widths * ndtri(below + uniforms * (above - below)), low, high)
+    drawn = np.minimum(np.maximum(centres + widths * ndtri(below + uniforms * (above - below)), low), high)
     drawn = np.exp(drawn) if axis.log else drawn
     if axis.step:
         drawn = axis.low + np.round((drawn - axis.low) / axis.step) * axis.step
-    return np.clip(drawn, axis.low, axis.high)
+    return np.minimum(np.maximum(drawn, axis.low), axis.high)
 
 
 def _log_kernels(axis: Axis, kernels: Any, values: Array) -> Array:

@@ -41,7 +41,8 @@ class TPE(Searcher):
 
         self._space, self._seed, self._startup = space, seed, startup_trials
         self._history = History(space, objective)
-        self._axes = [Axis.of(distribution) for distribution in self._history.distributions.values()]
+        self._axes = {name: Axis.of(distribution) for name, distribution in self._history.distributions.items()}
+        self._columns = {name: column for column, name in enumerate(self._axes)}
         self._table = Table(len(self._axes))
         self._groups = _groups(space, self._history.distributions, together=multivariate)
         self._ranked: list[tuple[int, float, float, int]] = []
@@ -53,14 +54,13 @@ class TPE(Searcher):
             return random_draw(self._space, self._seed, number)
         good, others = self._split()
         rng = random.Random(derive_seed(self._seed, "tpe", number))
-        drawn: dict[int, float] = {}
-        for columns in self._groups:
-            drawn |= self._drawn(columns, good, others, rng)
-        values = {name: drawn[column] for column, name in enumerate(self._history.distributions)}
+        drawn: dict[str, float] = {}
         params: dict[str, Any] = {}
         for name in self._space.order:
             if self._space.active(params, name):
-                params[name] = self._space[name].decode(values.get(name, 0.0))
+                if name in self._groups and name not in drawn:
+                    drawn |= self._drawn(self._groups[name], good, others, rng)
+                params[name] = self._space[name].decode(drawn.get(name, 0.0))
         return params
 
     def observe(self, event: Event) -> None:
@@ -89,26 +89,26 @@ class TPE(Searcher):
         return sorted((number, 1) for number in good), sorted(ended + running)
 
     def _drawn(
-        self, columns: list[int], good: list[tuple[int, int]], others: list[tuple[int, int]], rng: random.Random
-    ) -> dict[int, float]:
+        self, names: list[str], good: list[tuple[int, int]], others: list[tuple[int, int]], rng: random.Random
+    ) -> dict[str, float]:
         """The best of the candidates for some parameters, as values of their distributions."""
         import numpy as np
 
-        axes = [self._axes[column] for column in columns]
+        axes, columns = [self._axes[name] for name in names], [self._columns[name] for name in names]
         near, far = (self._table.mixture(axes, columns, shares) for shares in (good, others))
         uniforms = [[rng.random() for _ in range(1 + len(columns))] for _ in range(CANDIDATES)]
         candidates = near.sample(np.array(uniforms))
         best = int(np.argmax(near.log_density(candidates) - far.log_density(candidates)))
-        return dict(zip(columns, candidates[best].tolist(), strict=True))
+        return dict(zip(names, candidates[best].tolist(), strict=True))
 
 
-def _groups(space: Space, names: Iterable[str], *, together: bool) -> list[list[int]]:
-    """Columns of parameters that exist under the same condition; or each by itself."""
-    groups: dict[str, list[int]] = {}
-    for column, name in enumerate(names):
+def _groups(space: Space, names: Iterable[str], *, together: bool) -> dict[str, list[str]]:
+    """For each parameter those that exist under the same condition, itself among them; or each by itself."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
         when = sorted((other, list(values)) for other, values in space[name].when.items())
-        groups.setdefault(repr(when) if together else name, []).append(column)
-    return list(groups.values())
+        groups.setdefault(repr(when) if together else name, []).append(name)
+    return {name: group for group in groups.values() for name in group}
 
 
 def thinned(ended: list[int], most: int) -> list[tuple[int, int]]:

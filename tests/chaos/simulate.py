@@ -81,6 +81,7 @@ class Case:
         searcher = rng.choices(list(SHARES), list(SHARES.values()))[0]
         scheduler = rng.choice(list(SCHEDULERS))
         trials, epochs = (min(rng.randint(3, top), rng.randint(3, top)) for top in (8, 9))  # mostly small
+        trials = min(trials, 4) if searcher == "gp" else trials  # each of its suggestions takes long
         return cls(seed, searcher, scheduler, trials, epochs, rng.randint(1, 4), Faults.mixed(rng))
 
     @property

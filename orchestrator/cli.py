@@ -222,8 +222,8 @@ def verify(name: Name, runs: Runs = None, as_json: Json = False) -> None:
             f"{name}: {found.records} records read, {found.suggestions} suggestions and {found.decisions} decisions "
             f"derived anew, {found.checkpoints} checkpoints ({found.bytes / 1e6:.1f} MB) compared with what was written"
         )
-        for violation in found.violations:
-            typer.echo(f"  {violation}")
+        for line in (*found.notes, *found.violations):
+            typer.echo(f"  {line}")
         typer.echo("all as it should be" if not found.violations else f"{len(found.violations)} violations")
     if found.violations:
         raise typer.Exit(4)

@@ -17,13 +17,14 @@ from typing import Any, Literal
 from orchestrator.engine.host import Host
 from orchestrator.engine.live import LiveSweep, Observer, environment
 from orchestrator.engine.stopping import Stopping
-from orchestrator.errors import RunHeldError, SpecError, StoppedError, SweepError, UsageError
+from orchestrator.errors import Problem, RunHeldError, SpecError, StoppedError, SweepError, UsageError
 from orchestrator.files import storage_fault, write_durably
 from orchestrator.journal import Journal, holder
+from orchestrator.policies import build_searcher
 from orchestrator.results import BestTrial, Results
 from orchestrator.results.rows import find, read_state
 from orchestrator.rundir import RunDirectory
-from orchestrator.spec import SweepSpec, apply, from_mapping, load, to_yaml
+from orchestrator.spec import SamplerSearcher, SweepSpec, apply, from_mapping, load, to_yaml
 from orchestrator.state import SweepState
 
 _RECORDED = ("sweep-orchestrator", "torch", "torchvision", "torchmetrics", "lightning", "ray", "optuna", "numpy")
@@ -289,8 +290,19 @@ def _check(spec: SweepSpec, run: RunDirectory, *, local: bool) -> list[str]:
     problems = components.check(spec)
     if problems:
         raise SpecError(problems)
+    if isinstance(spec.searcher, SamplerSearcher):
+        _try_sampler(spec, len(spec.searcher.try_first))
     _prepare_data(spec)
     return roots
+
+
+def _try_sampler(spec: SweepSpec, number: int) -> None:
+    """Ask a sampler that the spec names for a trial: only its constructor knows which arguments it refuses."""
+    path = ("searcher", "init_args")
+    try:
+        build_searcher(spec).suggest(number)
+    except UsageError as error:
+        raise SpecError([Problem(error.message, error.hint, path, **spec.locate(path))]) from error
 
 
 def _check_writable(run: RunDirectory) -> list[Path]:

@@ -45,7 +45,7 @@ LIBRARIES: dict[str, set[str]] = {
     "space": {"pydantic", "optuna"},
     "spec": {"pydantic", "ruamel"},
     "journal": {"fsspec"},
-    "policies": {"optuna"},
+    "policies": {"numpy", "optuna", "scipy"},
     "models": TORCH,
     "data": TORCH | {"PIL", "sklearn"},
     "training": TORCH | {"PIL", "jsonargparse", "wandb"},

@@ -60,7 +60,7 @@ def sweep(log: Log, searcher: Any, trials: int, in_flight: int) -> Iterator[tupl
         params = searcher.suggest(number)
         yield number, params
         known[number] = params
-        searcher.observe(log.add("trial.suggested", trial=number, params=params, by="x"))
+        searcher.observe(log.add("trial.suggested", trial=number, params=params, by=searcher.by(number)))
         running.append(number)
         if len(running) == in_flight:
             ended = running.pop(number % len(running))

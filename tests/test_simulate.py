@@ -18,7 +18,7 @@ from orchestrator.journal import Event, Journal
 from orchestrator.journal.records import parse
 from orchestrator.results.verify import replay
 from orchestrator.state import SweepState, Trial
-from tests.chaos.simulate import Case, many, spec, story, violations
+from tests.chaos.simulate import SHARES, SLOW, Case, curve, many, spec, story, violations
 
 SEEDS = 20_000
 PLANTED = 120  # seeds in which each planted bug must show
@@ -30,6 +30,7 @@ def test_mixed_faults_break_no_promise() -> None:
     assert not found.found, "\n".join(f"seed {seed}: {what}" for seed, what in found.found[:10])
     came = {"crash before", "crash torn", "crash written", "crash synced", "power", "fenced off", "full", "damage"}
     came |= {"lost", "memory", "node", "late", "twice", "slow", "stop", "end", "orphaned checkpoint"}
+    came |= {f"searcher {searcher}" for searcher in SHARES}
     assert not {fault for fault in came if not found.counters[fault]}, "a fault that never came tests nothing"
 
 
@@ -62,6 +63,31 @@ def test_a_crash_at_every_append_of_one_sweep_changes_nothing(monkeypatch: pytes
                 ran = simulate(described, faults=Faults(power=power), seed=number)
                 assert not ran.violations + replay(described, ran.events), (number, point, power)
                 assert story(ran.events) == story(unbroken.events), (number, point, power)
+
+
+@pytest.mark.parametrize("searcher", SHARES)
+def test_interrupted_at_every_report_a_searcher_suggests_what_it_would_have(
+    searcher: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from orchestrator.engine import virtual
+
+    described = spec(searcher, "asha 2", 6 if searcher == "gp" else 8, 3)
+    unbroken = simulate(described, curve=curve)
+    reports = [event.seq for event in unbroken.events if event.type == "segment.reported"]
+    fatal, count = 0, 0
+
+    def peril(world: Any) -> str:
+        nonlocal count
+        count += 1
+        return "written" if count == fatal else ""
+
+    monkeypatch.setattr(virtual.World, "peril", peril)
+    for seq in reports[-3:] if searcher == "gp" else reports:
+        fatal, count = seq + 1, 0
+        ran = simulate(described, curve=curve, seed=seq, faults=Faults())
+        assert ran.events[-1].lease == 2, "it was interrupted once"
+        assert not ran.violations + replay(described, ran.events), seq
+        assert story(ran.events) == story(unbroken.events), seq
 
 
 def test_workers_share_the_clock() -> None:
@@ -194,7 +220,7 @@ def test_a_planted_bug_is_found_and_its_seed_replays_it(
 
 def outcome(seed: int) -> list[str]:
     case = Case.of(seed)
-    if case.searcher == "tpe":  # slow, and none of these bugs is about it
+    if case.searcher in SLOW:  # slow, and none of these bugs is about it
         return []
     try:
         return list(violations(case, case.run()))

@@ -99,7 +99,7 @@ class LiveSweep:
         if params is None:
             self._exhausted = True
             return None
-        self._append("trial.suggested", sync=False, trial=number, params=params, by=self._searcher.name)
+        self._append("trial.suggested", sync=False, trial=number, params=params, by=self._searcher.by(number))
         return number
 
     @property

@@ -11,7 +11,7 @@ from typing import Any
 from orchestrator.errors import CheckpointError, SpecError, UsageError
 from orchestrator.files import check_file
 from orchestrator.journal import Event, read
-from orchestrator.policies import Verdict, build_scheduler, build_searcher
+from orchestrator.policies import Searcher, Verdict, build_scheduler, build_searcher, foreign
 from orchestrator.rundir import RunDirectory
 from orchestrator.spec import SweepSpec
 from orchestrator.state import ENDED, SweepState, Trial
@@ -27,7 +27,8 @@ _VERDICTS = {"trial.stopped": "stop", "trial.set_aside": "set_aside"}
 class Findings:
     """What was looked at, and ``violations``: one sentence each, none for a run that is whole.
 
-    ``decisions`` counts verdicts that were re-derived, ``bytes`` those of the checkpoints that were read.
+    ``decisions`` counts verdicts that were re-derived, ``bytes`` those of the checkpoints that were read; ``notes`` say
+    what was not looked at.
     """
 
     records: int = 0
@@ -36,6 +37,7 @@ class Findings:
     checkpoints: int = 0
     bytes: int = 0
     violations: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def check(run: RunDirectory) -> Findings:
@@ -57,6 +59,9 @@ def check(run: RunDirectory) -> Findings:
         return findings
     findings.records, findings.suggestions, findings.decisions = replay.records, replay.suggestions, replay.decisions
     findings.violations += replay.violations
+    if replay.foreign:
+        text = f"suggestions were not derived anew: {replay.foreign} is no part of Optuna, and no run directory's class"
+        findings.notes.append(f"{text} is imported to read it")
     _check_files(run, replay.state, findings)
     return findings
 
@@ -89,7 +94,9 @@ class Replay:
         self.violations: list[str] = []
         self.state = SweepState()
         self._spec = spec
-        self._searcher, self._scheduler = build_searcher(spec), build_scheduler(spec)
+        self.foreign = foreign(spec)  # nothing read back from a run directory is executed
+        self._searcher: Searcher | None = None if self.foreign else build_searcher(spec)
+        self._scheduler = build_scheduler(spec)
         self._owed: tuple[Event, Verdict] | None = None
         self._started: dict[int, int] = {}  # running trial -> the last epoch that its segment has seen
         self._open = False
@@ -141,7 +148,8 @@ class Replay:
 
     def _fold(self, event: Event) -> None:
         self.state.apply(event)
-        self._searcher.observe(event)
+        if self._searcher is not None:
+            self._searcher.observe(event)
         self._scheduler.observe(event)
         if event.type in ("sweep.launched", "sweep.paused", "sweep.completed"):
             self._open = event.type == "sweep.launched"
@@ -166,7 +174,7 @@ class Replay:
         if left := left + sorted(self.state.set_aside):
             self._say(event, f"comes while trials {left} have not ended")
         number, budget = len(self.state.trials), self._spec.budget.trials
-        if number != budget and self._searcher.has(number):
+        if number != budget and self._searcher is not None and self._searcher.has(number):
             self._say(event, f"comes after {number} trials of {budget}")
 
     def _check_trial_suggested(self, event: Event) -> None:
@@ -174,15 +182,17 @@ class Replay:
         if event["trial"] != number:
             self._say(event, f"is not in order: trial {number} is the next")
             return
-        self.suggestions += 1
         if self._spec.budget.trials is not None and number >= self._spec.budget.trials:
             self._say(event, f"is beyond the budget of {self._spec.budget.trials} trials")
         if promoted := self._scheduler.promote(last=False):
             self._say(event, f"is a new trial, where trial {promoted[0]} was to be promoted")
-        expected = self._searcher.suggest(number)
-        if event["params"] != expected or event["by"] != self._searcher.name:
+        if self._searcher is None:
+            return
+        self.suggestions += 1
+        expected, by = self._searcher.suggest(number), self._searcher.by(number)
+        if event["params"] != expected or event["by"] != by:
             found = f"{event['params']} by {event['by']}"
-            self._say(event, f"has {found}, where {self._searcher.name} suggests {expected}")
+            self._say(event, f"has {found}, where {by} suggests {expected}")
 
     def _check_segment_started(self, event: Event) -> None:
         trial, origin = self.state.trials[event["trial"]], event["origin"]
@@ -240,7 +250,7 @@ class Replay:
 
     def _all_suggested(self) -> bool:
         number = len(self.state.trials)
-        return number == self._spec.budget.trials or not self._searcher.has(number)
+        return number == self._spec.budget.trials or (self._searcher is not None and not self._searcher.has(number))
 
     def _check_trial_set_aside(self, event: Event) -> None:
         self._check_trial_stopped(event)

@@ -10,7 +10,11 @@ from orchestrator.state import SweepState, Trial
 _SEARCHERS = {
     "random": "drawn at random",
     "grid": "the next point of the grid",
+    "sobol": "the next point of a Sobol sequence",
     "tpe": "proposed by TPE from the trials before it",
+    "gp": "proposed by a Gaussian process from the trials before it",
+    "cmaes": "drawn by CMA-ES from where the generation before it did well",
+    "try_first": "one of the points to try first",
 }
 
 

@@ -113,6 +113,10 @@ class Domain(ABC):
     def decode(self, x: float) -> Value:
         """A value of ``optuna_distribution()`` as ours, brought onto the steps and into the range."""
 
+    def canonical(self, value: Value) -> Value:
+        """A value of this domain as ``sample`` would have returned it: 1 for 1.0, a step for what is all but one."""
+        return self.decode(self.encode(value))
+
     @abstractmethod
     def arguments(self) -> Value:
         """What follows the domain's name in YAML."""

@@ -66,6 +66,9 @@ class Normal(Domain):
     def decode(self, x: float) -> Value:
         return self._stepped(self._value(NormalDist(self.mean, self.std).inv_cdf(_inside(x))))
 
+    def canonical(self, value: Value) -> float:
+        return self._stepped(value)  # not by way of the quantile, which rounds
+
     def _stepped(self, value: float) -> float:
         return float(value) if self.step is None else float(round(value / self.step) * Decimal(repr(self.step)))
 

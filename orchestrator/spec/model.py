@@ -19,6 +19,7 @@ from orchestrator.spec.parts import (
     Budget,
     Checkpoints,
     ClassSpec,
+    CMAESSearcher,
     GridSearcher,
     Objective,
     Part,
@@ -29,6 +30,7 @@ from orchestrator.spec.parts import (
     Tracking,
     plain_mapping,
 )
+from orchestrator.spec.points import has_numbers, point_problems
 from orchestrator.spec.shapes import SPACE_SCHEMA, TRAINER_SCHEMA
 
 DEFAULT_EPOCHS = 10
@@ -140,6 +142,10 @@ class SweepSpec(Part):
                 _ = self.space.grid_size
             except SpecError as error:
                 problems += [replace(p, path=("space", *p.path)) for p in error.problems]
+        elif isinstance(self.searcher, CMAESSearcher) and self.space and not has_numbers(self.space):
+            message = "searcher cmaes needs a number to search, but every parameter is a choice"
+            problems.append(Problem(message, "use searcher tpe", ("searcher",)))
+        problems += point_problems(self.space, getattr(self.searcher, "try_first", []))
         problems = problems or list(placement_problems(self))
         if problems:
             raise SpecError(problems)

@@ -74,7 +74,8 @@ def _child(target: Any, segment: str | int, path: Path, document: Document, sour
         child = {}
         document.overridden.setdefault(path, source)
     elif isinstance(child, str) and path[0] in _BARE:  # `model: a.B` stands for `model: {class_path: a.B}`
-        child = {_BARE[path[0]] if len(path) == 1 else "class_path": child}
+        named = len(path) == 1 and not (path[0] == "searcher" and "." in child)
+        child = {_BARE[path[0]] if named else "class_path": child}
     elif not isinstance(child, dict | list):
         raise _refused(f"{'.'.join(map(str, path))} is {child!r} and holds no fields", "set it as a whole")
     target[key] = child

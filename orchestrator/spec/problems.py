@@ -48,6 +48,9 @@ def validated(written: object) -> tuple[SweepSpec | None, list[Problem]]:
     callbacks, callback_problems = _callback_problems(written.get("trainer"))
     problems += callback_problems
     rest = {**written, "space": space}
+    searcher = written.get("searcher")
+    if problems and isinstance(searcher, Mapping):  # without the space there is nothing to hold its points against
+        rest["searcher"] = {key: value for key, value in searcher.items() if key != "try_first"}
     if callback_problems:
         rest["trainer"] = {**written["trainer"], "callbacks": callbacks}
     try:

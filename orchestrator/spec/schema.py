@@ -14,7 +14,7 @@ def json_schema() -> dict[str, Any]:
     bare = {"type": "string", "pattern": definitions["ClassSpec"]["properties"]["class_path"]["pattern"]}
     definitions["ClassSpec"] = {"anyOf": [definitions["ClassSpec"], {**bare, "description": "A bare import path."}]}
     for part in ("searcher", "scheduler"):
-        names = sorted(properties[part]["discriminator"]["mapping"])
+        names = sorted({*properties[part]["discriminator"]["mapping"]} - {"sampler"})  # that one needs a class
         union = {key: properties[part].pop(key) for key in ("oneOf", "discriminator")}
         properties[part]["anyOf"] = [union, {"enum": names, "description": "With its defaults."}]
     properties["seed_everything"] = {"type": ["integer", "boolean"], "description": "LightningCLI's name for seed."}

@@ -45,6 +45,22 @@ SCHEDULERS: dict[str, dict[str, Any]] = {
     "asha 3": {"name": "asha", "grace_epochs": 2, "reduction_factor": 3},
     "asha promote": {"name": "asha", "grace_epochs": 1, "reduction_factor": 2, "promote": True},
 }
+SEARCHERS: dict[str, Any] = {
+    "random": {"name": "random"},
+    "grid": {"name": "grid"},
+    "sobol": {"name": "sobol"},
+    "tpe": {"name": "tpe", "startup_trials": 2},
+    "try first": {
+        "name": "tpe",
+        "startup_trials": 2,
+        "try_first": [{"model.width": 7}, {"model.optimizer": "sgd", "model.momentum": 0.5}],
+    },
+    "cmaes": {"name": "cmaes", "population": 4},
+    "gp": {"name": "gp", "startup_trials": 2},
+    "NSGA-II": {"class_path": "optuna.samplers.NSGAIISampler", "init_args": {"population_size": 3}},
+}
+SHARES = {"random": 660, "grid": 270, "sobol": 10, "tpe": 20, "try first": 20, "cmaes": 10, "gp": 1, "NSGA-II": 9}
+SLOW = frozenset(SHARES) - {"random", "grid"}
 PATIENCE_SEEDS = 250  # in one task of a process
 
 
@@ -63,9 +79,10 @@ class Case:
     @classmethod
     def of(cls, seed: int) -> Case:
         rng = Random(seed)
-        searcher = rng.choices(["random", "grid", "tpe"], [70, 27, 3])[0]
+        searcher = rng.choices(list(SHARES), list(SHARES.values()))[0]
         scheduler = rng.choice(list(SCHEDULERS))
         trials, epochs = (min(rng.randint(3, top), rng.randint(3, top)) for top in (8, 9))  # mostly small
+        trials = min(trials, 4) if searcher == "gp" else trials  # each of its suggestions takes long
         return cls(seed, searcher, scheduler, trials, epochs, rng.randint(1, 4), Faults.mixed(rng))
 
     @property
@@ -82,7 +99,6 @@ class Case:
 
 @cache
 def spec(searcher: str, scheduler: str, trials: int, epochs: int) -> SweepSpec:
-    options = {"startup_trials": 2} if searcher == "tpe" else {}
     return from_mapping(
         {
             "name": "simulated",
@@ -91,7 +107,7 @@ def spec(searcher: str, scheduler: str, trials: int, epochs: int) -> SweepSpec:
             "model": "nowhere.Never",
             "trainer": {"max_epochs": epochs},
             "space": GRID if searcher == "grid" else SPACE,
-            "searcher": {"name": searcher, **options},
+            "searcher": SEARCHERS[searcher],
             "scheduler": SCHEDULERS[scheduler],
             "budget": {"trials": trials},
             "checkpoints": {"keep_top": 2} | ({"quota": 5000} if trials == 5 else {}),

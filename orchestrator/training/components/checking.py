@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from orchestrator.errors import Problem, UsageError
-from orchestrator.spec import ClassSpec, KeyProblem, SweepSpec, apply, canonical
+from orchestrator.spec import ClassSpec, KeyProblem, SamplerSearcher, SweepSpec, apply, canonical
 from orchestrator.training.components import values
 from orchestrator.training.components.building import as_component, is_entered
 from orchestrator.training.components.importing import import_class, import_from, import_roots
@@ -38,11 +38,24 @@ def check(spec: SweepSpec) -> list[Problem]:
     """
     import_from(import_roots(spec))
     found: dict[tuple[Path, str], Problem] = {}
+    for problem in _searcher_problems(spec):
+        found[problem.path, problem.message] = replace(
+            problem, **spec.locate(problem.path, key=isinstance(problem, KeyProblem))
+        )
     for params in _configurations(spec):
         for problem in _configuration_problems(spec, params):
             placed = _placed(spec, problem, params)
             found.setdefault((placed.path, placed.message.split(", but got")[0]), placed)
     return sorted(found.values(), key=lambda problem: (problem.line == 0, problem.line, problem.column))
+
+
+def _searcher_problems(spec: SweepSpec) -> Iterator[Problem]:
+    """What is wrong with a sampler that is named by its import path."""
+    if isinstance(spec.searcher, SamplerSearcher):
+        wanted = import_class("optuna.samplers.BaseSampler")
+        yield from _class_problems(
+            spec.searcher.model_dump(include={"class_path", "init_args"}), ("searcher",), (wanted,)
+        )
 
 
 def _configurations(spec: SweepSpec) -> Iterator[Params]:

@@ -1,0 +1,64 @@
+"""Searchers: which parameters the next trial gets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from orchestrator.policies.searchers.base import Searcher
+from orchestrator.policies.searchers.independent import Grid, Random, Sobol
+from orchestrator.policies.searchers.try_first import TryFirst
+from orchestrator.spec import SamplerSearcher, SweepSpec
+from orchestrator.state import Objective
+
+__all__ = ["Grid", "Random", "Searcher", "Sobol", "TryFirst", "build_searcher", "foreign"]
+
+
+def build_searcher(spec: SweepSpec) -> Searcher:
+    """The spec's searcher, with nothing observed yet. A class that the spec names is imported when it is first asked.
+
+    See `foreign` for a spec that is read back from a run directory.
+    """
+    searcher = _build(spec)
+    points = getattr(spec.searcher, "try_first", [])
+    return TryFirst(points, searcher, spec.space, spec.seed) if points else searcher
+
+
+def foreign(spec: SweepSpec) -> str:
+    """The searcher's class path, if to ask it is to import what does not come with Optuna; else empty."""
+    if not isinstance(spec.searcher, SamplerSearcher):
+        return ""
+    from orchestrator.policies.searchers.samplers import is_optunas
+
+    return "" if is_optunas(spec.searcher.model_dump()) else spec.searcher.class_path
+
+
+def _build(spec: SweepSpec) -> Searcher:
+    name, space, seed = spec.searcher.name, spec.space, spec.seed
+    if name == "grid":
+        return Grid(space)
+    if name == "random":
+        return Random(space, seed)
+    if name == "sobol":
+        return Sobol(space, seed)
+    options = spec.searcher.model_dump(exclude={"name", "try_first"})
+    made: Searcher = _learner(name)(space, seed, Objective(spec.objective.metric, spec.objective.mode), **options)
+    return made
+
+
+def _learner(name: str) -> Any:
+    """The class of a searcher that looks at results; its file loads NumPy, SciPy or Optuna only then."""
+    if name == "tpe":
+        from orchestrator.policies.searchers.tpe import TPE
+
+        return TPE
+    if name == "gp":
+        from orchestrator.policies.searchers.gp import GP
+
+        return GP
+    if name == "cmaes":
+        from orchestrator.policies.searchers.cmaes import CMAES
+
+        return CMAES
+    from orchestrator.policies.searchers.samplers import Sampler
+
+    return Sampler

@@ -1,0 +1,82 @@
+"""The trials of a sweep as a searcher sees them: a function of the events alone."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from orchestrator.journal import Event
+from orchestrator.space import Space
+from orchestrator.state import Objective
+
+_ENDS = {"trial.finished": "finished", "trial.stopped": "stopped", "trial.failed": "failed"}
+
+
+@dataclass
+class Past:
+    """One trial. ``loss`` is its best so far (lower is better; infinite before a finite report), ``epoch`` its last.
+
+    "unfit" are those that their parameters ended before they had any value: not a number from the start, or too large
+    for the memory. "failed" says nothing about parameters.
+    """
+
+    number: int
+    params: dict[str, Any]
+    point: dict[str, float | int]
+    """The active parameters that vary, each as a value of its Optuna distribution."""
+    state: Literal["running", "finished", "stopped", "unfit", "failed"] = "running"
+    loss: float = math.inf
+    epoch: int = 0
+
+    @property
+    def merit(self) -> tuple[int, float, float, int]:
+        """The order from good to bad: finished by loss, stopped by how far they came and then by loss, unfit."""
+        if self.state == "finished":
+            return 0, self.loss, 0.0, self.number
+        return (1, -self.epoch, self.loss, self.number) if self.state == "stopped" else (2, 0.0, 0.0, self.number)
+
+
+class History:
+    """Every trial by its number."""
+
+    def __init__(self, space: Space, objective: Objective) -> None:
+        self._objective = objective
+        self._domains = {name: space[name] for name in space.order}
+        self.distributions: dict[str, Any] = {
+            name: distribution
+            for name, domain in self._domains.items()
+            if (distribution := domain.optuna_distribution()) is not None
+        }
+        self.trials: dict[int, Past] = {}
+
+    def observe(self, event: Event) -> Past | None:
+        """Take note of an event; the trial that it began, ended or brought back."""
+        if event.type == "trial.suggested":
+            number, params = event["trial"], event["params"]
+            point = {name: self._domains[name].encode(params[name]) for name in self.distributions if name in params}
+            self.trials[number] = Past(number, params, point)
+            return self.trials[number]
+        if event.type == "segment.reported":
+            self._report(self.trials[event["trial"]], event)
+        elif event.type in _ENDS:
+            return self._ended(self.trials[event["trial"]], event)
+        elif event.type == "trial.retried":
+            self.trials[event["trial"]].state = "running"
+            return self.trials[event["trial"]]
+        return None
+
+    def _report(self, trial: Past, event: Event) -> None:
+        value = float(event["metrics"].get(self._objective.metric, math.nan))
+        if math.isfinite(value):
+            trial.loss = min(self._objective.loss(value), trial.loss)
+            trial.epoch = max(event["epoch"], trial.epoch)
+
+    def _ended(self, trial: Past, event: Event) -> Past:
+        if event.type == "trial.failed":
+            trial.state = "unfit" if str(event.fields.get("reason", "")).startswith("infeasible") else "failed"
+        elif not math.isfinite(trial.loss):
+            trial.state = "unfit"
+        else:
+            trial.state = "finished" if event.type == "trial.finished" else "stopped"
+        return trial

@@ -1,0 +1,57 @@
+"""Points to try first: whether they lie in the space."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from orchestrator.errors import Problem
+from orchestrator.space import Choice, Const, KeyProblem, Space, Value
+from orchestrator.space.domain import same_value
+
+_ABOVE = ("searcher", "try_first")
+
+
+def point_problems(space: Space, points: Sequence[Mapping[str, Value]]) -> Iterator[Problem]:
+    """Names that are no parameters, values outside their domains, and parameters that would not exist."""
+    for index, point in enumerate(points):
+        for name, value in point.items():
+            path = (*_ABOVE, index, name)
+            if name not in space:
+                yield KeyProblem(f"try_first: {name} is not a parameter of the space", _near(name, space), path)
+            elif not space[name].contains(value):
+                message = f"try_first: {name} = {value!r} is outside its domain"
+                yield Problem(message, f"{name} is {space[name].to_yaml()!r}", path)
+            else:
+                yield from _inactive(space, point, name, path)
+
+
+def _near(name: str, space: Space) -> str:
+    close = get_close_matches(name, list(space), n=1)
+    return f"did you mean {close[0]}?" if close else f"known here: {', '.join(space) or 'none'}"
+
+
+def _inactive(space: Space, point: Mapping[str, Value], name: str, path: tuple[Any, ...]) -> Iterator[Problem]:
+    """A parameter under a condition that the point does not meet, or leaves to chance."""
+    for other, values in space[name].when.items():
+        domain = space[other]
+        known = {other: domain.value} if isinstance(domain, Const) else point
+        wanted = " or ".join(repr(value) for value in values)
+        if other not in known:
+            yield KeyProblem(
+                f"try_first: {name} exists only where {other} is {wanted}, which this point leaves open",
+                f"give {other} as well",
+                path,
+            )
+        elif space[other].contains(known[other]) and same_value(known[other]) not in map(same_value, values):
+            yield KeyProblem(
+                f"try_first: {name} exists only where {other} is {wanted}, but here it is {known[other]!r}",
+                f"leave {name} out of this point",
+                path,
+            )
+
+
+def has_numbers(space: Space) -> bool:
+    """Whether any parameter is a number that varies."""
+    return any(not isinstance(domain, Choice | Const) and domain.size != 1 for domain in space.values())

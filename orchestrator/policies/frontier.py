@@ -14,9 +14,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-LIKELY = 0.55
-"""A rung is acted on if a trial that turned out good was ahead of one that did not, at that rung, this often."""
-WITNESSES = 6
+LIKELY = 0.5
+"""A rung is acted on if trials that turned out good were ahead of others, at that rung, more often than this."""
+WITNESSES = 4
 """Trials that must have passed a rung and reached a later one before that rung is judged."""
 REMEMBERED = 48
 """The latest so many trials at a rung bear witness: a bound on the cost of a decision."""
@@ -39,7 +39,7 @@ class Frontier:
 
     A rung is acted on only when it is seen to predict: of the trials that passed it and reached the furthest later
     rung where at least ``WITNESSES`` are, the best quarter must have been ahead of the others at this rung, in
-    ``LIKELY`` of all pairs. Below the first rung that passes, nothing is set aside; so where early losses say nothing
+    more than ``LIKELY`` of all pairs. Below the first rung that passes, nothing is set aside; so where early losses say nothing
     or mislead, the grace period grows, at last to the whole training. An untried rung lets trials pass to the next.
     """
 
@@ -51,7 +51,7 @@ class Frontier:
         factor: int = 4,
         deep_share: float = 0.5,
         control_share: float = 0.05,
-        power: float = 0.75,
+        power: float = 0.5,
     ) -> None:
         self.rungs = [e for k in range(max_epochs) if (e := first * factor**k) < max_epochs] + [max_epochs]
         self._index = {epoch: k for k, epoch in enumerate(self.rungs)}
@@ -141,7 +141,7 @@ class Frontier:
             agreement = self.agreement(rung)
             if agreement is None:
                 return rung, rung + 1
-            if agreement >= LIKELY:
+            if agreement > LIKELY:
                 return rung, rung
         return len(self.rungs) - 1, len(self.rungs) - 1
 

@@ -1,0 +1,167 @@
+"""How soon a search finds the best configurations: searchers and schedulers on tables of real learning curves.
+
+    python benchmarks/search.py --curves taskset.npz [--seeds 100] [--workers 1,16] [--only NAME,NAME] [--jobs 2]
+
+The table (.npz) holds, for each task, ``<task>/valid`` (configurations × epochs, the validation loss, NaN where training
+diverged) and ``<task>/params`` (configurations × parameters).
+
+What is measured
+  A run draws the table's configurations without replacement until a goal is met or all have been tried. Goals: the
+  first of the best 1 %, and of the best 0.2 %, of configurations (by the best finite loss of their curve) has been seen
+  at its level, that is, has reported its own best loss.
+Time
+  An epoch takes a worker one unit. All workers start at once; within a unit they report in their own order, each at
+  once followed by a decision and the next assignment. Resuming a set-aside trial is free, as are decisions.
+Score
+  Geometric mean, over tasks and seeds, of random search's time (every trial trained to its end) over the policy's, for
+  the same number of workers. A run that never arrives counts with the time of training the whole table; the share of
+  such runs is given too.
+Candidates
+  Every policy may take only rows of the table that it has not tried. Random ones take a seeded shuffle. Ours draws 64
+  untried rows at random, where in a sweep it draws 64 points from the space, and takes the one its model prefers. Optuna
+  proposes a point of the unit cube and gets the nearest untried row, and is told that row's parameters. A
+  parameter's coordinate is its quantile in the table: in a sweep, its quantile under the space's distribution.
+
+Standard output: a table, and one line of JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from search_policies import POLICIES, Policy
+
+GOALS = (0.01, 0.002)
+
+
+@dataclass
+class Task:
+    """One table of curves; ``points`` are the parameters as quantiles, ``goals`` the rows that are sought."""
+
+    name: str
+    losses: list[list[float]]
+    best: list[float]
+    points: NDArray[np.float64]
+    goals: list[frozenset[int]]
+
+    @property
+    def epochs(self) -> int:
+        return len(self.losses[0])
+
+
+def load(path: Path) -> list[Task]:
+    """The table's tasks, in its order."""
+    with np.load(path) as table:
+        names = [key.removesuffix("/valid") for key in table.files if key.endswith("/valid")]
+        return [make_task(name, table[f"{name}/valid"], table[f"{name}/params"]) for name in names]
+
+
+def make_task(name: str, losses: NDArray[Any], params: NDArray[np.float64]) -> Task:
+    losses = losses.astype(float)
+    best = np.where(np.isfinite(losses), losses, np.inf).min(axis=1)
+    order = np.argsort(best, kind="stable")
+    ranks = np.argsort(np.argsort(params, axis=0, kind="stable"), axis=0, kind="stable")
+    goals = [frozenset(order[: max(1, round(share * len(order)))].tolist()) for share in GOALS]
+    return Task(name, losses.tolist(), best.tolist(), (ranks + 0.5) / len(params), goals)
+
+
+def simulate(task: Task, policy: Policy, workers: int) -> list[float]:
+    """When each goal is met, in units of time; infinity where it is not before all has been tried."""
+    times, done = [math.inf] * len(task.goals), dict.fromkeys(range(len(task.losses)), 0)
+    slots: list[int | None] = [policy.next() for _ in range(workers)]
+    clock = 0
+    while any(row is not None for row in slots) and math.inf in times:
+        clock += 1
+        for worker, row in enumerate(slots):
+            if row is not None:
+                done[row] += 1
+                loss = task.losses[row][done[row] - 1]
+                if loss <= task.best[row]:
+                    times = [min(t, clock) if row in goal else t for t, goal in zip(times, task.goals, strict=True)]
+                goes_on = policy.report(row, done[row], loss)
+                if goes_on and done[row] < task.epochs:
+                    continue
+            slots[worker] = policy.next()
+    return times
+
+
+def runs(task: Task, name: str, workers: int, seeds: int) -> NDArray[np.float64]:
+    """Times of all seeds, shape (seeds, goals)."""
+    make: Callable[..., Policy] = POLICIES[name]
+    size = len(task.losses)
+    shuffled = (np.random.default_rng(seed).permutation(size).tolist() for seed in range(seeds))
+    return np.array(
+        [simulate(task, make(task.points, task.epochs, order, seed), workers) for seed, order in enumerate(shuffled)]
+    )
+
+
+def log_times(task: Task, times: NDArray[np.float64], workers: int) -> NDArray[np.float64]:
+    """Mean log time, a run that never arrives counted as if it trained the whole table."""
+    whole = len(task.losses) * task.epochs / workers
+    return np.log(np.where(np.isfinite(times), times, whole)).mean(axis=0)
+
+
+def measure(tasks: list[Task], names: list[str], workers: list[int], seeds: int, jobs: int) -> list[dict[str, Any]]:
+    """One row of figures for each policy and number of workers."""
+    rows = []
+    with ProcessPoolExecutor(jobs) as pool:
+        for count in workers:
+            random = None
+            for name in ["random", *(n for n in names if n != "random")]:
+                start = time.perf_counter()
+                asked = [pool.submit(runs, task, name, count, seeds) for task in tasks]
+                times = [future.result() for future in asked]
+                logs = np.array([log_times(task, t, count) for task, t in zip(tasks, times, strict=True)])
+                random = logs if random is None else random
+                row = figures(name, count, random - logs, np.concatenate(times))
+                rows.append(row | {"seeds": seeds, "seconds": round(time.perf_counter() - start, 1)})
+                print(line(row), file=sys.stderr, flush=True)
+    return [row for row in rows if row["policy"] in names]
+
+
+def figures(name: str, workers: int, gains: NDArray[np.float64], times: NDArray[np.float64]) -> dict[str, Any]:
+    return {
+        "policy": name,
+        "workers": workers,
+        "speed_up": np.exp(gains.mean(axis=0)).round(2).tolist(),
+        "by_task": np.exp(gains).round(2).tolist(),
+        "never": (~np.isfinite(times)).mean(axis=0).round(4).tolist(),
+    }
+
+
+def line(row: dict[str, Any]) -> str:
+    gains = "".join(f"{gain:8.1f}x" for gain in row["speed_up"])
+    return f"{row['policy']:<16}{row['workers']:>8}{gains}" + "".join(f"{share:9.1%}" for share in row["never"])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--curves", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, default=100)
+    parser.add_argument("--workers", default="1,16")
+    parser.add_argument("--only", default=",".join(POLICIES))
+    parser.add_argument("--jobs", type=int, default=2)
+    args = parser.parse_args()
+    names = args.only.split(",")
+    if unknown := sorted(set(names) - set(POLICIES)):
+        parser.error(f"no policy named {', '.join(unknown)}; there are {', '.join(POLICIES)}")
+    workers = [int(count) for count in args.workers.split(",")]
+    rows = measure(load(args.curves), names, workers, args.seeds, args.jobs)
+    print(f"{'policy':<16}{'workers':>8}{'best 1 %':>9}{'0.2 %':>9}{'never 1%':>9}{'0.2 %':>9}")
+    print("\n".join(line(row) for row in rows))
+    print(json.dumps({"curves": args.curves.name, "results": rows}))
+
+
+if __name__ == "__main__":
+    main()

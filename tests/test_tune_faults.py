@@ -96,17 +96,18 @@ def test_the_reaper_spares_who_only_looks_and_kills_who_belongs(tmp_path: Path) 
     sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
     with log.open("w") as writing, log.open() as reading:
         writer = subprocess.Popen(sleep, stdout=writing)
+        titled = subprocess.Popen(["ray::Agent", *sleep[1:]], executable=sleep[0], pass_fds=[writing.fileno()])
         marked = subprocess.Popen(sleep, env={**os.environ, reaper.MARK: str(tmp_path)})
         neighbour = subprocess.Popen(sleep, env={**os.environ, reaper.MARK: f"{tmp_path}2"})
         reader = subprocess.Popen([*sleep, str(log)], stdin=reading)
     try:
-        assert sorted(reaper.members(tmp_path)) == sorted([writer.pid, marked.pid])
+        assert sorted(reaper.members(tmp_path)) == sorted([writer.pid, titled.pid, marked.pid])
         reaper.reap(tmp_path, grace=0)
-        assert {writer.wait(5), marked.wait(5)} == {-signal.SIGKILL}
+        assert {writer.wait(5), titled.wait(5), marked.wait(5)} == {-signal.SIGKILL}
         assert neighbour.poll() is reader.poll() is None
         assert not tmp_path.exists()
     finally:
-        for process in (writer, marked, neighbour, reader):
+        for process in (writer, titled, marked, neighbour, reader):
             process.kill()
             process.wait()
 
@@ -147,6 +148,49 @@ def test_the_sweep_outlives_ray(tmp_path: Path, victim: str) -> None:
     assert {kind for _, kind in failures()} == {"node"}
     ends = [event["trial"] for event in events() if event["type"] == "trial.finished"]
     assert sorted(ends) == [0, 1, 2], "each trial ends once"
+
+
+@pytest.mark.parametrize("victim", ["raylet", "gcs_server"])
+def test_ray_that_dies_while_it_starts_ends_the_driver_at_worst(tmp_path: Path, victim: str) -> None:
+    """A call into a Ray without a GCS may never come back."""
+    process = started(written(tmp_path, budget={"trials": 1}), stderr=subprocess.PIPE)
+    wait_for(lambda: bool(numbers(victim)), process)
+    os.kill(numbers(victim)[0], signal.SIGKILL)
+    began = time.monotonic()
+    said = process.communicate(timeout=90)[1].decode()
+    print(f"exit {process.returncode} {time.monotonic() - began:.1f} s after the {victim}'s end")
+    assert process.returncode in (0, 1), said
+    if process.returncode:
+        assert f"Ray's {victim} process ended, and Ray does not answer" in said
+        assert [line for line in said.splitlines() if line.startswith(("error", "hint"))] == said.splitlines()[-2:]
+        sweep("resume", "tiny")
+    assert [row["status"] for row in rows()] == ["finished"]
+
+
+def test_a_driver_that_ray_does_not_answer_ends_in_our_words(tmp_path: Path) -> None:
+    """Ray's own client would wait for a minute and say more."""
+    code = f"""
+import os, pathlib, subprocess, sys, time
+sys.path.insert(0, {str(ROOT)!r})
+from orchestrator.engine.tune import instance
+instance._STUCK_SECONDS = 0.5
+guard = instance._Guard(pathlib.Path({str(tmp_path)!r}))
+environment = {{**os.environ, {reaper.MARK!r}: {str(tmp_path)!r}}}
+sleep = ["-c", "import time; time.sleep(30)"]
+gcs = subprocess.Popen(["gcs_server", *sleep], executable=sys.executable, env=environment)
+time.sleep(2)
+gcs.kill()
+time.sleep(20)
+"""
+    began = time.monotonic()
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert answer.returncode == 1
+    assert answer.stderr.startswith("error: Ray's gcs_server process ended, and Ray does not answer\nhint: ")
+    assert time.monotonic() - began < 15
+
+
+def numbers(victim: str) -> list[int]:
+    return [number for number in ours() if reaper.program(number) == victim]
 
 
 def test_ray_that_always_dies_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,7 +73,10 @@ _EXPLAINED = re.compile(
     r"\s*|\S+: \d+ at once, journal .*|trial \d+ finished, val_loss \S+ at epoch \d+"
     r"|a torn write at the end of the journal was cut off .*|next:|  \S*sweep (results|why|best) .*"
 )
-_GAVE_UP = re.compile(r"error: Ray has ended \d+ times.*|hint: is there memory left.*|stopped: .*|go on with: .*")
+_GAVE_UP = re.compile(
+    r"error: Ray has ended \d+ times.*|hint: is there memory left.*|stopped: .*|go on with: .*"
+    r"|error: Ray's \w+ process ended, and Ray does not answer|hint: nothing that finished is lost; .*"
+)
 
 
 @dataclass(frozen=True)

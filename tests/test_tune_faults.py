@@ -172,7 +172,8 @@ def test_a_driver_that_ray_does_not_answer_ends_in_our_words(tmp_path: Path) -> 
     code = f"""
 import os, pathlib, subprocess, sys, time
 sys.path.insert(0, {str(ROOT)!r})
-from orchestrator.engine.tune import instance
+import orchestrator.engine.tune.instance
+instance = sys.modules["orchestrator.engine.tune.instance"]
 instance._STUCK_SECONDS = 0.5
 guard = instance._Guard(pathlib.Path({str(tmp_path)!r}))
 environment = {{**os.environ, {reaper.MARK!r}: {str(tmp_path)!r}}}

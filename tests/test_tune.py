@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 from conftest import ROOT
 
+from tests.chaos.forked import Forked
+
 SWEEP = [sys.executable, "-m", "orchestrator"]
 
 SPEC: dict[str, Any] = {
@@ -38,10 +40,29 @@ def written(folder: Path, **fields: Any) -> str:
 
 
 def sweep(*arguments: str, code: int = 0) -> str:
-    answer = subprocess.run([*SWEEP, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
-    assert answer.returncode == code, answer.stderr + answer.stdout
-    assert "Traceback" not in answer.stderr
-    return answer.stdout
+    """Run a command to its end, and return what it prints."""
+    if arguments[0] not in ("launch", "resume"):  # these import neither torch nor Lightning
+        answer = subprocess.run([*SWEEP, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+        assert answer.returncode == code, answer.stderr
+        return answer.stdout
+    output = _log().with_name("stdout")
+    process = started(*arguments, output=output)
+    assert process.wait(240) == code, said()
+    assert "Traceback" not in said()
+    return output.read_text()
+
+
+def started(*arguments: str, output: str | Path = os.devnull) -> Forked:
+    """A command that runs; `said` is what it writes on stderr."""
+    return Forked(arguments, env=os.environ, output=output, errors=_log())
+
+
+def said() -> str:
+    return _log().read_text()
+
+
+def _log() -> Path:
+    return Path(os.environ["SWEEP_RUNS"]).with_name("stderr")
 
 
 def rows() -> list[dict[str, Any]]:
@@ -82,12 +103,11 @@ def test_stopped_by_a_signal_and_resumed_it_ends_as_the_unbroken_one(tmp_path: P
     sweep("launch", file, "--name", "unbroken")
     whole = json.loads(sweep("results", "unbroken", "--json"))
 
-    process = subprocess.Popen([*SWEEP, "launch", file], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    process = started("launch", file)
     wait_for(lambda: sum(event["type"] == "segment.reported" for event in events()) >= 2, process)
     process.send_signal(signal.SIGINT)
-    stderr = process.communicate(timeout=60)[1].decode()
-    assert process.returncode == 130, stderr
-    assert "sweep resume tiny" in stderr
+    assert process.wait(60) == 130, said()
+    assert "sweep resume tiny" in said()
     told = json.loads(sweep("status", "tiny", "--json"))
     assert told["status"] == "paused"
 
@@ -104,17 +124,14 @@ def test_stopped_by_a_signal_and_resumed_it_ends_as_the_unbroken_one(tmp_path: P
 def test_stop_from_another_shell(tmp_path: Path) -> None:
     slow = {"class_path": "tests.tiny.Tiny", "init_args": {"pause": 0.05}}
     file = written(tmp_path, scheduler="fifo", model=slow, trainer={"max_epochs": 200})
-    process = subprocess.Popen([*SWEEP, "launch", file], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    process = started("launch", file)
     wait_for(lambda: any(event["type"] == "segment.reported" for event in events()), process)
-    assert (
-        "is held by"
-        in subprocess.run([*SWEEP, "resume", "tiny"], cwd=ROOT, capture_output=True, text=True, check=False).stderr
-    )
+    sweep("resume", "tiny", code=3)
+    assert "is held by" in said()
     began = time.monotonic()
     sweep("stop", "tiny")
     assert time.monotonic() - began < 30
-    process.communicate(timeout=30)
-    assert process.returncode == 0
+    assert process.wait(30) == 0
     sweep("stop", "tiny", code=2)
 
 
@@ -132,7 +149,7 @@ def test_a_process_that_dies_costs_its_trial_nothing(tmp_path: Path) -> None:
 
 def test_a_killed_driver_loses_nothing_that_finished(tmp_path: Path) -> None:
     slow = {"class_path": "tests.tiny.Tiny", "init_args": {"pause": 0.05}}
-    process = subprocess.Popen([*SWEEP, "launch", written(tmp_path, scheduler="fifo", model=slow)], cwd=ROOT)
+    process = started("launch", written(tmp_path, scheduler="fifo", model=slow))
     wait_for(lambda: any(event["type"] == "trial.finished" for event in events()), process)
     process.kill()
     process.wait()
@@ -162,9 +179,8 @@ def test_a_users_error_fails_the_trial_and_keeps_the_worker(tmp_path: Path) -> N
 
 def test_more_than_the_machine_has_is_refused(tmp_path: Path) -> None:
     file = written(tmp_path, resources={"cpus": 1000})
-    answer = subprocess.run([*SWEEP, "launch", file], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert answer.returncode == 2
-    assert "a trial wants 1000 cpus, and this machine has" in answer.stderr
+    sweep("launch", file, code=2)
+    assert "a trial wants 1000 cpus, and this machine has" in said()
     assert not (Path(os.environ["SWEEP_RUNS"]) / "tiny").exists()
 
 
@@ -175,7 +191,7 @@ def weights(checkpoint: str) -> dict[str, Any]:
     return {name: tensor.tolist() for name, tensor in loaded.items()}
 
 
-def wait_for(condition: Any, process: subprocess.Popen[bytes]) -> None:
+def wait_for(condition: Any, process: Forked) -> None:
     until = time.monotonic() + 200
     while True:
         try:

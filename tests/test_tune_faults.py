@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from conftest import ROOT
-from test_tune import SWEEP, events, nothing_is_left, ours, rows, sweep, wait_for, written
+from test_tune import events, nothing_is_left, ours, rows, said, started, sweep, wait_for, written
 
 from orchestrator.engine import reaper
 from orchestrator.engine.tune import loss
@@ -23,11 +23,6 @@ __all__ = ["nothing_is_left"]
 
 BOUND = 10.0  # seconds after the driver's end in which all of ours has to be gone
 SLOW = {"class_path": "tests.tiny.Tiny", "init_args": {"pause": 0.05}}
-
-
-def started(file: str, **options: Any) -> subprocess.Popen[bytes]:
-    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    return subprocess.Popen([*SWEEP, "launch", file], cwd=ROOT, **{**silent, **options})
 
 
 def reports(at_least: int = 1) -> Callable[[], bool]:
@@ -62,7 +57,7 @@ def test_nothing_of_ours_outlives_a_killed_driver(tmp_path: Path, model: str) ->
     module = "tests.tiny.Tiny" if model == "Tiny" else "tests.tiny_faults.Fertile"
     slow = {"class_path": module, "init_args": {"pause": 0.05}}
     data = {"class_path": "tests.tiny_faults.Loaded"}
-    process = started(written(tmp_path, scheduler="fifo", model=slow, data=data))
+    process = started("launch", written(tmp_path, scheduler="fifo", model=slow, data=data))
     wait_for(reports(), process)
     before = ours()
     assert sum("time.sleep(600)" in command for command in before.values()) >= (2 if model == "Fertile" else 0)
@@ -72,7 +67,7 @@ def test_nothing_of_ours_outlives_a_killed_driver(tmp_path: Path, model: str) ->
 
 
 def test_nothing_is_left_after_a_driver_that_was_killed_while_ray_starts(tmp_path: Path) -> None:
-    process = started(written(tmp_path))
+    process = started("launch", written(tmp_path))
     wait_for(lambda: any("gcs_server" in command for command in ours().values()), process)
     folder = folder_of(ours())
     process.kill()
@@ -81,10 +76,10 @@ def test_nothing_is_left_after_a_driver_that_was_killed_while_ray_starts(tmp_pat
 
 
 def test_nothing_is_left_after_a_normal_end(tmp_path: Path) -> None:
-    process = started(written(tmp_path, budget={"trials": 2}))
+    process = started("launch", written(tmp_path, budget={"trials": 2}))
     wait_for(reports(), process)
     folder = folder_of(ours())
-    process.wait(timeout=120)
+    process.wait(120)
     assert process.returncode == 0
     assert not folder.exists()
     assert not ours(), "it is all gone before the driver ends"
@@ -140,10 +135,12 @@ def test_the_reaper_ignores_polite_signals_and_ends_with_its_driver(tmp_path: Pa
 
 @pytest.mark.parametrize("victim", ["raylet", "gcs_server"])
 def test_the_sweep_outlives_ray(tmp_path: Path, victim: str) -> None:
-    process = started(written(tmp_path, scheduler="fifo", model=SLOW, budget={"trials": 3}, trainer={"max_epochs": 8}))
+    process = started(
+        "launch", written(tmp_path, scheduler="fifo", model=SLOW, budget={"trials": 3}, trainer={"max_epochs": 8})
+    )
     wait_for(reports(2), process)
     os.kill(next(number for number in ours() if reaper.program(number) == victim), signal.SIGKILL)
-    assert process.wait(timeout=150) == 0
+    assert process.wait(150) == 0
     assert [row["status"] for row in rows()] == ["finished"] * 3
     assert {kind for _, kind in failures()} == {"node"}
     ends = [event["trial"] for event in events() if event["type"] == "trial.finished"]
@@ -153,16 +150,15 @@ def test_the_sweep_outlives_ray(tmp_path: Path, victim: str) -> None:
 @pytest.mark.parametrize("victim", ["raylet", "gcs_server"])
 def test_ray_that_dies_while_it_starts_ends_the_driver_at_worst(tmp_path: Path, victim: str) -> None:
     """A call into a Ray without a GCS may never come back."""
-    process = started(written(tmp_path, budget={"trials": 1}), stderr=subprocess.PIPE)
+    process = started("launch", written(tmp_path, budget={"trials": 1}))
     wait_for(lambda: bool(numbers(victim)), process)
     os.kill(numbers(victim)[0], signal.SIGKILL)
     began = time.monotonic()
-    said = process.communicate(timeout=90)[1].decode()
-    print(f"exit {process.returncode} {time.monotonic() - began:.1f} s after the {victim}'s end")
-    assert process.returncode in (0, 1), said
-    if process.returncode:
-        assert f"Ray's {victim} process ended, and Ray does not answer" in said
-        assert [line for line in said.splitlines() if line.startswith(("error", "hint"))] == said.splitlines()[-2:]
+    code = process.wait(90)
+    print(f"exit {code} {time.monotonic() - began:.1f} s after the {victim}'s end")
+    assert code in (0, 1), said()
+    if code:
+        assert f"Ray's {victim} process ended, and Ray does not answer" in said()
         sweep("resume", "tiny")
     assert [row["status"] for row in rows()] == ["finished"]
 

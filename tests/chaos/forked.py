@@ -14,11 +14,14 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from multiprocessing import forkserver
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["lightning", "optuna", "pandas", "jsonargparse", "orchestrator.cli"])
+if multiprocessing.current_process().name == "MainProcess":
+    forkserver.ensure_running()  # now, while nothing of one test's is in the environment
 _lock = threading.Lock()  # of what multiprocessing keeps of its children
 
 

@@ -33,6 +33,9 @@ SPEC: dict[str, Any] = {
 }
 
 
+_drivers: list[Forked] = []  # of this test
+
+
 def written(folder: Path, **fields: Any) -> str:
     path = folder / "tiny.yaml"
     path.write_text(json.dumps({**SPEC, **fields}))  # JSON is YAML
@@ -54,7 +57,8 @@ def sweep(*arguments: str, code: int = 0) -> str:
 
 def started(*arguments: str, output: str | Path = os.devnull) -> Forked:
     """A command that runs; `said` is what it writes on stderr."""
-    return Forked(arguments, env=os.environ, output=output, errors=_log())
+    _drivers.append(Forked(arguments, env=os.environ, output=output, errors=_log()))
+    return _drivers[-1]
 
 
 def said() -> str:
@@ -210,12 +214,19 @@ def nothing_is_left(own_environment: None) -> Any:
     until = time.monotonic() + 10
     while (left := ours()) and time.monotonic() < until:
         time.sleep(0.2)
+    for driver in _drivers:
+        driver.kill()
+    _drivers.clear()
     assert not left, left
 
 
 def ours() -> dict[int, str]:
-    """Processes whose environment carries this test's folder of runs, with what they run; the test itself is none."""
-    runs, found = os.environ["SWEEP_RUNS"].encode(), {}
+    """Processes whose environment carries this test's folder of runs, with what they run; the test itself is none.
+
+    A forked driver counts too: the system shows the environment of the process that it was forked from.
+    """
+    runs = os.environ["SWEEP_RUNS"].encode()
+    found = {driver.pid: " ".join(driver.args) for driver in _drivers if driver.poll() is None}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             if int(folder.name) != os.getpid() and runs in (folder / "environ").read_bytes():

@@ -240,7 +240,7 @@ class Lane:
                 os.kill(self.random.choice(found), signal.SIGKILL)
             except ProcessLookupError:
                 return False
-            life.survived += 1
+            life.survived += kill.victim != "worker"
         self.deck.remove(kill)
         self.tally.kills[kill.victim] += 1
         self.tally.moments[kill.moment] += 1

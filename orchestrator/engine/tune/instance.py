@@ -42,6 +42,11 @@ class RayDied(BaseException):
     """Ray itself has ended under the driver. No Exception: Tune would first ask the dead for help with cleaning up."""
 
 
+def _vital(folder: Path) -> dict[int, str]:
+    """The vital processes of an instance that run, by number."""
+    return {process: name for process in members(folder) if (name := program(process)) in _VITAL}
+
+
 class _Guard:
     """Ends the driver when Ray has died and a call into Ray does not come back.
 
@@ -65,7 +70,7 @@ class _Guard:
         died: float | None = None
         while not self._over.wait(_GUARD_POLL_SECONDS):
             if len(vital) < len(_VITAL):
-                vital |= {process: name for process in members(self._folder) if (name := program(process)) in _VITAL}
+                vital |= _vital(self._folder)
             ended = next((name for process, name in vital.items() if not program(process)), "")
             died = (died or time.monotonic()) if ended else None
             if died and time.monotonic() - died > _STUCK_SECONDS:
@@ -81,9 +86,7 @@ class Instance:
         self._folder = folder
         self._vital: dict[int, str] = {}
         if hasattr(os, "pidfd_open"):
-            for process in members(folder):
-                if (name := program(process)) in _VITAL:
-                    self._vital[os.pidfd_open(process)] = name
+            self._vital = {os.pidfd_open(process): name for process, name in _vital(folder).items()}
 
     def check(self) -> None:
         """Raises RayDied where Ray cannot go on."""

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import ROOT
 
-from tests.chaos.forked import ROOT, Forked
+from tests.chaos.forked import Forked
 
 FRESH = [sys.executable, "-m", "orchestrator"]
 BOUND = 25.0  # seconds from a signal to the end of the process

@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 from conftest import ROOT
 
+from tests.chaos.forked import Forked
+
 SWEEP = [sys.executable, "-m", "orchestrator"]
 
 SPEC: dict[str, Any] = {
@@ -31,6 +33,9 @@ SPEC: dict[str, Any] = {
 }
 
 
+_drivers: list[Forked] = []  # of this test
+
+
 def written(folder: Path, **fields: Any) -> str:
     path = folder / "tiny.yaml"
     path.write_text(json.dumps({**SPEC, **fields}))  # JSON is YAML
@@ -38,10 +43,30 @@ def written(folder: Path, **fields: Any) -> str:
 
 
 def sweep(*arguments: str, code: int = 0) -> str:
-    answer = subprocess.run([*SWEEP, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
-    assert answer.returncode == code, answer.stderr + answer.stdout
-    assert "Traceback" not in answer.stderr
-    return answer.stdout
+    """Run a command to its end, and return what it prints."""
+    if arguments[0] not in ("launch", "resume"):  # these import neither torch nor Lightning
+        answer = subprocess.run([*SWEEP, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+        assert answer.returncode == code, answer.stderr
+        return answer.stdout
+    output = _log().with_name("stdout")
+    process = started(*arguments, output=output)
+    assert process.wait(240) == code, said()
+    assert "Traceback" not in said()
+    return output.read_text()
+
+
+def started(*arguments: str, output: str | Path = os.devnull) -> Forked:
+    """A command that runs; `said` is what it writes on stderr."""
+    _drivers.append(Forked(arguments, env=os.environ, output=output, errors=_log()))
+    return _drivers[-1]
+
+
+def said() -> str:
+    return _log().read_text()
+
+
+def _log() -> Path:
+    return Path(os.environ["SWEEP_RUNS"]).with_name("stderr")
 
 
 def rows() -> list[dict[str, Any]]:
@@ -82,12 +107,11 @@ def test_stopped_by_a_signal_and_resumed_it_ends_as_the_unbroken_one(tmp_path: P
     sweep("launch", file, "--name", "unbroken")
     whole = json.loads(sweep("results", "unbroken", "--json"))
 
-    process = subprocess.Popen([*SWEEP, "launch", file], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    process = started("launch", file)
     wait_for(lambda: sum(event["type"] == "segment.reported" for event in events()) >= 2, process)
     process.send_signal(signal.SIGINT)
-    stderr = process.communicate(timeout=60)[1].decode()
-    assert process.returncode == 130, stderr
-    assert "sweep resume tiny" in stderr
+    assert process.wait(60) == 130, said()
+    assert "sweep resume tiny" in said()
     told = json.loads(sweep("status", "tiny", "--json"))
     assert told["status"] == "paused"
 
@@ -104,17 +128,14 @@ def test_stopped_by_a_signal_and_resumed_it_ends_as_the_unbroken_one(tmp_path: P
 def test_stop_from_another_shell(tmp_path: Path) -> None:
     slow = {"class_path": "tests.tiny.Tiny", "init_args": {"pause": 0.05}}
     file = written(tmp_path, scheduler="fifo", model=slow, trainer={"max_epochs": 200})
-    process = subprocess.Popen([*SWEEP, "launch", file], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    process = started("launch", file)
     wait_for(lambda: any(event["type"] == "segment.reported" for event in events()), process)
-    assert (
-        "is held by"
-        in subprocess.run([*SWEEP, "resume", "tiny"], cwd=ROOT, capture_output=True, text=True, check=False).stderr
-    )
+    sweep("resume", "tiny", code=3)
+    assert "is held by" in said()
     began = time.monotonic()
     sweep("stop", "tiny")
     assert time.monotonic() - began < 30
-    process.communicate(timeout=30)
-    assert process.returncode == 0
+    assert process.wait(30) == 0
     sweep("stop", "tiny", code=2)
 
 
@@ -132,7 +153,7 @@ def test_a_process_that_dies_costs_its_trial_nothing(tmp_path: Path) -> None:
 
 def test_a_killed_driver_loses_nothing_that_finished(tmp_path: Path) -> None:
     slow = {"class_path": "tests.tiny.Tiny", "init_args": {"pause": 0.05}}
-    process = subprocess.Popen([*SWEEP, "launch", written(tmp_path, scheduler="fifo", model=slow)], cwd=ROOT)
+    process = started("launch", written(tmp_path, scheduler="fifo", model=slow))
     wait_for(lambda: any(event["type"] == "trial.finished" for event in events()), process)
     process.kill()
     process.wait()
@@ -162,9 +183,8 @@ def test_a_users_error_fails_the_trial_and_keeps_the_worker(tmp_path: Path) -> N
 
 def test_more_than_the_machine_has_is_refused(tmp_path: Path) -> None:
     file = written(tmp_path, resources={"cpus": 1000})
-    answer = subprocess.run([*SWEEP, "launch", file], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert answer.returncode == 2
-    assert "a trial wants 1000 cpus, and this machine has" in answer.stderr
+    sweep("launch", file, code=2)
+    assert "a trial wants 1000 cpus, and this machine has" in said()
     assert not (Path(os.environ["SWEEP_RUNS"]) / "tiny").exists()
 
 
@@ -175,7 +195,7 @@ def weights(checkpoint: str) -> dict[str, Any]:
     return {name: tensor.tolist() for name, tensor in loaded.items()}
 
 
-def wait_for(condition: Any, process: subprocess.Popen[bytes]) -> None:
+def wait_for(condition: Any, process: Forked) -> None:
     until = time.monotonic() + 200
     while True:
         try:
@@ -194,12 +214,19 @@ def nothing_is_left(own_environment: None) -> Any:
     until = time.monotonic() + 10
     while (left := ours()) and time.monotonic() < until:
         time.sleep(0.2)
+    for driver in _drivers:
+        driver.kill()
+    _drivers.clear()
     assert not left, left
 
 
 def ours() -> dict[int, str]:
-    """Processes whose environment carries this test's folder of runs, with what they run; the test itself is none."""
-    runs, found = os.environ["SWEEP_RUNS"].encode(), {}
+    """Processes whose environment carries this test's folder of runs, with what they run; the test itself is none.
+
+    A forked driver counts too: the system shows the environment of the process that it was forked from.
+    """
+    runs = os.environ["SWEEP_RUNS"].encode()
+    found = {driver.pid: " ".join(driver.args) for driver in _drivers if driver.poll() is None}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             if int(folder.name) != os.getpid() and runs in (folder / "environ").read_bytes():

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from conftest import ROOT
-from test_tune import SWEEP, events, nothing_is_left, ours, rows, sweep, wait_for, written
+from test_tune import events, nothing_is_left, ours, rows, said, started, sweep, wait_for, written
 
 from orchestrator.engine import reaper
 from orchestrator.engine.tune import loss
@@ -23,11 +23,6 @@ __all__ = ["nothing_is_left"]
 
 BOUND = 10.0  # seconds after the driver's end in which all of ours has to be gone
 SLOW = {"class_path": "tests.tiny.Tiny", "init_args": {"pause": 0.05}}
-
-
-def started(file: str, **options: Any) -> subprocess.Popen[bytes]:
-    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    return subprocess.Popen([*SWEEP, "launch", file], cwd=ROOT, **{**silent, **options})
 
 
 def reports(at_least: int = 1) -> Callable[[], bool]:
@@ -62,7 +57,7 @@ def test_nothing_of_ours_outlives_a_killed_driver(tmp_path: Path, model: str) ->
     module = "tests.tiny.Tiny" if model == "Tiny" else "tests.tiny_faults.Fertile"
     slow = {"class_path": module, "init_args": {"pause": 0.05}}
     data = {"class_path": "tests.tiny_faults.Loaded"}
-    process = started(written(tmp_path, scheduler="fifo", model=slow, data=data))
+    process = started("launch", written(tmp_path, scheduler="fifo", model=slow, data=data))
     wait_for(reports(), process)
     before = ours()
     assert sum("time.sleep(600)" in command for command in before.values()) >= (2 if model == "Fertile" else 0)
@@ -72,7 +67,7 @@ def test_nothing_of_ours_outlives_a_killed_driver(tmp_path: Path, model: str) ->
 
 
 def test_nothing_is_left_after_a_driver_that_was_killed_while_ray_starts(tmp_path: Path) -> None:
-    process = started(written(tmp_path))
+    process = started("launch", written(tmp_path))
     wait_for(lambda: any("gcs_server" in command for command in ours().values()), process)
     folder = folder_of(ours())
     process.kill()
@@ -81,10 +76,10 @@ def test_nothing_is_left_after_a_driver_that_was_killed_while_ray_starts(tmp_pat
 
 
 def test_nothing_is_left_after_a_normal_end(tmp_path: Path) -> None:
-    process = started(written(tmp_path, budget={"trials": 2}))
+    process = started("launch", written(tmp_path, budget={"trials": 2}))
     wait_for(reports(), process)
     folder = folder_of(ours())
-    process.wait(timeout=120)
+    process.wait(120)
     assert process.returncode == 0
     assert not folder.exists()
     assert not ours(), "it is all gone before the driver ends"
@@ -96,17 +91,18 @@ def test_the_reaper_spares_who_only_looks_and_kills_who_belongs(tmp_path: Path) 
     sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
     with log.open("w") as writing, log.open() as reading:
         writer = subprocess.Popen(sleep, stdout=writing)
+        titled = subprocess.Popen(["ray::Agent", *sleep[1:]], executable=sleep[0], pass_fds=[writing.fileno()])
         marked = subprocess.Popen(sleep, env={**os.environ, reaper.MARK: str(tmp_path)})
         neighbour = subprocess.Popen(sleep, env={**os.environ, reaper.MARK: f"{tmp_path}2"})
         reader = subprocess.Popen([*sleep, str(log)], stdin=reading)
     try:
-        assert sorted(reaper.members(tmp_path)) == sorted([writer.pid, marked.pid])
+        assert sorted(reaper.members(tmp_path)) == sorted([writer.pid, titled.pid, marked.pid])
         reaper.reap(tmp_path, grace=0)
-        assert {writer.wait(5), marked.wait(5)} == {-signal.SIGKILL}
+        assert {writer.wait(5), titled.wait(5), marked.wait(5)} == {-signal.SIGKILL}
         assert neighbour.poll() is reader.poll() is None
         assert not tmp_path.exists()
     finally:
-        for process in (writer, marked, neighbour, reader):
+        for process in (writer, titled, marked, neighbour, reader):
             process.kill()
             process.wait()
 
@@ -139,14 +135,59 @@ def test_the_reaper_ignores_polite_signals_and_ends_with_its_driver(tmp_path: Pa
 
 @pytest.mark.parametrize("victim", ["raylet", "gcs_server"])
 def test_the_sweep_outlives_ray(tmp_path: Path, victim: str) -> None:
-    process = started(written(tmp_path, scheduler="fifo", model=SLOW, budget={"trials": 3}, trainer={"max_epochs": 8}))
+    process = started(
+        "launch", written(tmp_path, scheduler="fifo", model=SLOW, budget={"trials": 3}, trainer={"max_epochs": 8})
+    )
     wait_for(reports(2), process)
     os.kill(next(number for number in ours() if reaper.program(number) == victim), signal.SIGKILL)
-    assert process.wait(timeout=150) == 0
+    assert process.wait(150) == 0
     assert [row["status"] for row in rows()] == ["finished"] * 3
     assert {kind for _, kind in failures()} == {"node"}
     ends = [event["trial"] for event in events() if event["type"] == "trial.finished"]
     assert sorted(ends) == [0, 1, 2], "each trial ends once"
+
+
+@pytest.mark.parametrize("victim", ["raylet", "gcs_server"])
+def test_ray_that_dies_while_it_starts_ends_the_driver_at_worst(tmp_path: Path, victim: str) -> None:
+    """A call into a Ray without a GCS may never come back."""
+    process = started("launch", written(tmp_path, budget={"trials": 1}))
+    wait_for(lambda: bool(numbers(victim)), process)
+    os.kill(numbers(victim)[0], signal.SIGKILL)
+    began = time.monotonic()
+    code = process.wait(90)
+    print(f"exit {code} {time.monotonic() - began:.1f} s after the {victim}'s end")
+    assert code in (0, 1), said()
+    if code:
+        assert f"Ray's {victim} process ended, and Ray does not answer" in said()
+        sweep("resume", "tiny")
+    assert [row["status"] for row in rows()] == ["finished"]
+
+
+def test_a_driver_that_ray_does_not_answer_ends_in_our_words(tmp_path: Path) -> None:
+    """Ray's own client would wait for a minute and say more."""
+    code = f"""
+import os, pathlib, subprocess, sys, time
+sys.path.insert(0, {str(ROOT)!r})
+import orchestrator.engine.tune.instance
+instance = sys.modules["orchestrator.engine.tune.instance"]
+instance._STUCK_SECONDS = 0.5
+guard = instance._Guard(pathlib.Path({str(tmp_path)!r}))
+environment = {{**os.environ, {reaper.MARK!r}: {str(tmp_path)!r}}}
+sleep = ["-c", "import time; time.sleep(30)"]
+gcs = subprocess.Popen(["gcs_server", *sleep], executable=sys.executable, env=environment)
+time.sleep(2)
+gcs.kill()
+time.sleep(20)
+"""
+    began = time.monotonic()
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert answer.returncode == 1
+    assert answer.stderr.startswith("error: Ray's gcs_server process ended, and Ray does not answer\nhint: ")
+    assert time.monotonic() - began < 15
+
+
+def numbers(victim: str) -> list[int]:
+    return [number for number in ours() if reaper.program(number) == victim]
 
 
 def test_ray_that_always_dies_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

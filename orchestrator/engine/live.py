@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
+from functools import partial
 from typing import Any, Literal
 
 from orchestrator.engine.failures import NODE_FAILURES, Failed, exhausted, reason_to_pause
@@ -273,12 +274,7 @@ class LiveSweep:
 
     def _is_whole(self, checkpoint: Checkpoint) -> bool:
         """Asked until the storage answers: a trial does not start afresh because a folder cannot be read just now."""
-        while True:
-            try:
-                return self.host.whole(checkpoint)
-            except OSError as error:
-                if not self._patience(error):
-                    raise
+        return self.journal.patiently(partial(self.host.whole, checkpoint))
 
     def _checkpointed(self, trial: Trial, segment: int, checkpoint: dict[str, Any]) -> None:
         replaced = trial.checkpoints.get(checkpoint["epoch"])

@@ -157,9 +157,8 @@ class Driver:
         seconds = self._cluster.seconds(worker.params, epoch) * self._rng.uniform(0.9, 1.1)
         name = f"epoch={epoch:04d}-segment={worker.job.segment}"
         path = f"trials/{worker.job.trial:04d}/checkpoints/{name}.ckpt"
-        sha256 = f"{self.live.journal.lease}-{worker.job.trial}-{name}".ljust(
-            64, "0"
-        )  # this writer's, and of full length
+        # This writer's, and of full length.
+        sha256 = f"{self.live.journal.lease}-{worker.job.trial}-{name}".ljust(64, "0")
         checkpoint = Checkpoint(path, _SIZE, sha256, epoch)
         worker.pending = (path, (_SIZE, checkpoint.sha256))
         report = Report(epoch, self._cluster.curve(worker.params, epoch), checkpoint)

@@ -7,12 +7,14 @@ import time as clock
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from orchestrator.errors import JournalError, RunHeldError
 from orchestrator.journal import lease as leases
 from orchestrator.journal.records import Event, Line, encode, parse
 from orchestrator.journal.stores import FileStore, Store
+
+T = TypeVar("T")
 
 
 class Right(Protocol):
@@ -105,13 +107,14 @@ class Journal:
         """
         event = Event(self.length, self.lease, round(self.now(), 3), type, fields)
         line = encode(event)
-        self._patiently(self._right.require)
-        self._patiently(partial(self._store.append, line, sync=sync))
+        self.patiently(self._right.require)
+        self.patiently(partial(self._store.append, line, sync=sync))
         self.length += 1
-        self._patiently(self._right.require)  # whoever slept since the first look must not act on what it wrote
+        self.patiently(self._right.require)  # whoever slept since the first look must not act on what it wrote
         return event
 
-    def _patiently(self, step: Callable[[], None]) -> None:
+    def patiently(self, step: Callable[[], T]) -> T:
+        """What the step returns, tried again for as long as ``patience`` says. Raises OSError where it has none."""
         while True:
             try:
                 return step()

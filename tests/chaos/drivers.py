@@ -124,7 +124,7 @@ class Life:
         environment |= {MARK: mark, "SWEEP_RUNS": str(runs), "WANDB_MODE": "offline", "NO_COLOR": "1"}
         self.mark, self.log = mark, log
         self.folders: set[Path] = set()
-        self.survived = 0  # kills of other processes
+        self.survived = 0  # kills of Ray's own processes
         self.began = time.monotonic()
         log.write_bytes(b"")
         if not fresh:

@@ -14,6 +14,8 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from functools import cache
+from multiprocessing import forkserver
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,6 +38,7 @@ class Forked:
         self.args = list(arguments)
         self._process = _context.Process(target=_run, args=(self.args, dict(env), str(output), str(errors)))
         with _lock:
+            _start_server()
             self._process.start()
         assert self._process.pid is not None
         self.pid: int = self._process.pid
@@ -63,6 +66,17 @@ class Forked:
 
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
+
+
+@cache
+def _start_server() -> None:
+    """At the first command: the test that it comes from is not to find the server among its own processes."""
+    runs = os.environ.pop("SWEEP_RUNS", None)
+    try:
+        forkserver.ensure_running()
+    finally:
+        if runs is not None:
+            os.environ["SWEEP_RUNS"] = runs
 
 
 def _run(arguments: list[str], env: dict[str, str], output: str, errors: str) -> None:

@@ -10,7 +10,8 @@ sweep's end:
 
 - every record that was in the journal is there still, to the byte; what had ended has its result and never runs again;
 - `sweep verify` finds nothing; 10 s later no process of that driver's runs and Ray's folder is gone;
-- nothing is on stderr but what a sweep says of itself; a driver that was not killed itself goes on and exits with 0;
+- nothing is on stderr but what a sweep says of itself; a driver that was not killed itself goes on and exits with 0, or
+  ends with 1, and perhaps with Ray's own words, where Ray itself was killed;
 - a completed sweep has the reference's ranking and the same weights in each best checkpoint.
 
 Prints what was killed and found. Exit code 1 where anything was, and the runs are kept to be looked at.
@@ -73,7 +74,11 @@ _EXPLAINED = re.compile(
     r"\s*|\S+: \d+ at once, journal .*|trial \d+ finished, val_loss \S+ at epoch \d+"
     r"|a torn write at the end of the journal was cut off .*|next:|  \S*sweep (results|why|best) .*"
 )
-_GAVE_UP = re.compile(r"error: Ray has ended \d+ times.*|hint: is there memory left.*|stopped: .*|go on with: .*")
+_GAVE_UP = re.compile(
+    r"error: Ray has ended \d+ times.*|hint: is there memory left.*|stopped: .*|go on with: .*"
+    r"|error: Ray's \w+ process ended, and Ray does not answer|hint: nothing that finished is lost; .*"
+    r"|\[[\d-]+ [\d:,]+ [IWEC] \d+ \d+\] .*"  # Ray's client, of a Ray that was killed
+)
 
 
 @dataclass(frozen=True)
@@ -235,7 +240,7 @@ class Lane:
                 os.kill(self.random.choice(found), signal.SIGKILL)
             except ProcessLookupError:
                 return False
-            life.survived += 1
+            life.survived += kill.victim != "worker"
         self.deck.remove(kill)
         self.tally.kills[kill.victim] += 1
         self.tally.moments[kill.moment] += 1

@@ -42,7 +42,7 @@ NAME = "plain"
 
 @dataclass
 class Column:
-    """What became of it. ``work`` counts epochs that were trained, ``needed`` those of the completed sweeps."""
+    """What became of it. ``work`` counts epochs that were trained."""
 
     kills: int = 0
     sweeps: int = 0

@@ -7,8 +7,10 @@ import logging
 import os
 import select
 import signal
+import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,10 +34,49 @@ _ENVIRONMENT = {
 _OBJECT_STORE_BYTES = 200_000_000
 # Without either of them nothing runs, and Ray's driver notices so late or never.
 _VITAL = ("raylet", "gcs_server")
+_GUARD_POLL_SECONDS = 0.5
+_STUCK_SECONDS = 15.0
 
 
 class RayDied(BaseException):
     """Ray itself has ended under the driver. No Exception: Tune would first ask the dead for help with cleaning up."""
+
+
+def _vital(folder: Path) -> dict[int, str]:
+    """The vital processes of an instance that run, by number."""
+    return {process: name for process in members(folder) if (name := program(process)) in _VITAL}
+
+
+class _Guard:
+    """Ends the driver when Ray has died and a call into Ray does not come back.
+
+    Ray's client waits 60 s for a dead GCS and then ends the process in its own words. Nothing can be written by then:
+    the journal says all that happened, and ``sweep resume`` goes on from there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="ray guard", daemon=True)
+        self._thread.start()
+
+    def end(self) -> None:
+        """Ray's calls have all come back."""
+        self._over.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        vital: dict[int, str] = {}
+        died: float | None = None
+        while not self._over.wait(_GUARD_POLL_SECONDS):
+            if len(vital) < len(_VITAL):
+                vital |= _vital(self._folder)
+            ended = next((name for process, name in vital.items() if not program(process)), "")
+            died = (died or time.monotonic()) if ended else None
+            if died and time.monotonic() - died > _STUCK_SECONDS:
+                print(f"error: Ray's {ended} process ended, and Ray does not answer", file=sys.stderr)
+                print("hint: nothing that finished is lost; go on with: sweep resume", file=sys.stderr, flush=True)
+                os._exit(1)
 
 
 class Instance:
@@ -45,9 +86,7 @@ class Instance:
         self._folder = folder
         self._vital: dict[int, str] = {}
         if hasattr(os, "pidfd_open"):
-            for process in members(folder):
-                if (name := program(process)) in _VITAL:
-                    self._vital[os.pidfd_open(process)] = name
+            self._vital = {os.pidfd_open(process): name for process, name in _vital(folder).items()}
 
     def check(self) -> None:
         """Raises RayDied where Ray cannot go on."""
@@ -90,12 +129,13 @@ def instance(cpus: int) -> Iterator[Instance]:
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     # Short, for the names of Ray's sockets are limited.
     folder = Path(tempfile.mkdtemp(prefix="sweep-", dir="/tmp" if os.access("/tmp", os.W_OK) else None))
-    reaper = Reaper(folder)
+    reaper, guard = Reaper(folder), _Guard(folder)
     running = None
     try:
         running = _start(folder, cpus)
         yield running
     finally:
+        guard.end()
         try:
             (running or Instance(folder)).close()
         finally:

@@ -8,28 +8,32 @@ from orchestrator.spec.importers import import_file
 from orchestrator.spec.model import DEFAULT_EPOCHS, DEFAULT_TRIALS, SweepSpec
 from orchestrator.spec.parameters import apply, canonical
 from orchestrator.spec.parts import (
-    ASHAScheduler,
     Budget,
     Checkpoints,
     ClassSpec,
-    CMAESSearcher,
-    FIFOScheduler,
-    GPSearcher,
-    GridSearcher,
     Objective,
     Part,
-    RandomSearcher,
     Recovery,
     Resources,
-    SamplerSearcher,
-    Scheduler,
-    Searcher,
-    SobolSearcher,
-    TPESearcher,
     Tracking,
     WandbTracking,
 )
+from orchestrator.spec.schedulers import (
+    ASHAScheduler,
+    FIFOScheduler,
+    Scheduler,
+)
 from orchestrator.spec.schema import json_schema
+from orchestrator.spec.searchers import (
+    CMAESSearcher,
+    GPSearcher,
+    GridSearcher,
+    RandomSearcher,
+    SamplerSearcher,
+    Searcher,
+    SobolSearcher,
+    TPESearcher,
+)
 
 __all__ = [
     "DEFAULT_EPOCHS",

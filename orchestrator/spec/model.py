@@ -13,24 +13,28 @@ from orchestrator.space import Space
 from orchestrator.spec.document import Document, Path
 from orchestrator.spec.parameters import parameter_problems, placement_problems
 from orchestrator.spec.parts import (
-    ASHAScheduler,
-    BareScheduler,
-    BareSearcher,
     Budget,
     Checkpoints,
     ClassSpec,
-    CMAESSearcher,
-    GridSearcher,
     Objective,
     Part,
     Recovery,
     Resources,
     Slug,
-    TPESearcher,
     Tracking,
     plain_mapping,
 )
 from orchestrator.spec.points import has_numbers, point_problems
+from orchestrator.spec.schedulers import (
+    ASHAScheduler,
+    BareScheduler,
+)
+from orchestrator.spec.searchers import (
+    BareSearcher,
+    CMAESSearcher,
+    GridSearcher,
+    TPESearcher,
+)
 from orchestrator.spec.shapes import SPACE_SCHEMA, TRAINER_SCHEMA
 
 DEFAULT_EPOCHS = 10

@@ -36,7 +36,7 @@ class Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
     return f"{value!r} ({type(value).__name__})"
 
 
@@ -46,7 +46,7 @@ def _seconds(value: object) -> float | None:
     if isinstance(value, str) and value and (parts := _DURATION.fullmatch(value.replace(" ", ""))):
         value = sum(float(n or 0) * unit for n, unit in zip(parts.groups(), (86400, 3600, 60, 1), strict=True))
     if not is_number(value):
-        raise ValueError(f"a time such as 4h, 90s or 1h30m is wanted, but got {_shown(value)}")
+        raise ValueError(f"a time such as 4h, 90s or 1h30m is wanted, but got {shown(value)}")
     if not value > 0:  # type: ignore[operator]
         raise ValueError(f"a time must be above zero, but got {value!r} seconds")
     return float(value)  # type: ignore[arg-type]
@@ -59,7 +59,7 @@ def _bytes(value: object) -> int | None:
         size = float(parts[1]) * _UNITS[parts[2].upper()]
         value = int(size) if is_number(size) else size
     if not is_number(value) or value != int(value):  # type: ignore[call-overload]
-        raise ValueError(f"a size such as 20GB, 500MiB or a number of bytes is wanted, but got {_shown(value)}")
+        raise ValueError(f"a size such as 20GB, 500MiB or a number of bytes is wanted, but got {shown(value)}")
     if value < 1:  # type: ignore[operator]
         raise ValueError(f"a size must be above zero, but got {value!r} bytes")
     return int(value)  # type: ignore[call-overload,no-any-return]
@@ -67,7 +67,7 @@ def _bytes(value: object) -> int | None:
 
 def _amount(value: object) -> int | float:
     if not is_number(value):
-        raise ValueError(f"a number is wanted, but got {_shown(value)}")
+        raise ValueError(f"a number is wanted, but got {shown(value)}")
     assert isinstance(value, int | float)
     if value < 0:
         raise ValueError(f"must not be negative, but got {value!r}")
@@ -80,14 +80,14 @@ def _name(value: object) -> str:
     if not isinstance(value, str) or not _SLUG.fullmatch(value):
         raise ValueError(
             f"a name is 1 to 100 letters, digits, dots, dashes and underscores, not starting with . or -, "
-            f"but got {_shown(value)}"
+            f"but got {shown(value)}"
         )
     return value
 
 
 def _class_path(value: object) -> str:
     if not isinstance(value, str) or not _CLASS_PATH.fullmatch(value):
-        raise ValueError(f"an import path such as package.module.Class is wanted, but got {_shown(value)}")
+        raise ValueError(f"an import path such as package.module.Class is wanted, but got {shown(value)}")
     return value
 
 
@@ -96,22 +96,15 @@ def plain_mapping(value: object) -> dict[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, Mapping):
-        raise ValueError(f"a mapping of names to values is wanted, but got {_shown(value)}")
+        raise ValueError(f"a mapping of names to values is wanted, but got {shown(value)}")
     for name, item in value.items():
         if not isinstance(name, str):
-            raise ValueError(f"names must be text, but got {_shown(name)}")
+            raise ValueError(f"names must be text, but got {shown(name)}")
         try:
             same_value(item)
         except (TypeError, ValueError):
             raise ValueError(f"{name} must be plain and finite values or a class_path, but got {item!r}") from None
     return dict(value)
-
-
-def _sampler_arguments(value: object) -> dict[str, Any]:
-    arguments = plain_mapping(value)
-    if "seed" in arguments:
-        raise ValueError(f"the sweep's own `seed` is passed to the sampler, but got seed={arguments['seed']!r} as well")
-    return arguments
 
 
 def _unsealed(metric: str) -> str:
@@ -186,111 +179,6 @@ class Objective(Part):
     mode: Literal["min", "max"] = Field(description="Whether less or more of it is better.", examples=["max"])
 
 
-def _points(value: object) -> list[dict[str, Any]]:
-    if value is None:
-        return []
-    if not isinstance(value, list | tuple):
-        raise ValueError(f"a list of mappings from parameters to values is wanted, but got {_shown(value)}")
-    return [plain_mapping(point) for point in value]
-
-
-class Suggesting(Part):
-    """What all searchers but the grid share."""
-
-    try_first: Annotated[list[dict[str, Any]], BeforeValidator(_points)] = Field(
-        default_factory=list,
-        description="Parameters of the first trials, whole or in part; what a point leaves out is drawn at random.",
-        examples=[[{"model.learning_rate": 0.001}]],
-    )
-
-
-class RandomSearcher(Suggesting):
-    """Draws every trial independently of all others."""
-
-    name: Literal["random"] = "random"
-
-
-class GridSearcher(Part):
-    """Tries every combination once, in a fixed order. Continuous domains need a step."""
-
-    name: Literal["grid"] = "grid"
-
-
-class SobolSearcher(Suggesting):
-    """A scrambled Sobol sequence: random trials that keep out of each other's way. Does not look at results."""
-
-    name: Literal["sobol"] = "sobol"
-
-
-class TPESearcher(Suggesting):
-    """The tree-structured Parzen estimator: draws near what did well so far."""
-
-    name: Literal["tpe"] = "tpe"
-    startup_trials: int = Field(
-        default=10, ge=1, description="Trials drawn at random before the model is used.", examples=[10]
-    )
-    multivariate: bool = Field(
-        default=True, description="Whether parameters are modelled together rather than one by one.", examples=[True]
-    )
-
-
-class GPSearcher(Suggesting):
-    """Optuna's Gaussian process with expected improvement: for some hundred expensive trials at most."""
-
-    name: Literal["gp"] = "gp"
-    startup_trials: int = Field(
-        default=10, ge=2, description="Trials that end before the model is used; until then at random.", examples=[10]
-    )
-
-
-class CMAESSearcher(Suggesting):
-    """Optuna's CMA-ES: moves a normal distribution towards what did well. For many trials of numeric parameters."""
-
-    name: Literal["cmaes"] = "cmaes"
-    population: int | None = Field(
-        default=None, ge=4, description="Trials of a generation; 4 + 3 ln(parameters) by default.", examples=[12]
-    )
-
-
-class SamplerSearcher(Suggesting):
-    """Any sampler of Optuna's by its import path, made with the sweep's seed."""
-
-    name: Literal["sampler"] = "sampler"
-    class_path: ClassPath = Field(
-        description="Import path of a subclass of optuna.samplers.BaseSampler.",
-        examples=["optuna.samplers.NSGAIISampler"],
-    )
-    init_args: Annotated[dict[str, Any], BeforeValidator(_sampler_arguments)] = Field(
-        default_factory=dict,
-        description="Arguments of the class, all but `seed`. One that is itself a class takes the same form.",
-        examples=[{"population_size": 20}],
-    )
-
-
-class FIFOScheduler(Part):
-    """Every trial runs to its end."""
-
-    name: Literal["fifo"] = "fifo"
-
-
-class ASHAScheduler(Part):
-    """Asynchronous successive halving: at each rung only the best 1/reduction_factor of the trials go on."""
-
-    name: Literal["asha"] = "asha"
-    grace_epochs: int = Field(
-        default=1, ge=1, description="Epochs that every trial gets: the first rung.", examples=[1]
-    )
-    reduction_factor: int = Field(
-        default=3, ge=2, description="Ratio from rung to rung, in epochs and in surviving trials.", examples=[3]
-    )
-    promote: bool = Field(
-        default=False,
-        description="Whether a trial that is not among the best is set aside, to be promoted from its checkpoint once "
-        "it is, rather than stopped.",
-        examples=[True],
-    )
-
-
 class Budget(Part):
     """When no more trials are started: at so many trials, after so much time, or whichever comes first."""
 
@@ -363,24 +251,6 @@ class Tracking(Part):
     )
 
 
-def _bare_name(value: object) -> object:
+def bare_name(value: object) -> object:
     """``scheduler: fifo`` for ``scheduler: {name: fifo}``."""
     return {"name": value} if isinstance(value, str) else value
-
-
-def _bare_searcher(value: object) -> object:
-    """As for schedulers; and an import path, by itself or as ``class_path``, needs no name."""
-    if isinstance(value, str) and "." in value:
-        value = {"class_path": value}
-    if isinstance(value, Mapping) and "class_path" in value:
-        return {"name": "sampler", **value}
-    return _bare_name(value)
-
-
-Searcher = Annotated[
-    RandomSearcher | GridSearcher | SobolSearcher | TPESearcher | GPSearcher | CMAESSearcher | SamplerSearcher,
-    Field(discriminator="name"),
-]
-Scheduler = Annotated[FIFOScheduler | ASHAScheduler, Field(discriminator="name")]
-BareSearcher = Annotated[Searcher, BeforeValidator(_bare_searcher)]
-BareScheduler = Annotated[Scheduler, BeforeValidator(_bare_name)]

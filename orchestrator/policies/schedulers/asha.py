@@ -1,86 +1,15 @@
-"""Schedulers: after each report a trial goes on, stops or is set aside, with the numbers compared; who is promoted."""
+"""Asynchronous successive halving, by stopping and by promotion."""
 
 from __future__ import annotations
 
 import bisect
 import heapq
-import math
-from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
 from orchestrator.journal import Event
-from orchestrator.spec import SweepSpec
-from orchestrator.spec.parts import ASHAScheduler
+from orchestrator.policies.schedulers.base import Scheduler, Verdict
 from orchestrator.state import Objective
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What becomes of a trial, and why: the rule's name and the numbers that were compared.
-
-    ``stop`` ends it; ``set_aside`` keeps it, with its checkpoint, for a promotion that may come; ``promote`` is that.
-    """
-
-    rule: str
-    why: Mapping[str, Any] = field(default_factory=dict)
-    action: Literal["stop", "set_aside", "promote"] = "stop"
-
-
-class Scheduler(ABC):
-    """Judges reports. Sees every event in order; ``judge`` speaks of a report that ``observe`` has seen."""
-
-    name: str
-
-    def __init__(self, objective: Objective) -> None:
-        self._objective = objective
-        self._last: dict[int, float] = {}
-        self._best: dict[int, float] = {}
-        self._aside: set[int] = set()
-
-    def observe(self, event: Event) -> None:
-        """Take note of what happened. Losses are the objective with its sign turned so that lower is better."""
-        if event.type == "segment.reported":
-            trial, value = event["trial"], float(event["metrics"].get(self._objective.metric, math.nan))
-            self._last[trial] = value
-            if math.isfinite(value):
-                self._best[trial] = min(self._objective.loss(value), self._best.get(trial, math.inf))
-            self._reported(trial, event["epoch"])
-        elif event.type == "trial.set_aside":
-            self._aside.add(event["trial"])
-            self._was_set_aside(event["trial"], event["epoch"])
-        elif event.type in ("trial.promoted", "trial.stopped"):
-            self._aside.discard(event["trial"])
-
-    def judge(self, trial: int, epoch: int) -> Verdict | None:
-        """None to go on. A value that is not finite stops a trial at once, whatever the scheduler."""
-        value = self._last[trial]
-        if not math.isfinite(value):
-            return Verdict("not_finite", {"metric": self._objective.metric, "value": str(value)})
-        return self._judge(trial, epoch)
-
-    def promote(self, *, last: bool) -> tuple[int, Verdict] | None:
-        """The trial set aside that is to go on now, and why; None where there is none.
-
-        ``last`` says that no other trial runs or will come: whoever is to see the end has to go on now.
-        """
-        return None
-
-    def dismiss(self, trial: int) -> Verdict:
-        """Why a trial that was set aside does not go on, once the sweep is at its end."""
-        return Verdict(self.name, {})
-
-    def _reported(self, trial: int, epoch: int) -> None:
-        """A report came in."""
-        return
-
-    def _was_set_aside(self, trial: int, epoch: int) -> None:
-        """A trial waits for its promotion."""
-        return
-
-    @abstractmethod
-    def _judge(self, trial: int, epoch: int) -> Verdict | None: ...
 
 
 def last_rung(epoch: int, grace_epochs: int, reduction_factor: int) -> int | None:
@@ -89,15 +18,6 @@ def last_rung(epoch: int, grace_epochs: int, reduction_factor: int) -> int | Non
     while rung * reduction_factor <= epoch:
         rung *= reduction_factor
     return rung if rung <= epoch else None
-
-
-class FIFO(Scheduler):
-    """Every trial runs to its end."""
-
-    name = "fifo"
-
-    def _judge(self, trial: int, epoch: int) -> Verdict | None:
-        return None
 
 
 class ASHA(Scheduler):
@@ -211,14 +131,3 @@ class _Rung:
 
     def place(self, trial: int) -> int:
         return bisect.bisect_left(self.order, (self.loss[trial], trial)) + 1
-
-
-def build_scheduler(spec: SweepSpec) -> Scheduler:
-    """The spec's scheduler, with nothing observed yet."""
-    objective = Objective(spec.objective.metric, spec.objective.mode)
-    if isinstance(spec.scheduler, ASHAScheduler):
-        rungs = spec.scheduler.grace_epochs, spec.scheduler.reduction_factor
-        if spec.scheduler.promote:
-            return PromotionASHA(objective, *rungs, spec.trainer.get("max_epochs"))
-        return ASHA(objective, *rungs)
-    return FIFO(objective)

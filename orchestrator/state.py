@@ -50,6 +50,16 @@ class Failure:
     node: str
 
 
+@dataclass(frozen=True, slots=True)
+class Takeover:
+    """From ``segment`` on a trial goes on from another's checkpoint, with ``params``."""
+
+    segment: int
+    params: dict[str, Any]
+    checkpoint: Checkpoint
+    donor: int
+
+
 @dataclass(frozen=True)
 class Best:
     """A trial's best finite epoch."""
@@ -60,7 +70,7 @@ class Best:
 
 @dataclass(slots=True)
 class Trial:
-    """One configuration and all that happened to it."""
+    """One configuration and all that happened to it. ``params``: what it has now; ``suggested``: what it began with."""
 
     number: int
     params: dict[str, Any]
@@ -75,8 +85,18 @@ class Trial:
     failures: list[Failure] = field(default_factory=list)
     stopped_by: dict[str, Any] = field(default_factory=dict)
     promotions: list[dict[str, Any]] = field(default_factory=list)
+    takeovers: list[Takeover] = field(default_factory=list)
+    suggested: dict[str, Any] = field(init=False)
     halvings: int = 0
     forgiven: int = 0
+
+    def __post_init__(self) -> None:
+        self.suggested = self.params
+
+    def params_at(self, epoch: int) -> dict[str, Any]:
+        """What the parameters were when that epoch was reported."""
+        segment = self.reports[epoch].segment
+        return next((t.params for t in reversed(self.takeovers) if t.segment <= segment), self.suggested)
 
     @property
     def epoch(self) -> int:
@@ -90,11 +110,29 @@ class Trial:
 
     @property
     def origins(self) -> list[Checkpoint]:
-        """What a next segment may start from, latest first.
+        """What a next segment may start from: its own checkpoints, latest first, the donor's before those it replaced.
 
         An epoch whose report never came is done again: going on behind it would leave a hole in the reports.
         """
-        return [self.checkpoints[epoch] for epoch in sorted(self.checkpoints, reverse=True) if epoch in self.reports]
+        own = [self.checkpoints[epoch] for epoch in sorted(self.checkpoints, reverse=True) if epoch in self.reports]
+        if not self.takeovers:
+            return own
+        newer = [held for held in own if self.has_its_params(held)]
+        return [*newer, self.takeovers[-1].checkpoint, *(held for held in own if held not in newer)]
+
+    def has_its_params(self, checkpoint: Checkpoint) -> bool:
+        """Whether one of its own checkpoints was trained with the parameters that it has now."""
+        return not self.takeovers or (
+            checkpoint is self.checkpoints.get(checkpoint.epoch)
+            and self.reports[checkpoint.epoch].segment >= self.takeovers[-1].segment
+        )
+
+    @property
+    def borrowed(self) -> tuple[int, int] | None:
+        """Trial and epoch of the checkpoint of another that it would go on from; None where it has one of its own."""
+        if not self.takeovers or any(map(self.has_its_params, self.origins)):
+            return None
+        return self.takeovers[-1].donor, self.takeovers[-1].checkpoint.epoch
 
     @property
     def latest_checkpoint(self) -> Checkpoint | None:
@@ -310,8 +348,14 @@ class SweepState:
         self._set(self.trials[event["trial"]], "set_aside")
 
     def _on_trial_promoted(self, event: Event) -> None:
-        self.trials[event["trial"]].promotions.append({"rule": event["rule"], **event["why"]})
-        self._set(self.trials[event["trial"]], "interrupted")
+        trial = self.trials[event["trial"]]
+        trial.promotions.append({"rule": event["rule"], **event["why"]})
+        if "params" in event.fields:
+            donor, epoch = event["donor"]
+            taken = Takeover(trial.segments, event["params"], self.trials[donor].checkpoints[epoch], donor)
+            trial.takeovers.append(taken)
+            trial.params = taken.params
+        self._set(trial, "interrupted")
 
     def _on_trial_finished(self, event: Event) -> None:
         self._end(event, "finished")

@@ -83,13 +83,17 @@ class LiveSweep:
         return "none_left" if number is None else self._job(self.state.trials[number])
 
     def _promoted(self, *, last: bool) -> int | None:
-        """A trial that was set aside and goes on now, by number."""
-        found = self._scheduler.promote(last=last)
-        if found is None:
-            return None
-        number, verdict = found
-        self._append("trial.promoted", sync=False, trial=number, rule=verdict.rule, why=_written(verdict))
-        return number
+        """A trial that was set aside and goes on now, by number. Those that the scheduler gives up meanwhile end."""
+        while (found := self._scheduler.promote(last=last)) is not None:
+            number, verdict = found
+            if verdict.action == "promote":
+                taken = {"donor": list(verdict.donor), "params": verdict.params} if verdict.donor else {}
+                fields = {"rule": verdict.rule, "why": _written(verdict), **taken}
+                self._append("trial.promoted", sync=False, trial=number, **fields)
+                return number
+            trial = self.state.trials[number]
+            self._end(number, trial.segments - 1, trial.epoch, verdict)
+        return None
 
     def _suggested(self) -> int | None:
         """A new trial, by number; None where there are no more."""
@@ -246,6 +250,7 @@ class LiveSweep:
             trainer=trainer,
             folder=str(self.host.folder(trial.number)),
             checkpoint=asdict(checkpoint) if checkpoint else None,
+            new_params=checkpoint is not None and not trial.has_its_params(checkpoint),
             wandb={**wandb.model_dump(), "group": self.spec.name} if wandb else None,
         )
         fields: dict[str, Any] = {"node": self.host.name, "origin": checkpoint.path if checkpoint else None}

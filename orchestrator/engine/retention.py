@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.journal import Event
-from orchestrator.state import Objective, SweepState, Trial
+from orchestrator.state import ENDED, Objective, SweepState, Trial
 
 Held = tuple[int, int]  # a checkpoint by its trial and epoch
 
@@ -19,6 +19,7 @@ class Retention:
     def __init__(self, objective: Objective, keep_top: int, quota: int | None) -> None:
         self._objective, self._top, self._quota = objective, keep_top, quota
         self._holders: set[int] = set()
+        self._lent: set[int] = set()
 
     def observe(self, event: Event) -> None:
         if event.type in ("segment.checkpointed", "trial.promoted", "trial.stopped"):
@@ -27,6 +28,7 @@ class Retention:
     def superfluous(self, state: SweepState) -> list[Held]:
         """What can go now, in no time that grows with the number of trials: only those that hold any are looked at."""
         holders = [state.trials[number] for number in sorted(self._holders)]
+        self._lent = {held[0] for trial in holders if (held := self._borrows(trial))}
         kept = self._kept(holders)
         found = [
             (trial.number, epoch)
@@ -38,17 +40,21 @@ class Retention:
         self._holders = {
             t.number
             for t in holders
-            if any((t.number, epoch) not in gone for epoch in t.checkpoints) and not self._rests(t)
+            if self._borrows(t) or (any((t.number, e) not in gone for e in t.checkpoints) and not self._rests(t))
         }
         return found
 
+    def _borrows(self, trial: Trial) -> Held | None:
+        """Another trial's checkpoint that this one goes on from."""
+        return None if trial.status in ENDED else trial.borrowed
+
     def _rests(self, trial: Trial) -> bool:
         """Whether what it holds now it holds until its next event: then it need not be looked at before that."""
-        return trial.status == "set_aside" and self._quota is None
+        return trial.status == "set_aside" and self._quota is None and trial.number not in self._lent
 
     def _kept(self, holders: list[Trial]) -> set[Held]:
         live = {trial.number for trial in holders if trial.status in ("running", "interrupted", "set_aside")}
-        latest = {t.number: (t.number, last.epoch) for t in holders if (last := t.latest_checkpoint)}
+        latest = {t.number: _latest(t) for t in holders if t.latest_checkpoint}
         # Best first; a trial that runs and holds its best epoch counts among the best.
         best = self._best(holders)
         needed = {latest[number] for number in live & latest.keys()} | {held for held in best if held[0] in live}
@@ -62,7 +68,7 @@ class Retention:
         if self._quota is None:
             return needed | set(spare)
         size = {(t.number, epoch): file.size for t in holders for epoch, file in t.checkpoints.items()}
-        left = self._quota - sum(size[held] for held in needed)
+        left = self._quota - sum(size.get(held, 0) for held in needed)
         kept = set(needed)
         for held in spare:
             left -= size[held]
@@ -76,3 +82,10 @@ class Retention:
         found = [(best, t) for t in holders if t.status != "failed" and (best := self._objective.best(t))]
         found.sort(key=lambda pair: (self._objective.loss(pair[0].value), pair[1].number))
         return [(trial.number, best.epoch) for best, trial in found if best.epoch in trial.checkpoints]
+
+
+def _latest(trial: Trial) -> Held:
+    """What it goes on from; after a takeover that may be another's."""
+    latest = trial.latest_checkpoint
+    assert latest
+    return trial.borrowed or (trial.number, latest.epoch)

@@ -58,7 +58,7 @@ def _row(run: RunDirectory, state: SweepState, rank: int, trial: Trial) -> dict[
         "rank": rank,
         "trial": trial.number,
         "status": trial.status,
-        "params": trial.params,
+        "params": trial.params_at(best.epoch) if best else trial.params,
         "best": best.value if best else None,
         "epoch": best.epoch if best else None,
         "epochs": trial.epoch,
@@ -73,6 +73,7 @@ def _row(run: RunDirectory, state: SweepState, rank: int, trial: Trial) -> dict[
 
 def _rung(state: SweepState, trial: Trial) -> int | None:
     scheduler = state.spec["scheduler"]
-    if scheduler["name"] != "asha":
-        return None
-    return last_rung(trial.epoch, scheduler["grace_epochs"], scheduler["reduction_factor"])
+    if scheduler["name"] == "asha":
+        return last_rung(trial.epoch, scheduler["grace_epochs"], scheduler["reduction_factor"])
+    compared = [on["rung"] for on in trial.promotions]
+    return trial.stopped_by.get("rung", compared[-1] if compared else None)

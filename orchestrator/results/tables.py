@@ -76,7 +76,8 @@ class Results:
             )
         kept = winner.checkpoints.get(best.epoch)
         path = self.run.resolve(kept.path) if kept else None
-        return BestTrial(winner.number, best.value, best.epoch, winner.params, path if path and path.exists() else None)
+        params, found = winner.params_at(best.epoch), path if path and path.exists() else None
+        return BestTrial(winner.number, best.value, best.epoch, params, found)
 
     def _repr_html_(self) -> str:
         return str(self.trials.to_html(index=False))

@@ -242,11 +242,17 @@ class Replay:
 
     def _check_trial_promoted(self, event: Event) -> None:
         self.decisions += 1
+        due = self._due()
+        expected = due and (due[0], due[1].action, due[1].rule, _written(due[1].why), due[1].donor, due[1].params)
+        donor = tuple(event["donor"]) if "donor" in event.fields else None
+        found = event["trial"], "promote", event["rule"], event["why"], donor, event.fields.get("params")
+        if found != expected:
+            self._say(event, f"is {found}, where the scheduler says {expected}")
+
+    def _due(self) -> tuple[int, Verdict] | None:
+        """What the scheduler does now with a trial that was set aside."""
         alone = self._all_suggested() and not self.state.running and not self.state.waiting
-        due = self._scheduler.promote(last=False) or (self._scheduler.promote(last=True) if alone else None)
-        expected = due and (due[0], due[1].rule, _written(due[1].why))
-        if (event["trial"], event["rule"], event["why"]) != expected:
-            self._say(event, f"is by {event['rule']} for {event['why']}, where the scheduler promotes {expected}")
+        return self._scheduler.promote(last=False) or (self._scheduler.promote(last=True) if alone else None)
 
     def _all_suggested(self) -> bool:
         number = len(self.state.trials)
@@ -275,6 +281,10 @@ class Replay:
     def _check_dismissed(self, event: Event, trial: Trial) -> None:
         """At the end of the sweep nobody waits any more."""
         if event["rule"] in _OUTSIDE:
+            return
+        due = self._due()
+        if due and due[0] == trial.number and due[1].action == "stop":
+            self._check_verdict(event, due[1])
             return
         self._check_verdict(event, self._scheduler.dismiss(trial.number))
         if self.state.running or self.state.waiting or not self._all_suggested():

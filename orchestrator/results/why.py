@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.errors import UsageError
-from orchestrator.state import SweepState, Trial
+from orchestrator.state import SweepState, Takeover, Trial
 
 _SEARCHERS = {
     "random": "drawn at random",
     "grid": "the next point of the grid",
     "sobol": "the next point of a Sobol sequence",
     "tpe": "proposed by TPE from the trials before it",
+    "bohb": "proposed by BOHB from the trials before it, or drawn at random, as a third are",
     "gp": "proposed by a Gaussian process from the trials before it",
     "cmaes": "drawn by CMA-ES from where the generation before it did well",
     "try_first": "one of the points to try first",
@@ -30,7 +32,7 @@ def why(state: SweepState, number: int) -> list[str]:
 
 
 def _suggested(state: SweepState, trial: Trial) -> list[str]:
-    chosen = ", ".join(f"{name} = {show(value)}" for name, value in trial.params.items()) or "no parameters"
+    chosen = _listed(trial.suggested) or "no parameters"
     startup = state.spec.get("searcher", {}).get("startup_trials", 0)
     how = _SEARCHERS.get(trial.by, f"proposed by {trial.by}")
     if trial.by == "tpe" and trial.number < startup:
@@ -40,14 +42,33 @@ def _suggested(state: SweepState, trial: Trial) -> list[str]:
 
 def _segments(trial: Trial) -> list[str]:
     lines = [f"Segment {failure.segment} failed ({failure.kind}): {failure.message}." for failure in trial.failures]
-    lines += [
-        f"Set aside after epoch {on['rung']} with {show(on['value'])}, and promoted once it was "
-        f"at place {on['place']} of {on['of']}."
-        for on in trial.promotions
-    ]
+    takeovers = iter(trial.takeovers)
+    lines += [_taken_over(on, next(takeovers)) if "donor" in on else _promoted(on) for on in trial.promotions]
     if trial.segments > 1:
         lines.append(f"It ran in {trial.segments} segments, each going on from the last checkpoint.")
     return lines
+
+
+def _promoted(on: dict[str, Any]) -> str:
+    if on["rule"] in ("pbt", "pb2"):
+        place = f"at place {on['place']} of {on['of']}"
+        return f"Compared after epoch {on['rung']}: {show(on['value'])}, {place}; it went on as it was."
+    return (
+        f"Set aside after epoch {on['rung']} with {show(on['value'])}, and promoted once it was "
+        f"at place {on['place']} of {on['of']}."
+    )
+
+
+def _taken_over(on: dict[str, Any], taken: Takeover) -> str:
+    return (
+        f"Compared after epoch {on['rung']}: {show(on['value'])}, at place {on['place']} of {on['of']}; it took over the "
+        f"weights of trial {on['donor']} ({show(on['donor_value'])}) after epoch {on['donor_epoch']}, and went on with "
+        f"{_listed(taken.params)}."
+    )
+
+
+def _listed(params: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} = {show(value)}" for name, value in params.items())
 
 
 def _end(trial: Trial) -> list[str]:
@@ -66,11 +87,22 @@ def _end(trial: Trial) -> list[str]:
 def stop_reason(stopped: dict[str, Any]) -> str:
     """A stop in words, with the numbers that were compared."""
     rule = stopped["rule"]
-    if rule == "asha":
+    if rule in ("asha", "hyperband"):
+        who = "ASHA" if rule == "asha" else f"Hyperband's bracket {stopped['bracket']}"
         return (
-            f"ASHA compared {stopped['of']} trials at epoch {stopped['rung']} and kept the best {stopped['kept']}; "
+            f"{who} compared {stopped['of']} trials at epoch {stopped['rung']} and kept the best {stopped['kept']}; "
             f"this one came in at place {stopped['place']} with {show(stopped['value'])}, "
             f"and {show(stopped['needed'])} was needed"
+        )
+    if rule == "median":
+        return (
+            f"its best by epoch {stopped['rung']}, {show(stopped['value'])}, was worse than {show(stopped['median'])}, "
+            f"the median of the means of the {stopped['of']} other trials that had come so far"
+        )
+    if rule == "patience":
+        return (
+            f"{show(stopped['value'])} at epoch {stopped['since']} was its last improvement, "
+            f"and {stopped['epochs']} epochs without one are allowed"
         )
     if rule == "not_finite":
         return f"{stopped['metric']} was {stopped['value']}, which is not a finite number"

@@ -61,6 +61,9 @@ class Choice(Domain):
     def decode(self, x: float) -> Value:
         return self.at(int(x))
 
+    def nudged(self, value: Value, factor: float) -> Value:
+        return self.at(min(max(self.encode(value) + (1 if factor > 1 else -1), 0), self.size - 1))
+
     def probes(self) -> list[Value]:
         return self.grid()
 
@@ -98,6 +101,9 @@ class Const(Domain):
         return 0
 
     def decode(self, x: float) -> Value:
+        return self.at(0)
+
+    def nudged(self, value: Value, factor: float) -> Value:
         return self.at(0)
 
     def probes(self) -> list[Value]:

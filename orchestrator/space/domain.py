@@ -118,6 +118,13 @@ class Domain(ABC):
         return self.decode(self.encode(value))
 
     @abstractmethod
+    def nudged(self, value: Value, factor: float) -> Value:
+        """The value times a factor, brought into the domain; the next one on that side where there are steps between.
+
+        Of choices, which have no size, the one before or after.
+        """
+
+    @abstractmethod
     def arguments(self) -> Value:
         """What follows the domain's name in YAML."""
 

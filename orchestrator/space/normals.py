@@ -66,6 +66,9 @@ class Normal(Domain):
     def decode(self, x: float) -> Value:
         return self._stepped(self._value(NormalDist(self.mean, self.std).inv_cdf(_inside(x))))
 
+    def nudged(self, value: Value, factor: float) -> Value:
+        return self.decode(self.encode(value * factor))
+
     def canonical(self, value: Value) -> float:
         return self._stepped(value)  # not by way of the quantile, which rounds
 

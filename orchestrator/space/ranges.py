@@ -68,6 +68,13 @@ class _Range(Domain):
     def _nearest(self, x: float) -> int:
         return min(max(round((x - self.low) / (self.step or 1)), 0), (self.size or 1) - 1)
 
+    def nudged(self, value: Value, factor: float) -> Value:
+        found = self.decode(value * factor)
+        if found != value or self.size is None:
+            return found
+        up = (factor > 1) == (value >= 0)
+        return self.at(min(max(self._nearest(value) + (1 if up else -1), 0), self.size - 1))
+
     def encode(self, value: Value) -> float | int:
         return float(value)
 

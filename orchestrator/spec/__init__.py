@@ -21,10 +21,17 @@ from orchestrator.spec.parts import (
 from orchestrator.spec.schedulers import (
     ASHAScheduler,
     FIFOScheduler,
+    HyperbandScheduler,
+    MedianScheduler,
+    PatienceScheduler,
+    PB2Scheduler,
+    PBTScheduler,
     Scheduler,
 )
+from orchestrator.spec.scheduling import mutable
 from orchestrator.spec.schema import json_schema
 from orchestrator.spec.searchers import (
+    BOHBSearcher,
     CMAESSearcher,
     GPSearcher,
     GridSearcher,
@@ -39,6 +46,7 @@ __all__ = [
     "DEFAULT_EPOCHS",
     "DEFAULT_TRIALS",
     "ASHAScheduler",
+    "BOHBSearcher",
     "Budget",
     "CMAESSearcher",
     "Checkpoints",
@@ -46,9 +54,14 @@ __all__ = [
     "FIFOScheduler",
     "GPSearcher",
     "GridSearcher",
+    "HyperbandScheduler",
     "KeyProblem",
+    "MedianScheduler",
     "Objective",
+    "PB2Scheduler",
+    "PBTScheduler",
     "Part",
+    "PatienceScheduler",
     "RandomSearcher",
     "Recovery",
     "Resources",
@@ -67,6 +80,7 @@ __all__ = [
     "import_file",
     "json_schema",
     "load",
+    "mutable",
     "shipped",
     "to_yaml",
 ]

@@ -29,6 +29,7 @@ from orchestrator.spec.schedulers import (
     ASHAScheduler,
     BareScheduler,
 )
+from orchestrator.spec.scheduling import scheduler_problems
 from orchestrator.spec.searchers import (
     BareSearcher,
     CMAESSearcher,
@@ -150,6 +151,7 @@ class SweepSpec(Part):
             message = "searcher cmaes needs a number to search, but every parameter is a choice"
             problems.append(Problem(message, "use searcher tpe", ("searcher",)))
         problems += point_problems(self.space, getattr(self.searcher, "try_first", []))
+        problems += scheduler_problems(self)
         problems = problems or list(placement_problems(self))
         if problems:
             raise SpecError(problems)

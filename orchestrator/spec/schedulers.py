@@ -33,5 +33,88 @@ class ASHAScheduler(Part):
     )
 
 
-Scheduler = Annotated[FIFOScheduler | ASHAScheduler, Field(discriminator="name")]
+class HyperbandScheduler(Part):
+    """Successive halving in brackets that differ in how early they compare; with searcher bohb, BOHB."""
+
+    name: Literal["hyperband"] = "hyperband"
+    grace_epochs: int = Field(
+        default=1, ge=1, description="Epochs before the first rung, at least, in any bracket.", examples=[1]
+    )
+    reduction_factor: int = Field(
+        default=3, ge=2, description="Ratio from rung to rung, in epochs and in surviving trials.", examples=[3]
+    )
+
+
+class MedianScheduler(Part):
+    """Stops a trial whose best is worse than the median of the other trials' means so far."""
+
+    name: Literal["median"] = "median"
+    grace_epochs: int = Field(default=1, ge=1, description="Epochs that every trial gets.", examples=[3])
+    min_trials: int = Field(
+        default=3, ge=1, description="Other trials that must have come as far before one is stopped.", examples=[3]
+    )
+
+
+class PatienceScheduler(Part):
+    """Stops a trial that no longer improves, whatever the others do."""
+
+    name: Literal["patience"] = "patience"
+    epochs: int = Field(default=5, ge=1, description="Epochs without improvement after which it ends.", examples=[5])
+    min_delta: float = Field(
+        default=0.0, ge=0, description="How much better than before counts as an improvement.", examples=[0.001]
+    )
+
+
+class PBTScheduler(Part):
+    """Population based training: the worst trials take over the best ones' weights, with changed parameters.
+
+    The population is the budget's trials. Parameters that shape the network cannot change on the way: leave them out of
+    ``mutate``.
+    """
+
+    name: Literal["pbt"] = "pbt"
+    interval_epochs: int | None = Field(
+        default=None, ge=1, description="Epochs between comparisons; by default a tenth of the training.", examples=[2]
+    )
+    quantile: float = Field(
+        default=0.25, gt=0, le=0.5, description="The share that takes over, and the share that is taken from.",
+        examples=[0.25],
+    )  # fmt: skip
+    resample: float = Field(
+        default=0.25, ge=0, le=1, description="How often a parameter is drawn anew rather than changed by a fifth.",
+        examples=[0.25],
+    )  # fmt: skip
+    mutate: list[str] | None = Field(
+        default=None, description="The parameters that may change; by default all of the space.",
+        examples=[["model.learning_rate"]],
+    )  # fmt: skip
+
+
+class PB2Scheduler(Part):
+    """Population based bandits: as pbt, with the numbers chosen by a Gaussian process of what made trials improve."""
+
+    name: Literal["pb2"] = "pb2"
+    interval_epochs: int | None = Field(
+        default=None, ge=1, description="Epochs between comparisons; by default a tenth of the training.", examples=[2]
+    )
+    quantile: float = Field(
+        default=0.25, gt=0, le=0.5, description="The share that takes over, and the share that is taken from.",
+        examples=[0.25],
+    )  # fmt: skip
+    mutate: list[str] | None = Field(
+        default=None, description="The parameters that may change; by default all of the space.",
+        examples=[["model.learning_rate"]],
+    )  # fmt: skip
+
+
+Scheduler = Annotated[
+    FIFOScheduler
+    | ASHAScheduler
+    | HyperbandScheduler
+    | MedianScheduler
+    | PatienceScheduler
+    | PBTScheduler
+    | PB2Scheduler,
+    Field(discriminator="name"),
+]
 BareScheduler = Annotated[Scheduler, BeforeValidator(bare_name)]

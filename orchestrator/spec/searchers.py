@@ -65,6 +65,12 @@ class TPESearcher(Suggesting):
     )
 
 
+class BOHBSearcher(Suggesting):
+    """BOHB's model, of the trials that came furthest: for scheduler hyperband."""
+
+    name: Literal["bohb"] = "bohb"
+
+
 class GPSearcher(Suggesting):
     """Optuna's Gaussian process with expected improvement: for some hundred expensive trials at most."""
 
@@ -108,7 +114,14 @@ def _bare_searcher(value: object) -> object:
 
 
 Searcher = Annotated[
-    RandomSearcher | GridSearcher | SobolSearcher | TPESearcher | GPSearcher | CMAESSearcher | SamplerSearcher,
+    RandomSearcher
+    | GridSearcher
+    | SobolSearcher
+    | TPESearcher
+    | BOHBSearcher
+    | GPSearcher
+    | CMAESSearcher
+    | SamplerSearcher,
     Field(discriminator="name"),
 ]
 BareSearcher = Annotated[Searcher, BeforeValidator(_bare_searcher)]

@@ -47,6 +47,7 @@ class Job:
         trainer: arguments of ``lightning.Trainer``; objects among them as ``{class_path, init_args}``.
         folder: the trial's folder, absolute: ``<run directory>/trials/0007``.
         checkpoint: a :class:`Checkpoint` as a dict, to go on from; None to start afresh.
+        new_params: whether the checkpoint was trained with other hyperparameters: these replace them in the optimizers.
         wandb: ``{project, mode, entity}`` or None.
         threads: CPU threads for torch; None leaves the process's.
     """
@@ -60,6 +61,7 @@ class Job:
     trainer: dict[str, Any]
     folder: str
     checkpoint: dict[str, Any] | None = None
+    new_params: bool = False
     wandb: dict[str, Any] | None = None
     threads: int | None = None
 

@@ -14,6 +14,7 @@ from orchestrator.training.checkpoints import DurableCheckpointIO, remove_leftov
 from orchestrator.training.isolation import entry_points_read_once, isolated, release
 from orchestrator.training.job import Checkpoint, Job, Report
 from orchestrator.training.memory import keep_freed_memory
+from orchestrator.training.new_params import NewParams
 from orchestrator.training.precision import resolve_precision
 from orchestrator.training.progress import touch
 from orchestrator.training.reporting import Reporting
@@ -58,7 +59,9 @@ def _trainer(job: Job, report: Callable[[Report], bool], wandb: Logger | None) -
     if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
         plugins.append(writer)
     callbacks = _as_list(wanted.pop("callbacks", None))
-    ours = [EpochSeed(job.seed), Reporting(job, report, writer=writer, table=table)]
+    ours: list[L.Callback] = [EpochSeed(job.seed), Reporting(job, report, writer=writer, table=table)]
+    if job.new_params:
+        ours.insert(0, NewParams())
     loggers = [logger for logger in (wandb, table) if logger is not None]
     user_loggers = [logger for logger in _as_list(wanted.pop("logger", None)) if isinstance(logger, Logger)]
     arguments = _defaults(wanted) | wanted

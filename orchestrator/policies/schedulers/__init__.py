@@ -2,20 +2,56 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from orchestrator.policies.schedulers.asha import ASHA, PromotionASHA, last_rung
 from orchestrator.policies.schedulers.base import FIFO, Scheduler, Verdict
-from orchestrator.spec import ASHAScheduler, SweepSpec
+from orchestrator.policies.schedulers.hyperband import Hyperband
+from orchestrator.policies.schedulers.population import PBT
+from orchestrator.policies.schedulers.single import Median, Patience
+from orchestrator.spec import SweepSpec
 from orchestrator.state import Objective
 
-__all__ = ["ASHA", "FIFO", "PromotionASHA", "Scheduler", "Verdict", "build_scheduler", "last_rung"]
+__all__ = [
+    "ASHA",
+    "FIFO",
+    "PBT",
+    "Hyperband",
+    "Median",
+    "Patience",
+    "PromotionASHA",
+    "Scheduler",
+    "Verdict",
+    "build_scheduler",
+    "last_rung",
+]
 
 
 def build_scheduler(spec: SweepSpec) -> Scheduler:
     """The spec's scheduler, with nothing observed yet."""
     objective = Objective(spec.objective.metric, spec.objective.mode)
-    if isinstance(spec.scheduler, ASHAScheduler):
-        rungs = spec.scheduler.grace_epochs, spec.scheduler.reduction_factor
-        if spec.scheduler.promote:
-            return PromotionASHA(objective, *rungs, spec.trainer.get("max_epochs"))
-        return ASHA(objective, *rungs)
+    options = spec.scheduler.model_dump(exclude={"name"})
+    max_epochs = spec.trainer.get("max_epochs")
+    match spec.scheduler.name:
+        case "asha" if options.pop("promote"):
+            return PromotionASHA(objective, **options, max_epochs=max_epochs)
+        case "asha":
+            return ASHA(objective, **options)
+        case "hyperband":
+            return Hyperband(objective, **options, max_epochs=max_epochs or 1, trials=spec.budget.trials)
+        case "median":
+            return Median(objective, **options, max_epochs=max_epochs)
+        case "patience":
+            return Patience(objective, **options, max_epochs=max_epochs)
+        case "pbt" | "pb2":
+            return _population(spec, objective, options)
     return FIFO(objective)
+
+
+def _population(spec: SweepSpec, objective: Objective, options: dict[str, Any]) -> Scheduler:
+    population, max_epochs = spec.budget.trials or 1, spec.trainer.get("max_epochs")
+    if spec.scheduler.name == "pb2":
+        from orchestrator.policies.schedulers.bandits import PB2
+
+        return PB2(objective, spec.space, spec.seed, population=population, max_epochs=max_epochs, **options)
+    return PBT(objective, spec.space, spec.seed, population=population, max_epochs=max_epochs, **options)

@@ -17,11 +17,14 @@ class Verdict:
     """What becomes of a trial, and why: the rule's name and the numbers that were compared.
 
     ``stop`` ends it; ``set_aside`` keeps it, with its checkpoint, for a promotion that may come; ``promote`` is that.
+    A promotion may come with another trial's checkpoint (``donor``: its number and epoch), and then with ``params``.
     """
 
     rule: str
     why: Mapping[str, Any] = field(default_factory=dict)
     action: Literal["stop", "set_aside", "promote"] = "stop"
+    donor: tuple[int, int] | None = None
+    params: dict[str, Any] | None = None
 
 
 class Scheduler(ABC):
@@ -57,7 +60,7 @@ class Scheduler(ABC):
         return self._judge(trial, epoch)
 
     def promote(self, *, last: bool) -> tuple[int, Verdict] | None:
-        """The trial set aside that is to go on now, and why; None where there is none.
+        """The trial set aside that is to go on, or to end, now, and why; None where there is none.
 
         ``last`` says that no other trial runs or will come: whoever is to see the end has to go on now.
         """

@@ -51,6 +51,10 @@ def _learner(name: str) -> Any:
         from orchestrator.policies.searchers.tpe import TPE
 
         return TPE
+    if name == "bohb":
+        from orchestrator.policies.searchers.bohb import BOHB
+
+        return BOHB
     if name == "gp":
         from orchestrator.policies.searchers.gp import GP
 

@@ -1,0 +1,64 @@
+"""BOHB: a Parzen model of the trials that came furthest, for Hyperband."""
+
+from __future__ import annotations
+
+import bisect
+import random
+from typing import Any
+
+from orchestrator.journal import Event
+from orchestrator.policies.searchers.base import random_draw
+from orchestrator.policies.searchers.tpe import TPE, thinned
+from orchestrator.seeds import derive_seed
+from orchestrator.space import Space
+from orchestrator.state import Objective
+
+RANDOM_SHARE = 1 / 3
+GOOD_SHARE = 0.15
+MOST_GOOD = 25
+MOST_OTHERS = 100
+
+
+class BOHB(TPE):
+    """The model of BOHB (Falkner et al. 2018, arXiv:1807.01774), with the paper's constants, on TPE's estimators.
+
+    The model is made of the trials at the largest rung to which at least ``parameters + 2`` have come, by their loss
+    there: the best 0.15 of them (at least ``parameters + 1``) against the others. A third of the suggestions, and all
+    before there is such a rung, are drawn at random. As with TPE, the history is bounded.
+    """
+
+    name = "bohb"
+
+    def __init__(self, space: Space, seed: int, objective: Objective) -> None:
+        super().__init__(space, seed, objective, startup_trials=0, multivariate=True)
+        self._least = len(self._history.distributions) + 1
+        self._rungs: dict[int, list[tuple[float, int]]] = {}  # epoch -> who has come so far, best first
+        self._entered: set[tuple[int, int]] = set()
+
+    def suggest(self, number: int) -> dict[str, Any] | None:
+        explores = random.Random(derive_seed(self._seed, "bohb", number)).random() < RANDOM_SHARE
+        if explores or self._model_rung() is None:
+            return random_draw(self._space, self._seed, number)
+        return super().suggest(number)
+
+    def observe(self, event: Event) -> None:
+        super().observe(event)
+        if event.type in ("trial.set_aside", "trial.stopped", "trial.finished"):
+            self._came(event["trial"], event["epoch"])
+
+    def _came(self, trial: int, epoch: int) -> None:
+        past = self._history.trials[trial]
+        if past.epoch and (epoch, trial) not in self._entered:
+            self._entered.add((epoch, trial))
+            bisect.insort(self._rungs.setdefault(epoch, []), (past.loss, trial))
+
+    def _model_rung(self) -> int | None:
+        return max((epoch for epoch, came in self._rungs.items() if len(came) > self._least), default=None)
+
+    def _split(self) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+        epoch = self._model_rung()
+        assert epoch is not None
+        order = [trial for _, trial in self._rungs[epoch]]
+        count = min(max(self._least, int(GOOD_SHARE * len(order))), MOST_GOOD, len(order) - 1)
+        good, others = order[:count], thinned(sorted(order[count:]), MOST_OTHERS)
+        return sorted((trial, 1) for trial in good), others

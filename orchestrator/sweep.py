@@ -21,12 +21,14 @@ from orchestrator.errors import Problem, RunHeldError, SpecError, StoppedError, 
 from orchestrator.files import storage_fault, write_durably
 from orchestrator.journal import Journal, holder
 from orchestrator.policies import build_searcher
+from orchestrator.policies.schedulers.rays import try_out
 from orchestrator.results import BestTrial, Results
 from orchestrator.results.rows import find, read_state
 from orchestrator.rundir import RunDirectory
-from orchestrator.spec import SamplerSearcher, SweepSpec, apply, from_mapping, load, to_yaml
-from orchestrator.state import SweepState
+from orchestrator.spec import RayTuneScheduler, SamplerSearcher, SweepSpec, apply, from_mapping, load, to_yaml
+from orchestrator.state import Objective, SweepState
 
+_TRIED_EPOCHS = 100  # of trials that are not there, before a scheduler of Ray's is trusted
 _RECORDED = ("sweep-orchestrator", "torch", "torchvision", "torchmetrics", "lightning", "ray", "optuna", "numpy")
 
 
@@ -292,6 +294,8 @@ def _check(spec: SweepSpec, run: RunDirectory, *, local: bool) -> list[str]:
         raise SpecError(problems)
     if isinstance(spec.searcher, SamplerSearcher):
         _try_sampler(spec, len(spec.searcher.try_first))
+    if isinstance(spec.scheduler, RayTuneScheduler):
+        _try_scheduler(spec, spec.scheduler)
     _prepare_data(spec)
     return roots
 
@@ -302,6 +306,17 @@ def _try_sampler(spec: SweepSpec, number: int) -> None:
     try:
         build_searcher(spec).suggest(number)
     except UsageError as error:
+        raise SpecError([Problem(error.message, error.hint, path, **spec.locate(path))]) from error
+
+
+def _try_scheduler(spec: SweepSpec, scheduler: RayTuneScheduler) -> None:
+    """Let a scheduler that the spec names judge a few trials: only so is it known whether it can do without Ray."""
+    objective = Objective(spec.objective.metric, spec.objective.mode)
+    epochs = min(spec.trainer.get("max_epochs") or _TRIED_EPOCHS, _TRIED_EPOCHS)
+    try:
+        try_out(objective, scheduler.class_path, scheduler.init_args, epochs)
+    except UsageError as error:
+        path = ("scheduler",)
         raise SpecError([Problem(error.message, error.hint, path, **spec.locate(path))]) from error
 
 

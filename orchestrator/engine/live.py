@@ -289,7 +289,7 @@ class LiveSweep:
 
     def _retire(self, *, sync: bool = False) -> None:
         """Let go of checkpoints that nobody needs: first on record, then, once that is durable, on the disk."""
-        removed = self._retention.superfluous(self.state)
+        removed = self._retention.superfluous(self.state, self._scheduler.lends)
         if removed:
             self._doomed += [self.state.trials[trial].checkpoints[epoch].path for trial, epoch in removed]
             self._append("checkpoints.removed", sync=sync, removed=[list(held) for held in removed])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
+
 from orchestrator.journal import Event
 from orchestrator.state import ENDED, Objective, SweepState, Trial
 
@@ -19,16 +21,19 @@ class Retention:
     def __init__(self, objective: Objective, keep_top: int, quota: int | None) -> None:
         self._objective, self._top, self._quota = objective, keep_top, quota
         self._holders: set[int] = set()
-        self._lent: set[int] = set()
+        self._lent: Set[Held] = frozenset()
 
     def observe(self, event: Event) -> None:
         if event.type in ("segment.checkpointed", "trial.promoted", "trial.stopped"):
             self._holders.add(event["trial"])
 
-    def superfluous(self, state: SweepState) -> list[Held]:
-        """What can go now, in no time that grows with the number of trials: only those that hold any are looked at."""
+    def superfluous(self, state: SweepState, lent: Set[Held] = frozenset()) -> list[Held]:
+        """What can go now, in no time that grows with the number of trials: only those that hold any are looked at.
+
+        ``lent`` is what other trials may yet go on from.
+        """
         holders = [state.trials[number] for number in sorted(self._holders)]
-        self._lent = {held[0] for trial in holders if (held := self._borrows(trial))}
+        self._lent = lent | {held for trial in holders if (held := self._borrows(trial))}
         kept = self._kept(holders)
         found = [
             (trial.number, epoch)
@@ -50,7 +55,8 @@ class Retention:
 
     def _rests(self, trial: Trial) -> bool:
         """Whether what it holds now it holds until its next event: then it need not be looked at before that."""
-        return trial.status == "set_aside" and self._quota is None and trial.number not in self._lent
+        lends = any((trial.number, epoch) in self._lent for epoch in trial.checkpoints)
+        return trial.status == "set_aside" and self._quota is None and not lends
 
     def _kept(self, holders: list[Trial]) -> set[Held]:
         live = {trial.number for trial in holders if trial.status in ("running", "interrupted", "set_aside")}
@@ -58,7 +64,7 @@ class Retention:
         # Best first; a trial that runs and holds its best epoch counts among the best.
         best = self._best(holders)
         needed = {latest[number] for number in live & latest.keys()} | {held for held in best if held[0] in live}
-        needed |= set(best[:1])
+        needed |= set(best[:1]) | self._lent
         failed = [latest[t.number] for t in holders if t.status == "failed" and t.number in latest]
         spare = [held for held in best[: self._top] if held not in needed]
         return self._within_quota(holders, needed, spare + failed[-self._top :][::-1])

@@ -11,10 +11,10 @@ from typing import Any
 from orchestrator.errors import CheckpointError, SpecError, UsageError
 from orchestrator.files import check_file
 from orchestrator.journal import Event, read
-from orchestrator.policies import Searcher, Verdict, build_scheduler, build_searcher, foreign
+from orchestrator.policies import FIFO, Searcher, Verdict, build_scheduler, build_searcher, foreign, foreign_scheduler
 from orchestrator.rundir import RunDirectory
 from orchestrator.spec import SweepSpec
-from orchestrator.state import ENDED, SweepState, Trial
+from orchestrator.state import ENDED, Objective, SweepState, Trial
 
 # What may stand between a report and the verdict on it.
 _BETWEEN = frozenset({"sweep.launched", "sweep.paused", "checkpoints.removed", "storage.waited"})
@@ -59,9 +59,13 @@ def check(run: RunDirectory) -> Findings:
         return findings
     findings.records, findings.suggestions, findings.decisions = replay.records, replay.suggestions, replay.decisions
     findings.violations += replay.violations
-    if replay.foreign:
-        text = f"suggestions were not derived anew: {replay.foreign} is no part of Optuna, and no run directory's class"
-        findings.notes.append(f"{text} is imported to read it")
+    for what, path, library in (
+        ("suggestions", replay.foreign, "Optuna"),
+        ("decisions", replay.foreign_scheduler, "Ray"),
+    ):
+        if path:
+            text = f"{what} were not derived anew: {path} is no part of {library}"
+            findings.notes.append(f"{text}, and no run directory's class is imported to read it")
     _check_files(run, replay.state, findings)
     return findings
 
@@ -94,9 +98,14 @@ class Replay:
         self.violations: list[str] = []
         self.state = SweepState()
         self._spec = spec
+        self.foreign_scheduler = foreign_scheduler(spec)
         self.foreign = foreign(spec)  # nothing read back from a run directory is executed
         self._searcher: Searcher | None = None if self.foreign else build_searcher(spec)
         self._scheduler = build_scheduler(spec)
+        self._outside = _OUTSIDE
+        if self.foreign_scheduler:
+            objective = Objective(spec.objective.metric, spec.objective.mode)
+            self._scheduler, self._outside = FIFO(objective), _OUTSIDE | {self._scheduler.name}
         self._owed: tuple[Event, Verdict] | None = None
         self._started: dict[int, int] = {}  # running trial -> the last epoch that its segment has seen
         self._open = False
@@ -273,14 +282,14 @@ class Replay:
         elif due:
             self._owed = due
             self._unpaid(event)
-        elif event["rule"] not in _OUTSIDE:
+        elif event["rule"] not in self._outside:
             self._say(event, f"is by {event['rule']}, but the scheduler says no such thing")
         elif event["rule"] == "budget":
             self._running(event)
 
     def _check_dismissed(self, event: Event, trial: Trial) -> None:
         """At the end of the sweep nobody waits any more."""
-        if event["rule"] in _OUTSIDE:
+        if event["rule"] in self._outside:
             return
         due = self._due()
         if due and due[0] == trial.number and due[1].action == "stop":

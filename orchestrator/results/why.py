@@ -61,9 +61,8 @@ def _promoted(on: dict[str, Any]) -> str:
 
 def _taken_over(on: dict[str, Any], taken: Takeover) -> str:
     return (
-        f"Compared after epoch {on['rung']}: {show(on['value'])}, at place {on['place']} of {on['of']}; it took over the "
-        f"weights of trial {on['donor']} ({show(on['donor_value'])}) after epoch {on['donor_epoch']}, and went on with "
-        f"{_listed(taken.params)}."
+        f"Compared after epoch {on['rung']}: {show(on['value'])}, at place {on['place']} of {on['of']}; it took over "
+        f"the weights of trial {on['donor']} ({show(on['donor_value'])}), and went on with {_listed(taken.params)}."
     )
 
 

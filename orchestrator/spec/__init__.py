@@ -26,6 +26,7 @@ from orchestrator.spec.schedulers import (
     PatienceScheduler,
     PB2Scheduler,
     PBTScheduler,
+    RayTuneScheduler,
     Scheduler,
 )
 from orchestrator.spec.scheduling import mutable
@@ -63,6 +64,7 @@ __all__ = [
     "Part",
     "PatienceScheduler",
     "RandomSearcher",
+    "RayTuneScheduler",
     "Recovery",
     "Resources",
     "SamplerSearcher",

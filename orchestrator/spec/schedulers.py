@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from orchestrator.spec.parts import Part, bare_name
+from orchestrator.spec.parts import Arguments, ClassPath, Part, bare_name
 
 
 class FIFOScheduler(Part):
@@ -107,6 +108,30 @@ class PB2Scheduler(Part):
     )  # fmt: skip
 
 
+class RayTuneScheduler(Part):
+    """A scheduler of Ray Tune's, or of your own, by its import path; one that only lets trials go on or stops them."""
+
+    name: Literal["ray"] = "ray"
+    class_path: ClassPath = Field(
+        description="Import path of a subclass of ray.tune.schedulers.TrialScheduler.",
+        examples=["ray.tune.schedulers.MedianStoppingRule"],
+    )
+    init_args: Arguments = Field(
+        default_factory=dict,
+        description="Arguments of the class; metric and mode are the objective's.",
+        examples=[{"time_attr": "training_iteration"}],
+    )
+
+
+def _bare(value: object) -> object:
+    """An import path, by itself or as ``class_path``, needs no name."""
+    if isinstance(value, str) and "." in value:
+        value = {"class_path": value}
+    if isinstance(value, Mapping) and "class_path" in value:
+        return {"name": "ray", **value}
+    return bare_name(value)
+
+
 Scheduler = Annotated[
     FIFOScheduler
     | ASHAScheduler
@@ -114,7 +139,8 @@ Scheduler = Annotated[
     | MedianScheduler
     | PatienceScheduler
     | PBTScheduler
-    | PB2Scheduler,
+    | PB2Scheduler
+    | RayTuneScheduler,
     Field(discriminator="name"),
 ]
-BareScheduler = Annotated[Scheduler, BeforeValidator(bare_name)]
+BareScheduler = Annotated[Scheduler, BeforeValidator(_bare)]

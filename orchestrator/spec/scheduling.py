@@ -42,7 +42,9 @@ def _population_problems(spec: SweepSpec, scheduler: PBTScheduler | PB2Scheduler
     if spec.budget.trials is None:
         yield Problem(f"scheduler {name} needs budget.trials: they are its population",
                       "say how many train side by side, e.g. budget: {trials: 16}", ("budget",))  # fmt: skip
-    if scheduler.interval_epochs and max_epochs and scheduler.interval_epochs >= max_epochs:
+    if max_epochs is None:
+        yield Problem(f"scheduler {name} needs trainer.max_epochs", "give trainer.max_epochs", ("scheduler",))
+    elif scheduler.interval_epochs and scheduler.interval_epochs >= max_epochs:
         yield Problem(f"interval_epochs is {scheduler.interval_epochs}, not below trainer.max_epochs = {max_epochs}",
                       "so no trials would be compared", ("scheduler", "interval_epochs"))  # fmt: skip
     for index, parameter in enumerate(scheduler.mutate or ()):

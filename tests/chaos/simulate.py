@@ -163,7 +163,7 @@ def violations(case: Case, ran: Simulated) -> Iterator[str]:
     touched = touched or any(event.type == "trial.failed" for event in ran.events)
     if touched:
         return
-    # A trial whose checkpoints were damaged after a takeover does again, with its new parameters, what it did with its own.
+    # After a takeover, a trial whose checkpoints were damaged does with its new parameters what it did with the old.
     redone = case.scheduler in TAKING_OVER and ran.counters["damage"]
     if case.slots == 1 and not redone and story(ran.events) != story(case.reference.events):
         yield from _differences(story(ran.events), story(case.reference.events))

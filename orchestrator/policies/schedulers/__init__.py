@@ -8,8 +8,9 @@ from orchestrator.policies.schedulers.asha import ASHA, PromotionASHA, last_rung
 from orchestrator.policies.schedulers.base import FIFO, Scheduler, Verdict
 from orchestrator.policies.schedulers.hyperband import Hyperband
 from orchestrator.policies.schedulers.population import PBT
+from orchestrator.policies.schedulers.rays import RAYS, RayScheduler
 from orchestrator.policies.schedulers.single import Median, Patience
-from orchestrator.spec import SweepSpec
+from orchestrator.spec import RayTuneScheduler, SweepSpec
 from orchestrator.state import Objective
 
 __all__ = [
@@ -20,9 +21,11 @@ __all__ = [
     "Median",
     "Patience",
     "PromotionASHA",
+    "RayScheduler",
     "Scheduler",
     "Verdict",
     "build_scheduler",
+    "foreign_scheduler",
     "last_rung",
 ]
 
@@ -45,11 +48,21 @@ def build_scheduler(spec: SweepSpec) -> Scheduler:
             return Patience(objective, **options, max_epochs=max_epochs)
         case "pbt" | "pb2":
             return _population(spec, objective, options)
+        case "ray":
+            return RayScheduler(objective, spec.seed, **options)
     return FIFO(objective)
 
 
+def foreign_scheduler(spec: SweepSpec) -> str:
+    """The scheduler's class path, if to ask it is to import what does not come with Ray; else empty."""
+    scheduler = spec.scheduler
+    if not isinstance(scheduler, RayTuneScheduler) or scheduler.class_path.startswith(RAYS):
+        return ""
+    return scheduler.class_path
+
+
 def _population(spec: SweepSpec, objective: Objective, options: dict[str, Any]) -> Scheduler:
-    population, max_epochs = spec.budget.trials or 1, spec.trainer.get("max_epochs")
+    population, max_epochs = spec.budget.trials or 1, spec.trainer["max_epochs"]
     if spec.scheduler.name == "pb2":
         from orchestrator.policies.schedulers.bandits import PB2
 

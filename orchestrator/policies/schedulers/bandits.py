@@ -43,9 +43,9 @@ class PB2(PBT):
     def _reported(self, trial: int, epoch: int) -> None:
         before = self._reached.get(trial, 0)
         super()._reported(trial, epoch)
-        if (trial, epoch) not in self._losses or self._reached[trial] == before:
+        if (trial, epoch) not in self._states or self._reached[trial] == before:
             return
-        loss = self._losses[trial, epoch]
+        loss = self._states[trial, epoch][0]
         if trial in self._start:
             start, at_start = self._start[trial]
             inputs = (float(start), at_start, *self._place(self._params[trial]))
@@ -57,7 +57,7 @@ class PB2(PBT):
         trial = event["trial"]
         if "donor" in event.fields:
             donor, epoch = event["donor"]
-            self._start[trial] = epoch, self._start[donor][1]
+            self._start[trial] = epoch, self._states[donor, epoch][0]
         start, loss = self._start[trial]
         self._going[trial] = (float(start), loss, *self._place(self._params[trial]))
 
@@ -71,7 +71,7 @@ class PB2(PBT):
             return params
         rng = random.Random(derive_seed(self._seed, "pb2", trial, epoch))
         units = np.array([[rng.random() for _ in self._numbers] for _ in range(_CANDIDATES)])
-        start = np.tile([float(epoch), self._start[donor][1]], (_CANDIDATES, 1))
+        start = np.tile([float(epoch), self._states[donor, epoch][0]], (_CANDIDATES, 1))
         chosen = units[int(np.argmax(self._promise(np.hstack([start, units]))))]
         for name, unit in zip(self._numbers, chosen.tolist(), strict=True):
             if name in params:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -65,6 +65,11 @@ class Scheduler(ABC):
         ``last`` says that no other trial runs or will come: whoever is to see the end has to go on now.
         """
         return None
+
+    @property
+    def lends(self) -> Set[tuple[int, int]]:
+        """Checkpoints, by trial and epoch, from which other trials may yet go on."""
+        return frozenset()
 
     def dismiss(self, trial: int) -> Verdict:
         """Why a trial that was set aside does not go on, once the sweep is at its end."""

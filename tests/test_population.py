@@ -1,0 +1,80 @@
+"""Population based training with real trials: a takeover is seen in the optimizer and in the weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_local import spec as described
+
+from orchestrator.journal import Event, read
+from orchestrator.results import Results, why
+from orchestrator.results.verify import check
+from orchestrator.state import SweepState
+from orchestrator.sweep import Outcome, launch
+
+SPACE = {"model.learning_rate": {"log_uniform": [1e-4, 0.3]}, "model.momentum": {"uniform": [0.1, 0.9]}}
+
+
+def swept(folder: Path, scheduler: str, **model: Any) -> Outcome:
+    spec = described(
+        model={"class_path": "tests.tiny_population.Watched", "init_args": model},
+        space=SPACE, searcher="random", trainer={"max_epochs": 6}, budget={"trials": 6},
+        scheduler={"name": scheduler, "interval_epochs": 2},
+    )  # fmt: skip
+    return launch(spec, folder, local=True)
+
+
+def takeovers(outcome: Outcome) -> list[Event]:
+    return [e for e in read(outcome.run.journal) if e.type == "trial.promoted" and "params" in e.fields]
+
+
+@pytest.mark.parametrize("scheduler", ["pbt", "pb2"])
+def test_a_takeover_is_seen_in_the_weights_and_in_the_optimizer(tmp_path: Path, scheduler: str) -> None:
+    outcome = swept(tmp_path, scheduler)
+    assert outcome.state.count("finished", "stopped") == 6  # with such learning rates one may diverge
+    assert not check(outcome.run).violations
+    events = list(read(outcome.run.journal))
+    assert takeovers(outcome)
+    for taken in takeovers(outcome):
+        donor, epoch = taken["donor"]
+        given = SweepState(events[: taken.seq]).trials[donor].reports[epoch].metrics
+        first = next(
+            e["metrics"] for e in events[taken.seq :] if e.type == "segment.reported" and e["trial"] == taken["trial"]
+        )
+        assert first["weight_at_start"] == given["weight_at_end"], "the donor's weights"
+        assert first["buffer"] == given["buffer_at_end"], "and its moments"
+        assert first["learning_rate"] == pytest.approx(taken["params"]["model.learning_rate"], rel=1e-6)
+        assert first["momentum"] == pytest.approx(taken["params"]["model.momentum"], rel=1e-6)
+        assert first["learning_rate"] != pytest.approx(given["learning_rate"], rel=1e-6)
+        assert any(f"took over the weights of trial {donor}" in line for line in why(outcome.state, taken["trial"]))
+
+
+def test_a_learning_rate_schedule_goes_on_from_its_place(tmp_path: Path) -> None:
+    """As in the sweep that had the new learning rate from the beginning, whose schedule is at the same epoch."""
+    outcome = swept(tmp_path, "pbt", cosine=True)
+    assert takeovers(outcome)
+    for taken in takeovers(outcome):
+        trial = outcome.state.trials[taken["trial"]]
+        place = next(index for index, one in enumerate(trial.takeovers) if one.params == taken["params"])
+        until = [*(one.segment for one in trial.takeovers), trial.segments][place + 1]
+        for epoch, told in trial.reports.items():
+            if trial.takeovers[place].segment <= told.segment < until:
+                expected = taken["params"]["model.learning_rate"] * _cosine(epoch - 1, 6)
+                assert told.metrics["learning_rate"] == pytest.approx(expected, rel=1e-5)
+
+
+def _cosine(epoch: int, epochs: int) -> float:
+    import math
+
+    return (1 + math.cos(math.pi * epoch / epochs)) / 2
+
+
+def test_the_best_checkpoint_loads_with_the_parameters_that_it_was_trained_with(tmp_path: Path) -> None:
+    from tests.tiny_population import Watched
+
+    outcome = swept(tmp_path, "pbt")
+    best = Results(outcome.run).best()
+    loaded: Any = Watched.load_from_checkpoint(best.checkpoint, map_location="cpu", weights_only=True)
+    assert {f"model.{name}": loaded.hparams[name] for name in ("learning_rate", "momentum")} == best.params

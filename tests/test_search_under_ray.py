@@ -1,0 +1,76 @@
+"""Every searcher and every scheduler in a real sweep under Ray, held to what its journal says."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_tune import events, rows, sweep, written
+
+from orchestrator.spec import SweepSpec
+
+NUMBERS = {
+    "model.learning_rate": {"log_uniform": [1e-3, 0.3]},
+    "model.momentum": {"uniform": [0.1, 0.9]},
+}
+CHOICES = {"model.learning_rate": {"choice": [0.01, 0.1]}, "data.batch_size": {"choice": [16, 32]}}
+ASHA = {"name": "asha", "reduction_factor": 2}
+POPULATION = {"interval_epochs": 2}
+
+# searcher, scheduler, space, and what its journal must hold
+SWEEPS: list[tuple[Any, Any, dict[str, Any], set[str]]] = [
+    ("grid", "fifo", CHOICES, set()),
+    ("sobol", {**ASHA, "promote": True}, NUMBERS, {"trial.set_aside"}),
+    ("tpe", {"name": "median", "min_trials": 1}, NUMBERS, set()),
+    ("bohb", {"name": "hyperband", "reduction_factor": 2}, NUMBERS, {"trial.set_aside", "trial.promoted", "trial.stopped"}),
+    ("gp", {"name": "patience", "epochs": 1, "min_delta": 0.3}, NUMBERS, {"trial.stopped"}),
+    ("random", {"name": "pbt", **POPULATION}, NUMBERS, {"trial.set_aside", "trial.promoted", "takeover"}),
+    ("cmaes", {"name": "pb2", **POPULATION}, NUMBERS, {"trial.set_aside", "trial.promoted", "takeover"}),
+    (
+        "optuna.samplers.NSGAIISampler",
+        {"class_path": "ray.tune.schedulers.AsyncHyperBandScheduler", "init_args": {"max_t": 6, "reduction_factor": 2}},
+        NUMBERS, {"trial.stopped"},
+    ),
+]  # fmt: skip
+
+
+def _named(part: Any) -> str:
+    name = part if isinstance(part, str) else part.get("name") or part["class_path"]
+    return str(name).rsplit(".", 1)[-1]
+
+
+@pytest.mark.parametrize(
+    ("searcher", "scheduler", "space", "expected"), SWEEPS, ids=[f"{_named(s)}-{_named(r)}" for s, r, *_ in SWEEPS]
+)
+def test_a_sweep_under_ray(
+    tmp_path: Path, searcher: Any, scheduler: Any, space: dict[str, Any], expected: set[str]
+) -> None:
+    model = {} if space is CHOICES else {"model": "tests.tiny_population.Watched"}
+    grid = {} if searcher == "grid" else {"budget": {"trials": 8}}
+    file = written(
+        tmp_path, searcher=searcher, scheduler=scheduler, space=space, trainer={"max_epochs": 6},
+        **{**model, "budget": {}, **grid},
+    )  # fmt: skip
+    sweep("launch", file)
+    told = Counter("takeover" if "params" in e and e["type"] == "trial.promoted" else e["type"] for e in events())
+    assert told["sweep.completed"] == 1
+    assert not {type for type in expected if not told[type]}
+    assert len(rows()) == told["trial.suggested"] == (4 if searcher == "grid" else 8)
+    assert {row["status"] for row in rows()} <= {"finished", "stopped"}
+    by = {event["by"] for event in events() if event["type"] == "trial.suggested"}
+    assert by == {_named(searcher)}
+    assert "all as it should be" in sweep("verify", "tiny"), "every suggestion and decision is derived anew"
+    assert os.environ["SWEEP_RUNS"]
+
+
+def test_none_is_left_out() -> None:
+    """A searcher or scheduler that is added comes here too."""
+    schema = SweepSpec.model_json_schema()["properties"]
+    for part, tried in (("searcher", [s for s, *_ in SWEEPS]), ("scheduler", [r for _, r, *_ in SWEEPS])):
+        names = set(schema[part]["discriminator"]["mapping"])
+        used = {"sampler" if _named(one)[0].isupper() and part == "searcher" else _named(one) for one in tried}
+        used = {"ray" if name[0].isupper() else name for name in used}
+        assert names == used | {"random" if part == "searcher" else "asha"}

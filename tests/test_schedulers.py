@@ -80,6 +80,16 @@ def test_patience_agrees_with_brute_force(mode: str, epochs: int, delta: float, 
         assert (verdict is not None) == (epoch - best[trial][1] >= epochs and epoch < 12)
 
 
+@pytest.mark.parametrize("scheduler", ["asha", {"name": "asha", "promote": True}, "hyperband"])
+def test_rungs_between_two_reports_count_at_the_next(scheduler: Any) -> None:
+    """With validation every second epoch no report is at epoch 1, 3 or 9."""
+    described = spec(scheduler=scheduler, trainer={"max_epochs": 12})
+    built, log = build_scheduler(described), Log()
+    for epoch in (2, 4):
+        ends = [trial for trial in range(4) if report(log, built, trial, epoch, float(trial))]
+        assert ends, f"nobody is compared at epoch {epoch}"
+
+
 def test_hyperband_has_the_brackets_of_the_paper() -> None:
     """Table 1 of Li et al. 2018 (R = 81, η = 3): bracket 4 of 81 trials from 1 epoch on, … bracket 0 of 5 in full."""
     found = [(number, size, epochs[0]) for number, size, epochs in brackets(1, 3, 81)]

@@ -47,6 +47,10 @@ def _population_problems(spec: SweepSpec, scheduler: PBTScheduler | PB2Scheduler
     elif scheduler.interval_epochs and scheduler.interval_epochs >= max_epochs:
         yield Problem(f"interval_epochs is {scheduler.interval_epochs}, not below trainer.max_epochs = {max_epochs}",
                       "so no trials would be compared", ("scheduler", "interval_epochs"))  # fmt: skip
+    every = spec.trainer.get("check_val_every_n_epoch") or 1
+    if isinstance(every, int) and (scheduler.interval_epochs or every) % every:
+        yield Problem(f"interval_epochs is {scheduler.interval_epochs}, but trials report every {every} epochs",
+                      f"make it a multiple of {every}", ("scheduler", "interval_epochs"))  # fmt: skip
     for index, parameter in enumerate(scheduler.mutate or ()):
         if parameter not in spec.space:
             close = get_close_matches(parameter, list(spec.space), n=1)

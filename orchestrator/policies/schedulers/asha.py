@@ -23,9 +23,9 @@ def last_rung(epoch: int, grace_epochs: int, reduction_factor: int) -> int | Non
 class ASHA(Scheduler):
     """Asynchronous successive halving, the stopping kind (Li et al. 2020, arXiv:1810.05934).
 
-    Rungs are at ``grace_epochs · reduction_factor^k`` epochs. A trial that reaches one enters it with its best loss so
-    far, and goes on if it is among the best ``1/reduction_factor`` of those that have entered (at least one is).
-    Ties go to the lower trial number.
+    Rungs are at ``grace_epochs · reduction_factor^k`` epochs. A trial that reaches one, or reports first after it,
+    enters it with its best loss so far, and goes on if it is among the best ``1/reduction_factor`` of those that have
+    entered (at least one is). Ties go to the lower trial number.
     """
 
     name = "asha"
@@ -35,19 +35,21 @@ class ASHA(Scheduler):
         self._grace, self._factor = grace_epochs, reduction_factor
         self._rungs: dict[int, _Rung] = {}
 
-    def is_rung(self, epoch: int) -> bool:
-        """Whether trials are compared at that epoch."""
-        return last_rung(epoch, self._grace, self._factor) == epoch
+    def rung(self, epoch: int) -> int | None:
+        """The last rung up to that epoch; None below the first."""
+        return last_rung(epoch, self._grace, self._factor)
 
     def _reported(self, trial: int, epoch: int) -> None:
-        if self.is_rung(epoch) and trial in self._best:
-            self._rungs.setdefault(epoch, _Rung()).enter(trial, self._best[trial])
+        at = self.rung(epoch)
+        if at and trial in self._best:
+            self._rungs.setdefault(at, _Rung()).enter(trial, self._best[trial], epoch)
 
     def _judge(self, trial: int, epoch: int) -> Verdict | None:
-        rung = self._rungs.get(epoch)
-        if rung is None or trial not in rung.loss or rung.place(trial) <= self._kept(rung):
+        at = self.rung(epoch)
+        rung = self._rungs.get(at or 0)
+        if at is None or rung is None or rung.entered.get(trial) != epoch or rung.place(trial) <= self._kept(rung):
             return None
-        return Verdict(self.name, self._compared(trial, epoch, self._kept(rung)))
+        return Verdict(self.name, self._compared(trial, at, self._kept(rung)))
 
     def _kept(self, rung: _Rung) -> int:
         return max(1, len(rung.order) // self._factor)
@@ -75,9 +77,9 @@ class PromotionASHA(ASHA):
         self._at: dict[int, int] = {}  # trial set aside -> its rung
         self._reached: dict[int, int] = {}
 
-    def is_rung(self, epoch: int) -> bool:
+    def rung(self, epoch: int) -> int | None:
         """Nobody waits at the end of the training."""
-        return epoch != self._max_epochs and super().is_rung(epoch)
+        return None if epoch == self._max_epochs else super().rung(epoch)
 
     def promote(self, *, last: bool) -> tuple[int, Verdict] | None:
         for epoch in sorted(self._waiting, reverse=True):
@@ -112,8 +114,10 @@ class PromotionASHA(ASHA):
         return len(rung.order) // self._factor
 
     def _was_set_aside(self, trial: int, epoch: int) -> None:
-        self._at[trial] = epoch
-        heapq.heappush(self._waiting.setdefault(epoch, []), (self._rungs[epoch].loss[trial], trial))
+        at = self.rung(epoch)
+        assert at
+        self._at[trial] = at
+        heapq.heappush(self._waiting.setdefault(at, []), (self._rungs[at].loss[trial], trial))
 
 
 class _Rung:
@@ -121,12 +125,13 @@ class _Rung:
 
     def __init__(self) -> None:
         self.loss: dict[int, float] = {}
+        self.entered: dict[int, int] = {}  # at which epoch
         self.order: list[tuple[float, int]] = []
 
-    def enter(self, trial: int, loss: float) -> None:
+    def enter(self, trial: int, loss: float, epoch: int) -> None:
         """A trial is there; what it came with the first time counts."""
         if trial not in self.loss:
-            self.loss[trial] = loss
+            self.loss[trial], self.entered[trial] = loss, epoch
             bisect.insort(self.order, (loss, trial))
 
     def place(self, trial: int) -> int:

@@ -1,0 +1,165 @@
+"""What a decision costs as a sweep grows: each scheduler and searcher after thousands of trials.
+
+    python benchmarks/decisions.py [--trials 10000] [--only asha,tpe]
+
+A sweep of that many trials is played, a few at a time, without training: every event is observed, every report
+judged, every free slot asked about promotions and then for a suggestion. A scheduler's decision is to observe a report
+and judge it, or to say who is promoted; a searcher's is one suggestion. Of the last tenth of the sweep the median and
+the 99th percentile are printed, in milliseconds of the process, so that others on the machine disturb little.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import platform
+import random
+import statistics
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from orchestrator.journal import Event
+from orchestrator.policies import build_scheduler, build_searcher
+from orchestrator.spec import SweepSpec, from_mapping
+
+SLOTS, EPOCHS = 16, 9
+SPACE = {f"model.x{n}": {"uniform": [0.0, 1.0]} for n in range(6)} | {
+    "model.learning_rate": {"log_uniform": [1e-5, 1e-1]},
+    "model.kind": {"choice": ["a", "b", "c"]},
+}
+SCHEDULERS: dict[str, Any] = {
+    "asha": {"name": "asha"},
+    "asha promote": {"name": "asha", "promote": True},
+    "hyperband": {"name": "hyperband"},
+    "median": {"name": "median"},
+    "patience": {"name": "patience"},
+    "pbt": {"name": "pbt", "interval_epochs": 3},
+    "pb2": {"name": "pb2", "interval_epochs": 3},
+}
+SEARCHERS: dict[str, Any] = {name: {"name": name} for name in ("random", "tpe", "bohb")}
+
+
+def spec(searcher: Any, scheduler: Any, trials: int) -> SweepSpec:
+    return from_mapping(
+        {
+            "name": "decisions", "objective": {"metric": "loss", "mode": "min"}, "model": "nowhere.Never",
+            "trainer": {"max_epochs": EPOCHS}, "space": SPACE, "searcher": searcher, "scheduler": scheduler,
+            "budget": {"trials": trials},
+        }
+    )  # fmt: skip
+
+
+class Played:
+    """A sweep without training; ``asked`` and ``judged`` hold seconds and how many trials there were."""
+
+    def __init__(self, described: SweepSpec, trials: int) -> None:
+        self.scheduler, self.searcher = build_scheduler(described), build_searcher(described)
+        self.trials, self.rng, self.seq = trials, random.Random(0), 0
+        self.epochs: dict[int, int] = {}
+        self.levels: dict[int, float] = {}
+        self.waiting: set[int] = set()
+        self.running: list[int] = []
+        self.asked: list[tuple[int, float]] = []
+        self.judged: list[tuple[int, float]] = []
+
+    def tell(self, type: str, **fields: Any) -> Event:
+        event = Event(self.seq, 1, float(self.seq), type, fields)
+        self.seq += 1
+        self.searcher.observe(event)
+        return event
+
+    def play(self) -> None:
+        while self._fill() or self.running:
+            self._report(self.running[self.rng.randrange(len(self.running))])
+
+    def _fill(self) -> bool:
+        while len(self.running) < SLOTS:
+            number = self._promoted(last=False)
+            if number is None and len(self.epochs) < self.trials:
+                number = self._suggested()
+            if number is None and not self.running:
+                number = self._promoted(last=True)
+            if number is None:
+                break
+            self.running.append(number)
+        return bool(self.running)
+
+    def _promoted(self, *, last: bool) -> int | None:
+        while True:
+            began = time.process_time()
+            found = self.scheduler.promote(last=last)
+            self.judged.append((len(self.epochs), time.process_time() - began))
+            if found is None:
+                return None
+            number, verdict = found
+            taken: Mapping[str, Any] = {"donor": list(verdict.donor), "params": verdict.params} if verdict.donor else {}
+            type = "trial.promoted" if verdict.action == "promote" else "trial.stopped"
+            at = {"epoch": self.epochs[number], "segment": 0}
+            self._both(self.tell(type, trial=number, rule=verdict.rule, why=dict(verdict.why), **at, **taken))
+            if verdict.action == "promote":
+                return number
+
+    def _suggested(self) -> int:
+        number = len(self.epochs)
+        began = time.process_time()
+        params = self.searcher.suggest(number)
+        self.asked.append((number, time.process_time() - began))
+        assert params is not None
+        self.epochs[number], self.levels[number] = 0, sum((params[f"model.x{n}"] - 0.5) ** 2 for n in range(6))
+        self._both(self.tell("trial.suggested", trial=number, params=params, by=self.searcher.name))
+        return number
+
+    def _report(self, number: int) -> None:
+        self.epochs[number] += 1
+        epoch = self.epochs[number]
+        loss = self.levels[number] + math.exp(-epoch) + 0.05 * self.rng.random()
+        self._both(self.tell("segment.checkpointed", trial=number, segment=0, epoch=epoch, path="", size=1, sha256=""))
+        event = self.tell("segment.reported", trial=number, segment=0, epoch=epoch, metrics={"loss": loss})
+        began = time.process_time()
+        self.scheduler.observe(event)
+        verdict = self.scheduler.judge(number, epoch)
+        self.judged.append((len(self.epochs), time.process_time() - began))
+        at = {"trial": number, "segment": 0, "epoch": epoch}
+        if verdict:
+            type = "trial.set_aside" if verdict.action == "set_aside" else "trial.stopped"
+            self._both(self.tell(type, rule=verdict.rule, why=dict(verdict.why), **at))
+        elif epoch == EPOCHS:
+            self._both(self.tell("trial.finished", **at))
+        if verdict or epoch == EPOCHS:
+            self.running.remove(number)
+
+    def _both(self, event: Event) -> None:
+        """The searcher has been told already."""
+        self.scheduler.observe(event)
+
+
+def line(kind: str, name: str, times: list[tuple[int, float]], trials: int) -> str:
+    late = [seconds * 1e3 for number, seconds in times if number >= 0.9 * trials]
+    middle, slow = statistics.median(late), statistics.quantiles(late, n=100)[98]
+    return f"{kind:<10} {name:<14} {middle:8.3f} {slow:8.2f} {len(late):8d}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, default=10_000)
+    parser.add_argument("--only", default="")
+    asked = parser.parse_args()
+    only = set(filter(None, asked.only.split(",")))
+    print(f"{asked.trials} trials, {SLOTS} at once; Python {platform.python_version()}, {platform.machine()}")
+    print(f"{'':<25} {'median':>8} {'99 %':>8} {'n':>8}   (ms)")
+    for name, scheduler in SCHEDULERS.items():
+        if not only or name in only:
+            played = Played(spec("random", scheduler, asked.trials), asked.trials)
+            played.play()
+            print(line("scheduler", name, played.judged, asked.trials), flush=True)
+    for name, searcher in SEARCHERS.items():
+        if not only or name in only:
+            scheduler = SCHEDULERS["hyperband" if name == "bohb" else "asha"]
+            played = Played(spec(searcher, scheduler, asked.trials), asked.trials)
+            played.play()
+            print(line("searcher", name, played.asked, asked.trials), flush=True)
+
+
+if __name__ == "__main__":
+    main()

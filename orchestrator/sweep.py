@@ -52,6 +52,7 @@ class Sweep:
         trainer: any arguments of ``lightning.Trainer``.
         searcher, scheduler: a name or a mapping with options.
         budget: a number of trials, or ``{"trials": 64, "wall_clock": "4h"}``.
+        repeats: trials of each configuration, or ``{"seeds": 3, "rank_by": "lower_bound"}``.
         resources, checkpoints, recovery, tracking: as in a sweep file.
 
     Raises SpecError where any of it is wrong.
@@ -70,6 +71,7 @@ class Sweep:
         searcher: str | Mapping[str, Any] = "tpe",
         scheduler: str | Mapping[str, Any] = "asha",
         budget: int | Mapping[str, Any] | None = None,
+        repeats: int | Mapping[str, Any] | None = None,
         resources: Mapping[str, Any] | None = None,
         checkpoints: Mapping[str, Any] | None = None,
         recovery: Mapping[str, Any] | None = None,
@@ -88,6 +90,7 @@ class Sweep:
             "searcher": searcher,
             "scheduler": scheduler,
             "budget": {"trials": budget} if isinstance(budget, int) else budget,
+            "repeats": repeats,
             "resources": resources,
             "checkpoints": checkpoints,
             "recovery": recovery,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 
@@ -27,7 +28,7 @@ def test_two_thousand_sweeps_interrupted_at_every_report_decide_as_unbroken() ->
 def test_every_report_is_followed_by_a_death() -> None:
     case = Case("random", "asha 2", 4, 3, 1)
     events = interrupted(case).events
-    for event, after in zip(events, events[1:], strict=False):
+    for event, after in pairwise(events):
         if event.type == "segment.reported":
             assert after.lease == event.lease + 1
     assert interrupted(case).journal == interrupted(case).journal

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
 from orchestrator.journal import Event
-from orchestrator.state import Best, Objective, SweepState, Trial
+from orchestrator.state import Best, Configuration, Objective, SweepState, Trial
 from tests.chaos.rankings import METRIC, disagreements, history, many, tally
 
 HISTORIES = 100_000
@@ -20,7 +21,17 @@ def test_the_ranking_is_the_oracles() -> None:
     met, found = many(0, HISTORIES, processes=2)
     assert not found, "\n".join(f"seed {seed}: {what}" for seed, what in found[:10])
     came = {"epoch done again", "failed", "finished", "lost", "max", "metric missing", "min", "not finite"}
-    came |= {"promoted", "retried", "runs", "set_aside", "stopped", "sweep interrupted"}
+    came |= {
+        "1 seeds",
+        "2 seeds",
+        "3 seeds",
+        "promoted",
+        "retried",
+        "runs",
+        "set_aside",
+        "stopped",
+        "sweep interrupted",
+    }
     assert not {trouble for trouble in came if not met[trouble]}, "what never came tests nothing"
 
 
@@ -90,22 +101,35 @@ def ties_go_to_the_higher_number(monkeypatch: pytest.MonkeyPatch) -> None:
     real = SweepState.ranking
 
     def ranking(self: SweepState) -> list[Trial]:
-        mirrored = {-number: trial for number, trial in self.trials.items()}
-        for number, trial in mirrored.items():
-            trial.number = number
-        self.trials, kept = mirrored, self.trials
         found = real(self)
-        self.trials = kept
-        for number, trial in kept.items():
-            trial.number = number
+        for place, (one, other) in enumerate(pairwise(found)):
+            equal = repr(self.objective.best(one)) == repr(self.objective.best(other))
+            if one.configuration == other.configuration or (self.repeats["seeds"] == 1 and equal):
+                found[place : place + 2] = sorted((one, other), key=lambda trial: -trial.number)
         return found
 
     monkeypatch.setattr(SweepState, "ranking", ranking)
 
 
+def repeats_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SweepState, "configurations", lambda self: [])
+
+
+def a_configuration_may_win_with_one_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Configuration, "whole", True)
+
+
+def the_bound_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Configuration.loss
+    monkeypatch.setattr(Configuration, "loss", lambda self, objective, rank_by: real(self, objective, "mean"))
+
+
 @pytest.mark.parametrize(
     "plant",
     [
+        repeats_are_forgotten,
+        a_configuration_may_win_with_one_seed,
+        the_bound_is_forgotten,
         infinity_wins,
         the_last_epoch_counts,
         the_latest_of_equals_counts,

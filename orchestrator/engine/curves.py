@@ -8,7 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 Curve = Callable[[Mapping[str, Any], int], dict[str, float]]
-"""The metrics that a trial of these parameters reports at that epoch (from 1): a function of the two alone."""
+"""The metrics that a trial of these parameters reports at that epoch (from 1): a function of the two alone.
+
+Where a configuration is tried under several seeds, ``repeat`` (1, 2 …) is among the parameters of all but the first.
+"""
 
 
 def synthetic(metric: str, mode: Literal["min", "max"], noise: float = 0.02) -> Curve:
@@ -30,6 +33,8 @@ def _level(params: Mapping[str, Any]) -> float:
     """Where training ends up: a mean of one smooth wave a parameter."""
     waves = []
     for name, value in params.items():
+        if name == "repeat":
+            continue
         if isinstance(value, int | float) and not isinstance(value, bool):
             phase = 6.0 * _unit(name)
             waves.append(0.5 + 0.5 * math.sin(phase + math.copysign(math.log1p(1e3 * abs(value)), value)))

@@ -100,7 +100,10 @@ class LiveSweep:
         if params is None:
             self._exhausted = True
             return None
-        self._append("trial.suggested", sync=False, trial=number, params=params, by=self._searcher.by(number))
+        first = self.spec.repeats.first(number)
+        repeats = {"repeats": first} if first != number else {}
+        by = self._searcher.by(number)
+        self._append("trial.suggested", sync=False, trial=number, params=params, by=by, **repeats)
         return number
 
     @property

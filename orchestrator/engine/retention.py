@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from orchestrator.journal import Event
-from orchestrator.state import Objective, SweepState, Trial
+from orchestrator.state import ENDED, Objective, SweepState, Trial
 
 Held = tuple[int, int]  # a checkpoint by its trial and epoch
+
+
+_CHANGES = frozenset({"segment.checkpointed", "trial.promoted", "trial.stopped", "trial.finished", "trial.failed"})
 
 
 class Retention:
@@ -14,6 +17,9 @@ class Retention:
     Kept are, of a trial that runs or may go on, its latest and its best epoch; of the ``keep_top`` best others their
     best epoch; of the ``keep_top`` newest failed ones their latest, to be tried again from. Above ``quota`` bytes the
     failed ones go first, then the worst of the best; the winner's, and what trials go on from, never go.
+
+    Repeats of a configuration are kept as one: each keeps its best epoch until all of them have ended, since only then
+    is it known how good the configuration is, and any of them may be the winner.
     """
 
     def __init__(self, objective: Objective, keep_top: int, quota: int | None) -> None:
@@ -21,13 +27,14 @@ class Retention:
         self._holders: set[int] = set()
 
     def observe(self, event: Event) -> None:
-        if event.type in ("segment.checkpointed", "trial.promoted", "trial.stopped"):
+        if event.type in _CHANGES:
             self._holders.add(event["trial"])
 
     def superfluous(self, state: SweepState) -> list[Held]:
         """What can go now, in no time that grows with the number of trials: only those that hold any are looked at."""
-        holders = [state.trials[number] for number in sorted(self._holders)]
-        kept = self._kept(holders)
+        numbers = {other for number in self._holders for other in state.seeds_of(number)}
+        holders = [state.trials[number] for number in sorted(numbers)]
+        kept = self._kept(holders, state)
         found = [
             (trial.number, epoch)
             for trial in holders
@@ -38,20 +45,26 @@ class Retention:
         self._holders = {
             t.number
             for t in holders
-            if any((t.number, epoch) not in gone for epoch in t.checkpoints) and not self._rests(t)
+            if any((t.number, epoch) not in gone for epoch in t.checkpoints) and not self._rests(t, state)
         }
         return found
 
-    def _rests(self, trial: Trial) -> bool:
-        """Whether what it holds now it holds until its next event: then it need not be looked at before that."""
-        return trial.status == "set_aside" and self._quota is None
+    def _rests(self, trial: Trial, state: SweepState) -> bool:
+        """Whether what it holds now it holds until its configuration's next event: until then nobody need look."""
+        ended = trial.status in ENDED
+        return self._quota is None and (trial.status == "set_aside" or (ended and self._awaits_others(trial, state)))
 
-    def _kept(self, holders: list[Trial]) -> set[Held]:
+    def _awaits_others(self, trial: Trial, state: SweepState) -> bool:
+        """Whether other seeds of its configuration have yet to end."""
+        return state.repeats["seeds"] > 1 and not state.configuration(trial.number).ended
+
+    def _kept(self, holders: list[Trial], state: SweepState) -> set[Held]:
         live = {trial.number for trial in holders if trial.status in ("running", "interrupted", "set_aside")}
         latest = {t.number: (t.number, last.epoch) for t in holders if (last := t.latest_checkpoint)}
         # Best first; a trial that runs and holds its best epoch counts among the best.
-        best = self._best(holders)
+        best = self._best(holders, state)
         needed = {latest[number] for number in live & latest.keys()} | {held for held in best if held[0] in live}
+        needed |= {held for held in best if self._awaits_others(state.trials[held[0]], state)}
         needed |= set(best[:1])
         failed = [latest[t.number] for t in holders if t.status == "failed" and t.number in latest]
         spare = [held for held in best[: self._top] if held not in needed]
@@ -71,8 +84,8 @@ class Retention:
             kept.add(held)
         return kept
 
-    def _best(self, holders: list[Trial]) -> list[Held]:
+    def _best(self, holders: list[Trial], state: SweepState) -> list[Held]:
         """The best epoch of each that did not fail, where its checkpoint is there: the best trial's first."""
         found = [(best, t) for t in holders if t.status != "failed" and (best := self._objective.best(t))]
-        found.sort(key=lambda pair: (self._objective.loss(pair[0].value), pair[1].number))
+        found.sort(key=lambda pair: (*state.place(pair[1]), self._objective.loss(pair[0].value), pair[1].number))
         return [(trial.number, best.epoch) for best, trial in found if best.epoch in trial.checkpoints]

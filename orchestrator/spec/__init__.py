@@ -18,6 +18,7 @@ from orchestrator.spec.parts import (
     Tracking,
     WandbTracking,
 )
+from orchestrator.spec.repeats import Repeats
 from orchestrator.spec.schedulers import (
     ASHAScheduler,
     FIFOScheduler,
@@ -51,6 +52,7 @@ __all__ = [
     "Part",
     "RandomSearcher",
     "Recovery",
+    "Repeats",
     "Resources",
     "SamplerSearcher",
     "Scheduler",

@@ -185,8 +185,9 @@ class Budget(Part):
     trials: int | None = Field(
         default=None,
         ge=1,
-        description="How many trials. If neither this nor wall_clock is given: 20, or the whole grid for searcher "
-        "grid. If only wall_clock is given there is no limit but time.",
+        description="How many trials; each seed of a configuration is one. If neither this nor wall_clock is given: "
+        "20 configurations, or the whole grid for searcher grid. If only wall_clock is given there is no limit but "
+        "time.",
         examples=[64],
     )
     wall_clock: Annotated[float | None, PlainValidator(_seconds), _TIME_SCHEMA] = Field(

@@ -49,7 +49,13 @@ class Case:
         else:
             searcher = rng.choices(list(SEARCHERS), [SHARES.get(name, OFTEN) for name in SEARCHERS])[0]
             scheduler = rng.choice(list(SCHEDULERS))
-        return cls(searcher, scheduler, 3 if searcher == "gp" else rng.randint(3, 5), rng.randint(2, 4), seed)
+        return cls(
+            searcher,
+            scheduler,
+            3 if searcher == "gp" else rng.choice((3, 3, 4, 5, 6)),
+            rng.choice((2, 2, 3, 3, 4)),
+            seed,
+        )
 
     @property
     def spec(self) -> SweepSpec:

@@ -12,9 +12,11 @@ import math
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import cache
 from random import Random
 from typing import Any
 
@@ -22,7 +24,8 @@ from orchestrator.journal import Event
 from orchestrator.state import SweepState
 
 METRIC = "val"
-LEVELS = (0.0, -0.0, 0.25, 0.5, 0.5, 1, -3, 1e308, -1e308, 5e-324)  # few, so that there are ties
+LEVELS = (0.0, -0.0, 0.25, 0.5, 0.5, 1, -3)  # few, so that there are ties
+FAR = (1e308, -1e308, 5e-324)  # no means can be made of these
 ODD = ("nan", "inf", "-inf", math.nan, math.inf, -math.inf, "infinity", "NaN")
 TOGETHER = 5_000  # seeds in one task of a process
 Told = tuple[str, dict[str, Any]]
@@ -42,19 +45,27 @@ class History:
     def mode(self) -> str:
         return str(self.events[0]["spec"]["objective"]["mode"])
 
+    @property
+    def repeats(self) -> dict[str, Any]:
+        return dict(self.events[0]["spec"]["repeats"])
+
 
 def history(seed: int) -> History:
     """A few trials, their lives interleaved at random."""
     rng, made = Random(seed), History()
     objective = {"metric": METRIC, "mode": rng.choice(("min", "max"))}
-    made.add("sweep.created", {"spec": {"objective": objective}})
+    repeats = {"seeds": rng.choice((1, 1, 1, 2, 3)), "rank_by": rng.choice(("mean", "lower_bound"))}
+    seeds, levels = repeats["seeds"], LEVELS if repeats["seeds"] > 1 else LEVELS + FAR
+    made.add("sweep.created", {"spec": {"objective": objective, "repeats": repeats}})
     made.add("sweep.launched", {"slots": 4})
-    left, lives = rng.randint(1, 5), list[Iterator[Told]]()
+    made.met[f"{seeds} seeds"] += 1
+    left, lives = rng.randint(1, 5) if seeds == 1 else rng.randint(2, 6), list[Iterator[Told]]()
     number = 0
     while left or lives:
         if left and (not lives or rng.random() < 0.3):
-            made.add("trial.suggested", {"trial": number, "params": {}, "by": "random"})
-            lives.append(life(rng, number, made.met))
+            again = {"repeats": number - number % seeds} if number % seeds else {}
+            made.add("trial.suggested", {"trial": number, "params": {}, "by": "random", **again})
+            lives.append(life(rng, number, levels, made.met))
             left, number = left - 1, number + 1
         chosen = rng.randrange(len(lives))
         told = next(lives[chosen], None)
@@ -68,7 +79,7 @@ def history(seed: int) -> History:
     return made
 
 
-def life(rng: Random, trial: int, met: Counter[str]) -> Iterator[Told]:
+def life(rng: Random, trial: int, levels: Sequence[float], met: Counter[str]) -> Iterator[Told]:
     """A trial's events: segments that do epochs again, errors, ends, another chance after some of them."""
     epoch = 0
     for segment in range(rng.choice((1, 1, 1, 2, 3))):
@@ -79,7 +90,7 @@ def life(rng: Random, trial: int, met: Counter[str]) -> Iterator[Told]:
         epoch = again
         for _ in range(rng.choice((0, 1, 1, 2, 2, 3, 5))):
             epoch += 1
-            yield "segment.reported", {**here, "epoch": epoch, "metrics": metrics(rng, met)}
+            yield "segment.reported", {**here, "epoch": epoch, "metrics": metrics(rng, levels, met)}
         how = rng.choice(("finished", "stopped", "failed", "retried", "promoted", "set_aside", "lost", "lost", "runs"))
         met[how] += 1
         yield from _ended(how, {**here, "epoch": epoch})
@@ -102,7 +113,7 @@ def _ended(how: str, here: dict[str, Any]) -> Iterator[Told]:
         yield f"trial.{how}", {**here, **why}
 
 
-def metrics(rng: Random, met: Counter[str]) -> dict[str, Any]:
+def metrics(rng: Random, levels: Sequence[float], met: Counter[str]) -> dict[str, Any]:
     """One epoch's; the objective may be missing or no number."""
     draw = rng.random()
     if draw < 0.06:
@@ -111,7 +122,7 @@ def metrics(rng: Random, met: Counter[str]) -> dict[str, Any]:
     if draw < 0.26:
         met["not finite"] += 1
         return {METRIC: rng.choice(ODD), "other": 2.0}
-    return {METRIC: rng.choice(LEVELS) if draw < 0.8 else rng.uniform(-2.0, 2.0)}
+    return {METRIC: rng.choice(levels) if draw < 0.8 else rng.uniform(-2.0, 2.0)}
 
 
 @dataclass
@@ -120,6 +131,7 @@ class Verdict:
 
     values: dict[int, float] = field(default_factory=dict)
     failed: bool = False
+    ended: bool = False
 
     def best(self, mode: str, upto: float = math.inf) -> tuple[int, float] | None:
         """(epoch, value) of the best finite epoch, the first of equals."""
@@ -139,21 +151,40 @@ def oracle(events: list[Event]) -> dict[int, Verdict]:
             if event.fields.get("trial") == number:
                 if event.type == "segment.reported":
                     verdict.values[event["epoch"]] = float(event["metrics"].get(METRIC, "nan"))
-                elif event.type in ("trial.failed", "trial.retried"):
+                elif event.type in ("trial.failed", "trial.retried", "trial.finished", "trial.stopped"):
                     verdict.failed = event.type == "trial.failed"
+                    verdict.ended = event.type != "trial.retried"
     return found
 
 
-def ranked(found: dict[int, Verdict], mode: str) -> list[int]:
+def ranked(found: dict[int, Verdict], mode: str, repeats: dict[str, Any]) -> list[int]:
     """Trial numbers, best first: a trial's place is the number of those that come before it."""
+    seeds = repeats["seeds"]
+    bests = {number: verdict.best(mode) for number, verdict in found.items()}
+
+    @cache
+    def together(configuration: int) -> tuple[bool, Fraction, float]:
+        """Whether a configuration is not whole; what it is ranked by, lower is better, in two parts."""
+        all_of_it = [n for n in found if n // seeds == configuration]
+        whole = len(all_of_it) == seeds and all(found[n].ended and not found[n].failed and bests[n] for n in all_of_it)
+        told = [Fraction(best[1]) for n in all_of_it if not found[n].failed and (best := bests[n])]
+        n, mean = len(told), sum(told) / len(told)
+        error = math.sqrt(sum((v - mean) ** 2 for v in told) / (n - 1) / n) if n > 1 else 0.0
+        return not whole, -mean if mode == "max" else mean, error if repeats["rank_by"] == "lower_bound" else 0.0
 
     def before(one: int, other: int) -> bool:
         a, b = found[one], found[other]
         if a.failed or b.failed:
             return one < other if a.failed and b.failed else b.failed
-        x, y = a.best(mode), b.best(mode)
+        x, y = bests[one], bests[other]
         if x is None or y is None:
             return one < other if x is y else y is None
+        if seeds > 1 and one // seeds != other // seeds:
+            first, second = together(one // seeds), together(other // seeds)
+            if first[0] != second[0]:
+                return second[0]
+            apart = float(first[1] - second[1]) + first[2] - second[2]
+            return one < other if abs(apart) < 1e-12 else apart < 0
         if x[1] == y[1]:
             return one < other
         return x[1] > y[1] if mode == "max" else x[1] < y[1]
@@ -165,7 +196,7 @@ def ranked(found: dict[int, Verdict], mode: str) -> list[int]:
 def disagreements(seed: int, made: History) -> Iterator[str]:
     """Where the state and the oracle differ on a history, as sentences."""
     state, found, mode = SweepState(made.events), oracle(made.events), made.mode
-    expected = ranked(found, mode)
+    expected = ranked(found, mode, made.repeats)
     first = expected[0]
     winner = None if found[first].failed or found[first].best(mode) is None else first
     if (listed := [trial.number for trial in state.ranking()]) != expected:

@@ -57,6 +57,22 @@ def ranking(found: Iterable[Mapping[str, Any]], metric: str, *, limit: int | Non
     return table
 
 
+def comparison(searches: Iterable[Mapping[str, Any]], metric: str) -> Table:
+    """Searches side by side, as `engine.comparison.Figures` has them: what they cost and what they found."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    for title in ("search", "workers", "seeds", "trials", "epochs", "hours", metric, "found best", "after epochs"):
+        table.add_column(title, justify="left" if title == "search" else "right", no_wrap=True)
+    for title in ("regret", "past end"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for row in searches:
+        counts = (f"{row[name]:g}" for name in ("workers", "seeds", "trials", "epochs"))
+        costs = [show(row[name]) if row[name] is not None else "–" for name in ("hours", "best")]
+        found = f"{row['found']:.0%}", "–" if row["to_best"] is None else f"{row['to_best']:g}"
+        regret = "–" if row["regret"] is None else show(row["regret"])
+        table.add_row(escape(row["search"]), *counts, *costs, *found, regret, f"{row['past_end']:.0%}")
+    return table
+
+
 def _short(names: list[str]) -> list[str]:
     """Parameter names without their first part, where that leaves them distinct."""
     last = [name.split(".", 1)[-1].replace("init_args.", "") for name in names]

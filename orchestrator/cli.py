@@ -361,7 +361,10 @@ def _print_outcome(outcome: Any) -> None:
     winner = found.state.winner()
     if winner is None:
         said = next((row["error"] for row in found.rows if row["error"]), None)
-        typer.echo(f"\nno trial has a finite {found.metric}" + (f"; one failed with: {said}" if said else ""), err=True)
+        within = " within the constraints" if found.state.objective.constraints else ""
+        typer.echo(
+            f"\nno trial has a finite {found.metric}{within}" + (f"; one failed with: {said}" if said else ""), err=True
+        )
         return
     best = found.best()
     typer.echo(f"\nbest: trial {best.trial}, {found.metric} {best.value:.4f} at epoch {best.epoch}")

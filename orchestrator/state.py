@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from statistics import mean, variance
 from typing import Any, Literal
@@ -113,25 +113,63 @@ class Trial:
 
 
 @dataclass(frozen=True)
+class Constraint:
+    """A bound on a metric."""
+
+    metric: str
+    max: float | None = None
+    min: float | None = None
+
+    def holds(self, metrics: Mapping[str, Any]) -> bool:
+        """Whether these metrics keep to it; one that is missing or no number does not."""
+        value = float(metrics.get(self.metric, math.nan))
+        return (self.max is None or value <= self.max) and (self.min is None or value >= self.min)
+
+    def __str__(self) -> str:
+        bounds = [f"{sign} {bound:g}" for sign, bound in (("<=", self.max), (">=", self.min)) if bound is not None]
+        return f"{self.metric} {' and '.join(bounds)}"
+
+
+@dataclass(frozen=True)
 class Objective:
-    """The metric that trials are judged by."""
+    """The metric that trials are judged by, and what an epoch must keep to, to count."""
 
     metric: str
     mode: Literal["min", "max"]
+    constraints: tuple[Constraint, ...] = ()
+
+    @classmethod
+    def of(cls, spec: Mapping[str, Any]) -> Objective:
+        """That of a spec as the journal holds it."""
+        return cls(**spec["objective"], constraints=tuple(Constraint(**c) for c in spec.get("constraints", ())))
+
+    @property
+    def metrics(self) -> list[str]:
+        """All metrics that it needs, its own first."""
+        return list(dict.fromkeys([self.metric, *(constraint.metric for constraint in self.constraints)]))
+
+    def value(self, metrics: Mapping[str, Any]) -> float:
+        """The objective among an epoch's metrics; NaN where it is missing or a constraint is broken."""
+        if self.constraints and not all(constraint.holds(metrics) for constraint in self.constraints):
+            return math.nan
+        return float(metrics.get(self.metric, math.nan))
 
     def loss(self, value: float) -> float:
         """The value with its sign turned so that lower is better."""
         return -value if self.mode == "max" else value
 
     def best(self, trial: Trial, upto: int | None = None) -> Best | None:
-        """The best finite epoch (the earliest of equals), of those up to ``upto``; None where there is none."""
-        found, lowest, metric = 0, math.inf, self.metric
+        """The best finite epoch that keeps to the constraints, the earliest of equals; None where there is none.
+
+        With ``upto``, of those up to that one.
+        """
+        found, lowest = 0, math.inf
         for epoch, report in trial.reports.items():
-            loss = self.loss(report.metrics.get(metric, math.nan))
+            loss = self.loss(self.value(report.metrics))
             better = loss < lowest or (loss == lowest and epoch < found)
             if better and loss > -math.inf and (upto is None or epoch <= upto):
                 found, lowest = epoch, loss
-        return Best(found, trial.reports[found].metrics[metric]) if found else None
+        return Best(found, trial.reports[found].metrics[self.metric]) if found else None
 
 
 @dataclass(frozen=True)
@@ -222,7 +260,7 @@ class SweepState:
 
     @property
     def objective(self) -> Objective:
-        return Objective(**self.spec["objective"])
+        return Objective.of(self.spec)
 
     @property
     def waiting(self) -> Set[int]:

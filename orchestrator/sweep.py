@@ -47,6 +47,7 @@ class Sweep:
         data: the same for the LightningDataModule; None where the module brings its own loaders.
         space: parameter name → domain: ``{"model.learning_rate": log_uniform(1e-4, 1e-2)}``.
         objective: ``("val_acc", "max")`` or ``{"metric": "val_acc", "mode": "max"}``.
+        constraints: bounds on other metrics: ``[{"metric": "val_loss", "max": 0.7}]``.
         name: of the run directory; by default the model class's name in lower case.
         seed: fixes every random choice of the sweep.
         trainer: any arguments of ``lightning.Trainer``.
@@ -65,6 +66,7 @@ class Sweep:
         data: Any = None,
         space: Mapping[str, Any] | None = None,
         objective: tuple[str, str] | Mapping[str, str],
+        constraints: Sequence[Mapping[str, Any]] | None = None,
         name: str | None = None,
         seed: int = 0,
         trainer: Mapping[str, Any] | None = None,
@@ -83,6 +85,7 @@ class Sweep:
             "objective": dict(zip(("metric", "mode"), objective, strict=True))
             if isinstance(objective, tuple)
             else objective,
+            "constraints": list(constraints) if constraints is not None else None,
             "model": _class(model),
             "data": _class(data),
             "trainer": _class(trainer),

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from orchestrator.journal import Event
-from orchestrator.state import Best, Configuration, Objective, SweepState, Trial
+from orchestrator.state import Best, Configuration, Constraint, Objective, SweepState, Trial
 from tests.chaos.rankings import METRIC, disagreements, history, many, tally
 
 HISTORIES = 100_000
@@ -23,6 +23,7 @@ def test_the_ranking_is_the_oracles() -> None:
     came = {"epoch done again", "failed", "finished", "lost", "max", "metric missing", "min", "not finite"}
     came |= {
         "1 seeds",
+        "constrained",
         "2 seeds",
         "3 seeds",
         "promoted",
@@ -111,6 +112,15 @@ def ties_go_to_the_higher_number(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SweepState, "ranking", ranking)
 
 
+def constraints_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Constraint, "holds", lambda self, metrics: True)
+
+
+def a_bound_that_is_not_told_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Constraint.holds
+    monkeypatch.setattr(Constraint, "holds", lambda self, told: self.metric not in told or real(self, told))
+
+
 def repeats_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SweepState, "configurations", lambda self: [])
 
@@ -127,6 +137,8 @@ def the_bound_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "plant",
     [
+        constraints_are_forgotten,
+        a_bound_that_is_not_told_is_kept,
         repeats_are_forgotten,
         a_configuration_may_win_with_one_seed,
         the_bound_is_forgotten,

@@ -59,7 +59,7 @@ class _Run:
         elif event.type == "segment.reported":
             self.epochs += 1
             objective = self.recorded.objective
-            loss = objective.loss(float(event["metrics"][objective.metric]))
+            loss = objective.loss(objective.value(event["metrics"]))
             if math.isfinite(loss) and loss < self.best:
                 self.best, self.best_at = loss, self.epochs
 

@@ -244,6 +244,7 @@ class LiveSweep:
             segment=trial.segments,
             seed=trial_seed(self.spec.seed, trial.number),
             metric=self.spec.objective.metric,
+            required=[constraint.metric for constraint in self.spec.constraints],
             model=model,
             data=data,
             trainer=trainer,
@@ -371,7 +372,7 @@ def environment(packages: Iterable[str]) -> Mapping[str, str]:
 
 
 def _objective(spec: SweepSpec) -> Objective:
-    return Objective(spec.objective.metric, spec.objective.mode)
+    return Objective.of(spec.model_dump(include={"objective", "constraints"}))
 
 
 def _written(verdict: Verdict) -> dict[str, Any]:

@@ -33,8 +33,8 @@ class Recorded:
     spec: Mapping[str, Any]
     objective: Objective
     configurations: Sequence[Mapping[str, Any]]
-    curves: Sequence[Sequence[Sequence[float]]]
-    """Of each configuration and seed the objective at each epoch."""
+    curves: Sequence[Sequence[Sequence[Mapping[str, float]]]]
+    """Of each configuration and seed the metrics at each epoch: the objective and what is constrained."""
     durations: Sequence[float] | None = None
     """Seconds of an epoch, of each configuration."""
     notes: list[str] = field(default_factory=list)
@@ -42,16 +42,17 @@ class Recorded:
 
     def __post_init__(self) -> None:
         self._table = Table(self.configurations, {})
-        losses = (self.objective.loss(value) for curves in self.curves for curve in curves for value in curve)
+        told = (metrics for curves in self.curves for curve in curves for metrics in curve)
+        losses = (self.objective.loss(self.objective.value(metrics)) for metrics in told)
         self.best = min(filter(math.isfinite, losses), default=math.inf)
 
     def curve(self, params: Mapping[str, Any], epoch: int) -> dict[str, float]:
         """What a trial of these parameters reports at that epoch."""
         seed, params = params.get("repeat", 0), {name: params[name] for name in params if name != "repeat"}
         curves = self.curves[self._table.nearest(params)]
-        values = curves[seed % len(curves)]
-        self.past_end += epoch > len(values)
-        return {self.objective.metric: values[min(epoch, len(values)) - 1]}
+        told = curves[seed % len(curves)]
+        self.past_end += epoch > len(told)
+        return dict(told[min(epoch, len(told)) - 1])
 
     def seconds(self, params: Mapping[str, Any], epoch: int) -> float:
         """How long that epoch takes; one second where nobody measured it."""
@@ -72,7 +73,7 @@ def of_sweep(name: str, state: SweepState) -> Recorded:
     if len(firsts) < 2:
         raise UsageError(f"{name!r} has fewer than two configurations with a curve", hint="let it run a while")
     seeds = [[t for t in trials if t.configuration == number] for number in sorted(first)]
-    curves = [[_values(trial, objective.metric) for trial in group] for group in seeds]
+    curves = [[_curve(trial, objective.metrics) for trial in group] for group in seeds]
     known = [seconds for trial in trials if (seconds := _seconds(trial))]
     usual = median(known) if known else 1.0
     return Recorded(
@@ -99,8 +100,8 @@ def _notes(state: SweepState, trials: Sequence[Trial], configurations: int) -> l
     return notes
 
 
-def _values(trial: Trial, metric: str) -> list[float]:
-    return [trial.value(epoch, metric) for epoch in sorted(trial.reports)]
+def _curve(trial: Trial, metrics: Sequence[str]) -> list[dict[str, float]]:
+    return [{name: trial.value(epoch, name) for name in metrics} for epoch in sorted(trial.reports)]
 
 
 def _seconds(trial: Trial) -> float | None:
@@ -135,7 +136,7 @@ def of_table(file: Path, task: str | None) -> Recorded:
         _calm(from_mapping(spec).model_dump(mode="json"), losses.shape[1]),
         Objective("valid", "min"),
         [{f"model.{name}": float(x) for name, x in zip(names, row, strict=True)} for row in points],
-        [[row] for row in losses.astype(float).tolist()],
+        [[[{"valid": loss} for loss in row]] for row in losses.astype(float).tolist()],
         notes=[f"every suggestion takes the curve of the nearest of {len(losses)} configurations"],
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from orchestrator.errors import UsageError
@@ -86,13 +87,23 @@ def stop_reason(stopped: dict[str, Any]) -> str:
 def _place(state: SweepState, trial: Trial) -> list[str]:
     best = state.objective.best(trial)
     if best is None:
-        return [f"It never reported a finite {state.objective.metric}."]
+        return [_without_value(state, trial)]
     ranked = [other.number for other in state.ranking()]
     return [
         f"Judged by its best epoch, {best.epoch}: {state.objective.metric} = {show(best.value)}, "
         f"rank {ranked.index(trial.number) + 1} of {len(ranked)}.",
         *_together(state, trial),
     ]
+
+
+def _without_value(state: SweepState, trial: Trial) -> str:
+    objective = state.objective
+    if replace(objective, constraints=()).best(trial) is None:
+        return f"It never reported a finite {objective.metric}."
+    last = trial.reports[trial.epoch].metrics
+    broken = next((bound for bound in objective.constraints if not bound.holds(last)), objective.constraints[0])
+    told = f"{show(last[broken.metric])} in the last" if broken.metric in last else "none in the last"
+    return f"No epoch kept to the constraint {broken} ({told}), so it cannot win."
 
 
 def _together(state: SweepState, trial: Trial) -> list[str]:

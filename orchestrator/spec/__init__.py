@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.space import KeyProblem
+from orchestrator.spec.constraints import Constraint
 from orchestrator.spec.files import dump, from_mapping, load, shipped, to_yaml
 from orchestrator.spec.importers import import_file
 from orchestrator.spec.model import DEFAULT_EPOCHS, DEFAULT_TRIALS, SweepSpec
@@ -44,6 +45,7 @@ __all__ = [
     "CMAESSearcher",
     "Checkpoints",
     "ClassSpec",
+    "Constraint",
     "FIFOScheduler",
     "GPSearcher",
     "GridSearcher",

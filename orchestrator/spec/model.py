@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, Privat
 
 from orchestrator.errors import Problem, SpecError
 from orchestrator.space import Space
+from orchestrator.spec.constraints import Constraint
 from orchestrator.spec.document import Document, Path
 from orchestrator.spec.parameters import parameter_problems, placement_problems
 from orchestrator.spec.parts import (
@@ -81,6 +82,10 @@ class SweepSpec(Part):
     objective: Objective = Field(
         description="What trials are judged by.", examples=[{"metric": "val_acc", "mode": "max"}]
     )
+    constraints: list[Constraint] = Field(
+        default_factory=list, description="Bounds on other metrics; an epoch that breaks one does not count.",
+        examples=[[{"metric": "val_loss", "max": 0.7}]],
+    )  # fmt: skip
     model: ClassSpec = Field(description="The LightningModule.", examples=["orchestrator.models.LitModel"])
     data: ClassSpec | None = Field(
         default=None, description="The LightningDataModule.", examples=["orchestrator.data.DigitsDataModule"]

@@ -107,8 +107,13 @@ def plain_mapping(value: object) -> dict[str, Any]:
     return dict(value)
 
 
+def sealed(metric: str) -> bool:
+    """Whether a metric is of the test set, by its name."""
+    return bool(re.match(r"test([_/.-]|$)", metric))
+
+
 def _unsealed(metric: str) -> str:
-    if re.match(r"test([_/.-]|$)", metric):
+    if sealed(metric):
         raise ValueError(f"the test set is sealed until a winner is confirmed, so {metric!r} cannot be the objective")
     return metric
 

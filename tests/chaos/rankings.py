@@ -56,7 +56,12 @@ def history(seed: int) -> History:
     objective = {"metric": METRIC, "mode": rng.choice(("min", "max"))}
     repeats = {"seeds": rng.choice((1, 1, 1, 2, 3)), "rank_by": rng.choice(("mean", "lower_bound"))}
     seeds, levels = repeats["seeds"], LEVELS if repeats["seeds"] > 1 else LEVELS + FAR
-    made.add("sweep.created", {"spec": {"objective": objective, "repeats": repeats}})
+    spec = {"objective": objective, "repeats": repeats}
+    if rng.random() < 0.3:
+        made.met["constrained"] += 1
+        bound = {"metric": rng.choice(("other", METRIC)), rng.choice(("min", "max")): rng.choice((0.25, 0.5))}
+        spec["constraints"] = [bound, *([{"metric": "other", "max": 1.0}] if rng.random() < 0.5 else [])]
+    made.add("sweep.created", {"spec": spec})
     made.add("sweep.launched", {"slots": 4})
     made.met[f"{seeds} seeds"] += 1
     left, lives = rng.randint(1, 5) if seeds == 1 else rng.randint(2, 6), list[Iterator[Told]]()
@@ -118,11 +123,12 @@ def metrics(rng: Random, levels: Sequence[float], met: Counter[str]) -> dict[str
     draw = rng.random()
     if draw < 0.06:
         met["metric missing"] += 1
-        return {"other": 1.0}
+        return {"other": 0.5}
     if draw < 0.26:
         met["not finite"] += 1
         return {METRIC: rng.choice(ODD), "other": 2.0}
-    return {METRIC: rng.choice(levels) if draw < 0.8 else rng.uniform(-2.0, 2.0)}
+    other = {"other": rng.choice((0.25, 0.5, 1.0, 2.0, "nan", "-inf"))} if rng.random() < 0.8 else {}
+    return {METRIC: rng.choice(levels) if draw < 0.8 else rng.uniform(-2.0, 2.0), **other}
 
 
 @dataclass
@@ -144,17 +150,27 @@ class Verdict:
 
 def oracle(events: list[Event]) -> dict[int, Verdict]:
     """Each trial by brute force: for every trial all events are read, and the last word on each epoch holds."""
+    bounds = events[0]["spec"].get("constraints", [])
     numbers = [event["trial"] for event in events if event.type == "trial.suggested"]
     found = {number: Verdict() for number in numbers}
     for number, verdict in found.items():
         for event in events:
             if event.fields.get("trial") == number:
                 if event.type == "segment.reported":
-                    verdict.values[event["epoch"]] = float(event["metrics"].get(METRIC, "nan"))
+                    kept = not any(broken(bound, event["metrics"]) for bound in bounds)
+                    verdict.values[event["epoch"]] = float(event["metrics"].get(METRIC, "nan")) if kept else math.nan
                 elif event.type in ("trial.failed", "trial.retried", "trial.finished", "trial.stopped"):
                     verdict.failed = event.type == "trial.failed"
                     verdict.ended = event.type != "trial.retried"
     return found
+
+
+def broken(bound: dict[str, Any], metrics: dict[str, Any]) -> bool:
+    """Whether an epoch breaks a constraint."""
+    if bound["metric"] not in metrics or float(metrics[bound["metric"]]) != float(metrics[bound["metric"]]):
+        return True
+    value = float(metrics[bound["metric"]])
+    return ("max" in bound and value > bound["max"]) or ("min" in bound and value < bound["min"])
 
 
 def ranked(found: dict[int, Verdict], mode: str, repeats: dict[str, Any]) -> list[int]:

@@ -111,6 +111,7 @@ def spec(searcher: str, scheduler: str, trials: int, epochs: int) -> SweepSpec:
             "scheduler": SCHEDULERS[scheduler],
             "budget": {"trials": trials},
             "repeats": {"seeds": 2, "rank_by": "lower_bound"} if trials == 6 else 1,
+            "constraints": [{"metric": "val_acc", "min": 0.15}] if trials == 7 else [],
             "checkpoints": {"keep_top": 2} | ({"quota": 5000} if trials == 5 else {}),
         }
     )

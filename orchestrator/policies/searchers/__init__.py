@@ -43,12 +43,15 @@ def _build(spec: SweepSpec) -> Searcher:
     if name == "sobol":
         return Sobol(space, seed)
     options = spec.searcher.model_dump(exclude={"name", "try_first"})
-    made: Searcher = _learner(name)(space, seed, _objective(spec), **options)
+    objective = _objective(spec)
+    if spec.repeats.seeds > 1:  # it is told of whole configurations, which have kept to the constraints
+        objective = Objective(objective.metric, objective.mode)
+    made: Searcher = _learner(name)(space, seed, objective, **options)
     return made
 
 
 def _objective(spec: SweepSpec) -> Objective:
-    return Objective(spec.objective.metric, spec.objective.mode)
+    return Objective.of(spec.model_dump(include={"objective", "constraints"}))
 
 
 def _learner(name: str) -> Any:

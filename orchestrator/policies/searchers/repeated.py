@@ -76,7 +76,7 @@ class Repeated(Searcher):
                 self._ended(tried, index)
 
     def _report(self, tried: _Tried, event: Event) -> None:
-        trial, value = event["trial"], float(event["metrics"].get(self._objective.metric, math.nan))
+        trial, value = event["trial"], self._objective.value(event["metrics"])
         if math.isfinite(value):
             known = tried.best.get(trial)
             if known is None or self._objective.loss(value) < self._objective.loss(known):

@@ -250,6 +250,41 @@ def best(name: Name, runs: Runs = None, as_json: Json = False) -> None:
         typer.echo(f"{key}: {json.dumps(value) if isinstance(value, dict) else value}")
 
 
+@app.command()
+def simulate(
+    source: Annotated[str, typer.Argument(metavar="NAME|TABLE.npz", help="A run, or a table of learning curves.")],
+    searcher: Annotated[str | None, typer.Option("--searcher", help="Another searcher: its name or path.")] = None,
+    scheduler: Annotated[str | None, typer.Option("--scheduler", help="Another scheduler.")] = None,
+    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Trials at once; else as in the run.")] = None,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Seeds that each search runs under.")] = 20,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Set any field: --set budget.trials=200. May be repeated."),
+    ] = None,
+    task: Annotated[str | None, typer.Option("--task", help="Which curves of a table that holds several.")] = None,
+    runs: Runs = None,
+    as_json: Json = False,
+) -> None:
+    """What another search would have cost and found, on the curves of a run or of a table; nothing is trained."""
+    from dataclasses import asdict
+
+    from orchestrator.engine.comparison import as_it_was, compare
+    from orchestrator.engine.recorded import of_sweep, of_table
+    from orchestrator.results.rows import find, read_state
+
+    state = None if source.endswith(".npz") else read_state(find(source, runs))
+    found = of_table(Path(source), task) if state is None else of_sweep(source, state)
+    named = {"searcher": searcher, "scheduler": scheduler}
+    asked = [*(f"{key}={value}" for key, value in named.items() if value), *(overrides or ())]
+    was = [] if state is None else [as_it_was(found, state)]
+    searches = was + compare(found, asked, workers or (state.slots if state else 1), seeds, _complain)
+    if as_json:
+        best = found.objective.loss(found.best)
+        _print_json({"best": best, "searches": [asdict(search) for search in searches], "notes": found.notes})
+        return
+    _print_searches([asdict(search) for search in searches], found.objective.metric, found.notes)
+
+
 @app.command("import")
 def import_(
     file: Annotated[Path, typer.Argument(help="A W&B sweep file or a LightningCLI config.")],
@@ -326,7 +361,10 @@ def _print_outcome(outcome: Any) -> None:
     winner = found.state.winner()
     if winner is None:
         said = next((row["error"] for row in found.rows if row["error"]), None)
-        typer.echo(f"\nno trial has a finite {found.metric}" + (f"; one failed with: {said}" if said else ""), err=True)
+        within = " within the constraints" if found.state.objective.constraints else ""
+        typer.echo(
+            f"\nno trial has a finite {found.metric}{within}" + (f"; one failed with: {said}" if said else ""), err=True
+        )
         return
     best = found.best()
     typer.echo(f"\nbest: trial {best.trial}, {found.metric} {best.value:.4f} at epoch {best.epoch}")
@@ -364,6 +402,18 @@ def _print_ranking(found: Any) -> None:
     if not console.is_terminal:
         console = Console(width=200)
     console.print(ranking(found.rows, found.metric))
+
+
+def _print_searches(searches: list[dict[str, Any]], metric: str, notes: list[str]) -> None:
+    from rich.console import Console
+
+    from orchestrator.results.terminal import comparison
+
+    console = Console()
+    console = console if console.is_terminal else Console(width=200)
+    console.print(comparison(searches, metric))
+    for note in notes:
+        typer.echo(f"note: {note}", err=True)
 
 
 def _print_json(value: Any) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from statistics import mean, variance
 from typing import Any, Literal
 
 from orchestrator.journal import Event
@@ -70,11 +71,15 @@ class Best:
 
 @dataclass(slots=True)
 class Trial:
-    """One configuration and all that happened to it. ``params``: what it has now; ``suggested``: what it began with."""
+    """One configuration under one seed, and all that happened to it. ``params``: what it has now; ``suggested``: had first.
+
+    ``configuration`` is the number of the first trial that had these parameters: its own, unless it repeats another.
+    """
 
     number: int
     params: dict[str, Any]
     by: str
+    configuration: int
     status: Status = "running"
     segments: int = 0
     node: str = ""
@@ -146,25 +151,111 @@ class Trial:
 
 
 @dataclass(frozen=True)
+class Constraint:
+    """A bound on a metric."""
+
+    metric: str
+    max: float | None = None
+    min: float | None = None
+
+    def holds(self, metrics: Mapping[str, Any]) -> bool:
+        """Whether these metrics keep to it; one that is missing or no number does not."""
+        value = float(metrics.get(self.metric, math.nan))
+        return (self.max is None or value <= self.max) and (self.min is None or value >= self.min)
+
+    def __str__(self) -> str:
+        bounds = [f"{sign} {bound:g}" for sign, bound in (("<=", self.max), (">=", self.min)) if bound is not None]
+        return f"{self.metric} {' and '.join(bounds)}"
+
+
+@dataclass(frozen=True)
 class Objective:
-    """The metric that trials are judged by."""
+    """The metric that trials are judged by, and what an epoch must keep to, to count."""
 
     metric: str
     mode: Literal["min", "max"]
+    constraints: tuple[Constraint, ...] = ()
+
+    @classmethod
+    def of(cls, spec: Mapping[str, Any]) -> Objective:
+        """That of a spec as the journal holds it."""
+        return cls(**spec["objective"], constraints=tuple(Constraint(**c) for c in spec.get("constraints", ())))
+
+    @property
+    def metrics(self) -> list[str]:
+        """All metrics that it needs, its own first."""
+        return list(dict.fromkeys([self.metric, *(constraint.metric for constraint in self.constraints)]))
+
+    def value(self, metrics: Mapping[str, Any]) -> float:
+        """The objective among an epoch's metrics; NaN where it is missing or a constraint is broken."""
+        if self.constraints and not all(constraint.holds(metrics) for constraint in self.constraints):
+            return math.nan
+        return float(metrics.get(self.metric, math.nan))
 
     def loss(self, value: float) -> float:
         """The value with its sign turned so that lower is better."""
         return -value if self.mode == "max" else value
 
     def best(self, trial: Trial, upto: int | None = None) -> Best | None:
-        """The best finite epoch (the earliest of equals), of those up to ``upto``; None where there is none."""
-        found, lowest, metric = 0, math.inf, self.metric
+        """The best finite epoch that keeps to the constraints, the earliest of equals; None where there is none.
+
+        With ``upto``, of those up to that one.
+        """
+        found, lowest = 0, math.inf
         for epoch, report in trial.reports.items():
-            loss = self.loss(report.metrics.get(metric, math.nan))
+            loss = self.loss(self.value(report.metrics))
             better = loss < lowest or (loss == lowest and epoch < found)
             if better and loss > -math.inf and (upto is None or epoch <= upto):
                 found, lowest = epoch, loss
-        return Best(found, trial.reports[found].metrics[metric]) if found else None
+        return Best(found, trial.reports[found].metrics[self.metric]) if found else None
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """The trials of one configuration, each under its own seed, together.
+
+    ``values`` are the best finite values of those that have one and did not fail. One that was stopped early counts
+    with what it had reached. ``ended`` says whether all that were to run have.
+    """
+
+    first: int
+    trials: Sequence[int]
+    values: Sequence[float]
+    ended: bool
+
+    @property
+    def whole(self) -> bool:
+        """Whether all its trials have come to a value."""
+        return self.ended and len(self.values) == len(self.trials)
+
+    @property
+    def mean(self) -> float | None:
+        """Of the values; None where there are none."""
+        return mean(self.values) if self.values else None
+
+    @property
+    def std(self) -> float | None:
+        """The standard deviation of the values (n - 1); None for fewer than two, or where it is no finite number."""
+        found = math.sqrt(self._variance)
+        return found if len(self.values) > 1 and found < math.inf else None
+
+    def loss(self, objective: Objective, rank_by: str) -> float:
+        """What it is ranked by, lower is better: the mean, for ``lower_bound`` a standard error worse.
+
+        That is rounded to twelve digits: of two seeds it is the worse one's value, and equal ones are to tie.
+        """
+        if self.mean is None:
+            return math.inf
+        if rank_by == "mean":
+            return objective.loss(self.mean)
+        return float(f"{objective.loss(self.mean) + math.sqrt(self._variance / len(self.values)):.12g}")
+
+    @property
+    def _variance(self) -> float:
+        try:
+            return variance(self.values) if len(self.values) > 1 else 0.0
+        except OverflowError:
+            return math.inf
 
 
 @dataclass
@@ -199,6 +290,7 @@ class SweepState:
         self._of: dict[str, set[int]] = {"running": set(), "interrupted": set(), "set_aside": set()}
         self._counts: Counter[str] = Counter()
         self._failed_on: dict[str, set[int]] = {}
+        self._repeats: dict[int, list[int]] = {}  # of each configuration that is tried more than once, its trials
         self._reported = False
         self._since: float | None = None
         for event in events:
@@ -206,7 +298,7 @@ class SweepState:
 
     @property
     def objective(self) -> Objective:
-        return Objective(**self.spec["objective"])
+        return Objective.of(self.spec)
 
     @property
     def waiting(self) -> Set[int]:
@@ -244,17 +336,58 @@ class SweepState:
             self.active_seconds += max(0.0, event.time - self._since)
             self._since = event.time
 
-    def ranking(self) -> list[Trial]:
-        """Trials, best first, by best finite epoch and then number; those with none, then failed ones, last."""
-        objective = self.objective
+    @property
+    def repeats(self) -> dict[str, Any]:
+        """Under how many ``seeds`` each configuration is tried, and what they are ranked by, as in the spec."""
+        return self.spec.get("repeats") or {"seeds": 1, "rank_by": "mean"}
 
-        def key(trial: Trial) -> tuple[int, float, int]:
+    def ranking(self) -> list[Trial]:
+        """Trials, best first, by best finite epoch and then number; those with none, then failed ones, last.
+
+        Where configurations are repeated, by configuration first: see `configurations`.
+        """
+        objective = self.objective
+        place = {found.first: place for place, found in enumerate(self.configurations())}
+
+        def key(trial: Trial) -> tuple[Any, ...]:
             best = objective.best(trial)
             if trial.status == "failed":
-                return (2, 0.0, trial.number)
-            return (0, objective.loss(best.value), trial.number) if best else (1, 0.0, trial.number)
+                return (2, trial.number)
+            if best is None:
+                return (1, trial.number)
+            return (0, place.get(trial.configuration, 0), objective.loss(best.value), trial.number)
 
         return sorted(self.trials.values(), key=key)
+
+    def configurations(self) -> list[Configuration]:
+        """Best first, by mean or lower bound and then number, those that are whole before the others.
+
+        Empty where each configuration is one trial.
+        """
+        if self.repeats["seeds"] == 1:
+            return []
+        firsts = [trial for number, trial in self.trials.items() if trial.configuration == number]
+        return [self.configuration(trial.number) for trial in sorted(firsts, key=self.place)]
+
+    def place(self, trial: Trial) -> tuple[bool, float, int]:
+        """What its configuration is ordered by, best first; the same for all where each is one trial."""
+        if self.repeats["seeds"] == 1:
+            return False, 0.0, 0
+        found = self.configuration(trial.number)
+        return not found.whole, found.loss(self.objective, self.repeats["rank_by"]), found.first
+
+    def configuration(self, number: int) -> Configuration:
+        """What has become of trial ``number`` and of those with its parameters."""
+        numbers = self.seeds_of(number)
+        trials = [self.trials[number] for number in numbers]
+        best = [self.objective.best(trial) for trial in trials if trial.status != "failed"]
+        ended = len(trials) == self.repeats["seeds"] and all(trial.status in ENDED for trial in trials)
+        return Configuration(numbers[0], numbers, [found.value for found in best if found], ended)
+
+    def seeds_of(self, number: int) -> Sequence[int]:
+        """The trials that have trial ``number``'s parameters, itself among them, in order."""
+        first = self.trials[number].configuration
+        return self._repeats.get(first, [first])
 
     def winner(self) -> Trial | None:
         """The best trial that did not fail and has a finite value; None where there is none."""
@@ -301,7 +434,10 @@ class SweepState:
             self._set(self.trials[number], "interrupted")
 
     def _on_trial_suggested(self, event: Event) -> None:
-        trial = Trial(event["trial"], event["params"], event["by"], started=event.time)
+        first = event.fields.get("repeats", event["trial"])
+        trial = Trial(event["trial"], event["params"], event["by"], first, started=event.time)
+        if first != trial.number:
+            self._repeats.setdefault(first, [first]).append(trial.number)
         self.trials[trial.number] = trial
         self._counts["running"] += 1
         self._of["running"].add(trial.number)

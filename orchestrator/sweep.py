@@ -49,11 +49,13 @@ class Sweep:
         data: the same for the LightningDataModule; None where the module brings its own loaders.
         space: parameter name → domain: ``{"model.learning_rate": log_uniform(1e-4, 1e-2)}``.
         objective: ``("val_acc", "max")`` or ``{"metric": "val_acc", "mode": "max"}``.
+        constraints: bounds on other metrics: ``[{"metric": "val_loss", "max": 0.7}]``.
         name: of the run directory; by default the model class's name in lower case.
         seed: fixes every random choice of the sweep.
         trainer: any arguments of ``lightning.Trainer``.
         searcher, scheduler: a name or a mapping with options.
         budget: a number of trials, or ``{"trials": 64, "wall_clock": "4h"}``.
+        repeats: trials of each configuration, or ``{"seeds": 3, "rank_by": "lower_bound"}``.
         resources, checkpoints, recovery, tracking: as in a sweep file.
 
     Raises SpecError where any of it is wrong.
@@ -66,12 +68,14 @@ class Sweep:
         data: Any = None,
         space: Mapping[str, Any] | None = None,
         objective: tuple[str, str] | Mapping[str, str],
+        constraints: Sequence[Mapping[str, Any]] | None = None,
         name: str | None = None,
         seed: int = 0,
         trainer: Mapping[str, Any] | None = None,
         searcher: str | Mapping[str, Any] = "tpe",
         scheduler: str | Mapping[str, Any] = "asha",
         budget: int | Mapping[str, Any] | None = None,
+        repeats: int | Mapping[str, Any] | None = None,
         resources: Mapping[str, Any] | None = None,
         checkpoints: Mapping[str, Any] | None = None,
         recovery: Mapping[str, Any] | None = None,
@@ -83,6 +87,7 @@ class Sweep:
             "objective": dict(zip(("metric", "mode"), objective, strict=True))
             if isinstance(objective, tuple)
             else objective,
+            "constraints": list(constraints) if constraints is not None else None,
             "model": _class(model),
             "data": _class(data),
             "trainer": _class(trainer),
@@ -90,6 +95,7 @@ class Sweep:
             "searcher": searcher,
             "scheduler": scheduler,
             "budget": {"trials": budget} if isinstance(budget, int) else budget,
+            "repeats": repeats,
             "resources": resources,
             "checkpoints": checkpoints,
             "recovery": recovery,

@@ -49,7 +49,7 @@ LIBRARIES: dict[str, set[str]] = {
     "models": TORCH,
     "data": TORCH | {"PIL", "sklearn"},
     "training": TORCH | {"PIL", "jsonargparse", "wandb"},
-    "engine": {"ray", "torch"},
+    "engine": {"numpy", "ray", "torch"},
     "xla": TORCH | {"torch_xla"},
     "cluster": {"ray"},
     "results": {"pandas", "plotly", "numpy", "optuna", "pyarrow", "rich"},

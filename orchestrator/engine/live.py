@@ -104,7 +104,10 @@ class LiveSweep:
         if params is None:
             self._exhausted = True
             return None
-        self._append("trial.suggested", sync=False, trial=number, params=params, by=self._searcher.by(number))
+        first = self.spec.repeats.first(number)
+        repeats = {"repeats": first} if first != number else {}
+        by = self._searcher.by(number)
+        self._append("trial.suggested", sync=False, trial=number, params=params, by=by, **repeats)
         return number
 
     @property
@@ -245,6 +248,7 @@ class LiveSweep:
             segment=trial.segments,
             seed=trial_seed(self.spec.seed, trial.number),
             metric=self.spec.objective.metric,
+            required=[constraint.metric for constraint in self.spec.constraints],
             model=model,
             data=data,
             trainer=trainer,
@@ -373,7 +377,7 @@ def environment(packages: Iterable[str]) -> Mapping[str, str]:
 
 
 def _objective(spec: SweepSpec) -> Objective:
-    return Objective(spec.objective.metric, spec.objective.mode)
+    return Objective.of(spec.model_dump(include={"objective", "constraints"}))
 
 
 def _written(verdict: Verdict) -> dict[str, Any]:

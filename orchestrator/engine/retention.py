@@ -10,12 +10,18 @@ from orchestrator.state import ENDED, Objective, SweepState, Trial
 Held = tuple[int, int]  # a checkpoint by its trial and epoch
 
 
+_CHANGES = frozenset({"segment.checkpointed", "trial.promoted", "trial.stopped", "trial.finished", "trial.failed"})
+
+
 class Retention:
     """Retention for the whole sweep. A function of the journal's events.
 
     Kept are, of a trial that runs or may go on, its latest and its best epoch; of the ``keep_top`` best others their
     best epoch; of the ``keep_top`` newest failed ones their latest, to be tried again from. Above ``quota`` bytes the
     failed ones go first, then the worst of the best; the winner's, and what trials go on from, never go.
+
+    Repeats of a configuration are kept as one: each keeps its best epoch until all of them have ended, since only then
+    is it known how good the configuration is, and any of them may be the winner.
     """
 
     def __init__(self, objective: Objective, keep_top: int, quota: int | None) -> None:
@@ -24,7 +30,7 @@ class Retention:
         self._lent: Set[Held] = frozenset()
 
     def observe(self, event: Event) -> None:
-        if event.type in ("segment.checkpointed", "trial.promoted", "trial.stopped"):
+        if event.type in _CHANGES:
             self._holders.add(event["trial"])
 
     def superfluous(self, state: SweepState, lent: Set[Held] = frozenset()) -> list[Held]:
@@ -32,9 +38,10 @@ class Retention:
 
         ``lent`` is what other trials may yet go on from.
         """
-        holders = [state.trials[number] for number in sorted(self._holders)]
+        numbers = {other for number in self._holders for other in state.seeds_of(number)}
+        holders = [state.trials[number] for number in sorted(numbers)]
         self._lent = lent | {held for trial in holders if (held := self._borrows(trial))}
-        kept = self._kept(holders)
+        kept = self._kept(holders, state)
         found = [
             (trial.number, epoch)
             for trial in holders
@@ -45,7 +52,7 @@ class Retention:
         self._holders = {
             t.number
             for t in holders
-            if self._borrows(t) or (any((t.number, e) not in gone for e in t.checkpoints) and not self._rests(t))
+            if self._borrows(t) or (any((t.number, e) not in gone for e in t.checkpoints) and not self._rests(t, state))
         }
         return found
 
@@ -53,17 +60,23 @@ class Retention:
         """Another trial's checkpoint that this one goes on from."""
         return None if trial.status in ENDED else trial.borrowed
 
-    def _rests(self, trial: Trial) -> bool:
-        """Whether what it holds now it holds until its next event: then it need not be looked at before that."""
-        lends = any((trial.number, epoch) in self._lent for epoch in trial.checkpoints)
-        return trial.status == "set_aside" and self._quota is None and not lends
+    def _rests(self, trial: Trial, state: SweepState) -> bool:
+        """Whether what it holds now it holds until its configuration's next event: until then nobody need look."""
+        if self._quota is not None or any((trial.number, epoch) in self._lent for epoch in trial.checkpoints):
+            return False
+        return trial.status == "set_aside" or (trial.status in ENDED and self._awaits_others(trial, state))
 
-    def _kept(self, holders: list[Trial]) -> set[Held]:
+    def _awaits_others(self, trial: Trial, state: SweepState) -> bool:
+        """Whether other seeds of its configuration have yet to end."""
+        return state.repeats["seeds"] > 1 and not state.configuration(trial.number).ended
+
+    def _kept(self, holders: list[Trial], state: SweepState) -> set[Held]:
         live = {trial.number for trial in holders if trial.status in ("running", "interrupted", "set_aside")}
         latest = {t.number: _latest(t) for t in holders if t.latest_checkpoint}
         # Best first; a trial that runs and holds its best epoch counts among the best.
-        best = self._best(holders)
+        best = self._best(holders, state)
         needed = {latest[number] for number in live & latest.keys()} | {held for held in best if held[0] in live}
+        needed |= {held for held in best if self._awaits_others(state.trials[held[0]], state)}
         needed |= set(best[:1]) | self._lent
         failed = [latest[t.number] for t in holders if t.status == "failed" and t.number in latest]
         spare = [held for held in best[: self._top] if held not in needed]
@@ -83,10 +96,10 @@ class Retention:
             kept.add(held)
         return kept
 
-    def _best(self, holders: list[Trial]) -> list[Held]:
+    def _best(self, holders: list[Trial], state: SweepState) -> list[Held]:
         """The best epoch of each that did not fail, where its checkpoint is there: the best trial's first."""
         found = [(best, t) for t in holders if t.status != "failed" and (best := self._objective.best(t))]
-        found.sort(key=lambda pair: (self._objective.loss(pair[0].value), pair[1].number))
+        found.sort(key=lambda pair: (*state.place(pair[1]), self._objective.loss(pair[0].value), pair[1].number))
         return [(trial.number, best.epoch) for best, trial in found if best.epoch in trial.checkpoints]
 
 

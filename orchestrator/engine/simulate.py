@@ -23,7 +23,7 @@ from orchestrator.spec import SweepSpec
 from orchestrator.state import SweepState
 
 _AWAY_SECONDS = 30.0
-_LIVES = 60  # of drivers; a sweep that needs more does not get on
+_LIVES = 60  # of drivers beyond those that the faults allow; a sweep that needs more does not get on
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,8 @@ def simulate(
         slots: segments that run at once, two to a node.
         seed: fixes the cluster's timing and the faults. The search itself is fixed by the spec's own.
         faults: how often what goes wrong.
-        observer: told of each event as it is written, as under any engine.
+        observer: told of each event as it is written, as under any engine. Where it raises `Crash`, the driver dies
+            there, and the next goes on.
 
     Raises whatever the engine raises where it has a bug; JournalError where it cannot read what it wrote.
     """
@@ -97,6 +98,7 @@ class _Lives:
         self.state = SweepState()
         self.complete = False
         self._proven = True
+        self._most = cluster.world.faults.deaths + _LIVES
         written = cluster.spec.model_dump(mode="json")
         self._created: dict[str, Any] = {"format": 1, "spec": written, "seed": cluster.spec.seed, "versions": {}}
 
@@ -105,7 +107,7 @@ class _Lives:
         while not self.complete:
             if self.world.deaths >= self.world.faults.deaths:
                 self.world.calm()
-            if self.world.deaths > _LIVES:
+            if self.world.deaths > self._most:
                 raise RuntimeError("the sweep does not come to its end")
             self._live_once()
             self.world.deaths += 1

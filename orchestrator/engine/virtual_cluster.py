@@ -133,9 +133,14 @@ class Driver:
             job = self.live.next_job()
             if isinstance(job, str):
                 return
-            worker = Worker(job, self.live.state.trials[job.trial].params, self._nodes.index(node))
+            worker = Worker(job, self._params(job.trial), self._nodes.index(node))
             node.busy.append(worker)
             self._begin(worker)
+
+    def _params(self, number: int) -> Mapping[str, Any]:
+        trial = self.live.state.trials[number]
+        repeat = number - trial.configuration
+        return {**trial.params, "repeat": repeat} if repeat else trial.params
 
     def _begin(self, worker: Worker) -> None:
         origin = worker.job.checkpoint

@@ -46,8 +46,20 @@ def rows(run: RunDirectory, state: SweepState) -> list[dict[str, Any]]:
     ``best`` is the objective at the best finite epoch ``epoch`` (null where there is none), ``rung``
     the last epoch at which it was compared with others (null where the scheduler has no rungs), ``checkpoint`` the
     absolute path of that epoch's checkpoint (null where it is gone), ``seconds`` from suggestion to end.
+
+    Where configurations are tried under several seeds, also ``configuration`` (the number of its first trial), and
+    ``mean``, ``std`` and ``n`` of the best values of its trials.
     """
-    return [_row(run, state, rank, trial) for rank, trial in enumerate(state.ranking(), 1)]
+    repeated = state.repeats["seeds"] > 1
+    return [
+        _row(run, state, rank, trial) | (_together(state, trial) if repeated else {})
+        for rank, trial in enumerate(state.ranking(), 1)
+    ]
+
+
+def _together(state: SweepState, trial: Trial) -> dict[str, Any]:
+    found = state.configuration(trial.number)
+    return {"configuration": found.first, "mean": found.mean, "std": found.std, "n": len(found.values)}
 
 
 def _row(run: RunDirectory, state: SweepState, rank: int, trial: Trial) -> dict[str, Any]:

@@ -70,8 +70,9 @@ class Results:
         winner = self.state.winner()
         best = self.state.objective.best(winner) if winner else None
         if winner is None or best is None:
+            within = " within the constraints" if self.state.objective.constraints else ""
             raise SweepError(
-                f"no trial of {self.run.name!r} has a finite {self.metric} yet",
+                f"no trial of {self.run.name!r} has a finite {self.metric}{within} yet",
                 hint=f"see what happened: sweep results {self.run.name}",
             )
         kept = winner.checkpoints.get(best.epoch)

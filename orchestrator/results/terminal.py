@@ -32,12 +32,16 @@ _COLOURS = {
 
 
 def ranking(found: Iterable[Mapping[str, Any]], metric: str, *, limit: int | None = None) -> Table:
-    """The ranking as a table: rank, trial, status, objective, its epoch of how many, last rung, the parameters."""
+    """The ranking as a table: rank, trial, status, objective, its epoch of how many, last rung, the parameters.
+
+    Where configurations are tried under several seeds, their mean, standard deviation and number of values as well.
+    """
     listed = list(found)
     shown = listed[:limit]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
     names = list(dict.fromkeys(name for row in shown for name in row["params"]))
-    for title in ("rank", "trial", "status", metric, "at epoch", "of", "rung"):
+    together = ("mean", "std", "n") if any("configuration" in row for row in shown) else ()
+    for title in ("rank", "trial", "status", metric, *together, "at epoch", "of", "rung"):
         table.add_column(title, justify="left" if title == "status" else "right", no_wrap=True)
     for title in _short(names):
         table.add_column(title, justify="right", no_wrap=True, overflow="ellipsis")
@@ -45,10 +49,27 @@ def ranking(found: Iterable[Mapping[str, Any]], metric: str, *, limit: int | Non
         status = Text(row["status"].replace("_", " "), style=_COLOURS.get(row["status"], ""))
         best = show(row["best"]) if row["best"] is not None else "–"
         epochs = (str(row["epoch"] or "–"), str(row["epochs"]), str(row["rung"] or "–"))
-        head: list[str | Text] = [str(row["rank"]), str(row["trial"]), status, best, *epochs]
+        means = [show(row[name]) if row[name] is not None else "–" for name in together]
+        head: list[str | Text] = [str(row["rank"]), str(row["trial"]), status, best, *means, *epochs]
         table.add_row(*head, *(escape(show(row["params"][n])) if n in row["params"] else "–" for n in names))
     if len(listed) > len(shown):
         table.caption = f"… and {len(listed) - len(shown)} more"
+    return table
+
+
+def comparison(searches: Iterable[Mapping[str, Any]], metric: str) -> Table:
+    """Searches side by side, as `engine.comparison.Figures` has them: what they cost and what they found."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    for title in ("search", "workers", "seeds", "trials", "epochs", "hours", metric, "found best", "after epochs"):
+        table.add_column(title, justify="left" if title == "search" else "right", no_wrap=True)
+    for title in ("regret", "past end"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for row in searches:
+        counts = (f"{row[name]:g}" for name in ("workers", "seeds", "trials", "epochs"))
+        costs = [show(row[name]) if row[name] is not None else "–" for name in ("hours", "best")]
+        found = f"{row['found']:.0%}", "–" if row["to_best"] is None else f"{row['to_best']:g}"
+        regret = "–" if row["regret"] is None else show(row["regret"])
+        table.add_row(escape(row["search"]), *counts, *costs, *found, regret, f"{row['past_end']:.0%}")
     return table
 
 

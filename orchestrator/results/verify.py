@@ -191,6 +191,11 @@ class Replay:
         if event["trial"] != number:
             self._say(event, f"is not in order: trial {number} is the next")
             return
+        if event.fields.get("repeats", number) != self._spec.repeats.first(number):
+            first = self._spec.repeats.first(number)
+            self._say(
+                event, f"repeats trial {event.fields.get('repeats', number)}, where it is to repeat trial {first}"
+            )
         if self._spec.budget.trials is not None and number >= self._spec.budget.trials:
             self._say(event, f"is beyond the budget of {self._spec.budget.trials} trials")
         if promoted := self._scheduler.promote(last=False):

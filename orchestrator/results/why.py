@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from orchestrator.errors import UsageError
@@ -35,8 +36,10 @@ def _suggested(state: SweepState, trial: Trial) -> list[str]:
     chosen = _listed(trial.suggested) or "no parameters"
     startup = state.spec.get("searcher", {}).get("startup_trials", 0)
     how = _SEARCHERS.get(trial.by, f"proposed by {trial.by}")
-    if trial.by == "tpe" and trial.number < startup:
+    if trial.by == "tpe" and trial.configuration // state.repeats["seeds"] < startup:
         how = f"one of the {startup} drawn at random before TPE has seen enough"
+    if trial.configuration != trial.number:
+        how = f"the parameters of trial {trial.configuration} under another seed"
     return [f"Suggested: {chosen}; {how}."]
 
 
@@ -115,11 +118,37 @@ def stop_reason(stopped: dict[str, Any]) -> str:
 def _place(state: SweepState, trial: Trial) -> list[str]:
     best = state.objective.best(trial)
     if best is None:
-        return [f"It never reported a finite {state.objective.metric}."]
+        return [_without_value(state, trial)]
     ranked = [other.number for other in state.ranking()]
     return [
         f"Judged by its best epoch, {best.epoch}: {state.objective.metric} = {show(best.value)}, "
-        f"rank {ranked.index(trial.number) + 1} of {len(ranked)}."
+        f"rank {ranked.index(trial.number) + 1} of {len(ranked)}.",
+        *_together(state, trial),
+    ]
+
+
+def _without_value(state: SweepState, trial: Trial) -> str:
+    objective = state.objective
+    if replace(objective, constraints=()).best(trial) is None:
+        return f"It never reported a finite {objective.metric}."
+    last = trial.reports[trial.epoch].metrics
+    broken = next((bound for bound in objective.constraints if not bound.holds(last)), objective.constraints[0])
+    told = f"{show(last[broken.metric])} in the last" if broken.metric in last else "none in the last"
+    return f"No epoch kept to the constraint {broken} ({told}), so it cannot win."
+
+
+def _together(state: SweepState, trial: Trial) -> list[str]:
+    """How its configuration did, where configurations are tried under several seeds."""
+    listed = state.configurations()
+    found = next((known for known in listed if known.first == trial.configuration), None)
+    if found is None or found.mean is None:
+        return []
+    spread = "" if found.std is None else f", standard deviation {show(found.std)}"
+    unfinished = "" if found.whole else f" (not all {state.repeats['seeds']} have come to a value: it ranks behind)"
+    numbers, rule = ", ".join(map(str, found.trials)), state.repeats["rank_by"].replace("_", " ")
+    return [
+        f"Its configuration is that of trials {numbers}: {state.objective.metric} has mean {show(found.mean)}{spread}, "
+        f"n = {len(found.values)}; place {listed.index(found) + 1} of {len(listed)} by {rule}{unfinished}."
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.space import KeyProblem
+from orchestrator.spec.constraints import Constraint
 from orchestrator.spec.files import dump, from_mapping, load, shipped, to_yaml
 from orchestrator.spec.importers import import_file
 from orchestrator.spec.model import DEFAULT_EPOCHS, DEFAULT_TRIALS, SweepSpec
@@ -18,6 +19,7 @@ from orchestrator.spec.parts import (
     Tracking,
     WandbTracking,
 )
+from orchestrator.spec.repeats import Repeats
 from orchestrator.spec.schedulers import (
     ASHAScheduler,
     FIFOScheduler,
@@ -52,6 +54,7 @@ __all__ = [
     "CMAESSearcher",
     "Checkpoints",
     "ClassSpec",
+    "Constraint",
     "FIFOScheduler",
     "GPSearcher",
     "GridSearcher",
@@ -66,6 +69,7 @@ __all__ = [
     "RandomSearcher",
     "RayTuneScheduler",
     "Recovery",
+    "Repeats",
     "Resources",
     "SamplerSearcher",
     "Scheduler",

@@ -41,9 +41,12 @@ def load(source: str | FilePath, overrides: Sequence[str] = (), name: str | None
     return _checked(document, problems)
 
 
-def from_mapping(written: Mapping[str, Any]) -> SweepSpec:
-    """The spec that Python values mean, checked and reported as a file's would be. Raises SpecError."""
-    return _checked(Document(data=dict(written)), [])
+def from_mapping(written: Mapping[str, Any], overrides: Sequence[str] = ()) -> SweepSpec:
+    """The spec that Python values mean, each override ``key=value`` put in, checked and reported as a file's would be.
+
+    Raises SpecError.
+    """
+    return _checked(*override(Document(data=dict(written)), overrides))
 
 
 def _checked(document: Document, problems: list[Problem]) -> SweepSpec:

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, Privat
 
 from orchestrator.errors import Problem, SpecError
 from orchestrator.space import Space
+from orchestrator.spec.constraints import Constraint
 from orchestrator.spec.document import Document, Path
 from orchestrator.spec.parameters import parameter_problems, placement_problems
 from orchestrator.spec.parts import (
@@ -25,6 +26,7 @@ from orchestrator.spec.parts import (
     plain_mapping,
 )
 from orchestrator.spec.points import has_numbers, point_problems
+from orchestrator.spec.repeats import BareRepeats, Repeats, seeds_written
 from orchestrator.spec.schedulers import (
     ASHAScheduler,
     BareScheduler,
@@ -81,6 +83,10 @@ class SweepSpec(Part):
     objective: Objective = Field(
         description="What trials are judged by.", examples=[{"metric": "val_acc", "mode": "max"}]
     )
+    constraints: list[Constraint] = Field(
+        default_factory=list, description="Bounds on other metrics; an epoch that breaks one does not count.",
+        examples=[[{"metric": "val_loss", "max": 0.7}]],
+    )  # fmt: skip
     model: ClassSpec = Field(description="The LightningModule.", examples=["orchestrator.models.LitModel"])
     data: ClassSpec | None = Field(
         default=None, description="The LightningDataModule.", examples=["orchestrator.data.DigitsDataModule"]
@@ -108,6 +114,11 @@ class SweepSpec(Part):
         default_factory=lambda: Budget(trials=DEFAULT_TRIALS), description="How much is spent.",
         examples=[{"trials": 64, "wall_clock": "4h"}],
     )  # fmt: skip
+    repeats: BareRepeats = Field(
+        default_factory=Repeats,
+        description="Under how many seeds each configuration is tried.",
+        examples=[{"seeds": 3}],
+    )
     resources: Resources = Field(
         default_factory=Resources, description="What one trial gets.", examples=[{"cpus": 4, "gpus": 1}]
     )
@@ -127,7 +138,7 @@ class SweepSpec(Part):
     @model_validator(mode="before")
     @classmethod
     def _defaults(cls, value: object) -> object:
-        """Empty sections left out, and 20 trials unless a grid or a budget of time bounds the sweep."""
+        """Empty sections left out, and 20 configurations unless a grid or a budget of time bounds the sweep."""
         if not isinstance(value, Mapping):
             return value
         given = {key: part for key, part in value.items() if part is not None}
@@ -137,7 +148,10 @@ class SweepSpec(Part):
         if name == "grid" or not isinstance(written, Mapping):
             return {**given, "budget": written}
         bounds = {key: bound for key, bound in written.items() if bound is not None}
-        return {**given, "budget": bounds if bounds else {"trials": DEFAULT_TRIALS}}
+        return {
+            **given,
+            "budget": bounds if bounds else {"trials": DEFAULT_TRIALS * seeds_written(given.get("repeats"))},
+        }
 
     @model_validator(mode="after")
     def _parts_agree(self) -> SweepSpec:
@@ -152,10 +166,19 @@ class SweepSpec(Part):
             problems.append(Problem(message, "use searcher tpe", ("searcher",)))
         problems += point_problems(self.space, getattr(self.searcher, "try_first", []))
         problems += scheduler_problems(self)
+        problems += self._repeat_problems()
         problems = problems or list(placement_problems(self))
         if problems:
             raise SpecError(problems)
         return self
+
+    def _repeat_problems(self) -> list[Problem]:
+        trials, seeds = self.budget.trials, self.repeats.seeds
+        if trials is None or trials % seeds == 0:
+            return []
+        message = f"each configuration is tried under {seeds} seeds, and {trials} trials are no whole number of them"
+        near = sorted({max(seeds, trials - trials % seeds), trials - trials % seeds + seeds})
+        return [Problem(message, f"use {' or '.join(map(str, near))} trials", ("budget", "trials"))]
 
     def locate(self, path: Path, *, key: bool = False) -> dict[str, Any]:
         """Where ``path`` was written, as the fields file, line and column of a Problem; empty for a spec from Python.

@@ -107,8 +107,13 @@ def plain_mapping(value: object) -> dict[str, Any]:
     return dict(value)
 
 
+def sealed(metric: str) -> bool:
+    """Whether a metric is of the test set, by its name."""
+    return bool(re.match(r"test([_/.-]|$)", metric))
+
+
 def _unsealed(metric: str) -> str:
-    if re.match(r"test([_/.-]|$)", metric):
+    if sealed(metric):
         raise ValueError(f"the test set is sealed until a winner is confirmed, so {metric!r} cannot be the objective")
     return metric
 
@@ -185,8 +190,9 @@ class Budget(Part):
     trials: int | None = Field(
         default=None,
         ge=1,
-        description="How many trials. If neither this nor wall_clock is given: 20, or the whole grid for searcher "
-        "grid. If only wall_clock is given there is no limit but time.",
+        description="How many trials; each seed of a configuration is one. If neither this nor wall_clock is given: "
+        "20 configurations, or the whole grid for searcher grid. If only wall_clock is given there is no limit but "
+        "time.",
         examples=[64],
     )
     wall_clock: Annotated[float | None, PlainValidator(_seconds), _TIME_SCHEMA] = Field(

@@ -47,6 +47,9 @@ def _population_problems(spec: SweepSpec, scheduler: PBTScheduler | PB2Scheduler
     elif scheduler.interval_epochs and scheduler.interval_epochs >= max_epochs:
         yield Problem(f"interval_epochs is {scheduler.interval_epochs}, not below trainer.max_epochs = {max_epochs}",
                       "so no trials would be compared", ("scheduler", "interval_epochs"))  # fmt: skip
+    if spec.repeats.seeds > 1:
+        yield Problem(f"scheduler {name} changes parameters on the way, so there is no configuration to repeat",
+                      "leave `repeats` out, or use scheduler asha", ("repeats",))  # fmt: skip
     every = spec.trainer.get("check_val_every_n_epoch") or 1
     if isinstance(every, int) and (scheduler.interval_epochs or every) % every:
         yield Problem(f"interval_epochs is {scheduler.interval_epochs}, but trials report every {every} epochs",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ class Job:
         segment: number of the segment in its trial, from 0.
         seed: the trial's seed; every segment of a trial has the same.
         metric: the objective, a name that the module logs.
+        required: other metrics that each report must hold.
         model: ``{class_path, init_args}`` of a LightningModule.
         data: ``{class_path, init_args}`` of a LightningDataModule, or None where the module brings its own loaders.
         trainer: arguments of ``lightning.Trainer``; objects among them as ``{class_path, init_args}``.
@@ -64,6 +65,7 @@ class Job:
     new_params: bool = False
     wandb: dict[str, Any] | None = None
     threads: int | None = None
+    required: list[str] = field(default_factory=list)
 
     @property
     def run_directory(self) -> Path:

@@ -65,6 +65,8 @@ class Reporting(CheckpointCallback):
             return
         epoch = trainer.current_epoch + 1
         metrics = as_floats(trainer.callback_metrics)
+        if missing := [name for name in self._job.required if name not in metrics]:
+            raise self._missing(trainer, missing[0], "constraints")
         self._plateau = _plateau_values(trainer, metrics)
         checkpoint = self._save(trainer, epoch)
         self._plateau = {}
@@ -102,13 +104,13 @@ class Reporting(CheckpointCallback):
         self._last = value
         return fresh
 
-    def _missing(self, trainer: L.Trainer) -> ObjectiveError:
-        names = sorted(trainer.callback_metrics)
+    def _missing(self, trainer: L.Trainer, metric: str = "", field: str = "objective.metric") -> ObjectiveError:
+        names, metric = sorted(trainer.callback_metrics), metric or self._job.metric
         logged = f"it logs {', '.join(names)}" if names else "it logs nothing at the end of an epoch"
         validated = "" if self._validated or not trainer.enable_validation else ", and no validation has run"
         return ObjectiveError(
-            f"{type(trainer.lightning_module).__name__} never logged {self._job.metric!r}: {logged}{validated}",
-            hint="set `objective.metric` to one of these, or log it with self.log() in validation_step",
+            f"{type(trainer.lightning_module).__name__} never logged {metric!r}: {logged}{validated}",
+            hint=f"set `{field}` to one of these, or log it with self.log() in validation_step",
         )
 
     def _save(self, trainer: L.Trainer, epoch: int) -> Checkpoint:

@@ -127,6 +127,8 @@ def spec(searcher: str, scheduler: str, trials: int, epochs: int) -> SweepSpec:
             "searcher": SEARCHERS[searcher],
             "scheduler": SCHEDULERS[scheduler],
             "budget": {"trials": trials},
+            "repeats": {"seeds": 2, "rank_by": "lower_bound"} if trials == 6 else 1,
+            "constraints": [{"metric": "val_acc", "min": 0.15}] if trials == 7 else [],
             "checkpoints": {"keep_top": 2} | ({"quota": 5000} if trials == 5 else {}),
         }
     )
@@ -173,7 +175,8 @@ def violations(case: Case, ran: Simulated) -> Iterator[str]:
 
 def _budget(case: Case, ran: Simulated) -> Iterator[str]:
     state = ran.state
-    expected = min(case.trials, case.spec.space.grid_size) if case.searcher == "grid" else case.trials
+    points = case.spec.space.grid_size * case.spec.repeats.seeds if case.searcher == "grid" else case.trials
+    expected = min(case.trials, points)
     ended = Counter(
         event["trial"] for event in ran.events if event.type in ("trial.finished", "trial.stopped", "trial.failed")
     )

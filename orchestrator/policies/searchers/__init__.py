@@ -6,11 +6,12 @@ from typing import Any
 
 from orchestrator.policies.searchers.base import Searcher
 from orchestrator.policies.searchers.independent import Grid, Random, Sobol
+from orchestrator.policies.searchers.repeated import Repeated
 from orchestrator.policies.searchers.try_first import TryFirst
 from orchestrator.spec import SamplerSearcher, SweepSpec
 from orchestrator.state import Objective
 
-__all__ = ["Grid", "Random", "Searcher", "Sobol", "TryFirst", "build_searcher", "foreign"]
+__all__ = ["Grid", "Random", "Repeated", "Searcher", "Sobol", "TryFirst", "build_searcher", "foreign"]
 
 
 def build_searcher(spec: SweepSpec) -> Searcher:
@@ -20,7 +21,8 @@ def build_searcher(spec: SweepSpec) -> Searcher:
     """
     searcher = _build(spec)
     points = getattr(spec.searcher, "try_first", [])
-    return TryFirst(points, searcher, spec.space, spec.seed) if points else searcher
+    searcher = TryFirst(points, searcher, spec.space, spec.seed) if points else searcher
+    return Repeated(searcher, spec.repeats, _objective(spec)) if spec.repeats.seeds > 1 else searcher
 
 
 def foreign(spec: SweepSpec) -> str:
@@ -41,8 +43,15 @@ def _build(spec: SweepSpec) -> Searcher:
     if name == "sobol":
         return Sobol(space, seed)
     options = spec.searcher.model_dump(exclude={"name", "try_first"})
-    made: Searcher = _learner(name)(space, seed, Objective(spec.objective.metric, spec.objective.mode), **options)
+    objective = _objective(spec)
+    if spec.repeats.seeds > 1:  # it is told of whole configurations, which have kept to the constraints
+        objective = Objective(objective.metric, objective.mode)
+    made: Searcher = _learner(name)(space, seed, objective, **options)
     return made
+
+
+def _objective(spec: SweepSpec) -> Objective:
+    return Objective.of(spec.model_dump(include={"objective", "constraints"}))
 
 
 def _learner(name: str) -> Any:

@@ -17,8 +17,8 @@ _ENDS = {"trial.finished": "finished", "trial.stopped": "stopped", "trial.failed
 class Past:
     """One trial. ``loss`` is its best so far (lower is better; infinite before a finite report), ``epoch`` its last.
 
-    "unfit" are those that their parameters ended before they had any value: not a number from the start, or too large
-    for the memory. "failed" says nothing about parameters.
+    "unfit" are those that ended without any value that counts: not a number from the start, never within the
+    constraints, or too large for the memory. "failed" says nothing about parameters.
     """
 
     number: int
@@ -67,7 +67,7 @@ class History:
         return None
 
     def _report(self, trial: Past, event: Event) -> None:
-        value = float(event["metrics"].get(self._objective.metric, math.nan))
+        value = self._objective.value(event["metrics"])
         if math.isfinite(value):
             trial.loss = min(self._objective.loss(value), trial.loss)
             trial.epoch = max(event["epoch"], trial.epoch)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any
@@ -224,10 +224,9 @@ def _trainer_problems(trainer: dict[str, Any]) -> Iterator[Problem]:
 
 
 def _metric_problems(spec: SweepSpec, model: ClassSpec, trainer: dict[str, Any]) -> Iterator[Problem]:
-    """The objective, if the module's source shows that it is never logged. What the source leaves open is let be."""
+    """What trials are judged by, if the source shows that it is never logged. What the source leaves open is let be."""
     from lightning import LightningModule
 
-    metric = spec.objective.metric
     callbacks = [callback["class_path"] for callback in trainer.get("callbacks", [])]
     if any(not path.startswith(("lightning.", "orchestrator.")) for path in callbacks):
         return  # a callback may log as well
@@ -236,10 +235,17 @@ def _metric_problems(spec: SweepSpec, model: ClassSpec, trainer: dict[str, Any])
     except UsageError:
         return
     names = logged(cls) if LightningModule in cls.__mro__ else None
-    if names is None or is_logged(metric, names):
+    if names is None:
         return
-    name = model.class_path.rpartition(".")[2]
+    wanted: list[tuple[str, tuple[str | int, ...]]] = [(spec.objective.metric, ("objective", "metric"))]
+    wanted += [(bound.metric, ("constraints", n, "metric")) for n, bound in enumerate(spec.constraints)]
+    for metric, path in wanted:
+        if not is_logged(metric, names):
+            yield _never_logged(model.class_path.rpartition(".")[2], metric, names, path)
+
+
+def _never_logged(name: str, metric: str, names: Sequence[str], path: tuple[str | int, ...]) -> Problem:
     seen = [known for known in names if not known.startswith("test")]
     close = get_close_matches(metric, seen, n=1)
     hint = f"did you mean {close[0]}?" if close and "*" not in close[0] else f"it logs {', '.join(seen) or 'nothing'}"
-    yield Problem(f"{name} never logs {metric!r}", hint, ("objective", "metric"))
+    return Problem(f"{name} never logs {metric!r}", hint, path)

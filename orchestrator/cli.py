@@ -101,6 +101,9 @@ def status(name: Name, runs: Runs = None, as_json: Json = False) -> None:
     run = find(name, runs)
     state = read_state(run)
     if as_json:
+        from orchestrator.policies.budget import amounts
+        from orchestrator.spec import SweepSpec
+
         _print_json(
             {
                 "name": run.name,
@@ -111,6 +114,7 @@ def status(name: Name, runs: Runs = None, as_json: Json = False) -> None:
                     for word in ("running", "interrupted", "set_aside", "finished", "stopped", "failed")
                 },
                 "budget": state.spec["budget"],
+                "spent": amounts(SweepSpec.model_validate(state.spec), state),
                 "seconds": round(state.active_seconds, 3),
                 "directory": str(run.root),
             }

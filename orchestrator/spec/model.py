@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, Privat
 
 from orchestrator.errors import Problem, SpecError
 from orchestrator.space import Space
+from orchestrator.spec.budget import UNBOUNDED, budget_problems
 from orchestrator.spec.document import Document, Path
 from orchestrator.spec.parameters import parameter_problems, placement_problems
 from orchestrator.spec.parts import (
@@ -104,7 +105,7 @@ class SweepSpec(Part):
         default_factory=ASHAScheduler, description="Who stops trials early.", examples=[{"name": "asha"}]
     )
     budget: Budget = Field(
-        default_factory=lambda: Budget(trials=DEFAULT_TRIALS), description="How much is spent.",
+        default_factory=lambda: Budget(trials=DEFAULT_TRIALS), description="How much may be spent.",
         examples=[{"trials": 64, "wall_clock": "4h"}],
     )  # fmt: skip
     resources: Resources = Field(
@@ -126,7 +127,7 @@ class SweepSpec(Part):
     @model_validator(mode="before")
     @classmethod
     def _defaults(cls, value: object) -> object:
-        """Empty sections left out, and 20 trials unless a grid or a budget of time bounds the sweep."""
+        """Empty sections left out, and 20 trials unless a grid or another budget bounds the sweep."""
         if not isinstance(value, Mapping):
             return value
         given = {key: part for key, part in value.items() if part is not None}
@@ -135,8 +136,9 @@ class SweepSpec(Part):
         written = budget.model_dump() if isinstance(budget, Budget) else budget
         if name == "grid" or not isinstance(written, Mapping):
             return {**given, "budget": written}
-        bounds = {key: bound for key, bound in written.items() if bound is not None}
-        return {**given, "budget": bounds if bounds else {"trials": DEFAULT_TRIALS}}
+        said = {key: value for key, value in written.items() if value is not None}
+        bounded = said.keys() - UNBOUNDED
+        return {**given, "budget": said if bounded else {**said, "trials": DEFAULT_TRIALS}}
 
     @model_validator(mode="after")
     def _parts_agree(self) -> SweepSpec:
@@ -149,6 +151,7 @@ class SweepSpec(Part):
         elif isinstance(self.searcher, CMAESSearcher) and self.space and not has_numbers(self.space):
             message = "searcher cmaes needs a number to search, but every parameter is a choice"
             problems.append(Problem(message, "use searcher tpe", ("searcher",)))
+        problems += budget_problems(self.budget, self.resources)
         problems += point_problems(self.space, getattr(self.searcher, "try_first", []))
         problems = problems or list(placement_problems(self))
         if problems:

@@ -60,6 +60,14 @@ SEARCHERS: dict[str, Any] = {
     "NSGA-II": {"class_path": "optuna.samplers.NSGAIISampler", "init_args": {"population_size": 3}},
 }
 SHARES = {"random": 660, "grid": 270, "sobol": 10, "tpe": 20, "try first": 20, "cmaes": 10, "gp": 1, "NSGA-II": 9}
+BUDGETS: dict[str, dict[str, Any]] = {
+    "": {},
+    "epochs": {"epochs": 11},
+    "reserve": {"epochs": 16, "reserve": 0.4},
+    "target": {"target": 0.72},
+    "gpu hours": {"gpu_hours": 9 / 3600},
+    "cost": {"cost": 0.01, "epochs": 19},
+}
 SLOW = frozenset(SHARES) - {"random", "grid"}
 PATIENCE_SEEDS = 250  # in one task of a process
 
@@ -75,6 +83,7 @@ class Case:
     epochs: int
     slots: int
     faults: Faults
+    budget: str = ""
 
     @classmethod
     def of(cls, seed: int) -> Case:
@@ -83,22 +92,23 @@ class Case:
         scheduler = rng.choice(list(SCHEDULERS))
         trials, epochs = (min(rng.randint(3, top), rng.randint(3, top)) for top in (8, 9))  # mostly small
         trials = min(trials, 4) if searcher == "gp" else trials  # each of its suggestions takes long
-        return cls(seed, searcher, scheduler, trials, epochs, rng.randint(1, 4), Faults.mixed(rng))
+        slots, faults = rng.randint(1, 4), Faults.mixed(rng)
+        return cls(seed, searcher, scheduler, trials, epochs, slots, faults, rng.choice([*BUDGETS, *[""] * 9]))
 
     @property
     def spec(self) -> SweepSpec:
-        return spec(self.searcher, self.scheduler, self.trials, self.epochs)
+        return spec(self.searcher, self.scheduler, self.trials, self.epochs, self.budget)
 
     @property
     def reference(self) -> Simulated:
-        return unbroken(self.searcher, self.scheduler, self.trials, self.epochs)
+        return unbroken(self.searcher, self.scheduler, self.trials, self.epochs, self.budget)
 
     def run(self) -> Simulated:
         return simulate(self.spec, curve=curve, slots=self.slots, seed=self.seed, faults=self.faults)
 
 
 @cache
-def spec(searcher: str, scheduler: str, trials: int, epochs: int) -> SweepSpec:
+def spec(searcher: str, scheduler: str, trials: int, epochs: int, budget: str = "") -> SweepSpec:
     return from_mapping(
         {
             "name": "simulated",
@@ -109,16 +119,17 @@ def spec(searcher: str, scheduler: str, trials: int, epochs: int) -> SweepSpec:
             "space": GRID if searcher == "grid" else SPACE,
             "searcher": SEARCHERS[searcher],
             "scheduler": SCHEDULERS[scheduler],
-            "budget": {"trials": trials},
+            "budget": {"trials": trials} | BUDGETS[budget],
+            "resources": {"gpus": 0.5, "price": 2.5},
             "checkpoints": {"keep_top": 2} | ({"quota": 5000} if trials == 5 else {}),
         }
     )
 
 
 @cache
-def unbroken(searcher: str, scheduler: str, trials: int, epochs: int) -> Simulated:
+def unbroken(searcher: str, scheduler: str, trials: int, epochs: int, budget: str = "") -> Simulated:
     """The same sweep with one worker and no fault."""
-    return simulate(spec(searcher, scheduler, trials, epochs), curve=curve)
+    return simulate(spec(searcher, scheduler, trials, epochs, budget), curve=curve)
 
 
 _smooth = synthetic("val_acc", "max")
@@ -144,12 +155,24 @@ def violations(case: Case, ran: Simulated) -> Iterator[str]:
         yield from _damage(case, ran)
     touched = any(event["rule"] == "request" for event in ran.events if event.type == "trial.stopped")
     touched = touched or any(event.type == "trial.failed" for event in ran.events)
-    if touched:
+    if touched or _paid_more(case, ran):
         return
     if case.slots == 1 and story(ran.events) != story(case.reference.events):
         yield from _differences(story(ran.events), story(case.reference.events))
-    if case.searcher == "random" and case.scheduler == "fifo" and ranking(ran) != ranking(case.reference):
+    if (case.searcher, case.scheduler, case.budget) == ("random", "fifo", "") and ranking(ran) != ranking(
+        case.reference
+    ):
         yield f"the ranking is {ranking(ran)}, unbroken {ranking(case.reference)}"
+
+
+def _paid_more(case: Case, ran: Simulated) -> bool:
+    """Whether the budget went into epochs that an unbroken sweep trains once, or may have gone into lost time."""
+    reports = sum(len(trial.reports) for trial in ran.state.trials.values())
+    return (
+        "cost" in BUDGETS[case.budget]
+        or "gpu_hours" in BUDGETS[case.budget]
+        or ("epochs" in BUDGETS[case.budget] and ran.state.epochs != reports)
+    )
 
 
 def _budget(case: Case, ran: Simulated) -> Iterator[str]:
@@ -159,7 +182,8 @@ def _budget(case: Case, ran: Simulated) -> Iterator[str]:
         event["trial"] for event in ran.events if event.type in ("trial.finished", "trial.stopped", "trial.failed")
     )
     retried = Counter(event["trial"] for event in ran.events if event.type == "trial.retried")
-    if state.status != "completed" or len(state.trials) != expected:
+    short = state.reason.startswith("budget.") and len(state.trials) <= expected
+    if state.status != "completed" or not (short or len(state.trials) == expected):
         yield f"the sweep is {state.status} with {len(state.trials)} trials of {expected}"
     for number in state.trials:
         if ended[number] != 1 + retried[number]:
@@ -227,7 +251,7 @@ def tally(seeds: range) -> Tally:
             found.append((seed, f"{type(error).__name__}: {error}"))
             continue
         counters.update(ran.counters)
-        counters.update({"records": len(ran.events), f"searcher {case.searcher}": 1})
+        counters.update({"records": len(ran.events), f"searcher {case.searcher}": 1, f"ended: {ran.state.reason}": 1})
         found += [(seed, what) for what in violations(case, ran)]
     return Tally(counters, found)
 

@@ -93,6 +93,39 @@ def retry(
 
 
 @app.command()
+def extend(
+    name: Name,
+    trials: Annotated[int, typer.Option("--trials", min=0, help="So many more trials.")] = 0,
+    epochs: Annotated[
+        int, typer.Option("--epochs", min=0, help="So many more epochs for each trial; those that finished go on.")
+    ] = 0,
+    wall_clock: Annotated[str, typer.Option("--wall-clock", metavar="TIME", help="So much more time: 2h.")] = "",
+    budget: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--budget",
+            metavar="KEY=AMOUNT",
+            help="More of a budget: epochs=500, gpu_hours=5, cost=20; or another target=0.97. May be repeated.",
+        ),
+    ] = None,
+    runs: Runs = None,
+    local: Local = False,
+) -> None:
+    """Let a run go on beyond the limits that it has come to: more trials, more epochs, more time."""
+    from orchestrator.results.rows import find
+    from orchestrator.results.terminal import Progress
+
+    more = dict(_amount(text) for text in budget or ())
+    with Progress(find(name, runs)) as progress:
+        from orchestrator import sweep
+
+        outcome = sweep.extend(
+            name, runs, trials=trials, epochs=epochs, wall_clock=wall_clock, budget=more, local=local, observer=progress
+        )
+    _finish(outcome)
+
+
+@app.command()
 def status(name: Name, runs: Runs = None, as_json: Json = False) -> None:
     """How far a run is."""
     from orchestrator.results.rows import find, read_state
@@ -300,6 +333,18 @@ def _errors_for_people() -> Iterator[None]:
             raise
         _complain(f"error: {storage_fault(error)}: {error.filename or error}")
         sys.exit(1)
+
+
+def _amount(text: str) -> tuple[str, float]:
+    """A key and a number out of ``cost=20``."""
+    from orchestrator.errors import UsageError
+
+    key, _, written = text.partition("=")
+    try:
+        number = float(written)
+    except ValueError:
+        raise UsageError(f"--budget {text}: a key and a number are wanted", hint="e.g. --budget cost=20") from None
+    return key, int(number) if key == "epochs" and number.is_integer() else number
 
 
 def _complain(text: str) -> None:

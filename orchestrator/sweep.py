@@ -8,7 +8,7 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -21,10 +21,12 @@ from orchestrator.errors import Problem, RunHeldError, SpecError, StoppedError, 
 from orchestrator.files import storage_fault, write_durably
 from orchestrator.journal import Journal, holder
 from orchestrator.policies import build_searcher
+from orchestrator.policies.extension import More, extension
 from orchestrator.results import BestTrial, Results
 from orchestrator.results.rows import find, read_state
 from orchestrator.rundir import RunDirectory
 from orchestrator.spec import SamplerSearcher, SweepSpec, apply, from_mapping, load, to_yaml
+from orchestrator.spec.parts import seconds
 from orchestrator.state import SweepState
 
 _RECORDED = ("sweep-orchestrator", "torch", "torchvision", "torchmetrics", "lightning", "ray", "optuna", "numpy")
@@ -112,6 +114,11 @@ class Sweep:
         self._runs = runs
         return Results(launch(self.spec, runs, local=local).run)
 
+    def extend(self, runs: str | Path | None = None, *, local: bool = False, **more: Any) -> Results:
+        """Let it go on beyond its limits; ``more`` as in `extend`: ``trials=10``, ``epochs=5``, ``wall_clock="2h"``."""
+        self._runs = runs or self._runs
+        return Results(extend(self.spec.name, self._runs, local=local, **more).run)
+
     def results(self) -> Results:
         """What it has found so far, read from its journal."""
         return Results(self.spec.name, self._runs)
@@ -170,18 +177,60 @@ def resume(
     again = _failed_trials(state, retry)
     if state.status == "completed" and not again:
         return _outcome(run, state, 0)
-    spec = SweepSpec.model_validate(state.spec)
+    return _go_on(run, lambda state: [("trial.retried", {"trial": n}) for n in again], local=local, observer=observer)
+
+
+def extend(
+    name: str,
+    runs: str | Path | None = None,
+    *,
+    trials: int = 0,
+    epochs: int = 0,
+    wall_clock: str | float = 0.0,
+    budget: Mapping[str, float] | None = None,
+    local: bool = False,
+    observer: Observer | None = None,
+) -> Outcome:
+    """Let a sweep go on beyond its limits, which may have ended it: so much more of each.
+
+    Args:
+        trials: more trials.
+        epochs: more epochs for each trial. Those that finished go on, where a checkpoint of theirs was kept.
+        wall_clock: more time: ``"2h"``, or seconds.
+        budget: more of ``epochs`` (of all trials), ``gpu_hours`` or ``cost``, and a new ``target``.
+
+    Raises UsageError where there is no such run, or nothing would come of it; RunHeldError while a process runs it.
+    """
+    run = find(name, runs)
+    try:
+        more = More(trials, epochs, seconds(wall_clock or None) or 0.0, budget or {})
+    except ValueError as error:
+        raise UsageError(f"wall_clock: {error}", hint="e.g. 2h") from None
+    extension(read_state(run), more)  # what is wrong is said before anything is opened
+    return _go_on(run, lambda state: [("sweep.extended", extension(state, more))], local=local, observer=observer)
+
+
+def _go_on(
+    run: RunDirectory,
+    first: Callable[[SweepState], Iterable[tuple[str, dict[str, Any]]]],
+    *,
+    local: bool,
+    observer: Observer | None,
+) -> Outcome:
+    """Open the journal, write what is to be written first, and run what is left."""
     with Stopping() as stopping:
         journal = Journal.open(run.journal)
         try:
             if journal.notice:
                 print(journal.notice, file=sys.stderr)
+            state = SweepState(journal.events())
+            spec = SweepSpec.model_validate(state.created["spec"])
             _import_from(state.created.get("roots", []), run)
-            roots = _check(spec, run, local=local)
+            roots = _check(SweepSpec.model_validate(state.spec), run, local=local)
             if stopping.signal:
                 raise StoppedError(stopping.signal)
-            for number in again:
-                journal.append("trial.retried", trial=number)
+            for type, fields in first(state):
+                journal.append(type, **fields)
             if not run.spec.exists():  # the launch was cut off between the journal's first record and this file
                 write_durably(run.spec, to_yaml(spec).encode())
         except BaseException:

@@ -16,7 +16,7 @@ _BY_REPORT = frozenset({"target", "epochs"})
 
 
 def amounts(spec: SweepSpec, state: SweepState) -> dict[str, float]:
-    """What was spent so far of each that can be: trials, epochs, seconds, GPU-hours, and cost in the price's currency."""
+    """What was spent so far: trials, epochs, seconds, and where they are known GPU-hours and cost."""
     hours, resources = state.trial_seconds / 3600, spec.resources
     found: dict[str, float] = {"trials": len(state.trials), "epochs": state.epochs, "wall_clock": state.active_seconds}
     if resources.gpus:

@@ -12,10 +12,13 @@ from orchestrator.errors import CheckpointError, SpecError, UsageError
 from orchestrator.files import check_file
 from orchestrator.journal import Event, read
 from orchestrator.policies import Searcher, Verdict, budget, build_scheduler, build_searcher, foreign
+from orchestrator.policies.extension import brought_back
 from orchestrator.rundir import RunDirectory
 from orchestrator.spec import SweepSpec
 from orchestrator.state import ENDED, PASSIVE, SweepState, Trial
 
+# What an extension may change.
+_EXTENDED = {"trainer": {"max_epochs"}, "budget": {"trials", "epochs", "wall_clock", "gpu_hours", "cost", "target"}}
 _VERDICTS = {"trial.stopped": "stop", "trial.set_aside": "set_aside"}
 
 
@@ -103,7 +106,7 @@ class Replay:
         try:
             self._check(event)
             self._fold(event)
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, SpecError) as error:
             self._say(event, f"cannot be read: {type(error).__name__}: {error}")
 
     def _say(self, event: Event, what: str) -> None:
@@ -191,6 +194,19 @@ class Replay:
         """Nothing is begun once a budget is spent. Those that time spends may have been spent since."""
         if spent := self._spent_by_report():
             self._say(event, f"comes where a budget is spent: {_written(spent.why)}")
+
+    def _check_sweep_extended(self, event: Event) -> None:
+        if self._open:
+            self._say(event, "comes while the sweep is at work")
+        expected = brought_back(self._spec, self.state, event["changed"])
+        if event["trials"] != expected:
+            self._say(event, f"brings back trials {event['trials']}, where {expected} had ended by an old limit")
+        for part, fields in event["changed"].items():
+            known = self.state.spec[part]
+            if part not in _EXTENDED or not fields.keys() <= _EXTENDED[part]:
+                self._say(event, f"changes {part}: {fields}")
+            elif less := [key for key in fields.keys() - {"target"} if not fields[key] > known[key]]:
+                self._say(event, f"makes less of {less}")
 
     def _check_trial_suggested(self, event: Event) -> None:
         number = len(self.state.trials)

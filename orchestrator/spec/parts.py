@@ -40,7 +40,8 @@ def shown(value: object) -> str:
     return f"{value!r} ({type(value).__name__})"
 
 
-def _seconds(value: object) -> float | None:
+def seconds(value: object) -> float | None:
+    """A time as a sweep file has it, in seconds. Raises ValueError where it is none."""
     if value is None:
         return None
     if isinstance(value, str) and value and (parts := _DURATION.fullmatch(value.replace(" ", ""))):
@@ -194,7 +195,7 @@ class Budget(Part):
         description="Epochs that all trials together are trained for; one that is done again counts again.",
         examples=[500],
     )
-    wall_clock: Annotated[float | None, PlainValidator(_seconds), _TIME_SCHEMA] = Field(
+    wall_clock: Annotated[float | None, PlainValidator(seconds), _TIME_SCHEMA] = Field(
         default=None, description="Time, such as 4h, 90s, 1h30m, or a number of seconds.", examples=["4h"]
     )
     gpu_hours: float | None = Field(
@@ -264,7 +265,7 @@ class Checkpoints(Part):
 class Recovery(Part):
     """What is done about trials that get stuck."""
 
-    stalled_after: Annotated[float | None, PlainValidator(_seconds), _TIME_SCHEMA] = Field(
+    stalled_after: Annotated[float | None, PlainValidator(seconds), _TIME_SCHEMA] = Field(
         default=3600.0,
         description="Time without a single batch, such as 30m, after which a trial's process is ended and the trial "
         "goes on elsewhere from its last checkpoint; null for never.",

@@ -16,7 +16,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise
 from random import Random
@@ -28,6 +28,7 @@ from orchestrator.engine.simulate import Simulated, events, simulate
 from orchestrator.engine.virtual import Faults
 from orchestrator.errors import JournalError
 from orchestrator.journal import Event
+from orchestrator.policies.extension import More
 from orchestrator.results.verify import replay
 from orchestrator.spec import SweepSpec, from_mapping
 from orchestrator.state import SweepState
@@ -84,6 +85,7 @@ class Case:
     slots: int
     faults: Faults
     budget: str = ""
+    more: More | None = None
 
     @classmethod
     def of(cls, seed: int) -> Case:
@@ -93,7 +95,11 @@ class Case:
         trials, epochs = (min(rng.randint(3, top), rng.randint(3, top)) for top in (8, 9))  # mostly small
         trials = min(trials, 4) if searcher == "gp" else trials  # each of its suggestions takes long
         slots, faults = rng.randint(1, 4), Faults.mixed(rng)
-        return cls(seed, searcher, scheduler, trials, epochs, slots, faults, rng.choice([*BUDGETS, *[""] * 9]))
+        budget, extended = rng.choice([*BUDGETS, *[""] * 9]), rng.random() < 0.1
+        more = More(rng.randint(0, 3), rng.randint(0, 4), 0.0, BUDGETS[budget]) if extended else None
+        if more and "reserve" in more.budget:
+            more = replace(more, budget={"epochs": 20})
+        return cls(seed, searcher, scheduler, trials, epochs, slots, faults, budget, more)
 
     @property
     def spec(self) -> SweepSpec:
@@ -101,10 +107,11 @@ class Case:
 
     @property
     def reference(self) -> Simulated:
-        return unbroken(self.searcher, self.scheduler, self.trials, self.epochs, self.budget)
+        plain = (self.searcher, self.scheduler, self.trials, self.epochs, self.budget)
+        return simulate(self.spec, curve=curve, more=self.more) if self.more else unbroken(*plain)
 
     def run(self) -> Simulated:
-        return simulate(self.spec, curve=curve, slots=self.slots, seed=self.seed, faults=self.faults)
+        return simulate(self.spec, curve=curve, slots=self.slots, seed=self.seed, faults=self.faults, more=self.more)
 
 
 @cache
@@ -166,7 +173,12 @@ def violations(case: Case, ran: Simulated) -> Iterator[str]:
 
 
 def _paid_more(case: Case, ran: Simulated) -> bool:
-    """Whether the budget went into epochs that an unbroken sweep trains once, or may have gone into lost time."""
+    """Whether the budget went into epochs that an unbroken sweep trains once, or may have gone into lost time.
+
+    A trial that is brought back, and has lost its checkpoint, is compared at its rungs with others than before.
+    """
+    if case.more and ran.counters["damage"]:
+        return True
     reports = sum(len(trial.reports) for trial in ran.state.trials.values())
     return (
         "cost" in BUDGETS[case.budget]
@@ -177,17 +189,19 @@ def _paid_more(case: Case, ran: Simulated) -> bool:
 
 def _budget(case: Case, ran: Simulated) -> Iterator[str]:
     state = ran.state
-    expected = min(case.trials, case.spec.space.grid_size) if case.searcher == "grid" else case.trials
+    expected = state.spec["budget"]["trials"]
+    expected = min(expected, case.spec.space.grid_size) if case.searcher == "grid" else expected
     ended = Counter(
         event["trial"] for event in ran.events if event.type in ("trial.finished", "trial.stopped", "trial.failed")
     )
-    retried = Counter(event["trial"] for event in ran.events if event.type == "trial.retried")
+    again = Counter(event["trial"] for event in ran.events if event.type == "trial.retried")
+    again += Counter(trial for event in ran.events if event.type == "sweep.extended" for trial in event["trials"])
     short = state.reason.startswith("budget.") and len(state.trials) <= expected
     if state.status != "completed" or not (short or len(state.trials) == expected):
         yield f"the sweep is {state.status} with {len(state.trials)} trials of {expected}"
     for number in state.trials:
-        if ended[number] != 1 + retried[number]:
-            yield f"trial {number} has {ended[number]} terminal records and {retried[number]} retries"
+        if ended[number] != 1 + again[number]:
+            yield f"trial {number} has {ended[number]} terminal records, and was brought back {again[number]} times"
 
 
 def _damage(case: Case, ran: Simulated) -> Iterator[str]:
@@ -252,6 +266,7 @@ def tally(seeds: range) -> Tally:
             continue
         counters.update(ran.counters)
         counters.update({"records": len(ran.events), f"searcher {case.searcher}": 1, f"ended: {ran.state.reason}": 1})
+        counters.update({"extended": sum(event.type == "sweep.extended" for event in ran.events)})
         found += [(seed, what) for what in violations(case, ran)]
     return Tally(counters, found)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from orchestrator.journal import Event
@@ -35,6 +36,15 @@ class Past:
         if self.state == "finished":
             return 0, self.loss, 0.0, self.number
         return (1, -self.epoch, self.loss, self.number) if self.state == "stopped" else (2, 0.0, 0.0, self.number)
+
+
+def told(event: Event) -> Iterator[Event]:
+    """The event; or, where it is about many trials, what it means for each of them."""
+    if event.type == "sweep.extended":
+        for number in event["trials"]:
+            yield replace(event, type="trial.retried", fields={"trial": number})
+    else:
+        yield event
 
 
 class History:

@@ -11,7 +11,7 @@ from typing import Any
 
 from orchestrator.journal import Event
 from orchestrator.policies.searchers.base import Searcher, random_draw
-from orchestrator.policies.searchers.history import History, Past
+from orchestrator.policies.searchers.history import History, Past, told
 from orchestrator.space import Space
 from orchestrator.state import Objective
 
@@ -77,6 +77,10 @@ class Sampled(Searcher):
         return dict(self._asked.params)
 
     def observe(self, event: Event) -> None:
+        for part in told(event):
+            self._observe(part)
+
+    def _observe(self, event: Event) -> None:
         if event.type == "trial.suggested":
             self._commit(event)
         trial = self._history.observe(event)

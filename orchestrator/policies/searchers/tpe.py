@@ -11,7 +11,7 @@ from typing import Any
 
 from orchestrator.journal import Event
 from orchestrator.policies.searchers.base import Searcher, random_draw
-from orchestrator.policies.searchers.history import History
+from orchestrator.policies.searchers.history import History, told
 from orchestrator.seeds import derive_seed
 from orchestrator.space import Space
 from orchestrator.state import Objective
@@ -64,6 +64,10 @@ class TPE(Searcher):
         return params
 
     def observe(self, event: Event) -> None:
+        for part in told(event):
+            self._observe(part)
+
+    def _observe(self, event: Event) -> None:
         trial = self._history.observe(event)
         if trial is None:
             return

@@ -39,19 +39,28 @@ def launch(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Set any field: --set budget.trials=4. May be repeated."),
     ] = None,
+    warm_start: Annotated[
+        list[str] | None,
+        typer.Option("--warm-start", metavar="RUN...", help="Earlier runs whose trials the searcher begins with."),
+    ] = None,
+    more: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
     runs: Runs = None,
     local: Local = False,
 ) -> None:
     """Check a sweep file, run the sweep to its end, and print the ranking."""
+    from orchestrator.errors import UsageError
     from orchestrator.results.terminal import Progress
     from orchestrator.rundir import RunDirectory
     from orchestrator.spec import load
 
+    if more and not warm_start:
+        raise UsageError(f"{more[0]!r} is one argument too many", hint=f"one at a time: sweep launch {spec}")
     loaded = load(spec, overrides or (), name)
     with Progress(RunDirectory.at(loaded.name, runs)) as progress:
         from orchestrator import sweep
 
-        outcome = sweep.launch(loaded, runs, local=local, observer=progress)
+        warm = [*(warm_start or ()), *(more or ())]
+        outcome = sweep.launch(loaded, runs, local=local, observer=progress, warm_start=warm)
     _finish(outcome)
 
 

@@ -22,6 +22,7 @@ from orchestrator.files import storage_fault, write_durably
 from orchestrator.journal import Journal, holder
 from orchestrator.policies import build_searcher
 from orchestrator.policies.extension import More, extension
+from orchestrator.policies.warm import warmth
 from orchestrator.results import BestTrial, Results
 from orchestrator.results.rows import find, read_state
 from orchestrator.rundir import RunDirectory
@@ -106,13 +107,15 @@ class Sweep:
         sweep._runs = None
         return sweep
 
-    def launch(self, runs: str | Path | None = None, *, local: bool = False) -> Results:
+    def launch(self, runs: str | Path | None = None, *, local: bool = False, warm_start: Sequence[str] = ()) -> Results:
         """Run it to its end, under Ray Tune or (``local``) in this process, and return what it found.
+
+        ``warm_start`` names earlier runs in the same folder, whose trials the searcher begins with.
 
         Raises RunHeldError where the run exists, SpecError and UsageError where something is wrong before the start.
         """
         self._runs = runs
-        return Results(launch(self.spec, runs, local=local).run)
+        return Results(launch(self.spec, runs, local=local, warm_start=warm_start).run)
 
     def extend(self, runs: str | Path | None = None, *, local: bool = False, **more: Any) -> Results:
         """Let it go on beyond its limits; ``more`` as in `extend`: ``trials=10``, ``epochs=5``, ``wall_clock="2h"``."""
@@ -129,13 +132,21 @@ class Sweep:
 
 
 def launch(
-    spec: SweepSpec, runs: str | Path | None = None, *, local: bool = False, observer: Observer | None = None
+    spec: SweepSpec,
+    runs: str | Path | None = None,
+    *,
+    local: bool = False,
+    observer: Observer | None = None,
+    warm_start: Sequence[str] = (),
 ) -> Outcome:
     """Check everything, make the run directory and run the sweep to its end.
+
+    ``warm_start`` names earlier runs in the same folder, whose trials the searcher begins with.
 
     Raises SpecError, UsageError or RunHeldError with nothing started or written where something is wrong.
     """
     run = RunDirectory.at(spec.name, runs)
+    warm = warmth(spec, _earlier(warm_start, runs)) if warm_start else None
     with Stopping() as stopping:
         made = _check_writable(run)
         journal = Journal.create(run.journal)  # from here on the name is ours; others are told so at once
@@ -145,9 +156,19 @@ def launch(
                 raise StoppedError(stopping.signal)
             versions, commit = environment(_RECORDED), _git_commit()
             written = spec.model_dump(mode="json")
+            asked = {"warm_start": list(warm_start)} if warm else {}
             journal.append(
-                "sweep.created", format=1, spec=written, seed=spec.seed, versions=versions, git=commit, roots=roots
+                "sweep.created",
+                format=1,
+                spec=written,
+                seed=spec.seed,
+                versions=versions,
+                git=commit,
+                roots=roots,
+                **asked,
             )
+            if warm:
+                journal.append("sweep.warmed", **warm)
         except BaseException:
             journal.discard()
             _remove_empty(made)
@@ -229,6 +250,9 @@ def _go_on(
             roots = _check(SweepSpec.model_validate(state.spec), run, local=local)
             if stopping.signal:
                 raise StoppedError(stopping.signal)
+            if state.created.get("warm_start") and not state.warmed:  # the launch was cut off before it could
+                earlier = _earlier(state.created["warm_start"], run.root.parent)
+                journal.append("sweep.warmed", **warmth(spec, earlier))
             for type, fields in first(state):
                 journal.append(type, **fields)
             if not run.spec.exists():  # the launch was cut off between the journal's first record and this file
@@ -262,6 +286,10 @@ def stop(name: str, runs: str | Path | None = None, *, trial: int | None = None,
             raise SweepError(f"{what} has not stopped in {wait:g} s, but will; {name!r} is held by {asked}")
         time.sleep(0.1)
     return str(asked)
+
+
+def _earlier(names: Sequence[str], runs: str | Path | None) -> list[tuple[str, SweepState]]:
+    return [(name, read_state(find(name, runs))) for name in names]
 
 
 def _failed_trials(state: SweepState, wanted: Literal["failed"] | Collection[int]) -> list[int]:

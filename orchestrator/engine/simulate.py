@@ -7,6 +7,7 @@ random (durations, delays, faults) is drawn from one seed, which replays the run
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
@@ -67,6 +68,7 @@ def simulate(
     faults: Faults = CALM,
     observer: Observer | None = None,
     more: More | None = None,
+    warm: Mapping[str, Any] | None = None,
 ) -> Simulated:
     """Run a sweep to its end, through as many drivers as the faults leave it.
 
@@ -78,6 +80,7 @@ def simulate(
         seed: fixes the cluster's timing and the faults. The search itself is fixed by the spec's own.
         faults: how often what goes wrong.
         observer: told of each event as it is written, as under any engine.
+        warm: the fields of the event ``sweep.warmed``, if it starts from earlier sweeps.
         more: how the sweep is extended once it has come to its end.
 
     Raises whatever the engine raises where it has a bug; JournalError where it cannot read what it wrote.
@@ -85,7 +88,7 @@ def simulate(
     world = World(faults, seed)
     curve = curve or synthetic(spec.objective.metric, spec.objective.mode)
     began = world.clock
-    lives = _Lives(Cluster(spec, world, curve, seconds or (lambda params, epoch: 1.0), slots, observer), more)
+    lives = _Lives(Cluster(spec, world, curve, seconds or (lambda params, epoch: 1.0), slots, observer), more, warm)
     world.sleep = lives.overtaken
     lives.run_to_the_end()
     journal = bytes(world.journal.content)
@@ -95,14 +98,16 @@ def simulate(
 class _Lives:
     """Runs one driver after another over a cluster until the sweep is complete."""
 
-    def __init__(self, cluster: Cluster, more: More | None) -> None:
+    def __init__(self, cluster: Cluster, more: More | None, warm: Mapping[str, Any] | None) -> None:
         self._cluster, self.world = cluster, cluster.world
-        self._more = more
+        self._more, self._warm = more, warm
         self.state = SweepState()
         self.complete = False
         self._proven = True
         written = cluster.spec.model_dump(mode="json")
         self._created: dict[str, Any] = {"format": 1, "spec": written, "seed": cluster.spec.seed, "versions": {}}
+        if warm:
+            self._created["warm_start"] = [source["run"] for source in warm["sources"]]
 
     def run_to_the_end(self) -> None:
         """Raises RuntimeError where the sweep does not get on."""
@@ -167,6 +172,8 @@ class _Lives:
         """What launch and resume write before the engine starts."""
         if not journal.length:
             journal.append("sweep.created", **self._created)
+        if self._warm and journal.length == 1:
+            journal.append("sweep.warmed", **self._warm)
         failed = [number for number, status in self._cluster.told.items() if status == "failed"]
         if failed and self.world.chance("retry"):
             for number in failed:

@@ -170,6 +170,10 @@ class Replay:
             self._say(event, f"is of segment {event['segment']}, which is not running")
         return runs
 
+    def _check_sweep_launched(self, event: Event) -> None:
+        if self.state.created.get("warm_start") and not self.state.warmed:
+            self._say(event, "comes before the sweep was warmed")
+
     def _check_sweep_completed(self, event: Event) -> None:
         left, spent = sorted(self.state.waiting | self.state.running | self.state.set_aside), self._spent()
         if left:
@@ -194,6 +198,17 @@ class Replay:
         """Nothing is begun once a budget is spent. Those that time spends may have been spent since."""
         if spent := self._spent_by_report():
             self._say(event, f"comes where a budget is spent: {_written(spent.why)}")
+
+    def _check_sweep_warmed(self, event: Event) -> None:
+        if event.seq != 1:
+            self._say(event, "is not in its place, which is after sweep.created")
+        if [source["run"] for source in event["sources"]] != self.state.created.get("warm_start"):
+            self._say(event, f"is from {event['sources']}, where {self.state.created.get('warm_start')} were asked for")
+        if event["metric"] != self._spec.objective.metric:
+            self._say(event, f"is by {event['metric']}, and the sweep by {self._spec.objective.metric}")
+        outside = [index for index, t in enumerate(event["trials"]) if not self._spec.space.contains(t["params"])]
+        if outside:
+            self._say(event, f"holds trials {outside} that are not of this space")
 
     def _check_sweep_extended(self, event: Event) -> None:
         if self._open:

@@ -33,7 +33,7 @@ def _suggested(state: SweepState, trial: Trial) -> list[str]:
     chosen = ", ".join(f"{name} = {show(value)}" for name, value in trial.params.items()) or "no parameters"
     startup = state.spec.get("searcher", {}).get("startup_trials", 0)
     how = _SEARCHERS.get(trial.by, f"proposed by {trial.by}")
-    if trial.by == "tpe" and trial.number < startup:
+    if trial.by == "tpe" and trial.number + state.warmed < startup:
         how = f"one of the {startup} drawn at random before TPE has seen enough"
     return [f"Suggested: {chosen}; {how}."]
 

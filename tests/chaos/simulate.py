@@ -29,6 +29,7 @@ from orchestrator.engine.virtual import Faults
 from orchestrator.errors import JournalError
 from orchestrator.journal import Event
 from orchestrator.policies.extension import More
+from orchestrator.policies.warm import warmth
 from orchestrator.results.verify import replay
 from orchestrator.spec import SweepSpec, from_mapping
 from orchestrator.state import SweepState
@@ -86,6 +87,7 @@ class Case:
     faults: Faults
     budget: str = ""
     more: More | None = None
+    warm: bool = False
 
     @classmethod
     def of(cls, seed: int) -> Case:
@@ -99,7 +101,8 @@ class Case:
         more = More(rng.randint(0, 3), rng.randint(0, 4), 0.0, BUDGETS[budget]) if extended else None
         if more and "reserve" in more.budget:
             more = replace(more, budget={"epochs": 20})
-        return cls(seed, searcher, scheduler, trials, epochs, slots, faults, budget, more)
+        warm = searcher in SLOW - {"sobol"} and rng.random() < 0.3
+        return cls(seed, searcher, scheduler, trials, epochs, slots, faults, budget, more, warm)
 
     @property
     def spec(self) -> SweepSpec:
@@ -108,10 +111,28 @@ class Case:
     @property
     def reference(self) -> Simulated:
         plain = (self.searcher, self.scheduler, self.trials, self.epochs, self.budget)
-        return simulate(self.spec, curve=curve, more=self.more) if self.more else unbroken(*plain)
+        if self.more or self.warm:
+            return simulate(self.spec, curve=curve, more=self.more, warm=self.earlier)
+        return unbroken(*plain)
+
+    @property
+    def earlier(self) -> dict[str, Any] | None:
+        """What sweeps of the same space and of another one found before, in this one's terms."""
+        if not self.warm:
+            return None
+        mode = self.spec.objective.mode
+        return warmth(self.spec, [(name, _before(name, mode)) for name in ("same", "other")])
 
     def run(self) -> Simulated:
-        return simulate(self.spec, curve=curve, slots=self.slots, seed=self.seed, faults=self.faults, more=self.more)
+        return simulate(
+            self.spec,
+            curve=curve,
+            slots=self.slots,
+            seed=self.seed,
+            faults=self.faults,
+            more=self.more,
+            warm=self.earlier,
+        )
 
 
 @cache
@@ -137,6 +158,13 @@ def spec(searcher: str, scheduler: str, trials: int, epochs: int, budget: str = 
 def unbroken(searcher: str, scheduler: str, trials: int, epochs: int, budget: str = "") -> Simulated:
     """The same sweep with one worker and no fault."""
     return simulate(spec(searcher, scheduler, trials, epochs, budget), curve=curve)
+
+
+@cache
+def _before(name: str, mode: str) -> SweepState:
+    epochs, space = 4 + (mode == "max"), SPACE if name == "same" else {"model.width": {"int": [1, 128]}}
+    written = spec("random", "asha 2", 6, epochs).model_dump(mode="json")
+    return simulate(from_mapping(written | {"space": space}), curve=curve).state
 
 
 _smooth = synthetic("val_acc", "max")
@@ -267,6 +295,7 @@ def tally(seeds: range) -> Tally:
         counters.update(ran.counters)
         counters.update({"records": len(ran.events), f"searcher {case.searcher}": 1, f"ended: {ran.state.reason}": 1})
         counters.update({"extended": sum(event.type == "sweep.extended" for event in ran.events)})
+        counters.update({"warmed": bool(ran.state.warmed)})
         found += [(seed, what) for what in violations(case, ran)]
     return Tally(counters, found)
 

@@ -37,6 +37,7 @@ class Sampled(Searcher):
     """
 
     notes = False
+    learns = True
 
     def __init__(self, space: Space, seed: int, objective: Objective, startup_trials: int = 0) -> None:
         self._space, self._seed, self._startup = space, seed, startup_trials
@@ -87,7 +88,7 @@ class Sampled(Searcher):
         if trial is not None:
             self._asked = None
             self._shelve(trial)
-            if event.type != "trial.suggested" and trial.state != "running":
+            if event.type != "trial.suggested" and trial.state != "running" and trial.number >= 0:
                 self._ended(trial)
 
     def _commit(self, event: Event) -> None:

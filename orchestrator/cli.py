@@ -65,6 +65,35 @@ def launch(
 
 
 @app.command()
+def plan(
+    spec: Annotated[str, typer.Argument(metavar="SPEC", help="A sweep file, or the name of a shipped one.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Set any field: --set budget.trials=4. May be repeated."),
+    ] = None,
+    measure: Annotated[
+        bool,
+        typer.Option("--measure", help="Train a few real steps: hours, memory, disk and money; or why it cannot be."),
+    ] = False,
+    runs: Runs = None,
+    as_json: Json = False,
+) -> None:
+    """What a sweep would take: trials, rungs and epochs at once; with --measure time, memory, disk and money."""
+    from orchestrator import plan as planning
+    from orchestrator.plan.words import as_record, lines
+    from orchestrator.spec import load
+
+    loaded = load(spec, overrides or ())
+    found = planning.plan(loaded)
+    costs = planning.measure(loaded, found, runs) if measure else None
+    if as_json:
+        _print_json(as_record(found, costs))
+        return
+    for line in lines(found, costs):
+        typer.echo(line)
+
+
+@app.command()
 def resume(name: Name, runs: Runs = None, local: Local = False) -> None:
     """Go on with a run that was stopped: what ended stays, what was in flight starts from its last checkpoint."""
     from orchestrator.results.rows import find

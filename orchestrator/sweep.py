@@ -156,7 +156,7 @@ def launch(
                 raise StoppedError(stopping.signal)
             versions, commit = environment(_RECORDED), _git_commit()
             written = spec.model_dump(mode="json")
-            asked = {"warm_start": list(warm_start)} if warm else {}
+            asked: dict[str, Any] = {"warm_start": list(warm_start)} if warm else {}
             journal.append(
                 "sweep.created",
                 format=1,

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_budget import described
 from test_local import spec as tiny
-from test_policies import Log
 from test_policies import SPACE as CONDITIONAL
+from test_policies import Log
 
 from orchestrator import cli, sweep
 from orchestrator.engine.simulate import simulate
@@ -141,7 +141,7 @@ def test_trials_that_did_not_end_are_not_taken_and_failed_ones_neither() -> None
     [
         ({"searcher": "random"}, EARLIER, "looks at no results"),
         ({"searcher": "tpe", "objective": {"metric": "val_loss", "mode": "max"}}, EARLIER, "was judged by val_acc"),
-        ({"searcher": "tpe", "objective": {"metric": "val_acc", "mode": "min"}}, EARLIER, r"this sweep is by val_acc \(min"),
+        ({"searcher": "tpe", "objective": {"metric": "val_acc", "mode": "min"}}, EARLIER, r"is by val_acc \(min"),
         ({"searcher": "tpe", "space": {"model.depth": {"int": [1, 3]}}}, EARLIER, "says anything of this space"),
         ({"searcher": "tpe", "space": {"model.width": {"int": [900, 901]}}}, EARLIER, "says anything of this space"),
     ],

@@ -20,7 +20,7 @@ def warmth(spec: SweepSpec, sources: Sequence[tuple[str, SweepState]]) -> dict[s
     """The fields of the event ``sweep.warmed``: the trials of earlier runs, each by its run's name, in this space.
 
     Taken are those that finished or were stopped. What a trial says of a parameter of this space counts if it lies in
-    its domain; what it leaves open is drawn at random, and ``drawn`` names it: searchers of our own learn nothing there.
+    its domain; what it leaves open is drawn at random, and ``drawn`` names it: our own searchers learn nothing there.
     A trial that says nothing of this space is left out.
 
     Raises UsageError where a run was judged by another metric or nothing in it can be taken, or the searcher would not

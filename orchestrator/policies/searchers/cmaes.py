@@ -12,6 +12,8 @@ from orchestrator.seeds import derive_seed
 from orchestrator.space import Space
 from orchestrator.state import Objective
 
+_SOURCES = 10  # the best tenth of them is where it begins
+
 
 class CMAES(Sampled):
     """Optuna's CmaEsSampler (Hansen 2016, arXiv:1604.00772), from the middle of the space.
@@ -19,7 +21,7 @@ class CMAES(Sampled):
     Its state (mean, covariance, step size) is a note on the trial that began a generation. Choices are drawn at random:
     it has no order for them. An inactive parameter is drawn all the same and told as drawn, so that the distribution
     does not shrink where nothing was tried. Only the values of one generation are compared with each other. After a
-    warm start it begins where the best of the earlier trials lie (Nomura et al. 2021, arXiv:2012.06932).
+    warm start from ten trials or more it begins where the best tenth lie (Nomura et al. 2021, arXiv:2012.06932).
     """
 
     name = "cmaes"
@@ -39,7 +41,7 @@ class CMAES(Sampled):
             n_startup_trials=0,
             popsize=self._population,
             warn_independent_sampling=False,
-            source_trials=self._earlier or None,
+            source_trials=self._earlier if len(self._earlier) >= _SOURCES else None,
         )
 
     def observe(self, event: Event) -> None:

@@ -39,20 +39,58 @@ def launch(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Set any field: --set budget.trials=4. May be repeated."),
     ] = None,
+    warm_start: Annotated[
+        list[str] | None,
+        typer.Option("--warm-start", metavar="RUN...", help="Earlier runs whose trials the searcher begins with."),
+    ] = None,
+    more: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
     runs: Runs = None,
     local: Local = False,
 ) -> None:
     """Check a sweep file, run the sweep to its end, and print the ranking."""
+    from orchestrator.errors import UsageError
     from orchestrator.results.terminal import Progress
     from orchestrator.rundir import RunDirectory
     from orchestrator.spec import load
 
+    if more and not warm_start:
+        raise UsageError(f"{more[0]!r} is one argument too many", hint=f"one at a time: sweep launch {spec}")
     loaded = load(spec, overrides or (), name)
     with Progress(RunDirectory.at(loaded.name, runs)) as progress:
         from orchestrator import sweep
 
-        outcome = sweep.launch(loaded, runs, local=local, observer=progress)
+        warm = [*(warm_start or ()), *(more or ())]
+        outcome = sweep.launch(loaded, runs, local=local, observer=progress, warm_start=warm)
     _finish(outcome)
+
+
+@app.command()
+def plan(
+    spec: Annotated[str, typer.Argument(metavar="SPEC", help="A sweep file, or the name of a shipped one.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Set any field: --set budget.trials=4. May be repeated."),
+    ] = None,
+    measure: Annotated[
+        bool,
+        typer.Option("--measure", help="Train a few real steps: hours, memory, disk and money; or why it cannot be."),
+    ] = False,
+    runs: Runs = None,
+    as_json: Json = False,
+) -> None:
+    """What a sweep would take: trials, rungs and epochs at once; with --measure time, memory, disk and money."""
+    from orchestrator import plan as planning
+    from orchestrator.plan.words import as_record, lines
+    from orchestrator.spec import load
+
+    loaded = load(spec, overrides or ())
+    found = planning.plan(loaded)
+    costs = planning.measure(loaded, found, runs) if measure else None
+    if as_json:
+        _print_json(as_record(found, costs))
+        return
+    for line in lines(found, costs):
+        typer.echo(line)
 
 
 @app.command()
@@ -93,6 +131,39 @@ def retry(
 
 
 @app.command()
+def extend(
+    name: Name,
+    trials: Annotated[int, typer.Option("--trials", min=0, help="So many more trials.")] = 0,
+    epochs: Annotated[
+        int, typer.Option("--epochs", min=0, help="So many more epochs for each trial; those that finished go on.")
+    ] = 0,
+    wall_clock: Annotated[str, typer.Option("--wall-clock", metavar="TIME", help="So much more time: 2h.")] = "",
+    budget: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--budget",
+            metavar="KEY=AMOUNT",
+            help="More of a budget: epochs=500, gpu_hours=5, cost=20; or another target=0.97. May be repeated.",
+        ),
+    ] = None,
+    runs: Runs = None,
+    local: Local = False,
+) -> None:
+    """Let a run go on beyond the limits that it has come to: more trials, more epochs, more time."""
+    from orchestrator.results.rows import find
+    from orchestrator.results.terminal import Progress
+
+    more = dict(_amount(text) for text in budget or ())
+    with Progress(find(name, runs)) as progress:
+        from orchestrator import sweep
+
+        outcome = sweep.extend(
+            name, runs, trials=trials, epochs=epochs, wall_clock=wall_clock, budget=more, local=local, observer=progress
+        )
+    _finish(outcome)
+
+
+@app.command()
 def status(name: Name, runs: Runs = None, as_json: Json = False) -> None:
     """How far a run is."""
     from orchestrator.results.rows import find, read_state
@@ -101,6 +172,9 @@ def status(name: Name, runs: Runs = None, as_json: Json = False) -> None:
     run = find(name, runs)
     state = read_state(run)
     if as_json:
+        from orchestrator.policies.budget import amounts
+        from orchestrator.spec import SweepSpec
+
         _print_json(
             {
                 "name": run.name,
@@ -111,6 +185,7 @@ def status(name: Name, runs: Runs = None, as_json: Json = False) -> None:
                     for word in ("running", "interrupted", "set_aside", "finished", "stopped", "failed")
                 },
                 "budget": state.spec["budget"],
+                "spent": amounts(SweepSpec.model_validate(state.spec), state),
                 "seconds": round(state.active_seconds, 3),
                 "directory": str(run.root),
             }
@@ -331,6 +406,18 @@ def _errors_for_people() -> Iterator[None]:
             raise
         _complain(f"error: {storage_fault(error)}: {error.filename or error}")
         sys.exit(1)
+
+
+def _amount(text: str) -> tuple[str, float]:
+    """A key and a number out of ``cost=20``."""
+    from orchestrator.errors import UsageError
+
+    key, _, written = text.partition("=")
+    try:
+        number = float(written)
+    except ValueError:
+        raise UsageError(f"--budget {text}: a key and a number are wanted", hint="e.g. --budget cost=20") from None
+    return key, int(number) if key == "epochs" and number.is_integer() else number
 
 
 def _complain(text: str) -> None:

@@ -15,7 +15,9 @@ Status = Literal["running", "interrupted", "set_aside", "finished", "stopped", "
 ENDED = frozenset({"finished", "stopped", "failed"})
 
 # What may stand between a report and the verdict on it, where a process died or the disk was full in between.
-_PASSIVE = frozenset({"sweep.launched", "sweep.paused", "checkpoints.removed", "storage.waited"})
+PASSIVE = frozenset(
+    {"sweep.launched", "sweep.paused", "sweep.extended", "trial.retried", "checkpoints.removed", "storage.waited"}
+)
 _BLAMES_NODE = frozenset({"lost", "node", "stalled"})
 
 
@@ -71,9 +73,11 @@ class Best:
 
 @dataclass(slots=True)
 class Trial:
-    """One configuration under one seed, and all that happened to it. ``params``: what it has now; ``suggested``: had first.
+    """One configuration under one seed. ``params`` are what it has now, ``suggested`` what it had first.
 
     ``configuration`` is the number of the first trial that had these parameters: its own, unless it repeats another.
+    ``reached`` counts the epochs that its present segment has behind it, those before its checkpoint included.
+    ``waited`` says that it was set aside and has not gone on since.
     """
 
     number: int
@@ -94,6 +98,8 @@ class Trial:
     suggested: dict[str, Any] = field(init=False)
     halvings: int = 0
     forgiven: int = 0
+    reached: int = 0
+    waited: bool = False
 
     def __post_init__(self) -> None:
         self.suggested = self.params
@@ -267,10 +273,17 @@ class Alike:
     trials: int = 0
 
 
+def merged(spec: Mapping[str, Any], changed: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The spec with the fields of some parts changed."""
+    return {**spec, **{part: {**(spec.get(part) or {}), **fields} for part, fields in changed.items()}}
+
+
 class SweepState:
     """The fold of a journal. ``apply`` takes the events in order; everything else reads.
 
-    One event costs the same however many trials there are.
+    One event costs the same however many trials there are. ``spec`` is the one in force, extensions included.
+    ``epochs`` counts those that were trained, a second time too; ``active_seconds`` is the time that a process was at
+    work, ``trial_seconds`` the sum over the trials that ran in it; ``lowest`` the least finite loss and its trial.
     """
 
     def __init__(self, events: Iterable[Event] = ()) -> None:
@@ -282,7 +295,10 @@ class SweepState:
         self.seq = -1
         self.started = 0.0
         self.updated = 0.0
-        self.active_seconds = 0.0
+        self.active_seconds = self.trial_seconds = 0.0
+        self.epochs = 0
+        self.lowest: tuple[float, int] | None = None
+        self.warmed = 0
         self.slots = 0
         self.alike = Alike()
         self.storage_failures = 0
@@ -292,7 +308,7 @@ class SweepState:
         self._failed_on: dict[str, set[int]] = {}
         self._repeats: dict[int, list[int]] = {}  # of each configuration that is tried more than once, its trials
         self._reported = False
-        self._since: float | None = None
+        self._at_work: int | None = None  # the lease of the process that has launched the sweep
         for event in events:
             self.apply(event)
 
@@ -325,16 +341,21 @@ class SweepState:
 
     def apply(self, event: Event) -> None:
         """Fold one event in. Unknown types are passed over: a newer writer may say more."""
+        self._pass_time(event)
         self.seq = event.seq
-        self.updated = event.time
         handler = getattr(self, "_on_" + event.type.replace(".", "_"), None)
         if handler:
             handler(event)
-        if event.type not in _PASSIVE:
+        if event.type not in PASSIVE:
             self.owed = (event["trial"], event["epoch"]) if event.type == "segment.reported" else None
-        if self._since is not None:
-            self.active_seconds += max(0.0, event.time - self._since)
-            self._since = event.time
+
+    def _pass_time(self, event: Event) -> None:
+        """Time counts between two events of one process at work: nobody knows how long a dead one had lived."""
+        if event.lease == self._at_work:
+            passed = max(0.0, event.time - self.updated)
+            self.active_seconds += passed
+            self.trial_seconds += passed * len(self.running)
+        self.updated = event.time
 
     @property
     def repeats(self) -> dict[str, Any]:
@@ -413,21 +434,27 @@ class SweepState:
         self.alike, self.storage_failures = Alike(), 0
         # A process that died wrote no pause: whatever it ran is interrupted now.
         self._interrupt()
-        self._since = event.time
+        self._at_work = event.lease
 
     def _on_sweep_paused(self, event: Event) -> None:
         self.status, self.reason = "paused", event["reason"]
         self._interrupt()
-        self._close(event)
+        self._at_work = None
 
     def _on_sweep_completed(self, event: Event) -> None:
         self.status, self.reason = "completed", event["reason"]
-        self._close(event)
+        self._at_work = None
 
-    def _close(self, event: Event) -> None:
-        if self._since is not None:
-            self.active_seconds += max(0.0, event.time - self._since)
-            self._since = None
+    def _on_sweep_warmed(self, event: Event) -> None:
+        self.warmed = len(event["trials"])
+
+    def _on_sweep_extended(self, event: Event) -> None:
+        self.status, self.reason = "paused", "extended"
+        self.spec = merged(self.spec, event["changed"])
+        for number in event["trials"]:
+            trial = self.trials[number]
+            trial.ended, trial.stopped_by = 0.0, {}
+            self._set(trial, "interrupted")
 
     def _interrupt(self) -> None:
         for number in list(self.running):
@@ -444,7 +471,9 @@ class SweepState:
 
     def _on_segment_started(self, event: Event) -> None:
         trial = self.trials[event["trial"]]
-        trial.segments, trial.node = event["segment"] + 1, event["node"]
+        trial.segments, trial.node, trial.waited = event["segment"] + 1, event["node"], False
+        origin = event["origin"]
+        trial.reached = next((held.epoch for held in trial.checkpoints.values() if held.path == origin), 0)
         self._set(trial, "running")
 
     def _on_segment_reported(self, event: Event) -> None:
@@ -452,6 +481,11 @@ class SweepState:
         report = Report(event["epoch"], metrics, event["segment"], event.time)
         trial = self.trials[event["trial"]]
         trial.reports[report.epoch] = report
+        self.epochs += max(0, report.epoch - trial.reached)
+        trial.reached = report.epoch
+        loss = self.objective.loss(report.metrics.get(self.objective.metric, math.nan))
+        if math.isfinite(loss) and (self.lowest is None or loss < self.lowest[0]):
+            self.lowest = loss, trial.number
         self._reported, self.storage_failures = True, 0
         self._failed_on.pop(trial.node, None)
 
@@ -481,6 +515,7 @@ class SweepState:
         self._set(trial, "interrupted")
 
     def _on_trial_set_aside(self, event: Event) -> None:
+        self.trials[event["trial"]].waited = True
         self._set(self.trials[event["trial"]], "set_aside")
 
     def _on_trial_promoted(self, event: Event) -> None:

@@ -8,7 +8,7 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -21,11 +21,14 @@ from orchestrator.errors import Problem, RunHeldError, SpecError, StoppedError, 
 from orchestrator.files import storage_fault, write_durably
 from orchestrator.journal import Journal, holder
 from orchestrator.policies import build_searcher
+from orchestrator.policies.extension import More, extension
 from orchestrator.policies.schedulers.rays import try_out
+from orchestrator.policies.warm import warmth
 from orchestrator.results import BestTrial, Results
 from orchestrator.results.rows import find, read_state
 from orchestrator.rundir import RunDirectory
 from orchestrator.spec import RayTuneScheduler, SamplerSearcher, SweepSpec, apply, from_mapping, load, to_yaml
+from orchestrator.spec.parts import seconds
 from orchestrator.state import Objective, SweepState
 
 _TRIED_EPOCHS = 100  # of trials that are not there, before a scheduler of Ray's is trusted
@@ -112,13 +115,20 @@ class Sweep:
         sweep._runs = None
         return sweep
 
-    def launch(self, runs: str | Path | None = None, *, local: bool = False) -> Results:
+    def launch(self, runs: str | Path | None = None, *, local: bool = False, warm_start: Sequence[str] = ()) -> Results:
         """Run it to its end, under Ray Tune or (``local``) in this process, and return what it found.
+
+        ``warm_start`` names earlier runs in the same folder, whose trials the searcher begins with.
 
         Raises RunHeldError where the run exists, SpecError and UsageError where something is wrong before the start.
         """
         self._runs = runs
-        return Results(launch(self.spec, runs, local=local).run)
+        return Results(launch(self.spec, runs, local=local, warm_start=warm_start).run)
+
+    def extend(self, runs: str | Path | None = None, *, local: bool = False, **more: Any) -> Results:
+        """Let it go on beyond its limits; ``more`` as in `extend`: ``trials=10``, ``epochs=5``, ``wall_clock="2h"``."""
+        self._runs = runs or self._runs
+        return Results(extend(self.spec.name, self._runs, local=local, **more).run)
 
     def results(self) -> Results:
         """What it has found so far, read from its journal."""
@@ -130,13 +140,21 @@ class Sweep:
 
 
 def launch(
-    spec: SweepSpec, runs: str | Path | None = None, *, local: bool = False, observer: Observer | None = None
+    spec: SweepSpec,
+    runs: str | Path | None = None,
+    *,
+    local: bool = False,
+    observer: Observer | None = None,
+    warm_start: Sequence[str] = (),
 ) -> Outcome:
     """Check everything, make the run directory and run the sweep to its end.
+
+    ``warm_start`` names earlier runs in the same folder, whose trials the searcher begins with.
 
     Raises SpecError, UsageError or RunHeldError with nothing started or written where something is wrong.
     """
     run = RunDirectory.at(spec.name, runs)
+    warm = warmth(spec, _earlier(warm_start, runs)) if warm_start else None
     with Stopping() as stopping:
         made = _check_writable(run)
         journal = Journal.create(run.journal)  # from here on the name is ours; others are told so at once
@@ -146,9 +164,19 @@ def launch(
                 raise StoppedError(stopping.signal)
             versions, commit = environment(_RECORDED), _git_commit()
             written = spec.model_dump(mode="json")
+            asked: dict[str, Any] = {"warm_start": list(warm_start)} if warm else {}
             journal.append(
-                "sweep.created", format=1, spec=written, seed=spec.seed, versions=versions, git=commit, roots=roots
+                "sweep.created",
+                format=1,
+                spec=written,
+                seed=spec.seed,
+                versions=versions,
+                git=commit,
+                roots=roots,
+                **asked,
             )
+            if warm:
+                journal.append("sweep.warmed", **warm)
         except BaseException:
             journal.discard()
             _remove_empty(made)
@@ -178,18 +206,63 @@ def resume(
     again = _failed_trials(state, retry)
     if state.status == "completed" and not again:
         return _outcome(run, state, 0)
-    spec = SweepSpec.model_validate(state.spec)
+    return _go_on(run, lambda state: [("trial.retried", {"trial": n}) for n in again], local=local, observer=observer)
+
+
+def extend(
+    name: str,
+    runs: str | Path | None = None,
+    *,
+    trials: int = 0,
+    epochs: int = 0,
+    wall_clock: str | float = 0.0,
+    budget: Mapping[str, float] | None = None,
+    local: bool = False,
+    observer: Observer | None = None,
+) -> Outcome:
+    """Let a sweep go on beyond its limits, which may have ended it: so much more of each.
+
+    Args:
+        trials: more trials.
+        epochs: more epochs for each trial. Those that finished go on, where a checkpoint of theirs was kept.
+        wall_clock: more time: ``"2h"``, or seconds.
+        budget: more of ``epochs`` (of all trials), ``gpu_hours`` or ``cost``, and a new ``target``.
+
+    Raises UsageError where there is no such run, or nothing would come of it; RunHeldError while a process runs it.
+    """
+    run = find(name, runs)
+    try:
+        more = More(trials, epochs, seconds(wall_clock or None) or 0.0, budget or {})
+    except ValueError as error:
+        raise UsageError(f"wall_clock: {error}", hint="e.g. 2h") from None
+    extension(read_state(run), more)  # what is wrong is said before anything is opened
+    return _go_on(run, lambda state: [("sweep.extended", extension(state, more))], local=local, observer=observer)
+
+
+def _go_on(
+    run: RunDirectory,
+    first: Callable[[SweepState], Iterable[tuple[str, dict[str, Any]]]],
+    *,
+    local: bool,
+    observer: Observer | None,
+) -> Outcome:
+    """Open the journal, write what is to be written first, and run what is left."""
     with Stopping() as stopping:
         journal = Journal.open(run.journal)
         try:
             if journal.notice:
                 print(journal.notice, file=sys.stderr)
+            state = SweepState(journal.events())
+            spec = SweepSpec.model_validate(state.created["spec"])
             _import_from(state.created.get("roots", []), run)
-            roots = _check(spec, run, local=local)
+            roots = _check(SweepSpec.model_validate(state.spec), run, local=local)
             if stopping.signal:
                 raise StoppedError(stopping.signal)
-            for number in again:
-                journal.append("trial.retried", trial=number)
+            if state.created.get("warm_start") and not state.warmed:  # the launch was cut off before it could
+                earlier = _earlier(state.created["warm_start"], run.root.parent)
+                journal.append("sweep.warmed", **warmth(spec, earlier))
+            for type, fields in first(state):
+                journal.append(type, **fields)
             if not run.spec.exists():  # the launch was cut off between the journal's first record and this file
                 write_durably(run.spec, to_yaml(spec).encode())
         except BaseException:
@@ -221,6 +294,10 @@ def stop(name: str, runs: str | Path | None = None, *, trial: int | None = None,
             raise SweepError(f"{what} has not stopped in {wait:g} s, but will; {name!r} is held by {asked}")
         time.sleep(0.1)
     return str(asked)
+
+
+def _earlier(names: Sequence[str], runs: str | Path | None) -> list[tuple[str, SweepState]]:
+    return [(name, read_state(find(name, runs))) for name in names]
 
 
 def _failed_trials(state: SweepState, wanted: Literal["failed"] | Collection[int]) -> list[int]:

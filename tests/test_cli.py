@@ -129,6 +129,8 @@ def test_status_list_best_and_why_agree(sweep: Run) -> None:
     status = json.loads(sweep("status", "tiny", "--json")[1])
     assert status["status"] == "completed"
     assert sum(status["trials"].values()) == 6
+    assert status["spent"].keys() == {"trials", "epochs", "wall_clock"}
+    assert (status["spent"]["trials"], status["spent"]["wall_clock"] > 0) == (6, True)
     assert [run["name"] for run in json.loads(sweep("list", "--json")[1])] == ["tiny"]
     assert "6 of 6 trials" in sweep("status", "tiny")[1]
     assert "tiny: 6 of 6 trials" in sweep("list")[1]

@@ -31,10 +31,11 @@ ALLOWED: dict[str, set[str]] = {
     "engine": CORE | {"training"},
     "xla": CORE | {"training"},
     "results": CORE,
+    "plan": CORE | {"training", "engine"},
     "sweep": CORE | {"training", "engine", "xla", "results"},
     "cluster": CORE | {"training", "engine", "xla", "sweep"},
     "export": CORE | {"results"},
-    "cli": CORE | {"training", "engine", "xla", "sweep", "cluster", "results", "export"},
+    "cli": CORE | {"training", "engine", "xla", "sweep", "cluster", "results", "export", "plan"},
     "__main__": {"cli"},
     "__init__": CORE | {"sweep", "results"},
 }

@@ -18,7 +18,7 @@ from orchestrator.engine.retention import Retention
 from orchestrator.errors import RunHeldError
 from orchestrator.files import storage_fault
 from orchestrator.journal import Event, Journal
-from orchestrator.policies import Scheduler, Searcher, Verdict, build_scheduler, build_searcher
+from orchestrator.policies import Scheduler, Searcher, Verdict, budget, build_scheduler, build_searcher
 from orchestrator.rundir import RunDirectory
 from orchestrator.secrets import redact
 from orchestrator.seeds import trial_seed
@@ -69,7 +69,7 @@ class LiveSweep:
         ``wait`` where there may be one later, when what runs now has reported.
         """
         self._stop_what_was_asked()
-        if self.stopping or self.out_of_time or not self._storage_is_ready():
+        if self.stopping or self.over or not self._storage_is_ready():
             return "none_left"
         if self.state.waiting:
             return self._job(self.state.trials[min(self.state.waiting)])
@@ -125,9 +125,17 @@ class LiveSweep:
         limit = self.spec.budget.wall_clock
         return limit is not None and self._spent + self.host.now() - self._since >= limit
 
+    @property
+    def over(self) -> Verdict | None:
+        """Why nothing more is to be trained: a budget is spent; None while there is something left of all."""
+        found = budget.spent(self.spec, self.state)
+        if found is None and self.out_of_time:
+            found = Verdict(budget.RULE, {"wall_clock": self.spec.budget.wall_clock})
+        return found
+
     def has_work(self) -> bool:
         """Whether trials wait that an engine has let go of (their process died), and the sweep may go on."""
-        return not self.stopping and not self.out_of_time and bool(self.state.waiting or self.state.set_aside)
+        return not self.stopping and not self.over and bool(self.state.waiting or self.state.set_aside)
 
     def avoided(self, node: str) -> bool:
         """Whether a node has lost so many distinct trials that nothing more should be placed there."""
@@ -185,9 +193,11 @@ class LiveSweep:
             if self.stop_reason:
                 self._append("sweep.paused", reason=self.stop_reason)
             else:
-                self._dismiss()
+                over = self.over
+                self._dismiss(over)
                 self._remove_unknown()  # now, since nobody looks after a completed sweep
-                self._append("sweep.completed", reason="budget.wall_clock" if self.out_of_time else "all trials ended")
+                reason = f"{over.rule}.{budget.key_of(over.why)}" if over else "all trials ended"
+                self._append("sweep.completed", reason=reason)
         finally:
             self.journal.close()
 
@@ -197,9 +207,7 @@ class LiveSweep:
         return known if known and known.status == "running" and known.segments == segment + 1 else None
 
     def _verdict(self, trial: int, epoch: int) -> Verdict | None:
-        verdict = self._scheduler.judge(trial, epoch)
-        if verdict is None and self.out_of_time:
-            return Verdict("budget", {"wall_clock": self.spec.budget.wall_clock})
+        verdict = self._scheduler.judge(trial, epoch) or self.over
         if verdict is None and trial in self.host.trials_to_stop():
             return Verdict("request")
         return verdict
@@ -217,17 +225,16 @@ class LiveSweep:
         if self.state.owed is None:
             return
         trial, epoch = self.state.owed
-        verdict = self._scheduler.judge(trial, epoch)
+        verdict = self._scheduler.judge(trial, epoch) or budget.spent_by_report(self.spec, self.state)
         if verdict is not None:
             self._end(trial, self.state.trials[trial].segments - 1, epoch, verdict)
 
-    def _dismiss(self) -> None:
-        """Nobody waits for a promotion any more: time is over, or all that will go on has gone on."""
-        for number in sorted(self.state.set_aside):
-            trial, verdict = self.state.trials[number], self._scheduler.dismiss(number)
-            if self.out_of_time:
-                verdict = Verdict("budget", {"wall_clock": self.spec.budget.wall_clock})
-            self._end(number, trial.segments - 1, trial.epoch, verdict, sync=len(self.state.set_aside) == 1)
+    def _dismiss(self, over: Verdict | None) -> None:
+        """Nobody waits any more: a budget is spent, or all that will be promoted has been."""
+        left = sorted(self.state.set_aside | self.state.waiting if over else self.state.set_aside)
+        for number in left:
+            trial, verdict = self.state.trials[number], over or self._scheduler.dismiss(number)
+            self._end(number, trial.segments - 1, trial.epoch, verdict, sync=len(left) == 1)
 
     def _stop_what_was_asked(self) -> None:
         """End trials that wait; those that run end at their next report."""
@@ -355,6 +362,8 @@ class LiveSweep:
 
     def _fold(self, event: Event) -> None:
         self.state.apply(event)
+        if event.type == "sweep.extended":
+            self.spec = SweepSpec.model_validate(self.state.spec)
         self._searcher.observe(event)
         self._scheduler.observe(event)
         self._retention.observe(event)

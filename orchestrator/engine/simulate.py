@@ -7,6 +7,7 @@ random (durations, delays, faults) is drawn from one seed, which replays the run
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
@@ -16,9 +17,10 @@ from orchestrator.engine.curves import Curve, synthetic
 from orchestrator.engine.live import Observer
 from orchestrator.engine.virtual import CALM, Crash, Faults, MemoryRight, MemoryStore, World
 from orchestrator.engine.virtual_cluster import Cluster, Driver, Seconds
-from orchestrator.errors import RunHeldError
+from orchestrator.errors import RunHeldError, UsageError
 from orchestrator.journal import Event, Journal
 from orchestrator.journal.records import Line, parse
+from orchestrator.policies.extension import More, extension
 from orchestrator.spec import SweepSpec
 from orchestrator.state import SweepState
 
@@ -65,6 +67,8 @@ def simulate(
     seed: int = 0,
     faults: Faults = CALM,
     observer: Observer | None = None,
+    more: More | None = None,
+    warm: Mapping[str, Any] | None = None,
 ) -> Simulated:
     """Run a sweep to its end, through as many drivers as the faults leave it.
 
@@ -77,13 +81,15 @@ def simulate(
         faults: how often what goes wrong.
         observer: told of each event as it is written, as under any engine. Where it raises `Crash`, the driver dies
             there, and the next goes on.
+        warm: the fields of the event ``sweep.warmed``, if it starts from earlier sweeps.
+        more: how the sweep is extended once it has come to its end.
 
     Raises whatever the engine raises where it has a bug; JournalError where it cannot read what it wrote.
     """
     world = World(faults, seed)
     curve = curve or synthetic(spec.objective.metric, spec.objective.mode)
     began = world.clock
-    lives = _Lives(Cluster(spec, world, curve, seconds or (lambda params, epoch: 1.0), slots, observer))
+    lives = _Lives(Cluster(spec, world, curve, seconds or (lambda params, epoch: 1.0), slots, observer), more, warm)
     world.sleep = lives.overtaken
     lives.run_to_the_end()
     journal = bytes(world.journal.content)
@@ -93,14 +99,17 @@ def simulate(
 class _Lives:
     """Runs one driver after another over a cluster until the sweep is complete."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, more: More | None, warm: Mapping[str, Any] | None) -> None:
         self._cluster, self.world = cluster, cluster.world
+        self._more, self._warm = more, warm
         self.state = SweepState()
         self.complete = False
         self._proven = True
         self._most = cluster.world.faults.deaths + _LIVES
         written = cluster.spec.model_dump(mode="json")
         self._created: dict[str, Any] = {"format": 1, "spec": written, "seed": cluster.spec.seed, "versions": {}}
+        if warm:
+            self._created["warm_start"] = [source["run"] for source in warm["sources"]]
 
     def run_to_the_end(self) -> None:
         """Raises RuntimeError where the sweep does not get on."""
@@ -152,7 +161,8 @@ class _Lives:
         if driver:
             driver.leave_orphans()
             # One that died as the last record was written leaves it to the next to see that all is done.
-            self.complete, self.state = driver.complete and not crashed, driver.live.state
+            self.state = driver.live.state
+            self.complete = driver.complete and not crashed and not self._to_be_extended(self.state)
         world.asked = ""
         if not self.complete:
             world.pass_time(world.rng.uniform(0.5, _AWAY_SECONDS))
@@ -164,11 +174,31 @@ class _Lives:
         """What launch and resume write before the engine starts."""
         if not journal.length:
             journal.append("sweep.created", **self._created)
+        if self._warm and journal.length == 1:
+            journal.append("sweep.warmed", **self._warm)
         failed = [number for number, status in self._cluster.told.items() if status == "failed"]
         if failed and self.world.chance("retry"):
             for number in failed:
                 del self._cluster.told[number]
                 journal.append("trial.retried", trial=number)
+
+        if self._more is not None:
+            self._extend(journal, SweepState(journal.events()))
+
+    def _to_be_extended(self, state: SweepState) -> bool:
+        return self._more is not None and state.spec == state.created.get("spec")
+
+    def _extend(self, journal: Journal, state: SweepState) -> None:
+        if self._more is None or state.status != "completed" or not self._to_be_extended(state):
+            return
+        try:
+            fields = extension(state, self._more)
+        except UsageError:  # there is nothing that could go on
+            self._more = None
+            return
+        for number in fields["trials"]:
+            self._cluster.told.pop(number, None)
+        journal.append("sweep.extended", **fields)
 
     def _check_survived(self, state: SweepState) -> None:
         """Whatever anybody was told is still so."""

@@ -1,8 +1,8 @@
 """The form of the journal: one JSON object a line, ``{"seq", "lease", "time", "type", …fields, "crc32"}``.
 
 ``crc32`` (zlib's, eight hex digits) covers the bytes of the line before it; ``seq`` counts from 0 and is the only
-order; ``lease`` is the writer's and never falls; ``time`` (Unix seconds) is for people and is never read to decide
-anything.
+order; ``lease`` is the writer's and never falls; ``time`` (Unix seconds) is for people, and for budgets of time and of
+money.
 """
 
 from __future__ import annotations

@@ -11,15 +11,23 @@ from typing import Any
 from orchestrator.errors import CheckpointError, SpecError, UsageError
 from orchestrator.files import check_file
 from orchestrator.journal import Event, read
-from orchestrator.policies import FIFO, Searcher, Verdict, build_scheduler, build_searcher, foreign, foreign_scheduler
+from orchestrator.policies import (
+    FIFO,
+    Searcher,
+    Verdict,
+    budget,
+    build_scheduler,
+    build_searcher,
+    foreign,
+    foreign_scheduler,
+)
+from orchestrator.policies.extension import brought_back
 from orchestrator.rundir import RunDirectory
 from orchestrator.spec import SweepSpec
-from orchestrator.state import ENDED, Objective, SweepState, Trial
+from orchestrator.state import ENDED, PASSIVE, Objective, SweepState, Trial
 
-# What may stand between a report and the verdict on it.
-_BETWEEN = frozenset({"sweep.launched", "sweep.paused", "checkpoints.removed", "storage.waited"})
-# Rules that somebody outside decides by: a person, a clock.
-_OUTSIDE = frozenset({"request", "budget"})
+# What an extension may change.
+_EXTENDED = {"trainer": {"max_epochs"}, "budget": {"trials", "epochs", "wall_clock", "gpu_hours", "cost", "target"}}
 _VERDICTS = {"trial.stopped": "stop", "trial.set_aside": "set_aside"}
 
 
@@ -102,10 +110,10 @@ class Replay:
         self.foreign = foreign(spec)  # nothing read back from a run directory is executed
         self._searcher: Searcher | None = None if self.foreign else build_searcher(spec)
         self._scheduler = build_scheduler(spec)
-        self._outside = _OUTSIDE
+        self._scheduler_not_asked = ""
         if self.foreign_scheduler:
             objective = Objective(spec.objective.metric, spec.objective.mode)
-            self._scheduler, self._outside = FIFO(objective), _OUTSIDE | {self._scheduler.name}
+            self._scheduler, self._scheduler_not_asked = FIFO(objective), self._scheduler.name
         self._owed: tuple[Event, Verdict] | None = None
         self._started: dict[int, int] = {}  # running trial -> the last epoch that its segment has seen
         self._open = False
@@ -116,7 +124,7 @@ class Replay:
         try:
             self._check(event)
             self._fold(event)
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, SpecError) as error:
             self._say(event, f"cannot be read: {type(error).__name__}: {error}")
 
     def _say(self, event: Event, what: str) -> None:
@@ -126,7 +134,7 @@ class Replay:
     def _check(self, event: Event) -> None:
         if (event.type == "sweep.created") != (event.seq == 0):
             self._say(event, "is not in its place: a journal begins with sweep.created, and has one")
-        if self._owed and event.type not in _BETWEEN and event.type not in _VERDICTS:
+        if self._owed and event.type not in PASSIVE and event.type not in _VERDICTS:
             self._unpaid(event)
         if "trial" in event.fields and not self._may_be_told(event):
             return
@@ -163,8 +171,12 @@ class Replay:
         if event.type in ("sweep.launched", "sweep.paused", "sweep.completed"):
             self._open = event.type == "sweep.launched"
             self._started.clear()
+        elif event.type == "sweep.extended":
+            self._spec = SweepSpec.model_validate(self.state.spec)
+            if self._owed and self._owed[1].rule == budget.RULE and not self._spent_by_report():
+                self._owed = None
         elif event.type == "segment.reported":
-            verdict = self._scheduler.judge(event["trial"], event["epoch"])
+            verdict = self._scheduler.judge(event["trial"], event["epoch"]) or self._spent_by_report()
             self._owed = (event, verdict) if verdict else None
         elif event.type in ("segment.failed", "trial.finished", "trial.stopped", "trial.set_aside"):
             self._started.pop(event["trial"], None)
@@ -176,15 +188,58 @@ class Replay:
             self._say(event, f"is of segment {event['segment']}, which is not running")
         return runs
 
+    def _check_sweep_launched(self, event: Event) -> None:
+        if self.state.created.get("warm_start") and not self.state.warmed:
+            self._say(event, "comes before the sweep was warmed")
+
     def _check_sweep_completed(self, event: Event) -> None:
-        left = sorted(self.state.waiting | self.state.running)
-        if event["reason"] == "budget.wall_clock":
-            return
-        if left := left + sorted(self.state.set_aside):
+        left, spent = sorted(self.state.waiting | self.state.running | self.state.set_aside), self._spent()
+        if left:
             self._say(event, f"comes while trials {left} have not ended")
-        number, budget = len(self.state.trials), self._spec.budget.trials
-        if number != budget and self._searcher is not None and self._searcher.has(number):
-            self._say(event, f"comes after {number} trials of {budget}")
+        if spent and event["reason"] != f"budget.{budget.key_of(spent.why)}":
+            self._say(event, f"is for {event['reason']}, where a budget is spent: {_written(spent.why)}")
+        if spent or event["reason"] == "budget.wall_clock":
+            return
+        if event["reason"].startswith("budget."):
+            self._say(event, f"is for {event['reason']}, which is not spent")
+        number, wanted = len(self.state.trials), self._spec.budget.trials
+        if number != wanted and self._searcher is not None and self._searcher.has(number):
+            self._say(event, f"comes after {number} trials of {wanted}")
+
+    def _spent(self) -> Verdict | None:
+        return budget.spent(self._spec, self.state)
+
+    def _spent_by_report(self) -> Verdict | None:
+        return budget.spent_by_report(self._spec, self.state)
+
+    def _check_goes_on(self, event: Event) -> None:
+        """Nothing is begun once a budget is spent. Those that time spends may have been spent since."""
+        if spent := self._spent_by_report():
+            self._say(event, f"comes where a budget is spent: {_written(spent.why)}")
+
+    def _check_sweep_warmed(self, event: Event) -> None:
+        if event.seq != 1:
+            self._say(event, "is not in its place, which is after sweep.created")
+        if [source["run"] for source in event["sources"]] != self.state.created.get("warm_start"):
+            self._say(event, f"is from {event['sources']}, where {self.state.created.get('warm_start')} were asked for")
+        if event["metric"] != self._spec.objective.metric:
+            self._say(event, f"is by {event['metric']}, and the sweep by {self._spec.objective.metric}")
+        outside = [index for index, t in enumerate(event["trials"]) if not self._spec.space.contains(t["params"])]
+        if outside:
+            self._say(event, f"holds trials {outside} that are not of this space")
+
+    def _check_sweep_extended(self, event: Event) -> None:
+        if self._open:
+            self._say(event, "comes while the sweep is at work")
+        expected = brought_back(self._spec, self.state, event["changed"])
+        if event["trials"] != expected:
+            self._say(event, f"brings back trials {event['trials']}, where {expected} had ended by an old limit")
+        for part, fields in event["changed"].items():
+            known = self.state.spec[part]
+            if part not in _EXTENDED or not fields.keys() <= _EXTENDED[part]:
+                self._say(event, f"changes {part}: {fields}")
+            elif less := [key for key in fields.keys() - {"target"} if not fields[key] > known[key]]:
+                self._say(event, f"makes less of {less}")
 
     def _check_trial_suggested(self, event: Event) -> None:
         number = len(self.state.trials)
@@ -198,6 +253,7 @@ class Replay:
             )
         if self._spec.budget.trials is not None and number >= self._spec.budget.trials:
             self._say(event, f"is beyond the budget of {self._spec.budget.trials} trials")
+        self._check_goes_on(event)
         if promoted := self._scheduler.promote(last=False):
             self._say(event, f"is a new trial, where trial {promoted[0]} was to be promoted")
         if self._searcher is None:
@@ -210,6 +266,7 @@ class Replay:
 
     def _check_segment_started(self, event: Event) -> None:
         trial, origin = self.state.trials[event["trial"]], event["origin"]
+        self._check_goes_on(event)
         if event["segment"] != trial.segments:
             self._say(event, f"is of segment {event['segment']}, where {trial.segments} is the next")
         if trial.number in self._started:
@@ -277,24 +334,34 @@ class Replay:
 
     def _check_trial_stopped(self, event: Event) -> None:
         trial = self.state.trials[event["trial"]]
+        self._check_at(event, trial)
         if trial.status == "set_aside":
             self._check_dismissed(event, trial)
             return
-        self._check_at(event, trial)
         due, self._owed = self._owed, None
         if due and due[0]["trial"] == trial.number:
             self._check_verdict(event, due[1])
         elif due:
             self._owed = due
             self._unpaid(event)
-        elif event["rule"] not in self._outside:
+        elif self._is_outside(event):
+            self._check_segment(event, trial)
+        elif event["rule"] == budget.RULE:
+            self._check_segment(event, trial)
+            self._check_spent(event)
+        else:
             self._say(event, f"is by {event['rule']}, but the scheduler says no such thing")
-        elif event["rule"] == "budget":
+
+    def _check_segment(self, event: Event, trial: Trial) -> None:
+        if trial.status == "running" and event["rule"] == budget.RULE:
             self._running(event)
 
     def _check_dismissed(self, event: Event, trial: Trial) -> None:
         """At the end of the sweep nobody waits any more."""
-        if event["rule"] in self._outside:
+        if self._is_outside(event):
+            return
+        if event["rule"] == budget.RULE:
+            self._check_spent(event)
             return
         due = self._due()
         if due and due[0] == trial.number and due[1].action == "stop":
@@ -303,6 +370,18 @@ class Replay:
         self._check_verdict(event, self._scheduler.dismiss(trial.number))
         if self.state.running or self.state.waiting or not self._all_suggested():
             self._say(event, "ends a trial that might have been promoted yet")
+
+    def _check_spent(self, event: Event) -> None:
+        spent = self._spent()
+        if spent:
+            self._check_verdict(event, spent)
+        else:
+            self._say(event, f"is for {event['why']}, but no budget is spent")
+
+    def _is_outside(self, event: Event) -> bool:
+        """Whether somebody outside has stopped the trial: a person, a clock, a class that is not imported here."""
+        by_clock = event["rule"] == budget.RULE and "wall_clock" in event["why"]
+        return by_clock or event["rule"] in ("request", self._scheduler_not_asked)
 
     def _check_verdict(self, event: Event, verdict: Verdict) -> None:
         self.decisions += 1

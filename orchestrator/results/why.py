@@ -36,7 +36,7 @@ def _suggested(state: SweepState, trial: Trial) -> list[str]:
     chosen = _listed(trial.suggested) or "no parameters"
     startup = state.spec.get("searcher", {}).get("startup_trials", 0)
     how = _SEARCHERS.get(trial.by, f"proposed by {trial.by}")
-    if trial.by == "tpe" and trial.configuration // state.repeats["seeds"] < startup:
+    if trial.by == "tpe" and trial.configuration // state.repeats["seeds"] + state.warmed < startup:
         how = f"one of the {startup} drawn at random before TPE has seen enough"
     if trial.configuration != trial.number:
         how = f"the parameters of trial {trial.configuration} under another seed"
@@ -109,10 +109,22 @@ def stop_reason(stopped: dict[str, Any]) -> str:
     if rule == "not_finite":
         return f"{stopped['metric']} was {stopped['value']}, which is not a finite number"
     if rule == "budget":
-        return f"the sweep's time of {stopped['wall_clock']:g} s was over"
+        return budget_reason(stopped)
     if rule == "request":
         return "somebody asked for its end (sweep stop --trial)"
     return str(rule)
+
+
+def budget_reason(why: dict[str, Any]) -> str:
+    """Which budget is spent, in words."""
+    if "wall_clock" in why:
+        return f"the sweep's time of {why['wall_clock']:g} s was over"
+    if "target" in why:
+        return f"trial {why['trial']} had reached the target of {show(why['target'])} with {show(why['value'])}"
+    unit = next(key for key in ("epochs", "gpu_hours", "cost") if key in why)
+    words = {"epochs": "{} epochs", "gpu_hours": "{} GPU-hours", "cost": "a cost of {}"}
+    kept = f", but for the {why['reserve']:.0%} in reserve," if "reserve" in why else ""
+    return f"the sweep's budget of {words[unit].format(show(why[unit]))}{kept} was spent"
 
 
 def _place(state: SweepState, trial: Trial) -> list[str]:

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, Privat
 
 from orchestrator.errors import Problem, SpecError
 from orchestrator.space import Space
+from orchestrator.spec.budget import UNBOUNDED, budget_problems
 from orchestrator.spec.constraints import Constraint
 from orchestrator.spec.document import Document, Path
 from orchestrator.spec.parameters import parameter_problems, placement_problems
@@ -111,7 +112,7 @@ class SweepSpec(Part):
         default_factory=ASHAScheduler, description="Who stops trials early.", examples=[{"name": "asha"}]
     )
     budget: Budget = Field(
-        default_factory=lambda: Budget(trials=DEFAULT_TRIALS), description="How much is spent.",
+        default_factory=lambda: Budget(trials=DEFAULT_TRIALS), description="How much may be spent.",
         examples=[{"trials": 64, "wall_clock": "4h"}],
     )  # fmt: skip
     repeats: BareRepeats = Field(
@@ -138,7 +139,7 @@ class SweepSpec(Part):
     @model_validator(mode="before")
     @classmethod
     def _defaults(cls, value: object) -> object:
-        """Empty sections left out, and 20 configurations unless a grid or a budget of time bounds the sweep."""
+        """Empty sections left out, and 20 configurations unless a grid or another budget bounds the sweep."""
         if not isinstance(value, Mapping):
             return value
         given = {key: part for key, part in value.items() if part is not None}
@@ -147,11 +148,10 @@ class SweepSpec(Part):
         written = budget.model_dump() if isinstance(budget, Budget) else budget
         if name == "grid" or not isinstance(written, Mapping):
             return {**given, "budget": written}
-        bounds = {key: bound for key, bound in written.items() if bound is not None}
-        return {
-            **given,
-            "budget": bounds if bounds else {"trials": DEFAULT_TRIALS * seeds_written(given.get("repeats"))},
-        }
+        said = {key: value for key, value in written.items() if value is not None}
+        bounded = said.keys() - UNBOUNDED
+        trials = DEFAULT_TRIALS * seeds_written(given.get("repeats"))
+        return {**given, "budget": said if bounded else {**said, "trials": trials}}
 
     @model_validator(mode="after")
     def _parts_agree(self) -> SweepSpec:
@@ -164,6 +164,7 @@ class SweepSpec(Part):
         elif isinstance(self.searcher, CMAESSearcher) and self.space and not has_numbers(self.space):
             message = "searcher cmaes needs a number to search, but every parameter is a choice"
             problems.append(Problem(message, "use searcher tpe", ("searcher",)))
+        problems += budget_problems(self.budget, self.resources)
         problems += point_problems(self.space, getattr(self.searcher, "try_first", []))
         problems += scheduler_problems(self)
         problems += self._repeat_problems()

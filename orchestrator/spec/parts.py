@@ -40,7 +40,8 @@ def shown(value: object) -> str:
     return f"{value!r} ({type(value).__name__})"
 
 
-def _seconds(value: object) -> float | None:
+def seconds(value: object) -> float | None:
+    """A time as a sweep file has it, in seconds. Raises ValueError where it is none."""
     if value is None:
         return None
     if isinstance(value, str) and value and (parts := _DURATION.fullmatch(value.replace(" ", ""))):
@@ -185,18 +186,50 @@ class Objective(Part):
 
 
 class Budget(Part):
-    """When no more trials are started: at so many trials, after so much time, or whichever comes first."""
+    """What a sweep may spend. Whatever is spent first ends it; trials that run then end at their next report."""
 
     trials: int | None = Field(
         default=None,
         ge=1,
-        description="How many trials; each seed of a configuration is one. If neither this nor wall_clock is given: "
-        "20 configurations, or the whole grid for searcher grid. If only wall_clock is given there is no limit but "
-        "time.",
+        description="How many trials; each seed of a configuration is one. If nothing here bounds the sweep: "
+        "20 configurations, or the whole grid for searcher grid.",
         examples=[64],
     )
-    wall_clock: Annotated[float | None, PlainValidator(_seconds), _TIME_SCHEMA] = Field(
+    epochs: int | None = Field(
+        default=None,
+        ge=1,
+        description="Epochs that all trials together are trained for; one that is done again counts again.",
+        examples=[500],
+    )
+    wall_clock: Annotated[float | None, PlainValidator(seconds), _TIME_SCHEMA] = Field(
         default=None, description="Time, such as 4h, 90s, 1h30m, or a number of seconds.", examples=["4h"]
+    )
+    gpu_hours: float | None = Field(
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="Hours that trials run, times resources.gpus.",
+        examples=[48],
+    )
+    cost: float | None = Field(
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="Hours that trials run, times resources.price, and in its currency.",
+        examples=[100],
+    )
+    target: float | None = Field(
+        default=None,
+        allow_inf_nan=False,
+        description="A value of the objective: the sweep is over as soon as a trial has reached it.",
+        examples=[0.95],
+    )
+    reserve: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Share of epochs, gpu_hours and cost that the search leaves for the confirmation of its finalists.",
+        examples=[0.1],
     )
 
 
@@ -208,6 +241,13 @@ class Resources(Part):
     )
     gpus: Annotated[int | float, PlainValidator(_amount), _AMOUNT_SCHEMA] = Field(
         default=0, description="GPUs of a trial; a fraction lets trials share one.", examples=[1]
+    )
+    price: float | None = Field(
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="What an hour of one trial costs, in any currency; budget.cost is in the same.",
+        examples=[2.5],
     )
     concurrent: int | None = Field(
         default=None, ge=1, description="Trials at once, at most; by default as many as fit.", examples=[4]
@@ -231,7 +271,7 @@ class Checkpoints(Part):
 class Recovery(Part):
     """What is done about trials that get stuck."""
 
-    stalled_after: Annotated[float | None, PlainValidator(_seconds), _TIME_SCHEMA] = Field(
+    stalled_after: Annotated[float | None, PlainValidator(seconds), _TIME_SCHEMA] = Field(
         default=3600.0,
         description="Time without a single batch, such as 30m, after which a trial's process is ended and the trial "
         "goes on elsewhere from its last checkpoint; null for never.",

@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.seeds import derive_seed
-from orchestrator.training.job import Checkpoint, Job, Report
+from orchestrator.training.job import Checkpoint, Job, Measured, Report
 
 if TYPE_CHECKING:
     from orchestrator.training.images import ImagePredictionLogger
@@ -28,6 +28,7 @@ __all__ = [
     "EpochSeed",
     "ImagePredictionLogger",
     "Job",
+    "Measured",
     "Report",
     "derive_seed",
     "fit",

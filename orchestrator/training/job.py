@@ -34,6 +34,23 @@ class Report:
 
 
 @dataclass(frozen=True)
+class Measured:
+    """What a configuration costs: see ``training.measuring``.
+
+    ``seconds`` are those of an epoch with its validation and checkpoint, None where nobody knows how many batches it
+    has; ``memory`` and ``device_memory`` are at their peak, of ``device_total``; they and ``checkpoint`` are in bytes;
+    so many training ``steps`` were timed.
+    """
+
+    seconds: float | None
+    memory: int
+    device_memory: int
+    device_total: int
+    checkpoint: int
+    steps: int
+
+
+@dataclass(frozen=True)
 class Job:
     """One segment to train. JSON values only: ``Job(**dataclasses.asdict(job))`` is the same job on another machine.
 

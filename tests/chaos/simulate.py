@@ -16,7 +16,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise
 from random import Random
@@ -28,6 +28,8 @@ from orchestrator.engine.simulate import Simulated, events, simulate
 from orchestrator.engine.virtual import Faults
 from orchestrator.errors import JournalError
 from orchestrator.journal import Event
+from orchestrator.policies.extension import More
+from orchestrator.policies.warm import warmth
 from orchestrator.results.verify import replay
 from orchestrator.spec import SweepSpec, from_mapping
 from orchestrator.state import SweepState
@@ -77,6 +79,14 @@ SHARES = {
     "gp": 1,
     "NSGA-II": 9,
 }
+BUDGETS: dict[str, dict[str, Any]] = {
+    "": {},
+    "epochs": {"epochs": 11},
+    "reserve": {"epochs": 16, "reserve": 0.4},
+    "target": {"target": 0.72},
+    "gpu hours": {"gpu_hours": 9 / 3600},
+    "cost": {"cost": 0.01, "epochs": 19},
+}
 SLOW = frozenset(SHARES) - {"random", "grid"}
 PATIENCE_SEEDS = 250  # in one task of a process
 
@@ -92,6 +102,9 @@ class Case:
     epochs: int
     slots: int
     faults: Faults
+    budget: str = ""
+    more: More | None = None
+    warm: bool = False
 
     @classmethod
     def of(cls, seed: int) -> Case:
@@ -100,22 +113,49 @@ class Case:
         scheduler = rng.choice(list(SCHEDULERS))
         trials, epochs = (min(rng.randint(3, top), rng.randint(3, top)) for top in (8, 9))  # mostly small
         trials = min(trials, 4) if searcher == "gp" else trials  # each of its suggestions takes long
-        return cls(seed, searcher, scheduler, trials, epochs, rng.randint(1, 4), Faults.mixed(rng))
+        slots, faults = rng.randint(1, 4), Faults.mixed(rng)
+        budget, extended = rng.choice([*BUDGETS, *[""] * 9]), rng.random() < 0.1
+        more = More(rng.randint(0, 3), rng.randint(0, 4), 0.0, BUDGETS[budget]) if extended else None
+        if more and "reserve" in more.budget:
+            more = replace(more, budget={"epochs": 20})
+        if more and scheduler in (*TAKING_OVER, "hyperband"):  # they have shared out the epochs, and the population
+            more = replace(more, epochs=0, trials=more.trials if scheduler == "hyperband" else 0)
+        warm = searcher in SLOW - {"sobol"} and rng.random() < 0.3
+        return cls(seed, searcher, scheduler, trials, epochs, slots, faults, budget, more, warm)
 
     @property
     def spec(self) -> SweepSpec:
-        return spec(self.searcher, self.scheduler, self.trials, self.epochs)
+        return spec(self.searcher, self.scheduler, self.trials, self.epochs, self.budget)
 
     @property
     def reference(self) -> Simulated:
-        return unbroken(self.searcher, self.scheduler, self.trials, self.epochs)
+        plain = (self.searcher, self.scheduler, self.trials, self.epochs, self.budget)
+        if self.more or self.warm:
+            return simulate(self.spec, curve=curve, more=self.more, warm=self.earlier)
+        return unbroken(*plain)
+
+    @property
+    def earlier(self) -> dict[str, Any] | None:
+        """What sweeps of the same space and of another one found before, in this one's terms."""
+        if not self.warm:
+            return None
+        mode = self.spec.objective.mode
+        return warmth(self.spec, [(name, _before(name, mode)) for name in ("same", "other")])
 
     def run(self) -> Simulated:
-        return simulate(self.spec, curve=curve, slots=self.slots, seed=self.seed, faults=self.faults)
+        return simulate(
+            self.spec,
+            curve=curve,
+            slots=self.slots,
+            seed=self.seed,
+            faults=self.faults,
+            more=self.more,
+            warm=self.earlier,
+        )
 
 
 @cache
-def spec(searcher: str, scheduler: str, trials: int, epochs: int) -> SweepSpec:
+def spec(searcher: str, scheduler: str, trials: int, epochs: int, budget: str = "") -> SweepSpec:
     return from_mapping(
         {
             "name": "simulated",
@@ -126,8 +166,9 @@ def spec(searcher: str, scheduler: str, trials: int, epochs: int) -> SweepSpec:
             "space": GRID if searcher == "grid" else SPACE,
             "searcher": SEARCHERS[searcher],
             "scheduler": SCHEDULERS[scheduler],
-            "budget": {"trials": trials},
-            "repeats": {"seeds": 2, "rank_by": "lower_bound"} if trials == 6 else 1,
+            "budget": {"trials": trials} | BUDGETS[budget],
+            "resources": {"gpus": 0.5, "price": 2.5},
+            "repeats": {"seeds": 2, "rank_by": "lower_bound"} if trials == 6 and scheduler not in TAKING_OVER else 1,
             "constraints": [{"metric": "val_acc", "min": 0.15}] if trials == 7 else [],
             "checkpoints": {"keep_top": 2} | ({"quota": 5000} if trials == 5 else {}),
         }
@@ -135,9 +176,16 @@ def spec(searcher: str, scheduler: str, trials: int, epochs: int) -> SweepSpec:
 
 
 @cache
-def unbroken(searcher: str, scheduler: str, trials: int, epochs: int) -> Simulated:
+def unbroken(searcher: str, scheduler: str, trials: int, epochs: int, budget: str = "") -> Simulated:
     """The same sweep with one worker and no fault."""
-    return simulate(spec(searcher, scheduler, trials, epochs), curve=curve)
+    return simulate(spec(searcher, scheduler, trials, epochs, budget), curve=curve)
+
+
+@cache
+def _before(name: str, mode: str) -> SweepState:
+    epochs, space = 4 + (mode == "max"), SPACE if name == "same" else {"model.width": {"int": [1, 128]}}
+    written = spec("random", "asha 2", 6, epochs).model_dump(mode="json")
+    return simulate(from_mapping(written | {"space": space}), curve=curve).state
 
 
 _smooth = synthetic("val_acc", "max")
@@ -163,29 +211,50 @@ def violations(case: Case, ran: Simulated) -> Iterator[str]:
         yield from _damage(case, ran)
     touched = any(event["rule"] == "request" for event in ran.events if event.type == "trial.stopped")
     touched = touched or any(event.type == "trial.failed" for event in ran.events)
-    if touched:
+    if touched or _paid_more(case, ran):
         return
     # After a takeover, a trial whose checkpoints were damaged does with its new parameters what it did with the old.
     redone = case.scheduler in TAKING_OVER and ran.counters["damage"]
     if case.slots == 1 and not redone and story(ran.events) != story(case.reference.events):
         yield from _differences(story(ran.events), story(case.reference.events))
-    if case.searcher == "random" and case.scheduler == "fifo" and ranking(ran) != ranking(case.reference):
+    if (case.searcher, case.scheduler, case.budget) == ("random", "fifo", "") and ranking(ran) != ranking(
+        case.reference
+    ):
         yield f"the ranking is {ranking(ran)}, unbroken {ranking(case.reference)}"
+
+
+def _paid_more(case: Case, ran: Simulated) -> bool:
+    """Whether the budget went into epochs that an unbroken sweep trains once, or may have gone into lost time.
+
+    A trial that is brought back, and has lost its checkpoint, is compared at its rungs with others than before.
+    """
+    if case.more and ran.counters["damage"]:
+        return True
+    reports = sum(len(trial.reports) for trial in ran.state.trials.values())
+    return (
+        "cost" in BUDGETS[case.budget]
+        or "gpu_hours" in BUDGETS[case.budget]
+        or ("epochs" in BUDGETS[case.budget] and ran.state.epochs != reports)
+    )
 
 
 def _budget(case: Case, ran: Simulated) -> Iterator[str]:
     state = ran.state
     points = case.spec.space.grid_size * case.spec.repeats.seeds if case.searcher == "grid" else case.trials
     expected = min(case.trials, points)
+    expected = state.spec["budget"]["trials"]
+    expected = min(expected, case.spec.space.grid_size) if case.searcher == "grid" else expected
     ended = Counter(
         event["trial"] for event in ran.events if event.type in ("trial.finished", "trial.stopped", "trial.failed")
     )
-    retried = Counter(event["trial"] for event in ran.events if event.type == "trial.retried")
-    if state.status != "completed" or len(state.trials) != expected:
+    again = Counter(event["trial"] for event in ran.events if event.type == "trial.retried")
+    again += Counter(trial for event in ran.events if event.type == "sweep.extended" for trial in event["trials"])
+    short = state.reason.startswith("budget.") and len(state.trials) <= expected
+    if state.status != "completed" or not (short or len(state.trials) == expected):
         yield f"the sweep is {state.status} with {len(state.trials)} trials of {expected}"
     for number in state.trials:
-        if ended[number] != 1 + retried[number]:
-            yield f"trial {number} has {ended[number]} terminal records and {retried[number]} retries"
+        if ended[number] != 1 + again[number]:
+            yield f"trial {number} has {ended[number]} terminal records, and was brought back {again[number]} times"
 
 
 def _damage(case: Case, ran: Simulated) -> Iterator[str]:
@@ -249,7 +318,9 @@ def tally(seeds: range) -> Tally:
             found.append((seed, f"{type(error).__name__}: {error}"))
             continue
         counters.update(ran.counters)
-        counters.update({"records": len(ran.events), f"searcher {case.searcher}": 1})
+        counters.update({"records": len(ran.events), f"searcher {case.searcher}": 1, f"ended: {ran.state.reason}": 1})
+        counters.update({"extended": sum(event.type == "sweep.extended" for event in ran.events)})
+        counters.update({"warmed": bool(ran.state.warmed)})
         found += [(seed, what) for what in violations(case, ran)]
     return Tally(counters, found)
 

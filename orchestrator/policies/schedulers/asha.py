@@ -104,6 +104,9 @@ class PromotionASHA(ASHA):
         super()._reported(trial, epoch)
         self._reached[trial] = max(epoch, self._reached.get(trial, 0))
 
+    def _extended(self, max_epochs: int) -> None:
+        self._max_epochs = max_epochs
+
     def _judge(self, trial: int, epoch: int) -> Verdict | None:
         if self._reached[trial] > epoch:  # it was let past, and does this epoch again for want of a checkpoint
             return None

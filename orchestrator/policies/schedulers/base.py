@@ -51,6 +51,8 @@ class Scheduler(ABC):
             self._was_set_aside(event["trial"], event["epoch"])
         elif event.type in ("trial.promoted", "trial.stopped"):
             self._aside.discard(event["trial"])
+        elif event.type == "sweep.extended" and "trainer" in event["changed"]:
+            self._extended(event["changed"]["trainer"]["max_epochs"])
 
     def judge(self, trial: int, epoch: int) -> Verdict | None:
         """None to go on. A value that is not finite stops a trial at once, whatever the scheduler."""
@@ -81,6 +83,10 @@ class Scheduler(ABC):
 
     def _was_set_aside(self, trial: int, epoch: int) -> None:
         """A trial waits for its promotion."""
+        return
+
+    def _extended(self, max_epochs: int) -> None:
+        """From now on trials are trained for so many epochs."""
         return
 
     @abstractmethod

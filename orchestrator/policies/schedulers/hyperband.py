@@ -63,6 +63,10 @@ class Hyperband(Scheduler):
             self._left(event["trial"])
         elif event.type == "trial.retried":
             self._came_back(event["trial"])
+        elif event.type == "sweep.extended":
+            for trial in event["trials"]:
+                self._came_back(trial)
+            self._more_trials(event["changed"].get("budget", {}).get("trials"))
 
     def promote(self, *, last: bool) -> tuple[int, Verdict] | None:
         if self._release:
@@ -132,6 +136,22 @@ class Hyperband(Scheduler):
             self._away.discard(trial)
             self._rung(trial).gone -= 1
 
+    def _more_trials(self, trials: int | None) -> None:
+        """The last bracket may have been cut short by the end of the budget; its first rung may yet fill up."""
+        if trials is None:
+            return
+        self._trials = trials
+        for key, bracket in self._brackets.items():
+            if not bracket.rungs[0].order:
+                bracket.rungs[0].members = self._members(key)
+
+    def _members(self, key: int) -> int:
+        """How many trials a bracket begins with."""
+        cycle, kind = divmod(key, len(self._kinds))
+        size = self._kinds[kind][1]
+        first = cycle * self._cycle + self._begins[kind]
+        return size if self._trials is None else min(size, self._trials - first)
+
     def _keeps(self, members: int) -> int:
         return max(1, members // self._factor)
 
@@ -140,11 +160,9 @@ class Hyperband(Scheduler):
         kind = bisect.bisect_right(self._begins, offset) - 1
         key = cycle * len(self._kinds) + kind
         if key not in self._brackets:
-            number, size, epochs = self._kinds[kind]
-            first = cycle * self._cycle + self._begins[kind]
-            members = size if self._trials is None else min(size, self._trials - first)
+            number, _, epochs = self._kinds[kind]
             rungs = [_Rung(epoch) for epoch in epochs]
-            rungs[0].members = members
+            rungs[0].members = self._members(key)
             self._brackets[key] = _Bracket(number, rungs)
         return self._brackets[key]
 

@@ -56,6 +56,7 @@ class PBT(Scheduler):
         self._behind: list[tuple[int, int]] = []
         self._at: dict[int, int] = {}
         self._passed: dict[int, int] = {}  # trial -> the last epoch after which it was let on
+        self._before: dict[int, int] = {}  # the same, of one that has ended
         self._to_pass = dict.fromkeys(self._epochs, population)  # how many trials may still take over there
         self._saved: set[tuple[int, int]] = set()
         self._out: set[int] = set()
@@ -76,7 +77,10 @@ class PBT(Scheduler):
         elif event.type in ("trial.stopped", "trial.failed", "trial.finished"):
             self._ends(event)
         elif event.type == "trial.retried":
-            self._out.discard(event["trial"])
+            self._comes_back(event["trial"])
+        elif event.type == "sweep.extended":
+            for trial in event["trials"]:
+                self._comes_back(trial)
 
     @property
     def lends(self) -> Set[tuple[int, int]]:
@@ -148,9 +152,20 @@ class PBT(Scheduler):
     def _ends(self, event: Event) -> None:
         trial = event["trial"]
         self._at.pop(trial, None)
+        self._before[trial] = self._passed.get(trial, 0)
         self._pass(trial, self._epochs.stop)
         if event.type != "trial.finished":
             self._out.add(trial)
+
+    def _comes_back(self, trial: int) -> None:
+        """It had ended, and is to go on after all."""
+        self._out.discard(trial)
+        passed = self._before.pop(trial, self._epochs.stop)
+        for epoch in self._epochs:
+            if passed < epoch <= self._passed.get(trial, 0):
+                self._to_pass[epoch] += 1
+        self._passed[trial] = passed
+        self._lends = None
 
     def _pass(self, trial: int, upto: int) -> None:
         """It will not take over at these epochs any more."""

@@ -33,6 +33,9 @@ class Median(Scheduler):
         self._told[trial] = epoch, reports, total
         bisect.insort(self._means.setdefault(epoch, []), total / reports)
 
+    def _extended(self, max_epochs: int) -> None:
+        self._max_epochs = max_epochs
+
     def _judge(self, trial: int, epoch: int) -> Verdict | None:
         reached, reports, total = self._told[trial]
         means = self._means.get(epoch, [])
@@ -70,6 +73,9 @@ class Patience(Scheduler):
         loss = self._objective.loss(self._last[trial])
         if math.isfinite(loss) and loss < self._improved.get(trial, (math.inf, 0))[0] - self._min_delta:
             self._improved[trial] = loss, epoch
+
+    def _extended(self, max_epochs: int) -> None:
+        self._max_epochs = max_epochs
 
     def _judge(self, trial: int, epoch: int) -> Verdict | None:
         loss, since = self._improved[trial]

@@ -19,6 +19,8 @@ class Searcher(ABC):
     """
 
     name: str
+    learns = False
+    """Whether it looks at results."""
 
     @abstractmethod
     def suggest(self, number: int) -> dict[str, Any] | None:

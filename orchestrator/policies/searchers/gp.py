@@ -22,7 +22,7 @@ class GP(Sampled):
     """Optuna's GPSampler: expected improvement under a Gaussian process, with running trials taken into account.
 
     All parameters are modelled together. An inactive one stands at its domain's middle, wherever it is inactive, so
-    that it makes no difference between the trials that do not have it.
+    that it makes no difference between the trials that do not have it; so does one that an earlier sweep had not.
     """
 
     name = "gp"
@@ -43,7 +43,7 @@ class GP(Sampled):
         return {name: distribution for name, distribution in sorted(found) if not distribution.single()}
 
     def _full(self, trial: Past) -> dict[str, Any]:
-        return self._middle | trial.point
+        return self._middle | trial.known
 
     def _drawn_at_random(self, number: int) -> bool:
         ended = sum(trial.state not in ("running", "failed") for trial in self._history.trials.values())

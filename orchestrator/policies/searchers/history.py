@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from orchestrator.journal import Event
@@ -28,6 +29,13 @@ class Past:
     state: Literal["running", "finished", "stopped", "unfit", "failed"] = "running"
     loss: float = math.inf
     epoch: int = 0
+    drawn: tuple[str, ...] = ()
+    """Parameters that a trial of an earlier sweep had not; the values stand in for them."""
+
+    @property
+    def known(self) -> dict[str, float | int]:
+        """The point without what was drawn for it."""
+        return {name: value for name, value in self.point.items() if name not in self.drawn}
 
     @property
     def merit(self) -> tuple[int, float, float, int]:
@@ -35,6 +43,28 @@ class Past:
         if self.state == "finished":
             return 0, self.loss, 0.0, self.number
         return (1, -self.epoch, self.loss, self.number) if self.state == "stopped" else (2, 0.0, 0.0, self.number)
+
+
+def told(event: Event) -> Iterator[Event]:
+    """The event; or, where it is about many trials, what it means for each of them."""
+    if event.type == "sweep.extended":
+        for number in event["trials"]:
+            yield replace(event, type="trial.retried", fields={"trial": number})
+    elif event.type == "sweep.warmed":
+        for number, trial in enumerate(event["trials"], -len(event["trials"])):
+            yield from _earlier(event, number, trial)
+    else:
+        yield event
+
+
+def _earlier(event: Event, number: int, trial: dict[str, Any]) -> Iterator[Event]:
+    """A trial of an earlier sweep as if it had been one of ours; its number is below zero."""
+    said = {"trial": number, "params": trial["params"], "by": "warm start", "drawn": trial["drawn"]}
+    yield replace(event, type="trial.suggested", fields=said)
+    if trial["value"] is not None:
+        told = {"trial": number, "epoch": trial["epochs"], "metrics": {event["metric"]: trial["value"]}}
+        yield replace(event, type="segment.reported", fields=told)
+    yield replace(event, type=f"trial.{trial['status']}", fields={"trial": number})
 
 
 class History:
@@ -55,7 +85,7 @@ class History:
         if event.type == "trial.suggested":
             number, params = event["trial"], event["params"]
             point = {name: self._domains[name].encode(params[name]) for name in self.distributions if name in params}
-            self.trials[number] = Past(number, params, point)
+            self.trials[number] = Past(number, params, point, drawn=tuple(event.fields.get("drawn", ())))
             return self.trials[number]
         if event.type == "segment.reported":
             self._report(self.trials[event["trial"]], event)

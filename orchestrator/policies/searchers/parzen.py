@@ -75,23 +75,25 @@ class Mixture:
 
 
 class Table:
-    """Points by trial number, shape (trials, axes), growing; not a number where a trial does not have the parameter."""
+    """Points by trial number, shape (trials, axes), growing; not a number where a trial says nothing of a parameter."""
 
     def __init__(self, axes: int) -> None:
         self._rows = np.full((256, axes), np.nan)
+        self._place: dict[int, int] = {}
 
     def put(self, number: int, point: list[float]) -> None:
-        while number >= len(self._rows):
+        place = self._place.setdefault(number, len(self._place))
+        if place == len(self._rows):
             self._rows = np.concatenate([self._rows, np.full_like(self._rows, np.nan)])
-        self._rows[number] = point
+        self._rows[place] = point
 
     def mixture(self, axes: list[Axis], columns: list[int], shares: list[tuple[int, int]]) -> Mixture:
         """The density in some columns of trials that have them, each (number, how many it stands for), oldest first.
 
         One that stands for others weighs as they would together, each by its place among all.
         """
-        points = self._rows[np.ix_([number for number, _ in shares], columns)]
-        has = ~np.isnan(points[:, 0])
+        points = self._rows[np.ix_([self._place[number] for number, _ in shares], columns)]
+        has = ~np.isnan(points).all(axis=1)
         counts = np.array([count for _, count in shares], dtype=float)[has]
         places = np.cumsum(counts) - (counts + 1) / 2
         return Mixture(axes, points[has], counts * recency(places, counts.sum()))
@@ -104,14 +106,19 @@ def recency(places: Array, trials: float) -> Array:
 
 
 def _kernels(axis: Axis, values: Array) -> Any:
-    """Choices: probabilities, shape (kernels, choices). Numbers: centres, widths and log masses between the ends."""
+    """Choices: probabilities, shape (kernels, choices). Numbers: centres, widths and log masses between the ends.
+
+    The kernel of a trial that says nothing of this axis is as broad as the prior's.
+    """
+    known = ~np.isnan(values)
     if axis.choices:
         weights = np.full((len(values) + 1, axis.choices), 1.0 / (len(values) + 1))
-        weights[np.arange(len(values)), values.astype(int)] += 1
+        weights[np.flatnonzero(known), values[known].astype(int)] += 1
         return weights / weights.sum(axis=1, keepdims=True)
     low, high = axis.ends
-    centres = np.append(np.log(values) if axis.log else values, (low + high) / 2)
-    widths = np.append(_widths(centres[:-1], low, high), high - low)
+    centres, widths = np.full(len(values) + 1, (low + high) / 2), np.full(len(values) + 1, high - low)
+    centres[:-1][known] = np.log(values[known]) if axis.log else values[known]
+    widths[:-1][known] = _widths(centres[:-1][known], low, high)
     mass = ndtr((high - centres) / widths) - ndtr((low - centres) / widths)
     return centres, widths, np.log(np.maximum(mass, _TINY))
 

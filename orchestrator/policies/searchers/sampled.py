@@ -11,7 +11,7 @@ from typing import Any
 
 from orchestrator.journal import Event
 from orchestrator.policies.searchers.base import Searcher, random_draw
-from orchestrator.policies.searchers.history import History, Past
+from orchestrator.policies.searchers.history import History, Past, told
 from orchestrator.space import Space
 from orchestrator.state import Objective
 
@@ -37,6 +37,7 @@ class Sampled(Searcher):
     """
 
     notes = False
+    learns = True
 
     def __init__(self, space: Space, seed: int, objective: Objective, startup_trials: int = 0) -> None:
         self._space, self._seed, self._startup = space, seed, startup_trials
@@ -77,13 +78,17 @@ class Sampled(Searcher):
         return dict(self._asked.params)
 
     def observe(self, event: Event) -> None:
+        for part in told(event):
+            self._observe(part)
+
+    def _observe(self, event: Event) -> None:
         if event.type == "trial.suggested":
             self._commit(event)
         trial = self._history.observe(event)
         if trial is not None:
             self._asked = None
             self._shelve(trial)
-            if event.type != "trial.suggested" and trial.state != "running":
+            if event.type != "trial.suggested" and trial.state != "running" and trial.number >= 0:
                 self._ended(trial)
 
     def _commit(self, event: Event) -> None:

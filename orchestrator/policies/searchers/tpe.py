@@ -11,7 +11,7 @@ from typing import Any
 
 from orchestrator.journal import Event
 from orchestrator.policies.searchers.base import Searcher, random_draw
-from orchestrator.policies.searchers.history import History
+from orchestrator.policies.searchers.history import History, told
 from orchestrator.seeds import derive_seed
 from orchestrator.space import Space
 from orchestrator.state import Objective
@@ -35,6 +35,7 @@ class TPE(Searcher):
     """
 
     name = "tpe"
+    learns = True
 
     def __init__(self, space: Space, seed: int, objective: Objective, startup_trials: int, multivariate: bool) -> None:
         from orchestrator.policies.searchers.parzen import Axis, Table
@@ -64,11 +65,18 @@ class TPE(Searcher):
         return params
 
     def observe(self, event: Event) -> None:
+        if event.type == "sweep.warmed":
+            self._startup -= len(event["trials"])
+        for part in told(event):
+            self._observe(part)
+
+    def _observe(self, event: Event) -> None:
         trial = self._history.observe(event)
         if trial is None:
             return
         if event.type == "trial.suggested":
-            self._table.put(trial.number, [trial.point.get(name, math.nan) for name in self._history.distributions])
+            known = trial.known
+            self._table.put(trial.number, [known.get(name, math.nan) for name in self._history.distributions])
         elif event.type == "trial.retried" and trial.number in self._ended:
             self._ended.remove(trial.number)
             self._ranked = [merit for merit in self._ranked if merit[-1] != trial.number]

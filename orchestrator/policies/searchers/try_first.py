@@ -19,7 +19,7 @@ class TryFirst(Searcher):
     """
 
     def __init__(self, points: Sequence[Mapping[str, Any]], then: Searcher, space: Space, seed: int) -> None:
-        self.name = then.name
+        self.name, self.learns = then.name, then.learns
         self._points, self._then, self._space, self._seed = points, then, space, seed
 
     def suggest(self, number: int) -> dict[str, Any] | None:

@@ -1,0 +1,12 @@
+"""What a sweep would take, before it is launched.
+
+plan(spec)             trials, rungs and epochs, at once and without torch
+measure(spec, plan)    hours, memory, disk and money, after a few real steps in processes of their own
+"""
+
+from __future__ import annotations
+
+from orchestrator.plan.costs import Costs, measure
+from orchestrator.plan.epochs import Plan, plan
+
+__all__ = ["Costs", "Plan", "measure", "plan"]

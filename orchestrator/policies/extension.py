@@ -1,0 +1,134 @@
+"""What `sweep extend` changes: limits of the spec, and which trials go on because of it; from the journal alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator.errors import UsageError
+from orchestrator.policies.budget import RULE, key_of, spent
+from orchestrator.spec import SweepSpec
+from orchestrator.state import SweepState, Trial, merged
+
+Changed = dict[str, dict[str, Any]]
+"""Fields of the spec's parts with their new values: ``{"budget": {"trials": 30}}``."""
+
+
+@dataclass(frozen=True)
+class More:
+    """How much more of what: ``trials``, ``epochs`` of each trial, ``wall_clock`` in seconds.
+
+    ``budget`` holds more of ``epochs`` (of all trials), ``gpu_hours`` and ``cost``, and ``target`` as a new value.
+    """
+
+    trials: int = 0
+    epochs: int = 0
+    wall_clock: float = 0.0
+    budget: Mapping[str, float] = field(default_factory=dict)
+
+
+def extension(state: SweepState, more: More) -> dict[str, Any]:
+    """The fields of the event ``sweep.extended``. Raises UsageError where nothing would come of it."""
+    before = SweepSpec.model_validate(state.spec)
+    changed = {part: fields for part, fields in _changes(before, more) if fields}
+    if changed:
+        _check_scheduler(before, changed)
+    else:
+        raise UsageError("more of what?", hint="--trials 10, --epochs 5, --wall-clock 2h or --budget cost=20")
+    after = SweepSpec.model_validate(merged(state.spec, changed))
+    _check_left(after, state)
+    trials = brought_back(before, state, changed)
+    if state.status == "completed" and not (trials or state.waiting or _more_come(after, state)):
+        raise UsageError("no trial would go on, and none be added", hint=_why_none(state, more))
+    return {"changed": changed, "trials": trials}
+
+
+def brought_back(spec: SweepSpec, state: SweepState, changed: Mapping[str, Mapping[str, Any]]) -> list[int]:
+    """The trials that had ended by an old limit, and go on: by number. ``spec`` is the one before.
+
+    Those that finished at the old ``max_epochs``, if there are more epochs now, and those that a budget stopped while
+    they ran. They go on from a checkpoint that was kept; whose was not stays as it is.
+    """
+    longest = spec.trainer.get("max_epochs") if "max_epochs" in changed.get("trainer", {}) else None
+    return [number for number, trial in sorted(state.trials.items()) if _goes_on(trial, longest)]
+
+
+def _goes_on(trial: Trial, longest: int | None) -> bool:
+    if trial.status == "stopped" and trial.stopped_by["rule"] == RULE and not trial.waited:
+        return bool(trial.origins) or not trial.reports
+    at_the_end = longest is not None and trial.status == "finished" and trial.epoch >= longest
+    return at_the_end and bool(trial.origins)
+
+
+def _changes(spec: SweepSpec, more: More) -> Iterator[tuple[str, dict[str, Any]]]:
+    wanted = {"trials": more.trials, "wall_clock": more.wall_clock, **more.budget}
+    yield "budget", {key: _raised(spec, key, amount) for key, amount in wanted.items() if amount}
+    yield "trainer", {"max_epochs": _longer(spec, more.epochs)} if more.epochs else {}
+
+
+def _raised(spec: SweepSpec, key: str, amount: float) -> float:
+    if key == "target":
+        return amount
+    limit = getattr(spec.budget, key, None)
+    if key == "reserve" or limit is None:
+        raise UsageError(f"budget.{key} is no limit of this sweep", hint=f"its budget is {_limits(spec)}")
+    if amount < 0:
+        raise UsageError(f"{key}: more is wanted, but got {amount:g}", hint=f"give more than 0, the limit is {limit:g}")
+    return float(limit + amount) if isinstance(limit, float) else int(limit + amount)
+
+
+def _limits(spec: SweepSpec) -> str:
+    limits = spec.budget.model_dump(exclude_none=True, exclude_defaults=True)
+    return ", ".join(f"{key}: {value:g}" for key, value in limits.items()) or "the whole grid"
+
+
+def _longer(spec: SweepSpec, epochs: int) -> int:
+    longest = spec.trainer.get("max_epochs")
+    if "trainer.max_epochs" in spec.space:
+        raise UsageError("each trial has its own trainer.max_epochs: it is a parameter", hint="--trials 10 adds trials")
+    if not isinstance(longest, int) or longest < 0:
+        raise UsageError("trials have no max_epochs that could be raised", hint="--trials 10 adds trials")
+    if epochs < 0:
+        raise UsageError(f"epochs: more is wanted, but got {epochs}", hint=f"trials have {longest} epochs")
+    return longest + epochs
+
+
+def _check_scheduler(spec: SweepSpec, changed: Changed) -> None:
+    """Raises UsageError where the scheduler has shared out what would change."""
+    name, population = spec.scheduler.name, spec.scheduler.name in ("pbt", "pb2")
+    if "trainer" in changed and (population or name == "hyperband"):
+        raise UsageError(
+            f"scheduler {name} has divided trainer.max_epochs = {spec.trainer['max_epochs']} among its rungs",
+            hint="launch another sweep with more epochs, and --warm-start it from this one",
+        )
+    if population and "trials" in changed.get("budget", {}):
+        raise UsageError(
+            f"the {spec.budget.trials} trials are the population of scheduler {name}, which has grown up",
+            hint="launch another sweep with more trials, and --warm-start it from this one",
+        )
+
+
+def _check_left(spec: SweepSpec, state: SweepState) -> None:
+    """Raises UsageError where a budget is spent all the same."""
+    found, limit = spent(spec, state), spec.budget.wall_clock
+    if found:
+        key = key_of(found.why)
+        wanted = "another" if key == "target" else "more than was spent"
+        raise UsageError(f"budget.{key} is spent: {dict(found.why)}", hint=f"--budget {key}=…, {wanted}")
+    if limit is not None and state.active_seconds >= limit:
+        raise UsageError(f"{state.active_seconds:.0f} s of {limit:g} s are spent", hint="--wall-clock 2h adds some")
+
+
+def _more_come(spec: SweepSpec, state: SweepState) -> bool:
+    """Whether there are trials yet to be suggested."""
+    number, limit = len(state.trials), spec.budget.trials
+    if spec.searcher.name == "grid":
+        limit = min(limit or spec.space.grid_size, spec.space.grid_size)
+    return limit is None or number < limit
+
+
+def _why_none(state: SweepState, more: More) -> str:
+    if more.epochs:
+        return "no trial that finished has kept a checkpoint (checkpoints.keep_top); --trials 10 adds trials"
+    return "the grid is complete" if state.spec["searcher"]["name"] == "grid" else "--trials 10 adds trials"

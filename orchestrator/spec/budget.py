@@ -1,0 +1,27 @@
+"""What a budget needs of the rest of the sweep file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from orchestrator.errors import Problem
+from orchestrator.space import KeyProblem
+from orchestrator.spec.parts import Budget, Resources
+
+UNBOUNDED = frozenset({"target", "reserve"})
+"""Keys of a budget that do not say when a sweep ends in any case."""
+RESERVED = ("epochs", "gpu_hours", "cost")
+"""Keys of which ``reserve`` keeps a share."""
+
+
+def budget_problems(budget: Budget, resources: Resources) -> Iterator[Problem]:
+    """Limits on what is not counted."""
+    if budget.gpu_hours is not None and not resources.gpus:
+        message = "budget.gpu_hours limits nothing: a trial gets no GPU"
+        yield KeyProblem(message, "say how many: resources: {gpus: 1}", ("budget", "gpu_hours"))
+    if budget.cost is not None and resources.price is None:
+        message = "budget.cost limits nothing: an hour of a trial has no price"
+        yield KeyProblem(message, "say what it costs: resources: {price: 2.5}", ("budget", "cost"))
+    if budget.reserve and all(getattr(budget, key) is None for key in RESERVED):
+        message = "budget.reserve is a share of epochs, gpu_hours or cost, and none of them is limited"
+        yield KeyProblem(message, "e.g. epochs: 500", ("budget", "reserve"))

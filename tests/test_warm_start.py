@@ -1,0 +1,204 @@
+"""Warm start: earlier trials in this space's terms, told to the searcher as its own would be, and on record."""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_budget import described
+from test_local import spec as tiny
+from test_policies import SPACE as CONDITIONAL
+from test_policies import Log
+
+from orchestrator import cli, sweep
+from orchestrator.engine.simulate import simulate
+from orchestrator.errors import UsageError
+from orchestrator.journal import Event, encode, read
+from orchestrator.policies import build_searcher
+from orchestrator.policies.warm import placed, warmth
+from orchestrator.results.verify import check, replay
+from orchestrator.space import Space
+from orchestrator.spec import SweepSpec
+from orchestrator.state import SweepState
+from orchestrator.sweep import launch, resume
+
+LEARNERS: dict[str, Any] = {
+    "tpe": {"name": "tpe", "startup_trials": 6},
+    "gp": {"name": "gp", "startup_trials": 6},
+    "cmaes": "cmaes",
+    "TPESampler": {"class_path": "optuna.samplers.TPESampler", "init_args": {"n_startup_trials": 6}},
+}
+EARLIER = described({"trials": 20}, searcher="random", seed=11)
+
+
+def earlier(spec: SweepSpec = EARLIER) -> SweepState:
+    return simulate(spec).state
+
+
+def as_its_own(events: list[Event], warm: dict[str, Any]) -> list[Event]:
+    """What the searcher would have seen had the earlier trials been the sweep's own first ones."""
+    log = Log()
+    for number, trial in enumerate(warm["trials"]):
+        log.add("trial.suggested", trial=number, params=trial["params"], by="random")
+        metrics = {warm["metric"]: trial["value"]}
+        log.add("segment.reported", trial=number, segment=0, epoch=trial["epochs"], metrics=metrics)
+        log.add(f"trial.{trial['status']}", trial=number, segment=0, epoch=trial["epochs"], rule="", why={})
+    return log.events
+
+
+@pytest.mark.parametrize("name", ["tpe", "gp"])
+def test_an_earlier_trial_counts_as_one_of_its_own(name: str) -> None:
+    """The same model as of the same history; only the trial's number, which seeds the draw, is another."""
+    spec = described({"trials": 5}, searcher=LEARNERS[name])
+    warm = warmth(spec, [("before", earlier())])
+    warmed, own = build_searcher(spec), build_searcher(spec)
+    warmed.observe(Log().add("sweep.warmed", **warm))
+    for event in as_its_own([], warm):
+        own.observe(event)
+    inner: Any = warmed
+    shifted = len(warm["trials"])
+    theirs = own.suggest(shifted)
+    assert theirs is not None
+    assert spec.space.contains(inner.suggest(0))
+    if name == "tpe":
+        good, others = inner._split()
+        mine, other = own._split()  # type: ignore[attr-defined]
+        assert [(n + shifted, share) for n, share in good] == mine
+        assert [(n + shifted, share) for n, share in others] == other
+    else:
+        assert [t.value for t in inner._seen()] == [t.value for t in own._seen()]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_a_warm_start_finds_sooner_what_is_good(name: str) -> None:
+    """The median of the first six trials over several seeds, against a cold start."""
+    source = earlier()
+    firsts: dict[bool, list[float]] = {True: [], False: []}
+    for seed in range(3 if name == "gp" else 8):
+        spec = described({"trials": 6}, searcher=LEARNERS[name], seed=seed)
+        warm = warmth(spec, [("before", source)])
+        for started in (True, False):
+            state = simulate(spec, warm=warm if started else None).state
+            firsts[started] += [best.value for t in state.trials.values() if (best := state.objective.best(t))]
+    assert median(firsts[True]) > median(firsts[False]) + 0.03
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10**6), st.booleans())
+def test_what_is_said_stays_and_what_is_open_is_drawn(seed: int, partly: bool) -> None:
+    space, rng = Space(CONDITIONAL), random.Random(seed)
+    said = space.sample(rng)
+    if partly:
+        said = {name: value for name, value in said.items() if rng.random() < 0.5} | {"model.other": 3}
+    if rng.random() < 0.3:
+        said["model.x"] = 7.5
+    params, drawn = placed(space, said, random.Random(1))
+    assert space.contains(params)
+    for name, value in params.items():
+        inside = name in said and space[name].contains(said[name])
+        assert (name in drawn) == (not inside)
+        if inside:
+            assert value == said[name]
+    assert placed(space, said, random.Random(1)) == (params, drawn)
+
+
+def test_an_open_parameter_teaches_nothing() -> None:
+    """A sweep over the width alone says where the width is good; the rate stays as spread as random search has it."""
+    narrow = earlier(described({"trials": 40}, searcher="random", space={"model.width": {"int": [1, 64]}}))
+    spec = described({"trials": 1}, searcher={"name": "tpe", "startup_trials": 5}, seed=2)
+    searcher = build_searcher(spec)
+    warm = warmth(spec, [("narrow", narrow)])
+    assert all(trial["drawn"] == ["model.rate"] for trial in warm["trials"])
+    searcher.observe(Log().add("sweep.warmed", **warm))
+    drawn = [searcher.suggest(number) or {} for number in range(60)]
+    low = sum(params["model.rate"] < 10**-2.5 for params in drawn)
+    assert 12 < low < 48
+
+
+def test_names_that_are_written_otherwise_are_the_same() -> None:
+    space = {"model.init_args.width": {"int": [1, 64]}, "model.rate": {"log_uniform": [1e-4, 1e-1]}}
+    warm = warmth(described({"trials": 3}, searcher="tpe"), [("a", earlier(described({"trials": 6}, space=space)))])
+    assert not any(trial["drawn"] for trial in warm["trials"])
+
+
+def test_trials_that_did_not_end_are_not_taken_and_failed_ones_neither() -> None:
+    state = earlier()
+    state.trials[3].status, state.trials[4].status, state.trials[5].status = "failed", "interrupted", "running"
+    taken = {trial["trial"] for trial in warmth(described({}, searcher="tpe"), [("a", state)])["trials"]}
+    assert taken == set(range(20)) - {3, 4, 5}
+
+
+@pytest.mark.parametrize(
+    ("fields", "source", "says"),
+    [
+        ({"searcher": "random"}, EARLIER, "looks at no results"),
+        ({"searcher": "tpe", "objective": {"metric": "val_loss", "mode": "max"}}, EARLIER, "was judged by val_acc"),
+        ({"searcher": "tpe", "objective": {"metric": "val_acc", "mode": "min"}}, EARLIER, r"is by val_acc \(min"),
+        ({"searcher": "tpe", "space": {"model.depth": {"int": [1, 3]}}}, EARLIER, "says anything of this space"),
+        ({"searcher": "tpe", "space": {"model.width": {"int": [900, 901]}}}, EARLIER, "says anything of this space"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_taken_is_refused(fields: dict[str, Any], source: SweepSpec, says: str) -> None:
+    with pytest.raises(UsageError, match=says) as caught:
+        warmth(described({"trials": 3}, **fields), [("before", earlier(source))])
+    assert caught.value.hint
+
+
+def changed(events: list[Event], **fields: Any) -> list[Event]:
+    return [replace(e, fields={**e.fields, **fields}) if e.type == "sweep.warmed" else e for e in events]
+
+
+def test_verify_derives_the_suggestions_from_what_was_taken() -> None:
+    spec = described({"trials": 8}, searcher={"name": "tpe", "startup_trials": 4})
+    warm = warmth(spec, [("before", earlier())])
+    events = simulate(spec, warm=warm).events
+    assert replay(spec, events) == []
+    trials = [{**trial, "value": -trial["value"]} for trial in warm["trials"]]
+    assert any("tpe suggests" in sentence for sentence in replay(spec, changed(events, trials=trials)))
+    outside = [{**warm["trials"][0], "params": {"model.width": 999}}]
+    assert any("not of this space" in sentence for sentence in replay(spec, changed(events, trials=outside)))
+    assert any("asked for" in sentence for sentence in replay(spec, changed(events, sources=[])))
+    without = [replace(e, seq=n) for n, e in enumerate(e for e in events if e.type != "sweep.warmed")]
+    assert any("before the sweep was warmed" in sentence for sentence in replay(spec, without))
+
+
+def test_a_real_sweep_starts_from_others_and_needs_them_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("first", "second"):
+        launch(tiny(name=name, seed=len(name), budget={"trials": 3}), tmp_path, local=True)
+    file = tmp_path / "third.yaml"
+    file.write_text(json.dumps(tiny(name="third", budget={"trials": 2}).model_dump(mode="json")))
+    monkeypatch.setenv("SWEEP_RUNS", str(tmp_path))
+    asked = ["sweep", "launch", str(file), "--local", "--warm-start", "first", "second"]
+    monkeypatch.setattr(sys, "argv", asked)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code in (0, None), capsys.readouterr().err
+    run = sweep.find("third", tmp_path)
+    events = list(read(run.journal))
+    warm = events[1]
+    assert (warm.type, [source["run"] for source in warm["sources"]]) == ("sweep.warmed", ["first", "second"])
+    assert sorted((trial["run"], trial["trial"]) for trial in warm["trials"]) == [
+        (name, number) for name in ("first", "second") for number in range(3)
+    ]
+    # A launch that is cut off right after its first record is warmed by the resume.
+    cut = tmp_path / "cut" / "third"
+    cut.mkdir(parents=True)
+    (cut / "journal.jsonl").write_bytes(encode(events[0]))
+    for name in ("first", "second"):
+        (tmp_path / name).rename(tmp_path / "cut" / name)
+    again = resume("third", tmp_path / "cut", local=True)
+    assert list(read(again.run.journal))[1].fields == warm.fields
+    assert [t.params for t in again.state.trials.values()] == [
+        event["params"] for event in events if event.type == "trial.suggested"
+    ]
+    assert check(run).violations == [], "though the earlier runs are gone from here"

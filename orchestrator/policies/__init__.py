@@ -1,11 +1,21 @@
 """Searchers propose, schedulers judge. Both are functions of the journal's events and the sweep's seed alone."""
 
-from orchestrator.policies.schedulers import ASHA, FIFO, PromotionASHA, Scheduler, Verdict, build_scheduler, last_rung
+from orchestrator.policies.schedulers import (
+    ASHA,
+    FIFO,
+    Frontier,
+    PromotionASHA,
+    Scheduler,
+    Verdict,
+    build_scheduler,
+    last_rung,
+)
 from orchestrator.policies.searchers import Grid, Random, Searcher, Sobol, TryFirst, build_searcher, foreign
 
 __all__ = [
     "ASHA",
     "FIFO",
+    "Frontier",
     "Grid",
     "PromotionASHA",
     "Random",

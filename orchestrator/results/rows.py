@@ -73,6 +73,6 @@ def _row(run: RunDirectory, state: SweepState, rank: int, trial: Trial) -> dict[
 
 def _rung(state: SweepState, trial: Trial) -> int | None:
     scheduler = state.spec["scheduler"]
-    if scheduler["name"] != "asha":
+    if "reduction_factor" not in scheduler:
         return None
     return last_rung(trial.epoch, scheduler["grace_epochs"], scheduler["reduction_factor"])

@@ -18,6 +18,14 @@ _SEARCHERS = {
 }
 
 
+_FRONTIER = {
+    "promising": "it went on as the most promising of those set aside",
+    "control": "it went on as a control, whatever its value, to show whether that epoch predicts the end",
+    "grace": "it went on because that epoch was not seen to predict the end",
+    "finalist": "it went on as the best of all, to see the end of its training",
+}
+
+
 def why(state: SweepState, number: int) -> list[str]:
     """One sentence for each thing that decided the trial. Raises UsageError where there is no such trial."""
     trial = state.trials.get(number)
@@ -40,14 +48,18 @@ def _suggested(state: SweepState, trial: Trial) -> list[str]:
 
 def _segments(trial: Trial) -> list[str]:
     lines = [f"Segment {failure.segment} failed ({failure.kind}): {failure.message}." for failure in trial.failures]
-    lines += [
-        f"Set aside after epoch {on['rung']} with {show(on['value'])}, and promoted once it was "
-        f"at place {on['place']} of {on['of']}."
-        for on in trial.promotions
-    ]
+    lines += [_promotion(on) for on in trial.promotions]
     if trial.segments > 1:
         lines.append(f"It ran in {trial.segments} segments, each going on from the last checkpoint.")
     return lines
+
+
+def _promotion(on: dict[str, Any]) -> str:
+    """Why it went on; by the frontier as one of some kinds."""
+    aside, place = f"Set aside after epoch {on['rung']} with {show(on['value'])}", f"at place {on['place']} of {on['of']}"
+    if on["rule"] == "frontier":
+        return f"{aside}, {place}; {_FRONTIER[on['kind']]}."
+    return f"{aside}, and promoted once it was {place}."
 
 
 def _end(trial: Trial) -> list[str]:
@@ -71,6 +83,11 @@ def stop_reason(stopped: dict[str, Any]) -> str:
             f"ASHA compared {stopped['of']} trials at epoch {stopped['rung']} and kept the best {stopped['kept']}; "
             f"this one came in at place {stopped['place']} with {show(stopped['value'])}, "
             f"and {show(stopped['needed'])} was needed"
+        )
+    if rule == "frontier":
+        return (
+            f"it was set aside at place {stopped['place']} of {stopped['of']} at epoch {stopped['rung']} "
+            f"with {show(stopped['value'])}, and others were more promising until the end"
         )
     if rule == "not_finite":
         return f"{stopped['metric']} was {stopped['value']}, which is not a finite number"

@@ -21,6 +21,7 @@ from orchestrator.spec.parts import (
 from orchestrator.spec.schedulers import (
     ASHAScheduler,
     FIFOScheduler,
+    FrontierScheduler,
     Scheduler,
 )
 from orchestrator.spec.schema import json_schema
@@ -44,6 +45,7 @@ __all__ = [
     "Checkpoints",
     "ClassSpec",
     "FIFOScheduler",
+    "FrontierScheduler",
     "GPSearcher",
     "GridSearcher",
     "KeyProblem",

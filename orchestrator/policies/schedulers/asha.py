@@ -33,7 +33,7 @@ class ASHA(Scheduler):
     def __init__(self, objective: Objective, grace_epochs: int, reduction_factor: int) -> None:
         super().__init__(objective)
         self._grace, self._factor = grace_epochs, reduction_factor
-        self._rungs: dict[int, _Rung] = {}
+        self._rungs: dict[int, Rung] = {}
 
     def is_rung(self, epoch: int) -> bool:
         """Whether trials are compared at that epoch."""
@@ -41,7 +41,7 @@ class ASHA(Scheduler):
 
     def _reported(self, trial: int, epoch: int) -> None:
         if self.is_rung(epoch) and trial in self._best:
-            self._rungs.setdefault(epoch, _Rung()).enter(trial, self._best[trial])
+            self._rungs.setdefault(epoch, Rung()).enter(trial, self._best[trial])
 
     def _judge(self, trial: int, epoch: int) -> Verdict | None:
         rung = self._rungs.get(epoch)
@@ -49,7 +49,7 @@ class ASHA(Scheduler):
             return None
         return Verdict(self.name, self._compared(trial, epoch, self._kept(rung)))
 
-    def _kept(self, rung: _Rung) -> int:
+    def _kept(self, rung: Rung) -> int:
         return max(1, len(rung.order) // self._factor)
 
     def _compared(self, trial: int, epoch: int, kept: int) -> dict[str, Any]:
@@ -108,7 +108,7 @@ class PromotionASHA(ASHA):
         verdict = super()._judge(trial, epoch)
         return verdict and replace(verdict, action="set_aside")
 
-    def _kept(self, rung: _Rung) -> int:
+    def _kept(self, rung: Rung) -> int:
         return len(rung.order) // self._factor
 
     def _was_set_aside(self, trial: int, epoch: int) -> None:
@@ -116,7 +116,7 @@ class PromotionASHA(ASHA):
         heapq.heappush(self._waiting.setdefault(epoch, []), (self._rungs[epoch].loss[trial], trial))
 
 
-class _Rung:
+class Rung:
     """The trials at a rung, best first, kept in order as they enter."""
 
     def __init__(self) -> None:

@@ -11,6 +11,7 @@ _SEARCHERS = {
     "random": "drawn at random",
     "grid": "the next point of the grid",
     "sobol": "the next point of a Sobol sequence",
+    "parzen": "of random candidates the one most like the good trials before it",
     "tpe": "proposed by TPE from the trials before it",
     "gp": "proposed by a Gaussian process from the trials before it",
     "cmaes": "drawn by CMA-ES from where the generation before it did well",

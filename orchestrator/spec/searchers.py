@@ -53,6 +53,15 @@ class SobolSearcher(Suggesting):
     name: Literal["sobol"] = "sobol"
 
 
+class ParzenSearcher(Suggesting):
+    """Of candidates drawn at random takes the one that has most in common with the good trials, by Parzen densities."""
+
+    name: Literal["parzen"] = "parzen"
+    startup_trials: int = Field(
+        default=10, ge=1, description="Trials with a value before the model is used; until then at random.", examples=[10]
+    )
+
+
 class TPESearcher(Suggesting):
     """The tree-structured Parzen estimator: draws near what did well so far."""
 
@@ -108,7 +117,14 @@ def _bare_searcher(value: object) -> object:
 
 
 Searcher = Annotated[
-    RandomSearcher | GridSearcher | SobolSearcher | TPESearcher | GPSearcher | CMAESSearcher | SamplerSearcher,
+    RandomSearcher
+    | GridSearcher
+    | SobolSearcher
+    | ParzenSearcher
+    | TPESearcher
+    | GPSearcher
+    | CMAESSearcher
+    | SamplerSearcher,
     Field(discriminator="name"),
 ]
 BareSearcher = Annotated[Searcher, BeforeValidator(_bare_searcher)]

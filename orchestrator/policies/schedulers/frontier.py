@@ -41,8 +41,9 @@ class Frontier(Scheduler):
        next_rung ^ 0.5``, a trial's place being its place among all that have ever entered the rung. (With exponent 1 it
        is the order in which asynchronous successive halving would promote, Li et al. 2020, but it is the share of the
        epochs, not the number of trials, that sets the pace; less goes deeper sooner.);
-    3. to a new trial. Once all have begun, to the most promising as long as successive halving would promote it; and at
-       the very end to the best trial, if it has not seen the end of its training.
+    3. to a new trial. Once all have begun, to controls until four trials have seen the end of their training or are on
+       the way there, then to the most promising as long as successive halving would promote it, and when nothing else
+       runs to the best trial of all, if it has not seen the end.
 
     A rung is acted on only when it is seen to predict. Of the latest trials that went on from it to the furthest rung
     where at least four are, the best quarter must have been ahead of the others, at this rung, in more than half of all
@@ -72,6 +73,7 @@ class Frontier(Scheduler):
         self._passed: dict[int, int] = {}  # trial -> the highest rung that it has left behind
         self._controls: set[int] = set()
         self._spent = Counter(new=0, deep=0, control=0)
+        self._finished = 0
         self._ended: tuple[float, int] = (math.inf, -1)  # the best of those that ended without a failure
         self._lowest, self._grace = self._trusted()
 
@@ -84,6 +86,7 @@ class Frontier(Scheduler):
         elif event.type == "trial.promoted":
             self._go_on(self._at[event["trial"]], event["trial"], event["why"]["kind"])
         elif event.type in ("trial.stopped", "trial.finished", "trial.failed"):
+            self._finished += event.type == "trial.finished"
             self._end(event["trial"], failed=event.type == "trial.failed")
 
     def promote(self, *, last: bool) -> tuple[int, Verdict] | None:
@@ -142,7 +145,7 @@ class Frontier(Scheduler):
     def _next(self, *, last: bool) -> Place | None:
         """Who is to go on from where, and as what; None where a new trial is to begin, or all may rest."""
         found = self._control()
-        if found is not None and self._spent["control"] + self._chunk(found[0]) <= CONTROL_SHARE * self._spent.total():
+        if found is not None and self._is_due(found, last=last):
             return found
         promising = self._most_promising()
         if promising and self._spent["deep"] < DEEP_SHARE * (self._spent["deep"] + self._spent["new"]):
@@ -163,6 +166,13 @@ class Frontier(Scheduler):
             if there.waiting:
                 return rung, next(iter(there.waiting)), "control"
         return None
+
+    def _is_due(self, control: Place, *, last: bool) -> bool:
+        """Whether controls have had less than their share, or too few are on their way to the end that all wait for."""
+        if self._spent["control"] + self._chunk(control[0]) <= CONTROL_SHARE * self._spent.total():
+            return True
+        witnesses = self._finished + len(self._controls | {control[1]})
+        return (self._left <= 0 or last) and witnesses <= WITNESSES
 
     def _most_promising(self) -> Place | None:
         found, least = None, math.inf

@@ -1,6 +1,6 @@
 """How soon a search finds the best configurations: searchers and schedulers on tables of real learning curves.
 
-    python benchmarks/search.py --curves taskset.npz [--seeds 100] [--workers 1,16] [--only NAME,NAME] [--jobs 2]
+    python -m benchmarks.search --curves taskset.npz [--seeds 100] [--workers 1,16] [--only NAME,NAME] [--jobs 2]
                                 [--variant misleading|uninformative|noisy|short]
 
 The table (.npz) holds, for each task, ``<task>/valid`` (configurations × epochs, the validation loss, NaN where training
@@ -18,9 +18,9 @@ Score
   the same number of workers. A run that never arrives counts with the time of training the whole table; the share of
   such runs is given too.
 Candidates
-  Every policy may take only rows of the table that it has not tried. Random ones take a seeded shuffle. Ours draws 64
-  untried rows at random, where in a sweep it draws 64 points from the space, and takes the one its model prefers. Optuna
-  proposes a point of the unit cube and gets the nearest untried row, and is told that row's parameters. A
+  Every policy may take only rows of the table that it has not tried. Random ones take a seeded shuffle. The default draws
+  64 untried rows at random, where in a sweep it draws 64 points from the space, and takes the one its model prefers; its
+  scheduler and its model are the product's own, told of a sweep's events. Optuna proposes a point of the unit cube and gets the nearest untried row, and is told that row's parameters. A
   parameter's coordinate is its quantile in the table: in a sweep, its quantile under the space's distribution.
 
 Standard output: a table, and one line of JSON.
@@ -41,7 +41,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from search_policies import POLICIES, Policy
+
+from benchmarks.search_policies import POLICIES, Policy
 
 GOALS = (0.01, 0.002)
 

@@ -11,6 +11,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 EXTRAS := dev
 DATA_DIR ?= ./data
+CURVES ?=
 ARGS ?=
 UV := $(shell command -v uv 2>/dev/null)
 
@@ -21,7 +22,7 @@ else
 UV_PYTHON := $(PYTHON)
 endif
 
-.PHONY: help install quickstart test test-slow check chaos bench docs clean
+.PHONY: help install quickstart test test-slow check chaos bench bench-search docs clean
 
 help: ## what there is (the default)
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -71,6 +72,10 @@ bench: $(STAMP) ## loader, one trial and slot turnaround, as ratios (DATA_DIR=./
 	$(BIN)/python benchmarks/trial.py --data-dir '$(DATA_DIR)' || failed=1; \
 	$(BIN)/python benchmarks/turnaround.py || failed=1; \
 	exit $$failed
+
+bench-search: $(STAMP) ## how soon each search finds the best of a table of curves (CURVES=file.npz ARGS="--seeds 20")
+	@test -n '$(CURVES)' || { echo 'name a table of learning curves: make bench-search CURVES=file.npz' >&2; exit 1; }
+	$(BIN)/python -m benchmarks.search --curves '$(CURVES)' $(ARGS)
 
 docs: $(STAMP) ## regenerate docs/reference and check every link
 	$(BIN)/python docs/generate.py

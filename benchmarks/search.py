@@ -1,6 +1,7 @@
 """How soon a search finds the best configurations: searchers and schedulers on tables of real learning curves.
 
-    python benchmarks/search.py --curves taskset.npz [--seeds 100] [--workers 1,16] [--only NAME,NAME] [--jobs 2]
+    python -m benchmarks.search --curves taskset.npz [--seeds 100] [--workers 1,16] [--only NAME,NAME] [--jobs 2]
+                                [--variant misleading|uninformative|noisy|short]
 
 The table (.npz) holds, for each task, ``<task>/valid`` (configurations × epochs, the validation loss, NaN where training
 diverged) and ``<task>/params`` (configurations × parameters).
@@ -17,9 +18,9 @@ Score
   the same number of workers. A run that never arrives counts with the time of training the whole table; the share of
   such runs is given too.
 Candidates
-  Every policy may take only rows of the table that it has not tried. Random ones take a seeded shuffle. Ours draws 64
-  untried rows at random, where in a sweep it draws 64 points from the space, and takes the one its model prefers. Optuna
-  proposes a point of the unit cube and gets the nearest untried row, and is told that row's parameters. A
+  Every policy may take only rows of the table that it has not tried. Random ones take a seeded shuffle. The default draws
+  64 untried rows at random, where in a sweep it draws 64 points from the space, and takes the one its model prefers; its
+  scheduler and its model are the product's own, told of a sweep's events. Optuna proposes a point of the unit cube and gets the nearest untried row, and is told that row's parameters. A
   parameter's coordinate is its quantile in the table: in a sweep, its quantile under the space's distribution.
 
 Standard output: a table, and one line of JSON.
@@ -40,7 +41,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from search_policies import POLICIES, Policy
+
+from benchmarks.search_policies import POLICIES, Policy
 
 GOALS = (0.01, 0.002)
 
@@ -60,11 +62,56 @@ class Task:
         return len(self.losses[0])
 
 
-def load(path: Path) -> list[Task]:
-    """The table's tasks, in its order."""
+def load(path: Path, variant: str = "") -> list[Task]:
+    """The table's tasks, in its order, their curves made harder in some way."""
+    change = VARIANTS[variant]
     with np.load(path) as table:
         names = [key.removesuffix("/valid") for key in table.files if key.endswith("/valid")]
-        return [make_task(name, table[f"{name}/valid"], table[f"{name}/params"]) for name in names]
+        curves = {name: change(table[f"{name}/valid"].astype(float)) for name in names}
+        return [make_task(name, curves[name], table[f"{name}/params"]) for name in names]
+
+
+def misleading(losses: NDArray[np.float64]) -> NDArray[np.float64]:
+    """In the first epochs the best row has the worst one's loss, and so on."""
+    return _rearranged(losses, lambda rows: rows[::-1])
+
+
+def uninformative(losses: NDArray[np.float64]) -> NDArray[np.float64]:
+    """In the first epochs each row has the loss of some other."""
+    random = np.random.default_rng(0)
+    return _rearranged(losses, random.permutation)
+
+
+def _rearranged(losses: NDArray[np.float64], other: Callable[[Any], Any]) -> NDArray[np.float64]:
+    changed = losses.copy()
+    for epoch in range(min(EARLY, losses.shape[1] - 1)):
+        rows = np.argsort(losses[:, epoch], kind="stable")
+        rows = rows[np.isfinite(losses[rows, epoch])]
+        changed[rows, epoch] = losses[other(rows), epoch]
+    return changed
+
+
+def noisy(losses: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Each epoch's loss is off by a normal error, a tenth as wide as the middle half of the rows' best losses."""
+    best = np.where(np.isfinite(losses), losses, np.inf).min(axis=1)
+    low, high = np.quantile(best[np.isfinite(best)], [0.25, 0.75])
+    return losses + np.random.default_rng(0).normal(0.0, 0.1 * (high - low), losses.shape)
+
+
+def short(losses: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The first nine epochs are all there are."""
+    return losses[:, :9]
+
+
+EARLY = 3
+"""Epochs that ``misleading`` and ``uninformative`` change."""
+VARIANTS: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
+    "": lambda losses: losses,
+    "misleading": misleading,
+    "uninformative": uninformative,
+    "noisy": noisy,
+    "short": short,
+}
 
 
 def make_task(name: str, losses: NDArray[Any], params: NDArray[np.float64]) -> Task:
@@ -152,15 +199,16 @@ def main() -> None:
     parser.add_argument("--workers", default="1,16")
     parser.add_argument("--only", default=",".join(POLICIES))
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--variant", choices=list(VARIANTS), default="", help="curves that are harder in some way")
     args = parser.parse_args()
     names = args.only.split(",")
     if unknown := sorted(set(names) - set(POLICIES)):
         parser.error(f"no policy named {', '.join(unknown)}; there are {', '.join(POLICIES)}")
     workers = [int(count) for count in args.workers.split(",")]
-    rows = measure(load(args.curves), names, workers, args.seeds, args.jobs)
+    rows = measure(load(args.curves, args.variant), names, workers, args.seeds, args.jobs)
     print(f"{'policy':<16}{'workers':>8}{'best 1 %':>9}{'0.2 %':>9}{'never 1%':>9}{'0.2 %':>9}")
     print("\n".join(line(row) for row in rows))
-    print(json.dumps({"curves": args.curves.name, "results": rows}))
+    print(json.dumps({"curves": args.curves.name, "variant": args.variant, "results": rows}))
 
 
 if __name__ == "__main__":

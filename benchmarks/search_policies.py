@@ -16,9 +16,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.policies.frontier import FactoredParzen, Frontier
-
-CANDIDATES = 64
+from orchestrator.journal import Event
+from orchestrator.policies import build_scheduler
+from orchestrator.policies.searchers.factored import CANDIDATES, FactoredParzen
+from orchestrator.spec import SweepSpec
+from orchestrator.state import Objective
 
 
 class Policy(Protocol):
@@ -172,39 +174,13 @@ class Stopping:
         return on
 
 
-class Promotion:
-    """ASHA as published (Li et al. 2020): of those at a rung, the best 1/factor are promoted to the next."""
+class Product:
+    """A scheduler and a searcher as a sweep runs them, told of events as its driver tells them.
 
-    def __init__(
-        self, points: NDArray[np.float64], epochs: int, order: list[int], seed: int, *, factor: int = 4
-    ) -> None:
-        self._rows, self._factor = iter(order), factor
-        rungs = [e for k in range(epochs) if (e := factor**k) < epochs]
-        self._index = {epoch: k for k, epoch in enumerate(rungs)}
-        self._order: list[list[tuple[float, int]]] = [[] for _ in rungs]
-        self._promoted: list[set[int]] = [set() for _ in rungs]
-        self._best: dict[int, float] = {}
-
-    def next(self) -> int | None:
-        for order, promoted in zip(reversed(self._order), reversed(self._promoted), strict=True):
-            for _, row in order[: len(order) // self._factor]:
-                if row not in promoted:
-                    promoted.add(row)
-                    return row
-        return next(self._rows, None)
-
-    def report(self, row: int, epoch: int, loss: float) -> bool:
-        if not math.isfinite(loss):
-            return False
-        best = self._best[row] = min(loss, self._best.get(row, math.inf))
-        if epoch not in self._index:
-            return True
-        bisect.insort(self._order[self._index[epoch]], (best, row))
-        return False
-
-
-class Ours:
-    """The default: the frontier and the factored Parzen model, which chooses among 64 untried rows drawn at random."""
+    The space is the unit cube, the budget the whole table. Of searchers, ``random`` takes untried rows in a random
+    order and ``parzen`` chooses among 64 of them drawn at random, where in a sweep it chooses among 64 draws of the
+    space. A sweep that comes to its end before a goal is met never arrives.
+    """
 
     def __init__(
         self,
@@ -213,56 +189,105 @@ class Ours:
         order: list[int],
         seed: int,
         *,
-        model: bool = True,
-        **options: Any,
+        scheduler: dict[str, Any],
+        searcher: str = "random",
     ) -> None:
-        self._points, self._untried = points, list(order)
-        self._random = np.random.default_rng((seed, 1))
-        self._frontier = Frontier(epochs, **options)
-        self._model = FactoredParzen(points.shape[1], seed) if model else None
+        described = SweepSpec.model_validate(
+            {
+                "name": "bench", "seed": seed, "model": "no.Model", "objective": {"metric": "loss", "mode": "min"},
+                "trainer": {"max_epochs": epochs}, "budget": {"trials": len(points)}, "searcher": searcher,
+                "scheduler": scheduler, "space": {f"model.x{d}": {"uniform": [0, 1]} for d in range(points.shape[1])},
+            }
+        )  # fmt: skip
+        self._points, self._epochs, self._scheduler = points, epochs, build_scheduler(described)
         self._rows: list[int] = []
         self._trial: dict[int, int] = {}
-        self._best: dict[int, float] = {}
+        self._running: set[int] = set()
+        self._untried = Untried(points, order, seed)
+        self._searcher = OverRows(described, self._untried) if searcher == "parzen" else None
 
     def next(self) -> int | None:
-        trial = self._frontier.promote(exhausted=not self._untried)
-        if trial is not None:
-            return self._rows[trial]
-        if not self._untried:
+        found = self._scheduler.promote(last=False)
+        if found is None and self._untried.rows:
+            return self._new()
+        if found is None and not self._running:
+            found = self._scheduler.promote(last=True)
+        if found is None:
             return None
-        self._rows.append(self._draw(len(self._rows)))
-        self._trial[self._rows[-1]] = len(self._rows) - 1
-        self._frontier.start(len(self._rows) - 1)
-        return self._rows[-1]
+        self._tell("trial.promoted", found[0], rule=found[1].rule, why=found[1].why)
+        self._running.add(found[0])
+        return self._rows[found[0]]
 
-    def _draw(self, trial: int) -> int:
-        drawn = self._random.integers(0, len(self._untried), CANDIDATES).tolist()
-        chosen = 0
-        if self._model is not None:
-            chosen = self._model.choose(trial, self._points[[self._untried[index] for index in drawn]])
-        self._untried[drawn[chosen]], self._untried[-1] = self._untried[-1], self._untried[drawn[chosen]]
-        return self._untried.pop()
+    def _new(self) -> int:
+        number = len(self._rows)
+        row = self._searcher.row(number) if self._searcher else self._untried.take(0)
+        self._rows.append(row)
+        self._trial[row] = number
+        self._running.add(number)
+        params = {f"model.x{d}": place for d, place in enumerate(self._points[row].tolist())}
+        self._tell("trial.suggested", number, params=params, by="")
+        return row
 
     def report(self, row: int, epoch: int, loss: float) -> bool:
-        trial, finite = self._trial[row], math.isfinite(loss)
-        best = self._best[row] = min(loss if finite else math.inf, self._best.get(row, math.inf))
-        if self._model is not None:
-            self._model.tell(trial, self._points[row], best)
-        if finite:
-            return self._frontier.report(trial, epoch, loss)
-        self._frontier.end(trial)
-        return False
+        number = self._trial[row]
+        self._tell("segment.reported", number, epoch=epoch, metrics={"loss": loss})
+        verdict = self._scheduler.judge(number, epoch)
+        if verdict is not None:
+            ended = "trial.set_aside" if verdict.action == "set_aside" else "trial.stopped"
+            self._tell(ended, number, epoch=epoch, rule=verdict.rule, why=verdict.why)
+        elif epoch == self._epochs:
+            self._tell("trial.finished", number, epoch=epoch)
+        if verdict is not None or epoch == self._epochs:
+            self._running.discard(number)
+        return verdict is None
+
+    def _tell(self, type: str, trial: int, **fields: Any) -> None:
+        event = Event(0, 1, 0.0, type, {"trial": trial, "segment": 0, **fields})
+        self._scheduler.observe(event)
+        if self._searcher:
+            self._searcher.observe(event)
+
+
+class Untried:
+    """The rows that nobody has tried, and where they lie."""
+
+    def __init__(self, points: NDArray[np.float64], order: list[int], seed: int) -> None:
+        self.points, self.rows = points, list(reversed(order))
+        self.random = np.random.default_rng((seed, 1))
+
+    def take(self, drawn: int) -> int:
+        """Take a row away, by its place from the end."""
+        place = len(self.rows) - 1 - drawn
+        self.rows[place], self.rows[-1] = self.rows[-1], self.rows[place]
+        return self.rows.pop()
+
+
+class OverRows(FactoredParzen):
+    """The product's searcher with the untried rows for a space."""
+
+    def __init__(self, described: SweepSpec, untried: Untried) -> None:
+        super().__init__(described.space, described.seed, Objective("loss", "min"), described.searcher.startup_trials)
+        self._untried, self._drawn = untried, [0]
+
+    def row(self, number: int) -> int:
+        """The row that it takes for a new trial."""
+        size = len(self._untried.rows)
+        drawn = self._untried.random.integers(0, size, CANDIDATES).tolist()
+        chosen = 0
+        if self.by(number) != "random":
+            rows = [self._untried.rows[size - 1 - place] for place in drawn]
+            chosen = int(np.argmax(self._scores(self._untried.points[rows])))
+        return self._untried.take(drawn[chosen])
 
 
 POLICIES: dict[str, Callable[..., Policy]] = {
     "random": Stopping,
     "ray-asha": partial(Stopping, scheduler=RayASHA),
     "ray-asha-nan": partial(Stopping, scheduler=partial(RayASHA, nan_goes_on=True)),
-    "asha-promotion": Promotion,
-    "asha-promotion8": partial(Promotion, factor=8),
+    "asha-promotion": partial(Product, scheduler={"name": "asha", "reduction_factor": 4, "promote": True}),
     "median": partial(Stopping, scheduler=Median),
     "tpe": partial(Stopping, searcher=OptunaTPE),
     "tpe+asha": partial(Stopping, searcher=OptunaTPE, scheduler=RayASHA),
-    "frontier": partial(Ours, model=False),
-    "ours": Ours,
+    "frontier": partial(Product, scheduler={"name": "frontier"}),
+    "default": partial(Product, scheduler={"name": "frontier"}, searcher="parzen"),
 }

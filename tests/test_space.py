@@ -26,6 +26,7 @@ from orchestrator.space import (
     normal,
     uniform,
 )
+from orchestrator.space.domain import Coordinate, same_value
 
 settings.register_profile("here", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("here")
@@ -97,6 +98,30 @@ def test_encode_and_decode_are_inverse(domain: Domain, seed: int) -> None:
         else:
             assert back == value
         assert domain.contains(back)
+
+
+@given(domains(), st.floats(0, 1, exclude_max=True))
+def test_a_coordinate_is_where_a_draw_finds_the_value(domain: Domain, place: float) -> None:
+    value = domain.sample(Coordinate(place))
+    found = domain.coordinate(value)
+    assert 0.0 <= found < 1.0
+    again = domain.sample(Coordinate(found))
+    if isinstance(value, float):
+        assert math.isclose(again, value, rel_tol=1e-6, abs_tol=1e-6 * getattr(domain, "std", 0) + 1e-9)
+    else:
+        assert same_value(again) == same_value(value)
+    if domain.size is None and domain.step is None:
+        low, high = (domain.sample(Coordinate(end)) for end in (0.1, 0.9))
+        if high - low > 1e-6 * max(abs(low), abs(high)):  # else floats can hardly tell the values apart
+            assert math.isclose(found, place, abs_tol=1e-6)
+
+
+@given(st.lists(st.floats(0, 1, exclude_max=True), min_size=3, max_size=3))
+def test_the_configuration_at_a_point_is_the_one_that_is_drawn_there(point: list[float]) -> None:
+    space = Space({"model.a": uniform(0, 1), "model.b": choice(1, 2), "model.c": integer(1, 5, when={"model.b": 2})})
+    assert space.contains(params := space.at(point))
+    assert params["model.a"] == point[0]
+    assert ("model.c" in params) == (point[1] >= 0.5)
 
 
 @given(domains(), st.floats(0, 1))

@@ -3,6 +3,7 @@
 from orchestrator.policies.schedulers import (
     ASHA,
     FIFO,
+    Frontier,
     PromotionASHA,
     Scheduler,
     Verdict,
@@ -15,6 +16,7 @@ from orchestrator.policies.searchers import Grid, Random, Searcher, Sobol, TryFi
 __all__ = [
     "ASHA",
     "FIFO",
+    "Frontier",
     "Grid",
     "PromotionASHA",
     "Random",

@@ -85,7 +85,7 @@ def _row(run: RunDirectory, state: SweepState, rank: int, trial: Trial) -> dict[
 
 def _rung(state: SweepState, trial: Trial) -> int | None:
     scheduler = state.spec["scheduler"]
-    if scheduler["name"] == "asha":
+    if scheduler["name"] in ("asha", "frontier"):
         return last_rung(trial.epoch, scheduler["grace_epochs"], scheduler["reduction_factor"])
     compared = [on["rung"] for on in trial.promotions]
     return trial.stopped_by.get("rung", compared[-1] if compared else None)

@@ -13,11 +13,20 @@ _SEARCHERS = {
     "random": "drawn at random",
     "grid": "the next point of the grid",
     "sobol": "the next point of a Sobol sequence",
+    "parzen": "of random candidates the one most like the good trials before it",
     "tpe": "proposed by TPE from the trials before it",
     "bohb": "proposed by BOHB from the trials before it, or drawn at random, as a third are",
     "gp": "proposed by a Gaussian process from the trials before it",
     "cmaes": "drawn by CMA-ES from where the generation before it did well",
     "try_first": "one of the points to try first",
+}
+
+
+_FRONTIER = {
+    "promising": "it went on as the most promising of those set aside",
+    "control": "it went on as a control, whatever its value, to show whether that epoch predicts the end",
+    "grace": "it went on because that epoch was not seen to predict the end",
+    "finalist": "it went on as the best of all, to see the end of its training",
 }
 
 
@@ -53,13 +62,14 @@ def _segments(trial: Trial) -> list[str]:
 
 
 def _promoted(on: dict[str, Any]) -> str:
+    """Why it went on; by the frontier as one of some kinds."""
+    value, place = show(on["value"]), f"at place {on['place']} of {on['of']}"
     if on["rule"] in ("pbt", "pb2"):
-        place = f"at place {on['place']} of {on['of']}"
-        return f"Compared after epoch {on['rung']}: {show(on['value'])}, {place}; it went on as it was."
-    return (
-        f"Set aside after epoch {on['rung']} with {show(on['value'])}, and promoted once it was "
-        f"at place {on['place']} of {on['of']}."
-    )
+        return f"Compared after epoch {on['rung']}: {value}, {place}; it went on as it was."
+    aside = f"Set aside after epoch {on['rung']} with {value}"
+    if on["rule"] == "frontier":
+        return f"{aside}, {place}; {_FRONTIER[on['kind']]}."
+    return f"{aside}, and promoted once it was {place}."
 
 
 def _taken_over(on: dict[str, Any], taken: Takeover) -> str:
@@ -105,6 +115,11 @@ def stop_reason(stopped: dict[str, Any]) -> str:
         return (
             f"{show(stopped['value'])} at epoch {stopped['since']} was its last improvement, "
             f"and {stopped['epochs']} epochs without one are allowed"
+        )
+    if rule == "frontier":
+        return (
+            f"it was set aside at place {stopped['place']} of {stopped['of']} at epoch {stopped['rung']} "
+            f"with {show(stopped['value'])}, and others were more promising until the end"
         )
     if rule == "not_finite":
         return f"{stopped['metric']} was {stopped['value']}, which is not a finite number"

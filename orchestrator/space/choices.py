@@ -37,6 +37,9 @@ class Choice(Domain):
     def sample(self, rng: random.Random) -> Value:
         return self.at(int(rng.random() * len(self.values)))
 
+    def coordinate(self, value: Value) -> float:
+        return (self.encode(value) + 0.5) / len(self.values)
+
     def contains(self, value: Value) -> bool:
         return self._index(value) is not None
 
@@ -90,6 +93,9 @@ class Const(Domain):
 
     def sample(self, rng: random.Random) -> Value:
         return self.at(0)
+
+    def coordinate(self, value: Value) -> float:
+        return 0.5
 
     def contains(self, value: Value) -> bool:
         return Choice((self.value,)).contains(value)

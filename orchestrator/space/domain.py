@@ -25,6 +25,21 @@ GRID_LIMIT = 100_000
 
 STEP_LIMIT = 2**53
 """Beyond this many steps, floats have no value for each."""
+LAST_COORDINATE = math.nextafter(1.0, 0.0)
+"""The highest that ``random()`` may give."""
+
+
+class Coordinate(random.Random):
+    """A place in [0, 1) where a domain looks for a random number."""
+
+    def __init__(self, place: float) -> None:
+        self.place = place  # and no seeding, which takes long and is for nothing
+
+    def __new__(cls, place: float) -> Coordinate:
+        return super().__new__(cls)
+
+    def random(self) -> float:
+        return self.place
 
 
 @dataclass(frozen=True)
@@ -96,6 +111,13 @@ class Domain(ABC):
     @abstractmethod
     def sample(self, rng: random.Random) -> Value:
         """One value, drawn with exactly one call of ``rng.random()`` (none for a constant)."""
+
+    @abstractmethod
+    def coordinate(self, value: Value) -> float:
+        """The inverse of ``sample``: a place in [0, 1) where it finds this value; 0.5 for a constant.
+
+        A value of a continuum has one such place. One of separate values has many, and this is well inside them.
+        """
 
     @abstractmethod
     def contains(self, value: Value) -> bool:

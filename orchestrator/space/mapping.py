@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from functools import cached_property
 
 from orchestrator.errors import Problem, SpecError
-from orchestrator.space.domain import Domain, KeyProblem, Value, refuse, same_value
+from orchestrator.space.domain import Coordinate, Domain, KeyProblem, Value, refuse, same_value
 from orchestrator.space.forms import from_yaml
 
 SPACE_LIMIT = 300
@@ -69,6 +69,17 @@ class Space(Mapping[str, Domain]):
         for name in self.order:
             if self.active(params, name):
                 params[name] = self[name].sample(rng)
+        return params
+
+    def at(self, point: Sequence[float]) -> dict[str, Value]:
+        """The configuration at a point of the unit cube: one coordinate for each name in ``order``, active or not.
+
+        ``sample`` gives it where it draws these numbers.
+        """
+        params: dict[str, Value] = {}
+        for name, place in zip(self.order, point, strict=True):
+            if self.active(params, name):
+                params[name] = self[name].sample(Coordinate(place))
         return params
 
     def contains(self, params: Mapping[str, Value]) -> bool:

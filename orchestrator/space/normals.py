@@ -52,6 +52,9 @@ class Normal(Domain):
     def sample(self, rng: random.Random) -> Value:
         return self.decode(rng.random())
 
+    def coordinate(self, value: Value) -> float:
+        return self.encode(value)
+
     def contains(self, value: Value) -> bool:
         return is_number(value) and math.isclose(self._stepped(value), value, rel_tol=1e-9, abs_tol=1e-12)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, ClassVar
 
-from orchestrator.space.domain import STEP_LIMIT, Domain, Value, is_number, refuse
+from orchestrator.space.domain import LAST_COORDINATE, STEP_LIMIT, Domain, Value, is_number, refuse
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,16 @@ class _Range(Domain):
             return self.decode(math.exp(math.log(self.low) + u * (math.log(self.high) - math.log(self.low))))
         return self.decode(self.low + u * (self.high - self.low)) if size is None else self.at(int(u * size))
 
+    def coordinate(self, value: Value) -> float:
+        size = self.size
+        if self.low == self.high:
+            return 0.5
+        if self.logarithmic:
+            place = (math.log(value) - math.log(self.low)) / (math.log(self.high) - math.log(self.low))
+        else:
+            place = (value - self.low) / (self.high - self.low) if size is None else (self._nearest(value) + 0.5) / size
+        return min(max(place, 0.0), LAST_COORDINATE)
+
 
 @dataclass(frozen=True)
 class Uniform(_Range):
@@ -167,3 +177,7 @@ class LogInt(Int):
         # half a step beyond both ends, so that the ends are as likely as their neighbours (as Optuna does)
         low, high = math.log(self.low - 0.5), math.log(self.high + 0.5)
         return self.decode(math.exp(low + rng.random() * (high - low)))
+
+    def coordinate(self, value: Value) -> float:
+        low, high = math.log(self.low - 0.5), math.log(self.high + 0.5)
+        return (math.log(value) - low) / (high - low)

@@ -34,6 +34,17 @@ class ASHAScheduler(Part):
     )
 
 
+class FrontierScheduler(Part):
+    """Sets trials aside at every rung, and spends half of the epochs on the most promising and half on new ones.
+
+    A rung is acted on only as far as it is seen to predict the end of the training.
+    """
+
+    name: Literal["frontier"] = "frontier"
+    grace_epochs: int = Field(default=1, ge=1, description="Epochs at the first rung.", examples=[1])
+    reduction_factor: int = Field(default=4, ge=2, description="Ratio from rung to rung, in epochs.", examples=[4])
+
+
 class HyperbandScheduler(Part):
     """Successive halving in brackets that differ in how early they compare; with searcher bohb, BOHB."""
 
@@ -135,6 +146,7 @@ def _bare(value: object) -> object:
 Scheduler = Annotated[
     FIFOScheduler
     | ASHAScheduler
+    | FrontierScheduler
     | HyperbandScheduler
     | MedianScheduler
     | PatienceScheduler

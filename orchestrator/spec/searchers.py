@@ -53,6 +53,18 @@ class SobolSearcher(Suggesting):
     name: Literal["sobol"] = "sobol"
 
 
+class ParzenSearcher(Suggesting):
+    """Of candidates drawn at random takes the one that has most in common with the good trials, by Parzen densities."""
+
+    name: Literal["parzen"] = "parzen"
+    startup_trials: int = Field(
+        default=10,
+        ge=1,
+        description="Trials with a value before the model is used; until then at random.",
+        examples=[10],
+    )
+
+
 class TPESearcher(Suggesting):
     """The tree-structured Parzen estimator: draws near what did well so far."""
 
@@ -117,6 +129,7 @@ Searcher = Annotated[
     RandomSearcher
     | GridSearcher
     | SobolSearcher
+    | ParzenSearcher
     | TPESearcher
     | BOHBSearcher
     | GPSearcher

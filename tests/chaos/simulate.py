@@ -43,6 +43,7 @@ SPACE: dict[str, Any] = {
 GRID: dict[str, Any] = {"model.width": {"int": [1, 3]}, "model.optimizer": {"choice": ["sgd", "adam"]}}
 SCHEDULERS: dict[str, dict[str, Any]] = {
     "fifo": {"name": "fifo"},
+    "frontier": {"name": "frontier", "reduction_factor": 2},
     "asha 2": {"name": "asha", "grace_epochs": 1, "reduction_factor": 2},
     "asha 3": {"name": "asha", "grace_epochs": 2, "reduction_factor": 3},
     "median": {"name": "median", "min_trials": 2},

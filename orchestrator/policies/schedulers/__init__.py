@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from orchestrator.policies.schedulers.asha import ASHA, PromotionASHA, last_rung
 from orchestrator.policies.schedulers.base import FIFO, Scheduler, Verdict
+from orchestrator.policies.schedulers.frontier import Frontier
 from orchestrator.policies.schedulers.hyperband import Hyperband
 from orchestrator.policies.schedulers.population import PBT
 from orchestrator.policies.schedulers.rays import RAYS, RayScheduler
 from orchestrator.policies.schedulers.single import Median, Patience
-from orchestrator.spec import RayTuneScheduler, SweepSpec
+from orchestrator.spec import GridSearcher, RayTuneScheduler, SweepSpec
 from orchestrator.state import Objective
 
 __all__ = [
     "ASHA",
     "FIFO",
     "PBT",
+    "Frontier",
     "Hyperband",
     "Median",
     "Patience",
@@ -40,6 +43,8 @@ def build_scheduler(spec: SweepSpec) -> Scheduler:
             return PromotionASHA(objective, **options, max_epochs=max_epochs)
         case "asha":
             return ASHA(objective, **options)
+        case "frontier":
+            return Frontier(objective, **options, max_epochs=_max_epochs(spec), trials=_trials(spec))
         case "hyperband":
             return Hyperband(objective, **options, max_epochs=max_epochs or 1, trials=spec.budget.trials)
         case "median":
@@ -51,6 +56,18 @@ def build_scheduler(spec: SweepSpec) -> Scheduler:
         case "ray":
             return RayScheduler(objective, spec.seed, **options)
     return FIFO(objective)
+
+
+def _max_epochs(spec: SweepSpec) -> int | None:
+    """How long every trial trains; None where something else ends it, or each has an end of its own."""
+    written = None if "trainer.max_epochs" in spec.space else spec.trainer.get("max_epochs")
+    return written if isinstance(written, int) and written > 0 else None
+
+
+def _trials(spec: SweepSpec) -> float:
+    """How many trials there will be at most."""
+    points = spec.space.grid_size if isinstance(spec.searcher, GridSearcher) else math.inf
+    return min(points, math.inf if spec.budget.trials is None else spec.budget.trials)
 
 
 def foreign_scheduler(spec: SweepSpec) -> str:

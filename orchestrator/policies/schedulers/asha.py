@@ -33,7 +33,7 @@ class ASHA(Scheduler):
     def __init__(self, objective: Objective, grace_epochs: int, reduction_factor: int) -> None:
         super().__init__(objective)
         self._grace, self._factor = grace_epochs, reduction_factor
-        self._rungs: dict[int, _Rung] = {}
+        self._rungs: dict[int, Rung] = {}
 
     def rung(self, epoch: int) -> int | None:
         """The last rung up to that epoch; None below the first."""
@@ -42,7 +42,7 @@ class ASHA(Scheduler):
     def _reported(self, trial: int, epoch: int) -> None:
         at = self.rung(epoch)
         if at and trial in self._best:
-            self._rungs.setdefault(at, _Rung()).enter(trial, self._best[trial], epoch)
+            self._rungs.setdefault(at, Rung()).enter(trial, self._best[trial], epoch)
 
     def _judge(self, trial: int, epoch: int) -> Verdict | None:
         at = self.rung(epoch)
@@ -51,7 +51,7 @@ class ASHA(Scheduler):
             return None
         return Verdict(self.name, self._compared(trial, at, self._kept(rung)))
 
-    def _kept(self, rung: _Rung) -> int:
+    def _kept(self, rung: Rung) -> int:
         return max(1, len(rung.order) // self._factor)
 
     def _compared(self, trial: int, epoch: int, kept: int) -> dict[str, Any]:
@@ -113,7 +113,7 @@ class PromotionASHA(ASHA):
         verdict = super()._judge(trial, epoch)
         return verdict and replace(verdict, action="set_aside")
 
-    def _kept(self, rung: _Rung) -> int:
+    def _kept(self, rung: Rung) -> int:
         return len(rung.order) // self._factor
 
     def _was_set_aside(self, trial: int, epoch: int) -> None:
@@ -123,7 +123,7 @@ class PromotionASHA(ASHA):
         heapq.heappush(self._waiting.setdefault(at, []), (self._rungs[at].loss[trial], trial))
 
 
-class _Rung:
+class Rung:
     """The trials at a rung, best first, kept in order as they enter."""
 
     def __init__(self) -> None:

@@ -56,6 +56,10 @@ def _objective(spec: SweepSpec) -> Objective:
 
 def _learner(name: str) -> Any:
     """The class of a searcher that looks at results; its file loads NumPy, SciPy or Optuna only then."""
+    if name == "parzen":
+        from orchestrator.policies.searchers.factored import FactoredParzen
+
+        return FactoredParzen
     if name == "tpe":
         from orchestrator.policies.searchers.tpe import TPE
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator
 from typing import Any
 
@@ -58,12 +57,7 @@ class Sobol(Searcher):
         self._space, self._seed = space, derive_seed(seed, "sobol")
 
     def suggest(self, number: int) -> dict[str, Any] | None:
-        point = dict(zip(self._space.order, self._point(number), strict=True))
-        params: dict[str, Any] = {}
-        for name, coordinate in point.items():
-            if self._space.active(params, name):
-                params[name] = self._space[name].sample(Coordinate(coordinate))
-        return params
+        return self._space.at(self._point(number))
 
     def _point(self, number: int) -> list[float]:
         if not self._space:
@@ -74,17 +68,3 @@ class Sobol(Searcher):
         if number:
             sequence.fast_forward(number)
         return [float(coordinate) for coordinate in sequence.random(1)[0]]
-
-
-class Coordinate(random.Random):
-    """A place in [0, 1) where a domain looks for a random number."""
-
-    def __new__(cls, place: float) -> Coordinate:
-        return super().__new__(cls)
-
-    def __init__(self, place: float) -> None:
-        super().__init__(0)
-        self._place = place
-
-    def random(self) -> float:
-        return self._place

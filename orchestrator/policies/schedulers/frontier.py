@@ -1,0 +1,285 @@
+"""A frontier of trials that were set aside: the most promising go on, as far as rungs are seen to predict the end."""
+
+from __future__ import annotations
+
+import bisect
+import heapq
+import math
+from collections import Counter, OrderedDict, deque
+from typing import Any
+
+from orchestrator.journal import Event
+from orchestrator.policies.schedulers.asha import Rung
+from orchestrator.policies.schedulers.base import Scheduler, Verdict
+from orchestrator.state import Objective
+
+DEEP_SHARE = 0.5
+"""Of the epochs, those that go to the most promising trials; the others begin new ones."""
+CONTROL_SHARE = 0.05
+POWER = 0.5
+"""How much dearer a longer way to the next rung makes a trial."""
+LIKELY = 0.5
+"""A rung is acted on if trials that turned out good were ahead of others, at that rung, more often than this."""
+WITNESSES = 4
+"""Trials that must have passed a rung and reached a later one before that rung is judged."""
+REMEMBERED = 48
+"""The latest so many trials at a rung bear witness: a bound on the cost of a decision."""
+ENDLESS = 2**31
+"""Epochs of a training whose end nobody knows."""
+
+Place = tuple[int, int, str]  # the rung where a trial waits, its number, and as what it is to go on
+
+
+class Frontier(Scheduler):
+    """Decides between new trials and those set aside by the share of epochs that each kind has had.
+
+    Rungs are at ``grace_epochs · reduction_factor^k`` epochs and at the end. At each a trial enters with its best loss
+    so far and is set aside, unless it would be the one to go on. A slot that becomes free goes
+
+    1. to a control, as long as controls have had less than a twentieth of the epochs: the trial that has waited longest
+       at the lowest rung, whatever its loss, and from there to the end. Controls show whether rungs can be trusted;
+    2. to the most promising trial, as long as these have had less than half of the others: the least ``place ·
+       next_rung ^ 0.5``, a trial's place being its place among all that have ever entered the rung. (With exponent 1 it
+       is the order in which asynchronous successive halving would promote, Li et al. 2020, but it is the share of the
+       epochs, not the number of trials, that sets the pace; less goes deeper sooner.);
+    3. to a new trial. Once all have begun, to controls until four trials have seen the end of their training or are on
+       the way there, then to the most promising as long as successive halving would promote it, and when nothing else
+       runs to the best trial of all, if it has not seen the end.
+
+    A rung is acted on only when it is seen to predict. Of the latest trials that went on from it to the furthest rung
+    where at least four are, the best quarter must have been ahead of the others, at this rung, in more than half of all
+    pairs. Below the first rung that passes nobody is set aside, and who waits there goes on: where early losses say
+    nothing or mislead, the grace period grows, at last to the whole training. A rung of which nothing is known yet is
+    passed too, as far as the next.
+
+    Epochs are counted when they are granted, since several workers may ask before any reports.
+    """
+
+    name = "frontier"
+
+    def __init__(
+        self,
+        objective: Objective,
+        grace_epochs: int,
+        reduction_factor: int,
+        max_epochs: int | None,
+        trials: float = math.inf,
+    ) -> None:
+        super().__init__(objective)
+        self._factor, self._left = reduction_factor, trials
+        self._epochs = rung_epochs(grace_epochs, reduction_factor, max_epochs or ENDLESS)
+        self._rungs = [_Frontier() for _ in self._epochs]
+        self._at: dict[int, int] = {}  # trial set aside -> its rung
+        self._passed: dict[int, int] = {}  # trial -> the highest rung that it has left behind
+        self._controls: set[int] = set()
+        self._spent = Counter(new=0, deep=0, control=0)
+        self._finished = 0
+        self._ended: tuple[float, int] = (math.inf, -1)  # the best of those that ended without a failure
+        self._lowest, self._grace = self._trusted()
+
+    def observe(self, event: Event) -> None:
+        super().observe(event)
+        if event.type == "trial.suggested":
+            self._left -= 1
+            self._spent["new"] += self._epochs[self._lowest]
+            self._spent["deep"] += self._epochs[self._grace] - self._epochs[self._lowest]
+        elif event.type == "trial.promoted":
+            self._go_on(self._at[event["trial"]], event["trial"], event["why"]["kind"])
+        elif event.type in ("trial.stopped", "trial.finished", "trial.failed"):
+            self._finished += event.type == "trial.finished"
+            self._end(event["trial"], failed=event.type == "trial.failed")
+
+    def promote(self, *, last: bool) -> tuple[int, Verdict] | None:
+        found = self._next(last=last)
+        if found is None:
+            return None
+        rung, trial, kind = found
+        return trial, Verdict(self.name, {"kind": kind, **self._compared(rung, trial)}, "promote")
+
+    def dismiss(self, trial: int) -> Verdict:
+        return Verdict(self.name, self._compared(self._at[trial], trial))
+
+    def agreement(self, rung: int) -> float | None:
+        """How often, at this rung, a trial among the later best quarter was ahead of one that is not; None: unseen."""
+        entered = self._rungs[rung].loss
+        for later in reversed(self._rungs[rung + 1 :]):
+            ranked = [trial for _, trial in sorted(later.latest) if trial in entered]
+            if len(ranked) >= WITNESSES:
+                losses = [entered[trial] for trial in ranked]
+                good = math.ceil(len(losses) / 4)
+                pairs = [
+                    (ahead < behind) + 0.5 * (ahead == behind) for ahead in losses[:good] for behind in losses[good:]
+                ]
+                return sum(pairs) / len(pairs)
+        return None
+
+    def _reported(self, trial: int, epoch: int) -> None:
+        rung = self._rung(epoch)
+        if rung is None or trial in self._rungs[rung].loss or not math.isfinite(self._last[trial]):
+            return
+        self._rungs[rung].enter(trial, self._best[trial], epoch)
+        if rung > 0:  # it bears witness on the rungs below
+            self._lowest, self._grace = self._trusted()
+        if rung < self._grace or rung == len(self._rungs) - 1:
+            self._passed[trial] = rung
+            return
+        self._wait(trial, rung)
+        found = self._next(last=False)
+        if found is not None and found[1] == trial:  # without the way through a checkpoint
+            self._go_on(*found)
+        else:
+            self._leave(trial)
+
+    def _judge(self, trial: int, epoch: int) -> Verdict | None:
+        rung = self._rung(epoch)
+        if rung is None or trial not in self._rungs[rung].loss or self._passed.get(trial, -1) >= rung:
+            return None
+        return Verdict(self.name, self._compared(rung, trial), "set_aside")
+
+    def _was_set_aside(self, trial: int, epoch: int) -> None:
+        rung = self._rung(epoch)
+        assert rung is not None
+        self._wait(trial, rung)
+
+    def _rung(self, epoch: int) -> int | None:
+        """The last rung up to that epoch; None below the first."""
+        found = bisect.bisect_right(self._epochs, epoch) - 1
+        return None if found < 0 else found
+
+    def _compared(self, rung: int, trial: int) -> dict[str, Any]:
+        there, sign = self._rungs[rung], -1 if self._objective.mode == "max" else 1
+        numbers = {"rung": self._epochs[rung], "place": there.place(trial), "of": len(there.order)}
+        return {**numbers, "value": sign * there.loss[trial]}
+
+    def _next(self, *, last: bool) -> Place | None:
+        """Who is to go on from where, and as what; None where a new trial is to begin, or all may rest."""
+        found = self._control()
+        if found is not None and self._is_due(found, last=last):
+            return found
+        promising = self._most_promising()
+        if promising and self._spent["deep"] < DEEP_SHARE * (self._spent["deep"] + self._spent["new"]):
+            return promising
+        for rung in range(self._grace):
+            if self._rungs[rung].waiting:
+                return rung, next(iter(self._rungs[rung].waiting)), "grace"
+        if promising and (self._left <= 0 or last) and self._is_among_the_best(promising):
+            return promising
+        return self._finalist() if last else None
+
+    def _control(self) -> Place | None:
+        """A control that waits, or else the trial that has waited longest at the lowest rung."""
+        for rung, there in enumerate(self._rungs):
+            if there.controls:
+                return rung, next(iter(there.controls)), "control"
+        for rung, there in enumerate(self._rungs):
+            if there.waiting:
+                return rung, next(iter(there.waiting)), "control"
+        return None
+
+    def _is_due(self, control: Place, *, last: bool) -> bool:
+        """Whether controls have had less than their share, or too few are on their way to the end that all wait for."""
+        if self._spent["control"] + self._chunk(control[0]) <= CONTROL_SHARE * self._spent.total():
+            return True
+        witnesses = self._finished + len(self._controls | {control[1]})
+        return (self._left <= 0 or last) and witnesses <= WITNESSES
+
+    def _most_promising(self) -> Place | None:
+        found, least = None, math.inf
+        for rung in range(self._grace, len(self._rungs) - 1):
+            trial = self._rungs[rung].first()
+            if trial is not None:
+                price = self._rungs[rung].place(trial) * self._epochs[rung + 1] ** POWER
+                if price < least:
+                    found, least = (rung, trial, "promising"), price
+        return found
+
+    def _is_among_the_best(self, found: Place) -> bool:
+        there = self._rungs[found[0]]
+        return there.place(found[1]) <= len(there.order) // self._factor
+
+    def _finalist(self) -> Place | None:
+        """The best trial of all, if it waits."""
+        firsts = [(there.loss[trial], trial, rung) for rung, there in enumerate(self._rungs)
+                  if (trial := there.first()) is not None]  # fmt: skip
+        loss, trial, rung = min(firsts, default=(math.inf, -1, -1))
+        return (rung, trial, "finalist") if trial >= 0 and (loss, trial) < self._ended else None
+
+    def _go_on(self, rung: int, trial: int, kind: str) -> None:
+        self._leave(trial)
+        self._passed[trial] = rung
+        if kind == "control":
+            self._controls.add(trial)
+        self._spent[_ACCOUNT[kind]] += self._chunk(rung)
+
+    def _chunk(self, rung: int) -> int:
+        """Epochs from one rung to the next."""
+        return self._epochs[rung + 1] - self._epochs[rung]
+
+    def _wait(self, trial: int, rung: int) -> None:
+        self._at[trial] = rung
+        self._rungs[rung].wait(trial, control=trial in self._controls)
+
+    def _leave(self, trial: int) -> None:
+        """It waits no longer."""
+        rung = self._at.pop(trial, None)
+        if rung is not None:
+            self._rungs[rung].leave(trial)
+
+    def _end(self, trial: int, *, failed: bool) -> None:
+        self._leave(trial)
+        self._controls.discard(trial)
+        if trial in self._best and not failed:
+            self._ended = min(self._ended, (self._best[trial], trial))
+
+    def _trusted(self) -> tuple[int, int]:
+        """The lowest rung not seen to mislead, and the lowest at which trials are set aside: one more if unseen."""
+        for rung in range(len(self._rungs) - 1):
+            agreement = self.agreement(rung)
+            if agreement is None:
+                return rung, rung + 1
+            if agreement > LIKELY:
+                return rung, rung
+        return len(self._rungs) - 1, len(self._rungs) - 1
+
+
+class _Frontier(Rung):
+    """A rung, who waits there, and who came last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting: OrderedDict[int, None] = OrderedDict()  # by how long
+        self.controls: OrderedDict[int, None] = OrderedDict()  # of these the controls
+        self.latest: deque[tuple[float, int]] = deque(maxlen=REMEMBERED)
+        self._queue: list[tuple[float, int]] = []
+
+    def enter(self, trial: int, loss: float, epoch: int) -> None:
+        super().enter(trial, loss, epoch)
+        self.latest.append((loss, trial))
+
+    def wait(self, trial: int, *, control: bool) -> None:
+        self.waiting[trial] = None
+        if control:
+            self.controls[trial] = None
+        heapq.heappush(self._queue, (self.loss[trial], trial))
+
+    def leave(self, trial: int) -> None:
+        self.waiting.pop(trial, None)
+        self.controls.pop(trial, None)
+
+    def first(self) -> int | None:
+        """The best that waits."""
+        while self._queue and self._queue[0][1] not in self.waiting:
+            heapq.heappop(self._queue)
+        return self._queue[0][1] if self._queue else None
+
+
+_ACCOUNT = {"promising": "deep", "finalist": "deep", "control": "control", "grace": "new"}
+
+
+def rung_epochs(first: int, factor: int, last: int) -> list[int]:
+    """``first · factor^k`` as far as they are below ``last``, and ``last``."""
+    found = []
+    while first < last:
+        found.append(first)
+        first *= factor
+    return [*found, last]

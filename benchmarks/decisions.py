@@ -31,13 +31,14 @@ SPACE = {f"model.x{n}": {"uniform": [0.0, 1.0]} for n in range(6)} | {
 SCHEDULERS: dict[str, Any] = {
     "asha": {"name": "asha"},
     "asha promote": {"name": "asha", "promote": True},
+    "frontier": {"name": "frontier"},
     "hyperband": {"name": "hyperband"},
     "median": {"name": "median"},
     "patience": {"name": "patience"},
     "pbt": {"name": "pbt", "interval_epochs": 3},
     "pb2": {"name": "pb2", "interval_epochs": 3},
 }
-SEARCHERS: dict[str, Any] = {name: {"name": name} for name in ("random", "tpe", "bohb")}
+SEARCHERS: dict[str, Any] = {name: {"name": name} for name in ("random", "parzen", "tpe", "bohb")}
 
 
 def spec(searcher: Any, scheduler: Any, trials: int) -> SweepSpec:

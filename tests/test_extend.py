@@ -167,3 +167,24 @@ def test_real_trials_go_on_to_where_longer_ones_come(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="a time such as 4h"):
         extend("tiny", tmp_path / "short", wall_clock="soon")
     assert len(list(read(found.run.journal))) == len(events)
+
+
+@pytest.mark.parametrize("trials", [3, 12, 25])
+def test_hyperband_goes_on_with_its_brackets(trials: int) -> None:
+    """A bracket that the budget had cut short is decided without those that come now; they are compared with it."""
+    short = described({"trials": trials}, scheduler={"name": "hyperband", "reduction_factor": 2})
+    ran = simulate(short, more=More(trials=9), slots=2)
+    assert not ran.violations
+    assert not replay(short, ran.events)
+    assert len(ran.state.trials) == trials + 9
+    assert ran.state.count("finished", "stopped") == trials + 9
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "more"),
+    [("hyperband", More(epochs=3)), ("pbt", More(epochs=3)), ("pbt", More(trials=3)), ("pb2", More(trials=3))],
+)
+def test_what_a_scheduler_has_shared_out_is_not_extended(scheduler: str, more: More) -> None:
+    ran = simulate(described({"trials": 6}, scheduler=scheduler, searcher="random"))
+    with pytest.raises(UsageError, match=f"scheduler {scheduler}"):
+        extension(ran.state, more)

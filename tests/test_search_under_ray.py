@@ -24,6 +24,7 @@ POPULATION = {"interval_epochs": 2}
 SWEEPS: list[tuple[Any, Any, dict[str, Any], set[str]]] = [
     ("grid", "fifo", CHOICES, set()),
     ("sobol", {**ASHA, "promote": True}, NUMBERS, {"trial.set_aside"}),
+    ("parzen", {"name": "frontier", "reduction_factor": 2}, NUMBERS, {"trial.set_aside", "trial.promoted"}),
     ("tpe", {"name": "median", "min_trials": 1}, NUMBERS, set()),
     ("bohb", {"name": "hyperband", "reduction_factor": 2}, NUMBERS, {"trial.promoted", "trial.stopped"}),
     ("gp", {"name": "patience", "epochs": 1, "min_delta": 0.3}, NUMBERS, {"trial.stopped"}),

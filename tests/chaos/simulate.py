@@ -59,6 +59,7 @@ SEARCHERS: dict[str, Any] = {
     "sobol": {"name": "sobol"},
     "tpe": {"name": "tpe", "startup_trials": 2},
     "bohb": {"name": "bohb"},
+    "parzen": {"name": "parzen", "startup_trials": 2},
     "try first": {
         "name": "tpe",
         "startup_trials": 2,
@@ -70,7 +71,8 @@ SEARCHERS: dict[str, Any] = {
 }
 TAKING_OVER = frozenset({"pbt", "pb2"})
 SHARES = {
-    "random": 660,
+    "random": 640,
+    "parzen": 20,
     "grid": 260,
     "sobol": 10,
     "bohb": 10,

@@ -41,16 +41,17 @@ class BOHB(TPE):
             return random_draw(self._space, self._seed, number)
         return super().suggest(number)
 
-    def observe(self, event: Event) -> None:
-        super().observe(event)
+    def _observe(self, event: Event) -> None:
+        super()._observe(event)
         if event.type in ("trial.set_aside", "trial.stopped", "trial.finished"):
-            self._came(event["trial"], event["epoch"])
+            self._came(event["trial"])
 
-    def _came(self, trial: int, epoch: int) -> None:
+    def _came(self, trial: int) -> None:
+        """It has come as far as it did, and stays there for now."""
         past = self._history.trials[trial]
-        if past.epoch and (epoch, trial) not in self._entered:
-            self._entered.add((epoch, trial))
-            bisect.insort(self._rungs.setdefault(epoch, []), (past.loss, trial))
+        if past.epoch and (past.epoch, trial) not in self._entered:
+            self._entered.add((past.epoch, trial))
+            bisect.insort(self._rungs.setdefault(past.epoch, []), (past.loss, trial))
 
     def _model_rung(self) -> int | None:
         return max((epoch for epoch, came in self._rungs.items() if len(came) > self._least), default=None)

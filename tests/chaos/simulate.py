@@ -113,7 +113,7 @@ class Case:
     def of(cls, seed: int) -> Case:
         rng = Random(seed)
         searcher = rng.choices(list(SHARES), list(SHARES.values()))[0]
-        scheduler = rng.choice(list(SCHEDULERS))
+        scheduler = rng.choices(list(SCHEDULERS), [1 if name == "pb2" else 10 for name in SCHEDULERS])[0]
         trials, epochs = (min(rng.randint(3, top), rng.randint(3, top)) for top in (8, 9))  # mostly small
         trials = min(trials, 4) if searcher == "gp" else trials  # each of its suggestions takes long
         slots, faults = rng.randint(1, 4), Faults.mixed(rng)

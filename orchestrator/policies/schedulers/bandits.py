@@ -18,8 +18,8 @@ Array = Any
 """numpy.ndarray; its own annotations differ between the versions of NumPy that are supported."""
 _ROWS = 100  # the latest intervals that the model is made of: its cost does not grow with the sweep
 _LEAST = 4
-_CANDIDATES = 300
-_LENGTHS, _FORGETTING, _NOISE = (0.2, 0.5, 1.0, 2.0), (0.0, 0.02, 0.1), (0.01, 0.1, 0.5)
+_CANDIDATES = 200
+_LENGTHS, _FORGETTING, _NOISE = (0.2, 0.5, 1.5), (0.0, 0.05), (0.01, 0.2)
 
 
 class PB2(PBT):

@@ -33,6 +33,7 @@ from orchestrator.sweep import launch, resume
 LEARNERS: dict[str, Any] = {
     "tpe": {"name": "tpe", "startup_trials": 6},
     "gp": {"name": "gp", "startup_trials": 6},
+    "parzen": {"name": "parzen", "startup_trials": 6},
     "cmaes": "cmaes",
     "TPESampler": {"class_path": "optuna.samplers.TPESampler", "init_args": {"n_startup_trials": 6}},
 }
@@ -54,7 +55,7 @@ def as_its_own(events: list[Event], warm: dict[str, Any]) -> list[Event]:
     return log.events
 
 
-@pytest.mark.parametrize("name", ["tpe", "gp"])
+@pytest.mark.parametrize("name", ["tpe", "gp", "parzen"])
 def test_an_earlier_trial_counts_as_one_of_its_own(name: str) -> None:
     """The same model as of the same history; only the trial's number, which seeds the draw, is another."""
     spec = described({"trials": 5}, searcher=LEARNERS[name])
@@ -69,10 +70,12 @@ def test_an_earlier_trial_counts_as_one_of_its_own(name: str) -> None:
     assert theirs is not None
     assert spec.space.contains(inner.suggest(0))
     if name == "tpe":
-        good, others = inner._split()
-        mine, other = own._split()  # type: ignore[attr-defined]
-        assert [(n + shifted, share) for n, share in good] == mine
-        assert [(n + shifted, share) for n, share in others] == other
+        for found, expected in zip(inner._split(), own._split(), strict=True):  # type: ignore[attr-defined]
+            assert [(n + shifted, share) for n, share in found] == expected
+    elif name == "parzen":
+        mine: Any = own
+        assert [number + shifted for number in inner._good()] == mine._good()
+        assert inner._model._all.tolist() == mine._model._all.tolist()
     else:
         assert [t.value for t in inner._seen()] == [t.value for t in own._seen()]  # type: ignore[attr-defined]
 

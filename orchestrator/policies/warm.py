@@ -54,11 +54,12 @@ def _check_objective(spec: SweepSpec, run: str, state: SweepState) -> None:
 
 
 def _taken(spec: SweepSpec, run: str, trial: Trial, state: SweepState, index: int) -> dict[str, Any] | None:
-    said = {canonical(name): value for name, value in trial.params.items()}
+    best = state.objective.best(trial)
+    known = trial.params_at(best.epoch) if best else trial.params
+    said = {canonical(name): value for name, value in known.items()}
     params, drawn = placed(spec.space, said, random.Random(derive_seed(spec.seed, "warm", index)))
     if not any(name not in drawn and not isinstance(spec.space[name], Const) for name in params):
         return None
-    best = state.objective.best(trial)
     return {
         "run": run,
         "trial": trial.number,

@@ -23,7 +23,7 @@ from orchestrator.journal import Event
 from orchestrator.results.verify import replay
 from orchestrator.spec import SweepSpec
 from orchestrator.state import SweepState
-from tests.chaos.simulate import SCHEDULERS, SEARCHERS, SHARES, curve, spec, story
+from tests.chaos.simulate import SCHEDULERS, SEARCHERS, SHARES, TAKING_OVER, curve, spec, story
 
 PAIRS = list(product(SEARCHERS, SCHEDULERS))
 OFTEN = 5  # mean share of a searcher that SHARES does not name
@@ -53,7 +53,7 @@ class Case:
             searcher,
             scheduler,
             3 if searcher == "gp" else rng.choice((3, 3, 4, 5, 6)),
-            rng.choice((2, 2, 3, 3, 4)),
+            rng.choice((3, 3, 4) if scheduler in TAKING_OVER else (2, 2, 3, 3, 4)),
             seed,
         )
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from orchestrator.journal import Event
 from orchestrator.policies.searchers.base import Searcher, random_draw
-from orchestrator.policies.searchers.history import History, Past
+from orchestrator.policies.searchers.history import History, Past, told
 from orchestrator.seeds import derive_seed
 from orchestrator.space import Choice, Space
 from orchestrator.space.domain import Coordinate, Domain, same_value
@@ -50,6 +50,7 @@ class FactoredParzen(Searcher):
     """
 
     name = "parzen"
+    learns = True
 
     def __init__(self, space: Space, seed: int, objective: Objective, startup_trials: int) -> None:
         self._space, self._seed, self._startup = space, seed, startup_trials
@@ -73,9 +74,14 @@ class FactoredParzen(Searcher):
         return "random" if early or explores else self.name
 
     def observe(self, event: Event) -> None:
+        for part in told(event):
+            self._observe(part)
+
+    def _observe(self, event: Event) -> None:
         self._history.observe(event)
         if event.type == "trial.suggested":
-            self._model.add(event["trial"], event["params"])
+            drawn = event.fields.get("drawn", ())  # of an earlier sweep's trial, what it had not
+            self._model.add(event["trial"], {k: v for k, v in event["params"].items() if k not in drawn})
         if event.type in _TELLING:
             self._tell(self._history.trials[event["trial"]])
 

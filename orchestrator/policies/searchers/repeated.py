@@ -35,7 +35,7 @@ class Repeated(Searcher):
     """
 
     def __init__(self, then: Searcher, repeats: Repeats, objective: Objective) -> None:
-        self.name = then.name
+        self.name, self.learns = then.name, then.learns
         self._then, self._repeats, self._objective = then, repeats, objective
         self._tried: dict[int, _Tried] = {}
 
@@ -52,6 +52,10 @@ class Repeated(Searcher):
         return self._then.by(number // self._repeats.seeds)
 
     def observe(self, event: Event) -> None:
+        if event.type == "sweep.extended":
+            for number in event["trials"]:
+                self.observe(replace(event, type="trial.retried", fields={"trial": number}))
+            event = replace(event, fields={**event.fields, "trials": []})
         if "trial" not in event.fields:
             self._then.observe(event)
             return

@@ -207,13 +207,14 @@ class Objective:
 
         With ``upto``, of those up to that one.
         """
-        found, lowest = 0, math.inf
+        found, lowest, metric, bound = 0, math.inf, self.metric, bool(self.constraints)
         for epoch, report in trial.reports.items():
-            loss = self.loss(self.value(report.metrics))
+            value = self.value(report.metrics) if bound else report.metrics.get(metric, math.nan)
+            loss = self.loss(value)
             better = loss < lowest or (loss == lowest and epoch < found)
             if better and loss > -math.inf and (upto is None or epoch <= upto):
                 found, lowest = epoch, loss
-        return Best(found, trial.reports[found].metrics[self.metric]) if found else None
+        return Best(found, trial.reports[found].metrics[metric]) if found else None
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ def launch(
         list[str] | None,
         typer.Option("--warm-start", metavar="RUN...", help="Earlier runs whose trials the searcher begins with."),
     ] = None,
-    more: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
+    more: Annotated[list[str] | None, typer.Argument(metavar="RUN", hidden=True)] = None,
     runs: Runs = None,
     local: Local = False,
 ) -> None:

@@ -127,6 +127,25 @@ def test_what_would_come_to_nothing_is_refused(state: Any, more: More, says: str
     assert caught.value.hint
 
 
+@pytest.mark.parametrize("last", range(3, 30, 2))
+def test_a_sweep_whose_process_was_killed_can_be_extended(last: int) -> None:
+    """After any record: also after the report that spends the budget, whose verdict the extension lifts."""
+    spec = described({"trials": 3, "epochs": 9})
+    events = simulate(spec).events[: last + 1]
+    if events[-1].type == "sweep.completed":
+        return
+    fields = extension(SweepState(events), More(trials=1, budget={"epochs": 50}))
+    later = events[-1].time + 99.0
+    events.append(Event(len(events), 2, later, "sweep.extended", fields))
+    events.append(Event(len(events), 2, later, "sweep.launched", {"engine": "x", "slots": 1, "host": "h", "pid": 2}))
+    assert replay(spec, events) == []
+    state = SweepState(events)
+    assert state.active_seconds < 20.0
+    assert state.spec["budget"]["epochs"] == 59
+    at_work = replace(events[-2], lease=1)
+    assert any("at work" in sentence for sentence in replay(spec, [*events[:-2], at_work]))
+
+
 def tampered(events: list[Event], **fields: Any) -> list[Event]:
     return [replace(e, fields={**e.fields, **fields}) if e.type == "sweep.extended" else e for e in events]
 

@@ -155,6 +155,16 @@ def test_what_cannot_be_taken_is_refused(fields: dict[str, Any], source: SweepSp
     assert caught.value.hint
 
 
+def test_a_second_argument_is_refused_where_nothing_is_warmed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["sweep", "launch", "quickstart", "cifar10"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    assert "'cifar10' is one argument too many" in capsys.readouterr().err
+
+
 def changed(events: list[Event], **fields: Any) -> list[Event]:
     return [replace(e, fields={**e.fields, **fields}) if e.type == "sweep.warmed" else e for e in events]
 

@@ -21,6 +21,9 @@ _STEPS = 20
 _NOISE = 1.05
 _MODULE = "orchestrator.training.measuring"
 
+Option = tuple[Any, Mapping[str, Any]]
+"""A parameter's value, and what was answered of the configuration with it."""
+
 
 @dataclass(frozen=True)
 class Corner:
@@ -33,7 +36,7 @@ class Corner:
 def corners(spec: SweepSpec, roots: Sequence[str]) -> dict[str, Corner]:
     """The ``cheap`` and the ``dear`` corner by time, the ``large`` one by memory; each measured in its own process.
 
-    Which end of a parameter is which is found by trying each beside a common middle ground, all in one process.
+    Which end of a parameter is which is found by trying each, the other parameters at their first, all in one process.
     Raises UsageError where a corner cannot be trained.
     """
     found = {kind: dict(sorted(params.items())) for kind, params in _corners(spec, roots).items()}
@@ -53,14 +56,15 @@ def _corners(spec: SweepSpec, roots: Sequence[str]) -> dict[str, dict[str, Any]]
             options = [(p[name], a) for (n, p), a in zip(tried, answers, strict=True) if n == name]
             ends["cheap"][name] = min(options, key=lambda option: _seconds(option[1]))[0]
             ends["dear"][name] = max(options, key=lambda option: _seconds(option[1]))[0]
-            ends["large"][name] = _largest(options) or ends["dear"][name]
+            largest = _largest(options)
+            ends["large"][name] = largest[0] if largest else ends["dear"][name]
     return {kind: configuration(spec.space, wanted) for kind, wanted in ends.items()}
 
 
-def _largest(options: Sequence[tuple[Any, Mapping[str, Any]]]) -> Any:
+def _largest(options: Sequence[Option]) -> Option | None:
     """The value that takes the most memory; None where that hangs on the parameter no more than on chance."""
     sizes = [_bytes(answer) for _, answer in options]
-    return options[sizes.index(max(sizes))][0] if max(sizes) > _NOISE * min(sizes) else None
+    return options[sizes.index(max(sizes))] if max(sizes) > _NOISE * min(sizes) else None
 
 
 def _scouts(space: Space) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -68,7 +72,9 @@ def _scouts(space: Space) -> Iterator[tuple[str, dict[str, Any]]]:
     for name in space.order:
         probes = space[name].probes()
         for value in probes if len(probes) > 1 else ():
-            yield name, configuration(space, _conditions(space, name) | {name: value})
+            params = configuration(space, _conditions(space, name) | {name: value})
+            if name in params:
+                yield name, params
 
 
 def _conditions(space: Space, name: str) -> dict[str, Any]:
@@ -126,4 +132,5 @@ def _job(spec: SweepSpec, params: dict[str, Any]) -> Job:
         data=data.model_dump() if data else None,
         trainer=trainer,
         folder="",
+        threads=max(1, int(spec.resources.cpus)),  # as Ray gives them to a trial
     )

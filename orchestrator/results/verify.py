@@ -116,7 +116,7 @@ class Replay:
             self._scheduler, self._scheduler_not_asked = FIFO(objective), self._scheduler.name
         self._owed: tuple[Event, Verdict] | None = None
         self._started: dict[int, int] = {}  # running trial -> the last epoch that its segment has seen
-        self._open = False
+        self._open, self._lease = False, 0
 
     def take(self, event: Event) -> None:
         """The next event."""
@@ -169,7 +169,7 @@ class Replay:
             self._searcher.observe(event)
         self._scheduler.observe(event)
         if event.type in ("sweep.launched", "sweep.paused", "sweep.completed"):
-            self._open = event.type == "sweep.launched"
+            self._open, self._lease = event.type == "sweep.launched", event.lease
             self._started.clear()
         elif event.type == "sweep.extended":
             self._spec = SweepSpec.model_validate(self.state.spec)
@@ -229,7 +229,7 @@ class Replay:
             self._say(event, f"holds trials {outside} that are not of this space")
 
     def _check_sweep_extended(self, event: Event) -> None:
-        if self._open:
+        if self._open and event.lease == self._lease:
             self._say(event, "comes while the sweep is at work")
         expected = brought_back(self._spec, self.state, event["changed"])
         if event["trials"] != expected:

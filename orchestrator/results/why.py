@@ -57,7 +57,10 @@ def _segments(trial: Trial) -> list[str]:
 
 def _promotion(on: dict[str, Any]) -> str:
     """Why it went on; by the frontier as one of some kinds."""
-    aside, place = f"Set aside after epoch {on['rung']} with {show(on['value'])}", f"at place {on['place']} of {on['of']}"
+    aside, place = (
+        f"Set aside after epoch {on['rung']} with {show(on['value'])}",
+        f"at place {on['place']} of {on['of']}",
+    )
     if on["rule"] == "frontier":
         return f"{aside}, {place}; {_FRONTIER[on['kind']]}."
     return f"{aside}, and promoted once it was {place}."

@@ -58,7 +58,10 @@ class ParzenSearcher(Suggesting):
 
     name: Literal["parzen"] = "parzen"
     startup_trials: int = Field(
-        default=10, ge=1, description="Trials with a value before the model is used; until then at random.", examples=[10]
+        default=10,
+        ge=1,
+        description="Trials with a value before the model is used; until then at random.",
+        examples=[10],
     )
 
 

@@ -50,6 +50,7 @@ SEARCHERS: dict[str, Any] = {
     "random": {"name": "random"},
     "grid": {"name": "grid"},
     "sobol": {"name": "sobol"},
+    "parzen": {"name": "parzen", "startup_trials": 2},
     "tpe": {"name": "tpe", "startup_trials": 2},
     "try first": {
         "name": "tpe",
@@ -60,7 +61,17 @@ SEARCHERS: dict[str, Any] = {
     "gp": {"name": "gp", "startup_trials": 2},
     "NSGA-II": {"class_path": "optuna.samplers.NSGAIISampler", "init_args": {"population_size": 3}},
 }
-SHARES = {"random": 660, "grid": 270, "sobol": 10, "tpe": 20, "try first": 20, "cmaes": 10, "gp": 1, "NSGA-II": 9}
+SHARES = {
+    "random": 660,
+    "grid": 270,
+    "sobol": 10,
+    "parzen": 40,
+    "tpe": 20,
+    "try first": 20,
+    "cmaes": 10,
+    "gp": 1,
+    "NSGA-II": 9,
+}
 SLOW = frozenset(SHARES) - {"random", "grid"}
 PATIENCE_SEEDS = 250  # in one task of a process
 
@@ -264,12 +275,12 @@ def verbose(seed: int) -> None:
 
 
 def scale(trials: int) -> bool:
-    """Time per event for each tenth of one large sweep, for random search with FIFO and with ASHA; True if flat.
+    """Time per event for each tenth of one large sweep, for random search with three schedulers; True if flat.
 
     Of each tenth the median over a hundred stretches counts: a busy machine makes some of them slow.
     """
     good = True
-    for scheduler in ("fifo", "asha 2"):
+    for scheduler in ("fifo", "asha 2", "frontier"):
         large = from_mapping(
             spec("random", scheduler, 3, 1).model_dump(mode="json")
             | {"space": {"model.learning_rate": SPACE["model.learning_rate"]}, "budget": {"trials": trials}}

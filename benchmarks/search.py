@@ -18,10 +18,14 @@ Score
   the same number of workers. A run that never arrives counts with the time of training the whole table; the share of
   such runs is given too.
 Candidates
-  Every policy may take only rows of the table that it has not tried. Random ones take a seeded shuffle. The default draws
-  64 untried rows at random, where in a sweep it draws 64 points from the space, and takes the one its model prefers; its
-  scheduler and its model are the product's own, told of a sweep's events. Optuna proposes a point of the unit cube and gets the nearest untried row, and is told that row's parameters. A
-  parameter's coordinate is its quantile in the table: in a sweep, its quantile under the space's distribution.
+  Every policy may take only rows of the table that it has not tried. Random ones take a seeded shuffle. The default
+  draws 64 untried rows at random, where in a sweep it draws 64 points from the space, and takes the one its model
+  prefers; its scheduler and its model are the product's own, told of a sweep's events. Optuna proposes a point of the
+  unit cube and gets the nearest untried row, and is told that row's parameters. A parameter's coordinate is its
+  quantile in the table: in a sweep, its quantile under the space's distribution.
+Variants
+  The same curves made harder: with early epochs in which the best row has the worst one's loss (misleading) or any
+  other's (uninformative), with an error on every loss (noisy), or cut off after nine epochs (short).
 
 Standard output: a table, and one line of JSON.
 """

@@ -1,7 +1,7 @@
 """The policies that ``benchmarks/search.py`` compares, over the rows of a table instead of a space.
 
-``next()`` names the row that a free worker trains by one more epoch, and on: one set aside, or a new one; None where there
-is none. ``report(row, epoch, loss)`` says whether it goes on.
+``next()`` names the row that a free worker trains by one more epoch, and on: one set aside, or a new one; None where
+there is none. ``report(row, epoch, loss)`` says whether it goes on.
 """
 
 from __future__ import annotations

@@ -46,12 +46,12 @@ class Frontier(Scheduler):
        the best trial of all, if it has not seen the end.
 
     A rung is acted on only when it is seen to predict: of any two of the latest trials that went on from it to the
-    furthest rung where at least four are, the one that is ahead there must have been ahead here, more often than in half
-    of all pairs by more than chance's standard error (Kendall 1938). Where four controls are among them these alone are
-    asked, since the others would not be there but for their place at this rung. Below the first rung that passes nobody is
-    set aside, and who waits there goes on: where early losses say nothing or mislead, the grace period grows, at last to
-    the whole training. A rung of which nothing is known yet is passed too, as far as the next; and so is one of which
-    nothing is clear, while nothing is known of the next.
+    furthest rung where at least four are, the one that is ahead there must have been ahead here, more often than in
+    half of all pairs by more than chance's standard error (Kendall 1938). Where four controls are among them these
+    alone are asked, since the others would not be there but for their place at this rung. Below the first rung that
+    passes nobody is set aside, and who waits there goes on: where early losses say nothing or mislead, the grace
+    period grows, at last to the whole training. A rung of which nothing is known yet is passed too, as far as the
+    next; and so is one of which nothing is clear, while nothing is known of the next.
 
     Epochs are counted when they are granted, since several workers may ask before any reports.
     """
@@ -288,7 +288,7 @@ class _Frontier(Rung):
 
 
 def concordance(losses: list[float]) -> tuple[float, float]:
-    """In what share of pairs the earlier of the list is the lower, and what that share's standard error is by chance."""
+    """In what share of pairs the earlier of the list is the lower; and the standard error of that share by chance."""
     count = len(losses)
     ahead = sum((a < b) + 0.5 * (a == b) for place, a in enumerate(losses) for b in losses[place + 1 :])
     return ahead / (count * (count - 1) / 2), math.sqrt((2 * count + 5) / (18 * count * (count - 1)))

@@ -1,7 +1,7 @@
 """How soon a search finds the best configurations: searchers and schedulers on tables of real learning curves.
 
-    python -m benchmarks.search --curves taskset.npz [--seeds 100] [--workers 1,16] [--only NAME,NAME] [--jobs 2]
-                                [--variant misleading|uninformative|noisy|short]
+    python -m benchmarks.search --curves taskset.npz [--seeds 100] [--workers 1,16] [--only NAME,NAME]
+                                [--jobs 2] [--variant misleading|uninformative|noisy|short]
 
 The table (.npz) holds, for each task, ``<task>/valid`` (configurations × epochs, the validation loss, NaN where training
 diverged) and ``<task>/params`` (configurations × parameters).

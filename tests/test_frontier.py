@@ -308,21 +308,28 @@ EARLY = {"misleading": lambda q: 1.0 - q, "uninformative": lambda q: 1e4 * q % 1
 ASHA = {"name": "asha", "grace_epochs": 1, "reduction_factor": 4}
 
 
+def keeps_the_best(scheduler: Any, early: str, seed: int, slots: int) -> bool:
+    """Whether the best of 60 is trained to its end, and wins."""
+    ran = simulate(sweep_of(60, scheduler, seed), curve=late(EARLY[early]), slots=slots)
+    best, winner = min(ran.state.trials.values(), key=lambda trial: trial.params["model.q"]), ran.state.winner()
+    return winner is best and (best.epoch, best.status) == (32, "finished")
+
+
 @pytest.mark.parametrize("slots", [1, 4])
-@pytest.mark.parametrize("early", EARLY)
-def test_a_rung_that_does_not_predict_does_not_decide(early: str, slots: int) -> None:
-    """The best of 60 is what the frontier ends with, whatever its first epochs say; ASHA stops it after the first."""
+@pytest.mark.parametrize("early", ["misleading", "alike"])
+def test_a_rung_that_misleads_does_not_decide(early: str, slots: int) -> None:
     for seed in range(3):
-        ran = {
-            name: simulate(sweep_of(60, scheduler, seed), curve=late(EARLY[early]), slots=slots)
-            for name, scheduler in (("frontier", "frontier"), ("asha", ASHA))
-        }
-        best = min(ran["asha"].state.trials.values(), key=lambda trial: trial.params["model.q"]).number
-        winner = ran["frontier"].state.winner()
-        assert winner is not None
-        assert (winner.number, winner.epoch, winner.status) == (best, 32, "finished")
-        if early == "misleading":
-            assert ran["asha"].state.trials[best].stopped_by["rule"] == "asha"
+        assert keeps_the_best("frontier", early, seed, slots)
+        assert not keeps_the_best(ASHA, early, seed, slots) or early == "alike"
+
+
+def test_a_rung_that_says_nothing_seldom_decides() -> None:
+    """Six controls may agree by chance: one time in seven by more than a standard error."""
+    kept = {
+        name: [keeps_the_best(name or ASHA, "uninformative", seed, 1) for seed in range(10)]
+        for name in ("frontier", "")
+    }
+    assert sum(kept["frontier"]) >= 7 > 4 >= sum(kept[""]), kept
 
 
 @pytest.mark.parametrize("slots", [1, 4])

@@ -3,8 +3,8 @@
     python -m benchmarks.search --curves taskset.npz [--seeds 100] [--workers 1,16] [--only NAME,NAME]
                                 [--jobs 2] [--variant misleading|uninformative|noisy|short]
 
-The table (.npz) holds, for each task, ``<task>/valid`` (configurations × epochs, the validation loss, NaN where training
-diverged) and ``<task>/params`` (configurations × parameters).
+The table (.npz) holds, for each task, ``<task>/valid`` (configurations × epochs, the validation loss, NaN where
+training diverged) and ``<task>/params`` (configurations × parameters).
 
 What is measured
   A run draws the table's configurations without replacement until a goal is met or all have been tried. Goals: the
@@ -97,9 +97,10 @@ def _rearranged(losses: NDArray[np.float64], other: Callable[[Any], Any]) -> NDA
 
 def noisy(losses: NDArray[np.float64]) -> NDArray[np.float64]:
     """Each epoch's loss is off by a normal error, a tenth as wide as the middle half of the rows' best losses."""
-    best = np.where(np.isfinite(losses), losses, np.inf).min(axis=1)
+    best: NDArray[np.float64] = np.where(np.isfinite(losses), losses, np.inf).min(axis=1)
     low, high = np.quantile(best[np.isfinite(best)], [0.25, 0.75])
-    return losses + np.random.default_rng(0).normal(0.0, 0.1 * (high - low), losses.shape)
+    error: NDArray[np.float64] = np.random.default_rng(0).normal(0.0, 0.1 * (high - low), losses.shape)
+    return losses + error
 
 
 def short(losses: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -160,7 +161,8 @@ def runs(task: Task, name: str, workers: int, seeds: int) -> NDArray[np.float64]
 def log_times(task: Task, times: NDArray[np.float64], workers: int) -> NDArray[np.float64]:
     """Mean log time, a run that never arrives counted as if it trained the whole table."""
     whole = len(task.losses) * task.epochs / workers
-    return np.log(np.where(np.isfinite(times), times, whole)).mean(axis=0)
+    logs: NDArray[np.float64] = np.log(np.where(np.isfinite(times), times, whole)).mean(axis=0)
+    return logs
 
 
 def measure(tasks: list[Task], names: list[str], workers: list[int], seeds: int, jobs: int) -> list[dict[str, Any]]:

@@ -8,10 +8,10 @@ from statistics import quantiles
 from typing import Any
 
 from orchestrator.policies.searchers.history import Past
-from orchestrator.policies.searchers.independent import Coordinate
 from orchestrator.policies.searchers.sampled import Sampled
 from orchestrator.seeds import derive_seed
 from orchestrator.space import Space
+from orchestrator.space.domain import Coordinate
 from orchestrator.state import Objective
 
 HISTORY = 100

@@ -1,10 +1,10 @@
 """How soon a search finds the best configurations: searchers and schedulers on tables of real learning curves.
 
-    python -m benchmarks.search --curves taskset.npz [--seeds 100] [--workers 1,16] [--only NAME,NAME] [--jobs 2]
-                                [--variant misleading|uninformative|noisy|short]
+    python -m benchmarks.search --curves taskset.npz [--seeds 100] [--workers 1,16] [--only NAME,NAME]
+                                [--jobs 2] [--variant misleading|uninformative|noisy|short]
 
-The table (.npz) holds, for each task, ``<task>/valid`` (configurations × epochs, the validation loss, NaN where training
-diverged) and ``<task>/params`` (configurations × parameters).
+The table (.npz) holds, for each task, ``<task>/valid`` (configurations × epochs, the validation loss, NaN where
+training diverged) and ``<task>/params`` (configurations × parameters).
 
 What is measured
   A run draws the table's configurations without replacement until a goal is met or all have been tried. Goals: the
@@ -18,10 +18,14 @@ Score
   the same number of workers. A run that never arrives counts with the time of training the whole table; the share of
   such runs is given too.
 Candidates
-  Every policy may take only rows of the table that it has not tried. Random ones take a seeded shuffle. The default draws
-  64 untried rows at random, where in a sweep it draws 64 points from the space, and takes the one its model prefers; its
-  scheduler and its model are the product's own, told of a sweep's events. Optuna proposes a point of the unit cube and gets the nearest untried row, and is told that row's parameters. A
-  parameter's coordinate is its quantile in the table: in a sweep, its quantile under the space's distribution.
+  Every policy may take only rows of the table that it has not tried. Random ones take a seeded shuffle. The default
+  draws 64 untried rows at random, where in a sweep it draws 64 points from the space, and takes the one its model
+  prefers; its scheduler and its model are the product's own, told of a sweep's events. Optuna proposes a point of the
+  unit cube and gets the nearest untried row, and is told that row's parameters. A parameter's coordinate is its
+  quantile in the table: in a sweep, its quantile under the space's distribution.
+Variants
+  The same curves made harder: with early epochs in which the best row has the worst one's loss (misleading) or any
+  other's (uninformative), with an error on every loss (noisy), or cut off after nine epochs (short).
 
 Standard output: a table, and one line of JSON.
 """
@@ -93,9 +97,10 @@ def _rearranged(losses: NDArray[np.float64], other: Callable[[Any], Any]) -> NDA
 
 def noisy(losses: NDArray[np.float64]) -> NDArray[np.float64]:
     """Each epoch's loss is off by a normal error, a tenth as wide as the middle half of the rows' best losses."""
-    best = np.where(np.isfinite(losses), losses, np.inf).min(axis=1)
+    best: NDArray[np.float64] = np.where(np.isfinite(losses), losses, np.inf).min(axis=1)
     low, high = np.quantile(best[np.isfinite(best)], [0.25, 0.75])
-    return losses + np.random.default_rng(0).normal(0.0, 0.1 * (high - low), losses.shape)
+    error: NDArray[np.float64] = np.random.default_rng(0).normal(0.0, 0.1 * (high - low), losses.shape)
+    return losses + error
 
 
 def short(losses: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -156,7 +161,8 @@ def runs(task: Task, name: str, workers: int, seeds: int) -> NDArray[np.float64]
 def log_times(task: Task, times: NDArray[np.float64], workers: int) -> NDArray[np.float64]:
     """Mean log time, a run that never arrives counted as if it trained the whole table."""
     whole = len(task.losses) * task.epochs / workers
-    return np.log(np.where(np.isfinite(times), times, whole)).mean(axis=0)
+    logs: NDArray[np.float64] = np.log(np.where(np.isfinite(times), times, whole)).mean(axis=0)
+    return logs
 
 
 def measure(tasks: list[Task], names: list[str], workers: list[int], seeds: int, jobs: int) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """The policies that ``benchmarks/search.py`` compares, over the rows of a table instead of a space.
 
-``next()`` names the row that a free worker trains by one more epoch, and on: one set aside, or a new one; None where there
-is none. ``report(row, epoch, loss)`` says whether it goes on.
+``next()`` names the row that a free worker trains by one more epoch, and on: one set aside, or a new one; None where
+there is none. ``report(row, epoch, loss)`` says whether it goes on.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from orchestrator.journal import Event
 from orchestrator.policies import build_scheduler
 from orchestrator.policies.searchers.factored import CANDIDATES, FactoredParzen
-from orchestrator.spec import SweepSpec
+from orchestrator.spec import ParzenSearcher, SweepSpec
 from orchestrator.state import Objective
 
 
@@ -56,7 +56,9 @@ class OptunaTPE:
         sampler = optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True)
         self._optuna, self._study = optuna, optuna.create_study(sampler=sampler)
         self._points, self._free = points, np.ones(len(points), bool)
-        self._ranges = {f"x{d}": optuna.distributions.FloatDistribution(0, 1) for d in range(points.shape[1])}
+        self._ranges: dict[str, Any] = {
+            f"x{d}": optuna.distributions.FloatDistribution(0, 1) for d in range(points.shape[1])
+        }
         self._trials: dict[int, Any] = {}
 
     def next(self) -> int | None:
@@ -164,11 +166,12 @@ class Stopping:
         self._best: dict[int, float] = {}
 
     def next(self) -> int | None:
-        return self._searcher.next()
+        row: int | None = self._searcher.next()
+        return row
 
     def report(self, row: int, epoch: int, loss: float) -> bool:
         best = self._best[row] = min(loss if math.isfinite(loss) else math.inf, self._best.get(row, math.inf))
-        on = self._scheduler.goes_on(row, epoch, loss)
+        on: bool = self._scheduler.goes_on(row, epoch, loss)
         ended = "finished" if epoch == self._epochs else "running" if on else "stopped"
         self._searcher.tell(row, epoch, best, ended)
         return on
@@ -266,7 +269,8 @@ class OverRows(FactoredParzen):
     """The product's searcher with the untried rows for a space."""
 
     def __init__(self, described: SweepSpec, untried: Untried) -> None:
-        super().__init__(described.space, described.seed, Objective("loss", "min"), described.searcher.startup_trials)
+        startup = ParzenSearcher().startup_trials
+        super().__init__(described.space, described.seed, Objective("loss", "min"), startup)
         self._untried, self._drawn = untried, [0]
 
     def row(self, number: int) -> int:

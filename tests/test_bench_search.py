@@ -1,4 +1,4 @@
-"""The benchmark of searches: every policy on a small table, by the product's own classes where they are the product's."""
+"""The benchmark of searches: every policy on a small table."""
 
 from __future__ import annotations
 

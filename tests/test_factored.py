@@ -149,7 +149,7 @@ def test_choices_are_learned_each_by_itself() -> None:
 
 
 def test_workers_that_ask_at_once_keep_apart() -> None:
-    """Sixteen suggestions before any reports: those that run count among the others, so that the next goes elsewhere."""
+    """Thirty-two suggestions before any reports: those that run count among the others, so the next goes elsewhere."""
     made, log = described("parzen", space={"model.x": {"uniform": [0, 1]}, "model.y": {"uniform": [0, 1]}}), Log()
     searcher = build_searcher(made)
     for number in range(40):

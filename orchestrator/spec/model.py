@@ -29,15 +29,15 @@ from orchestrator.spec.parts import (
 from orchestrator.spec.points import has_numbers, point_problems
 from orchestrator.spec.repeats import BareRepeats, Repeats, seeds_written
 from orchestrator.spec.schedulers import (
-    ASHAScheduler,
     BareScheduler,
+    FrontierScheduler,
 )
 from orchestrator.spec.scheduling import scheduler_problems
 from orchestrator.spec.searchers import (
     BareSearcher,
     CMAESSearcher,
     GridSearcher,
-    TPESearcher,
+    ParzenSearcher,
 )
 from orchestrator.spec.shapes import SPACE_SCHEMA, TRAINER_SCHEMA
 
@@ -106,11 +106,12 @@ class SweepSpec(Part):
         examples=[{"model.learning_rate": {"log_uniform": [0.0001, 0.01]}}],
     )
     searcher: BareSearcher = Field(
-        default_factory=TPESearcher, description="Who proposes parameters.", examples=[{"name": "tpe"}]
+        default_factory=ParzenSearcher, description="Who proposes parameters.", examples=[{"name": "parzen"}]
     )
     scheduler: BareScheduler = Field(
-        default_factory=ASHAScheduler, description="Who stops trials early.", examples=[{"name": "asha"}]
-    )
+        default_factory=FrontierScheduler, description="Who stops trials early, or sets them aside.",
+        examples=[{"name": "frontier"}],
+    )  # fmt: skip
     budget: Budget = Field(
         default_factory=lambda: Budget(trials=DEFAULT_TRIALS), description="How much may be spent.",
         examples=[{"trials": 64, "wall_clock": "4h"}],

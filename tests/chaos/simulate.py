@@ -57,9 +57,9 @@ SEARCHERS: dict[str, Any] = {
     "random": {"name": "random"},
     "grid": {"name": "grid"},
     "sobol": {"name": "sobol"},
+    "parzen": {"name": "parzen", "startup_trials": 2},
     "tpe": {"name": "tpe", "startup_trials": 2},
     "bohb": {"name": "bohb"},
-    "parzen": {"name": "parzen", "startup_trials": 2},
     "try first": {
         "name": "tpe",
         "startup_trials": 2,
@@ -359,12 +359,12 @@ def verbose(seed: int) -> None:
 
 
 def scale(trials: int) -> bool:
-    """Time per event for each tenth of one large sweep, for random search with FIFO and with ASHA; True if flat.
+    """Time per event for each tenth of one large sweep, for random search with three schedulers; True if flat.
 
     Of each tenth the median over a hundred stretches counts: a busy machine makes some of them slow.
     """
     good = True
-    for scheduler in ("fifo", "asha 2"):
+    for scheduler in ("fifo", "asha 2", "frontier"):
         large = from_mapping(
             spec("random", scheduler, 3, 1).model_dump(mode="json")
             | {"space": {"model.learning_rate": SPACE["model.learning_rate"]}, "budget": {"trials": trials}}

@@ -18,12 +18,12 @@ DEEP_SHARE = 0.5
 CONTROL_SHARE = 0.05
 POWER = 0.5
 """How much dearer a longer way to the next rung makes a trial."""
-LIKELY = 0.5
-"""A rung is acted on if trials that turned out good were ahead of others, at that rung, more often than this."""
 WITNESSES = 4
 """Trials that must have passed a rung and reached a later one before that rung is judged."""
 REMEMBERED = 48
 """The latest so many trials at a rung bear witness: a bound on the cost of a decision."""
+MOST_CONTROLS = 8
+"""Controls that a sweep of a hundred trials or more is given at its end."""
 ENDLESS = 2**31
 """Epochs of a training whose end nobody knows."""
 
@@ -36,21 +36,23 @@ class Frontier(Scheduler):
     Rungs are at ``grace_epochs · reduction_factor^k`` epochs and at the end. At each a trial enters with its best loss
     so far and is set aside, unless it would be the one to go on. A slot that becomes free goes
 
-    1. to a control, as long as controls have had less than a twentieth of the epochs: the trial that has waited longest
-       at the lowest rung, whatever its loss, and from there to the end. Controls show whether rungs can be trusted;
+    1. to a control, as long as controls have had less than a twentieth of the epochs: trial 0, then trial 1 and so on,
+       each to its end, whatever its loss. They show whether rungs can be trusted;
     2. to the most promising trial, as long as these have had less than half of the others: the least ``place ·
        next_rung ^ 0.5``, a trial's place being its place among all that have ever entered the rung. (With exponent 1 it
        is the order in which asynchronous successive halving would promote, Li et al. 2020, but it is the share of the
        epochs, not the number of trials, that sets the pace; less goes deeper sooner.);
-    3. to a new trial. Once all have begun, to controls until four trials have seen the end of their training or are on
-       the way there, then to the most promising as long as successive halving would promote it, and when nothing else
-       runs to the best trial of all, if it has not seen the end.
+    3. to a new trial. Once all have begun, to controls until a tenth of the trials (at least four, at most eight) are
+       such; then to the most promising as long as successive halving would promote it; and when nothing else runs to
+       the best trial of all, if it has not seen the end.
 
-    A rung is acted on only when it is seen to predict. Of the latest trials that went on from it to the furthest rung
-    where at least four are, the best quarter must have been ahead of the others, at this rung, in more than half of all
-    pairs. Below the first rung that passes nobody is set aside, and who waits there goes on: where early losses say
-    nothing or mislead, the grace period grows, at last to the whole training. A rung of which nothing is known yet is
-    passed too, as far as the next.
+    A rung is acted on only when it is seen to predict: of any two of the latest trials that went on from it to the
+    furthest rung where at least four are, the one that is ahead there must have been ahead here, more often than in
+    half of all pairs by more than chance's standard error (Kendall 1938). Where four controls are among them these
+    alone are asked, since the others would not be there but for their place at this rung. Below the first rung that
+    passes nobody is set aside, and who waits there goes on: where early losses say nothing or mislead, the grace
+    period grows, at last to the whole training. A rung of which nothing is known yet is passed too, as far as the
+    next; and so is one of which nothing is clear, while nothing is known of the next.
 
     Epochs are counted when they are granted, since several workers may ask before any reports.
     """
@@ -71,9 +73,12 @@ class Frontier(Scheduler):
         self._rungs = [_Frontier() for _ in self._epochs]
         self._at: dict[int, int] = {}  # trial set aside -> its rung
         self._passed: dict[int, int] = {}  # trial -> the highest rung that it has left behind
-        self._controls: set[int] = set()
+        self._controls: set[int] = set()  # on their way to the end
+        self._next_control = 0  # all before it are controls, or have ended
+        self._wanted = max(WITNESSES, int(min(MOST_CONTROLS, trials / 10)))
         self._spent = Counter(new=0, deep=0, control=0)
-        self._finished = 0
+        self._controls_over = 0  # those that have seen the end
+        self._over: dict[int, bool] = {}  # trials that ended, and whether they saw the end
         self._ended: tuple[float, int] = (math.inf, -1)  # the best of those that ended without a failure
         self._lowest, self._grace = self._trusted()
 
@@ -86,8 +91,7 @@ class Frontier(Scheduler):
         elif event.type == "trial.promoted":
             self._go_on(self._at[event["trial"]], event["trial"], event["why"]["kind"])
         elif event.type in ("trial.stopped", "trial.finished", "trial.failed"):
-            self._finished += event.type == "trial.finished"
-            self._end(event["trial"], failed=event.type == "trial.failed")
+            self._end(event["trial"], event.type)
 
     def promote(self, *, last: bool) -> tuple[int, Verdict] | None:
         found = self._next(last=last)
@@ -99,19 +103,22 @@ class Frontier(Scheduler):
     def dismiss(self, trial: int) -> Verdict:
         return Verdict(self.name, self._compared(self._at[trial], trial))
 
-    def agreement(self, rung: int) -> float | None:
-        """How often, at this rung, a trial among the later best quarter was ahead of one that is not; None: unseen."""
+    def agreement(self, rung: int) -> tuple[float, float] | None:
+        """In what share of pairs the one that is ahead later was ahead at this rung; and the standard error of chance.
+
+        None where too few have gone on from it.
+        """
         entered = self._rungs[rung].loss
-        for later in reversed(self._rungs[rung + 1 :]):
-            ranked = [trial for _, trial in sorted(later.latest) if trial in entered]
-            if len(ranked) >= WITNESSES:
-                losses = [entered[trial] for trial in ranked]
-                good = math.ceil(len(losses) / 4)
-                pairs = [
-                    (ahead < behind) + 0.5 * (ahead == behind) for ahead in losses[:good] for behind in losses[good:]
-                ]
-                return sum(pairs) / len(pairs)
+        for later in [there for there in reversed(self._rungs[rung + 1 :]) if len(there.loss) >= WITNESSES]:
+            for witnesses in (self._controls_at(later), later.latest):
+                losses = [entered[trial] for _, trial in sorted(witnesses) if trial in entered]
+                if len(losses) >= WITNESSES:
+                    return concordance(losses)
         return None
+
+    def _controls_at(self, rung: _Frontier) -> list[tuple[float, int]]:
+        numbers = range(self._next_control - 1, max(-1, self._next_control - 1 - REMEMBERED), -1)
+        return [(rung.loss[number], number) for number in numbers if number in rung.loss]
 
     def _reported(self, trial: int, epoch: int) -> None:
         rung = self._rung(epoch)
@@ -167,21 +174,19 @@ class Frontier(Scheduler):
         return self._finalist() if last else None
 
     def _control(self) -> Place | None:
-        """A control that waits, or else the trial that has waited longest at the lowest rung."""
+        """A control that waits, or else the trial that is to be the next."""
         for rung, there in enumerate(self._rungs):
             if there.controls:
                 return rung, next(iter(there.controls)), "control"
-        for rung, there in enumerate(self._rungs):
-            if there.waiting:
-                return rung, next(iter(there.waiting)), "control"
-        return None
+        number = self._next_control
+        return (self._at[number], number, "control") if number in self._at else None
 
     def _is_due(self, control: Place, *, last: bool) -> bool:
-        """Whether controls have had less than their share, or too few are on their way to the end that all wait for."""
+        """Whether controls have had less than their share, or are too few now that all trials have begun."""
         if self._spent["control"] + self._chunk(control[0]) <= CONTROL_SHARE * self._spent.total():
             return True
-        witnesses = self._finished + len(self._controls | {control[1]})
-        return (self._left <= 0 or last) and witnesses <= WITNESSES
+        known = len(self._controls) - (control[1] in self._controls) + self._controls_over
+        return (self._left <= 0 or last) and known < self._wanted
 
     def _most_promising(self) -> Place | None:
         found, least = None, math.inf
@@ -209,6 +214,7 @@ class Frontier(Scheduler):
         self._passed[trial] = rung
         if kind == "control":
             self._controls.add(trial)
+            self._pass_controls()
         self._spent[_ACCOUNT[kind]] += self._chunk(rung)
 
     def _chunk(self, rung: int) -> int:
@@ -225,20 +231,35 @@ class Frontier(Scheduler):
         if rung is not None:
             self._rungs[rung].leave(trial)
 
-    def _end(self, trial: int, *, failed: bool) -> None:
+    def _end(self, trial: int, type: str) -> None:
         self._leave(trial)
         self._controls.discard(trial)
-        if trial in self._best and not failed:
+        finished = self._over[trial] = type == "trial.finished"
+        self._controls_over += finished and trial < self._next_control
+        self._pass_controls()
+        if trial in self._best and type != "trial.failed":
             self._ended = min(self._ended, (self._best[trial], trial))
 
+    def _pass_controls(self) -> None:
+        """On to the first trial that is no control and has not ended."""
+        before = self._next_control
+        while self._next_control in self._controls or self._next_control in self._over:
+            self._controls_over += self._over.get(self._next_control, False)
+            self._next_control += 1
+        if self._next_control > before:  # there may be more evidence
+            self._lowest, self._grace = self._trusted()
+
     def _trusted(self) -> tuple[int, int]:
-        """The lowest rung not seen to mislead, and the lowest at which trials are set aside: one more if unseen."""
+        """The lowest rung not seen to mislead, and the lowest at which trials are set aside: one more if unclear."""
         for rung in range(len(self._rungs) - 1):
             agreement = self.agreement(rung)
             if agreement is None:
                 return rung, rung + 1
-            if agreement > LIKELY:
+            share, error = agreement
+            if share > 0.5 + error:
                 return rung, rung
+            if share > 0.5 - error and self.agreement(rung + 1) is None:
+                return rung, rung + 1
         return len(self._rungs) - 1, len(self._rungs) - 1
 
 
@@ -271,6 +292,13 @@ class _Frontier(Rung):
         while self._queue and self._queue[0][1] not in self.waiting:
             heapq.heappop(self._queue)
         return self._queue[0][1] if self._queue else None
+
+
+def concordance(losses: list[float]) -> tuple[float, float]:
+    """In what share of pairs the earlier of the list is the lower; and the standard error of that share by chance."""
+    count = len(losses)
+    ahead = sum((a < b) + 0.5 * (a == b) for place, a in enumerate(losses) for b in losses[place + 1 :])
+    return ahead / (count * (count - 1) / 2), math.sqrt((2 * count + 5) / (18 * count * (count - 1)))
 
 
 _ACCOUNT = {"promising": "deep", "finalist": "deep", "control": "control", "grace": "new"}

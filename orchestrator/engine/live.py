@@ -134,8 +134,13 @@ class LiveSweep:
         return found
 
     def has_work(self) -> bool:
-        """Whether trials wait that an engine has let go of (their process died), and the sweep may go on."""
-        return not self.stopping and not self.over and bool(self.state.waiting or self.state.set_aside)
+        """Whether trials wait that an engine has let go of (their process died), and the sweep may go on.
+
+        Of those set aside, any that would go on or end now that nothing runs; the rest end with the sweep.
+        """
+        if self.stopping or self.over:
+            return False
+        return bool(self.state.waiting or (self.state.set_aside and self._scheduler.promote(last=True)))
 
     def avoided(self, node: str) -> bool:
         """Whether a node has lost so many distinct trials that nothing more should be placed there."""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import bisect
-import heapq
 import math
-from collections import Counter, OrderedDict, deque
+from collections import Counter
 from typing import Any
 
 from orchestrator.journal import Event
-from orchestrator.policies.schedulers.asha import Rung
 from orchestrator.policies.schedulers.base import Scheduler, Verdict
+from orchestrator.policies.schedulers.waiting import REMEMBERED, WaitingRung, concordance, rung_epochs
 from orchestrator.state import Objective
 
 DEEP_SHARE = 0.5
@@ -20,8 +19,6 @@ POWER = 0.5
 """How much dearer a longer way to the next rung makes a trial."""
 WITNESSES = 4
 """Trials that must have passed a rung and reached a later one before that rung is judged."""
-REMEMBERED = 48
-"""The latest so many trials at a rung bear witness: a bound on the cost of a decision."""
 MOST_CONTROLS = 8
 """Controls that a sweep of a hundred trials or more is given at its end."""
 ENDLESS = 2**31
@@ -70,7 +67,7 @@ class Frontier(Scheduler):
         super().__init__(objective)
         self._factor, self._left = reduction_factor, trials
         self._epochs = rung_epochs(grace_epochs, reduction_factor, max_epochs or ENDLESS)
-        self._rungs = [_Frontier() for _ in self._epochs]
+        self._rungs = [WaitingRung() for _ in self._epochs]
         self._at: dict[int, int] = {}  # trial set aside -> its rung
         self._passed: dict[int, int] = {}  # trial -> the highest rung that it has left behind
         self._controls: set[int] = set()  # on their way to the end
@@ -116,7 +113,7 @@ class Frontier(Scheduler):
                     return concordance(losses)
         return None
 
-    def _controls_at(self, rung: _Frontier) -> list[tuple[float, int]]:
+    def _controls_at(self, rung: WaitingRung) -> list[tuple[float, int]]:
         numbers = range(self._next_control - 1, max(-1, self._next_control - 1 - REMEMBERED), -1)
         return [(rung.loss[number], number) for number in numbers if number in rung.loss]
 
@@ -263,51 +260,4 @@ class Frontier(Scheduler):
         return len(self._rungs) - 1, len(self._rungs) - 1
 
 
-class _Frontier(Rung):
-    """A rung, who waits there, and who came last."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.waiting: OrderedDict[int, None] = OrderedDict()  # by how long
-        self.controls: OrderedDict[int, None] = OrderedDict()  # of these the controls
-        self.latest: deque[tuple[float, int]] = deque(maxlen=REMEMBERED)
-        self._queue: list[tuple[float, int]] = []
-
-    def enter(self, trial: int, loss: float, epoch: int) -> None:
-        super().enter(trial, loss, epoch)
-        self.latest.append((loss, trial))
-
-    def wait(self, trial: int, *, control: bool) -> None:
-        self.waiting[trial] = None
-        if control:
-            self.controls[trial] = None
-        heapq.heappush(self._queue, (self.loss[trial], trial))
-
-    def leave(self, trial: int) -> None:
-        self.waiting.pop(trial, None)
-        self.controls.pop(trial, None)
-
-    def first(self) -> int | None:
-        """The best that waits."""
-        while self._queue and self._queue[0][1] not in self.waiting:
-            heapq.heappop(self._queue)
-        return self._queue[0][1] if self._queue else None
-
-
-def concordance(losses: list[float]) -> tuple[float, float]:
-    """In what share of pairs the earlier of the list is the lower; and the standard error of that share by chance."""
-    count = len(losses)
-    ahead = sum((a < b) + 0.5 * (a == b) for place, a in enumerate(losses) for b in losses[place + 1 :])
-    return ahead / (count * (count - 1) / 2), math.sqrt((2 * count + 5) / (18 * count * (count - 1)))
-
-
 _ACCOUNT = {"promising": "deep", "finalist": "deep", "control": "control", "grace": "new"}
-
-
-def rung_epochs(first: int, factor: int, last: int) -> list[int]:
-    """``first · factor^k`` as far as they are below ``last``, and ``last``."""
-    found = []
-    while first < last:
-        found.append(first)
-        first *= factor
-    return [*found, last]

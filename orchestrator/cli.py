@@ -360,6 +360,19 @@ def simulate(
     _print_searches([asdict(search) for search in searches], found.objective.metric, found.notes)
 
 
+@app.command()
+def export(
+    name: Name,
+    trial: Annotated[int | None, typer.Option("--trial", help="Number of the trial; else the winner.")] = None,
+    to: Annotated[Path | None, typer.Option("--to", metavar="DIR", help="The bundle's folder, not there yet.")] = None,
+    runs: Runs = None,
+) -> None:
+    """Write the winner's checkpoint, and what it was trained with, into a folder of its own, and print its path."""
+    from orchestrator.export import export as write
+
+    typer.echo(str(write(name, runs, trial=trial, to=to)))
+
+
 @app.command("import")
 def import_(
     file: Annotated[Path, typer.Argument(help="A W&B sweep file or a LightningCLI config.")],
@@ -461,6 +474,7 @@ def _print_outcome(outcome: Any) -> None:
         (_command("results", name, runs, "--json"), "every trial, ranked, for a program"),
         (_command("why", name, runs), "why the winner won; --trial N for another"),
         (_command("best", name, runs), "the winner's parameters and checkpoint"),
+        (_command("export", name, runs), "the winner in a folder of its own, to take away"),
     ):
         typer.echo(f"  {command}   # {what}", err=True)
 

@@ -66,3 +66,11 @@ class Tiny(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         return torch.optim.SGD(self.parameters(), lr=self.hparams["learning_rate"])
+
+
+class Heavy(Tiny):
+    """With 96 MB of weights, so that a checkpoint takes a while to copy."""
+
+    def __init__(self, learning_rate: float = 0.1) -> None:
+        super().__init__(learning_rate)
+        self.register_buffer("ballast", torch.zeros(24_000_000))

@@ -49,8 +49,9 @@ def export(
     try:
         temporary.mkdir(mode=0o700)
         _copy(run.resolve(kept.path), temporary / MODEL, kept)
-        write_durably(temporary / CONFIG, _json(_config(state, found, best)))
-        write_durably(temporary / MANIFEST, _json(_manifest(state, temporary)))
+        config = write_durably(temporary / CONFIG, _json(_config(state, found, best)))
+        files = {MODEL: (kept.size, kept.sha256), CONFIG: config}
+        write_durably(temporary / MANIFEST, _json(_manifest(state, files)))
         temporary.rename(folder)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -114,10 +115,11 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _manifest(state: SweepState, folder: Path) -> dict[str, Any]:
-    files = {name: dict(zip(("size", "sha256"), fingerprint(folder / name), strict=True)) for name in (MODEL, CONFIG)}
+def _manifest(state: SweepState, files: dict[str, tuple[int, str]]) -> dict[str, Any]:
+    """``files``: name → size and SHA-256, as they were read back."""
+    listed = {name: {"size": size, "sha256": sha256} for name, (size, sha256) in files.items()}
     created = {name: state.created.get(name) for name in ("seed", "versions", "git")}
-    return {"format": 1, "files": files, "sweep": state.spec["name"], "journal": state.seq, **created}
+    return {"format": 1, "files": listed, "sweep": state.spec["name"], "journal": state.seq, **created}
 
 
 def _json(value: Any) -> bytes:

@@ -90,9 +90,8 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def heavy(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
-    spec = described(model={"class_path": "tests.tiny.Heavy", "init_args": {}}, trainer={"max_epochs": 1})
-    return launch(spec.model_copy(update={"budget": spec.budget.model_copy(update={"trials": 1})}),
-                  tmp_path_factory.mktemp("heavy"), local=True)  # fmt: skip
+    spec = described(model="tests.tiny.Heavy", trainer={"max_epochs": 1}, budget={"trials": 1})
+    return launch(spec, tmp_path_factory.mktemp("heavy"), local=True)
 
 
 @pytest.mark.parametrize(

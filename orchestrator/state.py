@@ -175,32 +175,47 @@ class Constraint:
 
 
 @dataclass(frozen=True)
-class Objective:
-    """The metric that trials are judged by, and what an epoch must keep to, to count."""
+class Goal:
+    """A metric, and which way is better."""
 
     metric: str
     mode: Literal["min", "max"]
+
+    def loss(self, value: float) -> float:
+        """The value with its sign turned so that lower is better."""
+        return -value if self.mode == "max" else value
+
+
+@dataclass(frozen=True)
+class Objective(Goal):
+    """The metric that trials are judged by, what an epoch must keep to, to count, and further objectives."""
+
     constraints: tuple[Constraint, ...] = ()
+    also: tuple[Goal, ...] = ()
 
     @classmethod
     def of(cls, spec: Mapping[str, Any]) -> Objective:
         """That of a spec as the journal holds it."""
-        return cls(**spec["objective"], constraints=tuple(Constraint(**c) for c in spec.get("constraints", ())))
+        first, also = spec["objective"], spec["objective"].get("also", ())
+        constraints = tuple(Constraint(**bound) for bound in spec.get("constraints", ()))
+        return cls(first["metric"], first["mode"], constraints, tuple(Goal(**goal) for goal in also))
 
     @property
     def metrics(self) -> list[str]:
         """All metrics that it needs, its own first."""
-        return list(dict.fromkeys([self.metric, *(constraint.metric for constraint in self.constraints)]))
+        others = [*(goal.metric for goal in self.also), *(constraint.metric for constraint in self.constraints)]
+        return list(dict.fromkeys([self.metric, *others]))
+
+    def losses(self, metrics: Mapping[str, Any]) -> tuple[float, ...]:
+        """An epoch's losses, lower is better, one for each objective; NaN as in `value`."""
+        others = (goal.loss(float(metrics.get(goal.metric, math.nan))) for goal in self.also)
+        return self.loss(self.value(metrics)), *others
 
     def value(self, metrics: Mapping[str, Any]) -> float:
         """The objective among an epoch's metrics; NaN where it is missing or a constraint is broken."""
         if self.constraints and not all(constraint.holds(metrics) for constraint in self.constraints):
             return math.nan
         return float(metrics.get(self.metric, math.nan))
-
-    def loss(self, value: float) -> float:
-        """The value with its sign turned so that lower is better."""
-        return -value if self.mode == "max" else value
 
     def best(self, trial: Trial, upto: int | None = None) -> Best | None:
         """The best finite epoch that keeps to the constraints, the earliest of equals; None where there is none.
@@ -263,6 +278,11 @@ class Configuration:
             return variance(self.values) if len(self.values) > 1 else 0.0
         except OverflowError:
             return math.inf
+
+
+def dominates(one: Sequence[float], other: Sequence[float]) -> bool:
+    """Whether no loss of the one is above the other's, and some is below."""
+    return tuple(one) != tuple(other) and all(a <= b for a, b in zip(one, other, strict=True))
 
 
 @dataclass
@@ -415,6 +435,27 @@ class SweepState:
         """The best trial that did not fail and has a finite value; None where there is none."""
         first = next(iter(self.ranking()), None)
         return first if first and first.status != "failed" and self.objective.best(first) else None
+
+    def points(self) -> dict[int, tuple[float, ...]]:
+        """Of each trial that did not fail and has all of them, the losses at its best epoch, one for each objective."""
+        objective, found = self.objective, {}
+        for trial in self.trials.values():
+            best = objective.best(trial) if trial.status != "failed" else None
+            losses = objective.losses(trial.reports[best.epoch].metrics) if best else (math.nan,)
+            if all(map(math.isfinite, losses)):
+                found[trial.number] = losses
+        return found
+
+    def front(self) -> list[int]:
+        """The Pareto front, in the order of the first objective: trials that no other dominates.
+
+        One dominates another if it is no worse in any objective and better in one. Of equal ones all are there.
+        """
+        found: list[tuple[tuple[float, ...], int]] = []
+        for losses, number in sorted((losses, number) for number, losses in self.points().items()):
+            if not any(dominates(other, losses) for other, _ in found):  # which is ahead in order if at all
+                found.append((losses, number))
+        return [number for _, number in found]
 
     def cut_off(self) -> None:
         """The process that wrote the journal is gone and wrote no pause: what it ran is interrupted."""

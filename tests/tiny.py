@@ -68,6 +68,15 @@ class Tiny(L.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=self.hparams["learning_rate"])
 
 
+class Computed(Tiny):
+    """Logs under names that its source does not show."""
+
+    def validation_step(self, batch: Any, index: int) -> None:
+        super().validation_step(batch, index)
+        for name in ("a", "b"):
+            self.log(f"val_{name}", 1.0)
+
+
 class Heavy(Tiny):
     """With 96 MB of weights, so that a checkpoint takes a while to copy."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,7 +22,7 @@ def warmth(spec: SweepSpec, sources: Sequence[tuple[str, SweepState]]) -> dict[s
 
     Taken are those that finished or were stopped. What a trial says of a parameter of this space counts if it lies in
     its domain; what it leaves open is drawn at random, and ``drawn`` names it: our own searchers learn nothing there.
-    A trial that says nothing of this space is left out.
+    A trial that says nothing of this space is left out, as is one that did not log all of several objectives.
 
     Raises UsageError where a run was judged by another metric or nothing in it can be taken, or the searcher would not
     look at it.
@@ -55,6 +56,9 @@ def _check_objective(spec: SweepSpec, run: str, state: SweepState) -> None:
 
 def _taken(spec: SweepSpec, run: str, trial: Trial, state: SweepState, index: int) -> dict[str, Any] | None:
     best = state.objective.best(trial)
+    also = {goal.metric: trial.value(best.epoch, goal.metric) for goal in spec.objective.also} if best else {}
+    if not all(map(math.isfinite, also.values())):
+        return None
     known = trial.params_at(best.epoch) if best else trial.params
     said = {canonical(name): value for name, value in known.items()}
     params, drawn = placed(spec.space, said, random.Random(derive_seed(spec.seed, "warm", index)))
@@ -67,6 +71,7 @@ def _taken(spec: SweepSpec, run: str, trial: Trial, state: SweepState, index: in
         "drawn": drawn,
         "status": trial.status,
         "value": best.value if best else None,
+        **({"also": also} if also else {}),
         "epochs": trial.epoch,
     }
 

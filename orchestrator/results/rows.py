@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +49,24 @@ def rows(run: RunDirectory, state: SweepState) -> list[dict[str, Any]]:
     absolute path of that epoch's checkpoint (null where it is gone), ``seconds`` from suggestion to end.
 
     Where configurations are tried under several seeds, also ``configuration`` (the number of its first trial), and
-    ``mean``, ``std`` and ``n`` of the best values of its trials.
+    ``mean``, ``std`` and ``n`` of the best values of its trials. Where there are several objectives, also ``also`` (the
+    others' values at epoch ``epoch``) and ``front``, whether it is on the Pareto front.
     """
     repeated = state.repeats["seeds"] > 1
+    several = state.objective.also
+    front = set(state.front()) if several else set()
     return [
-        _row(run, state, rank, trial) | (_together(state, trial) if repeated else {})
+        _row(run, state, rank, trial)
+        | (_together(state, trial) if repeated else {})
+        | (_traded(state, trial) | {"front": trial.number in front} if several else {})
         for rank, trial in enumerate(state.ranking(), 1)
     ]
+
+
+def _traded(state: SweepState, trial: Trial) -> dict[str, Any]:
+    best = state.objective.best(trial)
+    values = {goal.metric: trial.value(best.epoch, goal.metric) if best else math.nan for goal in state.objective.also}
+    return {"also": {metric: value if math.isfinite(value) else None for metric, value in values.items()}}
 
 
 def _together(state: SweepState, trial: Trial) -> dict[str, Any]:

@@ -47,11 +47,19 @@ class Results:
         flat = []
         for row in self.rows:
             params, best = row.pop("params"), row.pop("best")
-            stopped = row.pop("stopped_by")
+            stopped, also = row.pop("stopped_by"), row.pop("also", {})
             head = {name: row.pop(name) for name in ("rank", "trial", "status")}
-            flat.append({**head, self.metric: best, **params, **row, "stopped_by": stopped and stopped["rule"]})
+            flat.append({**head, self.metric: best, **also, **params, **row, "stopped_by": stopped and stopped["rule"]})
         columns = ["rank", "trial", "status", self.metric, "epoch", "epochs", "checkpoint"]
         return pd.DataFrame(flat) if flat else pd.DataFrame(columns=columns)
+
+    @property
+    def front(self) -> pd.DataFrame:
+        """The Pareto front: its rows of `trials`, by the first objective. Of one, the winner and its equals."""
+        found = self.trials
+        order = {number: place for place, number in enumerate(self.state.front())}
+        on_it = found[found["trial"].isin(order)]
+        return on_it.sort_values("trial", key=lambda numbers: numbers.map(order)).reset_index(drop=True)
 
     @property
     def epochs(self) -> pd.DataFrame:

@@ -34,14 +34,16 @@ _COLOURS = {
 def ranking(found: Iterable[Mapping[str, Any]], metric: str, *, limit: int | None = None) -> Table:
     """The ranking as a table: rank, trial, status, objective, its epoch of how many, last rung, the parameters.
 
-    Where configurations are tried under several seeds, their mean, standard deviation and number of values as well.
+    Where configurations are tried under several seeds, their mean, standard deviation and number of values as well;
+    where there are several objectives, all of them, and a star for those on the Pareto front.
     """
     listed = list(found)
     shown = listed[:limit]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
     names = list(dict.fromkeys(name for row in shown for name in row["params"]))
     together = ("mean", "std", "n") if any("configuration" in row for row in shown) else ()
-    for title in ("rank", "trial", "status", metric, *together, "at epoch", "of", "rung"):
+    also = list(dict.fromkeys(name for row in shown for name in row.get("also", ())))
+    for title in ("rank", "trial", "status", metric, *also, *together, "at epoch", "of", "rung"):
         table.add_column(title, justify="left" if title == "status" else "right", no_wrap=True)
     for title in _short(names):
         table.add_column(title, justify="right", no_wrap=True, overflow="ellipsis")
@@ -49,11 +51,16 @@ def ranking(found: Iterable[Mapping[str, Any]], metric: str, *, limit: int | Non
         status = Text(row["status"].replace("_", " "), style=_COLOURS.get(row["status"], ""))
         best = show(row["best"]) if row["best"] is not None else "–"
         epochs = (str(row["epoch"] or "–"), str(row["epochs"]), str(row["rung"] or "–"))
-        means = [show(row[name]) if row[name] is not None else "–" for name in together]
-        head: list[str | Text] = [str(row["rank"]), str(row["trial"]), status, best, *means, *epochs]
+        values = [*(row["also"][name] for name in also), *(row[name] for name in together)]
+        others = [show(value) if value is not None else "–" for value in values]
+        number = f"* {row['trial']}" if row.get("front") else str(row["trial"])
+        head: list[str | Text] = [str(row["rank"]), number, status, best, *others, *epochs]
         table.add_row(*head, *(escape(show(row["params"][n])) if n in row["params"] else "–" for n in names))
     if len(listed) > len(shown):
         table.caption = f"… and {len(listed) - len(shown)} more"
+    if also:
+        front = f"* on the Pareto front: {sum(row['front'] for row in listed)} of {len(listed)} trials"
+        table.caption = f"{table.caption}; {front}" if table.caption else front
     return table
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from orchestrator.errors import UsageError
-from orchestrator.state import SweepState, Takeover, Trial
+from orchestrator.state import SweepState, Takeover, Trial, dominates
 
 _SEARCHERS = {
     "random": "drawn at random",
@@ -151,7 +151,26 @@ def _place(state: SweepState, trial: Trial) -> list[str]:
         f"Judged by its best epoch, {best.epoch}: {state.objective.metric} = {show(best.value)}, "
         f"rank {ranked.index(trial.number) + 1} of {len(ranked)}.",
         *_together(state, trial),
+        *_on_the_front(state, trial),
     ]
+
+
+def _on_the_front(state: SweepState, trial: Trial) -> list[str]:
+    """Where there are several objectives: whether it is on the Pareto front, or else the first there that is better."""
+    if not state.objective.also:
+        return []
+    points, front = state.points(), state.front()
+    if trial.number in front:
+        return [f"It is on the Pareto front, of {len(front)} of {len(points)} trials."]
+    if trial.number not in points:
+        return ["It is not on the Pareto front: not all objectives have a finite value there, or it failed."]
+    ahead = next(number for number in front if dominates(points[number], points[trial.number]))
+    best = state.objective.best(state.trials[ahead])
+    assert best is not None
+    metrics = state.trials[ahead].reports[best.epoch].metrics
+    goals = (state.objective, *state.objective.also)
+    told = ", ".join(f"{goal.metric} = {show(metrics[goal.metric])}" for goal in goals)
+    return [f"It is not on the Pareto front: trial {ahead} is no worse in any objective and better in one ({told})."]
 
 
 def _without_value(state: SweepState, trial: Trial) -> str:

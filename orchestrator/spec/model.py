@@ -13,6 +13,7 @@ from orchestrator.space import Space
 from orchestrator.spec.budget import UNBOUNDED, budget_problems
 from orchestrator.spec.constraints import Constraint
 from orchestrator.spec.document import Document, Path
+from orchestrator.spec.objectives import FOR_SEVERAL, has_several, objective_problems
 from orchestrator.spec.parameters import parameter_problems, placement_problems
 from orchestrator.spec.parts import (
     Budget,
@@ -140,10 +141,15 @@ class SweepSpec(Part):
     @model_validator(mode="before")
     @classmethod
     def _defaults(cls, value: object) -> object:
-        """Empty sections left out, and 20 configurations unless a grid or another budget bounds the sweep."""
+        """Empty sections left out; other defaults for several objectives; and a budget.
+
+        It is 20 configurations unless a grid or another budget bounds the sweep.
+        """
         if not isinstance(value, Mapping):
             return value
         given = {key: part for key, part in value.items() if part is not None}
+        if has_several(given.get("objective")):
+            given = {**FOR_SEVERAL, **given}
         budget, searcher = given.get("budget", {}), given.get("searcher")
         name = searcher.get("name") if isinstance(searcher, Mapping) else getattr(searcher, "name", searcher)
         written = budget.model_dump() if isinstance(budget, Budget) else budget
@@ -165,6 +171,7 @@ class SweepSpec(Part):
         elif isinstance(self.searcher, CMAESSearcher) and self.space and not has_numbers(self.space):
             message = "searcher cmaes needs a number to search, but every parameter is a choice"
             problems.append(Problem(message, "use searcher tpe", ("searcher",)))
+        problems += objective_problems(self)
         problems += budget_problems(self.budget, self.resources)
         problems += point_problems(self.space, getattr(self.searcher, "try_first", []))
         problems += scheduler_problems(self)

@@ -176,13 +176,40 @@ def _importable(cls: type) -> str:
     return path
 
 
-class Objective(Part):
-    """What trials are judged by: a metric that the module logs in validation, at its best finite epoch."""
+class Goal(Part):
+    """A metric, and which way is better."""
 
     metric: Annotated[str, AfterValidator(_unsealed)] = Field(
         min_length=1, description="Name of a metric that the module logs in validation.", examples=["val_acc"]
     )
     mode: Literal["min", "max"] = Field(description="Whether less or more of it is better.", examples=["max"])
+
+
+class Objective(Goal):
+    """What trials are judged by: a metric that the module logs in validation, at its best finite epoch."""
+
+    also: list[Goal] = Field(
+        default_factory=list,
+        description="More objectives, at that same epoch. Trials that no other is as good as in all of them and better "
+        "than in one make up the Pareto front; the first objective alone ranks.",
+        examples=[[{"metric": "latency_ms", "mode": "min"}]],
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _not_a_list(cls, value: object) -> object:
+        if isinstance(value, list | tuple):
+            raise ValueError(
+                "of several objectives one comes first: {metric: …, mode: …, also: [{metric: …, mode: …}]}"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Objective:
+        names = [self.metric, *(goal.metric for goal in self.also)]
+        if len(set(names)) < len(names):
+            raise ValueError(f"each objective is a metric of its own, but got {', '.join(names)}")
+        return self
 
 
 class Budget(Part):

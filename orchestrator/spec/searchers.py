@@ -101,6 +101,13 @@ class CMAESSearcher(Suggesting):
     )
 
 
+class NSGASearcher(Suggesting):
+    """Optuna's NSGA-II or NSGA-III: breeds trials of several objectives, the latter of four or more."""
+
+    name: Literal["nsga2", "nsga3"] = "nsga2"
+    population: int = Field(default=8, ge=2, description="Trials of a generation.", examples=[20])
+
+
 class SamplerSearcher(Suggesting):
     """Any sampler of Optuna's by its import path, made with the sweep's seed."""
 
@@ -134,6 +141,7 @@ Searcher = Annotated[
     | BOHBSearcher
     | GPSearcher
     | CMAESSearcher
+    | NSGASearcher
     | SamplerSearcher,
     Field(discriminator="name"),
 ]

@@ -66,7 +66,7 @@ class Reporting(CheckpointCallback):
         epoch = trainer.current_epoch + 1
         metrics = as_floats(trainer.callback_metrics)
         if missing := [name for name in self._job.required if name not in metrics]:
-            raise self._missing(trainer, missing[0], "constraints")
+            raise self._missing(trainer, missing[0], "objective.also` or `constraints")
         self._plateau = _plateau_values(trainer, metrics)
         checkpoint = self._save(trainer, epoch)
         self._plateau = {}

@@ -22,15 +22,14 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from tests.chaos.spec_cases import Case, case
+from tests.chaos.spread import processes_of
 
 LIMIT = 2.0
 """Seconds of computing that one case may take."""
@@ -215,7 +214,7 @@ def fuzz(count: int, seed: int, processes: int) -> Figures:
     """Figures of ``count`` cases; a process that dies is a violation that names its cases."""
     chunks = [range(start, min(start + CHUNK, count)) for start in range(0, count, CHUNK)]
     figures = Figures()
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+    with processes_of(processes) as pool:
         waiting = {pool.submit(_in_a_process, seed, chunk): chunk for chunk in chunks}
         for future, chunk in waiting.items():
             try:

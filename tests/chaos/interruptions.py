@@ -12,7 +12,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import product
 from random import Random
@@ -24,6 +23,7 @@ from orchestrator.results.verify import replay
 from orchestrator.spec import SweepSpec
 from orchestrator.state import SweepState
 from tests.chaos.simulate import SCHEDULERS, SEARCHERS, SHARES, TAKING_OVER, curve, spec, story
+from tests.chaos.spread import Tally, parts_of, tallied
 
 PAIRS = list(product(SEARCHERS, SCHEDULERS))
 OFTEN = 5  # mean share of a searcher that SHARES does not name
@@ -88,7 +88,7 @@ def differences(case: Case) -> Iterator[str]:
         yield from replay(case.spec, broken.events)
 
 
-def tally(seeds: range) -> tuple[Counter[str], list[tuple[int, str]]]:
+def tally(seeds: range) -> Tally:
     gc.set_threshold(50_000)
     met, found = Counter[str](), []
     for seed in seeds:
@@ -98,18 +98,12 @@ def tally(seeds: range) -> tuple[Counter[str], list[tuple[int, str]]]:
             found += [(seed, what) for what in differences(case)]
         except Exception as error:
             found.append((seed, f"{type(error).__name__}: {error}"))
-    return met, found
+    return Tally(met, found)
 
 
-def many(first: int, seeds: int, processes: int) -> tuple[Counter[str], list[tuple[int, str]]]:
+def many(first: int, seeds: int, processes: int) -> Tally:
     """All of them, in several processes."""
-    parts = [range(at, min(at + TOGETHER, first + seeds)) for at in range(first, first + seeds, TOGETHER)]
-    met, found = Counter[str](), []
-    with ProcessPoolExecutor(processes) as pool:
-        for part in map(tally, parts) if processes == 1 else pool.map(tally, parts):
-            met.update(part[0])
-            found += part[1]
-    return met, found
+    return tallied(tally, parts_of(first, seeds, TOGETHER), processes)
 
 
 def main() -> int:

@@ -13,7 +13,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cache
@@ -22,6 +21,7 @@ from typing import Any
 
 from orchestrator.journal import Event
 from orchestrator.state import SweepState
+from tests.chaos.spread import Tally, parts_of, tallied
 
 METRIC = "val"
 LEVELS = (0.0, -0.0, 0.25, 0.5, 0.5, 1, -3)  # few, so that there are ties
@@ -227,7 +227,7 @@ def disagreements(seed: int, made: History) -> Iterator[str]:
                 yield f"trial {number} has {best} up to epoch {upto}, and should have {wanted}"
 
 
-def tally(seeds: range) -> tuple[Counter[str], list[tuple[int, str]]]:
+def tally(seeds: range) -> Tally:
     gc.set_threshold(50_000)
     met, found = Counter[str](), []
     for seed in seeds:
@@ -235,18 +235,12 @@ def tally(seeds: range) -> tuple[Counter[str], list[tuple[int, str]]]:
         met.update(made.met)
         met[made.mode] += 1
         found += [(seed, what) for what in disagreements(seed, made)]
-    return met, found
+    return Tally(met, found)
 
 
-def many(first: int, seeds: int, processes: int) -> tuple[Counter[str], list[tuple[int, str]]]:
+def many(first: int, seeds: int, processes: int) -> Tally:
     """All of them, in several processes."""
-    parts = [range(at, min(at + TOGETHER, first + seeds)) for at in range(first, first + seeds, TOGETHER)]
-    met, found = Counter[str](), []
-    with ProcessPoolExecutor(processes) as pool:
-        for part in map(tally, parts) if processes == 1 else pool.map(tally, parts):
-            met.update(part[0])
-            found += part[1]
-    return met, found
+    return tallied(tally, parts_of(first, seeds, TOGETHER), processes)
 
 
 def main() -> int:

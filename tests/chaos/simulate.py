@@ -15,7 +15,6 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise
@@ -33,6 +32,7 @@ from orchestrator.policies.warm import warmth
 from orchestrator.results.verify import replay
 from orchestrator.spec import SweepSpec, from_mapping
 from orchestrator.state import SweepState
+from tests.chaos.spread import Tally, parts_of, tallied
 
 SPACE: dict[str, Any] = {
     "model.learning_rate": {"log_uniform": [1e-4, 1e-1]},
@@ -68,6 +68,7 @@ SEARCHERS: dict[str, Any] = {
     "cmaes": {"name": "cmaes", "population": 4},
     "gp": {"name": "gp", "startup_trials": 2},
     "NSGA-II": {"class_path": "optuna.samplers.NSGAIISampler", "init_args": {"population_size": 3}},
+    "two objectives": {"name": "nsga2", "population": 3},
 }
 TAKING_OVER = frozenset({"pbt", "pb2"})
 SHARES = {
@@ -80,7 +81,8 @@ SHARES = {
     "try first": 20,
     "cmaes": 10,
     "gp": 1,
-    "NSGA-II": 9,
+    "NSGA-II": 5,
+    "two objectives": 5,
 }
 BUDGETS: dict[str, dict[str, Any]] = {
     "": {},
@@ -159,11 +161,14 @@ class Case:
 
 @cache
 def spec(searcher: str, scheduler: str, trials: int, epochs: int, budget: str = "") -> SweepSpec:
+    several = searcher == "two objectives"
+    repeated = trials == 6 and scheduler not in TAKING_OVER and not several
     return from_mapping(
         {
             "name": "simulated",
             "seed": trials,
-            "objective": {"metric": "val_acc", "mode": "max" if epochs % 2 else "min"},
+            "objective": {"metric": "val_acc", "mode": "max" if epochs % 2 else "min"}
+            | ({"also": [{"metric": "size", "mode": "min"}]} if several else {}),
             "model": "nowhere.Never",
             "trainer": {"max_epochs": epochs},
             "space": GRID if searcher == "grid" else SPACE,
@@ -171,7 +176,7 @@ def spec(searcher: str, scheduler: str, trials: int, epochs: int, budget: str = 
             "scheduler": SCHEDULERS[scheduler],
             "budget": {"trials": trials} | BUDGETS[budget],
             "resources": {"gpus": 0.5, "price": 2.5},
-            "repeats": {"seeds": 2, "rank_by": "lower_bound"} if trials == 6 and scheduler not in TAKING_OVER else 1,
+            "repeats": {"seeds": 2, "rank_by": "lower_bound"} if repeated else 1,
             "constraints": [{"metric": "val_acc", "min": 0.15}] if trials == 7 else [],
             "checkpoints": {"keep_top": 2} | ({"quota": 5000} if trials == 5 else {}),
         }
@@ -195,8 +200,8 @@ _smooth = synthetic("val_acc", "max")
 
 
 def curve(params: Mapping[str, Any], epoch: int) -> dict[str, float]:
-    """The synthetic curve, and for some parameters not a number at some epoch."""
-    metrics = _smooth(params, epoch)
+    """The synthetic curve and a size, and for some parameters not a number at some epoch."""
+    metrics = _smooth(params, epoch) | {"size": float(params.get("model.width", 1))}
     draw = zlib.crc32(repr(sorted(params.items())).encode())
     if draw % 12 == 0 and epoch == 1 + draw % 5:
         metrics["val_acc"] = math.nan if draw % 24 else math.inf
@@ -302,14 +307,6 @@ def ranking(ran: Simulated) -> list[tuple[int, float | None]]:
     return [(number, found.value if found else None) for number, found in best]
 
 
-@dataclass
-class Tally:
-    """What came of some seeds."""
-
-    counters: Counter[str]
-    found: list[tuple[int, str]]
-
-
 def tally(seeds: range) -> Tally:
     gc.set_threshold(50_000)
     counters, found = Counter[str](), []
@@ -330,23 +327,7 @@ def tally(seeds: range) -> Tally:
 
 def many(first: int, seeds: int, processes: int) -> Tally:
     """All of them, in several processes."""
-    whole = Tally(Counter(), [])
-    parts = [
-        range(start, min(start + PATIENCE_SEEDS, first + seeds))
-        for start in range(first, first + seeds, PATIENCE_SEEDS)
-    ]
-    if processes == 1 or len(parts) == 1:
-        results = map(tally, parts)
-        return _merged(whole, results)
-    with ProcessPoolExecutor(processes) as pool:
-        return _merged(whole, pool.map(tally, parts))
-
-
-def _merged(whole: Tally, parts: Any) -> Tally:
-    for part in parts:
-        whole.counters.update(part.counters)
-        whole.found += part.found
-    return whole
+    return tallied(tally, parts_of(first, seeds, PATIENCE_SEEDS), processes)
 
 
 def verbose(seed: int) -> None:

@@ -8,7 +8,7 @@ from orchestrator.policies.searchers.base import Searcher
 from orchestrator.policies.searchers.independent import Grid, Random, Sobol
 from orchestrator.policies.searchers.repeated import Repeated
 from orchestrator.policies.searchers.try_first import TryFirst
-from orchestrator.spec import SamplerSearcher, SweepSpec
+from orchestrator.spec import NSGASearcher, SamplerSearcher, SweepSpec
 from orchestrator.state import Objective
 
 __all__ = ["Grid", "Random", "Repeated", "Searcher", "Sobol", "TryFirst", "build_searcher", "foreign"]
@@ -46,6 +46,8 @@ def _build(spec: SweepSpec) -> Searcher:
     objective = _objective(spec)
     if spec.repeats.seeds > 1:  # it is told of whole configurations, which have kept to the constraints
         objective = Objective(objective.metric, objective.mode)
+    if isinstance(spec.searcher, NSGASearcher):
+        options["name"] = name
     made: Searcher = _learner(name)(space, seed, objective, **options)
     return made
 
@@ -76,6 +78,10 @@ def _learner(name: str) -> Any:
         from orchestrator.policies.searchers.cmaes import CMAES
 
         return CMAES
+    if name in ("nsga2", "nsga3"):
+        from orchestrator.policies.searchers.nsga import NSGA
+
+        return NSGA
     from orchestrator.policies.searchers.samplers import Sampler
 
     return Sampler

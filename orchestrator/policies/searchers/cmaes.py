@@ -59,7 +59,7 @@ class CMAES(Sampled):
         if past.state not in ("finished", "stopped") or not numbers.keys() <= past.known.keys():
             return None
         point = {name: past.point[name] for name in numbers}
-        return frozen(past.number, point, numbers, state=TrialState.COMPLETE, value=past.loss)
+        return frozen(past.number, point, numbers, state=TrialState.COMPLETE, values=past.losses)
 
     def _searched(self, sampler: Any, study: Any, trial: Any) -> Mapping[str, Any]:
         return self._numbers()

@@ -74,7 +74,7 @@ class GP(Sampled):
         trial = self._trials[number]
         if trial.state != TrialState.COMPLETE or trial.value <= fence:
             return trial
-        return frozen(number, trial.params, self._history.distributions, state=trial.state, value=fence)
+        return frozen(number, trial.params, self._history.distributions, state=trial.state, values=(fence,))
 
 
 def _fence(losses: list[float]) -> float:

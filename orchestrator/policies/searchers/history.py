@@ -18,6 +18,8 @@ _ENDS = {"trial.finished": "finished", "trial.stopped": "stopped", "trial.failed
 class Past:
     """One trial. ``loss`` is its best so far (lower is better; infinite before a finite report), ``epoch`` its last.
 
+    ``losses`` are those of all objectives at the epoch of that best one.
+
     "unfit" are those that ended without any value that counts: not a number from the start, never within the
     constraints, or too large for the memory. "failed" says nothing about parameters.
     """
@@ -28,6 +30,7 @@ class Past:
     """The active parameters that vary, each as a value of its Optuna distribution."""
     state: Literal["running", "finished", "stopped", "unfit", "failed"] = "running"
     loss: float = math.inf
+    losses: tuple[float, ...] = ()
     epoch: int = 0
     drawn: tuple[str, ...] = ()
     """Parameters that a trial of an earlier sweep had not; the values stand in for them."""
@@ -62,7 +65,8 @@ def _earlier(event: Event, number: int, trial: dict[str, Any]) -> Iterator[Event
     said = {"trial": number, "params": trial["params"], "by": "warm start", "drawn": trial["drawn"]}
     yield replace(event, type="trial.suggested", fields=said)
     if trial["value"] is not None:
-        told = {"trial": number, "epoch": trial["epochs"], "metrics": {event["metric"]: trial["value"]}}
+        metrics = {event["metric"]: trial["value"], **trial.get("also", {})}
+        told = {"trial": number, "epoch": trial["epochs"], "metrics": metrics}
         yield replace(event, type="segment.reported", fields=told)
     yield replace(event, type=f"trial.{trial['status']}", fields={"trial": number})
 
@@ -97,15 +101,16 @@ class History:
         return None
 
     def _report(self, trial: Past, event: Event) -> None:
-        value = self._objective.value(event["metrics"])
-        if math.isfinite(value):
-            trial.loss = min(self._objective.loss(value), trial.loss)
+        losses = self._objective.losses(event["metrics"])
+        if math.isfinite(losses[0]):
             trial.epoch = max(event["epoch"], trial.epoch)
+            if losses[0] < trial.loss:
+                trial.loss, trial.losses = losses[0], losses
 
     def _ended(self, trial: Past, event: Event) -> Past:
         if event.type == "trial.failed":
             trial.state = "unfit" if str(event.fields.get("reason", "")).startswith("infeasible") else "failed"
-        elif not math.isfinite(trial.loss):
+        elif not trial.losses or not all(map(math.isfinite, trial.losses)):
             trial.state = "unfit"
         else:
             trial.state = "finished" if event.type == "trial.finished" else "stopped"

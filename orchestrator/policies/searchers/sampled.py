@@ -41,6 +41,7 @@ class Sampled(Searcher):
 
     def __init__(self, space: Space, seed: int, objective: Objective, startup_trials: int = 0) -> None:
         self._space, self._seed, self._startup = space, seed, startup_trials
+        self._goals = 1 + len(objective.also)
         self._history = History(space, objective)
         self._trials: dict[int, Any] = {}  # of Optuna's kind
         self._trial_notes: dict[int, dict[str, Any]] = {}
@@ -58,8 +59,8 @@ class Sampled(Searcher):
         found: Mapping[str, Any] = sampler.infer_relative_search_space(study, trial)
         return found
 
-    def _value(self, trial: Past) -> float | None:
-        """The loss that an ended trial is told with; None where it is not told.
+    def _values(self, trial: Past) -> tuple[float, ...] | None:
+        """The losses that an ended trial is told with; None where it is not told.
 
         A stopped trial is told with its best loss so far and not as pruned, which these samplers would ignore: under a
         scheduler that stops most trials they would see the survivors alone, and learn nothing of what was bad. The
@@ -67,8 +68,9 @@ class Sampled(Searcher):
         the order is about right.
         """
         if trial.state == "unfit":
-            return max((known.loss for known in self._history.trials.values() if known.merit[0] < 2), default=None)
-        return None if trial.state == "failed" else trial.loss
+            told = [known.losses for known in self._history.trials.values() if known.merit[0] < 2]
+            return tuple(map(max, zip(*told, strict=True))) or None
+        return None if trial.state == "failed" else trial.losses
 
     def suggest(self, number: int) -> dict[str, Any] | None:
         if self._over:
@@ -116,13 +118,13 @@ class Sampled(Searcher):
 
         from orchestrator.policies.searchers.study import frozen
 
-        state, value = TrialState.RUNNING, None
+        state, values = TrialState.RUNNING, None
         if trial.state != "running":
-            value = self._value(trial)
-            state = TrialState.FAIL if value is None else TrialState.COMPLETE
+            values = self._values(trial)
+            state = TrialState.FAIL if values is None else TrialState.COMPLETE
         notes = self._trial_notes.get(trial.number)
         self._trials[trial.number] = frozen(
-            trial.number, self._full(trial), self._history.distributions, state=state, value=value, notes=notes
+            trial.number, self._full(trial), self._history.distributions, state=state, values=values, notes=notes
         )
 
     def _full(self, trial: Past) -> dict[str, Any]:
@@ -146,7 +148,7 @@ class Sampled(Searcher):
 
         with quiet():
             trial = frozen(number, {}, {}, state=TrialState.RUNNING)
-            shelf = Shelf([*self._seen(), trial], trial, self._study_notes)
+            shelf = Shelf([*self._seen(), trial], trial, self._study_notes, self._goals)
             sampler = self._sampler(number)
             study = Study(shelf, sampler)
             sampler.before_trial(study, trial)

@@ -54,11 +54,10 @@ class Sampler(Sampled):
         )
         self._trials[trial.number] = running
         with quiet():
-            shelf = Shelf(self._seen(), running, self._study_notes)
+            shelf = Shelf(self._seen(), running, self._study_notes, self._goals)
             sampler = self._sampler(trial.number)
             study = Study(shelf, sampler)
-            values = None if known.value is None else [known.value]
-            sampler.after_trial(study, running, known.state, values)
+            sampler.after_trial(study, running, known.state, known.values)
         self._over = self._over or study.over
         self._trials[trial.number] = known
         self._note(shelf.trial_notes, shelf.study_notes)

@@ -6,7 +6,7 @@ work on one. That makes them replayable: each suggestion is asked of a new sampl
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -19,13 +19,14 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 def frozen(
     number: int, params: Mapping[str, Any], distributions: Mapping[str, Any], *, state: TrialState,
-    value: float | None = None, reached: tuple[int, float] | None = None, notes: Mapping[str, Any] | None = None,
+    values: Sequence[float] | None = None, reached: tuple[int, float] | None = None,
+    notes: Mapping[str, Any] | None = None,
 ) -> FrozenTrial:  # fmt: skip
     """A trial as Optuna holds it; ``reached`` is the last epoch and the loss there."""
     return FrozenTrial(
-        number=number, trial_id=number, state=state, value=value, datetime_start=None, datetime_complete=None,
-        params=dict(params), distributions={name: distributions[name] for name in params}, user_attrs={},
-        system_attrs=dict(notes or {}), intermediate_values=dict([reached] if reached else []),
+        number=number, trial_id=number, state=state, value=None, values=values, datetime_start=None,
+        datetime_complete=None, params=dict(params), distributions={name: distributions[name] for name in params},
+        user_attrs={}, system_attrs=dict(notes or {}), intermediate_values=dict([reached] if reached else []),
     )  # fmt: skip
 
 
@@ -36,8 +37,10 @@ class Shelf(BaseStorage):
     told, is the only one whose notes are seen at once.
     """
 
-    def __init__(self, trials: list[FrozenTrial], current: FrozenTrial, study_notes: Mapping[str, Any]) -> None:
-        self._trials, self._current = trials, current
+    def __init__(
+        self, trials: list[FrozenTrial], current: FrozenTrial, study_notes: Mapping[str, Any], goals: int
+    ) -> None:
+        self._trials, self._current, self._goals = trials, current, goals
         self._study_notes = dict(study_notes)
         self.study_notes: dict[str, Any] = {}
         self.trial_notes: dict[int, dict[str, Any]] = {}
@@ -65,7 +68,7 @@ class Shelf(BaseStorage):
         self.study_notes[key] = value
 
     def get_study_directions(self, study_id: int) -> list[StudyDirection]:
-        return [StudyDirection.MINIMIZE]
+        return [StudyDirection.MINIMIZE] * self._goals
 
     def get_study_id_from_name(self, study_name: str) -> int:
         return 0

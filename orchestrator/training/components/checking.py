@@ -238,6 +238,7 @@ def _metric_problems(spec: SweepSpec, model: ClassSpec, trainer: dict[str, Any])
     if names is None:
         return
     wanted: list[tuple[str, tuple[str | int, ...]]] = [(spec.objective.metric, ("objective", "metric"))]
+    wanted += [(goal.metric, ("objective", "also", n, "metric")) for n, goal in enumerate(spec.objective.also)]
     wanted += [(bound.metric, ("constraints", n, "metric")) for n, bound in enumerate(spec.constraints)]
     for metric, path in wanted:
         if not is_logged(metric, names):

@@ -1,11 +1,14 @@
 """What a decision costs as a sweep grows: each scheduler and searcher after thousands of trials.
 
-    python benchmarks/decisions.py [--trials 10000] [--only asha,tpe]
+    python -m benchmarks.decisions [--trials 10000] [--only asha,tpe]
 
 A sweep of that many trials is played, a few at a time, without training: every event is observed, every report
 judged, every free slot asked about promotions and then for a suggestion. A scheduler's decision is to observe a report
 and judge it, or to say who is promoted; a searcher's is one suggestion. Of the last tenth of the sweep the median and
 the 99th percentile are printed, in milliseconds of the process, so that others on the machine disturb little.
+
+Then, for each searcher, how long it takes to give work to a thousand free slots at once, a thousand trials behind
+it: suggestions, and their records in a journal on this machine's disk, in seconds on the clock.
 """
 
 from __future__ import annotations
@@ -15,15 +18,22 @@ import math
 import platform
 import random
 import statistics
+import tempfile
 import time
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.journal import Event
+from orchestrator.engine.host import Host
+from orchestrator.engine.live import LiveSweep
+from orchestrator.engine.stopping import Stopping
+from orchestrator.journal import Event, Journal
 from orchestrator.policies import build_scheduler, build_searcher
+from orchestrator.rundir import RunDirectory
 from orchestrator.spec import SweepSpec, from_mapping
+from orchestrator.training import Job, Report
 
 SLOTS, EPOCHS = 16, 9
+FREE = 1000
 SPACE = {f"model.x{n}": {"uniform": [0.0, 1.0]} for n in range(6)} | {
     "model.learning_rate": {"log_uniform": [1e-5, 1e-1]},
     "model.kind": {"choice": ["a", "b", "c"]},
@@ -135,6 +145,30 @@ class Played:
         self.scheduler.observe(event)
 
 
+def filling(described: SweepSpec, ended: int, slots: int) -> float:
+    """Seconds until ``slots`` free slots have a segment each, after ``ended`` trials of one epoch."""
+    with tempfile.TemporaryDirectory() as folder, Stopping() as stopping:
+        run = RunDirectory.at("filling", folder)
+        run.root.mkdir()
+        journal = Journal.create(run.journal)
+        journal.append("sweep.created", format=1, spec=described.model_dump(mode="json"), seed=0, versions={}, roots=[])
+        live = LiveSweep(described, run, journal, Host(run, stopping))
+        live.launched("local", slots=slots)
+        for _ in range(ended):
+            job = live.next_job()
+            assert isinstance(job, Job)
+            params = live.state.trials[job.trial].params
+            loss = sum((params[f"model.x{n}"] - 0.5) ** 2 for n in range(6))
+            live.reported(job.trial, 0, Report(1, {"loss": loss}, None))
+            live.ended(job.trial, 0)
+        began = time.perf_counter()
+        found = [live.next_job() for _ in range(slots)]
+        seconds = time.perf_counter() - began
+        assert all(isinstance(job, Job) for job in found)
+        journal.close()
+    return seconds
+
+
 def line(kind: str, name: str, times: list[tuple[int, float]], trials: int) -> str:
     late = [seconds * 1e3 for number, seconds in times if number >= 0.9 * trials]
     middle, slow = statistics.median(late), statistics.quantiles(late, n=100)[98]
@@ -160,6 +194,10 @@ def main() -> None:
             played = Played(spec(searcher, scheduler, asked.trials), asked.trials)
             played.play()
             print(line("searcher", name, played.asked, asked.trials), flush=True)
+    for name, searcher in SEARCHERS.items():
+        if not only or name in only:
+            seconds = filling(spec(searcher, "fifo", FREE * 2), FREE, FREE)
+            print(f"{FREE} free slots have work after {seconds:.2f} s: {name}", flush=True)
 
 
 if __name__ == "__main__":

@@ -39,6 +39,7 @@ class BruteForce:
         self.passed: set[tuple[int, int]] = set()
         self.controls: set[int] = set()
         self.best: dict[int, float] = {}
+        self.losses: dict[tuple[int, int], float] = {}
         self.good_ends: list[tuple[float, int]] = []
         self.new = self.deep = self.control = 0
         self.wanted = max(4, math.floor(min(8, trials / 10)))
@@ -86,11 +87,13 @@ class BruteForce:
         if not math.isfinite(value):
             return False
         self.best[trial] = min(self.sign * value, self.best.get(trial, math.inf))
+        self.losses[trial, epoch] = self.sign * value
         if epoch not in self.rungs:
             return True
         rung = self.rungs.index(epoch)
         if trial not in dict(self.entered[rung]):
-            self.entered[rung].append((trial, self.best[trial]))
+            since = range(1 if rung == 0 else self.rungs[rung - 1] + 1, epoch + 1)
+            self.entered[rung].append((trial, min(self.losses[trial, e] for e in since if (trial, e) in self.losses)))
             if rung < self.trusted()[1] or rung == len(self.rungs) - 1:
                 self.passed.add((rung, trial))
             else:
@@ -132,11 +135,11 @@ class BruteForce:
                 return rung, trial, "control"
         grace = self.trusted()[1]
         ranked = [
-            (self.place(rung, trial) * self.rungs[rung + 1] ** 0.5, rung, trial)
+            (self.place(rung, trial) * self.rungs[rung + 1] ** 0.75, rung, trial)
             for rung, trial in waiting
             if rung >= grace
         ]
-        if ranked and self.deep < 0.5 * (self.deep + self.new):
+        if ranked and self.deep < 0.6 * (self.deep + self.new):
             return *min(ranked)[1:], "promising"
         for rung, trial in waiting:
             if rung < grace:
@@ -146,7 +149,7 @@ class BruteForce:
             if self.place(rung, trial) <= len(self.entered[rung]) // self.factor:
                 return rung, trial, "promising"
         if last and waiting:
-            loss, trial, rung = min((dict(self.entered[rung])[trial], trial, rung) for rung, trial in waiting)
+            loss, trial, rung = min((self.best[trial], trial, rung) for rung, trial in waiting)
             if all((loss, trial) < other for other in self.good_ends):
                 return rung, trial, "finalist"
         return None

@@ -12,10 +12,10 @@ from orchestrator.policies.schedulers.base import Scheduler, Verdict
 from orchestrator.policies.schedulers.waiting import REMEMBERED, WaitingRung, concordance, rung_epochs
 from orchestrator.state import Objective
 
-DEEP_SHARE = 0.5
+DEEP_SHARE = 0.6
 """Of the epochs, those that go to the most promising trials; the others begin new ones."""
 CONTROL_SHARE = 0.05
-POWER = 0.5
+POWER = 0.75
 """How much dearer a longer way to the next rung makes a trial."""
 WITNESSES = 4
 """Trials that must have passed a rung and reached a later one before that rung is judged."""
@@ -31,14 +31,15 @@ class Frontier(Scheduler):
     """Decides between new trials and those set aside by the share of epochs that each kind has had.
 
     Rungs are at ``grace_epochs · reduction_factor^k`` epochs and at the end. At each a trial enters with its best loss
-    so far and is set aside, unless it would be the one to go on. A slot that becomes free goes
+    since the rung before, so that a lucky first epoch does not carry it on for good, and is set aside, unless it would
+    be the one to go on. A slot that becomes free goes
 
     1. to a control, as long as controls have had less than a twentieth of the epochs: trial 0, then trial 1 and so on,
        each to its end, whatever its loss. They show whether rungs can be trusted;
-    2. to the most promising trial, as long as these have had less than half of the others: the least ``place ·
-       next_rung ^ 0.5``, a trial's place being its place among all that have ever entered the rung. (With exponent 1 it
-       is the order in which asynchronous successive halving would promote, Li et al. 2020, but it is the share of the
-       epochs, not the number of trials, that sets the pace; less goes deeper sooner.);
+    2. to the most promising trial, as long as these have had less than three fifths of what they and new ones have had:
+       the least ``place · next_rung ^ 0.75``, a trial's place being its place among all that have ever entered the
+       rung. (With exponent 1 it is the order in which asynchronous successive halving would promote, Li et al. 2020,
+       but it is the share of the epochs, not the number of trials, that sets the pace; less goes deeper sooner.);
     3. to a new trial. Once all have begun, to controls until a tenth of the trials (at least four, at most eight) are
        such; then to the most promising as long as successive halving would promote it; and when nothing else runs to
        the best trial of all, if it has not seen the end.
@@ -68,6 +69,7 @@ class Frontier(Scheduler):
         self._factor, self._left = reduction_factor, trials
         self._epochs = rung_epochs(grace_epochs, reduction_factor, max_epochs or ENDLESS)
         self._rungs = [WaitingRung() for _ in self._epochs]
+        self._told: dict[int, dict[int, float]] = {}  # trial -> epoch -> loss; one that has ended may be brought back
         self._at: dict[int, int] = {}  # trial set aside -> its rung
         self._passed: dict[int, int] = {}  # trial -> the highest rung that it has left behind
         self._controls: set[int] = set()  # on their way to the end
@@ -119,9 +121,15 @@ class Frontier(Scheduler):
 
     def _reported(self, trial: int, epoch: int) -> None:
         rung = self._rung(epoch)
-        if rung is None or trial in self._rungs[rung].loss or not math.isfinite(self._last[trial]):
+        if not math.isfinite(self._last[trial]):
             return
-        self._rungs[rung].enter(trial, self._best[trial], epoch)
+        told = self._told.setdefault(trial, {})
+        told[epoch] = self._objective.loss(self._last[trial])
+        if rung is None or trial in self._rungs[rung].loss:
+            return
+        before = self._epochs[rung - 1] if rung > 0 else 0
+        since = min(loss for at, loss in told.items() if before < at <= epoch)
+        self._rungs[rung].enter(trial, since, epoch)
         if rung > 0:  # it bears witness on the rungs below
             self._lowest, self._grace = self._trusted()
         if rung < self._grace or rung == len(self._rungs) - 1:
@@ -201,10 +209,8 @@ class Frontier(Scheduler):
 
     def _finalist(self) -> Place | None:
         """The best trial of all, if it waits."""
-        firsts = [(there.loss[trial], trial, rung) for rung, there in enumerate(self._rungs)
-                  if (trial := there.first()) is not None]  # fmt: skip
-        loss, trial, rung = min(firsts, default=(math.inf, -1, -1))
-        return (rung, trial, "finalist") if trial >= 0 and (loss, trial) < self._ended else None
+        loss, trial = min(((self._best[trial], trial) for trial in self._at), default=(math.inf, -1))
+        return (self._at[trial], trial, "finalist") if trial >= 0 and (loss, trial) < self._ended else None
 
     def _go_on(self, rung: int, trial: int, kind: str) -> None:
         self._leave(trial)

@@ -137,7 +137,7 @@ class BruteForce:
         ranked = [
             (self.place(rung, trial) * self.rungs[rung + 1] ** 0.75, rung, trial)
             for rung, trial in waiting
-            if rung >= grace
+            if rung >= grace and self.place(rung, trial) <= math.ceil(len(self.entered[rung]) / 2)
         ]
         if ranked and self.deep < 0.6 * (self.deep + self.new):
             return *min(ranked)[1:], "promising"

@@ -248,10 +248,9 @@ def _paid_more(case: Case, ran: Simulated) -> bool:
 
 def _budget(case: Case, ran: Simulated) -> Iterator[str]:
     state = ran.state
-    points = case.spec.space.grid_size * case.spec.repeats.seeds if case.searcher == "grid" else case.trials
-    expected = min(case.trials, points)
     expected = state.spec["budget"]["trials"]
-    expected = min(expected, case.spec.space.grid_size) if case.searcher == "grid" else expected
+    if case.searcher == "grid":
+        expected = min(expected, case.spec.space.grid_size * case.spec.repeats.seeds)
     ended = Counter(
         event["trial"] for event in ran.events if event.type in ("trial.finished", "trial.stopped", "trial.failed")
     )

@@ -38,8 +38,9 @@ class Frontier(Scheduler):
        each to its end, whatever its loss. They show whether rungs can be trusted;
     2. to the most promising trial, as long as these have had less than three fifths of what they and new ones have had:
        the least ``place · next_rung ^ 0.75``, a trial's place being its place among all that have ever entered the
-       rung. (With exponent 1 it is the order in which asynchronous successive halving would promote, Li et al. 2020,
-       but it is the share of the epochs, not the number of trials, that sets the pace; less goes deeper sooner.);
+       rung, and in the better half of them. (With exponent 1 it is the order in which asynchronous successive halving
+       would promote, Li et al. 2020, but it is the share of the epochs, not the number of trials, that sets the pace;
+       less goes deeper sooner.);
     3. to a new trial. Once all have begun, to controls until a tenth of the trials (at least four, at most eight) are
        such; then to the most promising as long as successive halving would promote it; and when nothing else runs to
        the best trial of all, if it has not seen the end.
@@ -196,9 +197,10 @@ class Frontier(Scheduler):
     def _most_promising(self) -> Place | None:
         found, least = None, math.inf
         for rung in range(self._grace, len(self._rungs) - 1):
-            trial = self._rungs[rung].first()
-            if trial is not None:
-                price = self._rungs[rung].place(trial) * self._epochs[rung + 1] ** POWER
+            there = self._rungs[rung]
+            trial = there.first()
+            if trial is not None and 2 * (place := there.place(trial)) <= len(there.order) + 1:
+                price = place * self._epochs[rung + 1] ** POWER
                 if price < least:
                     found, least = (rung, trial, "promising"), price
         return found

@@ -166,15 +166,15 @@ def extend(
 @app.command()
 def status(name: Name, runs: Runs = None, as_json: Json = False) -> None:
     """How far a run is."""
+    from orchestrator.policies.budget import amounts
     from orchestrator.results.rows import find, read_state
-    from orchestrator.results.terminal import summary
+    from orchestrator.results.terminal import spending, summary
+    from orchestrator.spec import SweepSpec
 
     run = find(name, runs)
     state = read_state(run)
+    spent = amounts(SweepSpec.model_validate(state.spec), state)
     if as_json:
-        from orchestrator.policies.budget import amounts
-        from orchestrator.spec import SweepSpec
-
         _print_json(
             {
                 "name": run.name,
@@ -185,13 +185,15 @@ def status(name: Name, runs: Runs = None, as_json: Json = False) -> None:
                     for word in ("running", "interrupted", "set_aside", "finished", "stopped", "failed")
                 },
                 "budget": state.spec["budget"],
-                "spent": amounts(SweepSpec.model_validate(state.spec), state),
+                "spent": spent,
                 "seconds": round(state.active_seconds, 3),
                 "directory": str(run.root),
             }
         )
         return
     typer.echo(summary(run, state, state.spec["budget"].get("trials")))
+    if line := spending(state.spec["budget"], spent):
+        typer.echo(line)
     typer.echo(f"{state.status}{f' ({state.reason})' if state.reason else ''}; {run.root}")
 
 

@@ -12,8 +12,9 @@ from orchestrator.engine.simulate import Simulated, simulate
 from orchestrator.engine.virtual import Faults
 from orchestrator.journal import Event
 from orchestrator.policies import budget
+from orchestrator.results.terminal import spending
 from orchestrator.results.verify import replay
-from orchestrator.results.why import stop_reason
+from orchestrator.results.why import stop_reason, why
 from orchestrator.spec import SweepSpec, from_mapping
 from orchestrator.state import SweepState
 from tests.chaos.simulate import Case, story
@@ -177,3 +178,20 @@ def test_the_simulator_draws_every_budget() -> None:
 def test_times_never_fall_in_a_simulated_journal() -> None:
     events = simulate(described({"trials": 3}), seed=1, faults=ROUGH).events
     assert all(before.time <= after.time for before, after in pairwise(events))
+
+
+def test_what_is_spent_is_said_for_each_limit() -> None:
+    spent = {"trials": 3, "epochs": 120, "wall_clock": 90.0, "gpu_hours": 1.25, "cost": 12.4}
+    assert spending({"trials": 9, "epochs": None, "target": 0.9}, spent) == ""
+    limits = {"epochs": 2000, "wall_clock": 7200.0, "gpu_hours": 48, "cost": 100.0}
+    assert spending(limits, spent) == (
+        "spent: 120 of 2000 epochs, 1.25 of 48 GPU-hours, a cost of 12.4 of 100, 1 min 30 s of 2 h 00 min"
+    )
+
+
+def test_a_trial_that_waits_for_room_says_what_it_needs() -> None:
+    events = simulate(described({"trials": 3}), slots=2).events
+    launched = next(event for event in events if event.type == "sweep.launched")
+    begun = [event for event in events if event.type == "segment.started"][:2]
+    state = SweepState([*events[: begun[1].seq + 1], launched, begun[0]])
+    assert "Waiting for room: a trial needs {cpus: 1, gpus: 2}, and 2 run at once (now trial 0)." in why(state, 1)

@@ -105,6 +105,19 @@ def summary(run: RunDirectory, state: SweepState, total: int | None) -> str:
     return ", ".join(parts)
 
 
+def spending(limits: Mapping[str, Any], spent: Mapping[str, float]) -> str:
+    """What was spent of each budget that is limited; empty where only trials and a target are."""
+    words = {
+        "epochs": "{:.4g} of {:g} epochs",
+        "gpu_hours": "{:.4g} of {:g} GPU-hours",
+        "cost": "a cost of {:.4g} of {:g}",
+    }
+    parts = [said.format(spent[key], limits[key]) for key, said in words.items() if limits.get(key) is not None]
+    if (limit := limits.get("wall_clock")) is not None:
+        parts.append(f"{duration(spent['wall_clock'])} of {duration(limit)}")
+    return f"spent: {', '.join(parts)}" if parts else ""
+
+
 def duration(seconds: float) -> str:
     """Seconds for people: 42 s, 3 min 10 s, 2 h 05 min."""
     whole = max(0, round(seconds))

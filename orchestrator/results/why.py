@@ -18,6 +18,8 @@ _SEARCHERS = {
     "bohb": "proposed by BOHB from the trials before it, or drawn at random, as a third are",
     "gp": "proposed by a Gaussian process from the trials before it",
     "cmaes": "drawn by CMA-ES from where the generation before it did well",
+    "nsga2": "bred by NSGA-II from the generation before it, or drawn at random for the first",
+    "nsga3": "bred by NSGA-III from the generation before it, or drawn at random for the first",
     "try_first": "one of the points to try first",
 }
 
@@ -38,7 +40,7 @@ def why(state: SweepState, number: int) -> list[str]:
         raise UsageError(
             f"there is no trial {number}", hint=f"trials run from 0 to {last}" if last >= 0 else "none yet"
         )
-    return [*_suggested(state, trial), *_segments(trial), *_end(trial), *_place(state, trial)]
+    return [*_suggested(state, trial), *_segments(trial), *_end(state, trial), *_place(state, trial)]
 
 
 def _suggested(state: SweepState, trial: Trial) -> list[str]:
@@ -83,7 +85,7 @@ def _listed(params: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} = {show(value)}" for name, value in params.items())
 
 
-def _end(trial: Trial) -> list[str]:
+def _end(state: SweepState, trial: Trial) -> list[str]:
     if trial.status == "stopped":
         return [f"Stopped after epoch {trial.stopped_by['epoch']}: {stop_reason(trial.stopped_by)}."]
     ends = {
@@ -93,7 +95,17 @@ def _end(trial: Trial) -> list[str]:
         "set_aside": f"Set aside after {trial.epoch} epochs: it goes on from its checkpoint if it is promoted.",
         "interrupted": f"Interrupted after {trial.epoch} epochs; `sweep resume` goes on from there.",
     }
+    if trial.status == "interrupted" and state.status == "running":
+        return [_waiting(state)]
     return [ends[trial.status]]
+
+
+def _waiting(state: SweepState) -> str:
+    """What a trial waits for that goes on as soon as there is room for it."""
+    needs, running = state.spec.get("resources") or {}, sorted(state.running)
+    wanted = f"cpus: {needs.get('cpus', 1):g}, gpus: {needs.get('gpus', 0):g}"
+    taken = f" (now {', '.join(f'trial {number}' for number in running)})" if running else ""
+    return f"Waiting for room: a trial needs {{{wanted}}}, and {state.slots} run at once{taken}."
 
 
 def stop_reason(stopped: dict[str, Any]) -> str:

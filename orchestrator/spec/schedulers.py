@@ -97,7 +97,7 @@ class PBTScheduler(Part):
         examples=[0.25],
     )  # fmt: skip
     mutate: list[str] | None = Field(
-        default=None, description="The parameters that may change; by default all of the space.",
+        default=None, description="The parameters that may change; by default all fractional numbers.",
         examples=[["model.learning_rate"]],
     )  # fmt: skip
 
@@ -114,7 +114,7 @@ class PB2Scheduler(Part):
         examples=[0.25],
     )  # fmt: skip
     mutate: list[str] | None = Field(
-        default=None, description="The parameters that may change; by default all of the space.",
+        default=None, description="The parameters that may change; by default all fractional numbers.",
         examples=[["model.learning_rate"]],
     )  # fmt: skip
 

@@ -18,13 +18,15 @@ NUMBERS = {
 }
 CHOICES = {"model.learning_rate": {"choice": [0.01, 0.1]}, "data.batch_size": {"choice": [16, 32]}}
 ASHA = {"name": "asha", "reduction_factor": 2}
+PARZEN = {"name": "parzen", "startup_trials": 2}  # and every fourth trial is drawn at random
 POPULATION = {"interval_epochs": 2}
+SEVERAL = {"metric": "val_loss", "mode": "min", "also": [{"metric": "weight_at_end", "mode": "min"}]}
 
 # searcher, scheduler, space, and what its journal must hold
 SWEEPS: list[tuple[Any, Any, dict[str, Any], set[str]]] = [
     ("grid", "fifo", CHOICES, set()),
     ("sobol", {**ASHA, "promote": True}, NUMBERS, {"trial.set_aside"}),
-    ("parzen", {"name": "frontier", "reduction_factor": 2}, NUMBERS, {"trial.set_aside", "trial.promoted"}),
+    (PARZEN, {"name": "frontier", "reduction_factor": 2}, NUMBERS, {"trial.set_aside", "trial.promoted"}),
     ("tpe", {"name": "median", "min_trials": 1}, NUMBERS, set()),
     ("bohb", {"name": "hyperband", "reduction_factor": 2}, NUMBERS, {"trial.promoted", "trial.stopped"}),
     ("gp", {"name": "patience", "epochs": 1, "min_delta": 0.3}, NUMBERS, {"trial.stopped"}),
@@ -35,6 +37,8 @@ SWEEPS: list[tuple[Any, Any, dict[str, Any], set[str]]] = [
         {"class_path": "ray.tune.schedulers.AsyncHyperBandScheduler", "init_args": {"max_t": 6, "reduction_factor": 2}},
         NUMBERS, {"trial.stopped"},
     ),
+    ("nsga2", "fifo", NUMBERS, set()),
+    ("nsga3", ASHA, NUMBERS, set()),
 ]  # fmt: skip
 
 
@@ -51,9 +55,10 @@ def test_a_sweep_under_ray(
 ) -> None:
     model = {} if space is CHOICES else {"model": "tests.tiny_population.Watched"}
     grid = {} if searcher == "grid" else {"budget": {"trials": 8}}
+    several = {"objective": SEVERAL} if searcher in ("nsga2", "nsga3") else {}
     file = written(
         tmp_path, searcher=searcher, scheduler=scheduler, space=space, trainer={"max_epochs": 6},
-        **{**model, "budget": {}, **grid},
+        **{**model, "budget": {}, **grid, **several},
     )  # fmt: skip
     sweep("launch", file)
     told = Counter("takeover" if "params" in e and e["type"] == "trial.promoted" else e["type"] for e in events())
@@ -62,9 +67,11 @@ def test_a_sweep_under_ray(
     assert len(rows()) == told["trial.suggested"] == (4 if searcher == "grid" else 8)
     assert {row["status"] for row in rows()} <= {"finished", "stopped"}
     by = {event["by"] for event in events() if event["type"] == "trial.suggested"}
-    assert by == {_named(searcher)}
+    assert by == {_named(searcher), *(["random"] if searcher is PARZEN else [])}
     assert "all as it should be" in sweep("verify", "tiny"), "every suggestion and decision is derived anew"
     assert os.environ["SWEEP_RUNS"]
+    if several:
+        assert any(row["front"] for row in rows())
 
 
 def test_none_is_left_out() -> None:

@@ -231,6 +231,16 @@ class Objective(Goal):
                 found, lowest = epoch, loss
         return Best(found, trial.reports[found].metrics[metric]) if found else None
 
+    def points(self, trials: Iterable[Trial]) -> dict[int, tuple[float, ...]]:
+        """Of each trial that did not fail and has all of them, the losses at its best epoch, one for each objective."""
+        found = {}
+        for trial in trials:
+            best = self.best(trial) if trial.status != "failed" else None
+            losses = self.losses(trial.reports[best.epoch].metrics) if best else (math.nan,)
+            if all(map(math.isfinite, losses)):
+                found[trial.number] = losses
+        return found
+
 
 @dataclass(frozen=True)
 class Configuration:
@@ -283,6 +293,15 @@ class Configuration:
 def dominates(one: Sequence[float], other: Sequence[float]) -> bool:
     """Whether no loss of the one is above the other's, and some is below."""
     return tuple(one) != tuple(other) and all(a <= b for a, b in zip(one, other, strict=True))
+
+
+def pareto_front(points: Mapping[int, tuple[float, ...]]) -> list[int]:
+    """The trials that no other dominates, in the order of their losses. Of equal ones all are there."""
+    found: list[tuple[tuple[float, ...], int]] = []
+    for losses, number in sorted((losses, number) for number, losses in points.items()):
+        if not any(dominates(other, losses) for other, _ in found):  # which is ahead in order if at all
+            found.append((losses, number))
+    return [number for _, number in found]
 
 
 @dataclass
@@ -437,25 +456,12 @@ class SweepState:
         return first if first and first.status != "failed" and self.objective.best(first) else None
 
     def points(self) -> dict[int, tuple[float, ...]]:
-        """Of each trial that did not fail and has all of them, the losses at its best epoch, one for each objective."""
-        objective, found = self.objective, {}
-        for trial in self.trials.values():
-            best = objective.best(trial) if trial.status != "failed" else None
-            losses = objective.losses(trial.reports[best.epoch].metrics) if best else (math.nan,)
-            if all(map(math.isfinite, losses)):
-                found[trial.number] = losses
-        return found
+        """Where trials stand, lower is better: see `Objective.points`."""
+        return self.objective.points(self.trials.values())
 
     def front(self) -> list[int]:
-        """The Pareto front, in the order of the first objective: trials that no other dominates.
-
-        One dominates another if it is no worse in any objective and better in one. Of equal ones all are there.
-        """
-        found: list[tuple[tuple[float, ...], int]] = []
-        for losses, number in sorted((losses, number) for number, losses in self.points().items()):
-            if not any(dominates(other, losses) for other, _ in found):  # which is ahead in order if at all
-                found.append((losses, number))
-        return [number for _, number in found]
+        """The trials on the Pareto front, in the order of the first objective: see `pareto_front`."""
+        return pareto_front(self.points())
 
     def cut_off(self) -> None:
         """The process that wrote the journal is gone and wrote no pause: what it ran is interrupted."""

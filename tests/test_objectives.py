@@ -202,6 +202,19 @@ def test_a_point_is_of_one_epoch_and_one_without_a_value_is_not_on_the_front() -
     assert "not all objectives have a finite value" in why(state, lost)[-1]
 
 
+@pytest.mark.parametrize("slots", [1, 3])
+def test_all_on_the_front_keep_the_checkpoint_of_their_point(slots: int) -> None:
+    state = simulate(described(trials=40, checkpoints={"keep_top": 1}), curve=dtlz2, slots=slots).state
+    front = state.front()
+    assert len(front) > 3, "more than keep_top"
+    held = {number for number, trial in state.trials.items() if trial.checkpoints}
+    assert held == set(front)
+    for number in front:
+        best = state.objective.best(state.trials[number])
+        assert best
+        assert best.epoch in state.trials[number].checkpoints
+
+
 @pytest.fixture
 def spec_file(tmp_path: Path) -> Path:
     """The sweep file of docs/spec.md, made short."""

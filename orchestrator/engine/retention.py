@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Set
 
 from orchestrator.journal import Event
-from orchestrator.state import ENDED, Objective, SweepState, Trial
+from orchestrator.state import ENDED, Objective, SweepState, Trial, pareto_front
 
 Held = tuple[int, int]  # a checkpoint by its trial and epoch
 
@@ -17,8 +17,9 @@ class Retention:
     """Retention for the whole sweep. A function of the journal's events.
 
     Kept are, of a trial that runs or may go on, its latest and its best epoch; of the ``keep_top`` best others their
-    best epoch; of the ``keep_top`` newest failed ones their latest, to be tried again from. Above ``quota`` bytes the
-    failed ones go first, then the worst of the best; the winner's, and what trials go on from, never go.
+    best epoch, and so of all on the Pareto front of several objectives; of the ``keep_top`` newest failed ones their
+    latest, to be tried again from. Above ``quota`` bytes the failed ones go first, then the worst of the best; the
+    winner's, and what trials go on from, never go.
 
     Repeats of a configuration are kept as one: each keeps its best epoch until all of them have ended, since only then
     is it known how good the configuration is, and any of them may be the winner.
@@ -79,7 +80,8 @@ class Retention:
         needed |= {held for held in best if self._awaits_others(state.trials[held[0]], state)}
         needed |= set(best[:1]) | self._lent
         failed = [latest[t.number] for t in holders if t.status == "failed" and t.number in latest]
-        spare = [held for held in best[: self._top] if held not in needed]
+        wanted = dict.fromkeys([*self._front(best, state), *best[: self._top]])
+        spare = [held for held in wanted if held not in needed]
         return self._within_quota(holders, needed, spare + failed[-self._top :][::-1])
 
     def _within_quota(self, holders: list[Trial], needed: set[Held], spare: list[Held]) -> set[Held]:
@@ -101,6 +103,14 @@ class Retention:
         found = [(best, t) for t in holders if t.status != "failed" and (best := self._objective.best(t))]
         found.sort(key=lambda pair: (*state.place(pair[1]), self._objective.loss(pair[0].value), pair[1].number))
         return [(trial.number, best.epoch) for best, trial in found if best.epoch in trial.checkpoints]
+
+    def _front(self, best: list[Held], state: SweepState) -> list[Held]:
+        """Of several objectives those on the Pareto front. Who holds none was dominated, and so is still."""
+        if not self._objective.also:
+            return []
+        front = pareto_front(self._objective.points(state.trials[number] for number, _ in best))
+        epochs = dict(best)
+        return [(number, epochs[number]) for number in front]
 
 
 def _latest(trial: Trial) -> Held:

@@ -13,10 +13,10 @@ _SEARCHERS = {
     "random": "drawn at random",
     "grid": "the next point of the grid",
     "sobol": "the next point of a Sobol sequence",
-    "parzen": "of random candidates the one most like the good trials before it",
-    "tpe": "proposed by TPE from the trials before it",
-    "bohb": "proposed by BOHB from the trials before it, or drawn at random, as a third are",
-    "gp": "proposed by a Gaussian process from the trials before it",
+    "parzen": "of random candidates the one most like the good ones of {before}",
+    "tpe": "proposed by TPE from {before}",
+    "bohb": "proposed by BOHB from {before}, or drawn at random, as a third are",
+    "gp": "proposed by a Gaussian process from {before}",
     "cmaes": "drawn by CMA-ES from where the generation before it did well",
     "nsga2": "bred by NSGA-II from the generation before it, or drawn at random for the first",
     "nsga3": "bred by NSGA-III from the generation before it, or drawn at random for the first",
@@ -46,7 +46,8 @@ def why(state: SweepState, number: int) -> list[str]:
 def _suggested(state: SweepState, trial: Trial) -> list[str]:
     chosen = _listed(trial.suggested) or "no parameters"
     startup = state.spec.get("searcher", {}).get("startup_trials", 0)
-    how = _SEARCHERS.get(trial.by, f"proposed by {trial.by}")
+    before = f"the {trial.number} trials before it" if trial.number > 1 else "the trial before it"
+    how = _SEARCHERS.get(trial.by, f"proposed by {trial.by}").replace("{before}", before)
     if trial.by == "tpe" and trial.configuration // state.repeats["seeds"] + state.warmed < startup:
         how = f"one of the {startup} drawn at random before TPE has seen enough"
     if trial.configuration != trial.number:

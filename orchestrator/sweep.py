@@ -51,12 +51,12 @@ class Sweep:
         model: a LightningModule class, its import path, or ``{"class_path": …, "init_args": {…}}``.
         data: the same for the LightningDataModule; None where the module brings its own loaders.
         space: parameter name → domain: ``{"model.learning_rate": log_uniform(1e-4, 1e-2)}``.
-        objective: ``("val_acc", "max")`` or ``{"metric": "val_acc", "mode": "max"}``.
+        objective: ``("val_acc", "max")`` or ``{"metric": "val_acc", "mode": "max"}``; more objectives under ``also``.
         constraints: bounds on other metrics: ``[{"metric": "val_loss", "max": 0.7}]``.
         name: of the run directory; by default the model class's name in lower case.
         seed: fixes every random choice of the sweep.
         trainer: any arguments of ``lightning.Trainer``.
-        searcher, scheduler: a name or a mapping with options.
+        searcher, scheduler: a name or a mapping with options; the defaults are those of a sweep file.
         budget: a number of trials, or ``{"trials": 64, "wall_clock": "4h"}``.
         repeats: trials of each configuration, or ``{"seeds": 3, "rank_by": "lower_bound"}``.
         resources, checkpoints, recovery, tracking: as in a sweep file.
@@ -70,13 +70,13 @@ class Sweep:
         model: Any,
         data: Any = None,
         space: Mapping[str, Any] | None = None,
-        objective: tuple[str, str] | Mapping[str, str],
+        objective: tuple[str, str] | Mapping[str, Any],
         constraints: Sequence[Mapping[str, Any]] | None = None,
         name: str | None = None,
         seed: int = 0,
         trainer: Mapping[str, Any] | None = None,
-        searcher: str | Mapping[str, Any] = "parzen",
-        scheduler: str | Mapping[str, Any] = "frontier",
+        searcher: str | Mapping[str, Any] | None = None,
+        scheduler: str | Mapping[str, Any] | None = None,
         budget: int | Mapping[str, Any] | None = None,
         repeats: int | Mapping[str, Any] | None = None,
         resources: Mapping[str, Any] | None = None,

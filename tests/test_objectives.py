@@ -122,6 +122,8 @@ def test_the_default_for_several_is_a_searcher_for_several_and_no_early_end() ->
     assert isinstance(spec.scheduler, FIFOScheduler)
     assert described(scheduler="asha").scheduler.name == "asha", "what is written stands"
     assert described(objective={"metric": "gain", "mode": "max"}).searcher.name == "parzen"
+    in_python = Sweep(model="some.Model", objective={"metric": "gain", "mode": "max", "also": ALSO}).spec
+    assert (in_python.searcher, in_python.scheduler) == (spec.searcher, spec.scheduler)
 
 
 @pytest.mark.parametrize("slots", [1, 3])

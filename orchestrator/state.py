@@ -150,6 +150,13 @@ class Trial:
         """Where a next segment starts from."""
         return next(iter(self.origins), None)
 
+    def failed_to_load(self, newest: Checkpoint) -> int:
+        """How often a checkpoint failed to load since the newest was saved; a donor's counts from the takeover."""
+        own = newest is self.checkpoints.get(newest.epoch)
+        since = self.reports[newest.epoch].segment + 1 if own else self.takeovers[-1].segment
+        recent = self.failures[self.forgiven :]
+        return sum(failure.kind == "checkpoint" and failure.segment >= since for failure in recent)
+
     def failures_in_a_row(self, kind: str) -> int:
         """How often it failed in that way since it last finished an epoch or was given another chance."""
         recent = self.failures[self.forgiven :]

@@ -34,6 +34,14 @@ def test_mixed_faults_break_no_promise() -> None:
     assert not {fault for fault in came if not found.counters[fault]}, "a fault that never came tests nothing"
 
 
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("seed", [3542, 16780])
+def test_a_promoted_trial_that_lost_its_checkpoint_is_not_set_aside_at_that_rung_again(seed: int) -> None:
+    """It was, and its fresh checkpoint passed over for the damaged one's failure: it never got any further."""
+    case = Case.of(seed)
+    assert not list(violations(case, case.run()))
+
+
 def test_a_seed_replays_its_run_to_the_byte() -> None:
     for seed in range(40):
         first, again = Case.of(seed).run(), Case.of(seed).run()

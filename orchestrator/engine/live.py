@@ -288,9 +288,9 @@ class LiveSweep:
         return self.host.smaller_batches(*self._components(trial), trial.halvings)
 
     def _last_whole(self, trial: Trial) -> Checkpoint | None:
-        """The last checkpoint that is still there, passing over as many as failed to load in a row."""
-        damaged = trial.failures_in_a_row("checkpoint")
+        """The last checkpoint that is still there, passing over as many as failed to load since it was saved."""
         whole = [checkpoint for checkpoint in trial.origins if self._is_whole(checkpoint)]
+        damaged = trial.failed_to_load(whole[0]) if whole else 0
         return whole[damaged] if damaged < len(whole) else None
 
     def _is_whole(self, checkpoint: Checkpoint) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import heapq
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -75,6 +76,7 @@ class PromotionASHA(ASHA):
         self._max_epochs = max_epochs
         self._waiting: dict[int, list[tuple[float, int]]] = {}
         self._at: dict[int, int] = {}  # trial set aside -> its rung
+        self._passed: dict[int, int] = {}  # trial -> the last rung that it was promoted from
         self._reached: dict[int, int] = {}
 
     def rung(self, epoch: int) -> int | None:
@@ -98,7 +100,9 @@ class PromotionASHA(ASHA):
     def observe(self, event: Event) -> None:
         super().observe(event)
         if event.type in ("trial.promoted", "trial.stopped"):
-            self._at.pop(event["trial"], None)
+            rung = self._at.pop(event["trial"], None)
+            if rung is not None and event.type == "trial.promoted":
+                self._passed[event["trial"]] = rung
 
     def _reported(self, trial: int, epoch: int) -> None:
         super()._reported(trial, epoch)
@@ -108,8 +112,9 @@ class PromotionASHA(ASHA):
         self._max_epochs = max_epochs
 
     def _judge(self, trial: int, epoch: int) -> Verdict | None:
-        if self._reached[trial] > epoch:  # it was let past, and does this epoch again for want of a checkpoint
-            return None
+        at = self.rung(epoch)
+        if self._reached[trial] > epoch or self._passed.get(trial, 0) >= (at or math.inf):
+            return None  # it was let past, and does this epoch again for want of a checkpoint
         verdict = super()._judge(trial, epoch)
         return verdict and replace(verdict, action="set_aside")
 

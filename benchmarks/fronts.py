@@ -119,9 +119,10 @@ def main() -> None:
     )
     for in_flight in args.in_flight:
         for problem in PROBLEMS:
-            chance = measure(problem, "random", args.trials, in_flight, args.seeds)
-            for name in SEARCHERS:
+            chance: list[float] = []
+            for name in SEARCHERS:  # random is the first
                 volumes = measure(problem, name, args.trials, in_flight, args.seeds)
+                chance = chance or volumes
                 gains = [round(volume / base, 3) for volume, base in zip(volumes, chance, strict=True)]
                 rows.append({"problem": problem, "searcher": name, "in_flight": in_flight, "gains": gains})
                 line = "".join(f"{gain:>12.2f}" for gain in gains)

@@ -15,6 +15,7 @@ import pytest
 from rich.console import Console
 from test_docs import blocks
 
+from benchmarks import fronts
 from orchestrator import Sweep
 from orchestrator.engine.simulate import simulate
 from orchestrator.errors import SpecError
@@ -50,26 +51,15 @@ def described(searcher: Any = None, seed: int = 0, trials: int = 48, axes: int =
 
 
 def dtlz2(params: Mapping[str, Any], epoch: int) -> dict[str, float]:
-    """Deb et al. 2005: the front is the quarter circle around the origin, where all but the first are a half."""
-    first, *others = params.values()
-    radius = 1 + sum((value - 0.5) ** 2 for value in others) + 0.1 * (2 - epoch)
-    return {"gain": -radius * math.cos(first * math.pi / 2), "cost": radius * math.sin(first * math.pi / 2)}
+    """The better the later."""
+    first, second = fronts.dtlz2(list(params.values()))
+    late = 0.1 * (2 - epoch)
+    return {"gain": -first - late, "cost": second + late}
 
 
 def zdt1(params: Mapping[str, Any], epoch: int) -> dict[str, float]:
-    """Zitzler, Deb and Thiele 2000: the front is where all but the first are 0."""
-    first, *others = params.values()
-    height = 1 + 9 * statistics.mean(others)
-    return {"gain": -first, "cost": height * (1 - math.sqrt(first / height))}
-
-
-def volume(points: Sequence[tuple[float, ...]], corner: float) -> float:
-    """The area between the front of two losses and a corner."""
-    area, low = 0.0, corner
-    for x, y in sorted(point for point in points if max(point) < corner):
-        area += (corner - x) * max(0.0, low - y)
-        low = min(low, y)
-    return area
+    first, second = fronts.zdt1(list(params.values()))
+    return {"gain": -first, "cost": second}
 
 
 def brute_force(points: Mapping[int, Sequence[float]]) -> set[int]:
@@ -142,7 +132,8 @@ def test_every_searcher_for_several_is_replayed(name: str, slots: int) -> None:
 def test_a_searcher_for_several_dominates_more_than_chance(name: str, curve: Any, corner: float, least: float) -> None:
     def median(searcher: Any) -> float:
         found = (simulate(described(searcher, seed, 80), curve=curve).state for seed in range(5))
-        return statistics.median(volume(list(state.points().values()), corner) for state in found)
+        points = ([(losses[0], losses[1]) for losses in state.points().values()] for state in found)
+        return statistics.median(fronts.hypervolume(each, (corner, corner)) for each in points)
 
     assert median(SEARCHERS[name]) > least * median("random")
 

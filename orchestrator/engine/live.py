@@ -260,7 +260,7 @@ class LiveSweep:
             segment=trial.segments,
             seed=trial_seed(self.spec.seed, trial.number),
             metric=self.spec.objective.metric,
-            required=_objective(self.spec).metrics[1:],
+            required=self.state.objective.metrics[1:],
             model=model,
             data=data,
             trainer=trainer,

@@ -16,7 +16,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from itertools import pairwise
 from random import Random
 from statistics import median
@@ -159,7 +159,7 @@ class Case:
         )
 
 
-@cache
+@lru_cache(maxsize=512)
 def spec(searcher: str, scheduler: str, trials: int, epochs: int, budget: str = "") -> SweepSpec:
     several = searcher == "two objectives"
     repeated = trials == 6 and scheduler not in TAKING_OVER and not several
@@ -183,7 +183,7 @@ def spec(searcher: str, scheduler: str, trials: int, epochs: int, budget: str = 
     )
 
 
-@cache
+@lru_cache(maxsize=512)
 def unbroken(searcher: str, scheduler: str, trials: int, epochs: int, budget: str = "") -> Simulated:
     """The same sweep with one worker and no fault."""
     return simulate(spec(searcher, scheduler, trials, epochs, budget), curve=curve)

@@ -1,0 +1,41 @@
+"""The command ``sweep``: data on stdout, what is said beside it on stderr; heavy imports wait for their command."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+
+from orchestrator.cli import running, reading, winning, files  # isort: skip  # the order of --help
+from orchestrator.cli.shared import app, complain
+from orchestrator.errors import SweepError
+
+__all__ = ["app", "files", "main", "reading", "running", "winning"]
+
+
+def main() -> None:
+    """Run the command; errors meant for people go to stderr without a traceback, with their exit code."""
+    with _errors_for_people():
+        app()
+
+
+@contextlib.contextmanager
+def _errors_for_people() -> Iterator[None]:
+    try:
+        yield
+    except SweepError as error:
+        message, _, hint = str(error).partition("\nhint: ")
+        complain(f"error: {message}" + (f"\nhint: {hint}" if hint else ""))
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(141)
+    except OSError as error:
+        from orchestrator.files import storage_fault
+
+        if not storage_fault(error):
+            raise
+        complain(f"error: {storage_fault(error)}: {error.filename or error}")
+        sys.exit(1)

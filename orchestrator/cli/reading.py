@@ -1,0 +1,206 @@
+"""Commands that say what a sweep has done."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from orchestrator.cli.shared import Json, Name, Runs, app, complain, print_json, print_ranking, records, save
+
+
+@app.command(rich_help_panel="Read what it did")
+def status(name: Name, runs: Runs = None, as_json: Json = False) -> None:
+    """How far a run is."""
+    from orchestrator.policies.budget import amounts
+    from orchestrator.results.rows import find, read_state
+    from orchestrator.results.terminal import spending, summary
+    from orchestrator.spec import SweepSpec
+
+    run = find(name, runs)
+    state = read_state(run)
+    spent = amounts(SweepSpec.model_validate(state.spec), state)
+    if as_json:
+        print_json(
+            {
+                "name": run.name,
+                "status": state.status,
+                "reason": state.reason,
+                "trials": {
+                    word: state.count(word)
+                    for word in ("running", "interrupted", "set_aside", "finished", "stopped", "failed")
+                },
+                "budget": state.spec["budget"],
+                "spent": spent,
+                "seconds": round(state.active_seconds, 3),
+                "directory": str(run.root),
+            }
+        )
+        return
+    typer.echo(summary(run, state, state.spec["budget"].get("trials")))
+    if line := spending(state.spec["budget"], spent):
+        typer.echo(line)
+    typer.echo(f"{state.status}{f' ({state.reason})' if state.reason else ''}; {run.root}")
+
+
+@app.command("list", rich_help_panel="Read what it did")
+def list_(runs: Runs = None, as_json: Json = False) -> None:
+    """The runs that are here."""
+    from orchestrator.errors import JournalError
+    from orchestrator.results.rows import read_state
+    from orchestrator.results.terminal import summary
+    from orchestrator.rundir import list_runs
+
+    listed: list[tuple[dict[str, Any], str]] = []
+    for run in list_runs(runs):
+        try:
+            state = read_state(run)
+        except JournalError as error:  # one damaged run does not hide the others
+            listed.append(({"name": run.name, "status": "damaged", "trials": None}, f"{run.name}: {error.message}"))
+            continue
+        row = {"name": run.name, "status": state.status, "trials": len(state.trials)}
+        listed.append((row, f"{summary(run, state, state.spec['budget'].get('trials'))}; {state.status}"))
+    if as_json:
+        print_json([row for row, _ in listed])
+        return
+    for _, line in listed:
+        typer.echo(line)
+
+
+@app.command(rich_help_panel="Read what it did")
+def results(
+    name: Name,
+    runs: Runs = None,
+    as_json: Json = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Write the table to a .csv or .parquet file.")
+    ] = None,
+    epochs: Annotated[bool, typer.Option("--epochs", help="One row a trial and epoch instead of one a trial.")] = False,
+) -> None:
+    """The ranking of a run: every trial, best first."""
+    from orchestrator.results import Results
+
+    found = Results(name, runs)
+    if out is not None:
+        save(found.epochs if epochs else found.trials, out)
+    elif as_json:
+        print_json(records(found.epochs) if epochs else found.rows)
+    elif epochs:
+        typer.echo(found.epochs.to_string(index=False))
+    else:
+        print_ranking(found)
+
+
+@app.command(rich_help_panel="Read what it did")
+def why(
+    name: Name,
+    trial: Annotated[int | None, typer.Option("--trial", help="Number of the trial; else the winner.")] = None,
+    runs: Runs = None,
+    as_json: Json = False,
+) -> None:
+    """Why a trial got its parameters, ended as it did, and stands where it stands."""
+    from orchestrator.results import Results
+    from orchestrator.results import why as explain
+
+    found = Results(name, runs)
+    number = found.best().trial if trial is None else trial
+    sentences = explain(found.state, number)
+    if as_json:
+        print_json({"trial": number, "why": sentences})
+        return
+    typer.echo(f"trial {number}")
+    for sentence in sentences:
+        typer.echo(f"  {sentence}")
+
+
+@app.command(rich_help_panel="Read what it did")
+def verify(name: Name, runs: Runs = None, as_json: Json = False) -> None:
+    """Check a run: its journal's every record, each suggestion and decision derived anew, each checkpoint's SHA-256."""
+    from dataclasses import asdict
+
+    from orchestrator.results.rows import find
+    from orchestrator.results.verify import check
+
+    found = check(find(name, runs))
+    if as_json:
+        print_json(asdict(found))
+    else:
+        typer.echo(
+            f"{name}: {found.records} records read, {found.suggestions} suggestions and {found.decisions} decisions "
+            f"derived anew, {found.checkpoints} checkpoints ({found.bytes / 1e6:.1f} MB) compared with what was written"
+        )
+        for line in (*found.notes, *found.violations):
+            typer.echo(f"  {line}")
+        typer.echo("all as it should be" if not found.violations else f"{len(found.violations)} violations")
+    if found.violations:
+        raise typer.Exit(4)
+
+
+@app.command(rich_help_panel="Read what it did")
+def best(name: Name, runs: Runs = None, as_json: Json = False) -> None:
+    """The winner of a run: its objective, parameters and checkpoint."""
+    from orchestrator.results import Results
+
+    found = Results(name, runs)
+    winner = found.best()
+    record = {
+        "trial": winner.trial,
+        found.metric: winner.value,
+        "epoch": winner.epoch,
+        "params": winner.params,
+        "checkpoint": str(winner.checkpoint) if winner.checkpoint else None,
+    }
+    if as_json:
+        print_json(record)
+        return
+    for key, value in record.items():
+        typer.echo(f"{key}: {json.dumps(value) if isinstance(value, dict) else value}")
+
+
+@app.command(rich_help_panel="Read what it did")
+def simulate(
+    source: Annotated[str, typer.Argument(metavar="NAME|TABLE.npz", help="A run, or a table of learning curves.")],
+    searcher: Annotated[str | None, typer.Option("--searcher", help="Another searcher: its name or path.")] = None,
+    scheduler: Annotated[str | None, typer.Option("--scheduler", help="Another scheduler.")] = None,
+    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Trials at once; else as in the run.")] = None,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Seeds that each search runs under.")] = 20,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Set any field: --set budget.trials=200. May be repeated."),
+    ] = None,
+    task: Annotated[str | None, typer.Option("--task", help="Which curves of a table that holds several.")] = None,
+    runs: Runs = None,
+    as_json: Json = False,
+) -> None:
+    """What another search would have cost and found, on the curves of a run or of a table; nothing is trained."""
+    from dataclasses import asdict
+
+    from orchestrator.engine.comparison import as_it_was, compare
+    from orchestrator.engine.recorded import of_sweep, of_table
+    from orchestrator.results.rows import find, read_state
+
+    state = None if source.endswith(".npz") else read_state(find(source, runs))
+    found = of_table(Path(source), task) if state is None else of_sweep(source, state)
+    named = {"searcher": searcher, "scheduler": scheduler}
+    asked = [*(f"{key}={value}" for key, value in named.items() if value), *(overrides or ())]
+    was = [] if state is None else [as_it_was(found, state)]
+    searches = was + compare(found, asked, workers or (state.slots if state else 1), seeds, complain)
+    if as_json:
+        best = found.objective.loss(found.best)
+        print_json({"best": best, "searches": [asdict(search) for search in searches], "notes": found.notes})
+        return
+    _print_searches([asdict(search) for search in searches], found.objective.metric, found.notes)
+
+
+def _print_searches(searches: list[dict[str, Any]], metric: str, notes: list[str]) -> None:
+    from rich.console import Console
+
+    from orchestrator.results.terminal import comparison
+
+    console = Console()
+    console = console if console.is_terminal else Console(width=200)
+    console.print(comparison(searches, metric))
+    for note in notes:
+        typer.echo(f"note: {note}", err=True)

@@ -1,0 +1,209 @@
+"""Commands that run a sweep, or change how it runs."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Annotated, Any
+
+import typer
+
+from orchestrator.cli.shared import Json, Local, Name, Runs, app, command, print_json, print_ranking
+
+
+@app.command(rich_help_panel="Run a sweep")
+def launch(
+    spec: Annotated[str, typer.Argument(metavar="SPEC", help="A sweep file, or the name of a shipped one.")],
+    name: Annotated[str | None, typer.Option("--name", help="Name of the run; else the one in the file.")] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Set any field: --set budget.trials=4. May be repeated."),
+    ] = None,
+    warm_start: Annotated[
+        list[str] | None,
+        typer.Option("--warm-start", metavar="RUN...", help="Earlier runs whose trials the searcher begins with."),
+    ] = None,
+    more: Annotated[list[str] | None, typer.Argument(metavar="RUN", hidden=True)] = None,
+    runs: Runs = None,
+    local: Local = False,
+) -> None:
+    """Check a sweep file, run the sweep to its end, and print the ranking."""
+    from orchestrator.errors import UsageError
+    from orchestrator.results.terminal import Progress
+    from orchestrator.rundir import RunDirectory
+    from orchestrator.spec import load
+
+    if more and not warm_start:
+        raise UsageError(f"{more[0]!r} is one argument too many", hint=f"one at a time: sweep launch {spec}")
+    loaded = load(spec, overrides or (), name)
+    with Progress(RunDirectory.at(loaded.name, runs)) as progress:
+        from orchestrator import sweep
+
+        warm = [*(warm_start or ()), *(more or ())]
+        outcome = sweep.launch(loaded, runs, local=local, observer=progress, warm_start=warm)
+    finish(outcome)
+
+
+@app.command(rich_help_panel="Run a sweep")
+def plan(
+    spec: Annotated[str, typer.Argument(metavar="SPEC", help="A sweep file, or the name of a shipped one.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Set any field: --set budget.trials=4. May be repeated."),
+    ] = None,
+    measure: Annotated[
+        bool,
+        typer.Option("--measure", help="Train a few real steps: hours, memory, disk and money; or why it cannot be."),
+    ] = False,
+    runs: Runs = None,
+    as_json: Json = False,
+) -> None:
+    """What a sweep would take: trials, rungs and epochs at once; with --measure time, memory, disk and money."""
+    from orchestrator import plan as planning
+    from orchestrator.plan.words import as_record, lines
+    from orchestrator.spec import load
+
+    loaded = load(spec, overrides or ())
+    found = planning.plan(loaded)
+    costs = planning.measure(loaded, found, runs) if measure else None
+    if as_json:
+        print_json(as_record(found, costs))
+        return
+    for line in lines(found, costs):
+        typer.echo(line)
+
+
+@app.command(rich_help_panel="Run a sweep")
+def resume(name: Name, runs: Runs = None, local: Local = False) -> None:
+    """Go on with a run that was stopped: what ended stays, what was in flight starts from its last checkpoint."""
+    from orchestrator.results.rows import find
+    from orchestrator.results.terminal import Progress
+
+    with Progress(find(name, runs)) as progress:
+        from orchestrator import sweep
+
+        outcome = sweep.resume(name, runs, local=local, observer=progress)
+    finish(outcome)
+
+
+@app.command(rich_help_panel="Run a sweep")
+def retry(
+    name: Name,
+    failed: Annotated[bool, typer.Option("--failed", help="All trials that have failed.")] = False,
+    trials: Annotated[
+        list[int] | None, typer.Option("--trial", help="Number of a failed trial. May be repeated.")
+    ] = None,
+    runs: Runs = None,
+    local: Local = False,
+) -> None:
+    """Give failed trials another chance, from their last checkpoint, and go on with the run."""
+    from orchestrator.errors import UsageError
+    from orchestrator.results.rows import find
+    from orchestrator.results.terminal import Progress
+
+    if failed == bool(trials):
+        raise UsageError("which trials?", hint=f"sweep retry {name} --failed, or --trial N")
+    with Progress(find(name, runs)) as progress:
+        from orchestrator import sweep
+
+        outcome = sweep.resume(name, runs, local=local, observer=progress, retry="failed" if failed else trials or ())
+    finish(outcome)
+
+
+@app.command(rich_help_panel="Run a sweep")
+def extend(
+    name: Name,
+    trials: Annotated[int, typer.Option("--trials", min=0, help="So many more trials.")] = 0,
+    epochs: Annotated[
+        int, typer.Option("--epochs", min=0, help="So many more epochs for each trial; those that finished go on.")
+    ] = 0,
+    wall_clock: Annotated[str, typer.Option("--wall-clock", metavar="TIME", help="So much more time: 2h.")] = "",
+    budget: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--budget",
+            metavar="KEY=AMOUNT",
+            help="More of a budget: epochs=500, gpu_hours=5, cost=20; or another target=0.97. May be repeated.",
+        ),
+    ] = None,
+    runs: Runs = None,
+    local: Local = False,
+) -> None:
+    """Let a run go on beyond the limits that it has come to: more trials, more epochs, more time."""
+    from orchestrator.results.rows import find
+    from orchestrator.results.terminal import Progress
+
+    more = dict(_amount(text) for text in budget or ())
+    with Progress(find(name, runs)) as progress:
+        from orchestrator import sweep
+
+        outcome = sweep.extend(
+            name, runs, trials=trials, epochs=epochs, wall_clock=wall_clock, budget=more, local=local, observer=progress
+        )
+    finish(outcome)
+
+
+@app.command(rich_help_panel="Run a sweep")
+def stop(
+    name: Name,
+    trial: Annotated[int | None, typer.Option("--trial", help="End this trial only, at its next report.")] = None,
+    runs: Runs = None,
+) -> None:
+    """Ask the process that runs a sweep, here or in another terminal, for a clean stop, or for the end of one trial."""
+    from orchestrator import sweep
+
+    asked = sweep.stop(name, runs, trial=trial)
+    if trial is not None:
+        typer.echo(f"trial {trial} of {name} has ended; the sweep goes on", err=True)
+        return
+    typer.echo(f"{name} stopped (it was run by {asked}); go on with: {command('resume', name, runs)}", err=True)
+
+
+def _amount(text: str) -> tuple[str, float]:
+    """A key and a number out of ``cost=20``."""
+    from orchestrator.errors import UsageError
+
+    key, _, written = text.partition("=")
+    try:
+        number = float(written)
+    except ValueError:
+        raise UsageError(f"--budget {text}: a key and a number are wanted", hint="e.g. --budget cost=20") from None
+    return key, int(number) if key == "epochs" and number.is_integer() else number
+
+
+def finish(outcome: Any) -> None:
+    """The ranking, the winner and what to do next; then the exit code, which a closed terminal does not change."""
+    with contextlib.suppress(OSError):
+        _print_outcome(outcome)
+    raise typer.Exit(outcome.exit_code)
+
+
+def _print_outcome(outcome: Any) -> None:
+    from orchestrator.results import Results
+
+    found = Results(outcome.run)
+    name, runs = outcome.run.name, outcome.run.root.parent
+    print_ranking(found)
+    if outcome.state.status == "paused":
+        typer.echo(f"\nstopped: {outcome.state.reason}\ngo on with: {command('resume', name, runs)}", err=True)
+    failed = outcome.state.count("failed")
+    if failed:
+        typer.echo(f"{failed} failed; try again: {command('retry', name, runs, '--failed')}", err=True)
+    winner = found.state.winner()
+    if winner is None:
+        said = next((row["error"] for row in found.rows if row["error"]), None)
+        within = " within the constraints" if found.state.objective.constraints else ""
+        typer.echo(
+            f"\nno trial has a finite {found.metric}{within}" + (f"; one failed with: {said}" if said else ""), err=True
+        )
+        return
+    best = found.best()
+    typer.echo(f"\nbest: trial {best.trial}, {found.metric} {best.value:.4f} at epoch {best.epoch}")
+    typer.echo(f"checkpoint: {best.checkpoint}")
+    typer.echo("\nnext:", err=True)
+    for line, what in (
+        (command("results", name, runs, "--json"), "every trial, ranked, for a program"),
+        (command("why", name, runs), "why the winner won; --trial N for another"),
+        (command("best", name, runs), "the winner's parameters and checkpoint"),
+        (command("export", name, runs), "the winner in a folder of its own, to take away"),
+    ):
+        typer.echo(f"  {line}   # {what}", err=True)

@@ -1,0 +1,86 @@
+"""What the commands share: the application, common options, and how things are printed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    name="sweep",
+    help="Hyperparameter sweeps for PyTorch Lightning: launch, resume, rank, explain, and find the best checkpoint.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Runs = Annotated[
+    Path | None,
+    typer.Option("--runs", metavar="DIR", help="Folder of run directories; else $SWEEP_RUNS, else ./runs."),
+]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the run.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Local = Annotated[bool, typer.Option("--local", help="Run in this process, one trial at a time, without Ray.")]
+
+
+def complain(text: str) -> None:
+    from orchestrator.secrets import redact
+
+    with contextlib.suppress(OSError):  # the terminal may be gone
+        typer.echo(redact(text), err=True)
+
+
+def command(verb: str, name: str, runs: Path | None, *options: str) -> str:
+    """A command that works from here, with ``--runs`` only where it is needed."""
+    import os
+    import shlex
+    import shutil
+
+    from orchestrator.rundir import runs_root
+
+    program, beside = "sweep", Path(sys.executable).with_name("sweep")
+    if not shutil.which(program) and beside.exists():  # an environment that is not activated
+        program = min(os.path.relpath(beside), str(beside), key=len)
+    elsewhere = ("--runs", str(runs)) if runs and Path(runs).absolute() != runs_root() else ()
+    return shlex.join([program, verb, name, *options, *elsewhere])
+
+
+def print_ranking(found: Any) -> None:
+    from rich.console import Console
+
+    from orchestrator.results.terminal import ranking
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=200)
+    console.print(ranking(found.rows, found.metric))
+
+
+def print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=2, allow_nan=False))
+
+
+def records(frame: Any) -> list[dict[str, Any]]:
+    """Rows of a DataFrame as strict JSON: what is not finite becomes null."""
+    import math
+
+    return [
+        {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in row.items()}
+        for row in frame.to_dict("records")
+    ]
+
+
+def save(frame: Any, out: Path) -> None:
+    from orchestrator.errors import UsageError
+
+    if out.suffix == ".csv":
+        frame.to_csv(out, index=False)
+    elif out.suffix == ".parquet":
+        frame.map(lambda value: json.dumps(value) if isinstance(value, dict | list) else value).to_parquet(out)
+    else:
+        raise UsageError(f"{out} ends neither in .csv nor in .parquet", hint=f"--out {out.with_suffix('.csv')}")

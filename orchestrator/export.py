@@ -15,7 +15,7 @@ from typing import Any
 from orchestrator.errors import CheckpointError, UsageError
 from orchestrator.files import fingerprint, settle, sync_folder, write_durably
 from orchestrator.results.rows import find, read_state
-from orchestrator.rundir import RunDirectory
+from orchestrator.results.winner import winner
 from orchestrator.spec import SweepSpec, apply
 from orchestrator.state import Best, Checkpoint, SweepState, Trial
 
@@ -39,7 +39,8 @@ def export(
     """
     run = find(name, runs)
     state = read_state(run)
-    found, best, kept = _chosen(run, state, trial)
+    won = winner(run, state, trial)
+    found, best, kept = won.trial, won.best, won.checkpoint
     folder = Path(to) if to else run.root / "export" / f"trial-{found.number:04d}-epoch-{best.epoch}"
     if folder.exists():
         raise UsageError(f"{folder} exists", hint="remove it, or choose another: --to DIR")
@@ -48,8 +49,8 @@ def export(
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
         temporary.mkdir(mode=0o700)
-        _copy(run.resolve(kept.path), temporary / MODEL, kept)
-        config = write_durably(temporary / CONFIG, _json(_config(state, found, best)))
+        _copy(won.run.resolve(kept.path), temporary / MODEL, kept)
+        config = write_durably(temporary / CONFIG, _json(_config(won.state, found, best)))
         files = {MODEL: (kept.size, kept.sha256), CONFIG: config}
         write_durably(temporary / MANIFEST, _json(_manifest(state, files)))
         temporary.rename(folder)
@@ -59,22 +60,6 @@ def export(
     sync_folder(folder.parent)
     settle(folder.parent)
     return folder
-
-
-def _chosen(run: RunDirectory, state: SweepState, number: int | None) -> tuple[Trial, Best, Checkpoint]:
-    """The trial, its best epoch and the checkpoint of that."""
-    trial = state.winner() if number is None else state.trials.get(number)
-    if trial is None:
-        what = "no trial has a finite value yet" if number is None else f"there is no trial {number}"
-        raise UsageError(f"{run.name!r}: {what}", hint=f"see what there is: sweep results {run.name}")
-    best = state.objective.best(trial)
-    kept = trial.checkpoints.get(best.epoch) if best else None
-    if best is None or kept is None:
-        raise UsageError(
-            f"trial {trial.number} of {run.name!r} has no checkpoint of its best epoch",
-            hint="only the best trials keep theirs: checkpoints.keep_top",
-        )
-    return trial, best, kept
 
 
 def _copy(source: Path, target: Path, kept: Checkpoint) -> None:

@@ -50,6 +50,11 @@ class RunDirectory:
         return self.root / ".ray"
 
     @property
+    def finals(self) -> RunDirectory:
+        """The run directory of the sweep in which finalists train again."""
+        return RunDirectory(self.root / "finals")
+
+    @property
     def requests(self) -> Path:
         """Where another process leaves what it asks of the driver; no part of the sweep's state."""
         return self.root / "requests"

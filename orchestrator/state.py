@@ -331,6 +331,7 @@ class SweepState:
     One event costs the same however many trials there are. ``spec`` is the one in force, extensions included.
     ``epochs`` counts those that were trained, a second time too; ``active_seconds`` is the time that a process was at
     work, ``trial_seconds`` the sum over the trials that ran in it; ``lowest`` the least finite loss and its trial.
+    ``confirmation`` is what the finals came to, None before; ``looks`` are the looks at the test set, in order.
     """
 
     def __init__(self, events: Iterable[Event] = ()) -> None:
@@ -349,6 +350,8 @@ class SweepState:
         self.slots = 0
         self.alike = Alike()
         self.storage_failures = 0
+        self.confirmation: dict[str, Any] | None = None
+        self.looks: list[dict[str, Any]] = []
         self.owed: tuple[int, int] | None = None
         self._of: dict[str, set[int]] = {"running": set(), "interrupted": set(), "set_aside": set()}
         self._counts: Counter[str] = Counter()
@@ -510,6 +513,15 @@ class SweepState:
             trial = self.trials[number]
             trial.ended, trial.stopped_by = 0.0, {}
             self._set(trial, "interrupted")
+
+    def _on_winner_confirmed(self, event: Event) -> None:
+        self.confirmation = dict(event.fields)
+
+    def _on_test_begun(self, event: Event) -> None:
+        self.looks.append({**event.fields, "time": event.time, "metrics": None})
+
+    def _on_winner_tested(self, event: Event) -> None:
+        self.looks[event["look"] - 1]["metrics"] = event["metrics"]
 
     def _interrupt(self) -> None:
         for number in list(self.running):

@@ -412,6 +412,15 @@ class SweepState:
         """Under how many ``seeds`` each configuration is tried, and what they are ranked by, as in the spec."""
         return self.spec.get("repeats") or {"seeds": 1, "rank_by": "mean"}
 
+    @property
+    def repeated(self) -> bool:
+        """Whether configurations are tried under several seeds: so many each, or in a race as many as it takes."""
+        return self.repeats["seeds"] > 1 or self.racing
+
+    @property
+    def racing(self) -> bool:
+        return bool((self.spec.get("searcher") or {}).get("name") == "race")
+
     def ranking(self) -> list[Trial]:
         """Trials, best first, by best finite epoch and then number; those with none, then failed ones, last.
 
@@ -435,14 +444,14 @@ class SweepState:
 
         Empty where each configuration is one trial.
         """
-        if self.repeats["seeds"] == 1:
+        if not self.repeated:
             return []
         firsts = [trial for number, trial in self.trials.items() if trial.configuration == number]
         return [self.configuration(trial.number) for trial in sorted(firsts, key=self.place)]
 
     def place(self, trial: Trial) -> tuple[bool, float, int]:
         """What its configuration is ordered by, best first; the same for all where each is one trial."""
-        if self.repeats["seeds"] == 1:
+        if not self.repeated:
             return False, 0.0, 0
         found = self.configuration(trial.number)
         return not found.whole, found.loss(self.objective, self.repeats["rank_by"]), found.first
@@ -452,7 +461,8 @@ class SweepState:
         numbers = self.seeds_of(number)
         trials = [self.trials[number] for number in numbers]
         best = [self.objective.best(trial) for trial in trials if trial.status != "failed"]
-        ended = len(trials) == self.repeats["seeds"] and all(trial.status in ENDED for trial in trials)
+        ended = self.racing or len(trials) == self.repeats["seeds"]
+        ended = ended and all(trial.status in ENDED for trial in trials)
         return Configuration(numbers[0], numbers, [found.value for found in best if found], ended)
 
     def seeds_of(self, number: int) -> Sequence[int]:

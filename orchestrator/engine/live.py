@@ -76,6 +76,8 @@ class LiveSweep:
         number = self._promoted(last=False)
         if number is None:
             number = self._suggested()
+        if number is None and self._undecided and self.state.running:
+            return "wait"
         if number is None and self.state.set_aside:
             if self.state.running:
                 return "wait"
@@ -102,13 +104,18 @@ class LiveSweep:
             return None
         params = self._searcher.suggest(number)
         if params is None:
-            self._exhausted = True
+            self._exhausted = self._searcher.exhausts
             return None
-        first = self.spec.repeats.first(number)
+        first = self._searcher.first(number)
         repeats = {"repeats": first} if first != number else {}
         by = self._searcher.by(number)
         self._append("trial.suggested", sync=False, trial=number, params=params, by=by, **repeats)
         return number
+
+    @property
+    def _undecided(self) -> bool:
+        """Whether the searcher, which has suggested nothing, may do so yet when what runs has ended."""
+        return not self._searcher.exhausts and len(self.state.trials) < self.budget_trials
 
     @property
     def stopping(self) -> bool:

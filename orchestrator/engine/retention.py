@@ -79,6 +79,8 @@ class Retention:
         needed = {latest[number] for number in live & latest.keys()} | {held for held in best if held[0] in live}
         needed |= {held for held in best if self._awaits_others(state.trials[held[0]], state)}
         needed |= set(best[:1]) | self._lent
+        if state.racing:
+            needed |= set(_of_each(best, state))
         failed = [latest[t.number] for t in holders if t.status == "failed" and t.number in latest]
         wanted = dict.fromkeys([*self._front(best, state), *best[: self._top]])
         spare = [held for held in wanted if held not in needed]
@@ -111,6 +113,12 @@ class Retention:
         front = pareto_front(self._objective.points(state.trials[number] for number, _ in best))
         epochs = dict(best)
         return [(number, epochs[number]) for number in front]
+
+
+def _of_each(best: list[Held], state: SweepState) -> list[Held]:
+    """The best of each configuration: in a race any of them may be the winner yet."""
+    first = {state.trials[held[0]].configuration: held for held in reversed(best)}
+    return list(first.values())
 
 
 def _latest(trial: Trial) -> Held:

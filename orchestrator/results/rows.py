@@ -52,7 +52,7 @@ def rows(run: RunDirectory, state: SweepState) -> list[dict[str, Any]]:
     ``mean``, ``std`` and ``n`` of the best values of its trials. Where there are several objectives, also ``also`` (the
     others' values at epoch ``epoch``) and ``front``, whether it is on the Pareto front.
     """
-    repeated = state.repeats["seeds"] > 1
+    repeated = state.repeated
     several = state.objective.also
     front = set(state.front()) if several else set()
     return [

@@ -246,8 +246,8 @@ class Replay:
         if event["trial"] != number:
             self._say(event, f"is not in order: trial {number} is the next")
             return
-        if event.fields.get("repeats", number) != self._spec.repeats.first(number):
-            first = self._spec.repeats.first(number)
+        first = self._searcher.first(number) if self._searcher else self._spec.repeats.first(number)
+        if event.fields.get("repeats", number) != first:
             self._say(
                 event, f"repeats trial {event.fields.get('repeats', number)}, where it is to repeat trial {first}"
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from orchestrator.space import KeyProblem
 from orchestrator.spec.constraints import Constraint
 from orchestrator.spec.files import dump, from_mapping, load, shipped, to_yaml
+from orchestrator.spec.finals import Finalists
 from orchestrator.spec.importers import import_file
 from orchestrator.spec.model import DEFAULT_EPOCHS, DEFAULT_TRIALS, SweepSpec
 from orchestrator.spec.parameters import apply, canonical
@@ -41,6 +42,7 @@ from orchestrator.spec.searchers import (
     GridSearcher,
     NSGASearcher,
     ParzenSearcher,
+    RaceSearcher,
     RandomSearcher,
     SamplerSearcher,
     Searcher,
@@ -59,6 +61,7 @@ __all__ = [
     "ClassSpec",
     "Constraint",
     "FIFOScheduler",
+    "Finalists",
     "FrontierScheduler",
     "GPSearcher",
     "GridSearcher",
@@ -72,6 +75,7 @@ __all__ = [
     "Part",
     "ParzenSearcher",
     "PatienceScheduler",
+    "RaceSearcher",
     "RandomSearcher",
     "RayTuneScheduler",
     "Recovery",

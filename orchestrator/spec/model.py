@@ -13,6 +13,7 @@ from orchestrator.space import Space
 from orchestrator.spec.budget import UNBOUNDED, budget_problems
 from orchestrator.spec.constraints import Constraint
 from orchestrator.spec.document import Document, Path
+from orchestrator.spec.finals import BareFinalists, for_a_race, race_problems
 from orchestrator.spec.objectives import FOR_SEVERAL, has_several, objective_problems
 from orchestrator.spec.parameters import parameter_problems, placement_problems
 from orchestrator.spec.parts import (
@@ -122,6 +123,11 @@ class SweepSpec(Part):
         description="Under how many seeds each configuration is tried.",
         examples=[{"seeds": 3}],
     )
+    finalists: BareFinalists | None = Field(
+        default=None,
+        description="How the best are confirmed once the search has ended; without it, `sweep confirm` does so.",
+        examples=[{"top": 3}],
+    )
     resources: Resources = Field(
         default_factory=Resources, description="What one trial gets.", examples=[{"cpus": 4, "gpus": 1}]
     )
@@ -152,6 +158,7 @@ class SweepSpec(Part):
             given = {**FOR_SEVERAL, **given}
         budget, searcher = given.get("budget", {}), given.get("searcher")
         name = searcher.get("name") if isinstance(searcher, Mapping) else getattr(searcher, "name", searcher)
+        given = for_a_race(given, name)
         written = budget.model_dump() if isinstance(budget, Budget) else budget
         if name == "grid" or not isinstance(written, Mapping):
             return {**given, "budget": written}
@@ -173,7 +180,8 @@ class SweepSpec(Part):
             problems.append(Problem(message, "use searcher tpe", ("searcher",)))
         problems += objective_problems(self)
         problems += budget_problems(self.budget, self.resources)
-        problems += point_problems(self.space, getattr(self.searcher, "try_first", []))
+        problems += point_problems(self.space, getattr(self.searcher, "try_first", []), "try_first")
+        problems += race_problems(self)
         problems += scheduler_problems(self)
         problems += self._repeat_problems()
         problems = problems or list(placement_problems(self))

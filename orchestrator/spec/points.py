@@ -1,4 +1,4 @@
-"""Points to try first: whether they lie in the space."""
+"""Points that a spec gives, to try first or to race: whether they lie in the space."""
 
 from __future__ import annotations
 
@@ -10,21 +10,28 @@ from orchestrator.errors import Problem
 from orchestrator.space import Choice, Const, KeyProblem, Space, Value
 from orchestrator.space.domain import same_value
 
-_ABOVE = ("searcher", "try_first")
 
+def point_problems(
+    space: Space, points: Sequence[Mapping[str, Value]], field: str, *, whole: bool = False
+) -> Iterator[Problem]:
+    """Names that are no parameters, values outside their domains, and parameters that would not exist.
 
-def point_problems(space: Space, points: Sequence[Mapping[str, Value]]) -> Iterator[Problem]:
-    """Names that are no parameters, values outside their domains, and parameters that would not exist."""
+    ``field`` is the searcher's that holds them; ``whole`` says that they are to leave nothing out.
+    """
     for index, point in enumerate(points):
         for name, value in point.items():
-            path = (*_ABOVE, index, name)
+            path = ("searcher", field, index, name)
             if name not in space:
-                yield KeyProblem(f"try_first: {name} is not a parameter of the space", _near(name, space), path)
+                yield KeyProblem(f"{field}: {name} is not a parameter of the space", _near(name, space), path)
             elif not space[name].contains(value):
-                message = f"try_first: {name} = {value!r} is outside its domain"
+                message = f"{field}: {name} = {value!r} is outside its domain"
                 yield Problem(message, f"{name} is {space[name].to_yaml()!r}", path)
             else:
                 yield from _inactive(space, point, name, path)
+        missing = [name for name in space.order if whole and name not in point and space.active(point, name)]
+        for name in missing:
+            hint = f"{name} is {space[name].to_yaml()!r}"
+            yield Problem(f"{field}: a point leaves {name} open", hint, ("searcher", field, index))
 
 
 def _near(name: str, space: Space) -> str:
@@ -40,13 +47,13 @@ def _inactive(space: Space, point: Mapping[str, Value], name: str, path: tuple[A
         wanted = " or ".join(repr(value) for value in values)
         if other not in known:
             yield KeyProblem(
-                f"try_first: {name} exists only where {other} is {wanted}, which this point leaves open",
+                f"{path[1]}: {name} exists only where {other} is {wanted}, which this point leaves open",
                 f"give {other} as well",
                 path,
             )
         elif space[other].contains(known[other]) and same_value(known[other]) not in map(same_value, values):
             yield KeyProblem(
-                f"try_first: {name} exists only where {other} is {wanted}, but here it is {known[other]!r}",
+                f"{path[1]}: {name} exists only where {other} is {wanted}, but here it is {known[other]!r}",
                 f"leave {name} out of this point",
                 path,
             )

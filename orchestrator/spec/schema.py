@@ -17,6 +17,7 @@ def json_schema() -> dict[str, Any]:
         names = sorted({*properties[part]["discriminator"]["mapping"]} - {"sampler"})  # that one needs a class
         union = {key: properties[part].pop(key) for key in ("oneOf", "discriminator")}
         properties[part]["anyOf"] = [union, {"enum": names, "description": "With its defaults."}]
+    properties["finalists"]["anyOf"].append({"type": "integer", "minimum": 1})
     properties["repeats"]["anyOf"] = [{"$ref": properties["repeats"].pop("$ref")}, {"type": "integer", "minimum": 1}]
     properties["seed_everything"] = {"type": ["integer", "boolean"], "description": "LightningCLI's name for seed."}
     schema["required"] = [name for name in schema["required"] if name != "name"]  # a file has a name of its own

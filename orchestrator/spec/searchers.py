@@ -123,6 +123,34 @@ class SamplerSearcher(Suggesting):
     )
 
 
+class Spare(Part):
+    """A point beside those of a race, and how far it was behind the last of them."""
+
+    point: Annotated[dict[str, Any], BeforeValidator(plain_mapping)] = Field(
+        description="Whole parameters.", examples=[{"model.learning_rate": 0.002}]
+    )
+    behind: float = Field(
+        ge=0, allow_inf_nan=False, description="By how much the objective was worse.", examples=[0.01]
+    )
+
+
+class RaceSearcher(Part):
+    """Trains given points again and again, each time under a fresh seed, until it is clear which is the best."""
+
+    name: Literal["race"] = "race"
+    points: Annotated[list[dict[str, Any]], BeforeValidator(_points)] = Field(
+        min_length=1, description="Whole parameters of each.", examples=[[{"model.learning_rate": 0.001}]]
+    )
+    spares: list[Spare] = Field(
+        default_factory=list,
+        description="Points that join if they were less far behind than the seeds spread: near-ties.",
+    )
+    confidence: float = Field(
+        default=0.95, gt=0.5, lt=1, description="Probability of being the best with which a point has won.",
+        examples=[0.99],
+    )  # fmt: skip
+
+
 def _bare_searcher(value: object) -> object:
     """As for schedulers; and an import path, by itself or as ``class_path``, needs no name."""
     if isinstance(value, str) and "." in value:
@@ -142,6 +170,7 @@ Searcher = Annotated[
     | GPSearcher
     | CMAESSearcher
     | NSGASearcher
+    | RaceSearcher
     | SamplerSearcher,
     Field(discriminator="name"),
 ]

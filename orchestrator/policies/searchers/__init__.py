@@ -8,7 +8,7 @@ from orchestrator.policies.searchers.base import Searcher
 from orchestrator.policies.searchers.independent import Grid, Random, Sobol
 from orchestrator.policies.searchers.repeated import Repeated
 from orchestrator.policies.searchers.try_first import TryFirst
-from orchestrator.spec import NSGASearcher, SamplerSearcher, SweepSpec
+from orchestrator.spec import NSGASearcher, RaceSearcher, SamplerSearcher, SweepSpec
 from orchestrator.state import Objective
 
 __all__ = ["Grid", "Random", "Repeated", "Searcher", "Sobol", "TryFirst", "build_searcher", "foreign"]
@@ -42,6 +42,8 @@ def _build(spec: SweepSpec) -> Searcher:
         return Random(space, seed)
     if name == "sobol":
         return Sobol(space, seed)
+    if isinstance(spec.searcher, RaceSearcher):
+        return _race(spec, spec.searcher)
     options = spec.searcher.model_dump(exclude={"name", "try_first"})
     objective = _objective(spec)
     if spec.repeats.seeds > 1:  # it is told of whole configurations, which have kept to the constraints
@@ -50,6 +52,14 @@ def _build(spec: SweepSpec) -> Searcher:
         options["name"] = name
     made: Searcher = _learner(name)(space, seed, objective, **options)
     return made
+
+
+def _race(spec: SweepSpec, options: RaceSearcher) -> Searcher:
+    from orchestrator.policies.searchers.race import Race
+
+    spares = [(spare.point, spare.behind) for spare in options.spares]
+    points, confidence = options.points, options.confidence
+    return Race(spec.space, _objective(spec), points=points, spares=spares, confidence=confidence)
 
 
 def _objective(spec: SweepSpec) -> Objective:

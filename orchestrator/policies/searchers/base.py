@@ -21,6 +21,8 @@ class Searcher(ABC):
     name: str
     learns = False
     """Whether it looks at results."""
+    exhausts = True
+    """Whether it suggests nothing more once it has suggested nothing."""
 
     @abstractmethod
     def suggest(self, number: int) -> dict[str, Any] | None:
@@ -29,6 +31,10 @@ class Searcher(ABC):
     def has(self, number: int) -> bool:
         """Whether there are parameters for trial ``number``."""
         return True
+
+    def first(self, number: int) -> int:
+        """The number of the first trial with the parameters of trial ``number``, which is a known one or the next."""
+        return number
 
     def by(self, number: int) -> str:
         """Whose suggestion for trial ``number`` is, as the journal names it."""

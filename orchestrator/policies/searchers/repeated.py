@@ -48,6 +48,9 @@ class Repeated(Searcher):
         index = number // self._repeats.seeds
         return index in self._tried or self._then.has(index)
 
+    def first(self, number: int) -> int:
+        return self._repeats.first(number)
+
     def by(self, number: int) -> str:
         return self._then.by(number // self._repeats.seeds)
 

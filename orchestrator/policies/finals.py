@@ -1,0 +1,141 @@
+"""Finals: the best configurations of a search in a race of their own, and what that says of the search. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.errors import UsageError
+from orchestrator.policies.estimates import Estimate, estimates
+from orchestrator.seeds import derive_seed
+from orchestrator.spec import Finalists, SweepSpec, from_mapping
+from orchestrator.spec.budget import RESERVED
+from orchestrator.state import SweepState
+
+LEVEL = 0.9
+"""Of the intervals that are reported."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A configuration of the search: the ``number`` of its (first) trial, and its ``value`` there."""
+
+    number: int
+    params: Mapping[str, Any]
+    value: float
+
+
+def candidates(state: SweepState) -> Iterator[Candidate]:
+    """The configurations that have a value, best first. The same parameters come once, however often suggested.
+
+    Where trials have changed their parameters on the way (population-based training), those of the best epoch count.
+    """
+    seen: list[Mapping[str, Any]] = []
+    for found in _ranked(state):
+        if found.params not in seen:
+            seen.append(found.params)
+            yield found
+
+
+def finals(state: SweepState, finalists: Finalists, number: int) -> SweepSpec:
+    """The spec of the race for the finals of that ``number``, from 1: what the search trained, under fresh seeds.
+
+    Raises UsageError where no trial has a value.
+    """
+    spec, ranked = SweepSpec.model_validate(state.spec), list(candidates(state))
+    if not ranked:
+        raise UsageError(
+            f"no trial of {spec.name!r} has a finite {state.objective.metric}: there is nothing to confirm",
+            hint=f"see what happened: sweep results {spec.name}",
+        )
+    loss = state.objective.loss
+    inside, near = ranked[: finalists.top], ranked[finalists.top : 2 * finalists.top]
+    last = loss(inside[-1].value)
+    searcher = {
+        "name": "race",
+        "points": [dict(found.params) for found in inside],
+        "spares": [{"point": dict(found.params), "behind": loss(found.value) - last} for found in near],
+        "confidence": finalists.confidence,
+    }
+    kept = ("constraints", "model", "data", "trainer", "space", "resources", "recovery", "tracking")
+    written = spec.model_dump(mode="json")
+    return from_mapping(
+        {
+            **{part: written[part] for part in kept},
+            "name": f"{spec.name[:90]}-finals",
+            "seed": derive_seed(spec.seed, "finals", number),
+            "objective": {"metric": spec.objective.metric, "mode": spec.objective.mode},
+            "searcher": searcher,
+            "scheduler": {"name": "fifo"},
+            "budget": {"trials": max(finalists.trials, 1)} | _reserved(spec),
+            "checkpoints": {"keep_top": 1},
+        }
+    )
+
+
+def confirmation(state: SweepState, raced: SweepState) -> dict[str, Any]:
+    """What the finals came to, as the journal of the search holds it.
+
+    ``table`` has a row a finalist, best first: ``configuration`` and ``searched`` are its number and value in the
+    search, ``values`` and ``mean`` those of the finals, ``low`` and ``high`` the interval of probability ``level`` for
+    the mean of further trainings, ``probability`` that of being the best. ``optimism`` is by how much the search's own
+    number of its first was better than the mean of its fresh trainings. ``winner`` is the first of the table: its
+    best trial of the finals.
+
+    Raises UsageError where no training of the finals came to a value.
+    """
+    won = raced.winner()
+    best = raced.objective.best(won) if won else None
+    if won is None or best is None:
+        hint = f"see what happened: sweep results finals --runs runs/{state.spec['name']}"
+        raise UsageError("no training of the finals came to a finite value", hint=hint)
+    known = {_key(found.params): found for found in reversed(list(candidates(state)))}
+    ranked = list(raced.configurations())
+    objective = raced.objective
+    found = estimates([[objective.loss(value) for value in each.values] for each in ranked], LEVEL)
+    table = []
+    for each, estimate in zip(ranked, found, strict=True):
+        searched = known[_key(raced.trials[each.first].params)]
+        failed = sum(1 for trial in each.trials if objective.best(raced.trials[trial]) is None)
+        row = {"configuration": searched.number, "searched": searched.value, "trials": list(each.trials)}
+        table.append({**row, "values": list(each.values), "failed": failed, **_numbers(estimate, objective.loss)})
+    first = min(table, key=lambda row: (objective.loss(row["searched"]), row["configuration"]))
+    optimism = None if first["mean"] is None else objective.loss(first["mean"]) - objective.loss(first["searched"])
+    chance, wanted = table[0]["probability"], raced.spec["searcher"]["confidence"]
+    winner = {"configuration": table[0]["configuration"], "trial": won.number, "epoch": best.epoch, "value": best.value}
+    said = {"level": LEVEL, "confidence": wanted, "clear": chance >= wanted, "optimism": optimism}
+    return {**said, "winner": winner, "table": table, "journal": raced.seq}
+
+
+def _ranked(state: SweepState) -> Iterator[Candidate]:
+    if state.repeated:
+        for each in state.configurations():
+            if each.mean is not None and math.isfinite(each.mean):
+                yield Candidate(each.first, state.trials[each.first].params, each.mean)
+        return
+    for trial in state.ranking():
+        best = state.objective.best(trial) if trial.status != "failed" else None
+        if best:
+            yield Candidate(trial.number, trial.params_at(best.epoch), best.value)
+
+
+def _reserved(spec: SweepSpec) -> dict[str, Any]:
+    """What the search has left of its limits for the finals."""
+    limits = {key: getattr(spec.budget, key) for key in RESERVED}
+    found = {key: limit * spec.budget.reserve for key, limit in limits.items() if limit and spec.budget.reserve}
+    return found | ({"epochs": max(1, int(found["epochs"]))} if "epochs" in found else {})
+
+
+def _numbers(estimate: Estimate | None, turned: Any) -> dict[str, Any]:
+    """In the metric's own direction; null for what is not known. Turning the sign of a loss twice gives the value."""
+    if estimate is None:
+        return {"mean": None, "low": None, "high": None, "probability": 0.0}
+    ends = sorted((turned(estimate.low), turned(estimate.high)))
+    low, high = (end if math.isfinite(end) else None for end in ends)
+    return {"mean": turned(estimate.mean), "low": low, "high": high, "probability": estimate.probability}
+
+
+def _key(params: Mapping[str, Any]) -> str:
+    return repr(sorted(params.items()))

@@ -1,0 +1,86 @@
+"""What can be known before the start: whether all that a spec names is there, and can be used."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+from collections.abc import Sequence
+from itertools import takewhile
+from pathlib import Path
+
+from orchestrator.errors import Problem, SpecError, UsageError
+from orchestrator.policies import build_searcher
+from orchestrator.policies.schedulers.rays import try_out
+from orchestrator.rundir import RunDirectory
+from orchestrator.spec import RayTuneScheduler, SamplerSearcher, SweepSpec, apply
+from orchestrator.state import Objective
+
+_TRIED_EPOCHS = 100  # of trials that are not there, before a scheduler of Ray's is trusted
+
+
+def check(spec: SweepSpec, run: RunDirectory, *, local: bool) -> list[str]:
+    """Everything that can be known before the start; returns the folders that the spec's modules are imported from."""
+    from orchestrator.training import components
+
+    if not local:
+        from orchestrator.engine.tune import check_resources
+
+        check_resources(spec.resources)
+    roots = [str(Path(root).absolute()) for root in components.import_roots(spec)]
+    problems = components.check(spec)
+    if problems:
+        raise SpecError(problems)
+    if isinstance(spec.searcher, SamplerSearcher):
+        _try_sampler(spec, len(spec.searcher.try_first))
+    if isinstance(spec.scheduler, RayTuneScheduler):
+        _try_scheduler(spec, spec.scheduler)
+    _prepare_data(spec)
+    return roots
+
+
+def check_writable(run: RunDirectory) -> list[Path]:
+    """The folders still to be made, innermost first. Raises UsageError where they cannot be."""
+    missing = list(takewhile(lambda folder: not folder.exists(), (run.root, *run.root.parents)))
+    existing = missing[-1].parent if missing else run.root
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise UsageError(f"{run.root} cannot be written", hint="choose another folder: --runs DIR or SWEEP_RUNS=DIR")
+    return missing
+
+
+def import_from(roots: Sequence[str], run: RunDirectory | None = None) -> None:
+    """Let modules be imported from these folders, but for what lies in a run directory: nothing there is code."""
+    for root in reversed(roots):
+        inside = run is not None and Path(root).resolve().is_relative_to(run.root.resolve())
+        if root not in sys.path and not inside:
+            sys.path.insert(0, root)
+
+
+def _try_sampler(spec: SweepSpec, number: int) -> None:
+    """Ask a sampler that the spec names for a trial: only its constructor knows which arguments it refuses."""
+    path = ("searcher", "init_args")
+    try:
+        build_searcher(spec).suggest(number)
+    except UsageError as error:
+        raise SpecError([Problem(error.message, error.hint, path, **spec.locate(path))]) from error
+
+
+def _try_scheduler(spec: SweepSpec, scheduler: RayTuneScheduler) -> None:
+    """Let a scheduler that the spec names judge a few trials: only so is it known whether it can do without Ray."""
+    objective = Objective(spec.objective.metric, spec.objective.mode)
+    epochs = min(spec.trainer.get("max_epochs") or _TRIED_EPOCHS, _TRIED_EPOCHS)
+    try:
+        try_out(objective, scheduler.class_path, scheduler.init_args, epochs)
+    except UsageError as error:
+        path = ("scheduler",)
+        raise SpecError([Problem(error.message, error.hint, path, **spec.locate(path))]) from error
+
+
+def _prepare_data(spec: SweepSpec) -> None:
+    """Fetch the data once, before any trial asks for it: what is missing is said now. Raises DataError."""
+    from orchestrator.training import components
+
+    _, data, _ = apply(spec, spec.space.sample(random.Random(spec.seed)))
+    if data is not None and data.class_path.startswith("orchestrator."):
+        # A user's own prepare_data runs in the trial, as it would under a plain Trainer.
+        components.build(data.model_dump()).prepare_data()

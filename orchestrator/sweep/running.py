@@ -1,0 +1,236 @@
+"""Launch, resume, extend: from a spec or a journal to the end of the sweep."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from orchestrator.engine.host import Host
+from orchestrator.engine.live import LiveSweep, Observer, environment
+from orchestrator.engine.stopping import Stopping
+from orchestrator.errors import RunHeldError, StoppedError, UsageError
+from orchestrator.files import storage_fault, write_durably
+from orchestrator.journal import Journal
+from orchestrator.policies.extension import More, extension
+from orchestrator.policies.warm import warmth
+from orchestrator.results.rows import find, read_state
+from orchestrator.rundir import RunDirectory
+from orchestrator.spec import SweepSpec, to_yaml
+from orchestrator.spec.parts import seconds
+from orchestrator.state import SweepState
+from orchestrator.sweep.checks import check, check_writable, import_from
+from orchestrator.sweep.origin import git_commit
+
+_RECORDED = ("sweep-orchestrator", "torch", "torchvision", "torchmetrics", "lightning", "ray", "optuna", "numpy")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a launch or resume ended; ``exit_code`` is 0 when a trial has a finite objective and none was cut off."""
+
+    run: RunDirectory
+    state: SweepState
+    exit_code: int
+
+
+def launch(
+    spec: SweepSpec,
+    runs: str | Path | None = None,
+    *,
+    local: bool = False,
+    observer: Observer | None = None,
+    warm_start: Sequence[str] = (),
+) -> Outcome:
+    """Check everything, make the run directory and run the sweep to its end.
+
+    ``warm_start`` names earlier runs in the same folder, whose trials the searcher begins with.
+
+    Raises SpecError, UsageError or RunHeldError with nothing started or written where something is wrong.
+    """
+    run = RunDirectory.at(spec.name, runs)
+    warm = warmth(spec, _earlier(warm_start, runs)) if warm_start else None
+    with Stopping() as stopping:
+        made = check_writable(run)
+        journal = Journal.create(run.journal)  # from here on the name is ours; others are told so at once
+        try:
+            roots = check(spec, run, local=local)
+            if stopping.signal:
+                raise StoppedError(stopping.signal)
+            versions, commit = environment(_RECORDED), git_commit()
+            written = spec.model_dump(mode="json")
+            asked: dict[str, Any] = {"warm_start": list(warm_start)} if warm else {}
+            journal.append(
+                "sweep.created",
+                format=1,
+                spec=written,
+                seed=spec.seed,
+                versions=versions,
+                git=commit,
+                roots=roots,
+                **asked,
+            )
+            if warm:
+                journal.append("sweep.warmed", **warm)
+        except BaseException:
+            journal.discard()
+            _remove_empty(made)
+            raise
+        write_durably(run.spec, to_yaml(spec).encode())
+        return _run(spec, run, journal, roots, stopping, local=local, observer=observer)
+
+
+def resume(
+    name: str,
+    runs: str | Path | None = None,
+    *,
+    local: bool = False,
+    observer: Observer | None = None,
+    retry: Literal["failed"] | Collection[int] = (),
+) -> Outcome:
+    """Go on with a run: what was in flight starts again from its last checkpoint, what ended stays as it is.
+
+    ``retry`` gives failed trials (all, or those numbered) another chance, from their last checkpoint if there is one.
+    A completed sweep is left as it is.
+
+    Raises UsageError where there is no such run or trial to retry, RunHeldError while another process runs it,
+    JournalError where its journal is damaged.
+    """
+    run = find(name, runs)
+    state = read_state(run)
+    again = _failed_trials(state, retry)
+    if state.status == "completed" and not again:
+        return _outcome(run, state, 0)
+    return _go_on(run, lambda state: [("trial.retried", {"trial": n}) for n in again], local=local, observer=observer)
+
+
+def extend(
+    name: str,
+    runs: str | Path | None = None,
+    *,
+    trials: int = 0,
+    epochs: int = 0,
+    wall_clock: str | float = 0.0,
+    budget: Mapping[str, float] | None = None,
+    local: bool = False,
+    observer: Observer | None = None,
+) -> Outcome:
+    """Let a sweep go on beyond its limits, which may have ended it: so much more of each.
+
+    Args:
+        trials: more trials.
+        epochs: more epochs for each trial. Those that finished go on, where a checkpoint of theirs was kept.
+        wall_clock: more time: ``"2h"``, or seconds.
+        budget: more of ``epochs`` (of all trials), ``gpu_hours`` or ``cost``, and a new ``target``.
+
+    Raises UsageError where there is no such run, or nothing would come of it; RunHeldError while a process runs it.
+    """
+    run = find(name, runs)
+    try:
+        more = More(trials, epochs, seconds(wall_clock or None) or 0.0, budget or {})
+    except ValueError as error:
+        raise UsageError(f"wall_clock: {error}", hint="e.g. 2h") from None
+    extension(read_state(run), more)  # what is wrong is said before anything is opened
+    return _go_on(run, lambda state: [("sweep.extended", extension(state, more))], local=local, observer=observer)
+
+
+def _go_on(
+    run: RunDirectory,
+    first: Callable[[SweepState], Iterable[tuple[str, dict[str, Any]]]],
+    *,
+    local: bool,
+    observer: Observer | None,
+) -> Outcome:
+    """Open the journal, write what is to be written first, and run what is left."""
+    with Stopping() as stopping:
+        journal = Journal.open(run.journal)
+        try:
+            if journal.notice:
+                print(journal.notice, file=sys.stderr)
+            state = SweepState(journal.events())
+            spec = SweepSpec.model_validate(state.created["spec"])
+            import_from(state.created.get("roots", []), run)
+            roots = check(SweepSpec.model_validate(state.spec), run, local=local)
+            if stopping.signal:
+                raise StoppedError(stopping.signal)
+            if state.created.get("warm_start") and not state.warmed:  # the launch was cut off before it could
+                earlier = _earlier(state.created["warm_start"], run.root.parent)
+                journal.append("sweep.warmed", **warmth(spec, earlier))
+            for type, fields in first(state):
+                journal.append(type, **fields)
+            if not run.spec.exists():  # the launch was cut off between the journal's first record and this file
+                write_durably(run.spec, to_yaml(spec).encode())
+        except BaseException:
+            journal.close()
+            raise
+        return _run(spec, run, journal, roots, stopping, local=local, observer=observer)
+
+
+def _earlier(names: Sequence[str], runs: str | Path | None) -> list[tuple[str, SweepState]]:
+    return [(name, read_state(find(name, runs))) for name in names]
+
+
+def _failed_trials(state: SweepState, wanted: Literal["failed"] | Collection[int]) -> list[int]:
+    """The trials to retry, in order. Raises UsageError where one of them has not failed."""
+    failed = [number for number, trial in sorted(state.trials.items()) if trial.status == "failed"]
+    if wanted == "failed":
+        return failed
+    for number in wanted:
+        if number not in failed:
+            raise UsageError(
+                f"trial {number} has not failed", hint=f"failed trials: {', '.join(map(str, failed)) or 'none'}"
+            )
+    return sorted(set(wanted))
+
+
+def _remove_empty(folders: Iterable[Path]) -> None:
+    with contextlib.suppress(OSError):
+        for folder in folders:
+            folder.rmdir()
+
+
+def _run(
+    spec: SweepSpec,
+    run: RunDirectory,
+    journal: Journal,
+    roots: list[str],
+    stopping: Stopping,
+    *,
+    local: bool,
+    observer: Observer | None,
+) -> Outcome:
+    stopping.watch(run)
+    live = LiveSweep(spec, run, journal, Host(run, stopping), observer)
+    try:
+        if local:
+            from orchestrator.engine.local import run as engine
+
+            engine(live, stopping)
+        else:
+            from orchestrator.engine import tune
+
+            tune.run(live, stopping, roots=roots)
+    except BaseException as error:
+        live.stop_reason = live.stop_reason or stopping.asked or f"{type(error).__name__}: {error}"
+        _give_up(live)
+        # Whoever asked for a stop gets one, however the libraries in between put it (Lightning turns a second Ctrl-C
+        # and SIGTERM into SystemExit) and although a full disk may have left no room to write of it.
+        if not stopping.asked or (isinstance(error, Exception) and not storage_fault(error)):
+            raise
+    else:
+        live.close()
+    return _outcome(run, live.state, stopping.exit_code)
+
+
+def _give_up(live: LiveSweep) -> None:
+    """Write the pause, if that can be written: the journal may be another's by now, or the disk full."""
+    with contextlib.suppress(OSError, RunHeldError):
+        live.close()
+
+
+def _outcome(run: RunDirectory, state: SweepState, code: int) -> Outcome:
+    worked = state.winner() is not None and not (state.status == "paused" and state.count("failed") and not code)
+    return Outcome(run, state, code or (0 if worked else 1))

@@ -88,9 +88,7 @@ def run(case: Case, finalists: Finalists) -> Outcome:
     assert leader is not None
     truth = case.tends_to(searched.trials[row["configuration"]].params)
     best = case.value(leader.params, "search")
-    return Outcome(
-        truth, row["low"], row["high"], row["mean"], best, case.tends_to(leader.params), len(raced.trials)
-    )
+    return Outcome(truth, row["low"], row["high"], row["mean"], best, case.tends_to(leader.params), len(raced.trials))
 
 
 def main() -> None:

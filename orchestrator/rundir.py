@@ -46,13 +46,13 @@ class RunDirectory:
         return self.root / "spec.yaml"
 
     @property
-    def ray(self) -> Path:
-        return self.root / ".ray"
+    def diff(self) -> Path:
+        """What differed from the commit when the sweep was launched; absent where nothing did."""
+        return self.root / "uncommitted.diff"
 
     @property
-    def finals(self) -> RunDirectory:
-        """The run directory of the sweep in which finalists train again."""
-        return RunDirectory(self.root / "finals")
+    def ray(self) -> Path:
+        return self.root / ".ray"
 
     @property
     def requests(self) -> Path:

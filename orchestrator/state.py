@@ -17,6 +17,7 @@ ENDED = frozenset({"finished", "stopped", "failed"})
 # What may stand between a report and the verdict on it, where a process died or the disk was full in between.
 PASSIVE = frozenset(
     {"sweep.launched", "sweep.paused", "sweep.extended", "trial.retried", "checkpoints.removed", "storage.waited"}
+    | {"finals.begun", "winner.confirmed", "test.begun", "winner.tested"}
 )
 _BLAMES_NODE = frozenset({"lost", "node", "stalled"})
 
@@ -331,7 +332,9 @@ class SweepState:
     One event costs the same however many trials there are. ``spec`` is the one in force, extensions included.
     ``epochs`` counts those that were trained, a second time too; ``active_seconds`` is the time that a process was at
     work, ``trial_seconds`` the sum over the trials that ran in it; ``lowest`` the least finite loss and its trial.
-    ``confirmation`` is what the finals came to, None before; ``looks`` are the looks at the test set, in order.
+    ``finals`` counts those that were begun; ``finals_open`` says whether the search has not gone on since.
+    ``confirmation`` is what the last came to, None before; ``looks`` are the looks at the test set, in order;
+    ``machine`` is what the last launch said of engine, threads and hardware.
     """
 
     def __init__(self, events: Iterable[Event] = ()) -> None:
@@ -352,6 +355,9 @@ class SweepState:
         self.storage_failures = 0
         self.confirmation: dict[str, Any] | None = None
         self.looks: list[dict[str, Any]] = []
+        self.finals = 0
+        self.finals_open = False
+        self.machine: dict[str, Any] = {}
         self.owed: tuple[int, int] | None = None
         self._of: dict[str, set[int]] = {"running": set(), "interrupted": set(), "set_aside": set()}
         self._counts: Counter[str] = Counter()
@@ -499,6 +505,7 @@ class SweepState:
     def _on_sweep_launched(self, event: Event) -> None:
         self.status, self.reason = "running", ""
         self.slots = event["slots"]
+        self.machine = {key: event.fields.get(key) for key in ("engine", "threads", "hardware")}
         self.alike, self.storage_failures = Alike(), 0
         # A process that died wrote no pause: whatever it ran is interrupted now.
         self._interrupt()
@@ -519,6 +526,7 @@ class SweepState:
     def _on_sweep_extended(self, event: Event) -> None:
         self.status, self.reason = "paused", "extended"
         self.spec = merged(self.spec, event["changed"])
+        self._reopen()
         for number in event["trials"]:
             trial = self.trials[number]
             trial.ended, trial.stopped_by = 0.0, {}
@@ -527,11 +535,19 @@ class SweepState:
     def _on_winner_confirmed(self, event: Event) -> None:
         self.confirmation = dict(event.fields)
 
+    def _on_finals_begun(self, event: Event) -> None:
+        self.finals, self.finals_open = event["number"], True
+
+    def _reopen(self) -> None:
+        """The search goes on: what was confirmed was the winner of what there was."""
+        self.finals_open, self.confirmation = False, None
+
     def _on_test_begun(self, event: Event) -> None:
-        self.looks.append({**event.fields, "time": event.time, "metrics": None})
+        self.looks.append({"look": event["look"], **event["of"], "time": event.time, "metrics": None})
 
     def _on_winner_tested(self, event: Event) -> None:
-        self.looks[event["look"] - 1]["metrics"] = event["metrics"]
+        metrics = {name: float(value) for name, value in event["metrics"].items()}
+        self.looks[event["look"] - 1]["metrics"] = metrics
 
     def _interrupt(self) -> None:
         for number in list(self.running):
@@ -589,6 +605,7 @@ class SweepState:
     def _on_trial_retried(self, event: Event) -> None:
         trial = self.trials[event["trial"]]
         trial.forgiven, trial.halvings, trial.ended = len(trial.failures), 0, 0.0
+        self._reopen()
         self._set(trial, "interrupted")
 
     def _on_trial_set_aside(self, event: Event) -> None:

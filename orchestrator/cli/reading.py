@@ -8,13 +8,25 @@ from typing import Annotated, Any
 
 import typer
 
-from orchestrator.cli.shared import Json, Name, Runs, app, complain, print_json, print_ranking, records, save
+from orchestrator.cli.shared import (
+    Json,
+    Name,
+    Runs,
+    app,
+    complain,
+    print_json,
+    print_ranking,
+    records,
+    save,
+    wide_console,
+)
 
 
 @app.command(rich_help_panel="Read what it did")
 def status(name: Name, runs: Runs = None, as_json: Json = False) -> None:
     """How far a run is."""
     from orchestrator.policies.budget import amounts
+    from orchestrator.results.confirmed import looks, sentences
     from orchestrator.results.rows import find, read_state
     from orchestrator.results.terminal import spending, summary
     from orchestrator.spec import SweepSpec
@@ -43,6 +55,10 @@ def status(name: Name, runs: Runs = None, as_json: Json = False) -> None:
     if line := spending(state.spec["budget"], spent):
         typer.echo(line)
     typer.echo(f"{state.status}{f' ({state.reason})' if state.reason else ''}; {run.root}")
+    if state.confirmation:
+        typer.echo(sentences(state.confirmation, state.objective.metric)[0])
+    for line in looks(state):
+        typer.echo(line)
 
 
 @app.command("list", rich_help_panel="Read what it did")
@@ -151,6 +167,7 @@ def best(name: Name, runs: Runs = None, as_json: Json = False) -> None:
         "epoch": winner.epoch,
         "params": winner.params,
         "checkpoint": str(winner.checkpoint) if winner.checkpoint else None,
+        "confirmed": winner.confirmed,
     }
     if as_json:
         print_json(record)
@@ -195,12 +212,8 @@ def simulate(
 
 
 def _print_searches(searches: list[dict[str, Any]], metric: str, notes: list[str]) -> None:
-    from rich.console import Console
-
     from orchestrator.results.terminal import comparison
 
-    console = Console()
-    console = console if console.is_terminal else Console(width=200)
-    console.print(comparison(searches, metric))
+    wide_console().print(comparison(searches, metric))
     for note in notes:
         typer.echo(f"note: {note}", err=True)

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from orchestrator.cli.confirming import hold_finals
 from orchestrator.cli.shared import Json, Local, Name, Runs, app, command, print_json, print_ranking
 
 
@@ -40,7 +41,7 @@ def launch(
 
         warm = [*(warm_start or ()), *(more or ())]
         outcome = sweep.launch(loaded, runs, local=local, observer=progress, warm_start=warm)
-    finish(outcome)
+    finish(outcome, local)
 
 
 @app.command(rich_help_panel="Run a sweep")
@@ -82,7 +83,7 @@ def resume(name: Name, runs: Runs = None, local: Local = False) -> None:
         from orchestrator import sweep
 
         outcome = sweep.resume(name, runs, local=local, observer=progress)
-    finish(outcome)
+    finish(outcome, local)
 
 
 @app.command(rich_help_panel="Run a sweep")
@@ -106,7 +107,7 @@ def retry(
         from orchestrator import sweep
 
         outcome = sweep.resume(name, runs, local=local, observer=progress, retry="failed" if failed else trials or ())
-    finish(outcome)
+    finish(outcome, local)
 
 
 @app.command(rich_help_panel="Run a sweep")
@@ -139,7 +140,7 @@ def extend(
         outcome = sweep.extend(
             name, runs, trials=trials, epochs=epochs, wall_clock=wall_clock, budget=more, local=local, observer=progress
         )
-    finish(outcome)
+    finish(outcome, local)
 
 
 @app.command(rich_help_panel="Run a sweep")
@@ -170,14 +171,17 @@ def _amount(text: str) -> tuple[str, float]:
     return key, int(number) if key == "epochs" and number.is_integer() else number
 
 
-def finish(outcome: Any) -> None:
+def finish(outcome: Any, local: bool) -> None:
     """The ranking, the winner and what to do next; then the exit code, which a closed terminal does not change."""
+    state = outcome.state
+    finals = state.spec.get("finalists") and state.status == "completed" and not state.confirmation
+    finals = finals and not outcome.exit_code
     with contextlib.suppress(OSError):
-        _print_outcome(outcome)
-    raise typer.Exit(outcome.exit_code)
+        _print_outcome(outcome, last=not finals)
+    raise typer.Exit(hold_finals(outcome.run, {}, local) if finals else outcome.exit_code)
 
 
-def _print_outcome(outcome: Any) -> None:
+def _print_outcome(outcome: Any, last: bool) -> None:
     from orchestrator.results import Results
 
     found = Results(outcome.run)
@@ -199,11 +203,13 @@ def _print_outcome(outcome: Any) -> None:
     best = found.best()
     typer.echo(f"\nbest: trial {best.trial}, {found.metric} {best.value:.4f} at epoch {best.epoch}")
     typer.echo(f"checkpoint: {best.checkpoint}")
+    if not last:
+        return
     typer.echo("\nnext:", err=True)
     for line, what in (
         (command("results", name, runs, "--json"), "every trial, ranked, for a program"),
         (command("why", name, runs), "why the winner won; --trial N for another"),
-        (command("best", name, runs), "the winner's parameters and checkpoint"),
+        (command("confirm", name, runs), "train the best again under fresh seeds: how sure is the winner?"),
         (command("export", name, runs), "the winner in a folder of its own, to take away"),
     ):
         typer.echo(f"  {line}   # {what}", err=True)

@@ -50,15 +50,18 @@ def command(verb: str, name: str, runs: Path | None, *options: str) -> str:
     return shlex.join([program, verb, name, *options, *elsewhere])
 
 
-def print_ranking(found: Any) -> None:
+def wide_console() -> Any:
+    """The terminal, or a width in which no table is cut off."""
     from rich.console import Console
 
+    console = Console()
+    return console if console.is_terminal else Console(width=200)
+
+
+def print_ranking(found: Any) -> None:
     from orchestrator.results.terminal import ranking
 
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=200)
-    console.print(ranking(found.rows, found.metric))
+    wide_console().print(ranking(found.rows, found.metric))
 
 
 def print_json(value: Any) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from orchestrator.engine.hardware import hardware
 from orchestrator.engine.stopping import Stopping
 from orchestrator.files import storage_fault
 from orchestrator.rundir import RunDirectory
@@ -31,6 +32,9 @@ class Host:
         self.name = socket.gethostname()
         self.pid = os.getpid()
         self._told = ""
+
+    def hardware(self) -> dict[str, Any]:
+        return hardware()
 
     def now(self) -> float:
         """Seconds on a clock that only goes forward."""

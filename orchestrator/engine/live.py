@@ -55,11 +55,12 @@ class LiveSweep:
         self._spent = self.state.active_seconds
         self._observer = observer  # it is told what happens, not what happened
 
-    def launched(self, engine: str, slots: int) -> None:
-        """An engine is about to ask for segments; ``slots`` is how many it runs at once."""
+    def launched(self, engine: str, slots: int, threads: int = 1) -> None:
+        """An engine is about to ask for segments; it runs ``slots`` at once, with so many CPU threads each."""
         self._since = self.host.now()
         self._pay_verdict()
-        self._append("sweep.launched", engine=engine, slots=slots, host=self.host.name, pid=self.host.pid)
+        who: dict[str, Any] = {"host": self.host.name, "pid": self.host.pid, "hardware": self.host.hardware()}
+        self._append("sweep.launched", engine=engine, slots=slots, threads=threads, **who)
         self._remove_unknown()
         self._retire()
 

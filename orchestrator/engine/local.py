@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from orchestrator.engine.live import LiveSweep
 from orchestrator.engine.segment import attempt
 from orchestrator.engine.stopping import Stopping
@@ -10,7 +12,7 @@ from orchestrator.training import Job, Report
 
 def run(live: LiveSweep, stopping: Stopping) -> None:
     """Run every segment that the sweep has to give."""
-    live.launched("local", slots=1)
+    live.launched("local", slots=1, threads=torch.get_num_threads())
     while not isinstance(job := live.next_job(), str):
         _run_segment(live, job)
 

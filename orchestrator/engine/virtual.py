@@ -231,6 +231,9 @@ class VirtualHost(Host):
         self._epoch = world.epoch
         self.name, self.pid = "simulated", world.epoch
 
+    def hardware(self) -> dict[str, Any]:
+        return {}
+
     def now(self) -> float:
         return self._world.clock
 

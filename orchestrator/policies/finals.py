@@ -9,6 +9,7 @@ from typing import Any
 
 from orchestrator.errors import UsageError
 from orchestrator.policies.estimates import Estimate, estimates
+from orchestrator.policies.searchers.race import LEAST_SEEDS
 from orchestrator.seeds import derive_seed
 from orchestrator.spec import Finalists, SweepSpec, from_mapping
 from orchestrator.spec.budget import RESERVED
@@ -39,8 +40,8 @@ def candidates(state: SweepState) -> Iterator[Candidate]:
             yield found
 
 
-def finals(state: SweepState, finalists: Finalists, number: int) -> SweepSpec:
-    """The spec of the race for the finals of that ``number``, from 1: what the search trained, under fresh seeds.
+def finals(state: SweepState, finalists: Finalists, number: int, name: str = "finals") -> SweepSpec:
+    """The spec of a race for the finals of that ``number``, from 1: what the search trained, under fresh seeds.
 
     Raises UsageError where no trial has a value.
     """
@@ -51,7 +52,8 @@ def finals(state: SweepState, finalists: Finalists, number: int) -> SweepSpec:
             hint=f"see what happened: sweep results {spec.name}",
         )
     loss = state.objective.loss
-    inside, near = ranked[: finalists.top], ranked[finalists.top : 2 * finalists.top]
+    room = max(finalists.top, min(2 * finalists.top, finalists.trials // LEAST_SEEDS))
+    inside, near = ranked[: finalists.top], ranked[finalists.top : room]
     last = loss(inside[-1].value)
     searcher = {
         "name": "race",
@@ -64,12 +66,12 @@ def finals(state: SweepState, finalists: Finalists, number: int) -> SweepSpec:
     return from_mapping(
         {
             **{part: written[part] for part in kept},
-            "name": f"{spec.name[:90]}-finals",
+            "name": name,
             "seed": derive_seed(spec.seed, "finals", number),
             "objective": {"metric": spec.objective.metric, "mode": spec.objective.mode},
             "searcher": searcher,
             "scheduler": {"name": "fifo"},
-            "budget": {"trials": max(finalists.trials, 1)} | _reserved(spec),
+            "budget": {"trials": finalists.trials} | _reserved(spec),
             "checkpoints": {"keep_top": 1},
         }
     )
@@ -80,16 +82,16 @@ def confirmation(state: SweepState, raced: SweepState) -> dict[str, Any]:
 
     ``table`` has a row a finalist, best first: ``configuration`` and ``searched`` are its number and value in the
     search, ``values`` and ``mean`` those of the finals, ``low`` and ``high`` the interval of probability ``level`` for
-    the mean of further trainings, ``probability`` that of being the best. ``optimism`` is by how much the search's own
-    number of its first was better than the mean of its fresh trainings. ``winner`` is the first of the table: its
-    best trial of the finals.
+    the mean of further trainings, ``probability`` that of being the best. ``first`` is the one that the search had
+    first, and ``optimism`` by how much its number there was better than the mean of its fresh trainings. ``winner`` is
+    the first of the table: its best trial of the finals.
 
     Raises UsageError where no training of the finals came to a value.
     """
     won = raced.winner()
     best = raced.objective.best(won) if won else None
     if won is None or best is None:
-        hint = f"see what happened: sweep results finals --runs runs/{state.spec['name']}"
+        hint = f"see what happened: sweep results {raced.spec['name']} --runs runs/{state.spec['name']}"
         raise UsageError("no training of the finals came to a finite value", hint=hint)
     known = {_key(found.params): found for found in reversed(list(candidates(state)))}
     ranked = list(raced.configurations())
@@ -106,7 +108,7 @@ def confirmation(state: SweepState, raced: SweepState) -> dict[str, Any]:
     chance, wanted = table[0]["probability"], raced.spec["searcher"]["confidence"]
     winner = {"configuration": table[0]["configuration"], "trial": won.number, "epoch": best.epoch, "value": best.value}
     said = {"level": LEVEL, "confidence": wanted, "clear": chance >= wanted, "optimism": optimism}
-    return {**said, "winner": winner, "table": table, "journal": raced.seq}
+    return {**said, "first": first["configuration"], "winner": winner, "table": table, "journal": raced.seq}
 
 
 def _ranked(state: SweepState) -> Iterator[Candidate]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import SweepError
 from orchestrator.results.rows import find, read_state, rows
+from orchestrator.results.winner import winner
 from orchestrator.rundir import RunDirectory
 from orchestrator.state import SweepState
 
@@ -17,13 +18,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BestTrial:
-    """The winner: ``value`` is the objective at its best finite ``epoch``, ``checkpoint`` that epoch's file."""
+    """The winner: ``value`` is the objective at its best finite ``epoch``, ``checkpoint`` that epoch's file.
+
+    After finals, as ``confirmed`` says, ``trial`` is that of the search whose parameters have won; value, epoch and
+    checkpoint are those of their best training in the finals.
+    """
 
     trial: int
     value: float
     epoch: int
     params: dict[str, Any]
     checkpoint: Path | None
+    confirmed: bool = False
 
 
 class Results:
@@ -74,19 +80,24 @@ class Results:
         return pd.DataFrame(flat) if flat else pd.DataFrame(columns=["trial", "epoch"])
 
     def best(self) -> BestTrial:
-        """The winner. Raises SweepError where no trial has a finite value yet."""
-        winner = self.state.winner()
-        best = self.state.objective.best(winner) if winner else None
-        if winner is None or best is None:
+        """The winner, that of the finals if there were any. Raises SweepError where no trial has a finite value yet."""
+        if self.state.confirmation:
+            won, number = winner(self.run, self.state), self.state.confirmation["winner"]["configuration"]
+            file = won.run.resolve(won.checkpoint.path)
+            checkpoint = file if file.exists() else None
+            return BestTrial(number, won.best.value, won.best.epoch, dict(won.trial.params), checkpoint, confirmed=True)
+        first = self.state.winner()
+        best = self.state.objective.best(first) if first else None
+        if first is None or best is None:
             within = " within the constraints" if self.state.objective.constraints else ""
             raise SweepError(
                 f"no trial of {self.run.name!r} has a finite {self.metric}{within} yet",
                 hint=f"see what happened: sweep results {self.run.name}",
             )
-        kept = winner.checkpoints.get(best.epoch)
+        kept = first.checkpoints.get(best.epoch)
         path = self.run.resolve(kept.path) if kept else None
-        params, found = winner.params_at(best.epoch), path if path and path.exists() else None
-        return BestTrial(winner.number, best.value, best.epoch, params, found)
+        params, found = first.params_at(best.epoch), path if path and path.exists() else None
+        return BestTrial(first.number, best.value, best.epoch, params, found)
 
     def _repr_html_(self) -> str:
         return str(self.trials.to_html(index=False))

@@ -21,6 +21,7 @@ _SEARCHERS = {
     "nsga2": "bred by NSGA-II from the generation before it, or drawn at random for the first",
     "nsga3": "bred by NSGA-III from the generation before it, or drawn at random for the first",
     "try_first": "one of the points to try first",
+    "race": "one of the points of the race",
 }
 
 
@@ -40,7 +41,13 @@ def why(state: SweepState, number: int) -> list[str]:
         raise UsageError(
             f"there is no trial {number}", hint=f"trials run from 0 to {last}" if last >= 0 else "none yet"
         )
-    return [*_suggested(state, trial), *_segments(trial), *_end(state, trial), *_place(state, trial)]
+    return [
+        *_suggested(state, trial),
+        *_segments(trial),
+        *_end(state, trial),
+        *_place(state, trial),
+        *_in_the_finals(state, trial),
+    ]
 
 
 def _suggested(state: SweepState, trial: Trial) -> list[str]:
@@ -208,6 +215,18 @@ def _together(state: SweepState, trial: Trial) -> list[str]:
     return [
         f"Its configuration is that of trials {numbers}: {state.objective.metric} has mean {show(found.mean)}{spread}, "
         f"n = {len(found.values)}; place {listed.index(found) + 1} of {len(listed)} by {rule}{unfinished}."
+    ]
+
+
+def _in_the_finals(state: SweepState, trial: Trial) -> list[str]:
+    """What its parameters came to under fresh seeds, if they took part."""
+    table = (state.confirmation or {}).get("table", ())
+    row = next((row for row in table if row["configuration"] == trial.number), None)
+    if row is None or row["mean"] is None:
+        return []
+    return [
+        f"In the finals its parameters trained {len(row['values'])} times under fresh seeds: mean {show(row['mean'])}, "
+        f"place {table.index(row) + 1} of {len(table)}, the best with probability {row['probability']:.0%}."
     ]
 
 

@@ -1,7 +1,9 @@
-"""The write side: launch, resume, stop."""
+"""The write side: launch, resume, extend, stop; confirm the winner, and test it."""
 
+from orchestrator.sweep.confirming import confirm, finals_of
 from orchestrator.sweep.python import Sweep
 from orchestrator.sweep.requests import stop
 from orchestrator.sweep.running import Outcome, extend, launch, resume
+from orchestrator.sweep.sealed import Look, look
 
-__all__ = ["Outcome", "Sweep", "extend", "launch", "resume", "stop"]
+__all__ = ["Look", "Outcome", "Sweep", "confirm", "extend", "finals_of", "launch", "look", "resume", "stop"]

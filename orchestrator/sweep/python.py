@@ -10,9 +10,11 @@ from typing import Any
 
 from orchestrator.errors import UsageError
 from orchestrator.results import BestTrial, Results
-from orchestrator.spec import from_mapping, load
+from orchestrator.spec import Finalists, from_mapping, load
 from orchestrator.sweep.checks import import_from
+from orchestrator.sweep.confirming import confirm
 from orchestrator.sweep.running import extend, launch
+from orchestrator.sweep.sealed import Look, look
 
 
 class Sweep:
@@ -30,6 +32,7 @@ class Sweep:
         searcher, scheduler: a name or a mapping with options; the defaults are those of a sweep file.
         budget: a number of trials, or ``{"trials": 64, "wall_clock": "4h"}``.
         repeats: trials of each configuration, or ``{"seeds": 3, "rank_by": "lower_bound"}``.
+        finalists: how many of the best are confirmed once the search has ended, or a mapping with options.
         resources, checkpoints, recovery, tracking: as in a sweep file.
 
     Raises SpecError where any of it is wrong.
@@ -50,6 +53,7 @@ class Sweep:
         scheduler: str | Mapping[str, Any] | None = None,
         budget: int | Mapping[str, Any] | None = None,
         repeats: int | Mapping[str, Any] | None = None,
+        finalists: int | Mapping[str, Any] | None = None,
         resources: Mapping[str, Any] | None = None,
         checkpoints: Mapping[str, Any] | None = None,
         recovery: Mapping[str, Any] | None = None,
@@ -70,6 +74,7 @@ class Sweep:
             "scheduler": scheduler,
             "budget": {"trials": budget} if isinstance(budget, int) else budget,
             "repeats": repeats,
+            "finalists": finalists,
             "resources": resources,
             "checkpoints": checkpoints,
             "recovery": recovery,
@@ -94,12 +99,26 @@ class Sweep:
         Raises RunHeldError where the run exists, SpecError and UsageError where something is wrong before the start.
         """
         self._runs = runs
-        return Results(launch(self.spec, runs, local=local, warm_start=warm_start).run)
+        outcome = launch(self.spec, runs, local=local, warm_start=warm_start)
+        if self.spec.finalists and outcome.state.status == "completed" and not outcome.exit_code:
+            confirm(self.spec.name, runs, local=local)
+        return Results(outcome.run)
 
     def extend(self, runs: str | Path | None = None, *, local: bool = False, **more: Any) -> Results:
         """Let it go on beyond its limits; ``more`` as in `extend`: ``trials=10``, ``epochs=5``, ``wall_clock="2h"``."""
         self._runs = runs or self._runs
         return Results(extend(self.spec.name, self._runs, local=local, **more).run)
+
+    def confirm(self, runs: str | Path | None = None, *, local: bool = False, **finalists: Any) -> Results:
+        """Train the best again under fresh seeds until the winner is clear; options as ``finalists`` has them."""
+        self._runs = runs or self._runs
+        wanted = Finalists(**finalists) if finalists else None
+        confirm(self.spec.name, self._runs, finalists=wanted, local=local)
+        return self.results()
+
+    def test(self, runs: str | Path | None = None, **options: Any) -> Look:
+        """Evaluate the confirmed winner on the test set, which is put on record; options as in `look`."""
+        return look(self.spec.name, runs or self._runs, **options)
 
     def results(self) -> Results:
         """What it has found so far, read from its journal."""

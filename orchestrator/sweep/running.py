@@ -23,7 +23,7 @@ from orchestrator.spec import SweepSpec, to_yaml
 from orchestrator.spec.parts import seconds
 from orchestrator.state import SweepState
 from orchestrator.sweep.checks import check, check_writable, import_from
-from orchestrator.sweep.origin import git_commit
+from orchestrator.sweep.origin import git_commit, git_diff
 
 _RECORDED = ("sweep-orchestrator", "torch", "torchvision", "torchmetrics", "lightning", "ray", "optuna", "numpy")
 
@@ -80,6 +80,8 @@ def launch(
             _remove_empty(made)
             raise
         write_durably(run.spec, to_yaml(spec).encode())
+        if diff := git_diff():
+            write_durably(run.diff, diff.encode())
         return _run(spec, run, journal, roots, stopping, local=local, observer=observer)
 
 

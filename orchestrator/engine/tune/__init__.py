@@ -35,7 +35,7 @@ def run(live: LiveSweep, stopping: Stopping, *, roots: list[str]) -> None:
         try:
             with instance(cpus) as ray:
                 if not launched:
-                    live.launched("tune", slots)
+                    live.launched("tune", slots, threads=max(1, int(live.spec.resources.cpus)))
                     launched = True
                 _run_on(ray, live, stopping, slots, roots)
                 return

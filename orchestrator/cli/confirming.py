@@ -1,0 +1,125 @@
+"""Commands that say how good the winner really is."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Annotated, Any
+
+import typer
+
+from orchestrator.cli.shared import Json, Local, Name, Runs, app, command, print_json, wide_console
+
+_PANEL = "The winner"
+
+
+@app.command(rich_help_panel=_PANEL)
+def confirm(
+    name: Name,
+    top: Annotated[
+        int | None, typer.Option("--top", min=1, help="How many of the best take part; near-ties come on top.")
+    ] = None,
+    trials: Annotated[
+        int | None, typer.Option("--trials", min=3, help="Trainings at most, of all together; more to go on.")
+    ] = None,
+    confidence: Annotated[
+        float | None, typer.Option("--confidence", help="Probability of being the best with which one has won.")
+    ] = None,
+    runs: Runs = None,
+    local: Local = False,
+    as_json: Json = False,
+) -> None:
+    """Train the best again in full, under fresh seeds, until the winner is clear: mean, interval, and how sure."""
+    from orchestrator.results.rows import find
+
+    run = find(name, runs)
+    given = {"top": top, "trials": trials, "confidence": confidence}
+    raise typer.Exit(
+        hold_finals(run, {key: value for key, value in given.items() if value is not None}, local, as_json)
+    )
+
+
+def hold_finals(run: Any, given: dict[str, Any], local: bool, as_json: bool = False) -> int:
+    """Finals of a run, with their progress, and what they came to; returns the exit code."""
+    from pydantic import ValidationError
+
+    from orchestrator.errors import UsageError
+    from orchestrator.results.rows import read_state
+    from orchestrator.results.terminal import Progress
+    from orchestrator.spec import Finalists
+
+    state = read_state(run)
+    written = {**(state.spec.get("finalists") or {}), **given}
+    try:
+        finalists = Finalists.model_validate(written)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UsageError(f"--{first['loc'][0]}: {first['msg']}") from None
+    from orchestrator import sweep
+
+    race = sweep.finals_of(run, state)
+    with Progress(race) as progress:
+        outcome = sweep.confirm(run.name, run.root.parent, finalists=finalists, local=local, observer=progress)
+    with contextlib.suppress(OSError):  # a closed terminal does not change how it ended
+        _print_finals(run, outcome, as_json)
+    return int(outcome.exit_code)
+
+
+def _print_finals(run: Any, outcome: Any, as_json: bool) -> None:
+    from orchestrator.results.confirmed import finalists, sentences
+    from orchestrator.results.rows import read_state
+    from orchestrator.results.winner import winner
+
+    name, runs = run.name, run.root.parent
+    state = read_state(run)
+    found = state.confirmation
+    if outcome.state.status != "completed" or found is None:
+        typer.echo(f"\nstopped: {outcome.state.reason}\ngo on with: {command('confirm', name, runs)}", err=True)
+        return
+    if as_json:
+        print_json(found)
+        return
+    metric = state.objective.metric
+    wide_console().print(finalists(found, metric))
+    for line in sentences(found, metric):
+        typer.echo(line)
+    won = winner(run, state)
+    typer.echo(f"its best model: {won.title}, {metric} {won.best.value:.4f}")
+    typer.echo(f"checkpoint: {won.run.resolve(won.checkpoint.path)}")
+    typer.echo("\nnext:", err=True)
+    more = str(2 * outcome.state.spec["budget"]["trials"])
+    unclear = [(command("confirm", name, runs, "--trials", more), "more trainings, until it is clear")]
+    for line, what in (
+        *([] if found["clear"] else unclear),
+        (command("test", name, runs), "the winner's score on the test set: once"),
+        (command("export", name, runs), "the winner in a folder of its own, to take away"),
+    ):
+        typer.echo(f"  {line}   # {what}", err=True)
+
+
+@app.command("test", rich_help_panel=_PANEL)
+def look(
+    name: Name,
+    trial: Annotated[int | None, typer.Option("--trial", help="Number of a trial of the search instead.")] = None,
+    unconfirmed: Annotated[
+        bool, typer.Option("--unconfirmed", help="Look although no finals have confirmed it.")
+    ] = False,
+    runs: Runs = None,
+    as_json: Json = False,
+) -> None:
+    """Evaluate the confirmed winner on the test set. Every look is on record, and a second one says so."""
+    from orchestrator import sweep
+
+    seen = sweep.look(name, runs, trial=trial, unconfirmed=unconfirmed)
+    if as_json:
+        print_json({"look": seen.number, "of": seen.of.title, "metrics": seen.written})
+    else:
+        for metric, value in seen.metrics.items():
+            typer.echo(f"{metric}: {value:.4f}")
+    typer.echo(f"look {seen.number} at the test set: {seen.of.title}", err=True)
+    if seen.before:
+        times = "once" if len(seen.before) == 1 else f"{len(seen.before)} times"
+        typer.echo(
+            f"it had been looked at {times} before: the best of several looks is no longer an unbiased score", err=True
+        )
+    else:
+        typer.echo(f"next: {command('export', name, runs)}   # the winner in a folder of its own", err=True)

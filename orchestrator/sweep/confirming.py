@@ -1,0 +1,92 @@
+"""Finals after a search: the best configurations train again, in a sweep of their own inside the run directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from orchestrator.engine.live import Observer
+from orchestrator.errors import RunHeldError, UsageError
+from orchestrator.journal import Journal, holder
+from orchestrator.policies.finals import confirmation, finals
+from orchestrator.results.rows import find, read_state
+from orchestrator.rundir import RunDirectory
+from orchestrator.spec import Finalists, SweepSpec
+from orchestrator.state import SweepState
+from orchestrator.sweep.checks import import_from
+from orchestrator.sweep.running import Outcome, extend, launch, resume
+
+
+def finals_of(run: RunDirectory, state: SweepState) -> RunDirectory:
+    """Where the finals run that were begun since the search last went on, or else the next ones."""
+    number = _number(state)
+    return RunDirectory(run.root / f"{run.name[:80]}-finals{'' if number == 1 else f'-{number}'}")
+
+
+def _number(state: SweepState) -> int:
+    return state.finals if state.finals_open else state.finals + 1
+
+
+def confirm(
+    name: str,
+    runs: str | Path | None = None,
+    *,
+    finalists: Finalists | None = None,
+    local: bool = False,
+    observer: Observer | None = None,
+) -> Outcome:
+    """Let the best configurations train again under fresh seeds until the winner is clear, and write down who won.
+
+    Asked again, it goes on where it was stopped; with more ``finalists.trials`` than before, beyond its end. Without
+    ``finalists`` those of the spec count. The outcome is that of the finals, a sweep of its own.
+
+    Raises UsageError where the search has not ended or has no trial with a value, RunHeldError while it runs.
+    """
+    run = find(name, runs)
+    state = read_state(run)
+    _check_ended(run, state)
+    spec = SweepSpec.model_validate(state.spec)
+    wanted = finalists or spec.finalists or Finalists()
+    race, number = finals_of(run, state), _number(state)
+    described = finals(state, wanted, number, race.name)
+    import_from(state.created.get("roots", []), run)
+    if not state.finals_open:
+        _append(run, "finals.begun", number=number, folder=race.name)
+    outcome = _race(race, described, wanted, local=local, observer=observer)
+    if outcome.state.status != "completed":
+        return outcome
+    found = confirmation(state, outcome.state)
+    if state.confirmation is None or state.confirmation["journal"] != found["journal"]:
+        _append(run, "winner.confirmed", folder=race.name, **found)
+    return outcome
+
+
+def _race(
+    race: RunDirectory, described: SweepSpec, wanted: Finalists, *, local: bool, observer: Observer | None
+) -> Outcome:
+    """Begin the race, go on with it, or let it go on beyond its end."""
+    name, runs = race.name, race.root.parent
+    where: dict[str, Any] = {"local": local, "observer": observer}
+    if not race.exists():
+        return launch(described, runs, **where)
+    outcome = resume(name, runs, **where)
+    known = outcome.state.spec["budget"]["trials"]
+    if outcome.state.status == "completed" and wanted.trials > known:
+        return extend(name, runs, trials=wanted.trials - known, **where)
+    return outcome
+
+
+def _check_ended(run: RunDirectory, state: SweepState) -> None:
+    if state.status == "running":
+        who = holder(run.journal)
+        raise RunHeldError(f"{run.name!r} is still being run by {who}", hint="confirm it when it is over")
+    if state.status != "completed":
+        raise UsageError(f"{run.name!r} has not ended: it is {state.status}", hint=f"first sweep resume {run.name}")
+
+
+def _append(run: RunDirectory, type: str, **fields: Any) -> None:
+    journal = Journal.open(run.journal)
+    try:
+        journal.append(type, **fields)
+    finally:
+        journal.close()

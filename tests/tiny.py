@@ -83,3 +83,21 @@ class Heavy(Tiny):
     def __init__(self, learning_rate: float = 0.1) -> None:
         super().__init__(learning_rate)
         self.register_buffer("ballast", torch.zeros(24_000_000))
+
+
+class WithTest(Tiny):
+    """With a test of its own."""
+
+    def test_step(self, batch: Any, index: int) -> None:
+        self.log("test_loss", nn.functional.mse_loss(self.layer(batch[0]), batch[1]))
+
+
+class DataWithTest(TinyData):
+    """With other points for the test. Each reading of them leaves a line in ``$TINY_TEST_READ``."""
+
+    def test_dataloader(self) -> Any:
+        if log := os.environ.get("TINY_TEST_READ"):
+            with Path(log).open("a") as file:
+                file.write("read\n")
+        x = torch.randn(32, 2, generator=torch.Generator().manual_seed(1))
+        return DataLoader(TensorDataset(x, x @ torch.tensor([[1.0], [-2.0]]) + 0.1), 32)

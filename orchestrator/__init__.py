@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from orchestrator import results
+    from orchestrator.bundle import Bundle, load_bundle
     from orchestrator.errors import SweepError
     from orchestrator.results import BestTrial, Results
     from orchestrator.space import (
@@ -33,8 +34,10 @@ if TYPE_CHECKING:
 _HOMES = {
     "SweepError": ("orchestrator.errors", "SweepError"),
     "BestTrial": ("orchestrator.results", "BestTrial"),
+    "Bundle": ("orchestrator.bundle", "Bundle"),
     "Results": ("orchestrator.results", "Results"),
     "SweepSpec": ("orchestrator.spec", "SweepSpec"),
+    "load_bundle": ("orchestrator.bundle", "load_bundle"),
     "load_spec": ("orchestrator.spec", "load"),
     "Sweep": ("orchestrator.sweep", "Sweep"),
     **{
@@ -45,6 +48,7 @@ _HOMES = {
 
 __all__ = [
     "BestTrial",
+    "Bundle",
     "Results",
     "Sweep",
     "SweepError",
@@ -52,6 +56,7 @@ __all__ = [
     "choice",
     "const",
     "integer",
+    "load_bundle",
     "load_spec",
     "log_int",
     "log_normal",

@@ -34,10 +34,11 @@ ALLOWED: dict[str, set[str]] = {
     "plan": CORE | {"training", "engine"},
     "sweep": CORE | {"training", "engine", "xla", "results"},
     "cluster": CORE | {"training", "engine", "xla", "sweep"},
-    "export": CORE | {"results"},
-    "cli": CORE | {"training", "engine", "xla", "sweep", "cluster", "results", "export", "plan"},
+    "bundle": {"errors", "files", "secrets", "seeds", "training"},
+    "export": CORE | {"results", "bundle", "training"},
+    "cli": CORE | {"training", "engine", "xla", "sweep", "cluster", "results", "bundle", "export", "plan"},
     "__main__": {"cli"},
-    "__init__": CORE | {"sweep", "results"},
+    "__init__": CORE | {"sweep", "results", "bundle"},
 }
 
 # Libraries beyond the standard one that a room may import, wherever in its files.
@@ -54,6 +55,7 @@ LIBRARIES: dict[str, set[str]] = {
     "xla": TORCH | {"torch_xla"},
     "cluster": {"ray"},
     "results": {"pandas", "plotly", "numpy", "optuna", "pyarrow", "rich"},
+    "bundle": TORCH | {"PIL", "onnxruntime", "safetensors"},
     "export": TORCH | {"onnx", "onnxscript", "onnxruntime", "safetensors"},
     "cli": {"typer", "rich"},
 }

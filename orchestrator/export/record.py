@@ -1,0 +1,87 @@
+"""MANIFEST.json: where a bundle comes from, what is in it, and how each format compared."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from orchestrator.bundle.manifest import FORMAT
+from orchestrator.export.models import Exported
+from orchestrator.results.winner import Winner
+from orchestrator.rundir import RunDirectory
+from orchestrator.state import SweepState
+
+_PACKAGES = (
+    "sweep-orchestrator",
+    "torch",
+    "torchvision",
+    "lightning",
+    "numpy",
+    "pillow",
+    "safetensors",
+    "onnx",
+    "onnxscript",
+    "onnxruntime",
+)
+
+
+def record(state: SweepState, won: Winner, exported: Exported, files: Mapping[str, tuple[int, str]]) -> dict[str, Any]:
+    """The content, but for its own digest. ``files``: name → size and SHA-256, as they were read back."""
+    validation = exported.validation
+    return {
+        "format": FORMAT,
+        "files": {name: {"size": size, "sha256": sha256} for name, (size, sha256) in files.items()},
+        "sweep": state.spec["name"],
+        "journal": state.seq,
+        "trial": {"number": won.trial.number, "epoch": won.best.epoch, "confirmed": won.confirmed},
+        **{name: state.created.get(name) for name in ("seed", "versions", "git", "hardware")},
+        "exported": {"versions": _versions(), "hardware": _hardware()},
+        "data": {
+            "validation": validation.validation,
+            "training": validation.training,
+            "validation_sha256": validation.sha256,
+        },
+        "parity": {name: parity.as_json() for name, parity in exported.parity.items()},
+        "load_from_checkpoint": exported.loads or True,
+        "missing": exported.missing,
+    }
+
+
+def source_of(run: RunDirectory, state: SweepState) -> list[str]:
+    """The folders that the sweep's classes were imported from; none in the run directory, where nothing is code."""
+    root = run.root.resolve()
+    return [path for path in state.created.get("roots", []) if not Path(path).resolve().is_relative_to(root)]
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _hardware() -> dict[str, Any]:
+    """Of this machine, where the formats were compared: on the CPU."""
+    return {
+        "machine": platform.machine(),
+        "processor": _processor(),
+        "cpus": os.cpu_count(),
+        "system": platform.system(),
+    }
+
+
+def _processor() -> str:
+    """Its name; where Linux does not say, what Python knows."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor())

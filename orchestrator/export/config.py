@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
-from orchestrator.journal import read
+from orchestrator.results.lineage import lineage
 from orchestrator.results.winner import Winner
 from orchestrator.seeds import trial_seed
 from orchestrator.spec import SweepSpec, apply
@@ -15,8 +16,8 @@ from orchestrator.spec import SweepSpec, apply
 def config(won: Winner) -> dict[str, Any]:
     """The file's content. ``reports`` (epoch → metrics) end at the exported epoch; what is not finite is null.
 
-    ``threads`` are the CPU threads that the engine gives a trial, null where it takes the machine's. ``takeovers`` says
-    whether the trial went on from another's checkpoint, so that training it alone would not give these weights.
+    ``threads`` are the CPU threads that the engine gave each trial. ``lineage`` is what to train, in order, to come to
+    the weights: see `orchestrator.results.lineage`.
     """
     spec = SweepSpec.model_validate(won.state.spec)
     trial, epoch = won.trial, won.best.epoch
@@ -36,8 +37,8 @@ def config(won: Winner) -> dict[str, Any]:
         "required": won.state.objective.metrics[1:],
         "seed": trial_seed(spec.seed, trial.number),
         "resources": spec.resources.model_dump(),
-        "threads": _threads(won, spec),
-        "takeovers": bool(trial.takeovers),
+        "threads": won.state.machine.get("threads"),
+        "lineage": [asdict(stage) for stage in lineage(won)],
         "reports": {str(number): metrics for number, metrics in reports.items()},
     }
 
@@ -45,9 +46,3 @@ def config(won: Winner) -> dict[str, Any]:
 def finite(metrics: Mapping[str, float]) -> dict[str, float | None]:
     """The metrics as strict JSON."""
     return {name: value if math.isfinite(value) else None for name, value in metrics.items()}
-
-
-def _threads(won: Winner, spec: SweepSpec) -> int | None:
-    """Ray gives a trial's process as many threads as it has CPUs; the engine of this process leaves the machine's."""
-    engines = [event["engine"] for event in read(won.run.journal) if event.type == "sweep.launched"]
-    return None if not engines or engines[-1] == "local" else max(1, int(spec.resources.cpus))

@@ -66,5 +66,5 @@ def looks(state: SweepState) -> list[str]:
 def _look(look: Mapping[str, Any]) -> str:
     when = datetime.fromtimestamp(look["time"], UTC).strftime("%Y-%m-%d %H:%M UTC")
     seen = ", ".join(f"{name} {show(value)}" for name, value in (look["metrics"] or {}).items())
-    whose = f"trial {look['number']} of {look['run']}, epoch {look['epoch']}"
+    whose = f"trial {look['trial']} of {look['run']}, epoch {look['epoch']}"
     return f"look {look['look']} at the test set, {when}: {whose}: {seen or 'it was cut off'}"

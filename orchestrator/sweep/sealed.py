@@ -58,7 +58,7 @@ def look(name: str, runs: str | Path | None = None, *, trial: int | None = None,
         model, data, trainer = apply(spec, won.trial.params_at(won.best.epoch))
         evaluation = Evaluation("test", model.model_dump(), data.model_dump() if data else None, trainer)
         before, number = list(state.looks), len(state.looks) + 1
-        of = {"run": won.run.name, "number": won.trial.number, "epoch": won.best.epoch, "confirmed": won.confirmed}
+        of = {"run": won.run.name, "trial": won.trial.number, "epoch": won.best.epoch, "confirmed": won.confirmed}
         journal.append("test.begun", look=number, of=of)
         metrics = evaluation.run(path, trial_seed(spec.seed, won.trial.number))
         seen = Look(number, metrics, won, before)

@@ -5,63 +5,232 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
+import onnx.numpy_helper
 import pytest
 import torch
-from conftest import ROOT
+from safetensors.torch import load_file, save_file
 from test_local import spec as described
 
+from orchestrator import cli
+from orchestrator.bundle import load_bundle, verify_bundle
+from orchestrator.bundle.manifest import CHECKPOINT, CONFIG, MANIFEST
 from orchestrator.errors import CheckpointError, UsageError
-from orchestrator.export import export
+from orchestrator.export import export, formats
+from orchestrator.export.parity import ParityError
 from orchestrator.results import Results
 from orchestrator.sweep import Outcome, launch
-from tests.tiny import Tiny
+from tests import tiny_exports
+from tests.chaos.forked import Forked
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
+
+FORMATS = ("model.ckpt", "model.safetensors", "model.onnx", "model.pt2")
 
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
-    return launch(described(budget={"trials": 3}), tmp_path_factory.mktemp("runs"), local=True)
+    spec = described(model="tests.tiny_exports.Line", budget={"trials": 3})
+    return launch(spec, tmp_path_factory.mktemp("runs"), local=True)
+
+
+@pytest.fixture(scope="module")
+def bundle(swept: Outcome, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return exported(swept, tmp_path_factory.mktemp("line") / "bundle")
+
+
+def exported(swept: Outcome, to: Path | None = None, **options: Any) -> Path:
+    return export(swept.run.name, swept.run.root.parent, to=to, **options)
+
+
+def one(model: str, runs: Path, **fields: Any) -> Outcome:
+    """A sweep of one trial over a module of `tiny_exports`."""
+    fixed = {"trainer": {"max_epochs": 1}, "budget": {"trials": 1}, "space": {}, "searcher": "random"}
+    return launch(described(model=model, **{**fixed, **fields}), runs, local=True)
 
 
 def contents(folder: Path) -> dict[str, Any]:
-    return {name: json.loads((folder / name).read_text()) for name in ("config.json", "MANIFEST.json")}
+    return {name: json.loads((folder / name).read_text()) for name in (CONFIG, MANIFEST)}
 
 
-def test_a_bundle_has_the_best_checkpoint_and_says_what_it_is(swept: Outcome, tmp_path: Path) -> None:
+def test_a_bundle_has_the_best_checkpoint_and_says_what_it_is(swept: Outcome, bundle: Path) -> None:
     best = Results(swept.run).best()
-    folder = export(swept.run.name, swept.run.root.parent, to=tmp_path / "bundle")
-    assert {path.name for path in folder.iterdir()} == {"MANIFEST.json", *contents(folder)["MANIFEST.json"]["files"]}
+    found = contents(bundle)
+    assert {path.name for path in bundle.iterdir()} == {MANIFEST, *found[MANIFEST]["files"]}
     assert best.checkpoint
-    assert (folder / "model.ckpt").read_bytes() == best.checkpoint.read_bytes()
-    found = contents(folder)
-    assert found["config.json"]["params"] == best.params
-    assert (found["config.json"]["trial"], found["config.json"]["epoch"]) == (best.trial, best.epoch)
-    for name, said in found["MANIFEST.json"]["files"].items():
-        content = (folder / name).read_bytes()
+    assert (bundle / CHECKPOINT).read_bytes() == best.checkpoint.read_bytes()
+    assert found[CONFIG]["params"] == best.params
+    assert (found[CONFIG]["trial"], found[CONFIG]["epoch"]) == (best.trial, best.epoch)
+    for name, said in found[MANIFEST]["files"].items():
+        content = (bundle / name).read_bytes()
         assert said == {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-    loaded = Tiny.load_from_checkpoint(folder / "model.ckpt", map_location="cpu", weights_only=True)
-    held = torch.load(best.checkpoint, weights_only=True)["state_dict"]
-    assert all(torch.equal(loaded.state_dict()[name], held[name]) for name in held)
-    assert found["config.json"]["model"]["init_args"]["learning_rate"] == loaded.hparams["learning_rate"]
+    assert found[MANIFEST]["missing"] == {}
+    assert found[MANIFEST]["load_from_checkpoint"] is True
+    loaded = tiny_exports.Line.load_from_checkpoint(bundle / CHECKPOINT, map_location="cpu", weights_only=True)
+    assert found[CONFIG]["model"]["init_args"]["learning_rate"] == loaded.hparams["learning_rate"]
 
 
-def test_the_command_prints_where_it_is(swept: Outcome) -> None:
+def test_the_config_is_enough_to_train_it_again(swept: Outcome, bundle: Path) -> None:
+    found = contents(bundle)[CONFIG]
+    trial = swept.state.trials[found["trial"]]
+    assert found["reports"] == {
+        str(epoch): report.metrics for epoch, report in trial.reports.items() if epoch <= found["epoch"]
+    }
+    assert found["metric"] == "val_loss"
+    assert (found["required"], found["takeovers"], found["threads"]) == ([], False, None)
+    checkpoint = torch.load(bundle / CHECKPOINT, weights_only=True)
+    assert checkpoint["epoch"] + 1 == found["epoch"]
+
+
+def test_all_formats_hold_the_checkpoint_s_weights(bundle: Path) -> None:
+    held = torch.load(bundle / CHECKPOINT, weights_only=True)["state_dict"]
+    module = load_bundle(bundle).module()
+    assert all(torch.equal(module.state_dict()[name], tensor) for name, tensor in held.items())
+    x = np.random.default_rng(0).normal(size=(13, 2)).astype(np.float32)
+    wanted = x @ held["layer.weight"].numpy().T + held["layer.bias"].numpy()
+    for engine in ("onnx", "torch"):
+        np.testing.assert_allclose(load_bundle(bundle, engine).outputs(x), wanted, atol=1e-6)
+
+
+def test_nothing_of_this_machine_or_of_the_data_is_in_what_is_traced(bundle: Path) -> None:
+    here = str(Path(__file__).parent).encode()
+    for name in ("model.onnx", "model.pt2"):
+        assert here not in (bundle / name).read_bytes()
+    assert not onnx.load(bundle / "model.onnx", load_external_data=False).graph.initializer[0].external_data
+
+
+@pytest.mark.parametrize(
+    ("model", "missing", "why"),
+    [
+        ("Branching", {"onnx", "pt2"}, "data-dependent"),
+        ("Unusual", {"onnx"}, "i1e"),
+        ("Noisy", {"onnx", "pt2", "preprocessing"}, "another output each time"),
+        ("Two", {"onnx", "pt2", "preprocessing"}, "gives a tuple"),
+    ],
+)
+def test_a_format_that_cannot_be_made_is_left_out_and_the_reason_told(
+    model: str, missing: set[str], why: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = exported(one(f"tests.tiny_exports.{model}", tmp_path), tmp_path / "bundle")
+    manifest = verify_bundle(folder)
+    assert set(manifest.missing) == missing
+    files = {"onnx": "model.onnx", "pt2": "model.pt2", "preprocessing": "preprocessing.json"}
+    for name, file in files.items():
+        assert manifest.has(file) == (folder / file).exists() == (name not in missing)
+    assert all(why in reason and "\n" not in reason and "\x1b" not in reason for reason in manifest.missing.values())
+    for name, reason in manifest.missing.items():
+        assert f"without {name}: {reason}" in (folder / "README.md").read_text()
+    assert load_bundle(folder).module()
+    assert capfd.readouterr().err == "", "what the libraries say of it is not for the terminal"
+
+
+def test_reasons_are_told_in_the_terminal_without_secrets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outcome = one("tests.tiny_exports.Line", tmp_path, data="tests.tiny_exports.Vanishing")
+    monkeypatch.setattr(tiny_exports.Vanishing, "gone", True)
+    monkeypatch.setenv("DISK_TOKEN", "the disk with")
+    assert sweep(monkeypatch, "export", outcome.run.name, "--runs", str(tmp_path)) == 0
+    out, err = capsys.readouterr()
+    reason = verify_bundle(out.strip()).missing["onnx"]
+    assert reason == "the validation data could not be read: FileNotFoundError: *** the data is not mounted"
+    assert f"without onnx: {reason}\n" in err
+    assert "s\n" in err
+    assert load_bundle(out.strip()).module()
+
+
+def test_without_data_an_example_says_what_to_compare_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    outcome = one("tests.tiny_exports.Exemplary", tmp_path, data="tests.tiny_exports.Vanishing")
+    monkeypatch.setattr(tiny_exports.Vanishing, "gone", True)
+    found = verify_bundle(exported(outcome))
+    assert found.missing == {}
+    assert {parity["source"] for parity in found.parity.values()} == {"noise in the shape of example_input_array"}
+
+
+def test_a_module_with_loaders_of_its_own(tmp_path: Path, bundle: Path) -> None:
+    found = verify_bundle(exported(one("tests.tiny_exports.OwnLoaders", tmp_path, data=None)))
+    assert found.missing == {}
+    assert found.content["data"] == contents(bundle)[MANIFEST]["data"], "the same data, and so the same digest"
+
+
+def test_tied_weights_and_arguments_that_a_checkpoint_does_not_hold(tmp_path: Path) -> None:
+    layer = {"class_path": "torch.nn.Linear", "init_args": {"in_features": 2, "out_features": 1}}
+    model = {"class_path": "tests.tiny_exports.Tied", "init_args": {"layer": layer}}
+    folder = exported(one(model, tmp_path))  # type: ignore[arg-type]
+    found = verify_bundle(folder)
+    assert found.missing == {}
+    assert "layer" in found.content["load_from_checkpoint"]
+    module: Any = load_bundle(folder).module()
+    assert module.layer.weight is module.same.weight
+
+
+@pytest.mark.parametrize("name", ["safetensors", "onnx", "pt2"])
+def test_a_format_that_disagrees_fails_the_export_and_leaves_nothing(
+    name: str, swept: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One weight of what is written is off by a thousandth."""
+    planted = type(next(each for each in formats.FORMATS if each.name == name))
+    write = planted.write
+
+    def wrong(self: Any, model: formats.Model, file: Path) -> None:
+        write(self, model, file)
+        spoil(file)
+
+    monkeypatch.setattr(planted, "write", wrong)
+    with pytest.raises(ParityError, match=name):
+        exported(swept, tmp_path / "bundle")
+    assert sweep(monkeypatch, "export", swept.run.name, "--runs", str(swept.run.root.parent)) == 1
+    assert "Traceback" not in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def spoil(file: Path) -> None:
+    """Put a thousandth on the weights in a model's file."""
+    if file.suffix == ".safetensors":
+        weights = load_file(file)
+        save_file({key: tensor + 1e-3 for key, tensor in weights.items()}, file)
+    elif file.suffix == ".onnx":
+        model = onnx.load(file)
+        for tensor in model.graph.initializer:
+            tensor.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor) + 1e-3, tensor.name))
+        onnx.save(model, file)
+    else:
+        program = torch.export.load(file)
+        for tensor in program.state_dict.values():
+            tensor.data += 1e-3
+        torch.export.save(program, file)
+
+
+def test_weights_beyond_2_gb_go_into_a_second_file(
+    swept: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(formats, "LARGEST_ONNX", 0)
+    found = verify_bundle(exported(swept, tmp_path / "bundle"))
+    assert found.missing == {}
+    assert found.has("model.onnx.data")
+
+
+def test_the_command_prints_where_it_is(
+    swept: Outcome, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     other = Results(swept.run).rows[1]
-    answer = command("export", swept.run.name, "--trial", str(other["trial"]), "--runs", str(swept.run.root.parent))
-    assert answer.returncode == 0, answer.stderr
-    folder = Path(answer.stdout.strip())
+    asked = ["export", swept.run.name, "--trial", str(other["trial"]), "--runs", str(swept.run.root.parent)]
+    assert sweep(monkeypatch, *asked) == 0
+    out, err = capsys.readouterr()
+    folder = Path(out.strip())
     assert folder == swept.run.root / "export" / f"trial-{other['trial']:04d}-epoch-{other['epoch']}"
-    assert contents(folder)["config.json"]["params"] == other["params"]
-    again = command("export", swept.run.name, "--trial", str(other["trial"]), "--runs", str(swept.run.root.parent))
-    assert again.returncode == 2
-    assert "exists" in again.stderr
-    assert "Traceback" not in again.stderr
+    assert contents(folder)[CONFIG]["params"] == other["params"]
+    assert err.startswith("safetensors, onnx, pt2: compared with the checkpoint in ")
+    assert sweep(monkeypatch, *asked) == 2
+    assert "exists" in capsys.readouterr().err
 
 
 def test_what_cannot_be_exported_is_refused(swept: Outcome, tmp_path: Path) -> None:
@@ -88,6 +257,9 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
     assert list((run.root / "export").iterdir()) == []
 
 
+# --- ended from outside ------------------------------------------------------------------------------------------
+
+
 @pytest.fixture(scope="module")
 def heavy(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     spec = described(model="tests.tiny.Heavy", trainer={"max_epochs": 1}, budget={"trials": 1})
@@ -97,37 +269,49 @@ def heavy(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
 @pytest.mark.parametrize(
     "number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL], ids=lambda number: number.name
 )
-def test_a_signal_while_it_exports_leaves_no_bundle_and_the_next_one_works(heavy: Outcome, number: int) -> None:
-    runs = str(heavy.run.root.parent)
+def test_a_signal_while_it_exports_leaves_no_bundle(heavy: Outcome, number: int, tmp_path: Path) -> None:
     exports = heavy.run.root / "export"
-    process = subprocess.Popen([*SWEEP, "export", heavy.run.name, "--runs", runs], cwd=ROOT, stderr=subprocess.PIPE)
+    began, process = ended_at(CHECKPOINT, heavy, number, tmp_path / "said")
+    assert time.monotonic() - began < 10
+    assert process.returncode in (128 + number, -number)
+    assert "Traceback" not in (tmp_path / "said").read_text()
+    assert not [path for path in exports.iterdir() if not path.name.startswith(".")], "no half bundle"
+
+
+def test_a_kill_at_any_point_leaves_no_bundle_or_a_whole_one_and_the_next_export_works(
+    swept: Outcome, bundle: Path, tmp_path: Path
+) -> None:
+    exports = swept.run.root / "export"
+    shutil.rmtree(exports, ignore_errors=True)
+    whole = [name for name in contents(bundle)[MANIFEST]["files"] if name in FORMATS] + [CONFIG, "README.md", MANIFEST]
+    for name in whole:
+        ended_at(name, swept, signal.SIGKILL, tmp_path / "said")
+        for folder in exports.glob("trial-*"):
+            verify_bundle(folder)
+            shutil.rmtree(folder)
+    folder = exported(swept)
+    verify_bundle(folder)
+    assert [path.name for path in exports.iterdir()] == [folder.name], "what the killed ones left is gone"
+
+
+def ended_at(name: str, swept: Outcome, number: int, said: Path) -> tuple[float, Forked]:
+    """An export that gets the signal as soon as it has begun that file; when that was, and the process, ended."""
+    asked = ["export", swept.run.name, "--runs", str(swept.run.root.parent)]
+    process = Forked(asked, env=os.environ, errors=said)
     until = time.monotonic() + 60
-    while not any(exports.glob(".*.tmp/model.ckpt")):
-        assert process.poll() is None
+    exports = swept.run.root / "export"
+    while not any(exports.glob(f".*.{process.pid}.tmp/{name}")) and process.poll() is None:
         assert time.monotonic() < until
         time.sleep(0.001)
     began = time.monotonic()
     process.send_signal(number)
-    said = process.communicate(timeout=30)[1].decode()
-    assert time.monotonic() - began < 10
-    assert process.returncode in (128 + number, -number)
-    assert "Traceback" not in said
-    assert not [path for path in exports.iterdir() if not path.name.startswith(".")], "no half bundle"
-    answer = command("export", heavy.run.name, "--runs", runs)
-    assert answer.returncode == 0, answer.stderr
-    folder = Path(answer.stdout.strip())
-    held = contents(folder)["MANIFEST.json"]["files"]["model.ckpt"]["sha256"]
-    assert held == hashlib.sha256((folder / "model.ckpt").read_bytes()).hexdigest()
-    assert [path.name for path in exports.iterdir()] == [folder.name], "what the killed one left is gone"
-    for path in folder.iterdir():
-        path.unlink()
-    folder.rmdir()
+    process.wait(timeout=30)
+    return began, process
 
 
-SWEEP = [sys.executable, "-m", "orchestrator"]
-
-
-def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*SWEEP, *arguments], cwd=ROOT, env=os.environ, capture_output=True, text=True, timeout=60, check=False
-    )
+def sweep(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """The command in this process; its exit code."""
+    monkeypatch.setattr(sys, "argv", ["sweep", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    return int(ended.value.code or 0)

@@ -82,3 +82,11 @@ def _from_array(array: NDArray[Any]) -> Image.Image:
             hint="a picture is uint8, (height, width), (height, width, 1), (height, width, 3) or (height, width, 4)",
         )
     return Image.fromarray(pixels)
+
+
+def check_writable(file: Path) -> None:
+    """Raises UsageError where a picture could not be written there, before anything is computed for it."""
+    if file.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+        raise UsageError(f"{file} ends neither in .png nor in .jpg", hint=f"--grid {file.with_suffix('.png')}")
+    if not file.absolute().parent.is_dir():
+        raise UsageError(f"there is no folder {file.parent}")

@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from orchestrator.bundle.manifest import CARD, CHECKPOINT, CONFIG, CURVE, DIFF, MANIFEST, PREPROCESSING, dump, seal
 from orchestrator.export.card import card
 from orchestrator.export.config import config
 from orchestrator.export.curve import curve
 from orchestrator.export.folder import copy, copy_if_there, write_as_one, written
-from orchestrator.export.models import Exported, export_formats
 from orchestrator.export.record import record, source_of
 from orchestrator.files import write_durably
 from orchestrator.results.rows import find, read_state
 from orchestrator.results.winner import Winner, winner
 from orchestrator.rundir import RunDirectory
 from orchestrator.state import SweepState
+
+if TYPE_CHECKING:
+    from orchestrator.export.models import Exported
 
 __all__ = ["Report", "export", "export_with_report"]
 
@@ -71,6 +74,8 @@ def _default_name(won: Winner) -> str:
 
 def _fill(folder: Path, run: RunDirectory, state: SweepState, won: Winner) -> Exported:
     copy(won.run.resolve(won.checkpoint.path), folder / CHECKPOINT, won.checkpoint)
+    from orchestrator.export.models import export_formats  # torch and Lightning: what is refused is refused at once
+
     about = config(won)
     exported = export_formats(folder, about, source_of(run, state))
     files = {

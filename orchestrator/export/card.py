@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.bundle.manifest import CURVE
 from orchestrator.bundle.preprocessing import shown
 from orchestrator.export.front import front_matter
-from orchestrator.export.models import Exported
 from orchestrator.export.snippets import snippets
 from orchestrator.policies.budget import amounts
 from orchestrator.results.winner import Winner
 from orchestrator.rundir import RunDirectory
 from orchestrator.spec import SweepSpec
 from orchestrator.state import SweepState
+
+if TYPE_CHECKING:
+    from orchestrator.export.models import Exported
 
 _KINDS = {
     "log_probabilities": "log-probabilities of the classes",

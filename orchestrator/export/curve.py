@@ -15,7 +15,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 16, 64, 44  # pixels around a plot
 _GAP = 20
 _INK, _FAINT, _GRID, _PAPER = "#1f2328", "#59636e", "#e4e8ec", "#ffffff"
 _COLOURS = ("#0969da", "#bc4c00", "#8250df", "#1a7f37")
-_LOSSES = ("train_loss", "val_loss")
+_LOSSES = ("val_loss", "train_loss")
 
 Point = tuple[int, float]
 

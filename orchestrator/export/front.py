@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from orchestrator.export.models import Exported
 from orchestrator.results.winner import Winner
 from orchestrator.state import SweepState
+
+if TYPE_CHECKING:
+    from orchestrator.export.models import Exported
 
 
 def front_matter(state: SweepState, won: Winner, about: Mapping[str, Any], exported: Exported) -> str:

@@ -90,16 +90,15 @@ def _export(each: Format, folder: Path, model: Model, reference: Run, samples: S
     try:
         each.write(model, file)
         run = each.load(model, file)
+        if samples is not None and found.preprocessing is not None:
+            kind, inputs = found.preprocessing.kind, samples.inputs.numpy()
+            found.parity[each.name] = compare(each.name, run, reference, inputs, kind=kind, source=samples.source)
     except ParityError:
         raise
     except Exception as error:  # what the libraries raise is not one kind
         for path in folder.glob(f"{each.file}*"):
             path.unlink()
         found.missing[each.name] = _reason(error)
-        return
-    if samples is not None and found.preprocessing is not None:
-        kind, source = found.preprocessing.kind, samples.source
-        found.parity[each.name] = compare(each.name, run, reference, samples.inputs.numpy(), kind=kind, source=source)
 
 
 def _reason(error: BaseException) -> str:

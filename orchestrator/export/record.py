@@ -7,13 +7,15 @@ import platform
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.bundle.manifest import FORMAT
-from orchestrator.export.models import Exported
 from orchestrator.results.winner import Winner
 from orchestrator.rundir import RunDirectory
 from orchestrator.state import SweepState
+
+if TYPE_CHECKING:
+    from orchestrator.export.models import Exported
 
 _PACKAGES = (
     "sweep-orchestrator",

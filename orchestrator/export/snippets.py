@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from orchestrator.export.models import Exported
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from orchestrator.export.models import Exported
 
 _CLASSIFIER = """\
 ```console

@@ -1,0 +1,90 @@
+"""Modules that can be exported in some ways and not in others. Imported by path, as a user's own would be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tests.tiny import Tiny, TinyData
+
+
+class Line(Tiny):
+    """Tiny with a ``forward``: (N, 2) float to (N, 1) float."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x)
+
+
+class Branching(Line):
+    """Python decides by what the data are: no trace holds for all of them."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x) * 2 if x.sum() > 0 else self.layer(x)
+
+
+class Unusual(Line):
+    """An operation that ONNX has not got."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.special.i1e(self.layer(x))
+
+
+class Noisy(Line):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x) + torch.randn(1)
+
+
+class Two(Line):
+    def forward(self, x: Tensor) -> Any:
+        return self.layer(x), x
+
+
+class Tied(Line):
+    """Two names for one weight, and one that ``load_from_checkpoint`` is not told of."""
+
+    def __init__(self, layer: nn.Module, learning_rate: float = 0.1) -> None:
+        super().__init__(learning_rate)
+        self.hparams.pop("layer", None)
+        self.layer = layer
+        self.same = self.layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x) + self.same(x)
+
+
+class OwnLoaders(Line):
+    """Brings its data itself."""
+
+    def __init__(self, learning_rate: float = 0.1) -> None:
+        super().__init__(learning_rate)
+        self.source = TinyData()
+
+    def setup(self, stage: str) -> None:
+        self.source.setup(stage)
+
+    def train_dataloader(self) -> Any:
+        return self.source.train_dataloader()
+
+    def val_dataloader(self) -> Any:
+        return self.source.val_dataloader()
+
+
+class Vanishing(TinyData):
+    """Data that are there for the sweep and gone when it is exported."""
+
+    gone = False
+
+    def setup(self, stage: str) -> None:
+        if type(self).gone:
+            raise FileNotFoundError("the disk with the data is not mounted")
+        super().setup(stage)
+
+
+class Exemplary(Line):
+    """Says by example what it takes."""
+
+    def __init__(self, learning_rate: float = 0.1) -> None:
+        super().__init__(learning_rate)
+        self.example_input_array = torch.zeros(1, 2)

@@ -128,14 +128,20 @@ def _judged(
     manifest: Manifest, config: Mapping[str, Any], values: Mapping[int, float], weights: Mapping[str, float]
 ) -> Replayed:
     metric, epoch = config["metric"], config["epoch"]
-    recorded = {int(number): metrics.get(metric) for number, metrics in config["reports"].items()}
-    known = {number: math.nan if value is None else value for number, value in recorded.items()}
+    known = _recorded(config)
     then, now = known[epoch], values.get(epoch, math.nan)
     where = [*_first_epoch(metric, known, values), *_worst(weights)]
     close = max(weights.values(), default=0.0) <= WEIGHTS and abs(now - then) <= OBJECTIVE * max(abs(then), 1e-12)
     verdict: Verdict = "identical" if not where else "within tolerance" if close else "differs"
     environment = list(_environment(manifest)) if where else []
     return Replayed(verdict, len(values), (then, now), where, environment)
+
+
+def _recorded(config: Mapping[str, Any]) -> dict[int, float]:
+    """The objective by epoch, of those that the last stage trained: the trial's own before a takeover led nowhere."""
+    since = config["lineage"][-2]["until"] if len(config["lineage"]) > 1 else 0
+    found = {int(epoch): metrics.get(config["metric"]) for epoch, metrics in config["reports"].items()}
+    return {epoch: math.nan if value is None else value for epoch, value in found.items() if epoch > since}
 
 
 def _first_epoch(metric: str, known: Mapping[int, float], values: Mapping[int, float]) -> Iterator[str]:

@@ -90,6 +90,17 @@ def test_the_config_is_enough_to_train_it_again(swept: Outcome, bundle: Path) ->
     assert checkpoint["epoch"] + 1 == found["epoch"]
 
 
+def test_what_differed_from_the_commit_comes_along(swept: Outcome, tmp_path: Path) -> None:
+    diff = swept.run.root / "uncommitted.diff"
+    diff.write_bytes(b"--- a/model.py\n+++ b/model.py\n")
+    try:
+        folder = exported(swept, tmp_path / "bundle")
+    finally:
+        diff.unlink()
+    assert (folder / "git.diff").read_bytes() == b"--- a/model.py\n+++ b/model.py\n"
+    assert verify_bundle(folder).has("git.diff")
+
+
 def test_all_formats_hold_the_checkpoint_s_weights(bundle: Path) -> None:
     held = torch.load(bundle / CHECKPOINT, weights_only=True)["state_dict"]
     module = load_bundle(bundle).module()

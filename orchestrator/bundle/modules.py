@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from safetensors.torch import load_model
 
 from orchestrator.bundle.manifest import CHECKPOINT, SAFETENSORS, Manifest
-from orchestrator.errors import UsageError
+from orchestrator.errors import CheckpointError, UsageError
 from orchestrator.training import components
 
 
@@ -26,9 +27,16 @@ def load_module(manifest: Manifest, config: Mapping[str, Any]) -> L.LightningMod
 
 def from_checkpoint(file: Path, model: Mapping[str, Any]) -> L.LightningModule:
     """The module that ``model`` (``{class_path, init_args}``) describes, with the checkpoint's weights, as Lightning
-    loads them. Raises UsageError where it cannot be built, or the weights are not its own."""
+    loads them.
+
+    Raises UsageError where it cannot be built, or the weights are not its own; CheckpointError where the file cannot be
+    read without running code.
+    """
     module = built(model)
-    checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+    try:
+        checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError) as error:
+        raise CheckpointError(f"{file} cannot be loaded: {str(error).splitlines()[0]}") from error
     try:
         module.on_load_checkpoint(checkpoint)
         module.load_state_dict(checkpoint["state_dict"], strict=module.strict_loading)

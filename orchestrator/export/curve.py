@@ -15,6 +15,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 16, 64, 44  # pixels around a plot
 _GAP = 20
 _INK, _FAINT, _GRID, _PAPER = "#1f2328", "#59636e", "#e4e8ec", "#ffffff"
 _COLOURS = ("#0969da", "#bc4c00", "#8250df", "#1a7f37")
+_LARGEST = 1e300  # what is larger is not drawn, as what is not finite is not: arithmetic on it overflows
 _LOSSES = ("val_loss", "train_loss")
 
 Point = tuple[int, float]
@@ -22,7 +23,7 @@ Point = tuple[int, float]
 
 @dataclass(frozen=True)
 class Series:
-    """A metric's finite values by epoch."""
+    """A metric's values by epoch, those that can be drawn."""
 
     name: str
     points: Sequence[Point]
@@ -72,12 +73,16 @@ def curve(won: Winner) -> str:
 
 
 def ticks(values: Iterable[float]) -> list[float]:
-    """Some five round numbers of one distance, the first no higher and the last no lower than any value."""
+    """Some five round numbers of one distance, the first no higher and the last no lower than any value.
+
+    Values are to be below 1e300.
+    """
     listed = list(values)
     low, high = (min(listed), max(listed)) if listed else (0.0, 1.0)
-    if not high - low > max(abs(low), abs(high)) * 1e-9:
-        low, high = low - (abs(low) or 1.0) / 2, high + (abs(high) or 1.0) / 2
-    rough = high / 4 - low / 4  # each alone: the difference of two huge numbers may be infinite
+    if not high - low > max(abs(low), abs(high)) * 1e-9 + 1 / _LARGEST:
+        half = abs(low) / 2 if abs(low) > 1e-9 else 0.5
+        low, high = low - half, high + half
+    rough = (high - low) / 4
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.999)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
@@ -86,7 +91,7 @@ def ticks(values: Iterable[float]) -> list[float]:
 
 def _series(trial: Trial, name: str) -> Series:
     points = [(epoch, trial.value(epoch, name)) for epoch in sorted(trial.reports)]
-    return Series(name, [(epoch, value) for epoch, value in points if math.isfinite(value)])
+    return Series(name, [(epoch, value) for epoch, value in points if abs(value) < _LARGEST])
 
 
 def _document(won: Winner, panels: Sequence[Panel]) -> str:
@@ -145,7 +150,8 @@ def _mark(panel: Panel, epoch: int, value: float) -> str:
     """The exported epoch, on the objective's curve, with its value in the panel's upper right corner."""
     x, y, right = panel.x(epoch), panel.y(value), panel.left + panel.width - _RIGHT
     dot = f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="{_COLOURS[0]}" stroke="{_PAPER}" stroke-width="2"/>'
-    return f"{dot}\n{_text(right, 26, f'{value:.4g} at epoch {epoch}', 'end', _COLOURS[0])}"
+    drawn = (epoch, value) in panel.series[0].points
+    return f"{dot if drawn else ''}\n{_text(right, 26, f'{value:.4g} at epoch {epoch}', 'end', _COLOURS[0])}"
 
 
 def _epochs(epochs: int) -> list[int]:

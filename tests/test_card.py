@@ -1,0 +1,131 @@
+"""What stands beside the model: the card with its lines for the Hub, and the learning curve."""
+
+from __future__ import annotations
+
+import math
+import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+from test_local import spec as described
+
+from orchestrator.export.card import card
+from orchestrator.export.config import config
+from orchestrator.export.curve import HEIGHT, WIDTH, curve, ticks
+from orchestrator.export.models import Exported
+from orchestrator.export.samples import Validation
+from orchestrator.results.rows import read_state
+from orchestrator.results.winner import Winner, winner
+from orchestrator.state import Best, Objective, Report, SweepState, Trial
+from orchestrator.sweep import Outcome, launch
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    return launch(described(budget={"trials": 2}), tmp_path_factory.mktemp("runs"), local=True)
+
+
+def written(swept: Outcome, state: SweepState, won: Winner) -> str:
+    exported = Exported(Validation(None, "nobody read it"), missing={"onnx": "no way"})
+    return card(swept.run, state, won, config(won), exported)
+
+
+def test_the_card_says_what_was_searched_and_that_nothing_was_confirmed(swept: Outcome) -> None:
+    state = read_state(swept.run)
+    won = winner(swept.run, state)
+    text = written(swept, state, won)
+    head = YAML(typ="safe").load(text.split("---")[1])
+    assert head["library_name"] == "lightning"
+    assert head["model-index"][0]["results"][0]["metrics"][0]["value"] == won.best.value
+    for said in (
+        "| confirmed | not confirmed |",
+        "| test data | not looked at |",
+        f"{won.best.value:.4g}",
+        "tests.tiny.TinyData",
+        f"trials 2, epochs {state.epochs}",
+        '| model.learning_rate | {"log_uniform": [0.001, 0.5]} |',
+        f"Seed of the trial: {config(won)['seed']}",
+        "without onnx: no way",
+        "never run on test data",
+        "![Learning curve](learning_curve.svg)",
+    ):
+        assert said in text
+
+
+def test_the_card_says_what_was_confirmed_and_every_look(swept: Outcome) -> None:
+    state = read_state(swept.run)
+    won = replace(winner(swept.run, state), confirmed=True)
+    row = {"configuration": 1, "searched": 0.25, "values": [0.3, 0.32, 0.34], "failed": 0, "mean": 0.32}
+    state.confirmation = {
+        **{"level": 0.9, "clear": False, "confidence": 0.95, "optimism": 0.07},
+        "winner": {"configuration": 1, "trial": 12, "epoch": 9, "value": 0.3},
+        "table": [{**row, "low": 0.29, "high": 0.35, "probability": 0.8}],
+    }
+    state.looks = [{"look": 1, "trial": 1, "metrics": {"test_loss": 0.41}, "time": 0.0}]
+    state.looks.append({"look": 2, "trial": 1, "metrics": None, "time": 0.0})
+    text = written(swept, state, won)
+    assert "mean 0.32, 90% interval 0.29 to 0.35, of 3 fresh seeds; not clearly ahead of the others" in text
+    assert "flatters) | 0.25 |" in text
+    assert "test_loss 0.41 (trial 1; 2 looks so far)" in text
+
+
+def drawn(metrics: list[dict[str, float]], metric: str, mode: Any = "min") -> ElementTree.Element:
+    trial = Trial(7, {}, "tpe", 7)
+    trial.reports = {epoch: Report(epoch, said, 0, 0.0) for epoch, said in enumerate(metrics, 1)}
+    state = SweepState()
+    state.spec = {"name": "a <&> b", "objective": {"metric": metric, "mode": mode}}
+    best = Objective(metric, mode).best(trial)
+    return ElementTree.fromstring(curve(Winner(None, state, trial, best or Best(1, 0.0), None)))  # type: ignore[arg-type]
+
+
+def texts(root: ElementTree.Element) -> list[str]:
+    return [element.text or "" for element in root.iter() if element.tag.endswith("text")]
+
+
+def test_the_curve_shows_objective_and_losses_and_marks_the_best_epoch() -> None:
+    values = [0.5, 0.7, 0.9, 0.8]
+    root = drawn([{"val_acc": value, "val_loss": 1 - value, "train_loss": 0.1} for value in values], "val_acc", "max")
+    said = texts(root)
+    assert {"val_acc", "losses", "val_loss", "train_loss", "epoch", "0.9 at epoch 3"} <= set(said)
+    lines = [element for element in root.iter() if element.tag.endswith("polyline")]
+    assert [len(str(line.get("points")).split()) for line in lines] == [4, 4, 4]
+    (mark,) = [element for element in root.iter() if element.tag.endswith("circle")]
+    assert f"{mark.get('cx')},{mark.get('cy')}" == str(lines[0].get("points")).split()[2]
+
+
+numbers = st.floats(allow_nan=True, allow_infinity=True) | st.floats(-10, 10)
+
+
+@given(st.lists(st.tuples(numbers, numbers), min_size=1, max_size=30))
+def test_any_curve_is_xml_with_every_point_inside(values: list[tuple[float, float]]) -> None:
+    root = drawn([{"val_loss": loss, "train_loss": other} for loss, other in values], "val_loss")
+    assert (root.get("width"), root.get("height")) == (str(WIDTH), str(HEIGHT))
+    for line in root.iter():
+        if line.tag.endswith("polyline"):
+            for point in str(line.get("points")).split():
+                x, y = map(float, point.split(","))
+                assert 0 <= x <= WIDTH
+                assert 0 <= y <= HEIGHT
+
+
+@given(st.lists(st.floats(-1e299, 1e299) | st.floats(-10, 10), max_size=9))
+def test_ticks_are_few_round_and_enclose_the_values(values: list[float]) -> None:
+    found = ticks(values)
+    assert 2 <= len(found) <= 8
+    assert all(math.isfinite(tick) for tick in found)
+    assert found == sorted(set(found))
+    slack = (found[-1] - found[0]) * 1e-6
+    assert all(found[0] - slack <= value <= found[-1] + slack for value in values)
+
+
+def test_the_curve_is_a_picture_of_its_own(tmp_path: Path) -> None:
+    root = drawn([{"val_loss": 1.0}], "val_loss")
+    assert "1 at epoch 1" in texts(root)
+    assert not [element for element in root.iter() if element.get("href") or element.tag.endswith("script")]

@@ -56,7 +56,7 @@ LIBRARIES: dict[str, set[str]] = {
     "cluster": {"ray"},
     "results": {"pandas", "plotly", "numpy", "optuna", "pyarrow", "rich"},
     "bundle": TORCH | {"PIL", "onnxruntime", "safetensors"},
-    "export": TORCH | {"onnx", "onnxscript", "onnxruntime", "safetensors"},
+    "export": TORCH | {"wandb", "onnx", "onnxscript", "onnxruntime", "safetensors"},
     "cli": {"typer", "rich"},
 }
 

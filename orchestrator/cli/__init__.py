@@ -6,11 +6,11 @@ import contextlib
 import sys
 from collections.abc import Iterator
 
-from orchestrator.cli import running, reading, confirming, winning, replaying, files  # isort: skip  # the order of --help
+from orchestrator.cli import running, reading, confirming, winning, exported, files  # isort: skip  # the order of --help
 from orchestrator.cli.shared import app, complain
 from orchestrator.errors import SweepError
 
-__all__ = ["app", "confirming", "files", "main", "reading", "replaying", "running", "winning"]
+__all__ = ["app", "confirming", "exported", "files", "main", "reading", "running", "winning"]
 
 
 def main() -> None:

@@ -102,7 +102,7 @@ def wandb_logger(job: Job) -> Logger | None:
     is ``online`` where a key is configured and ``offline`` otherwise. Training never fails for W&B's sake.
     """
     wanted = job.wandb or {}
-    mode = _wandb_mode(wanted.get("mode") or "auto")
+    mode = wandb_mode(wanted.get("mode") or "auto")
     if mode == "disabled":
         return None
     try:
@@ -146,7 +146,8 @@ def _start_wandb(job: Job, wanted: dict[str, Any], mode: str) -> Logger:
     return logger
 
 
-def _wandb_mode(mode: str) -> str:
+def wandb_mode(mode: str) -> str:
+    """What W&B is asked for: ``auto`` is the environment's mode, else online where a key is configured, or offline."""
     if mode != "auto":
         return mode
     return os.environ.get("WANDB_MODE") or ("online" if _wandb_key_configured() else "offline")

@@ -40,6 +40,7 @@ SPACE: dict[str, Any] = {
     "model.optimizer": {"choice": ["sgd", "adam"]},
     "model.momentum": {"uniform": [0.0, 0.99], "when": {"model.optimizer": "sgd"}},
 }
+RACED: dict[str, Any] = {"model.width": {"int": [1, 64]}, "model.optimizer": {"choice": ["sgd", "adam"]}}
 GRID: dict[str, Any] = {"model.width": {"int": [1, 3]}, "model.optimizer": {"choice": ["sgd", "adam"]}}
 SCHEDULERS: dict[str, dict[str, Any]] = {
     "fifo": {"name": "fifo"},
@@ -69,6 +70,11 @@ SEARCHERS: dict[str, Any] = {
     "gp": {"name": "gp", "startup_trials": 2},
     "NSGA-II": {"class_path": "optuna.samplers.NSGAIISampler", "init_args": {"population_size": 3}},
     "two objectives": {"name": "nsga2", "population": 3},
+    "race": {
+        "name": "race",
+        "points": [{"model.width": width, "model.optimizer": "adam"} for width in (2, 9)],
+        "spares": [{"point": {"model.width": 7, "model.optimizer": "adam"}, "behind": 0.01}],
+    },
 }
 TAKING_OVER = frozenset({"pbt", "pb2"})
 SHARES = {
@@ -83,6 +89,7 @@ SHARES = {
     "gp": 1,
     "NSGA-II": 5,
     "two objectives": 5,
+    "race": 10,
 }
 BUDGETS: dict[str, dict[str, Any]] = {
     "": {},
@@ -161,8 +168,8 @@ class Case:
 
 @lru_cache(maxsize=512)
 def spec(searcher: str, scheduler: str, trials: int, epochs: int, budget: str = "") -> SweepSpec:
-    several = searcher == "two objectives"
-    repeated = trials == 6 and scheduler not in TAKING_OVER and not several
+    several, race = searcher == "two objectives", searcher == "race"
+    repeated = trials == 6 and scheduler not in TAKING_OVER and not several and not race
     return from_mapping(
         {
             "name": "simulated",
@@ -171,9 +178,9 @@ def spec(searcher: str, scheduler: str, trials: int, epochs: int, budget: str = 
             | ({"also": [{"metric": "size", "mode": "min"}]} if several else {}),
             "model": "nowhere.Never",
             "trainer": {"max_epochs": epochs},
-            "space": GRID if searcher == "grid" else SPACE,
+            "space": GRID if searcher == "grid" else RACED if race else SPACE,
             "searcher": SEARCHERS[searcher],
-            "scheduler": SCHEDULERS[scheduler],
+            "scheduler": "fifo" if race else SCHEDULERS[scheduler],
             "budget": {"trials": trials} | BUDGETS[budget],
             "resources": {"gpus": 0.5, "price": 2.5},
             "repeats": {"seeds": 2, "rank_by": "lower_bound"} if repeated else 1,
@@ -256,7 +263,7 @@ def _budget(case: Case, ran: Simulated) -> Iterator[str]:
     )
     again = Counter(event["trial"] for event in ran.events if event.type == "trial.retried")
     again += Counter(trial for event in ran.events if event.type == "sweep.extended" for trial in event["trials"])
-    short = state.reason.startswith("budget.") and len(state.trials) <= expected
+    short = (state.reason.startswith("budget.") or state.racing) and len(state.trials) <= expected
     if state.status != "completed" or not (short or len(state.trials) == expected):
         yield f"the sweep is {state.status} with {len(state.trials)} trials of {expected}"
     for number in state.trials:

@@ -1,4 +1,4 @@
-"""The command that trains a bundle's model again."""
+"""Commands for what was exported: train it again, hand it on."""
 
 from __future__ import annotations
 
@@ -44,3 +44,29 @@ def replay(
             typer.echo(f"  {line}")
     if found.verdict == "differs":
         raise typer.Exit(1)
+
+
+@app.command(rich_help_panel="The winner")
+def publish(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A folder that `sweep export` has written.")],
+    to: Annotated[
+        Path | None, typer.Option("--to", metavar="DIR", help="A folder of models: DIR/NAME/VERSION is written.")
+    ] = None,
+    wandb: Annotated[
+        str | None, typer.Option("--wandb", metavar="PROJECT", help="A W&B project, or ENTITY/PROJECT: an artifact.")
+    ] = None,
+    name: Annotated[str, typer.Option("--name", help="Of the model; else the sweep's.")] = "",
+) -> None:
+    """Hand a bundle on, once every file was compared: into a folder of versions, or to W&B as an artifact."""
+    from orchestrator.bundle.manifest import verify_bundle
+    from orchestrator.errors import UsageError
+
+    if not to and not wandb:
+        raise UsageError("where to?", hint="--to DIR, or --wandb PROJECT")
+    manifest = verify_bundle(bundle)
+    from orchestrator.export.publishing import publish_to_folder, publish_to_wandb
+
+    if to:
+        typer.echo(str(publish_to_folder(manifest, to, name)))
+    if wandb:
+        typer.echo(publish_to_wandb(manifest, wandb, name))

@@ -35,7 +35,7 @@ def preprocessing_of(samples: Samples, outputs: Array, datamodule: Any) -> Prepr
         channels=channels,
         height=height,
         width=width,
-        scale=_SCALE,
+        scale=_SCALE if mean else None,
         mean=mean,
         std=std,
         output_shape=(None, *outputs.shape[1:]),

@@ -22,10 +22,12 @@ from test_local import spec as described
 
 from orchestrator import cli
 from orchestrator.bundle import load_bundle, verify_bundle
-from orchestrator.bundle.manifest import CHECKPOINT, CONFIG, MANIFEST
+from orchestrator.bundle.evaluation import validate
+from orchestrator.bundle.manifest import CARD, CHECKPOINT, CONFIG, MANIFEST
 from orchestrator.errors import CheckpointError, UsageError
 from orchestrator.export import export, formats
 from orchestrator.export.parity import ParityError
+from orchestrator.export.samples import read_validation
 from orchestrator.results import Results
 from orchestrator.sweep import Outcome, launch
 from tests import tiny_exports
@@ -33,7 +35,7 @@ from tests.chaos.forked import Forked
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
 
-FORMATS = ("model.ckpt", "model.safetensors", "model.onnx", "model.pt2")
+FORMATS = ("model.safetensors", "model.onnx", "model.pt2")
 
 
 @pytest.fixture(scope="module")
@@ -172,6 +174,23 @@ def test_a_module_with_loaders_of_its_own(tmp_path: Path, bundle: Path) -> None:
     assert found.content["data"] == contents(bundle)[MANIFEST]["data"], "the same data, and so the same digest"
 
 
+def test_a_split_that_hangs_on_the_seed_is_that_of_the_training(tmp_path: Path) -> None:
+    outcome = one("tests.tiny_exports.Line", tmp_path, data="tests.tiny_exports.Split")
+    folder = exported(outcome)
+    recorded, bundle = contents(folder)[CONFIG]["metrics"], load_bundle(folder)
+    assert validate(bundle.manifest)["val_loss"] == pytest.approx(recorded["val_loss"], rel=1e-6)
+    config = contents(folder)[CONFIG]
+    read = read_validation(config, bundle.module())
+    assert (read.validation, read.sha256) == (20, bundle.manifest.content["data"]["validation_sha256"])
+    assert read.samples is not None
+    x = read.samples.inputs
+    truth = x @ torch.tensor([[1.0], [-2.0]]) + 0.1
+    loss = float(torch.nn.functional.mse_loss(bundle.module()(x), truth).detach())
+    assert loss == pytest.approx(recorded["val_loss"], rel=1e-5), "the very samples that were validated on"
+    other = read_validation({**config, "seed": config["seed"] + 1}, bundle.module())
+    assert other.sha256 != read.sha256
+
+
 def test_tied_weights_and_arguments_that_a_checkpoint_does_not_hold(tmp_path: Path) -> None:
     layer = {"class_path": "torch.nn.Linear", "init_args": {"in_features": 2, "out_features": 1}}
     model = {"class_path": "tests.tiny_exports.Tied", "init_args": {"layer": layer}}
@@ -290,12 +309,11 @@ def test_a_signal_while_it_exports_leaves_no_bundle(heavy: Outcome, number: int,
 
 
 def test_a_kill_at_any_point_leaves_no_bundle_or_a_whole_one_and_the_next_export_works(
-    swept: Outcome, bundle: Path, tmp_path: Path
+    swept: Outcome, tmp_path: Path
 ) -> None:
     exports = swept.run.root / "export"
     shutil.rmtree(exports, ignore_errors=True)
-    whole = [name for name in contents(bundle)[MANIFEST]["files"] if name in FORMATS] + [CONFIG, "README.md", MANIFEST]
-    for name in whole:
+    for name in (*FORMATS, CARD, MANIFEST):
         ended_at(name, swept, signal.SIGKILL, tmp_path / "said")
         for folder in exports.glob("trial-*"):
             verify_bundle(folder)

@@ -15,7 +15,7 @@ from test_systems import FEW, cifar10
 from orchestrator.bundle import Bundle, load_bundle
 from orchestrator.data import FashionMNISTDataModule
 from orchestrator.export import export
-from orchestrator.export.parity import TOLERANCE, ParityError, compare, largest_difference
+from orchestrator.export.parity import TOLERANCE, ParityError, batches, compare, largest_difference
 from orchestrator.spec import load
 from orchestrator.sweep import launch
 from orchestrator.training import components
@@ -94,7 +94,8 @@ def constant(rows: list[list[float]]) -> Any:
 
 
 def pair(wanted: list[list[float]], got: list[list[float]], kind: Any) -> Any:
-    return compare("test", constant(got), constant(wanted), np.zeros((len(wanted), 2)), kind=kind)
+    expected = batches(np.zeros((len(wanted), 2)), constant(wanted))
+    return compare("test", constant(got), expected, kind=kind)
 
 
 def test_a_difference_within_the_tolerance_is_measured() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, random_split
 
 from tests.tiny import Tiny, TinyData
 
@@ -80,6 +81,17 @@ class Vanishing(TinyData):
         if type(self).gone:
             raise FileNotFoundError("the disk with the data is not mounted")
         super().setup(stage)
+
+
+class Split(TinyData):
+    """Splits by the process's own random numbers, as ``random_split`` without a generator does."""
+
+    def setup(self, stage: str) -> None:
+        super().setup(stage)
+        self.kept, self.points = random_split(self.points, [20, 44])  # type: ignore[assignment]
+
+    def val_dataloader(self) -> Any:
+        return DataLoader(self.kept, 64)
 
 
 class Exemplary(Line):

@@ -51,7 +51,7 @@ def through_onnx(session: Any) -> Run:
 
 
 def through_torch(file: Path) -> Run:
-    """``torch.export``'s program. Reading it unpickles what constants it has: only for bundles you trust."""
+    """``torch.export``'s program. Reading it may unpickle and evaluate: only for bundles you trust."""
     import torch
 
     program = torch.export.load(file).module()

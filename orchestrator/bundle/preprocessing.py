@@ -30,7 +30,7 @@ class Preprocessing:
     channels: int | None
     height: int | None
     width: int | None
-    scale: float
+    scale: float | None
     mean: tuple[float, ...] | None
     std: tuple[float, ...] | None
     output_shape: tuple[int | None, ...]
@@ -86,7 +86,7 @@ class Preprocessing:
     def pictures(self, inputs: Array) -> list[Image.Image]:
         """Inputs (N, channels, height, width) as pictures again: `array` undone, but for the size."""
         mean, std = self._scaling()
-        pixels = np.clip((inputs * std + mean) / self.scale, 0, 255).round().astype(np.uint8)
+        pixels = np.clip((inputs * std + mean) / (self.scale or 1), 0, 255).round().astype(np.uint8)
         channels_last = np.broadcast_to(pixels, (len(pixels), 3, *pixels.shape[2:])).transpose(0, 2, 3, 1)
         return [Image.fromarray(np.ascontiguousarray(picture)) for picture in channels_last]
 
@@ -94,7 +94,7 @@ class Preprocessing:
         image = resized(opened(picture, self.channels or 0), self.height or 0, self.width or 0)
         pixels = np.asarray(image, np.float32).reshape(self.height or 0, self.width or 0, self.channels or 0)
         mean, std = self._scaling()
-        return ((pixels.transpose(2, 0, 1) * np.float32(self.scale) - mean) / std).astype(np.float32)
+        return ((pixels.transpose(2, 0, 1) * np.float32(self.scale or 0) - mean) / std).astype(np.float32)
 
     def _scaling(self) -> tuple[Array, Array]:
         """Mean and std, each (channels or 1, 1, 1)."""

@@ -24,12 +24,22 @@ def validated(manifest: Manifest, class_path: str | None, arguments: Mapping[str
     config = manifest.read_json(CONFIG)
     import_from([str(Path.cwd())])
     with isolated(), isolate_rng():
-        L.seed_everything(config["seed"], verbose=False)  # as in training: a split may hang on it
         module = load_module(manifest, config)
+        L.seed_everything(config["seed"], verbose=False)  # as in training, and in its order: a split may hang on it
+        components.build(config["model"])
         data = _data(config, class_path, arguments)
-        trainer = L.Trainer(**_arguments(config["trainer"]))
-        found = trainer.validate(module, datamodule=data, verbose=False)
+        found = _run(L.Trainer(**_arguments(config["trainer"])), module, data)
     return {name: float(value) for metrics in found for name, value in metrics.items()}
+
+
+def _run(trainer: L.Trainer, module: L.LightningModule, data: Any) -> list[Mapping[str, float]]:
+    try:
+        return trainer.validate(module, datamodule=data, verbose=False)
+    except SweepError:
+        raise
+    except Exception as error:  # the user's module and data may raise anything at all
+        hint = "where the data lie elsewhere now: --set data_dir=DIR"
+        raise UsageError(f"the validation failed: {type(error).__name__}: {error}", hint=hint) from error
 
 
 def _data(config: Mapping[str, Any], class_path: str | None, arguments: Mapping[str, Any]) -> Any:

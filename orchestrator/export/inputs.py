@@ -8,17 +8,19 @@ from typing import Any
 import numpy as np
 
 from orchestrator.bundle.preprocessing import Kind, Preprocessing
-from orchestrator.export.parity import Array, Run
+from orchestrator.export.parity import Array
 from orchestrator.export.samples import Samples
 
 _SCALE = 1 / 255
 _SLACK = 0.01
 
 
-def preprocessing_of(samples: Samples, reference: Run, datamodule: Any) -> Preprocessing:
-    """What preprocessing.json is to say. What the DataModule does not tell, or contradicts, is None."""
+def preprocessing_of(samples: Samples, outputs: Array, datamodule: Any) -> Preprocessing:
+    """What preprocessing.json is to say, of a model that gives such ``outputs`` (N, …).
+
+    What the DataModule does not tell, or contradicts, is None.
+    """
     inputs = samples.inputs.numpy()
-    outputs = reference(inputs[:256])
     names = getattr(datamodule, "class_names", None)
     kind = _kind(inputs, outputs, samples, names)
     channels, height, width = _dims(inputs, getattr(datamodule, "dims", None))
@@ -33,7 +35,7 @@ def preprocessing_of(samples: Samples, reference: Run, datamodule: Any) -> Prepr
         channels=channels,
         height=height,
         width=width,
-        scale=_SCALE,
+        scale=_SCALE if mean else None,
         mean=mean,
         std=std,
         output_shape=(None, *outputs.shape[1:]),

@@ -15,12 +15,14 @@ from orchestrator.bundle.modules import from_checkpoint
 from orchestrator.bundle.preprocessing import Preprocessing
 from orchestrator.export.formats import FORMATS, Format, Model, eager
 from orchestrator.export.inputs import preprocessing_of
-from orchestrator.export.parity import TOLERANCE, Parity, ParityError, Run, compare, largest_difference
-from orchestrator.export.samples import Samples, Validation, first_line, read_validation
+from orchestrator.export.parity import TOLERANCE, Array, Parity, ParityError, Run, batches, compare, largest_difference
+from orchestrator.export.samples import Validation, first_line, read_validation
+from orchestrator.files import storage_fault
 from orchestrator.training.components import import_class
 from orchestrator.training.components.importing import import_from
 from orchestrator.training.isolation import isolated
 
+Expected = list[tuple[Array, Array]]
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -53,49 +55,48 @@ def export_formats(folder: Path, config: Mapping[str, Any], roots: list[str]) ->
     with isolated():
         module = from_checkpoint(folder / CHECKPOINT, config["model"]).float()
         found = Exported(read_validation(config, module), loads=_loads(folder / CHECKPOINT, config["model"]))
-        samples = found.validation.samples
-        reference = eager(module)
-        if samples is not None and (reason := _unfit(reference, samples)):
-            found.missing = {"preprocessing": reason} | {each.name: reason for each in FORMATS if each.needs_input}
-            samples = None
-        elif samples is not None:
-            found.preprocessing = preprocessing_of(samples, reference, found.validation.datamodule)
+        samples, reason = found.validation.samples, found.validation.reason
+        expected: Expected = []
+        if samples is not None:
+            expected, reason = _expected(eager(module), samples.inputs.numpy())
+        if samples is None or not expected:
+            found.missing = dict.fromkeys(("preprocessing", *(f.name for f in FORMATS if f.needs_input)), reason)
+        else:
+            found.preprocessing = preprocessing_of(samples, expected[-1][1], found.validation.datamodule)
         model = Model(module, config["model"], samples.inputs if samples else None)
         for each in FORMATS:
             if each.name not in found.missing:
-                _export(each, folder, model, reference, samples, found)
+                _export(each, folder, model, expected, found)
         return found
 
 
-def _unfit(reference: Run, samples: Samples) -> str:
-    """Why outputs cannot be compared at all; empty where they can."""
-    few = samples.inputs[:7].numpy()
+def _expected(reference: Run, inputs: Array) -> tuple[Expected, str]:
+    """What the checkpoint gives for batches of ``inputs``; or nothing, and why outputs cannot be compared at all."""
     try:
-        once, again = reference(few), reference(few)
+        again, found = reference(inputs[:1]), batches(inputs, reference)
     except Exception as error:  # the user's forward
-        return f"forward does not run on a validation batch: {first_line(error)}"
-    if once.ndim == 0 or len(once) != len(few):
-        return f"forward gives {once.shape} for {len(few)} inputs, not an output for each"
-    if not largest_difference(once, again) <= TOLERANCE:
-        return "forward gives another output each time it is asked"
-    return ""
+        return [], f"forward does not run on a validation batch: {first_line(error)}"
+    for batch, outputs in found:
+        if outputs.ndim == 0 or len(outputs) != len(batch):
+            return [], f"forward gives {outputs.shape} for {len(batch)} inputs, not an output for each"
+    if not largest_difference(again, found[0][1]) <= TOLERANCE:
+        return [], "forward gives another output each time it is asked"
+    return found, ""
 
 
-def _export(each: Format, folder: Path, model: Model, reference: Run, samples: Samples | None, found: Exported) -> None:
-    if samples is None and each.needs_input:
-        found.missing[each.name] = found.validation.reason or "nothing is known of the input"
-        found.missing.setdefault("preprocessing", found.missing[each.name])
-        return
+def _export(each: Format, folder: Path, model: Model, expected: Expected, found: Exported) -> None:
     file = folder / each.file
     try:
         each.write(model, file)
         run = each.load(model, file)
-        if samples is not None and found.preprocessing is not None:
-            kind, inputs = found.preprocessing.kind, samples.inputs.numpy()
-            found.parity[each.name] = compare(each.name, run, reference, inputs, kind=kind, source=samples.source)
+        if found.preprocessing is not None and found.validation.samples is not None:
+            kind, source = found.preprocessing.kind, found.validation.samples.source
+            found.parity[each.name] = compare(each.name, run, expected, kind=kind, source=source)
     except ParityError:
         raise
     except Exception as error:  # what the libraries raise is not one kind
+        if storage_fault(error):
+            raise
         for path in folder.glob(f"{each.file}*"):
             path.unlink()
         found.missing[each.name] = _reason(error)

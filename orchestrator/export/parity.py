@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -46,23 +46,31 @@ class Parity:
         return asdict(self)
 
 
+def batches(inputs: Array, reference: Run) -> list[tuple[Array, Array]]:
+    """The batches of ``inputs`` (N, …) that formats are compared on, each with what the reference gives for it."""
+    cut = [
+        inputs[start : start + size]
+        for size, most in BATCHES.items()
+        for start in range(0, min(len(inputs), size * most), size)
+    ]
+    return [(batch, np.asarray(reference(batch))) for batch in cut]
+
+
 def compare(
-    name: str, run: Run, reference: Run, inputs: Array, *, kind: Kind, source: str = "validation data"
+    name: str, run: Run, expected: Sequence[tuple[Array, Array]], *, kind: Kind, source: str = "validation data"
 ) -> Parity:
-    """Run both on the same batches of ``inputs`` (N, …). Raises ParityError where they differ by more than rounding.
+    """Run a format on the `batches`. Raises ParityError where it differs from the reference by more than rounding.
 
     Scores are compared after log-softmax, all else as it is. The tolerance is 1e-4; for values, 1e-4 of the largest
     one where that is above 1.
     """
     compared = "log-softmax of the scores" if kind == "scores" else kind.replace("_", "-")
-    found = Parity(len(inputs), source, compared, TOLERANCE)
+    found = Parity(max(len(batch) for batch, _ in expected), source, compared, TOLERANCE)
     if kind != "values":
         found.argmax_equal, found.ties = True, 0
-    for size, most in BATCHES.items():
-        for start in range(0, min(len(inputs), size * most), size):
-            batch = inputs[start : start + size]
-            _compare_batch(name, found, np.asarray(reference(batch)), np.asarray(run(batch)), kind)
-            found.batches[str(len(batch))] = found.batches.get(str(len(batch)), 0) + 1
+    for batch, wanted in expected:
+        _compare_batch(name, found, wanted, np.asarray(run(batch)), kind)
+        found.batches[str(len(batch))] = found.batches.get(str(len(batch)), 0) + 1
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sized
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,6 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
-from orchestrator.bundle.modules import built
 from orchestrator.secrets import redact
 from orchestrator.training import components
 
@@ -54,8 +54,8 @@ def read_validation(config: Mapping[str, Any], module: L.LightningModule) -> Val
     """
     with isolate_rng():
         L.seed_everything(config["seed"], verbose=False)
-        own = built(config["model"])
         try:
+            own = components.build(config["model"])
             data = components.build(config["data"]) if config["data"] else own
             return _read(data, config["data"] is None)
         except Exception as error:  # a user's class may raise anything at all
@@ -78,10 +78,16 @@ def _read(data: Any, is_module: bool) -> Validation:
         for batch in _first_loader(data.val_dataloader()):
             digest.add(batch)
             gathered.add(batch)
-    training = _count(_first_loader(data.train_dataloader()))
     samples = gathered.samples()
     owner = None if is_module else data
-    return Validation(samples, gathered.reason, digest.hexdigest(), digest.count, training, owner)
+    return Validation(samples, gathered.reason, digest.hexdigest(), digest.count, _training(data), owner)
+
+
+def _training(data: Any) -> int | None:
+    """Training samples, for the card alone: None where they cannot be counted, whatever the reason."""
+    with suppress(Exception):
+        return _count(_first_loader(data.train_dataloader()))
+    return None
 
 
 def _first_loader(loaders: Any) -> Any:

@@ -64,16 +64,18 @@ def test_the_card_says_what_was_confirmed_and_every_look(swept: Outcome) -> None
     won = replace(winner(swept.run, state), confirmed=True)
     row = {"configuration": 1, "searched": 0.25, "values": [0.3, 0.32, 0.34], "failed": 0, "mean": 0.32}
     state.confirmation = {
-        **{"level": 0.9, "clear": False, "confidence": 0.95, "optimism": 0.07},
+        **{"level": 0.9, "clear": False, "confidence": 0.95, "optimism": 0.07, "first": 1},
         "winner": {"configuration": 1, "trial": 12, "epoch": 9, "value": 0.3},
         "table": [{**row, "low": 0.29, "high": 0.35, "probability": 0.8}],
     }
-    state.looks = [{"look": 1, "trial": 1, "metrics": {"test_loss": 0.41}, "time": 0.0}]
-    state.looks.append({"look": 2, "trial": 1, "metrics": None, "time": 0.0})
+    state.looks = [{"look": 1, "run": "tiny", "trial": 1, "epoch": 3, "metrics": {"test_loss": 0.41}, "time": 0.0}]
+    state.looks.append({"look": 2, "run": "tiny", "trial": 1, "epoch": 3, "metrics": None, "time": 0.0})
     text = written(swept, state, won)
-    assert "mean 0.32, 90% interval 0.29 to 0.35, of 3 fresh seeds; not clearly ahead of the others" in text
+    assert "not clear yet" in text
+    assert "val_loss 0.32 over 3 fresh trainings, 90% interval 0.29 to 0.35" in text
+    assert "0.25 of trial 1, was 0.07 better than the mean" in text
     assert "flatters) | 0.25 |" in text
-    assert "test_loss 0.41 (trial 1; 2 looks so far)" in text
+    assert "test_loss 0.41 (trial 1 of tiny, epoch 3; 2 looks so far)" in text
 
 
 def drawn(metrics: list[dict[str, float]], metric: str, mode: Any = "min") -> ElementTree.Element:

@@ -87,7 +87,9 @@ def test_the_config_is_enough_to_train_it_again(swept: Outcome, bundle: Path) ->
         str(epoch): report.metrics for epoch, report in trial.reports.items() if epoch <= found["epoch"]
     }
     assert found["metric"] == "val_loss"
-    assert (found["required"], found["takeovers"], found["threads"]) == ([], False, None)
+    assert (found["required"], found["threads"]) == ([], torch.get_num_threads())
+    (stage,) = found["lineage"]
+    assert (stage["seed"], stage["until"], stage["model"]) == (found["seed"], found["epoch"], found["model"])
     checkpoint = torch.load(bundle / CHECKPOINT, weights_only=True)
     assert checkpoint["epoch"] + 1 == found["epoch"]
 

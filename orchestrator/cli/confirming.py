@@ -40,25 +40,17 @@ def confirm(
 
 def hold_finals(run: Any, given: dict[str, Any], local: bool, as_json: bool = False) -> int:
     """Finals of a run, with their progress, and what they came to; returns the exit code."""
-    from pydantic import ValidationError
-
-    from orchestrator.errors import UsageError
     from orchestrator.results.rows import read_state
     from orchestrator.results.terminal import Progress
-    from orchestrator.spec import Finalists
+    from orchestrator.spec import finalists
 
     state = read_state(run)
-    written = {**(state.spec.get("finalists") or {}), **given}
-    try:
-        finalists = Finalists.model_validate(written)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise UsageError(f"--{first['loc'][0]}: {first['msg']}") from None
+    wanted = finalists({**(state.spec.get("finalists") or {}), **given})
     from orchestrator import sweep
 
     race = sweep.finals_of(run, state)
     with Progress(race) as progress:
-        outcome = sweep.confirm(run.name, run.root.parent, finalists=finalists, local=local, observer=progress)
+        outcome = sweep.confirm(run.name, run.root.parent, finalists=wanted, local=local, observer=progress)
     with contextlib.suppress(OSError):  # a closed terminal does not change how it ended
         _print_finals(run, outcome, as_json)
     return int(outcome.exit_code)

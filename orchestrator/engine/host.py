@@ -14,11 +14,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from orchestrator.engine.hardware import hardware
 from orchestrator.engine.stopping import Stopping
 from orchestrator.files import storage_fault
 from orchestrator.rundir import RunDirectory
 from orchestrator.state import Checkpoint
+from orchestrator.training.hardware import hardware
 
 _PROBE_BYTES = 1 << 20
 _WAIT_SECONDS = 1.0

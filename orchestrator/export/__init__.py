@@ -86,6 +86,6 @@ def _fill(folder: Path, run: RunDirectory, state: SweepState, won: Winner) -> Ex
     }
     for name, content in files.items():
         write_durably(folder / name, content)
-    copy_if_there(run.root / "uncommitted.diff", folder / DIFF)
+    copy_if_there(run.diff, folder / DIFF)
     write_durably(folder / MANIFEST, seal(record(state, won, exported, written(folder))))
     return exported

@@ -11,6 +11,7 @@ from orchestrator.bundle.preprocessing import shown
 from orchestrator.export.front import front_matter
 from orchestrator.export.snippets import snippets
 from orchestrator.policies.budget import amounts
+from orchestrator.results.confirmed import searched_best, sentences
 from orchestrator.results.winner import Winner
 from orchestrator.rundir import RunDirectory
 from orchestrator.spec import SweepSpec
@@ -54,7 +55,7 @@ def _section(title: str, lines: Iterable[str]) -> str:
 
 def _results(state: SweepState, won: Winner) -> list[str]:
     rows = {
-        "the search's score (the best of many, so it flatters)": _searched(state, won),
+        "the search's best score (the best of many, so it flatters)": _searched(state, won),
         "confirmed": _confirmed(state),
         "test data": _tested(state),
     }
@@ -64,22 +65,13 @@ def _results(state: SweepState, won: Winner) -> list[str]:
 
 
 def _searched(state: SweepState, won: Winner) -> str:
-    if not won.confirmed:
-        return _number(won.best.value)
-    found = (state.confirmation or {})["winner"]["configuration"]
-    row = next(row for row in (state.confirmation or {})["table"] if row["configuration"] == found)
-    return _number(row["searched"])
+    best = state.lowest[0] if state.lowest else state.objective.loss(won.best.value)
+    return _number(searched_best(state.confirmation)["searched"] if state.confirmation else state.objective.loss(best))
 
 
 def _confirmed(state: SweepState) -> str:
-    if not state.confirmation:
-        return "not confirmed"
-    confirmation = state.confirmation
-    row = next(r for r in confirmation["table"] if r["configuration"] == confirmation["winner"]["configuration"])
-    interval = f"mean {_number(row['mean'])}, {confirmation['level']:.0%} interval {_number(row['low'])} to "
-    seeds = f"{_number(row['high'])}, of {len(row['values'])} fresh seeds"
-    clear = "" if confirmation["clear"] else "; not clearly ahead of the others"
-    return f"{interval}{seeds}{clear}; the search's score was {_number(confirmation['optimism'])} off"
+    """The winner, and how far the search's own number was off."""
+    return "; ".join(sentences(state.confirmation, state.objective.metric)) if state.confirmation else "not confirmed"
 
 
 def _tested(state: SweepState) -> str:
@@ -90,7 +82,7 @@ def _tested(state: SweepState) -> str:
     if not looks:
         return f"{times}, none finished"
     said = ", ".join(f"{name} {_number(value)}" for name, value in looks[-1]["metrics"].items())
-    return f"{said} (trial {looks[-1]['trial']}; {times})"
+    return f"{said} (trial {looks[-1]['trial']} of {looks[-1]['run']}, epoch {looks[-1]['epoch']}; {times})"
 
 
 def _task(exported: Exported) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -13,6 +12,7 @@ from orchestrator.bundle.manifest import FORMAT
 from orchestrator.results.winner import Winner
 from orchestrator.rundir import RunDirectory
 from orchestrator.state import SweepState
+from orchestrator.training.hardware import hardware
 
 if TYPE_CHECKING:
     from orchestrator.export.models import Exported
@@ -40,8 +40,9 @@ def record(state: SweepState, won: Winner, exported: Exported, files: Mapping[st
         "sweep": state.spec["name"],
         "journal": state.seq,
         "trial": {"number": won.trial.number, "epoch": won.best.epoch, "confirmed": won.confirmed},
-        **{name: state.created.get(name) for name in ("seed", "versions", "git", "hardware")},
-        "exported": {"versions": _versions(), "hardware": _hardware()},
+        **{name: state.created.get(name) for name in ("seed", "versions", "git")},
+        "hardware": won.state.machine.get("hardware"),
+        "exported": {"versions": _versions(), "hardware": hardware()},
         "data": {
             "validation": validation.validation,
             "training": validation.training,
@@ -67,23 +68,3 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-def _hardware() -> dict[str, Any]:
-    """Of this machine, where the formats were compared: on the CPU."""
-    return {
-        "machine": platform.machine(),
-        "processor": _processor(),
-        "cpus": os.cpu_count(),
-        "system": platform.system(),
-    }
-
-
-def _processor() -> str:
-    """Its name; where Linux does not say, what Python knows."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
-        lines = []
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.processor())

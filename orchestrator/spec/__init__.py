@@ -5,7 +5,7 @@ from __future__ import annotations
 from orchestrator.space import KeyProblem
 from orchestrator.spec.constraints import Constraint
 from orchestrator.spec.files import dump, from_mapping, load, shipped, to_yaml
-from orchestrator.spec.finals import Finalists
+from orchestrator.spec.finals import Finalists, finalists
 from orchestrator.spec.importers import import_file
 from orchestrator.spec.model import DEFAULT_EPOCHS, DEFAULT_TRIALS, SweepSpec
 from orchestrator.spec.parameters import apply, canonical
@@ -92,6 +92,7 @@ __all__ = [
     "apply",
     "canonical",
     "dump",
+    "finalists",
     "from_mapping",
     "import_file",
     "json_schema",

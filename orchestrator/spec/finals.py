@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, ValidationError
 
-from orchestrator.errors import Problem
+from orchestrator.errors import Problem, UsageError
 from orchestrator.spec.parts import Part
 from orchestrator.spec.points import point_problems
 from orchestrator.spec.searchers import RaceSearcher
@@ -26,6 +26,15 @@ class Finalists(Part):
     confidence: float = Field(
         default=0.95, gt=0.5, lt=1, description="Probability of being the best with which one has won.", examples=[0.99]
     )  # fmt: skip
+
+
+def finalists(written: Mapping[str, Any]) -> Finalists:
+    """The finalists as options of a command ask for them. Raises UsageError where one is out of range."""
+    try:
+        return Finalists.model_validate(written)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UsageError(f"--{first['loc'][0]} {first['input']}: {first['msg'].lower()}") from None
 
 
 def _bare(value: object) -> object:

@@ -381,7 +381,7 @@ def test_what_evaluate_cannot_do_is_refused(
         ((folder, "--data", "orchestrator.data.Nothing"), "has no 'Nothing'"),
         ((folder, "--data", "orchestrator.models.LitModel"), "is not a LightningDataModule"),
         ((folder, "--set", "colour=red"), "cannot be built"),
-        ((folder, "--set", "image_size=16"), "the validation failed"),
+        ((folder, "--set", "image_size=16"), "Trainer.validate failed"),
         ((folder, "--set", "batch_size"), "an argument and a value are wanted"),
         ((rebuilding, "--data", pictures), "does not classify"),
     ]:

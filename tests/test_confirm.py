@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import random
+import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -28,10 +30,10 @@ from orchestrator.policies.searchers.race import LEAST_SEEDS
 from orchestrator.results import Results, read_state, why
 from orchestrator.results.confirmed import sentences
 from orchestrator.results.verify import check, replay
-from orchestrator.results.winner import winner
+from orchestrator.results.winner import finals_of, winner
 from orchestrator.rundir import RunDirectory
 from orchestrator.spec import Finalists, SweepSpec, from_mapping
-from orchestrator.sweep import Outcome, confirm, extend, finals_of, launch
+from orchestrator.sweep import Outcome, confirm, extend, launch, stop
 from tests.chaos.spread import spread as over_processes
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
@@ -323,6 +325,45 @@ def test_finals_that_were_stopped_go_on_to_the_same_end(
     assert expected
     assert found["table"] == expected["table"]
     assert len(resumed.state.trials) == len(unbroken.state.trials)
+
+
+def test_a_confirmation_that_the_finals_do_not_say_is_found(swept: Outcome, tmp_path: Path) -> None:
+    name, runs = copied(swept, tmp_path)
+    confirm(name, runs, finalists=Finalists(top=2, trials=6), local=True)
+    run = RunDirectory.at(name, runs)
+    assert not check(run).violations
+    told = read_state(run).confirmation
+    assert told
+    assert len(Results(name, runs).finalists) == len(told["table"])
+    journal = Journal.open(run.journal)
+    journal.append("winner.confirmed", **{**told, "optimism": told["optimism"] + 0.01})
+    journal.close()
+    (violation,) = check(run).violations
+    assert "where the finals say" in violation
+
+
+def test_finals_are_stopped_by_the_name_of_the_search(
+    swept: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stopping, "_POLL_SECONDS", -1.0)
+    name, runs = copied(swept, tmp_path)
+    asked: list[threading.Thread] = []
+
+    def ask(state: Any, event: Any) -> None:
+        if event.type == "segment.reported":
+            asked.append(threading.Thread(target=stop, args=(name, runs)))
+            asked[-1].start()
+            race = finals_of(swept.run, read_state(swept.run))
+            while not RunDirectory(runs / name / race.name).stop_request().exists():
+                time.sleep(0.01)
+
+    outcome = confirm(name, runs, finalists=Finalists(top=2, trials=6), local=True, observer=ask)
+    for thread in asked:
+        thread.join(30)
+        assert not thread.is_alive()
+    assert outcome.state.status == "paused"
+    with pytest.raises(UsageError, match="nobody runs"):
+        stop(name, runs)
 
 
 def test_a_search_that_goes_on_has_finals_of_its_own(swept: Outcome, tmp_path: Path) -> None:

@@ -77,6 +77,19 @@ def test_nothing_but_the_bundle_is_needed(confirmed: Outcome, tmp_path: Path) ->
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle"]
 
 
+def test_a_damaged_bundle_is_not_trained_again(bundle: Path) -> None:
+    for name in (CONFIG, "model.ckpt", MANIFEST):
+        content = (bundle / name).read_bytes()
+        changed = bytearray(content)
+        changed[len(changed) // 3] ^= 1
+        (bundle / name).write_bytes(changed)
+        asked = [sys.executable, "-m", "orchestrator", "replay", str(bundle)]
+        answer = subprocess.run(asked, capture_output=True, text=True, timeout=120, check=False, cwd=ROOT)
+        assert (answer.returncode, answer.stdout) == (4, "")
+        assert name in answer.stderr
+        (bundle / name).write_bytes(content)
+
+
 def test_another_seed_differs_and_it_says_where(bundle: Path) -> None:
     stages = json.loads((bundle / CONFIG).read_bytes())["lineage"]
     changed(bundle, lineage=[{**stages[0], "seed": stages[0]["seed"] + 1}])

@@ -42,13 +42,14 @@ def hold_finals(run: Any, given: dict[str, Any], local: bool, as_json: bool = Fa
     """Finals of a run, with their progress, and what they came to; returns the exit code."""
     from orchestrator.results.rows import read_state
     from orchestrator.results.terminal import Progress
+    from orchestrator.results.winner import finals_of
     from orchestrator.spec import finalists
 
     state = read_state(run)
     wanted = finalists({**(state.spec.get("finalists") or {}), **given})
     from orchestrator import sweep
 
-    race = sweep.finals_of(run, state)
+    race = finals_of(run, state)
     with Progress(race) as progress:
         outcome = sweep.confirm(run.name, run.root.parent, finalists=wanted, local=local, observer=progress)
     with contextlib.suppress(OSError):  # a closed terminal does not change how it ended

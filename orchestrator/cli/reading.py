@@ -29,6 +29,7 @@ def status(name: Name, runs: Runs = None, as_json: Json = False) -> None:
     from orchestrator.results.confirmed import looks, sentences
     from orchestrator.results.rows import find, read_state
     from orchestrator.results.terminal import spending, summary
+    from orchestrator.results.winner import finals_of
     from orchestrator.spec import SweepSpec
 
     run = find(name, runs)
@@ -55,8 +56,12 @@ def status(name: Name, runs: Runs = None, as_json: Json = False) -> None:
     if line := spending(state.spec["budget"], spent):
         typer.echo(line)
     typer.echo(f"{state.status}{f' ({state.reason})' if state.reason else ''}; {run.root}")
+    finals = finals_of(run, state)
     if state.confirmation:
         typer.echo(sentences(state.confirmation, state.objective.metric)[0])
+    elif state.finals_open and finals.exists():
+        race = read_state(finals)
+        typer.echo(f"finals: {summary(finals, race, race.spec['budget'].get('trials'))}; {race.status}")
     for line in looks(state):
         typer.echo(line)
 

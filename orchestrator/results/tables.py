@@ -79,6 +79,13 @@ class Results:
         ]
         return pd.DataFrame(flat) if flat else pd.DataFrame(columns=["trial", "epoch"])
 
+    @property
+    def finalists(self) -> pd.DataFrame:
+        """One row a configuration that took part in the finals, best first; empty before there were any."""
+        import pandas as pd
+
+        return pd.DataFrame((self.state.confirmation or {}).get("table", []))
+
     def best(self) -> BestTrial:
         """The winner, that of the finals if there were any. Raises SweepError where no trial has a finite value yet."""
         if self.state.confirmation:

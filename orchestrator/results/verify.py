@@ -22,6 +22,8 @@ from orchestrator.policies import (
     foreign_scheduler,
 )
 from orchestrator.policies.extension import brought_back
+from orchestrator.policies.finals import confirmation
+from orchestrator.results.winner import finals_of
 from orchestrator.rundir import RunDirectory
 from orchestrator.spec import SweepSpec
 from orchestrator.state import ENDED, PASSIVE, Objective, SweepState, Trial
@@ -75,6 +77,7 @@ def check(run: RunDirectory) -> Findings:
             text = f"{what} were not derived anew: {path} is no part of {library}"
             findings.notes.append(f"{text}, and no run directory's class is imported to read it")
     _check_files(run, replay.state, findings)
+    _check_confirmation(run, replay.state, findings)
     return findings
 
 
@@ -96,6 +99,32 @@ def _check_files(run: RunDirectory, state: SweepState, findings: Findings) -> No
             else:
                 findings.bytes += held.size
             findings.checkpoints += 1
+
+
+def _check_confirmation(run: RunDirectory, state: SweepState, findings: Findings) -> None:
+    """What the journal says of the finals is what the finals' own says."""
+    if state.confirmation is None:
+        return
+    finals = finals_of(run, state)
+    if not finals.exists():
+        findings.notes.append(f"what the finals came to was not derived anew: {finals.root} is gone")
+        return
+    events = (event for event in read(finals.journal) if event.seq <= state.confirmation["journal"])
+    found = {**confirmation(state, SweepState(events)), "folder": finals.name}
+    findings.decisions += 1
+    if not _alike(found, state.confirmation):
+        findings.violations.append(f"winner.confirmed says {state.confirmation}, where the finals say {found}")
+
+
+def _alike(found: Any, told: Any) -> bool:
+    """The same, but for the last digits of numbers: libraries of another version may round otherwise."""
+    if isinstance(found, Mapping) and isinstance(told, Mapping):
+        return found.keys() == told.keys() and all(_alike(found[key], told[key]) for key in found)
+    if isinstance(found, list) and isinstance(told, list):
+        return len(found) == len(told) and all(map(_alike, found, told))
+    if isinstance(found, float) and isinstance(told, float):
+        return math.isclose(found, told, rel_tol=1e-6, abs_tol=1e-9)
+    return bool(found == told)
 
 
 class Replay:

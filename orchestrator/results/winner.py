@@ -31,13 +31,24 @@ class Winner:
         return f"trial {self.trial.number}{where}, epoch {self.best.epoch}"
 
 
+def finals_of(run: RunDirectory, state: SweepState) -> RunDirectory:
+    """Where the finals run that were begun since the search last went on, or else the next ones."""
+    number = finals_number(state)
+    return RunDirectory(run.root / f"{run.name[:80]}-finals{'' if number == 1 else f'-{number}'}")
+
+
+def finals_number(state: SweepState) -> int:
+    """Which finals of the search these are, from 1."""
+    return state.finals if state.finals_open else state.finals + 1
+
+
 def winner(run: RunDirectory, state: SweepState, number: int | None = None) -> Winner:
     """The confirmed winner; where none is, the best trial; with ``number`` that trial of the search.
 
     Raises UsageError where there is none, or its checkpoint was not kept.
     """
     if number is None and state.confirmation:
-        finals = RunDirectory(run.root / state.confirmation["folder"])
+        finals = finals_of(run, state)
         if not finals.exists():
             of_search = state.confirmation["winner"]["configuration"]
             hint = f"a trial of the search can be had all the same: --trial {of_search}"

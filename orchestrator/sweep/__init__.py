@@ -1,9 +1,9 @@
 """The write side: launch, resume, extend, stop; confirm the winner, and test it."""
 
-from orchestrator.sweep.confirming import confirm, finals_of
+from orchestrator.sweep.confirming import confirm
 from orchestrator.sweep.python import Sweep
 from orchestrator.sweep.requests import stop
 from orchestrator.sweep.running import Outcome, extend, launch, resume
 from orchestrator.sweep.sealed import Look, look
 
-__all__ = ["Look", "Outcome", "Sweep", "confirm", "extend", "finals_of", "launch", "look", "resume", "stop"]
+__all__ = ["Look", "Outcome", "Sweep", "confirm", "extend", "launch", "look", "resume", "stop"]

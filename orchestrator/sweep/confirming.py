@@ -10,21 +10,12 @@ from orchestrator.errors import RunHeldError, UsageError
 from orchestrator.journal import Journal, holder
 from orchestrator.policies.finals import confirmation, finals
 from orchestrator.results.rows import find, read_state
+from orchestrator.results.winner import finals_number, finals_of
 from orchestrator.rundir import RunDirectory
 from orchestrator.spec import Finalists, SweepSpec
 from orchestrator.state import SweepState
 from orchestrator.sweep.checks import import_from
 from orchestrator.sweep.running import Outcome, extend, launch, resume
-
-
-def finals_of(run: RunDirectory, state: SweepState) -> RunDirectory:
-    """Where the finals run that were begun since the search last went on, or else the next ones."""
-    number = _number(state)
-    return RunDirectory(run.root / f"{run.name[:80]}-finals{'' if number == 1 else f'-{number}'}")
-
-
-def _number(state: SweepState) -> int:
-    return state.finals if state.finals_open else state.finals + 1
 
 
 def confirm(
@@ -47,7 +38,7 @@ def confirm(
     _check_ended(run, state)
     spec = SweepSpec.model_validate(state.spec)
     wanted = finalists or spec.finalists or Finalists()
-    race, number = finals_of(run, state), _number(state)
+    race, number = finals_of(run, state), finals_number(state)
     described = finals(state, wanted, number, race.name)
     import_from(state.created.get("roots", []), run)
     if not state.finals_open:

@@ -8,16 +8,21 @@ from pathlib import Path
 from orchestrator.errors import SweepError, UsageError
 from orchestrator.journal import holder
 from orchestrator.results.rows import find, read_state
+from orchestrator.results.winner import finals_of
 
 
 def stop(name: str, runs: str | Path | None = None, *, trial: int | None = None, wait: float = 60.0) -> str:
     """Ask the process that runs the sweep for a clean stop, or for the end of one trial, and wait for it.
 
-    Waits at most ``wait`` seconds. Returns who was asked. A running trial ends at its next report.
+    Waits at most ``wait`` seconds. Returns who was asked. A running trial ends at its next report. Where the search has
+    ended and its finals run, it is these that are asked.
 
     Raises UsageError where nobody runs the sweep or there is no such trial, SweepError where it takes longer.
     """
     run = find(name, runs)
+    state = read_state(run)
+    if state.finals_open and not holder(run.journal):
+        run = finals_of(run, state)
     asked = holder(run.journal)
     if not asked:
         raise UsageError(f"nobody runs {name!r}", hint=f"go on with it: sweep resume {name}")

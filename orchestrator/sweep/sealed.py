@@ -56,11 +56,12 @@ def look(name: str, runs: str | Path | None = None, *, trial: int | None = None,
         path = verify(won.run.root, Checkpoint(held.path, held.size, held.sha256, held.epoch))
         spec = SweepSpec.model_validate(won.state.spec)
         model, data, trainer = apply(spec, won.trial.params_at(won.best.epoch))
-        evaluation = Evaluation("test", model.model_dump(), data.model_dump() if data else None, trainer)
+        seed = trial_seed(spec.seed, won.trial.number)
+        evaluation = Evaluation("test", model.model_dump(), data.model_dump() if data else None, trainer, seed)
         before, number = list(state.looks), len(state.looks) + 1
         of = {"run": won.run.name, "trial": won.trial.number, "epoch": won.best.epoch, "confirmed": won.confirmed}
         journal.append("test.begun", look=number, of=of)
-        metrics = evaluation.run(path, trial_seed(spec.seed, won.trial.number))
+        metrics = evaluation.run(path)
         seen = Look(number, metrics, won, before)
         journal.append("winner.tested", look=number, metrics=seen.written)
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -53,4 +54,12 @@ def shared() -> Path:
     folder = ROOT.parent / "shared"
     if not folder.is_dir():
         pytest.skip(f"needs {folder}, which holds data too large to commit")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def cifar10(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Path:
+    """The official CIFAR-10 files."""
+    folder = tmp_path_factory.mktemp("cifar10")
+    subprocess.run([sys.executable, str(shared / "data" / "unpack_cifar10.py"), str(folder)], check=True)
     return folder

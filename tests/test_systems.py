@@ -27,14 +27,6 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
 FEW = ["trainer.limit_train_batches=3", "trainer.limit_val_batches=2", "trainer.max_epochs=2", "budget.trials=2"]
 
 
-@pytest.fixture(scope="session")
-def cifar10(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Path:
-    """The official CIFAR-10 files."""
-    folder = tmp_path_factory.mktemp("cifar10")
-    subprocess.run([sys.executable, str(shared / "data" / "unpack_cifar10.py"), str(folder)], check=True)
-    return folder
-
-
 @pytest.fixture
 def data_dir(request: pytest.FixtureRequest, tmp_path: Path) -> Path | None:
     """Where the named system finds its data."""

@@ -13,14 +13,11 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 from test_docs import blocks
-from test_systems import cifar10
 
 from orchestrator.bundle import load_bundle
 from orchestrator.export.publishing import publish_to_folder, publish_to_wandb
 from orchestrator.results import Results
 from orchestrator.spec import load
-
-__all__ = ["cifar10"]
 
 EXAMPLE = ROOT / "docs/examples/winner"
 

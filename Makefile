@@ -39,7 +39,7 @@ else
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "$(PYTHON) is missing or older than 3.11; name another: make PYTHON=python3.12" >&2; exit 1; }
 	@echo "Installing into $(VENV) by constraints.txt with pip: some 3 GB to fetch the first time, 6.5 GB on disk."
-	@$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV) || { echo "$(PYTHON) cannot make an environment: apt install python3-venv, or install uv, or name another PYTHON=" >&2; exit 1; }
 	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off \
 	  --constraint constraints.txt --editable '.[$(EXTRAS)]' \
 	  | { grep --line-buffered -oE '(Downloading|Using cached) [^ ]+ \([0-9]{3,}(\.[0-9]+)? .B\)' | grep --line-buffered MB || true; }

@@ -366,6 +366,20 @@ def test_finals_are_stopped_by_the_name_of_the_search(
         stop(name, runs)
 
 
+@pytest.mark.parametrize("left", [b"", b'{"seq":0,"lease":1,"type":"sweep.crea'], ids=["nothing", "a torn record"])
+def test_finals_whose_launch_was_cut_off_are_launched_anew(left: bytes, swept: Outcome, tmp_path: Path) -> None:
+    name, runs = copied(swept, tmp_path)
+    run = RunDirectory.at(name, runs)
+    race = finals_of(run, read_state(run))
+    journal = Journal.open(run.journal)
+    journal.append("finals.begun", number=1, folder=race.name)
+    journal.close()
+    race.root.mkdir()
+    race.journal.write_bytes(left)
+    assert confirm(name, runs, finalists=Finalists(top=1, trials=3), local=True).run == race
+    assert read_state(run).confirmation
+
+
 def test_a_search_that_goes_on_has_finals_of_its_own(swept: Outcome, tmp_path: Path) -> None:
     name, runs = copied(swept, tmp_path)
     run = RunDirectory.at(name, runs)

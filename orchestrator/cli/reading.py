@@ -27,7 +27,7 @@ def status(name: Name, runs: Runs = None, as_json: Json = False) -> None:
     """How far a run is."""
     from orchestrator.policies.budget import amounts
     from orchestrator.results.confirmed import looks, sentences
-    from orchestrator.results.rows import find, read_state
+    from orchestrator.results.rows import find, has_begun, read_state
     from orchestrator.results.terminal import spending, summary
     from orchestrator.results.winner import finals_of
     from orchestrator.spec import SweepSpec
@@ -59,7 +59,7 @@ def status(name: Name, runs: Runs = None, as_json: Json = False) -> None:
     finals = finals_of(run, state)
     if state.confirmation:
         typer.echo(sentences(state.confirmation, state.objective.metric)[0])
-    elif state.finals_open and finals.exists():
+    elif state.finals_open and has_begun(finals):
         race = read_state(finals)
         typer.echo(f"finals: {summary(finals, race, race.spec['budget'].get('trials'))}; {race.status}")
     for line in looks(state):

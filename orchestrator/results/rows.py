@@ -41,6 +41,11 @@ def read_state(run: RunDirectory) -> SweepState:
     return state
 
 
+def has_begun(run: RunDirectory) -> bool:
+    """Whether its journal holds a whole record: one that was cut off within its first is launched anew."""
+    return run.exists() and next(iter(read(run.journal)), None) is not None
+
+
 def rows(run: RunDirectory, state: SweepState) -> list[dict[str, Any]]:
     """One row a trial, best first: ``rank trial status params best epoch epochs rung checkpoint …``.
 

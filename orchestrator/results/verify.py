@@ -23,6 +23,7 @@ from orchestrator.policies import (
 )
 from orchestrator.policies.extension import brought_back
 from orchestrator.policies.finals import confirmation
+from orchestrator.results.rows import has_begun
 from orchestrator.results.winner import finals_of
 from orchestrator.rundir import RunDirectory
 from orchestrator.spec import SweepSpec
@@ -106,7 +107,7 @@ def _check_confirmation(run: RunDirectory, state: SweepState, findings: Findings
     if state.confirmation is None:
         return
     finals = finals_of(run, state)
-    if not finals.exists():
+    if not has_begun(finals):
         findings.notes.append(f"what the finals came to was not derived anew: {finals.root} is gone")
         return
     events = (event for event in read(finals.journal) if event.seq <= state.confirmation["journal"])

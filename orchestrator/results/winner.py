@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from orchestrator.errors import UsageError
-from orchestrator.results.rows import read_state
+from orchestrator.results.rows import has_begun, read_state
 from orchestrator.rundir import RunDirectory
 from orchestrator.state import Best, Checkpoint, SweepState, Trial
 
@@ -49,7 +49,7 @@ def winner(run: RunDirectory, state: SweepState, number: int | None = None) -> W
     """
     if number is None and state.confirmation:
         finals = finals_of(run, state)
-        if not finals.exists():
+        if not has_begun(finals):
             of_search = state.confirmation["winner"]["configuration"]
             hint = f"a trial of the search can be had all the same: --trial {of_search}"
             raise UsageError(f"the finals of {run.name!r} are gone: {finals.root}", hint=hint)

@@ -9,7 +9,7 @@ from orchestrator.engine.live import Observer
 from orchestrator.errors import RunHeldError, UsageError
 from orchestrator.journal import Journal, holder
 from orchestrator.policies.finals import confirmation, finals
-from orchestrator.results.rows import find, read_state
+from orchestrator.results.rows import find, has_begun, read_state
 from orchestrator.results.winner import finals_number, finals_of
 from orchestrator.rundir import RunDirectory
 from orchestrator.spec import Finalists, SweepSpec
@@ -58,7 +58,7 @@ def _race(
     """Begin the race, go on with it, or let it go on beyond its end."""
     name, runs = race.name, race.root.parent
     where: dict[str, Any] = {"local": local, "observer": observer}
-    if not race.exists():
+    if not has_begun(race):
         return launch(described, runs, **where)
     outcome = resume(name, runs, **where)
     known = outcome.state.spec["budget"]["trials"]

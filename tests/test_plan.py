@@ -18,6 +18,7 @@ from orchestrator.plan import costs as costing
 from orchestrator.plan import plan
 from orchestrator.plan.corners import Corner, configuration, corners
 from orchestrator.plan.costs import measure
+from orchestrator.plan.words import lines
 from orchestrator.spec import SweepSpec
 from orchestrator.training import Measured
 
@@ -28,6 +29,12 @@ MEGABYTE = 1_000_000
 def test_without_a_scheduler_every_epoch_is_expected() -> None:
     found = plan(described({"trials": 7}))
     assert (found.trials, found.max_epochs, found.most, found.expected, found.rungs) == (7, 8, 56, 56, {})
+
+
+def test_finals_are_counted_beside_the_search() -> None:
+    plain, found = plan(described({"trials": 7})), plan(described({"trials": 7}, finalists={"top": 2, "trials": 9}))
+    assert (plain.finals, found.finals, found.most) == (0, 9, plain.most)
+    assert "finals: at most 9 trainings of the best, 72 epochs, beside the above" in lines(found)
 
 
 @pytest.mark.parametrize("promote", [False, True])

@@ -21,7 +21,8 @@ class Plan:
     """A sweep on paper. None is what nobody can know: a sweep that only time ends has no number of trials.
 
     ``expected`` epochs are those of the same scheduler on synthetic curves, as `sweep simulate` would run it; ``rungs``
-    maps the epochs at which trials are compared to how many trials are expected to come there.
+    maps the epochs at which trials are compared to how many trials are expected to come there. ``finals`` counts the
+    trainings that the finalists may take afterwards, which are in none of these.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Plan:
     expected: int | None
     rungs: dict[int, int] = field(default_factory=dict)
     limits: dict[str, Any] = field(default_factory=dict)
+    finals: int = 0
 
 
 def plan(spec: SweepSpec) -> Plan:
@@ -39,13 +41,14 @@ def plan(spec: SweepSpec) -> Plan:
     trials, epochs = _trials(spec), _max_epochs(spec)
     limits = spec.budget.model_dump(exclude_none=True, exclude_defaults=True, exclude={"trials"})
     most = _searched(spec, trials * epochs if trials and epochs else None)
+    finals = spec.finalists.trials if spec.finalists else 0
     head = (spec.name, trials, epochs, spec.scheduler.name)
     if not epochs or not (trials or most):
-        return Plan(*head, most, None, {}, limits)
+        return Plan(*head, most, None, {}, limits, finals)
     ran, share = _simulated(spec, trials, epochs)
     expected = _searched(spec, math.ceil(ran.epochs * share))
     reached = {rung: round(sum(t.epoch >= rung for t in ran.trials.values()) * share) for rung in _rungs(spec, epochs)}
-    return Plan(*head, most, expected, reached, limits)
+    return Plan(*head, most, expected, reached, limits, finals)
 
 
 def _trials(spec: SweepSpec) -> int | None:

@@ -24,6 +24,9 @@ def lines(plan: Plan, costs: Costs | None = None) -> list[str]:
         said.append(f"epochs: at most {plan.most:,}, about {plan.expected:,} expected")
     if plan.limits:
         said.append("budget: " + ", ".join(f"{key} {value:g}" for key, value in plan.limits.items()))
+    if plan.finals:
+        whole = f", {plan.finals * plan.max_epochs:,} epochs" if plan.max_epochs else ""
+        said.append(f"finals: at most {plan.finals} trainings of the best{whole}, beside the above")
     return said if costs is None else [*said, *_cost_lines(costs)]
 
 

@@ -19,6 +19,8 @@ NUMBERS = {
 CHOICES = {"model.learning_rate": {"choice": [0.01, 0.1]}, "data.batch_size": {"choice": [16, 32]}}
 ASHA = {"name": "asha", "reduction_factor": 2}
 PARZEN = {"name": "parzen", "startup_trials": 2}  # and every fourth trial is drawn at random
+POINTS = [{"model.learning_rate": rate, "model.momentum": 0.5} for rate in (0.05, 0.051)]
+RACE = {"name": "race", "points": POINTS, "confidence": 0.9999}  # too much alike to be told apart so soon
 POPULATION = {"interval_epochs": 2}
 SEVERAL = {"metric": "val_loss", "mode": "min", "also": [{"metric": "weight_at_end", "mode": "min"}]}
 
@@ -39,6 +41,7 @@ SWEEPS: list[tuple[Any, Any, dict[str, Any], set[str]]] = [
     ),
     ("nsga2", "fifo", NUMBERS, set()),
     ("nsga3", ASHA, NUMBERS, set()),
+    (RACE, "fifo", NUMBERS, {"trial.finished"}),
 ]  # fmt: skip
 
 

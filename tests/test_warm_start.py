@@ -18,12 +18,13 @@ from test_local import spec as tiny
 from test_policies import SPACE as CONDITIONAL
 from test_policies import Log
 
-from orchestrator import cli, sweep
+from orchestrator import cli
 from orchestrator.engine.simulate import simulate
 from orchestrator.errors import UsageError
 from orchestrator.journal import Event, encode, read
 from orchestrator.policies import build_searcher
 from orchestrator.policies.warm import placed, warmth
+from orchestrator.results.rows import find
 from orchestrator.results.verify import check, replay
 from orchestrator.space import Space
 from orchestrator.spec import SweepSpec
@@ -196,7 +197,7 @@ def test_a_real_sweep_starts_from_others_and_needs_them_no_more(
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code in (0, None), capsys.readouterr().err
-    run = sweep.find("third", tmp_path)
+    run = find("third", tmp_path)
     events = list(read(run.journal))
     warm = events[1]
     assert (warm.type, [source["run"] for source in warm["sources"]]) == ("sweep.warmed", ["first", "second"])

@@ -181,6 +181,16 @@ def test_races_go_on_through_faults_as_if_nothing_had_happened(slots: int) -> No
         assert ran.state.objective.best(first).epoch in first.checkpoints  # type: ignore[union-attr]
 
 
+def test_a_near_tie_joins_although_a_finalist_fails() -> None:
+    def curve(params: Mapping[str, Any], epoch: int) -> dict[str, float]:
+        return {"score": math.nan if params["model.x"] == 0 else noisy({1: 1.0, 2: 1.1}, 0.1)(params, epoch)["score"]}
+
+    described = race(points=2, trials=12, spares=[0.0], confidence=0.999)
+    ran = simulate(described, curve=curve)
+    assert trainings(ran)[2] >= LEAST_SEEDS
+    assert not replay(described, ran.events)
+
+
 def test_a_point_that_mostly_fails_is_out() -> None:
     def curve(params: Mapping[str, Any], epoch: int) -> dict[str, float]:
         return {"score": math.nan if params["model.x"] == 0 else noisy({1: 1.0, 2: 1.0}, 0.1)(params, epoch)["score"]}

@@ -93,7 +93,7 @@ class Race(Searcher):
     def _let_join(self) -> None:
         """Near-ties, once the spread between seeds is known."""
         losses = self._losses()
-        if self._spares and all(len(self._trials(p)) >= LEAST_SEEDS for p in range(len(self._points))):
+        if self._spares and all(len(self._trials(p)) >= LEAST_SEEDS for p in self._inside(losses)):
             known = spread(losses) or 0.0
             self._points += [point for point, gap in self._spares if gap <= known]
             self._spares = []
@@ -109,13 +109,17 @@ class Race(Searcher):
                 found[self._point_of[trial]].append(self._best[trial])
         return found
 
+    def _inside(self, losses: list[list[float]]) -> list[int]:
+        """Points that have not failed more often than they came to a value."""
+        return [p for p in range(len(self._points)) if 2 * len(losses[p]) >= len(self._trials(p))]
+
     def _next(self) -> int | None:
         """The point that trains next; None where the race is over, as far as it has come."""
         begun = [0] * len(self._points)
         for point in self._point_of.values():
             begun[point] += 1
         losses = self._losses()
-        inside = [p for p in range(len(self._points)) if 2 * len(losses[p]) >= len(self._trials(p))]
+        inside = self._inside(losses)
         early = [p for p in inside if begun[p] < LEAST_SEEDS]
         if early:
             return min(early, key=lambda p: (begun[p], p))

@@ -72,7 +72,7 @@ def _print_finals(run: Any, outcome: Any, as_json: bool) -> None:
         print_json(found)
         return
     metric = state.objective.metric
-    wide_console().print(finalists(found, metric))
+    wide_console().print(finalists(found))
     for line in sentences(found, metric):
         typer.echo(line)
     won = winner(run, state)

@@ -13,11 +13,11 @@ from orchestrator.results.why import show
 from orchestrator.state import SweepState
 
 
-def finalists(confirmation: Mapping[str, Any], metric: str) -> Table:
+def finalists(confirmation: Mapping[str, Any]) -> Table:
     """A row a finalist, best first: what the search said of it, and what its fresh trainings came to."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
     interval = f"{confirmation['level']:.0%} interval"
-    for title in ("finalist", f"{metric} in the search", "mean of fresh trainings", interval, "n", "failed", "is best"):
+    for title in ("finalist", "in the search", "fresh mean", interval, "n", "failed", "is best"):
         table.add_column(title, justify="left" if title == "finalist" else "right", no_wrap=True)
     for row in confirmation["table"]:
         values = (show(row["searched"]), show(row["mean"]) if row["mean"] is not None else "–", interval_of(row))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -24,15 +24,18 @@ def pages(root: Path) -> list[Path]:
 
 def prose(page: Path) -> Iterator[tuple[int, str]]:
     """The page's lines and their numbers (from 1), without fenced blocks."""
+    lines = page.read_text(encoding="utf-8").splitlines()
+    return ((number, line) for number, (inside, line) in enumerate(fenced(lines), 1) if not inside)
+
+
+def fenced(lines: Iterable[str]) -> Iterator[tuple[bool, str]]:
+    """Each line, and whether it belongs to a fenced block."""
     fence = ""
-    for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1):
+    for line in lines:
         mark = FENCE.match(line)
-        if mark and not fence:
-            fence = mark[1]
-        elif mark and line.strip() == fence[0] * len(line.strip()) and len(line.strip()) >= len(fence):
-            fence = ""
-        elif not fence:
-            yield number, line
+        closes = bool(fence) and line.strip() == fence[0] * len(line.strip()) and len(line.strip()) >= len(fence)
+        yield bool(fence or mark), line
+        fence = "" if closes else fence or (mark[1] if mark else "")
 
 
 def slug(heading: str) -> str:

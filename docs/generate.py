@@ -14,9 +14,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-# Plain help texts of one width: the pages must not depend on the terminal that made them.
-os.environ.update(TYPER_USE_RICH="0", COLUMNS="100", TERM="dumb", NO_COLOR="1")
-
 REFERENCE = Path(__file__).resolve().parent / "reference"
 NOTICE = "<!-- Made by `make docs` from the code; edit that instead. -->\n"
 Schema = dict[str, Any]
@@ -127,6 +124,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="only say whether docs/reference is up to date")
     check: bool = parser.parse_args().check
+    # Plain help texts of one width: the pages must not depend on the terminal that made them.
+    os.environ.update(TYPER_USE_RICH="0", COLUMNS="100", TERM="dumb", NO_COLOR="1")
     pages = generated()
     old = stale(pages, REFERENCE)
     if check:

@@ -56,7 +56,7 @@ def write_durably(path: Path, content: bytes | memoryview) -> tuple[int, str]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
+    sync(path.parent)
     settle(path.parent)
     return _read_back(path, content)
 
@@ -68,9 +68,9 @@ def write_all(descriptor: int, content: bytes | memoryview) -> None:
         rest = rest[os.write(descriptor, rest) :]
 
 
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable: a new file or a rename is so only once its directory is."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Make durable what a file holds, or the names in a folder: a new or renamed file is so only once its folder is."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
@@ -86,7 +86,7 @@ def settle(folder: Path) -> None:
     path = folder.absolute()
     while (known := (path, path.stat().st_ino)) not in _settled and not path.is_mount():
         try:
-            sync_folder(path.parent)
+            sync(path.parent)
         except PermissionError:
             return
         _settled.add(known)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,6 +52,11 @@ class RunDirectory:
         return self.root / "uncommitted.diff"
 
     @property
+    def report(self) -> Path:
+        """The page that `sweep report` writes unless told otherwise."""
+        return self.root / "report.html"
+
+    @property
     def ray(self) -> Path:
         return self.root / ".ray"
 
@@ -63,6 +69,10 @@ class RunDirectory:
         """The file that asks for a clean stop of the sweep, or for the end of one trial."""
         return self.requests / ("stop" if trial is None else f"stop-{trial}")
 
+    def promote_request(self, trial: int) -> Path:
+        """The file that asks for a trial that was set aside to go on."""
+        return self.requests / f"promote-{trial}"
+
     def trial(self, number: int) -> Path:
         return self.root / "trials" / f"{number:04d}"
 
@@ -72,6 +82,10 @@ class RunDirectory:
         if not path.is_relative_to(self.root.resolve()):
             raise UsageError(f"the journal names {relative!r}, which is outside {self.root}")
         return path
+
+    def outside(self, roots: Iterable[str]) -> list[str]:
+        """Of folders to import from, those that do not lie in the run directory: nothing there is code."""
+        return [root for root in roots if not Path(root).resolve().is_relative_to(self.root.resolve())]
 
     def exists(self) -> bool:
         """Whether a sweep was begun here: its journal has something in it."""

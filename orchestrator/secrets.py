@@ -12,7 +12,8 @@ SHORTEST = 8
 """Characters of the shortest value that counts as a secret: what is shorter stands in texts by chance."""
 
 _NAME = re.compile(
-    r"(?:^|_)(?:KEY|APIKEY|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?)(?:_ID)?$|SECRET", re.IGNORECASE
+    r"(?:^|_)(?:KEY|APIKEY|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?|WEBHOOK(?:_URL)?)(?:_ID)?$|SECRET",
+    re.IGNORECASE,
 )
 _USERINFO = re.compile(r"(?<=://)[^\s/@:'\"]*:[^\s/@'\"]+(?=@)|(?<=://)[^\s/@:'\"]{20,}(?=@)")
 _ON_PURPOSE = ("AWS_ACCESS_KEY_ID",)  # names who asks, as a user name does
@@ -23,7 +24,7 @@ def redact(text: str) -> str:
     """``text`` with ``***`` in place of every secret of this process, and of user and password in a URL.
 
     Secrets are the values, of eight characters or more, of environment variables whose names end in KEY, TOKEN, SECRET,
-    PASSWORD, CREDENTIALS and the like, or hold SECRET, and the key for W&B in the netrc file. Never raises.
+    PASSWORD, CREDENTIALS, WEBHOOK and the like, or hold SECRET, and the key for W&B in the netrc file. Never raises.
     """
     for _, value in secrets():
         text = text.replace(value, HIDDEN)

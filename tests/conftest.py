@@ -63,3 +63,13 @@ def cifar10(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Path:
     folder = tmp_path_factory.mktemp("cifar10")
     subprocess.run([sys.executable, str(shared / "data" / "unpack_cifar10.py"), str(folder)], check=True)
     return folder
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The machine's own Chromium or Chrome, for `browser.browse`; skips where there is none."""
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    program = next(filter(None, map(shutil.which, names)), None)
+    if program is None:
+        pytest.skip("needs Chromium or Chrome: apt install chromium")
+    return program

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from test_layers import ALLOWED, CORE
 
 from orchestrator.engine.failures import KINDS
 from orchestrator.spec import load
@@ -77,3 +78,18 @@ def test_every_kind_of_failure_is_in_the_docs_with_its_retries() -> None:
     for kind, (what, retries) in KINDS.items():
         assert what in text
         assert {None: "always", 0: "never"}.get(retries, f"{retries} time") in rows[kind]
+
+
+def test_the_rooms_of_the_page_are_those_that_are_held() -> None:
+    """Each with the rooms that it may import, and no box of the picture is a room that is not there."""
+    table = (ROOT / "docs/architecture.md").read_text().split("\n## The rooms")[1]
+    rows = [[cell.strip() for cell in line.split("|")[1:4]] for line in table.splitlines() if line.startswith("| `")]
+    told: dict[str, set[str]] = {}
+    for room, _, may in rows:
+        names = set(re.findall(r"`(\w+)`", may)) | (CORE if "the core" in may else set())
+        told[room.strip("`")] = names | (set(told) if may == "the rows above" else set())
+    assert told == {room: may for room, may in ALLOWED.items() if not room.startswith("__")}
+    picture = (ROOT / "docs/pictures/architecture.svg").read_text()
+    boxes = re.findall(r'class="name"[^>]*>([^<]+)<', picture)
+    assert len(boxes) > 8
+    assert set(boxes) - {"Lightning", "trials/0000/checkpoints"} <= set(told)

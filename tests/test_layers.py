@@ -13,7 +13,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "orchestrator"
 
-GROUND = {"errors", "seeds", "secrets", "files", "rundir"}
+GROUND = {"errors", "seeds", "secrets", "text", "files", "rundir"}
 LADDER = ["space", "spec", "journal", "state", "policies"]
 CORE = GROUND | set(LADDER)
 
@@ -22,6 +22,7 @@ ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "seeds": set(),
     "secrets": set(),
+    "text": set(),
     "files": {"errors"},
     "rundir": {"errors"},
     **{room: GROUND | set(LADDER[:height]) for height, room in enumerate(LADDER)},
@@ -32,11 +33,16 @@ ALLOWED: dict[str, set[str]] = {
     "xla": CORE | {"training"},
     "results": CORE,
     "plan": CORE | {"training", "engine"},
-    "sweep": CORE | {"training", "engine", "xla", "results"},
+    "notify": CORE,
+    "tracking": CORE | {"training", "results"},
+    "dashboard": CORE | {"results"},
+    "sweep": CORE | {"training", "engine", "xla", "results", "notify", "tracking"},
+    "watch": CORE | {"results", "sweep"},
     "cluster": CORE | {"training", "engine", "xla", "sweep"},
     "bundle": {"errors", "files", "secrets", "seeds", "training"},
     "export": CORE | {"results", "bundle", "training"},
-    "cli": CORE | {"training", "engine", "xla", "sweep", "cluster", "results", "bundle", "export", "plan"},
+    "cli": CORE
+    | {"training", "engine", "xla", "sweep", "cluster", "results", "bundle", "export", "plan", "dashboard", "watch"},
     "__main__": {"cli"},
     "__init__": CORE | {"sweep", "results", "bundle"},
 }
@@ -54,7 +60,10 @@ LIBRARIES: dict[str, set[str]] = {
     "engine": {"numpy", "ray", "torch"},
     "xla": TORCH | {"torch_xla"},
     "cluster": {"ray"},
-    "results": {"pandas", "plotly", "numpy", "optuna", "pyarrow", "rich"},
+    "results": {"IPython", "matplotlib", "numpy", "optuna", "pandas", "plotly", "pyarrow", "rich", "sklearn"},
+    "tracking": {"mlflow", "wandb"},
+    "dashboard": {"optuna", "optuna_dashboard"},
+    "watch": {"rich", "textual"},
     "bundle": TORCH | {"PIL", "onnxruntime", "safetensors"},
     "export": TORCH | {"wandb", "onnx", "onnxscript", "onnxruntime", "safetensors"},
     "cli": {"typer", "rich"},
@@ -64,7 +73,7 @@ RAY_ALONE = {
     *(f"orchestrator.engine.tune{part}" for part in ("", ".feed", ".instance", ".loss", ".worker")),
     "orchestrator.cluster",
 }
-LIGHT = ["errors", "seeds", "secrets", "files", "rundir", "space", "spec", "journal", "state", "cli"]
+LIGHT = ["errors", "seeds", "secrets", "text", "files", "rundir", "space", "spec", "journal", "state", "cli"]
 HEAVY = ["torch", "torchvision", "lightning", "pytorch_lightning", "ray", "optuna", "pandas", "wandb", "jsonargparse"]
 
 

@@ -29,7 +29,7 @@ def test_mixed_faults_break_no_promise() -> None:
     found = many(0, SEEDS, processes=2)
     assert not found.found, "\n".join(f"seed {seed}: {what}" for seed, what in found.found[:10])
     came = {"crash before", "crash torn", "crash written", "crash synced", "power", "fenced off", "full", "damage"}
-    came |= {"lost", "memory", "node", "late", "twice", "slow", "stop", "end", "orphaned checkpoint"}
+    came |= {"lost", "memory", "node", "late", "twice", "slow", "stop", "end", "promote", "orphaned checkpoint"}
     came |= {f"searcher {searcher}" for searcher in SHARES}
     assert not {fault for fault in came if not found.counters[fault]}, "a fault that never came tests nothing"
 

@@ -56,13 +56,8 @@ def built(model: Mapping[str, Any]) -> L.LightningModule:
 
     Raises UsageError where the class cannot be imported, or its constructor raises.
     """
-    with isolate_rng(include_cuda=False):
-        try:
-            module: L.LightningModule = components.build(model)
-            if is_overridden("configure_model", module):
-                module.configure_model()
-        except UsageError:
-            raise
-        except Exception as error:
-            raise UsageError(f"{model['class_path']} cannot be built: {type(error).__name__}: {error}") from error
+    with isolate_rng(include_cuda=False), components.refusing(model["class_path"]):
+        module: L.LightningModule = components.build(model)
+        if is_overridden("configure_model", module):
+            module.configure_model()
     return module

@@ -16,6 +16,7 @@ from orchestrator.bundle.manifest import CHECKPOINT, CONFIG, Manifest
 from orchestrator.errors import UsageError
 from orchestrator.training import Checkpoint, Job, Report, fit
 from orchestrator.training.components.importing import import_from
+from orchestrator.training.machine import versions
 
 Verdict = Literal["identical", "within tolerance", "differs"]
 WEIGHTS = 1e-3
@@ -161,12 +162,9 @@ def _worst(weights: Mapping[str, float]) -> Iterator[str]:
 
 def _environment(manifest: Manifest) -> Iterator[str]:
     """Versions that are not those of the training."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    for package, then in (manifest.content.get("versions") or {}).items():
-        try:
-            now = version(package) if package != "python" else then
-        except PackageNotFoundError:
-            now = "not installed"
-        if now != then:
+    recorded = manifest.content.get("versions") or {}
+    here = versions(recorded)
+    for package, then in recorded.items():
+        now = here.get(package, "not installed")
+        if now != then and package != "python":
             yield f"{package} was {then} and is {now}"

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from orchestrator.cli.shared import Json, Local, Name, Runs, app, command, print_json, wide_console
+from orchestrator.cli.shared import Json, Local, Name, Runs, app, command, print_json, print_next, say, wide_console
 
 _PANEL = "The winner"
 
@@ -66,27 +66,25 @@ def _print_finals(run: Any, outcome: Any, as_json: bool) -> None:
     state = read_state(run)
     found = state.confirmation
     if outcome.state.status != "completed" or found is None:
-        typer.echo(f"\nstopped: {outcome.state.reason}\ngo on with: {command('confirm', name, runs)}", err=True)
+        say("", f"stopped: {outcome.state.reason}", f"go on with: {command('confirm', name, runs)}", err=True)
         return
     if as_json:
         print_json(found)
         return
     metric = state.objective.metric
     wide_console().print(finalists(found))
-    for line in sentences(found, metric):
-        typer.echo(line)
+    say(*sentences(found, metric))
     won = winner(run, state)
-    typer.echo(f"its best model: {won.title}, {metric} {won.best.value:.4f}")
-    typer.echo(f"checkpoint: {won.run.resolve(won.checkpoint.path)}")
-    typer.echo("\nnext:", err=True)
+    say(f"its best model: {won.title}, {metric} {won.best.value:.4f}")
+    say(f"checkpoint: {won.run.resolve(won.checkpoint.path)}")
     more = str(2 * outcome.state.spec["budget"]["trials"])
     unclear = [(command("confirm", name, runs, "--trials", more), "more trainings, until it is clear")]
-    for line, what in (
+    next_ = (
         *([] if found["clear"] else unclear),
         (command("test", name, runs), "the winner's score on the test set: once"),
         (command("export", name, runs), "the winner in a folder of its own, to take away"),
-    ):
-        typer.echo(f"  {line}   # {what}", err=True)
+    )
+    print_next(next_)
 
 
 @app.command("test", rich_help_panel=_PANEL)
@@ -107,12 +105,10 @@ def look(
         print_json({"look": seen.number, "of": seen.of.title, "metrics": seen.written})
     else:
         for metric, value in seen.metrics.items():
-            typer.echo(f"{metric}: {value:.4f}")
-    typer.echo(f"look {seen.number} at the test set: {seen.of.title}", err=True)
+            say(f"{metric}: {value:.4f}")
+    say(f"look {seen.number} at the test set: {seen.of.title}", err=True)
     if seen.before:
         times = "once" if len(seen.before) == 1 else f"{len(seen.before)} times"
-        typer.echo(
-            f"it had been looked at {times} before: the best of several looks is no longer an unbiased score", err=True
-        )
+        say(f"it had been looked at {times} before: the best of several looks is no longer an unbiased score", err=True)
     else:
-        typer.echo(f"next: {command('export', name, runs)}   # the winner in a folder of its own", err=True)
+        say(f"next: {command('export', name, runs)}   # the winner in a folder of its own", err=True)

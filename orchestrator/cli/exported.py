@@ -7,16 +7,13 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.shared import Json, app, complain, print_json
+from orchestrator.cli.shared import Bundle, DataArguments, Json, app, complain, print_json, say
 
 
 @app.command(rich_help_panel="The winner")
 def replay(
-    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A folder that `sweep export` has written.")],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="An argument of the DataModule: --set data_dir=DIR."),
-    ] = None,
+    bundle: Bundle,
+    overrides: DataArguments = None,
     as_json: Json = False,
 ) -> None:
     """Train an exported model again, from the bundle alone: identical, within tolerance, or where it differs.
@@ -39,16 +36,15 @@ def replay(
     if as_json:
         print_json(asdict(found))
     else:
-        typer.echo(f"{found.verdict}: {config['metric']} {then:.9g} then, {now:.9g} now, after {found.epochs} epochs")
-        for line in (*found.where, *found.environment):
-            typer.echo(f"  {line}")
+        say(f"{found.verdict}: {config['metric']} {then:.9g} then, {now:.9g} now, after {found.epochs} epochs")
+        say(*(f"  {line}" for line in (*found.where, *found.environment)))
     if found.verdict == "differs":
         raise typer.Exit(1)
 
 
 @app.command(rich_help_panel="The winner")
 def publish(
-    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A folder that `sweep export` has written.")],
+    bundle: Bundle,
     to: Annotated[
         Path | None, typer.Option("--to", metavar="DIR", help="A folder of models: DIR/NAME/VERSION is written.")
     ] = None,
@@ -67,6 +63,6 @@ def publish(
     from orchestrator.export.publishing import publish_to_folder, publish_to_wandb
 
     if to:
-        typer.echo(str(publish_to_folder(manifest, to, name)))
+        say(str(publish_to_folder(manifest, to, name)))
     if wandb:
-        typer.echo(publish_to_wandb(manifest, wandb, name))
+        say(publish_to_wandb(manifest, wandb, name))

@@ -18,8 +18,10 @@ from orchestrator.cli.shared import (
     print_ranking,
     records,
     save,
+    say,
     wide_console,
 )
+from orchestrator.text import visible
 
 
 @app.command(rich_help_panel="Read what it did")
@@ -52,18 +54,42 @@ def status(name: Name, runs: Runs = None, as_json: Json = False) -> None:
             }
         )
         return
-    typer.echo(summary(run, state, state.spec["budget"].get("trials")))
+    say(summary(run, state, state.spec["budget"].get("trials")))
     if line := spending(state.spec["budget"], spent):
-        typer.echo(line)
-    typer.echo(f"{state.status}{f' ({state.reason})' if state.reason else ''}; {run.root}")
+        say(line)
+    say(f"{state.status}{f' ({state.reason})' if state.reason else ''}; {run.root}")
     finals = finals_of(run, state)
     if state.confirmation:
-        typer.echo(sentences(state.confirmation, state.objective.metric)[0])
+        say(sentences(state.confirmation, state.objective.metric)[0])
     elif state.finals_open and has_begun(finals):
         race = read_state(finals)
-        typer.echo(f"finals: {summary(finals, race, race.spec['budget'].get('trials'))}; {race.status}")
-    for line in looks(state):
-        typer.echo(line)
+        say(f"finals: {summary(finals, race, race.spec['budget'].get('trials'))}; {race.status}")
+    say(*looks(state))
+
+
+@app.command(rich_help_panel="Read what it did")
+def watch(name: Name, runs: Runs = None) -> None:
+    """See a run on the whole screen, while it runs or afterwards; where there is no screen, how it stands now."""
+    import os
+    import sys
+
+    from orchestrator.results.rows import find
+    from orchestrator.watch.snapshot import show, why_no_screen
+    from orchestrator.watch.watched import Watched
+
+    run = find(name, runs)
+    streams = (sys.stdin, sys.stdout, sys.stderr)  # the last is where the screen is drawn
+    reason = why_no_screen(os.environ, terminal=all(stream.isatty() for stream in streams))
+    if reason is not None:
+        if reason:
+            complain(reason)
+        watched = Watched(run)
+        watched.look()
+        show(watched)
+        return
+    from orchestrator.watch.screen import WatchApp
+
+    WatchApp(run).run()
 
 
 @app.command("list", rich_help_panel="Read what it did")
@@ -86,8 +112,7 @@ def list_(runs: Runs = None, as_json: Json = False) -> None:
     if as_json:
         print_json([row for row, _ in listed])
         return
-    for _, line in listed:
-        typer.echo(line)
+    say(*(line for _, line in listed))
 
 
 @app.command(rich_help_panel="Read what it did")
@@ -109,7 +134,8 @@ def results(
     elif as_json:
         print_json(records(found.epochs) if epochs else found.rows)
     elif epochs:
-        typer.echo(found.epochs.to_string(index=False))
+        shown = found.epochs.rename(columns=visible).to_string(index=False)
+        say(*shown.splitlines())
     else:
         print_ranking(found)
 
@@ -131,9 +157,7 @@ def why(
     if as_json:
         print_json({"trial": number, "why": sentences})
         return
-    typer.echo(f"trial {number}")
-    for sentence in sentences:
-        typer.echo(f"  {sentence}")
+    say(f"trial {number}", *(f"  {sentence}" for sentence in sentences))
 
 
 @app.command(rich_help_panel="Read what it did")
@@ -148,13 +172,12 @@ def verify(name: Name, runs: Runs = None, as_json: Json = False) -> None:
     if as_json:
         print_json(asdict(found))
     else:
-        typer.echo(
+        say(
             f"{name}: {found.records} records read, {found.suggestions} suggestions and {found.decisions} decisions "
             f"derived anew, {found.checkpoints} checkpoints ({found.bytes / 1e6:.1f} MB) compared with what was written"
         )
-        for line in (*found.notes, *found.violations):
-            typer.echo(f"  {line}")
-        typer.echo("all as it should be" if not found.violations else f"{len(found.violations)} violations")
+        say(*(f"  {line}" for line in (*found.notes, *found.violations)))
+        say("all as it should be" if not found.violations else f"{len(found.violations)} violations")
     if found.violations:
         raise typer.Exit(4)
 
@@ -178,7 +201,7 @@ def best(name: Name, runs: Runs = None, as_json: Json = False) -> None:
         print_json(record)
         return
     for key, value in record.items():
-        typer.echo(f"{key}: {json.dumps(value) if isinstance(value, dict) else value}")
+        say(f"{key}: {json.dumps(value) if isinstance(value, dict) else value}")
 
 
 @app.command(rich_help_panel="Read what it did")
@@ -220,5 +243,4 @@ def _print_searches(searches: list[dict[str, Any]], metric: str, notes: list[str
     from orchestrator.results.terminal import comparison
 
     wide_console().print(comparison(searches, metric))
-    for note in notes:
-        typer.echo(f"note: {note}", err=True)
+    say(*(f"note: {note}" for note in notes), err=True)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
 
 from orchestrator.cli.confirming import hold_finals
-from orchestrator.cli.shared import Json, Local, Name, Runs, app, command, print_json, print_ranking
+from orchestrator.cli.shared import Json, Local, Name, Runs, app, command, print_json, print_next, print_ranking, say
 
 
 @app.command(rich_help_panel="Run a sweep")
@@ -69,8 +70,7 @@ def plan(
     if as_json:
         print_json(as_record(found, costs))
         return
-    for line in lines(found, costs):
-        typer.echo(line)
+    say(*lines(found, costs))
 
 
 @app.command(rich_help_panel="Run a sweep")
@@ -154,9 +154,43 @@ def stop(
 
     asked = sweep.stop(name, runs, trial=trial)
     if trial is not None:
-        typer.echo(f"trial {trial} of {name} has ended; the sweep goes on", err=True)
+        say(f"trial {trial} of {name} has ended; the sweep goes on", err=True)
         return
-    typer.echo(f"{name} stopped (it was run by {asked}); go on with: {command('resume', name, runs)}", err=True)
+    say(f"{name} stopped (it was run by {asked}); go on with: {command('resume', name, runs)}", err=True)
+
+
+@app.command(rich_help_panel="Run a sweep")
+def promote(
+    name: Name,
+    trial: Annotated[int, typer.Option("--trial", help="Number of a trial that was set aside.")],
+    runs: Runs = None,
+) -> None:
+    """Ask the process that runs a sweep to let a trial go on that its scheduler has set aside."""
+    from orchestrator import sweep
+
+    if sweep.promote(name, runs, trial=trial):
+        say(f"trial {trial} of {name} goes on as soon as there is room for it", err=True)
+    else:
+        say(f"trial {trial} of {name} was asked for; it is taken up when a trial next reports", err=True)
+
+
+@app.command(rich_help_panel="Run a sweep")
+def sync(name: Name, runs: Runs = None) -> None:
+    """Send to W&B and MLflow what they have not got yet of a run; nothing is sent twice."""
+    from orchestrator.results.rows import find, read_state
+    from orchestrator.spec import SweepSpec
+    from orchestrator.sweep import send
+
+    run = find(name, runs)
+    lines = send(run, SweepSpec.model_validate(read_state(run).spec))
+    print_notices(lines)
+    raise typer.Exit(1 if lines else 0)
+
+
+def print_notices(lines: Sequence[str]) -> None:
+    """What a tracker has not been sent, on stderr."""
+    for line in lines:
+        say("", line, err=True)
 
 
 def _amount(text: str) -> tuple[str, float]:
@@ -178,6 +212,7 @@ def finish(outcome: Any, local: bool) -> None:
     finals = finals and not outcome.exit_code
     with contextlib.suppress(OSError):
         _print_outcome(outcome, last=not finals)
+        print_notices(outcome.notices)
     raise typer.Exit(hold_finals(outcome.run, {}, local) if finals else outcome.exit_code)
 
 
@@ -188,28 +223,27 @@ def _print_outcome(outcome: Any, last: bool) -> None:
     name, runs = outcome.run.name, outcome.run.root.parent
     print_ranking(found)
     if outcome.state.status == "paused":
-        typer.echo(f"\nstopped: {outcome.state.reason}\ngo on with: {command('resume', name, runs)}", err=True)
+        say("", f"stopped: {outcome.state.reason}", f"go on with: {command('resume', name, runs)}", err=True)
     failed = outcome.state.count("failed")
     if failed:
-        typer.echo(f"{failed} failed; try again: {command('retry', name, runs, '--failed')}", err=True)
+        say(f"{failed} failed; try again: {command('retry', name, runs, '--failed')}", err=True)
     winner = found.state.winner()
     if winner is None:
         said = next((row["error"] for row in found.rows if row["error"]), None)
         within = " within the constraints" if found.state.objective.constraints else ""
-        typer.echo(
-            f"\nno trial has a finite {found.metric}{within}" + (f"; one failed with: {said}" if said else ""), err=True
-        )
+        failed_with = f"; one failed with: {said}" if said else ""
+        say("", f"no trial has a finite {found.metric}{within}{failed_with}", err=True)
         return
     best = found.best()
-    typer.echo(f"\nbest: trial {best.trial}, {found.metric} {best.value:.4f} at epoch {best.epoch}")
-    typer.echo(f"checkpoint: {best.checkpoint}")
+    say("", f"best: trial {best.trial}, {found.metric} {best.value:.4f} at epoch {best.epoch}")
+    say(f"checkpoint: {best.checkpoint}")
     if not last:
         return
-    typer.echo("\nnext:", err=True)
-    for line, what in (
+    next_ = (
         (command("results", name, runs, "--json"), "every trial, ranked, for a program"),
         (command("why", name, runs), "why the winner won; --trial N for another"),
+        (command("report", name, runs), "all of it on one page, with figures"),
         (command("confirm", name, runs), "train the best again under fresh seeds: how sure is the winner?"),
         (command("export", name, runs), "the winner in a folder of its own, to take away"),
-    ):
-        typer.echo(f"  {line}   # {what}", err=True)
+    )
+    print_next(next_)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from orchestrator.text import csv_cell, visible
 
 app = typer.Typer(
     name="sweep",
@@ -24,15 +27,27 @@ Runs = Annotated[
     typer.Option("--runs", metavar="DIR", help="Folder of run directories; else $SWEEP_RUNS, else ./runs."),
 ]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the run.")]
+Bundle = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A folder that `sweep export` has written.")]
+DataArguments = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="An argument of the DataModule: --set data_dir=DIR."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Local = Annotated[bool, typer.Option("--local", help="Run in this process, one trial at a time, without Ray.")]
 
 
 def complain(text: str) -> None:
+    """What is said beside the data: on stderr, of several lines perhaps, without secrets."""
     from orchestrator.secrets import redact
 
     with contextlib.suppress(OSError):  # the terminal may be gone
-        typer.echo(redact(text), err=True)
+        typer.echo(visible(redact(text), keep="\n"), err=True)
+
+
+def say(*lines: str, err: bool = False) -> None:
+    """Lines for people, each one line whatever stands in it."""
+    for line in lines:
+        typer.echo(visible(line), err=err)
 
 
 def command(verb: str, name: str, runs: Path | None, *options: str) -> str:
@@ -55,13 +70,19 @@ def wide_console() -> Any:
     from rich.console import Console
 
     console = Console()
-    return console if console.is_terminal else Console(width=200)
+    return console if console.is_terminal else Console(width=10_000)
 
 
 def print_ranking(found: Any) -> None:
     from orchestrator.results.terminal import ranking
 
-    wide_console().print(ranking(found.rows, found.metric))
+    console = wide_console()
+    console.print(ranking(found.rows, found.metric, width=console.width))
+
+
+def print_next(commands: Iterable[tuple[str, str]]) -> None:
+    """What to do next: each command, and what for."""
+    say("", "next:", *(f"  {line}   # {what}" for line, what in commands), err=True)
 
 
 def print_json(value: Any) -> None:
@@ -82,7 +103,8 @@ def save(frame: Any, out: Path) -> None:
     from orchestrator.errors import UsageError
 
     if out.suffix == ".csv":
-        frame.to_csv(out, index=False)
+        inert = frame.map(lambda value: csv_cell(str(value)) if isinstance(value, str | dict | list) else value)
+        inert.rename(columns=csv_cell).to_csv(out, index=False)
     elif out.suffix == ".parquet":
         frame.map(lambda value: json.dumps(value) if isinstance(value, dict | list) else value).to_parquet(out)
     else:

@@ -7,9 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from orchestrator.cli.shared import Json, Name, Runs, app, complain, print_json
-
-Folder = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A folder that `sweep export` has written.")]
+from orchestrator.cli.shared import Bundle, DataArguments, Json, Name, Runs, app, complain, print_json, say
 
 
 @app.command(rich_help_panel="The winner")
@@ -29,12 +27,12 @@ def export(
     for missing, reason in found.missing.items():
         complain(f"without {missing}: {reason}")
     complain(f"{', '.join(found.present)}: compared with the checkpoint in {found.seconds:.1f} s")
-    typer.echo(str(found.folder))
+    say(str(found.folder))
 
 
 @app.command(rich_help_panel="The winner")
 def predict(
-    bundle: Folder,
+    bundle: Bundle,
     images: Annotated[list[Path], typer.Argument(metavar="IMAGES", help="Picture files, or folders of them.")],
     engine: Annotated[
         str | None, typer.Option("--engine", metavar="onnx|torch", help="Else ONNX Runtime if it can be, or torch.")
@@ -57,22 +55,19 @@ def predict(
         print_json([answer.as_json() for answer in answers])
     else:
         for answer in answers:
-            typer.echo(str(answer))
+            say(str(answer))
     if grid:
         answers.grid().save(grid)
 
 
 @app.command(rich_help_panel="The winner")
 def evaluate(
-    bundle: Folder,
+    bundle: Bundle,
     data: Annotated[
         str | None,
         typer.Option("--data", metavar="DIR|IMPORT.PATH", help="Folders of pictures, or another DataModule."),
     ] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="An argument of the DataModule: --set data_dir=DIR."),
-    ] = None,
+    overrides: DataArguments = None,
     as_json: Json = False,
 ) -> None:
     """Score an exported model: on the validation part of its DataModule or another, or on folders named as classes.
@@ -109,7 +104,7 @@ def _print_validated(bundle: Any, class_path: str | None, overrides: list[str], 
         return
     for name, value in metrics.items():
         beside = f"   recorded {recorded[name]:.6g}" if recorded.get(name) is not None else ""
-        typer.echo(f"{name} {value:.6g}{beside}")
+        say(f"{name} {value:.6g}{beside}")
 
 
 def _print_counted(found: Any, as_json: bool) -> None:
@@ -118,8 +113,8 @@ def _print_counted(found: Any, as_json: bool) -> None:
 
         print_json(asdict(found))
         return
-    typer.echo(f"accuracy {found.accuracy:.4f} of {found.images} pictures")
+    say(f"accuracy {found.accuracy:.4f} of {found.images} pictures")
     for name, (right, total) in found.classes.items():
-        typer.echo(f"  {name}: {right} of {total}")
+        say(f"  {name}: {right} of {total}")
     for truth, guess, times in found.confused[:10]:
-        typer.echo(f"  {truth} taken for {guess}: {times}")
+        say(f"  {truth} taken for {guess}: {times}")

@@ -18,7 +18,7 @@ from orchestrator.engine.stopping import Stopping
 from orchestrator.files import storage_fault
 from orchestrator.rundir import RunDirectory
 from orchestrator.state import Checkpoint
-from orchestrator.training.hardware import hardware
+from orchestrator.training.machine import hardware
 
 _PROBE_BYTES = 1 << 20
 _WAIT_SECONDS = 1.0
@@ -51,6 +51,14 @@ class Host:
     def trial_stopped(self, trial: int) -> None:
         """It was done."""
         self._stopping.done(trial)
+
+    def trials_to_promote(self) -> Iterable[int]:
+        """Trials that were set aside and that somebody wants to go on."""
+        return self._stopping.promotions
+
+    def trial_promoted(self, trial: int) -> None:
+        """It was done, or cannot be."""
+        self._stopping.promoted(trial)
 
     def whole(self, checkpoint: Checkpoint) -> bool:
         """Whether the file is there at its full size; its SHA-256 is checked by who loads it.

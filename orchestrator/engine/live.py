@@ -7,7 +7,7 @@ neither Ray nor threads nor the clock: one caller at a time, and the world comes
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from typing import Any, Literal
@@ -17,7 +17,7 @@ from orchestrator.engine.host import Host
 from orchestrator.engine.retention import Retention
 from orchestrator.errors import RunHeldError
 from orchestrator.files import storage_fault
-from orchestrator.journal import Event, Journal
+from orchestrator.journal import Event, Journal, plain
 from orchestrator.policies import Scheduler, Searcher, Verdict, budget, build_scheduler, build_searcher
 from orchestrator.rundir import RunDirectory
 from orchestrator.secrets import redact
@@ -25,6 +25,7 @@ from orchestrator.seeds import trial_seed
 from orchestrator.spec import SweepSpec, apply
 from orchestrator.state import Checkpoint, Objective, SweepState, Trial
 from orchestrator.training import Job, Report
+from orchestrator.training.job import tracked
 
 Observer = Callable[[SweepState, Event], None]
 _TEXTS = frozenset({"message", "reason", "fault"})  # what others have written, perhaps with a key in it
@@ -65,13 +66,14 @@ class LiveSweep:
         self._retire()
 
     def next_job(self) -> Job | Literal["none_left", "wait"]:
-        """The next segment to run: interrupted trials first, by number, then promotions, then new suggestions.
+        """The next segment to run: trials that were interrupted or asked for first, then promotions, then new ones.
 
         ``wait`` where there may be one later, when what runs now has reported.
         """
         self._stop_what_was_asked()
         if self.stopping or self.over or not self._storage_is_ready():
             return "none_left"
+        self._promote_what_was_asked()
         if self.state.waiting:
             return self._job(self.state.trials[min(self.state.waiting)])
         number = self._promoted(last=False)
@@ -91,7 +93,7 @@ class LiveSweep:
             number, verdict = found
             if verdict.action == "promote":
                 taken = {"donor": list(verdict.donor), "params": verdict.params} if verdict.donor else {}
-                fields = {"rule": verdict.rule, "why": _written(verdict), **taken}
+                fields = {"rule": verdict.rule, "why": plain(verdict.why), **taken}
                 self._append("trial.promoted", sync=False, trial=number, **fields)
                 return number
             trial = self.state.trials[number]
@@ -167,13 +169,13 @@ class LiveSweep:
             return not self.stopping
         if report.checkpoint is not None:
             self._checkpointed(known, segment, asdict(report.checkpoint))
-        metrics = {name: _jsonable(value) for name, value in report.metrics.items()}
+        metrics = plain(report.metrics)
         self._append("segment.reported", trial=trial, segment=segment, epoch=report.epoch, metrics=metrics)
         verdict = self._verdict(trial, report.epoch)
-        if verdict is None:
-            return not self.stopping
-        self._end(trial, segment, report.epoch, verdict)
-        return False
+        if verdict is not None:
+            self._end(trial, segment, report.epoch, verdict)
+        self._promote_what_was_asked()
+        return verdict is None and not self.stopping
 
     def ended(self, trial: int, segment: int) -> None:
         """The segment's function returned: the trial is finished, unless it was stopped, set aside or told to pause."""
@@ -228,7 +230,7 @@ class LiveSweep:
     def _end(self, trial: int, segment: int, epoch: int, verdict: Verdict, *, sync: bool = True) -> None:
         """The verdict on a trial takes effect: it is stopped, or set aside."""
         type = "trial.set_aside" if verdict.action == "set_aside" else "trial.stopped"
-        why = _written(verdict)
+        why = plain(verdict.why)
         self._append(type, sync=sync, trial=trial, segment=segment, epoch=epoch, rule=verdict.rule, why=why)
         if trial in self.host.trials_to_stop():
             self.host.trial_stopped(trial)
@@ -259,10 +261,21 @@ class LiveSweep:
                 self._end(number, trial.segments - 1, trial.epoch, Verdict("request"))
             self.host.trial_stopped(number)
 
+    def _promote_what_was_asked(self) -> None:
+        """Trials that were set aside go on as soon as there is room; others are passed over."""
+        asked = sorted(self.host.trials_to_promote())
+        if not asked or self.stopping or self.over:
+            return
+        for number in asked:
+            trial = self.state.trials.get(number)
+            if trial and trial.status == "set_aside":
+                self._append("trial.promoted", trial=number, rule="request", why={"rung": trial.reached})
+            self.host.trial_promoted(number)
+
     def _job(self, trial: Trial) -> Job:
         """The trial's next segment, journaled as started. It goes on from the last checkpoint that is still whole."""
         model, data, trainer = self._smaller(trial) or self._components(trial)
-        checkpoint, wandb = self._last_whole(trial), self.spec.tracking.wandb
+        checkpoint = self._last_whole(trial)
         job = Job(
             trial=trial.number,
             segment=trial.segments,
@@ -275,7 +288,7 @@ class LiveSweep:
             folder=str(self.host.folder(trial.number)),
             checkpoint=asdict(checkpoint) if checkpoint else None,
             new_params=checkpoint is not None and not trial.has_its_params(checkpoint),
-            wandb={**wandb.model_dump(), "group": self.spec.name} if wandb else None,
+            tracking=tracked(self.spec.tracking.wanted, self.run, self.state.started, trial.number),
         )
         fields: dict[str, Any] = {"node": self.host.name, "origin": checkpoint.path if checkpoint else None}
         if trial.halvings:
@@ -384,30 +397,5 @@ class LiveSweep:
             self._observer(self.state, event)
 
 
-def environment(packages: Iterable[str]) -> Mapping[str, str]:
-    """Versions of Python and the named distributions, for the record."""
-    from importlib.metadata import PackageNotFoundError, version
-    from platform import python_version
-
-    found = {"python": python_version()}
-    for package in packages:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
 def _objective(spec: SweepSpec) -> Objective:
     return Objective.of(spec.model_dump(include={"objective", "constraints"}))
-
-
-def _written(verdict: Verdict) -> dict[str, Any]:
-    return {name: _jsonable(value) for name, value in verdict.why.items()}
-
-
-def _jsonable(value: Any) -> Any:
-    """Strict JSON has no NaN and no infinity: they are written as words that ``float`` reads back."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return value

@@ -6,6 +6,7 @@ import contextlib
 import signal
 import threading
 import time
+from collections.abc import Iterable
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -26,6 +27,7 @@ class Stopping:
     def __init__(self) -> None:
         self.signal = 0
         self._trials: frozenset[int] = frozenset()
+        self._promotions: frozenset[int] = frozenset()
         self._run: RunDirectory | None = None
         self._asked_at: float | None = None
         self._polled = 0.0
@@ -64,6 +66,12 @@ class Stopping:
         return self._trials
 
     @property
+    def promotions(self) -> frozenset[int]:
+        """Trials that were set aside and that somebody wants to go on."""
+        self._poll()
+        return self._promotions
+
+    @property
     def overdue(self) -> bool:
         """Whether the time for a clean end is over."""
         return self._asked_at is not None and time.monotonic() - self._asked_at > GRACE_SECONDS
@@ -79,6 +87,12 @@ class Stopping:
         if self._run:
             self._run.stop_request(trial).unlink(missing_ok=True)
 
+    def promoted(self, trial: int) -> None:
+        """What was asked for has been done, or cannot be."""
+        self._promotions -= {trial}
+        if self._run:
+            self._run.promote_request(trial).unlink(missing_ok=True)
+
     def _poll(self) -> None:
         if self._run is None or time.monotonic() - self._polled <= _POLL_SECONDS:
             return
@@ -87,8 +101,7 @@ class Stopping:
             names = {path.name for path in self._run.requests.iterdir()}
             if "stop" in names:
                 self._asked_at = self._asked_at or time.monotonic()
-            numbers = (name.removeprefix("stop-") for name in names if name.startswith("stop-"))
-            self._trials = frozenset(int(number) for number in numbers if number.isdecimal())
+            self._trials, self._promotions = _numbers(names, "stop-"), _numbers(names, "promote-")
 
     def _forget(self) -> None:
         if self._run is None:
@@ -102,3 +115,9 @@ class Stopping:
         if self._asked_at is not None:
             raise KeyboardInterrupt
         self.signal, self._asked_at = number, time.monotonic()
+
+
+def _numbers(names: Iterable[str], prefix: str) -> frozenset[int]:
+    """The trials that requests of one kind name."""
+    numbers = (name.removeprefix(prefix) for name in names if name.startswith(prefix))
+    return frozenset(int(number) for number in numbers if number.isdecimal() and number.isascii())

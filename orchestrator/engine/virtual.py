@@ -35,8 +35,9 @@ class Faults:
     Of each append to the journal: ``crash`` (before, torn, written, synced), ``asleep`` (long enough for another driver
     to take over), ``full`` (the disk, for a while). Of each removal of files: ``crash``. Of each epoch: ``lost``,
     ``memory``, ``node``. Of each report: ``late`` (after its segment is gone), ``twice``, ``slow``. Of each event:
-    ``stop`` (the sweep), ``end`` (one trial). At each restart: ``damage`` of a checkpoint, ``retry`` of failed trials.
-    ``power`` is the share of crashes that take with them what was not durable. After ``deaths`` of drivers all is calm.
+    ``stop`` (the sweep), ``end`` (one trial), ``promote`` (one that waits). At each restart: ``damage`` of a
+    checkpoint, ``retry`` of failed trials. ``power`` is the share of crashes that take with them what was not durable.
+    After ``deaths`` of drivers all is calm.
     """
 
     crash: float = 0.0
@@ -51,6 +52,7 @@ class Faults:
     slow: float = 0.0
     stop: float = 0.0
     end: float = 0.0
+    promote: float = 0.0
     damage: float = 0.0
     retry: float = 0.0
     deaths: int = 6
@@ -93,6 +95,7 @@ class World:
         self.asked = ""
         self.asked_at = 0.0
         self.to_stop: set[int] = set()
+        self.to_promote: set[int] = set()
         self.deaths = 0
         self.sleep: Callable[[], None] = lambda: None
 
@@ -245,6 +248,12 @@ class VirtualHost(Host):
 
     def trial_stopped(self, trial: int) -> None:
         self._world.to_stop.discard(trial)
+
+    def trials_to_promote(self) -> Iterable[int]:
+        return self._world.to_promote
+
+    def trial_promoted(self, trial: int) -> None:
+        self._world.to_promote.discard(trial)
 
     def whole(self, checkpoint: Checkpoint) -> bool:
         return self._world.files.get(checkpoint.path, (-1, ""))[0] == checkpoint.size

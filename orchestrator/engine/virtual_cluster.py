@@ -126,6 +126,8 @@ class Driver:
             self._world.asked, self._world.asked_at = "SIGINT", self._world.clock
         if self._chance("end") and self.live.state.trials:
             self._world.to_stop.add(self._rng.randrange(len(self.live.state.trials)))
+        if self.live.state.set_aside and self._chance("promote"):
+            self._world.to_promote.add(self._rng.choice(sorted(self.live.state.set_aside)))
 
     def _fill(self) -> None:
         """Give every free slot a segment."""

@@ -15,7 +15,7 @@ from orchestrator.export.card import card
 from orchestrator.export.config import config
 from orchestrator.export.curve import curve
 from orchestrator.export.folder import copy, copy_if_there, write_as_one, written
-from orchestrator.export.record import record, source_of
+from orchestrator.export.record import record
 from orchestrator.files import write_durably
 from orchestrator.results.rows import find, read_state
 from orchestrator.results.winner import Winner, winner
@@ -77,7 +77,7 @@ def _fill(folder: Path, run: RunDirectory, state: SweepState, won: Winner) -> Ex
     from orchestrator.export.models import export_formats  # torch and Lightning: what is refused is refused at once
 
     about = config(won)
-    exported = export_formats(folder, about, source_of(run, state))
+    exported = export_formats(folder, about, run.outside(state.created.get("roots", [])))
     files = {
         CONFIG: dump(about),
         CURVE: curve(won).encode(),

@@ -16,6 +16,7 @@ from orchestrator.results.winner import Winner
 from orchestrator.rundir import RunDirectory
 from orchestrator.spec import SweepSpec
 from orchestrator.state import SweepState
+from orchestrator.text import markdown, markdown_code
 
 if TYPE_CHECKING:
     from orchestrator.export.models import Exported
@@ -33,9 +34,9 @@ def card(run: RunDirectory, state: SweepState, won: Winner, about: Mapping[str, 
     metric, mode = state.objective.metric, "higher" if state.objective.mode == "max" else "lower"
     parts = [
         front_matter(state, won, about, exported),
-        f"# {state.spec['name']}",
-        f"`{about['model']['class_path']}`, {won.title}, of the sweep `{run.name}`: "
-        f"**{metric} {_number(won.best.value)}** on validation data ({mode} is better).",
+        f"# {markdown(state.spec['name'])}",
+        f"{markdown_code(about['model']['class_path'])}, {won.title}, of the sweep `{run.name}`: "
+        f"**{markdown(metric)} {_number(won.best.value)}** on validation data ({mode} is better).",
         f"![Learning curve]({CURVE})",
         _section("Results", _results(state, won)),
         _section("What it takes and gives", _task(exported)),
@@ -88,7 +89,7 @@ def _tested(state: SweepState) -> str:
 def _task(exported: Exported) -> list[str]:
     found = exported.preprocessing
     if found is None:
-        return [f"Not known: {exported.missing.get('preprocessing', 'there were no data to see')}."]
+        return [f"Not known: {markdown(exported.missing.get('preprocessing', 'there were no data to see'))}."]
     takes = f"Takes `{shown(found.input_shape)}` {found.input_type}; gives `{shown(found.output_shape)}` float32: "
     lines = [f"{takes}{_KINDS[found.kind]}."]
     if found.channels:
@@ -100,7 +101,7 @@ def _task(exported: Exported) -> list[str]:
             f"in [0, 1]{scaled}. `preprocessing.json` says the same to programs."
         )
     if found.classifies:
-        lines.append(f"Classes: {', '.join(found.labels)}.")
+        lines.append(f"Classes: {', '.join(map(markdown, found.labels))}.")
     return lines
 
 
@@ -109,16 +110,16 @@ def _data(about: Mapping[str, Any], exported: Exported) -> list[str]:
     if about["data"] is None:
         source = "The module brings its own loaders."
     else:
-        source = f"`{about['data']['class_path']}` with `{json.dumps(about['data'].get('init_args') or {})}`."
+        source = f"{markdown_code(about['data']['class_path'])} with {_json(about['data'].get('init_args') or {})}."
     if found.sha256 is None:
-        return [source, f"Split sizes and digest are not known: {found.reason}."]
+        return [source, f"Split sizes and digest are not known: {markdown(str(found.reason))}."]
     sizes = f"Training: {found.training or 'not known how many'} samples; validation: {found.validation}. "
     return [source, f"{sizes}SHA-256 of the validation data: `{found.sha256}`."]
 
 
 def _training(about: Mapping[str, Any]) -> list[str]:
-    arguments = f"Model arguments: `{json.dumps(about['model'].get('init_args') or {})}`."
-    return [arguments, f"Trainer: `{json.dumps(about['trainer'], default=str)}`. Seed of the trial: {about['seed']}."]
+    arguments = f"Model arguments: {_json(about['model'].get('init_args') or {})}."
+    return [arguments, f"Trainer: {_json(about['trainer'])}. Seed of the trial: {about['seed']}."]
 
 
 def _search(state: SweepState) -> list[str]:
@@ -141,7 +142,7 @@ def _formats(exported: Exported) -> list[str]:
         if exported.loads
         else "the checkpoint, as it was"
     )
-    missing = [f"- without {name}: {reason}" for name, reason in exported.missing.items()]
+    missing = [f"- without {name}: {markdown(reason)}" for name, reason in exported.missing.items()]
     return [_table("format", "beside the checkpoint", rows), *(["\n".join(missing)] if missing else [])]
 
 
@@ -170,8 +171,12 @@ def _table(left: str, right: str, rows: Mapping[str, Any]) -> str:
     return "\n".join([head, *(f"| {_cell(name)} | {_cell(value)} |" for name, value in rows.items())])
 
 
+def _json(value: Any) -> str:
+    return markdown_code(json.dumps(value, default=str))
+
+
 def _cell(value: Any) -> str:
-    return str(value).replace("|", "\\|").replace("\n", " ")
+    return markdown(str(value))
 
 
 def _number(value: float | None) -> str:

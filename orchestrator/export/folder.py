@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from orchestrator.errors import CheckpointError, UsageError
-from orchestrator.files import fingerprint, settle, sync_folder, write_durably
+from orchestrator.files import fingerprint, settle, sync, write_durably
 from orchestrator.state import Checkpoint
 
 _CHUNK = 1 << 20
@@ -32,12 +32,12 @@ def write_as_one(folder: Path) -> Iterator[Path]:
     try:
         temporary.mkdir(mode=0o700)
         yield temporary
-        sync_folder(temporary)
+        sync(temporary)
         temporary.rename(folder)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-    sync_folder(folder.parent)
+    sync(folder.parent)
     settle(folder.parent)
 
 
@@ -45,7 +45,7 @@ def written(folder: Path) -> dict[str, tuple[int, str]]:
     """Name → size and SHA-256 of every file, each read back after it is on the disk."""
     files = sorted(folder.iterdir())
     for file in files:
-        _sync(file)
+        sync(file)  # a library wrote it, and libraries do not
     return {file.name: fingerprint(file) for file in files}
 
 
@@ -70,15 +70,6 @@ def copy(source: Path, target: Path, kept: Checkpoint) -> None:
 def copy_if_there(source: Path, target: Path) -> None:
     with suppress(FileNotFoundError):
         write_durably(target, source.read_bytes())
-
-
-def _sync(file: Path) -> None:
-    """A library wrote it, and libraries do not sync."""
-    descriptor = os.open(file, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _remove_leftovers(folder: Path) -> None:

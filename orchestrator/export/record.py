@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.bundle.manifest import FORMAT
 from orchestrator.results.winner import Winner
-from orchestrator.rundir import RunDirectory
 from orchestrator.state import SweepState
-from orchestrator.training.hardware import hardware
+from orchestrator.training.machine import hardware, versions
 
 if TYPE_CHECKING:
     from orchestrator.export.models import Exported
@@ -42,7 +38,7 @@ def record(state: SweepState, won: Winner, exported: Exported, files: Mapping[st
         "trial": {"number": won.trial.number, "epoch": won.best.epoch, "confirmed": won.confirmed},
         **{name: state.created.get(name) for name in ("seed", "versions", "git")},
         "hardware": won.state.machine.get("hardware"),
-        "exported": {"versions": _versions(), "hardware": hardware()},
+        "exported": {"versions": versions(_PACKAGES), "hardware": hardware()},
         "data": {
             "validation": validation.validation,
             "training": validation.training,
@@ -52,19 +48,3 @@ def record(state: SweepState, won: Winner, exported: Exported, files: Mapping[st
         "load_from_checkpoint": exported.loads or True,
         "missing": exported.missing,
     }
-
-
-def source_of(run: RunDirectory, state: SweepState) -> list[str]:
-    """The folders that the sweep's classes were imported from; none in the run directory, where nothing is code."""
-    root = run.root.resolve()
-    return [path for path in state.created.get("roots", []) if not Path(path).resolve().is_relative_to(root)]
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found

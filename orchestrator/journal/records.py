@@ -8,14 +8,16 @@ money.
 from __future__ import annotations
 
 import json
+import math
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from orchestrator.errors import JournalError
 
 _ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)  # made once: that is half of its work
+_DECODER = json.JSONDecoder()
 _TAIL = len(',"crc32":"00000000"}')
 
 
@@ -33,6 +35,14 @@ class Event:
         return self.fields[name]
 
 
+def plain(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Strict JSON has no NaN and no infinity: they are written as words that ``float`` reads back."""
+    return {
+        name: str(value) if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in fields.items()
+    }
+
+
 def encode(event: Event) -> bytes:
     """The event's line, newline included. Non-finite numbers must be strings already: the line is strict JSON."""
     head = {"seq": event.seq, "lease": event.lease, "time": event.time, "type": event.type}
@@ -46,12 +56,14 @@ def decode(line: bytes) -> Event:
     body, tail = line[:-_TAIL], line[-_TAIL:]
     if tail != b',"crc32":"%08x"}' % zlib.crc32(body):
         raise ValueError("its checksum does not match")
-    fields = json.loads(body.decode() + "}")
+    text = body.decode() + "}"
+    fields, end = _DECODER.raw_decode(text)  # what json.loads does, without looking for white space around it
+    if end != len(text):
+        raise ValueError("something stands behind its end")
     return Event(fields.pop("seq"), fields.pop("lease"), fields.pop("time"), fields.pop("type"), fields)
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """A line as it lies in a store: ``place`` is what an error names, ``end`` the offset behind it."""
 
     content: bytes
@@ -64,10 +76,12 @@ class Line:
         return not self.content.endswith(b"\n")
 
 
-def parse(lines: Iterable[Line]) -> Iterator[tuple[Event, Line]]:
-    """Each whole event with its line; a torn last line ends it. Raises JournalError on any other damage."""
-    lease = 0
-    for seq, line in enumerate(lines):
+def parse(lines: Iterable[Line], first: int = 0, lease: int = 0) -> Iterator[tuple[Event, Line]]:
+    """Each whole event with its line; a torn last line ends it. Raises JournalError on any other damage.
+
+    ``first`` is the number of the first, ``lease`` that of the record before it.
+    """
+    for seq, line in enumerate(lines, first):
         if line.torn:
             return
         try:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import RunHeldError, UsageError
-from orchestrator.files import settle, sync_folder, write_all, write_durably
+from orchestrator.files import settle, sync, write_all, write_durably
 from orchestrator.journal.records import Line
 
 
@@ -21,6 +23,13 @@ class Store(ABC):
     @abstractmethod
     def lines(self) -> Iterator[Line]:
         """Every line, in order."""
+
+    def later(self, seq: int, last: Line) -> Iterator[Line] | None:
+        """The lines from record ``seq`` on, where ``last`` was the one before; None where that is no longer there.
+
+        Raises OSError where the journal is gone or cannot be read.
+        """
+        return islice(self.lines(), seq, None)
 
     @abstractmethod
     def empty(self) -> bool:
@@ -60,12 +69,23 @@ class FileStore(Store):
         self._failed = False
 
     def lines(self) -> Iterator[Line]:
-        end = 0
         with self.path.open("rb") as file:
-            for content in file:
-                place = f"{self.path} is damaged at byte {end}"
-                end += len(content)
-                yield Line(content, place, end)
+            yield from self._placed(file, 0)
+
+    def later(self, seq: int, last: Line) -> Iterator[Line] | None:
+        """A line is compared once more: one whose write failed in the end is cut off, and another takes its place."""
+        with self.path.open("rb") as file:
+            begin = last.end - len(last.content)
+            file.seek(begin)
+            if file.read(len(last.content)) != last.content:
+                return None
+            return iter(self._placed(file.readlines(), last.end))
+
+    def _placed(self, contents: Iterable[bytes], end: int) -> Iterator[Line]:
+        for content in contents:
+            place = f"{self.path} is damaged at byte {end}"
+            end += len(content)
+            yield Line(content, place, end)
 
     def empty(self) -> bool:
         """A first record that a crash has torn is nothing, but only where nothing else of a run lies beside it."""
@@ -85,7 +105,7 @@ class FileStore(Store):
         if proven and size != end:
             os.ftruncate(self._file, end)
         os.fsync(self._file)
-        sync_folder(self.path.parent)
+        sync(self.path.parent)
         settle(self.path.parent)
         self._durable = end
         return size - end
@@ -145,7 +165,17 @@ class ObjectStore(Store):
         self._pending = b""
 
     def lines(self) -> Iterator[Line]:
-        for name in self._names():
+        return self._lines_of(self._names())
+
+    def later(self, seq: int, last: Line) -> Iterator[Line] | None:
+        """An object is whole and never changes, so what comes next is in objects that are new."""
+        names = self._names()
+        if not names:
+            raise FileNotFoundError(errno.ENOENT, "the journal is gone", self.url)
+        return self._lines_of(name for name in names if int(name.rsplit("/", 1)[-1].removesuffix(".jsonl")) >= seq)
+
+    def _lines_of(self, names: Iterable[str]) -> Iterator[Line]:
+        for name in names:
             end = 0
             for content in self._system.cat_file(name).splitlines(keepends=True):
                 place = f"{self.url}/{name.rsplit('/', 1)[-1]} is damaged at byte {end}"
@@ -225,4 +255,4 @@ def _link(path: Path, content: bytes) -> None:
         os.link(beside, path)
     finally:
         beside.unlink()
-    sync_folder(path.parent)
+    sync(path.parent)

@@ -50,8 +50,9 @@ def estimates(losses: Losses, level: float = 0.9) -> list[Estimate | None]:
     that the least of so many equals would keep to.
     """
     known = [index for index, each in enumerate(losses) if len(each)]
+    found: list[Estimate | None] = [None] * len(losses)
     if not known:
-        return [None] * len(losses)
+        return found
     freedom, deviation = _freedom(losses), spread(losses)
     means = np.array([np.mean(losses[index]) for index in known])
     if deviation is None:
@@ -60,14 +61,13 @@ def estimates(losses: Losses, level: float = 0.9) -> list[Estimate | None]:
         errors = deviation / np.sqrt([len(losses[index]) for index in known])
         chances = _chances(means, errors, freedom)
     tail = (1 - level) / 2
-    best, found = int(np.argmin(means)), [None] * len(losses)
-    result: list[Estimate | None] = list(found)
+    best = int(np.argmin(means))
     for place, index in enumerate(known):
         upper = max(1 - tail, level ** (1 / len(known))) if place == best else 1 - tail
         low, high = (_reach(probability, freedom) * errors[place] for probability in (1 - tail, upper))
         mean = float(means[place])
-        result[index] = Estimate(mean, float(mean - low), float(mean + high), float(chances[place]))
-    return result
+        found[index] = Estimate(mean, float(mean - low), float(mean + high), float(chances[place]))
+    return found
 
 
 def _freedom(losses: Losses) -> int:

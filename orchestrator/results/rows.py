@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import gc
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +34,8 @@ def read_state(run: RunDirectory) -> SweepState:
     Raises JournalError where the journal is damaged, or cut off within its first record.
     """
     held = holder(run.journal)
-    state = SweepState(read(run.journal))
+    with collecting_later():
+        state = SweepState(read(run.journal))
     if not state.spec:
         raise JournalError(
             f"{run.journal} holds no whole record", hint="if the sweep had not begun yet, launch it again"
@@ -39,6 +43,18 @@ def read_state(run: RunDirectory) -> SweepState:
     if state.status == "running" and not held:
         state.cut_off()
     return state
+
+
+@contextmanager
+def collecting_later() -> Iterator[None]:
+    """No garbage is looked for meanwhile: of a long journal all is kept, and looking through it is half of the time."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
 
 
 def has_begun(run: RunDirectory) -> bool:

@@ -15,6 +15,8 @@ from orchestrator.state import SweepState
 if TYPE_CHECKING:
     import pandas as pd
 
+    from orchestrator.results.plot import Plot
+
 
 @dataclass(frozen=True)
 class BestTrial:
@@ -57,7 +59,7 @@ class Results:
             head = {name: row.pop(name) for name in ("rank", "trial", "status")}
             flat.append({**head, self.metric: best, **also, **params, **row, "stopped_by": stopped and stopped["rule"]})
         columns = ["rank", "trial", "status", self.metric, "epoch", "epochs", "checkpoint"]
-        return pd.DataFrame(flat) if flat else pd.DataFrame(columns=columns)
+        return pd.DataFrame(_storable(flat)) if flat else pd.DataFrame(columns=columns)
 
     @property
     def front(self) -> pd.DataFrame:
@@ -77,7 +79,7 @@ class Results:
             for trial in self.state.trials.values()
             for _, report in sorted(trial.reports.items())
         ]
-        return pd.DataFrame(flat) if flat else pd.DataFrame(columns=["trial", "epoch"])
+        return pd.DataFrame(_storable(flat)) if flat else pd.DataFrame(columns=["trial", "epoch"])
 
     @property
     def finalists(self) -> pd.DataFrame:
@@ -85,6 +87,13 @@ class Results:
         import pandas as pd
 
         return pd.DataFrame((self.state.confirmation or {}).get("table", []))
+
+    @property
+    def plot(self) -> Plot:
+        """Its figures, for notebooks: ``results.plot.learning_curves()``."""
+        from orchestrator.results.plot import Plot
+
+        return Plot(self.run, self.state)
 
     def best(self) -> BestTrial:
         """The winner, that of the finals if there were any. Raises SweepError where no trial has a finite value yet."""
@@ -106,8 +115,30 @@ class Results:
         params, found = first.params_at(best.epoch), path if path and path.exists() else None
         return BestTrial(first.number, best.value, best.epoch, params, found)
 
+    def report(self, path: str | Path | None = None, *, format: str | None = None) -> Path:
+        """Write a report and return where it is: by default ``report.html`` in the run directory.
+
+        ``format`` is ``html``, ``md``, ``png`` or ``svg``; without it the ending of ``path`` says which.
+
+        Raises UsageError where the ending is none of these, or ``path`` is a folder.
+        """
+        from orchestrator.results.report import write
+
+        return write(self.run, self.state, path, format)
+
     def _repr_html_(self) -> str:
-        return str(self.trials.to_html(index=False))
+        from orchestrator.results.notebook import page
+
+        return page(self.run, self.state)
 
     def __repr__(self) -> str:
         return f"Results({self.run.name!r}: {len(self.state.trials)} trials, {self.state.status})"
+
+
+def _storable(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows with lone surrogates written out: a file name in a message may hold some, and no UTF-8 file can."""
+
+    def whole(value: Any) -> Any:
+        return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+
+    return [{whole(name): whole(value) for name, value in row.items()} for row in rows]

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Iterable, Mapping
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 from rich import box
 from rich.console import Console, Group
 from rich.live import Live
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -20,8 +20,10 @@ from orchestrator.results.rows import rows
 from orchestrator.results.why import show, stop_reason
 from orchestrator.rundir import RunDirectory
 from orchestrator.state import SweepState
+from orchestrator.text import visible
 
-_COLOURS = {
+_LONGEST = 60  # characters of a cell; `--json` has the whole
+COLOURS = {
     "running": "cyan",
     "set_aside": "blue",
     "finished": "green",
@@ -31,44 +33,79 @@ _COLOURS = {
 }
 
 
-def ranking(found: Iterable[Mapping[str, Any]], metric: str, *, limit: int | None = None) -> Table:
+def ranking(
+    found: Iterable[Mapping[str, Any]], metric: str, *, limit: int | None = None, width: int | None = None
+) -> Table:
     """The ranking as a table: rank, trial, status, objective, its epoch of how many, last rung, the parameters.
+
+    Of these as many as fit into ``width`` characters; how many more there are stands below.
 
     Where configurations are tried under several seeds, their mean, standard deviation and number of values as well;
     where there are several objectives, all of them, and a star for those on the Pareto front.
     """
     listed = list(found)
     shown = listed[:limit]
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
-    names = list(dict.fromkeys(name for row in shown for name in row["params"]))
     together = ("mean", "std", "n") if any("configuration" in row for row in shown) else ()
     also = list(dict.fromkeys(name for row in shown for name in row.get("also", ())))
-    for title in ("rank", "trial", "status", metric, *also, *together, "at epoch", "of", "rung"):
-        table.add_column(title, justify="left" if title == "status" else "right", no_wrap=True)
-    for title in _short(names):
-        table.add_column(title, justify="right", no_wrap=True, overflow="ellipsis")
-    for row in shown:
-        status = Text(row["status"].replace("_", " "), style=_COLOURS.get(row["status"], ""))
-        best = show(row["best"]) if row["best"] is not None else "–"
-        epochs = (str(row["epoch"] or "–"), str(row["epochs"]), str(row["rung"] or "–"))
-        values = [*(row["also"][name] for name in also), *(row[name] for name in together)]
-        others = [show(value) if value is not None else "–" for value in values]
-        number = f"* {row['trial']}" if row.get("front") else str(row["trial"])
-        head: list[str | Text] = [str(row["rank"]), number, status, best, *others, *epochs]
-        table.add_row(*head, *(escape(show(row["params"][n])) if n in row["params"] else "–" for n in names))
-    if len(listed) > len(shown):
-        table.caption = f"… and {len(listed) - len(shown)} more"
+    titles = ["rank", "trial", "status", metric, *also, *together, "at epoch", "of", "rung"]
+    heads = [[cell(title) for title in titles], *(_head(row, also, together) for row in shown)]
+    names = list(dict.fromkeys(name for row in shown for name in row["params"]))
+    parameters = [
+        [cell(title), *(cell(show(row["params"][name])) if name in row["params"] else cell("–") for row in shown)]
+        for name, title in zip(names, short_names(names), strict=True)
+    ]
+    columns = _fitting([list(column) for column in zip(*heads, strict=True)], parameters, width)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    for title, *_ in columns:
+        justify: Literal["left", "right"] = "left" if title.plain == "status" else "right"
+        table.add_column(title, justify=justify, no_wrap=True, overflow="ellipsis")
+    for line in zip(*(column[1:] for column in columns), strict=True):
+        table.add_row(*line)
+    notes = [f"… and {len(listed) - len(shown)} more"] if len(listed) > len(shown) else []
+    if unseen := len(heads[0]) + len(names) - len(columns):
+        notes.append(f"{unseen} of {len(names)} parameters do not fit here; --json has all")
     if also:
-        front = f"* on the Pareto front: {sum(row['front'] for row in listed)} of {len(listed)} trials"
-        table.caption = f"{table.caption}; {front}" if table.caption else front
+        notes.append(f"* on the Pareto front: {sum(row['front'] for row in listed)} of {len(listed)} trials")
+    table.caption = "; ".join(notes) or None
     return table
+
+
+def _head(row: Mapping[str, Any], also: Iterable[str], together: Iterable[str]) -> list[Text]:
+    """What stands before the parameters."""
+    values = [row["best"], *(row["also"][name] for name in also), *(row[name] for name in together)]
+    number = f"* {row['trial']}" if row.get("front") else str(row["trial"])
+    status = cell(row["status"].replace("_", " "), COLOURS.get(row["status"], ""))
+    epochs = (str(row["epoch"] or "–"), str(row["epochs"]), str(row["rung"] or "–"))
+    told = (show(value) if value is not None else "–" for value in values)
+    return [cell(str(row["rank"])), cell(number), status, *map(cell, told), *map(cell, epochs)]
+
+
+def _fitting(head: list[list[Text]], more: list[list[Text]], width: int | None) -> list[list[Text]]:
+    """The columns of the head, and as many more as fit into ``width`` characters beside them, but one at least.
+
+    Where not all fit, their titles are no longer than their values.
+    """
+    columns, left = list(head), math.inf if width is None else width - sum(map(_width, head))
+    if sum(map(_width, more)) > left:
+        more = [[_cut(title, max(6, *(value.cell_len for value in values))), *values] for title, *values in more]
+    for place, column in enumerate(more):
+        left -= _width(column)
+        if left < 0 and place:
+            break
+        columns.append(column)
+    return columns
+
+
+def _width(column: Iterable[Text]) -> int:
+    """Of a column, with what stands between two."""
+    return max(part.cell_len for part in column) + 3
 
 
 def comparison(searches: Iterable[Mapping[str, Any]], metric: str) -> Table:
     """Searches side by side, as `engine.comparison.Figures` has them: what they cost and what they found."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
     for title in ("search", "workers", "seeds", "trials", "epochs", "hours", metric, "found best", "after epochs"):
-        table.add_column(title, justify="left" if title == "search" else "right", no_wrap=True)
+        table.add_column(cell(title), justify="left" if title == "search" else "right", no_wrap=True)
     for title in ("regret", "past end"):
         table.add_column(title, justify="right", no_wrap=True)
     for row in searches:
@@ -76,11 +113,20 @@ def comparison(searches: Iterable[Mapping[str, Any]], metric: str) -> Table:
         costs = [show(row[name]) if row[name] is not None else "–" for name in ("hours", "best")]
         found = f"{row['found']:.0%}", "–" if row["to_best"] is None else f"{row['to_best']:g}"
         regret = "–" if row["regret"] is None else show(row["regret"])
-        table.add_row(escape(row["search"]), *counts, *costs, *found, regret, f"{row['past_end']:.0%}")
+        table.add_row(cell(row["search"]), *counts, *costs, *found, regret, f"{row['past_end']:.0%}")
     return table
 
 
-def _short(names: list[str]) -> list[str]:
+def cell(text: str, style: str = "") -> Text:
+    """Text that others wrote, in a table: no markup, nothing that moves the cursor, and no more than fits."""
+    return _cut(Text(visible(text), style=style), _LONGEST)
+
+
+def _cut(text: Text, longest: int) -> Text:
+    return text if len(text) <= longest else Text(f"{text.plain[: longest - 1]}…", style=text.style)
+
+
+def short_names(names: list[str]) -> list[str]:
     """Parameter names without their first part, where that leaves them distinct."""
     last = [name.split(".", 1)[-1].replace("init_args.", "") for name in names]
     return [short if last.count(short) == 1 else name for short, name in zip(last, names, strict=True)]
@@ -166,10 +212,12 @@ class Progress:
             # The sweep may add a trial meanwhile: then this frame shows the table before.
             with contextlib.suppress(RuntimeError):
                 seq, room = self._state.seq, max(5, self._console.height - 8)
-                self._table = ranking(rows(self._run, self._state), self._state.objective.metric, limit=room)
+                self._table = ranking(
+                    rows(self._run, self._state), self._state.objective.metric, limit=room, width=self._console.width
+                )
                 self._drawn = seq
         total = self._state.spec["budget"].get("trials")
-        line = Text(summary(self._run, self._state, total), style="bold")
+        line = cell(summary(self._run, self._state, total), style="bold")
         spent = time.monotonic() - self._began
         done = self._state.count("finished", "stopped", "failed")
         eta = f", about {duration(spent / done * (total - done))} left" if total and 0 < done < total else ""
@@ -189,4 +237,4 @@ class Progress:
 
     def _say(self, text: str) -> None:
         with contextlib.suppress(OSError):  # the terminal may be gone; the sweep goes on
-            self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+            self._console.print(visible(text), markup=False, highlight=False, soft_wrap=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 from orchestrator.errors import CheckpointError, SpecError, UsageError
 from orchestrator.files import check_file
-from orchestrator.journal import Event, read
+from orchestrator.journal import Event, plain, read
 from orchestrator.policies import (
     FIFO,
     Searcher,
@@ -227,7 +227,7 @@ class Replay:
         if left:
             self._say(event, f"comes while trials {left} have not ended")
         if spent and event["reason"] != f"budget.{budget.key_of(spent.why)}":
-            self._say(event, f"is for {event['reason']}, where a budget is spent: {_written(spent.why)}")
+            self._say(event, f"is for {event['reason']}, where a budget is spent: {plain(spent.why)}")
         if spent or event["reason"] == "budget.wall_clock":
             return
         if event["reason"].startswith("budget."):
@@ -245,7 +245,7 @@ class Replay:
     def _check_goes_on(self, event: Event) -> None:
         """Nothing is begun once a budget is spent. Those that time spends may have been spent since."""
         if spent := self._spent_by_report():
-            self._say(event, f"comes where a budget is spent: {_written(spent.why)}")
+            self._say(event, f"comes where a budget is spent: {plain(spent.why)}")
 
     def _check_sweep_warmed(self, event: Event) -> None:
         if event.seq != 1:
@@ -342,13 +342,25 @@ class Replay:
             self._say(event, f"comes though the trial has not failed but is {status}")
 
     def _check_trial_promoted(self, event: Event) -> None:
+        if event["rule"] == "request":
+            self._check_asked(event)
+            return
         self.decisions += 1
         due = self._due()
-        expected = due and (due[0], due[1].action, due[1].rule, _written(due[1].why), due[1].donor, due[1].params)
+        expected = due and (due[0], due[1].action, due[1].rule, plain(due[1].why), due[1].donor, due[1].params)
         donor = tuple(event["donor"]) if "donor" in event.fields else None
         found = event["trial"], "promote", event["rule"], event["why"], donor, event.fields.get("params")
         if found != expected:
             self._say(event, f"is {found}, where the scheduler says {expected}")
+
+    def _check_asked(self, event: Event) -> None:
+        """Somebody outside has let a trial go on that was set aside: as it was, from where it was."""
+        trial = self.state.trials[event["trial"]]
+        if trial.status != "set_aside":
+            self._say(event, f"comes though the trial was not set aside but is {trial.status}")
+        elif event["why"] != {"rung": trial.reached} or event.fields.keys() & {"donor", "params"}:
+            self._say(event, f"is {dict(event.fields)}, where the trial was set aside after epoch {trial.reached}")
+        self._check_goes_on(event)
 
     def _due(self) -> tuple[int, Verdict] | None:
         """What the scheduler does now with a trial that was set aside."""
@@ -415,7 +427,7 @@ class Replay:
 
     def _check_verdict(self, event: Event, verdict: Verdict) -> None:
         self.decisions += 1
-        expected = verdict.action, verdict.rule, _written(verdict.why)
+        expected = verdict.action, verdict.rule, plain(verdict.why)
         if (_VERDICTS[event.type], event["rule"], event["why"]) != expected:
             self._say(event, f"is by {event['rule']} for {event['why']}, where the scheduler says {expected}")
 
@@ -425,11 +437,3 @@ class Replay:
             reached = self._started.get(trial.number, self._owed[0]["epoch"] if self._owed else None)
             if event["epoch"] != reached:
                 self._say(event, f"is at epoch {event['epoch']}, but the trial has reported {trial.epoch}")
-
-
-def _written(why: Mapping[str, Any]) -> dict[str, Any]:
-    """As the journal writes it: numbers that are not finite as words."""
-    return {
-        name: str(value) if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in why.items()
-    }

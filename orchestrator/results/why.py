@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 from orchestrator.errors import UsageError
-from orchestrator.state import SweepState, Takeover, Trial, dominates
+from orchestrator.state import Configuration, SweepState, Takeover, Trial, dominates, pareto_front
+from orchestrator.text import visible
 
 _SEARCHERS = {
     "random": "drawn at random",
@@ -35,19 +37,54 @@ _FRONTIER = {
 
 def why(state: SweepState, number: int) -> list[str]:
     """One sentence for each thing that decided the trial. Raises UsageError where there is no such trial."""
-    trial = state.trials.get(number)
-    if trial is None:
+    if number not in state.trials:
         last = len(state.trials) - 1
         raise UsageError(
             f"there is no trial {number}", hint=f"trials run from 0 to {last}" if last >= 0 else "none yet"
         )
-    return [
+    return stories(state, [number])[number]
+
+
+def stories(state: SweepState, numbers: Iterable[int]) -> dict[int, list[str]]:
+    """`why` of many trials, which are ranked once for all."""
+    standing = _Standing(state)
+    return {number: _story(standing, state.trials[number]) for number in numbers}
+
+
+class _Standing:
+    """How the trials of a sweep stand to each other: what takes all of them to know, found once."""
+
+    def __init__(self, state: SweepState) -> None:
+        self.state = state
+
+    @cached_property
+    def rank(self) -> dict[int, int]:
+        return {trial.number: rank for rank, trial in enumerate(self.state.ranking(), 1)}
+
+    @cached_property
+    def configurations(self) -> dict[int, tuple[int, Configuration]]:
+        """Place and configuration, by its first trial."""
+        return {found.first: (place, found) for place, found in enumerate(self.state.configurations(), 1)}
+
+    @cached_property
+    def points(self) -> dict[int, tuple[float, ...]]:
+        return self.state.points()
+
+    @cached_property
+    def front(self) -> list[int]:
+        return pareto_front(self.points)
+
+
+def _story(standing: _Standing, trial: Trial) -> list[str]:
+    state = standing.state
+    told = [
         *_suggested(state, trial),
         *_segments(trial),
         *_end(state, trial),
-        *_place(state, trial),
+        *_place(standing, trial),
         *_in_the_finals(state, trial),
     ]
+    return [visible(sentence) for sentence in told]
 
 
 def _suggested(state: SweepState, trial: Trial) -> list[str]:
@@ -73,6 +110,8 @@ def _segments(trial: Trial) -> list[str]:
 
 def _promoted(on: dict[str, Any]) -> str:
     """Why it went on; by the frontier as one of some kinds."""
+    if on["rule"] == "request":
+        return f"Set aside after epoch {on['rung']}; it went on because somebody asked for it (sweep promote --trial)."
     value, place = show(on["value"]), f"at place {on['place']} of {on['of']}"
     if on["rule"] in ("pbt", "pb2"):
         return f"Compared after epoch {on['rung']}: {value}, {place}; it went on as it was."
@@ -162,24 +201,25 @@ def budget_reason(why: dict[str, Any]) -> str:
     return f"the sweep's budget of {words[unit].format(show(why[unit]))}{kept} was spent"
 
 
-def _place(state: SweepState, trial: Trial) -> list[str]:
+def _place(standing: _Standing, trial: Trial) -> list[str]:
+    state = standing.state
     best = state.objective.best(trial)
     if best is None:
         return [_without_value(state, trial)]
-    ranked = [other.number for other in state.ranking()]
     return [
         f"Judged by its best epoch, {best.epoch}: {state.objective.metric} = {show(best.value)}, "
-        f"rank {ranked.index(trial.number) + 1} of {len(ranked)}.",
-        *_together(state, trial),
-        *_on_the_front(state, trial),
+        f"rank {standing.rank[trial.number]} of {len(standing.rank)}.",
+        *_together(standing, trial),
+        *_on_the_front(standing, trial),
     ]
 
 
-def _on_the_front(state: SweepState, trial: Trial) -> list[str]:
+def _on_the_front(standing: _Standing, trial: Trial) -> list[str]:
     """Where there are several objectives: whether it is on the Pareto front, or else the first there that is better."""
+    state = standing.state
     if not state.objective.also:
         return []
-    points, front = state.points(), state.front()
+    points, front = standing.points, standing.front
     if trial.number in front:
         return [f"It is on the Pareto front, of {len(front)} of {len(points)} trials."]
     if trial.number not in points:
@@ -203,10 +243,10 @@ def _without_value(state: SweepState, trial: Trial) -> str:
     return f"No epoch kept to the constraint {broken} ({told}), so it cannot win."
 
 
-def _together(state: SweepState, trial: Trial) -> list[str]:
+def _together(standing: _Standing, trial: Trial) -> list[str]:
     """How its configuration did, where configurations are tried under several seeds."""
-    listed = state.configurations()
-    found = next((known for known in listed if known.first == trial.configuration), None)
+    state, listed = standing.state, standing.configurations
+    place, found = listed.get(trial.configuration, (0, None))
     if found is None or found.mean is None:
         return []
     spread = "" if found.std is None else f", standard deviation {show(found.std)}"
@@ -214,7 +254,7 @@ def _together(state: SweepState, trial: Trial) -> list[str]:
     numbers, rule = ", ".join(map(str, found.trials)), state.repeats["rank_by"].replace("_", " ")
     return [
         f"Its configuration is that of trials {numbers}: {state.objective.metric} has mean {show(found.mean)}{spread}, "
-        f"n = {len(found.values)}; place {listed.index(found) + 1} of {len(listed)} by {rule}{unfinished}."
+        f"n = {len(found.values)}; place {place} of {len(listed)} by {rule}{unfinished}."
     ]
 
 
@@ -231,5 +271,5 @@ def _in_the_finals(state: SweepState, trial: Trial) -> list[str]:
 
 
 def show(value: Any) -> str:
-    """A value for people: floats to four significant digits."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    """A value for people: floats to four significant digits, and of texts what cannot be seen written out."""
+    return f"{value:.4g}" if isinstance(value, float) else visible(str(value))

@@ -48,12 +48,10 @@ def winner(run: RunDirectory, state: SweepState, number: int | None = None) -> W
     Raises UsageError where there is none, or its checkpoint was not kept.
     """
     if number is None and state.confirmation:
-        finals = finals_of(run, state)
+        finals, found = finals_of(run, state), state.confirmation["winner"]
         if not has_begun(finals):
-            of_search = state.confirmation["winner"]["configuration"]
-            hint = f"a trial of the search can be had all the same: --trial {of_search}"
+            hint = f"a trial of the search can be had all the same: --trial {found['configuration']}"
             raise UsageError(f"the finals of {run.name!r} are gone: {finals.root}", hint=hint)
-        found = state.confirmation["winner"]
         return _at_its_best(finals, read_state(finals), found["trial"], confirmed=True)
     best = state.winner() if number is None else state.trials.get(number)
     if best is None:

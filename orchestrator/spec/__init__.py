@@ -8,6 +8,7 @@ from orchestrator.spec.files import dump, from_mapping, load, shipped, to_yaml
 from orchestrator.spec.finals import Finalists, finalists
 from orchestrator.spec.importers import import_file
 from orchestrator.spec.model import DEFAULT_EPOCHS, DEFAULT_TRIALS, SweepSpec
+from orchestrator.spec.notify import OCCASIONS, Notification, Occasion
 from orchestrator.spec.parameters import apply, canonical
 from orchestrator.spec.parts import (
     Budget,
@@ -17,8 +18,6 @@ from orchestrator.spec.parts import (
     Part,
     Recovery,
     Resources,
-    Tracking,
-    WandbTracking,
 )
 from orchestrator.spec.repeats import Repeats
 from orchestrator.spec.schedulers import (
@@ -49,10 +48,12 @@ from orchestrator.spec.searchers import (
     SobolSearcher,
     TPESearcher,
 )
+from orchestrator.spec.trackers import MlflowTracking, TensorboardTracking, Tracking, WandbTracking
 
 __all__ = [
     "DEFAULT_EPOCHS",
     "DEFAULT_TRIALS",
+    "OCCASIONS",
     "ASHAScheduler",
     "BOHBSearcher",
     "Budget",
@@ -68,8 +69,11 @@ __all__ = [
     "HyperbandScheduler",
     "KeyProblem",
     "MedianScheduler",
+    "MlflowTracking",
     "NSGASearcher",
+    "Notification",
     "Objective",
+    "Occasion",
     "PB2Scheduler",
     "PBTScheduler",
     "Part",
@@ -87,6 +91,7 @@ __all__ = [
     "SobolSearcher",
     "SweepSpec",
     "TPESearcher",
+    "TensorboardTracking",
     "Tracking",
     "WandbTracking",
     "apply",

@@ -14,6 +14,7 @@ from orchestrator.spec.budget import UNBOUNDED, budget_problems
 from orchestrator.spec.constraints import Constraint
 from orchestrator.spec.document import Document, Path
 from orchestrator.spec.finals import BareFinalists, for_a_race, race_problems
+from orchestrator.spec.notify import Notification
 from orchestrator.spec.objectives import FOR_SEVERAL, has_several, objective_problems
 from orchestrator.spec.parameters import parameter_problems, placement_problems
 from orchestrator.spec.parts import (
@@ -25,7 +26,6 @@ from orchestrator.spec.parts import (
     Recovery,
     Resources,
     Slug,
-    Tracking,
     plain_mapping,
 )
 from orchestrator.spec.points import has_numbers, point_problems
@@ -42,6 +42,7 @@ from orchestrator.spec.searchers import (
     ParzenSearcher,
 )
 from orchestrator.spec.shapes import SPACE_SCHEMA, TRAINER_SCHEMA
+from orchestrator.spec.trackers import Tracking
 
 DEFAULT_EPOCHS = 10
 DEFAULT_TRIALS = 20
@@ -140,6 +141,11 @@ class SweepSpec(Part):
     )  # fmt: skip
     tracking: Tracking = Field(
         default_factory=Tracking, description="Where else metrics go.", examples=[{"wandb": {"project": "cifar10"}}]
+    )
+    notify: list[Notification] = Field(
+        default_factory=list,
+        description="Who is told when the sweep has finished, failed or paused, or has a new best trial.",
+        examples=[[{"webhook": "$SLACK_WEBHOOK"}]],
     )
 
     _document: Document = PrivateAttr(default_factory=Document)

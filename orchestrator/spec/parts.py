@@ -306,24 +306,6 @@ class Recovery(Part):
     )
 
 
-class WandbTracking(Part):
-    """Weights & Biases."""
-
-    project: str = Field(min_length=1, description="The project that runs go to.", examples=["cifar10"])
-    mode: Literal["auto", "online", "offline", "disabled"] = Field(
-        default="auto", description="auto: online where a login is found, else offline.", examples=["auto"]
-    )
-    entity: str | None = Field(default=None, description="The user or team that owns the project.", examples=["team"])
-
-
-class Tracking(Part):
-    """Where metrics go beside the run directory."""
-
-    wandb: WandbTracking | None = Field(
-        default=None, description="Log to Weights & Biases.", examples=[{"project": "cifar10"}]
-    )
-
-
 def bare_name(value: object) -> object:
     """``scheduler: fifo`` for ``scheduler: {name: fifo}``."""
     return {"name": value} if isinstance(value, str) else value

@@ -148,7 +148,7 @@ def _parts_in(annotation: Any) -> Iterator[type[Part]]:
 def _words(found: Any, path: Path, owner: type[Part]) -> tuple[str, str]:
     """A message and a hint for one of pydantic's findings."""
     kind, value = found["type"], found["input"]
-    name = str(path[-1]) if path else "sweep"
+    name = next((key for key in reversed(path) if isinstance(key, str)), "sweep")
     hint = _example(owner, name)
     if kind == "missing":
         return f"`{name}` is missing", hint

@@ -2,8 +2,9 @@
 
 from orchestrator.sweep.confirming import confirm
 from orchestrator.sweep.python import Sweep
-from orchestrator.sweep.requests import stop
+from orchestrator.sweep.requests import promote, stop
 from orchestrator.sweep.running import Outcome, extend, launch, resume
 from orchestrator.sweep.sealed import Look, look
+from orchestrator.tracking import send
 
-__all__ = ["Look", "Outcome", "Sweep", "confirm", "extend", "launch", "look", "resume", "stop"]
+__all__ = ["Look", "Outcome", "Sweep", "confirm", "extend", "launch", "look", "promote", "resume", "send", "stop"]

@@ -6,10 +6,12 @@ import os
 import random
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
 
 from orchestrator.errors import Problem, SpecError, UsageError
+from orchestrator.notify import missing
 from orchestrator.policies import build_searcher
 from orchestrator.policies.schedulers.rays import try_out
 from orchestrator.rundir import RunDirectory
@@ -21,6 +23,7 @@ _TRIED_EPOCHS = 100  # of trials that are not there, before a scheduler of Ray's
 
 def check(spec: SweepSpec, run: RunDirectory, *, local: bool) -> list[str]:
     """Everything that can be known before the start; returns the folders that the spec's modules are imported from."""
+    from orchestrator.tracking import check as check_trackers
     from orchestrator.training import components
 
     if not local:
@@ -28,15 +31,21 @@ def check(spec: SweepSpec, run: RunDirectory, *, local: bool) -> list[str]:
 
         check_resources(spec.resources)
     roots = [str(Path(root).absolute()) for root in components.import_roots(spec)]
-    problems = components.check(spec)
+    problems = unreachable(spec) + components.check(spec)
     if problems:
         raise SpecError(problems)
     if isinstance(spec.searcher, SamplerSearcher):
         _try_sampler(spec, len(spec.searcher.try_first))
     if isinstance(spec.scheduler, RayTuneScheduler):
         _try_scheduler(spec, spec.scheduler)
+    check_trackers(spec)
     _prepare_data(spec)
     return roots
+
+
+def unreachable(spec: SweepSpec) -> list[Problem]:
+    """What keeps those under ``notify`` from being told."""
+    return [replace(problem, **spec.locate(problem.path)) for problem in missing(spec.notify)]
 
 
 def check_writable(run: RunDirectory) -> list[Path]:
@@ -50,9 +59,8 @@ def check_writable(run: RunDirectory) -> list[Path]:
 
 def import_from(roots: Sequence[str], run: RunDirectory | None = None) -> None:
     """Let modules be imported from these folders, but for what lies in a run directory: nothing there is code."""
-    for root in reversed(roots):
-        inside = run is not None and Path(root).resolve().is_relative_to(run.root.resolve())
-        if root not in sys.path and not inside:
+    for root in reversed(run.outside(roots) if run else roots):
+        if root not in sys.path:
             sys.path.insert(0, root)
 
 

@@ -6,15 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.engine.live import Observer
-from orchestrator.errors import RunHeldError, UsageError
+from orchestrator.errors import RunHeldError, SpecError, UsageError
 from orchestrator.journal import Journal, holder
+from orchestrator.notify import Notifier
 from orchestrator.policies.finals import confirmation, finals
 from orchestrator.results.rows import find, has_begun, read_state
 from orchestrator.results.winner import finals_number, finals_of
 from orchestrator.rundir import RunDirectory
 from orchestrator.spec import Finalists, SweepSpec
 from orchestrator.state import SweepState
-from orchestrator.sweep.checks import import_from
+from orchestrator.sweep.checks import import_from, unreachable
 from orchestrator.sweep.running import Outcome, extend, launch, resume
 
 
@@ -41,14 +42,23 @@ def confirm(
     race, number = finals_of(run, state), finals_number(state)
     described = finals(state, wanted, number, race.name)
     import_from(state.created.get("roots", []), run)
+    if problems := unreachable(spec):
+        raise SpecError(problems)
     if not state.finals_open:
         _append(run, "finals.begun", number=number, folder=race.name)
-    outcome = _race(race, described, wanted, local=local, observer=observer)
-    if outcome.state.status != "completed":
-        return outcome
-    found = confirmation(state, outcome.state)
-    if state.confirmation is None or state.confirmation["journal"] != found["journal"]:
-        _append(run, "winner.confirmed", folder=race.name, **found)
+    notifier = Notifier(spec.notify, run.name)
+    try:
+        outcome = _race(race, described, wanted, local=local, observer=observer)
+        found = confirmation(state, outcome.state) if outcome.state.status == "completed" else None
+        if found is None or state.confirmation is None or state.confirmation["journal"] != found["journal"]:
+            if found is not None:
+                _append(run, "winner.confirmed", folder=race.name, **found)
+            notifier.raced(outcome.state, found)
+    except Exception as error:
+        notifier.broke(state, error)
+        raise
+    finally:
+        notifier.close()
     return outcome
 
 

@@ -10,6 +10,11 @@ from typing import Any
 
 from orchestrator.errors import UsageError
 from orchestrator.results import BestTrial, Results
+from orchestrator.results.notebook import watched
+from orchestrator.results.plot import Plot
+from orchestrator.results.rows import find, read_state
+from orchestrator.results.winner import finals_of
+from orchestrator.rundir import RunDirectory
 from orchestrator.spec import Finalists, from_mapping, load
 from orchestrator.sweep.checks import import_from
 from orchestrator.sweep.confirming import confirm
@@ -33,7 +38,7 @@ class Sweep:
         budget: a number of trials, or ``{"trials": 64, "wall_clock": "4h"}``.
         repeats: trials of each configuration, or ``{"seeds": 3, "rank_by": "lower_bound"}``.
         finalists: how many of the best are confirmed once the search has ended, or a mapping with options.
-        resources, checkpoints, recovery, tracking: as in a sweep file.
+        resources, checkpoints, recovery, tracking, notify: as in a sweep file.
 
     Raises SpecError where any of it is wrong.
     """
@@ -58,6 +63,7 @@ class Sweep:
         checkpoints: Mapping[str, Any] | None = None,
         recovery: Mapping[str, Any] | None = None,
         tracking: Mapping[str, Any] | None = None,
+        notify: Sequence[Mapping[str, Any]] | None = None,
     ) -> None:
         given = {
             "name": name or _default_name(model),
@@ -79,6 +85,7 @@ class Sweep:
             "checkpoints": checkpoints,
             "recovery": recovery,
             "tracking": tracking,
+            "notify": list(notify) if notify is not None else None,
         }
         self.spec = from_mapping({key: value for key, value in given.items() if value is not None})
         self._runs: str | Path | None = None
@@ -91,29 +98,47 @@ class Sweep:
         sweep._runs = None
         return sweep
 
-    def launch(self, runs: str | Path | None = None, *, local: bool = False, warm_start: Sequence[str] = ()) -> Results:
+    def launch(
+        self,
+        runs: str | Path | None = None,
+        *,
+        local: bool = False,
+        warm_start: Sequence[str] = (),
+        progress: bool | None = None,
+    ) -> Results:
         """Run it to its end, under Ray Tune or (``local``) in this process, and return what it found.
 
-        ``warm_start`` names earlier runs in the same folder, whose trials the searcher begins with.
+        ``warm_start`` names earlier runs in the same folder, whose trials the searcher begins with. ``progress`` shows
+        it while it runs: by default where somebody looks, in Jupyter or in a terminal.
 
         Raises RunHeldError where the run exists, SpecError and UsageError where something is wrong before the start.
         """
         self._runs = runs
-        outcome = launch(self.spec, runs, local=local, warm_start=warm_start)
+        with watched(RunDirectory.at(self.spec.name, runs), progress) as observer:
+            outcome = launch(self.spec, runs, local=local, warm_start=warm_start, observer=observer)
+        for notice in outcome.notices:
+            print(notice, file=sys.stderr)
         if self.spec.finalists and outcome.state.status == "completed" and not outcome.exit_code:
-            confirm(self.spec.name, runs, local=local)
+            self.confirm(runs, local=local, progress=progress)
         return Results(outcome.run)
 
-    def extend(self, runs: str | Path | None = None, *, local: bool = False, **more: Any) -> Results:
+    def extend(
+        self, runs: str | Path | None = None, *, local: bool = False, progress: bool | None = None, **more: Any
+    ) -> Results:
         """Let it go on beyond its limits; ``more`` as in `extend`: ``trials=10``, ``epochs=5``, ``wall_clock="2h"``."""
         self._runs = runs or self._runs
-        return Results(extend(self.spec.name, self._runs, local=local, **more).run)
+        with watched(RunDirectory.at(self.spec.name, self._runs), progress) as observer:
+            return Results(extend(self.spec.name, self._runs, local=local, observer=observer, **more).run)
 
-    def confirm(self, runs: str | Path | None = None, *, local: bool = False, **finalists: Any) -> Results:
+    def confirm(
+        self, runs: str | Path | None = None, *, local: bool = False, progress: bool | None = None, **finalists: Any
+    ) -> Results:
         """Train the best again under fresh seeds until the winner is clear; options as ``finalists`` has them."""
         self._runs = runs or self._runs
         wanted = Finalists(**finalists) if finalists else None
-        confirm(self.spec.name, self._runs, finalists=wanted, local=local)
+        run = find(self.spec.name, self._runs)
+        with watched(finals_of(run, read_state(run)), progress) as observer:
+            confirm(self.spec.name, self._runs, finalists=wanted, local=local, observer=observer)
         return self.results()
 
     def test(self, runs: str | Path | None = None, **options: Any) -> Look:
@@ -123,6 +148,11 @@ class Sweep:
     def results(self) -> Results:
         """What it has found so far, read from its journal."""
         return Results(self.spec.name, self._runs)
+
+    @property
+    def plot(self) -> Plot:
+        """Figures of what it has found so far: ``sweep.plot.learning_curves()``."""
+        return self.results().plot
 
     def best(self) -> BestTrial:
         """Its winner so far. Raises SweepError where there is none."""

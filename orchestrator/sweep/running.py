@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from orchestrator import tracking
 from orchestrator.engine.host import Host
-from orchestrator.engine.live import LiveSweep, Observer, environment
+from orchestrator.engine.live import LiveSweep, Observer
 from orchestrator.engine.stopping import Stopping
 from orchestrator.errors import RunHeldError, StoppedError, UsageError
 from orchestrator.files import storage_fault, write_durably
-from orchestrator.journal import Journal
+from orchestrator.journal import Event, Journal
+from orchestrator.notify import Notifier
 from orchestrator.policies.extension import More, extension
 from orchestrator.policies.warm import warmth
 from orchestrator.results.rows import find, read_state
@@ -24,17 +26,22 @@ from orchestrator.spec.parts import seconds
 from orchestrator.state import SweepState
 from orchestrator.sweep.checks import check, check_writable, import_from
 from orchestrator.sweep.origin import git_commit, git_diff
+from orchestrator.training.machine import versions
 
 _RECORDED = ("sweep-orchestrator", "torch", "torchvision", "torchmetrics", "lightning", "ray", "optuna", "numpy")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a launch or resume ended; ``exit_code`` is 0 when a trial has a finite objective and none was cut off."""
+    """How a launch or resume ended; ``exit_code`` is 0 when a trial has a finite objective and none was cut off.
+
+    ``notices`` say what trackers have not been sent yet.
+    """
 
     run: RunDirectory
     state: SweepState
     exit_code: int
+    notices: Sequence[str] = ()
 
 
 def launch(
@@ -60,7 +67,7 @@ def launch(
             roots = check(spec, run, local=local)
             if stopping.signal:
                 raise StoppedError(stopping.signal)
-            versions, commit = environment(_RECORDED), git_commit()
+            installed, commit = versions(_RECORDED), git_commit()
             written = spec.model_dump(mode="json")
             asked: dict[str, Any] = {"warm_start": list(warm_start)} if warm else {}
             journal.append(
@@ -68,7 +75,7 @@ def launch(
                 format=1,
                 spec=written,
                 seed=spec.seed,
-                versions=versions,
+                versions=installed,
                 git=commit,
                 roots=roots,
                 **asked,
@@ -205,7 +212,17 @@ def _run(
     observer: Observer | None,
 ) -> Outcome:
     stopping.watch(run)
-    live = LiveSweep(spec, run, journal, Host(run, stopping), observer)
+    notifier = Notifier(spec.notify, run.name)
+    live = LiveSweep(spec, run, journal, Host(run, stopping), _both(observer, notifier))
+    with tracking.beside(run, spec) as notices:
+        try:
+            _run_to_its_end(live, stopping, roots, local=local)
+        finally:
+            notifier.close(live.stop_reason)
+    return _outcome(run, live.state, stopping.exit_code, notices)
+
+
+def _run_to_its_end(live: LiveSweep, stopping: Stopping, roots: list[str], *, local: bool) -> None:
     try:
         if local:
             from orchestrator.engine.local import run as engine
@@ -224,7 +241,15 @@ def _run(
             raise
     else:
         live.close()
-    return _outcome(run, live.state, stopping.exit_code)
+
+
+def _both(observer: Observer | None, notifier: Notifier) -> Observer:
+    def observe(state: SweepState, event: Event) -> None:
+        notifier(state, event)
+        if observer is not None:
+            observer(state, event)
+
+    return observe
 
 
 def _give_up(live: LiveSweep) -> None:
@@ -233,6 +258,6 @@ def _give_up(live: LiveSweep) -> None:
         live.close()
 
 
-def _outcome(run: RunDirectory, state: SweepState, code: int) -> Outcome:
+def _outcome(run: RunDirectory, state: SweepState, code: int, notices: Sequence[str] = ()) -> Outcome:
     worked = state.winner() is not None and not (state.status == "paused" and state.count("failed") and not code)
-    return Outcome(run, state, code or (0 if worked else 1))
+    return Outcome(run, state, code or (0 if worked else 1), notices)

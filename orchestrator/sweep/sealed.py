@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import UsageError
-from orchestrator.journal import Journal
+from orchestrator.journal import Journal, plain
 from orchestrator.results.rows import find
 from orchestrator.results.winner import Winner, winner
 from orchestrator.rundir import RunDirectory
@@ -29,8 +28,8 @@ class Look:
 
     @property
     def written(self) -> dict[str, float | str]:
-        """The metrics as JSON has them: what is no finite number as a word."""
-        return {name: value if math.isfinite(value) else str(value) for name, value in self.metrics.items()}
+        """The metrics as JSON has them."""
+        return plain(self.metrics)
 
 
 def look(name: str, runs: str | Path | None = None, *, trial: int | None = None, unconfirmed: bool = False) -> Look:

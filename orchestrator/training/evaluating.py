@@ -91,9 +91,5 @@ class Evaluation:
 
 
 def _built(described: Mapping[str, Any]) -> Any:
-    try:
-        return components.build(dict(described))
-    except SweepError:
-        raise
-    except Exception as error:  # a user's constructor may raise anything at all
-        raise UsageError(f"{described['class_path']} cannot be built: {type(error).__name__}: {error}") from error
+    with components.refusing(described["class_path"]):
+        return components.build(described)

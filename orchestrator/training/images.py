@@ -95,7 +95,7 @@ class ImagePredictionLogger(L.Callback):
         board = next((logger for logger in trainer.loggers if isinstance(logger, WandbLogger)), None)
         if board is not None:
             captions = [_caption(truth, guess) for truth, guess in zip(truths, guesses, strict=True)]
-            board.log_image("examples", list(pictures), caption=captions)
+            board.log_image("examples", list(pictures), step=trainer.global_step, caption=captions)
             return
         folder = Path(trainer.log_dir or trainer.default_root_dir) / "predictions"
         folder.mkdir(parents=True, exist_ok=True)

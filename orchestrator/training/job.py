@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
+
+from orchestrator.rundir import RunDirectory
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ class Job:
         folder: the trial's folder, absolute: ``<run directory>/trials/0007``.
         checkpoint: a :class:`Checkpoint` as a dict, to go on from; None to start afresh.
         new_params: whether the checkpoint was trained with other hyperparameters: these replace them in the optimizers.
-        wandb: ``{project, mode, entity}`` or None.
+        tracking: for each tracker by its name, its options and what the trial's run is called there (see `tracked`).
         threads: CPU threads for torch; None leaves the process's.
     """
 
@@ -80,7 +84,7 @@ class Job:
     folder: str
     checkpoint: dict[str, Any] | None = None
     new_params: bool = False
-    wandb: dict[str, Any] | None = None
+    tracking: dict[str, dict[str, Any]] = field(default_factory=dict)
     threads: int | None = None
     required: list[str] = field(default_factory=list)
 
@@ -102,3 +106,26 @@ class Job:
     def logs(self) -> Path:
         """This segment's own log folder."""
         return Path(self.folder) / "logs" / f"segment_{self.segment}"
+
+
+def tracked(
+    wanted: dict[str, dict[str, Any]], run: RunDirectory, began: float, trial: int | str
+) -> dict[str, dict[str, Any]]:
+    """The trackers' options with defaults filled in, and ``id``, ``name`` and ``group`` of a trial's run.
+
+    ``trial`` is a number, or what else the sweep has a run for. The id is the same for all segments of a trial, and
+    another for a sweep of the same name that began (Unix seconds) at another time; it has at most 64 characters.
+    """
+    if not wanted:
+        return {}
+    what = f"{trial:04d}" if isinstance(trial, int) else trial
+    age = blake2b(f"{run.name} {began!r}".encode(), digest_size=4).hexdigest()
+    named = {"id": f"{run.name[:40]}-{age}-{what}", "name": f"{run.name}-{what}", "group": run.name}
+    return {name: {**_filled(name, options, run), **named} for name, options in wanted.items()}
+
+
+def _filled(tracker: str, options: dict[str, Any], run: RunDirectory) -> dict[str, Any]:
+    if tracker != "mlflow":
+        return options
+    uri = options["tracking_uri"] or os.environ.get("MLFLOW_TRACKING_URI") or (run.root / "mlruns").as_uri()
+    return {"tracking_uri": uri, "experiment": options["experiment"] or run.name}

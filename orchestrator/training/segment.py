@@ -9,7 +9,7 @@ import lightning as L
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.plugins.io import CheckpointIO
 
-from orchestrator.training import components
+from orchestrator.training import components, loggers
 from orchestrator.training.checkpoints import DurableCheckpointIO, remove_leftovers, verify
 from orchestrator.training.isolation import entry_points_read_once, isolated, release
 from orchestrator.training.job import Checkpoint, Job, Report
@@ -19,7 +19,7 @@ from orchestrator.training.precision import resolve_precision
 from orchestrator.training.progress import touch
 from orchestrator.training.reporting import Reporting
 from orchestrator.training.seeding import EpochSeed
-from orchestrator.training.tracking import EpochCSVLogger, finish_wandb, wandb_logger
+from orchestrator.training.tracking import EpochCSVLogger
 
 DEFAULT_EPOCHS = 10
 
@@ -42,16 +42,16 @@ def fit(job: Job, report: Callable[[Report], bool]) -> None:
         L.seed_everything(job.seed, verbose=False)
         model: Any = components.build(job.model)
         data: Any = components.build(job.data) if job.data else None
-        wandb = wandb_logger(job) if job.wandb else None
-        trainer = _trainer(job, report, wandb)
+        asked = loggers.start(job)
+        trainer = _trainer(job, report, list(asked.values()))
         try:
             trainer.fit(model, datamodule=data, ckpt_path=start, weights_only=True)
         finally:
             release(trainer)
-            finish_wandb(wandb)
+            loggers.finish(asked)
 
 
-def _trainer(job: Job, report: Callable[[Report], bool], wandb: Logger | None) -> L.Trainer:
+def _trainer(job: Job, report: Callable[[Report], bool], asked: list[Logger]) -> L.Trainer:
     wanted = {name: _built(value) for name, value in job.trainer.items()}
     table = EpochCSVLogger(job.logs)
     plugins = _as_list(wanted.pop("plugins", None))
@@ -62,11 +62,10 @@ def _trainer(job: Job, report: Callable[[Report], bool], wandb: Logger | None) -
     ours: list[L.Callback] = [EpochSeed(job.seed), Reporting(job, report, writer=writer, table=table)]
     if job.new_params:
         ours.insert(0, NewParams())
-    loggers = [logger for logger in (wandb, table) if logger is not None]
     user_loggers = [logger for logger in _as_list(wanted.pop("logger", None)) if isinstance(logger, Logger)]
     arguments = _defaults(wanted) | wanted
     arguments["precision"] = resolve_precision(arguments["precision"], arguments["accelerator"])
-    arguments |= {"callbacks": [*callbacks, *ours], "logger": [*loggers, *user_loggers], "plugins": plugins}
+    arguments |= {"callbacks": [*callbacks, *ours], "logger": [*asked, table, *user_loggers], "plugins": plugins}
     with entry_points_read_once():
         return L.Trainer(**arguments)
 

@@ -1,25 +1,16 @@
-"""Where a segment's metrics go besides its reports: a CSV file always, W&B when asked."""
+"""Where a segment's metrics go besides its reports, always: a CSV file. What is asked for besides is in `loggers`."""
 
 from __future__ import annotations
 
 import csv
-import logging
-import os
 from argparse import Namespace
 from collections.abc import Mapping
 from contextlib import nullcontext, suppress
-from netrc import NetrcParseError, netrc
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
-
-from orchestrator.secrets import redact
-from orchestrator.training.job import Job
-
-log = logging.getLogger(__name__)
 
 
 class EpochCSVLogger(Logger):
@@ -93,72 +84,3 @@ class EpochCSVLogger(Logger):
         """The last rows. Where training has failed, a disk that takes no more must not hide why."""
         with suppress(OSError) if status == "failed" else nullcontext():
             self.flush()
-
-
-def wandb_logger(job: Job) -> Logger | None:
-    """A started ``WandbLogger`` for the job's trial, or None, with a notice, where W&B cannot be had.
-
-    The run's id depends on sweep, trial and seed alone, so all segments of a trial write to one W&B run. ``mode: auto``
-    is ``online`` where a key is configured and ``offline`` otherwise. Training never fails for W&B's sake.
-    """
-    wanted = job.wandb or {}
-    mode = wandb_mode(wanted.get("mode") or "auto")
-    if mode == "disabled":
-        return None
-    try:
-        return _start_wandb(job, wanted, mode)
-    except Exception as problem:  # whatever W&B or its network throws, it costs the trial only its W&B run
-        log.warning("trial %d goes on without W&B: %s: %s", job.trial, type(problem).__name__, redact(str(problem)))
-        return None
-
-
-def finish_wandb(logger: Any) -> None:
-    """End the W&B run, so that the next trial of this process starts its own."""
-    if logger is None:
-        return
-    try:
-        logger.experiment.finish()
-    except Exception as problem:
-        log.warning("W&B did not end its run: %s: %s", type(problem).__name__, redact(str(problem)))
-
-
-def _start_wandb(job: Job, wanted: dict[str, Any], mode: str) -> Logger:
-    import wandb
-    from lightning.pytorch.loggers import WandbLogger
-
-    sweep = job.run_directory.name
-    job.logs.mkdir(parents=True, exist_ok=True)
-    logger = WandbLogger(
-        project=wanted.get("project") or sweep,
-        entity=wanted.get("entity"),
-        name=f"{sweep}-{job.trial:04d}",
-        id=f"{sweep}-{job.trial:04d}-{job.seed:08x}",
-        group=sweep,
-        resume="allow",
-        save_dir=str(Path(job.folder) / "logs"),
-        mode=mode,
-        settings=wandb.Settings(console="off", silent=True),
-    )
-    logger.experiment.config.update(
-        {"model": job.model, "data": job.data, "trainer": job.trainer, "trial": job.trial, "seed": job.seed},
-        allow_val_change=True,
-    )
-    return logger
-
-
-def wandb_mode(mode: str) -> str:
-    """What W&B is asked for: ``auto`` is the environment's mode, else online where a key is configured, or offline."""
-    if mode != "auto":
-        return mode
-    return os.environ.get("WANDB_MODE") or ("online" if _wandb_key_configured() else "offline")
-
-
-def _wandb_key_configured() -> bool:
-    """Where W&B looks: the environment, then the netrc file."""
-    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
-        return True
-    host = urlsplit(os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai").hostname or ""
-    try:
-        return netrc(os.environ.get("NETRC")).authenticators(host) is not None
-    except (OSError, NetrcParseError):
-        return False

@@ -72,7 +72,7 @@ _COMPLETED, _FINISHED, _REPORTED = (
 )
 _EXPLAINED = re.compile(
     r"\s*|\S+: \d+ at once, journal .*|trial \d+ finished, val_loss \S+ at epoch \d+"
-    r"|a torn write at the end of the journal was cut off .*|next:|  \S*sweep (results|why|confirm|export) .*"
+    r"|a torn write at the end of the journal was cut off .*|next:|  \S*sweep (results|why|report|confirm|export) .*"
 )
 _GAVE_UP = re.compile(
     r"error: Ray has ended \d+ times.*|hint: is there memory left.*|stopped: .*|go on with: .*"

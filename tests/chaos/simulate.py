@@ -126,6 +126,7 @@ class Case:
         trials, epochs = (min(rng.randint(3, top), rng.randint(3, top)) for top in (8, 9))  # mostly small
         trials = min(trials, 4) if searcher == "gp" else trials  # each of its suggestions takes long
         slots, faults = rng.randint(1, 4), Faults.mixed(rng)
+        faults = replace(faults, promote=0.1) if seed % 5 == 1 else faults
         budget, extended = rng.choice([*BUDGETS, *[""] * 9]), rng.random() < 0.1
         more = More(rng.randint(0, 3), rng.randint(0, 4), 0.0, BUDGETS[budget]) if extended else None
         if more and "reserve" in more.budget:
@@ -224,7 +225,7 @@ def violations(case: Case, ran: Simulated) -> Iterator[str]:
     yield from _budget(case, ran)
     if case.seed % 4 == 0:  # it reads the whole journal once more
         yield from _damage(case, ran)
-    touched = any(event["rule"] == "request" for event in ran.events if event.type == "trial.stopped")
+    touched = any(event["rule"] == "request" for event in ran.events if event.fields.get("rule"))
     touched = touched or any(event.type == "trial.failed" for event in ran.events)
     if touched or _paid_more(case, ran):
         return

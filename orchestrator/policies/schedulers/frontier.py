@@ -89,7 +89,8 @@ class Frontier(Scheduler):
             self._spent["new"] += self._epochs[self._lowest]
             self._spent["deep"] += self._epochs[self._grace] - self._epochs[self._lowest]
         elif event.type == "trial.promoted":
-            self._go_on(self._at[event["trial"]], event["trial"], event["why"]["kind"])
+            kind = "request" if event["rule"] == "request" else event["why"]["kind"]
+            self._go_on(self._at[event["trial"]], event["trial"], kind)
         elif event.type in ("trial.stopped", "trial.finished", "trial.failed"):
             self._end(event["trial"], event.type)
 
@@ -220,7 +221,8 @@ class Frontier(Scheduler):
         if kind == "control":
             self._controls.add(trial)
             self._pass_controls()
-        self._spent[_ACCOUNT[kind]] += self._chunk(rung)
+        if kind in _ACCOUNT:  # what somebody asks for takes nothing from the shares of the others
+            self._spent[_ACCOUNT[kind]] += self._chunk(rung)
 
     def _chunk(self, rung: int) -> int:
         """Epochs from one rung to the next."""

@@ -38,7 +38,8 @@ class Hyperband(Scheduler):
 
     Bracket s begins with ``ceil((s_max + 1) / (s + 1) · η^s)`` trials and compares them first at ``max_epochs / η^s``
     epochs. At each rung trials are set aside until all of the bracket's have come, or have failed; the best ``1/η`` of
-    them (at least one) go on, and the others end. While a bracket waits, the next one's trials take the slots.
+    them (at least one) go on, and the others end. While a bracket waits, the next one's trials take the slots. One that
+    goes on by request does not wait; what it came with still counts, and if it is not among the best there is one more.
     """
 
     name = "hyperband"
@@ -58,9 +59,9 @@ class Hyperband(Scheduler):
     def observe(self, event: Event) -> None:
         super().observe(event)
         if event.type == "trial.promoted":
-            self._promoted(event["trial"])
+            self._promoted(event["trial"], asked=event["rule"] == "request")
         elif event.type in _LEAVES:
-            self._left(event["trial"])
+            self._left(event["trial"], by_rule=event.fields.get("rule") == self.name)
         elif event.type == "trial.retried":
             self._came_back(event["trial"])
         elif event.type == "sweep.extended":
@@ -73,13 +74,17 @@ class Hyperband(Scheduler):
             return next(iter(self._release.items()))
         if not last:
             return None
-        waiting = min(self._aside, default=None)
-        if waiting is None:
+        first = min(self._aside, default=None)
+        if first is None:
             return None
-        # Nobody else will come to this rung: whoever is best of those that did goes on.
-        bracket, rung = self._bracket(waiting), self._rung(waiting)
+        # Nobody else will come to this rung: whoever is best of those that did goes on, unless it is ahead already.
+        bracket = self._bracket(first)
+        waiting = [trial for trial in self._aside if self._bracket(trial) is bracket]
+        rung = self._rung(min(waiting, key=lambda trial: self._next.get(trial, 0)))
         order = _ordered(rung.loss)
-        return order[0], self._verdict(bracket, rung, order, order[0], self._keeps(len(order) + rung.gone), "promote")
+        kept = self._keeps(len(order) + rung.gone)
+        trial = next(trial for trial in order if trial in self._aside and self._rung(trial) is rung)
+        return trial, self._verdict(bracket, rung, order, trial, kept, "promote" if trial in order[:kept] else "stop")
 
     def _judge(self, trial: int, epoch: int) -> Verdict | None:
         bracket, rung = self._bracket(trial), self._rung(trial)
@@ -100,27 +105,38 @@ class Hyperband(Scheduler):
 
     def _decide(self, bracket: _Bracket, rung: _Rung, *, now: bool = False) -> None:
         """Who goes on and who ends, once all are there, or ``now``. The losers first: they hold checkpoints."""
-        if rung.order or not rung.loss or (len(rung.loss) + rung.gone < rung.members and not now):
+        place = bracket.rungs.index(rung)
+        open_before = place > 0 and not bracket.rungs[place - 1].order  # only one that was asked for is here by then
+        if rung.order or not rung.loss or ((len(rung.loss) + rung.gone < rung.members or open_before) and not now):
             return
         rung.order, rung.kept = _ordered(rung.loss), self._keeps(len(rung.loss) + rung.gone)
         for trial in rung.order[rung.kept :] + rung.order[: rung.kept]:
             self._decide_on(bracket, rung, trial)
+        if rung is not bracket.rungs[-1]:  # all who come there may be there already
+            self._decide(bracket, bracket.rungs[place + 1])
 
     def _decide_on(self, bracket: _Bracket, rung: _Rung, trial: int) -> None:
+        if self._rung(trial) is not rung:
+            return  # it has gone ahead
         wins = rung.order.index(trial) < rung.kept
         if wins:
             bracket.rungs[bracket.rungs.index(rung) + 1].members += 1
         self._release[trial] = self._verdict(bracket, rung, rung.order, trial, rung.kept, "promote" if wins else "stop")
 
-    def _promoted(self, trial: int) -> None:
-        if trial not in self._release:  # by way of `last`
-            self._decide(self._bracket(trial), self._rung(trial), now=True)
-        self._release.pop(trial, None)
+    def _promoted(self, trial: int, *, asked: bool) -> None:
+        bracket, rung = self._bracket(trial), self._rung(trial)
+        if trial not in self._release and not asked:  # by way of `last`
+            self._decide(bracket, rung, now=True)
+        decided = self._release.pop(trial, None)
+        if decided is None or decided.action == "stop":  # one more than the rule lets on
+            bracket.rungs[bracket.rungs.index(rung) + 1].members += 1
         self._next[trial] = self._next.get(trial, 0) + 1
 
-    def _left(self, trial: int) -> None:
+    def _left(self, trial: int, *, by_rule: bool) -> None:
         """It will come to no further rung."""
         bracket, rung = self._bracket(trial), self._rung(trial)
+        if by_rule and trial not in self._release:  # by way of `last`
+            self._decide(bracket, rung, now=True)
         decided = self._release.pop(trial, None)
         if decided and decided.action == "stop":
             return

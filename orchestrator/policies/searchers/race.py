@@ -62,7 +62,7 @@ class Race(Searcher):
         return self._next() is not None
 
     def first(self, number: int) -> int:
-        point = self._point_of.get(number, self._next())
+        point = self._point_of[number] if number in self._point_of else self._next()
         return number if point is None else self._first.get(point, number)
 
     def observe(self, event: Event) -> None:

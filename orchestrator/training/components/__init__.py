@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from orchestrator.training.components.building import build
+from orchestrator.training.components.building import build, refusing
 from orchestrator.training.components.checking import check
 from orchestrator.training.components.importing import import_class, import_roots
 
-__all__ = ["build", "check", "import_class", "import_roots"]
+__all__ = ["build", "check", "import_class", "import_roots", "refusing"]

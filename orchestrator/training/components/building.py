@@ -6,9 +6,11 @@ JSON (tuples, enums, paths, factories). What it would convert, it converts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
+from orchestrator.errors import SweepError, UsageError
 from orchestrator.training.components import values
 from orchestrator.training.components.importing import import_class
 from orchestrator.training.components.signature import signature
@@ -26,6 +28,17 @@ def build(class_spec: Mapping[str, Any]) -> Any:
     known = {name: _built(arguments[name].annotation, given[name]) for name in arguments if name in given}
     others = {name: _built(Any, value) for name, value in given.items() if name not in arguments}
     return cls(**known, **others)
+
+
+@contextmanager
+def refusing(class_path: str) -> Iterator[None]:
+    """Whatever a user's constructor raises becomes a UsageError that names the class."""
+    try:
+        yield
+    except SweepError:
+        raise
+    except Exception as error:  # it may raise anything at all
+        raise UsageError(f"{class_path} cannot be built: {type(error).__name__}: {error}") from error
 
 
 def as_component(annotation: Any, value: Any) -> dict[str, Any] | None:

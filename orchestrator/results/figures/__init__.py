@@ -1,0 +1,39 @@
+"""Figures of a sweep, for the report, for notebooks and for Python: what is drawn, apart from how.
+
+Each is a function of a run and its state, and None where the sweep has nothing to show for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from orchestrator.results.figures.contour import contour
+from orchestrator.results.figures.curves import learning_curves
+from orchestrator.results.figures.figure import CONFIG, Figure
+from orchestrator.results.figures.finals import finals
+from orchestrator.results.figures.front import front
+from orchestrator.results.figures.history import history
+from orchestrator.results.figures.importance import importance
+from orchestrator.results.figures.parallel import parallel
+from orchestrator.results.figures.rungs import rungs
+from orchestrator.results.figures.slices import slices
+from orchestrator.results.figures.style import template
+from orchestrator.results.figures.timeline import timeline
+from orchestrator.rundir import RunDirectory
+from orchestrator.state import SweepState
+
+FIGURES: dict[str, Callable[[RunDirectory, SweepState], Figure | None]] = {
+    "finals": finals,
+    "learning_curves": learning_curves,
+    "history": history,
+    "front": front,
+    "importance": importance,
+    "parallel": parallel,
+    "slices": slices,
+    "contour": contour,
+    "rungs": rungs,
+    "timeline": timeline,
+}
+"""In the order of a report."""
+
+__all__ = ["CONFIG", "FIGURES", "Figure", "template"]

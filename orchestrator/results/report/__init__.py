@@ -1,0 +1,60 @@
+"""The report of a sweep: one HTML file that needs no network; or the same in short, as text or as a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from orchestrator.errors import UsageError
+from orchestrator.files import write_durably
+from orchestrator.results.rows import collecting_later
+from orchestrator.rundir import RunDirectory
+from orchestrator.state import SweepState
+
+FORMATS = ("html", "md", "png", "svg")
+
+
+def write(run: RunDirectory, state: SweepState, path: str | Path | None = None, format: str | None = None) -> Path:
+    """Write it, atomically, to ``path`` or to ``report.html`` (``.md``, …) in the run directory; returns where it is.
+
+    Without ``format`` the ending of ``path`` says which. Raises UsageError where that is none of ``FORMATS`` or
+    ``path`` is a folder, OSError where it cannot be written.
+    """
+    kind = format or _kind(path)
+    file = Path(path).expanduser().absolute() if path is not None else run.report.with_suffix(f".{kind}")
+    if file.is_dir():
+        raise UsageError(f"{file} is a folder", hint=f"--out {file / run.report.name}")
+    with collecting_later():
+        if kind in ("png", "svg"):
+            _draw(run, state, file, kind)
+        else:
+            write_durably(file, _text(run, state, file, kind).encode("utf-8"))
+    return file
+
+
+def _kind(path: str | Path | None) -> str:
+    kind = Path(path).suffix[1:].lower() if path is not None else "html"
+    if kind not in FORMATS:
+        raise UsageError(f"{path} ends in none of {', '.join(f'.{known}' for known in FORMATS)}", hint="--format html")
+    return kind
+
+
+def _text(run: RunDirectory, state: SweepState, file: Path, kind: str) -> str:
+    if kind == "md":
+        from orchestrator.results.markdown import markdown
+
+        return markdown(run, state)
+    from orchestrator.results.report.page import html
+
+    return html(run, state, file)
+
+
+def _draw(run: RunDirectory, state: SweepState, file: Path, kind: str) -> None:
+    """The sheet is drawn beside, and put in its place when it is whole."""
+    from tempfile import TemporaryDirectory
+
+    from orchestrator.results.sheet import draw
+
+    with TemporaryDirectory() as folder:
+        drawn = Path(folder, f"sheet.{kind}")
+        draw(run, state, drawn)
+        write_durably(file, drawn.read_bytes())

@@ -1,0 +1,146 @@
+"""The page: one HTML file with everything in it, which may load nothing and run nothing but its own scripts."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+from orchestrator.results.figures import Figure
+from orchestrator.results.report import drawings, sections
+from orchestrator.results.report.markup import Html, data, element, joined
+from orchestrator.results.report.trials import trials
+from orchestrator.rundir import RunDirectory
+from orchestrator.state import SweepState
+
+_SECTIONS = ("verdict", "figures", "trials", "failures", "environment")
+
+
+def html(run: RunDirectory, state: SweepState, path: Path) -> str:
+    """The page of a sweep, to lie at ``path``."""
+    found = drawings.figures(run, state)
+    plotly = [drawings.plotly_source(), _asset("parallel.js"), _asset("figures.js")] if found else []
+    scripts = [_asset("page.js"), _asset("table.js"), *plotly]
+    return str(
+        joined(
+            [
+                Html("<!DOCTYPE html>\n"),
+                element("html", _head(run, state, scripts), _body(run, state, path, found, scripts), lang="en"),
+                Html("\n"),
+            ]
+        )
+    )
+
+
+def _head(run: RunDirectory, state: SweepState, scripts: list[str]) -> Html:
+    return element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", http_equiv="Content-Security-Policy", content=Html(_policy(scripts))),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("meta", name="color-scheme", content="light dark"),
+        element("meta", name="referrer", content="no-referrer"),
+        element("title", f"{run.name}: {state.objective.metric}, sweep report"),
+        element("style", Html(_asset("page.css"))),
+    )
+
+
+def _policy(scripts: list[str]) -> str:
+    """Nothing may be loaded; what runs has one of these digests. Plotly styles what it draws by itself."""
+    digests = " ".join(_digest(script) for script in scripts)
+    return (
+        f"default-src 'none'; script-src {digests}; style-src 'unsafe-inline'; img-src data: blob:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _digest(script: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+
+
+def _body(run: RunDirectory, state: SweepState, path: Path, found: list[Figure], scripts: list[str]) -> Html:
+    own, plotly = scripts[:2], scripts[2:]
+    won = sections.winning(state)
+    main = element(
+        "main",
+        sections.the_verdict(run, state, won),
+        sections.section("figures", "Figures", *(drawings.places(found) or [_nothing()])),
+        _table(state),
+        sections.what_failed(state),
+        sections.environment(run, state, won),
+        id="main",
+    )
+    return element(
+        "body",
+        element("a", "Skip to the verdict", href="#main", class_="skip"),
+        _header(run, state, path),
+        main,
+        element("footer", element("p", "Made by ", element("code", f"sweep report {run.name}"), " from the journal.")),
+        data("trials-data", trials(run, state)),
+        *map(_script, own),
+        drawings.contents(found) if found else None,
+        *map(_script, plotly),
+    )
+
+
+def _header(run: RunDirectory, state: SweepState, path: Path) -> Html:
+    links = [element("li", element("a", name.capitalize(), href=f"#{name}")) for name in _SECTIONS]
+    return element(
+        "header",
+        element(
+            "div",
+            element("p", "Sweep report", class_="kicker"),
+            element("h1", run.name),
+            sections.status_line(state),
+            sections.kinship(run, state, path),
+        ),
+        element(
+            "div",
+            element("nav", element("ul", *links), aria_label="Sections"),
+            element("button", "Dark", id="theme", type="button", hidden=True),
+            class_="bar",
+        ),
+    )
+
+
+def _nothing() -> Html:
+    return element("p", "Nothing to draw yet: no trial has reported an epoch.")
+
+
+def _table(state: SweepState) -> Html:
+    """The table's frame; its rows come from the page's script."""
+    note = element("noscript", element("p", "The table and the figures need JavaScript; nothing is loaded for them."))
+    statuses = sorted({trial.status.replace("_", " ") for trial in state.trials.values()})
+    options = [element("option", "all", value=""), *(element("option", word, value=word) for word in statuses)]
+    sizes = [element("option", f"{size}", value=f"{size}") for size in (25, 50, 100, 250)]
+    controls = element(
+        "div",
+        element(
+            "label", "Filter ", element("input", id="filter", type="search", autocomplete="off", spellcheck="false")
+        ),
+        element("label", "Status ", element("select", *options, id="status")),
+        element("label", "Rows ", element("select", *sizes, id="rows")),
+        element("button", "Download CSV", id="download", type="button"),
+        class_="controls",
+    )
+    frame = element("div", id="table", class_="scroll", role="region", aria_labelledby="trials-title", tabindex="0")
+    pages = element(
+        "div",
+        element("button", "Previous", id="previous", type="button"),
+        element("p", id="shown", role="status"),
+        element("button", "Next", id="next", type="button"),
+        class_="pages",
+    )
+    inside = element("div", controls, frame, pages, id="explorer", hidden=True)
+    return sections.section("trials", "Trials", note, inside)
+
+
+def _script(source: str) -> Html:
+    return element("script", Html(source))
+
+
+@cache
+def _asset(name: str) -> str:
+    return files(__package__).joinpath(name).read_text(encoding="utf-8")

@@ -1,0 +1,99 @@
+"""What a sweep has come to, in a few plain sentences: the first thing that a report says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from orchestrator.results.confirmed import interval_of, looks
+from orchestrator.results.terminal import duration
+from orchestrator.results.why import show
+from orchestrator.rundir import RunDirectory
+from orchestrator.state import SweepState
+from orchestrator.text import visible
+
+
+def verdict(run: RunDirectory, state: SweepState) -> list[str]:
+    """Plain text, a sentence each: the winner, how sure that is, what the test set said, and what it has cost.
+
+    Control characters are written out; nothing is escaped for HTML, Markdown or a terminal.
+    """
+    said = [*_status(state), *_winner(state), *_several(state), _sure(state), *_tested(state), _cost(state)]
+    return [visible(sentence) for sentence in said if sentence]
+
+
+def _status(state: SweepState) -> list[str]:
+    """Nothing of a sweep that has come to its end."""
+    told = {
+        "running": "The sweep is still running: all of this may change.",
+        "interrupted": "The sweep was cut off; `sweep resume` goes on with it.",
+        "paused": f"The sweep is paused ({state.reason}); `sweep resume` goes on with it.",
+    }
+    return [told[state.status]] if state.status in told else []
+
+
+def _winner(state: SweepState) -> list[str]:
+    metric = state.objective.metric
+    if state.confirmation:
+        first = state.confirmation["table"][0]
+        won = state.trials.get(first["configuration"])
+        params = _listed(won.params) if won else "its parameters"
+        return [
+            f"Trial {first['configuration']} won: {metric} {show(first['mean'])} on average over "
+            f"{len(first['values'])} fresh trainings, with {params}."
+        ]
+    won = state.winner()
+    best = state.objective.best(won) if won else None
+    if won is None or best is None:
+        within = " within the constraints" if state.objective.constraints else ""
+        return [f"No trial has a finite {metric}{within}."]
+    params = _listed(won.params_at(best.epoch))
+    return [f"Trial {won.number} is the best: {metric} {show(best.value)} at epoch {best.epoch}, with {params}."]
+
+
+def _listed(params: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} = {show(value)}" for name, value in params.items()) or "no parameters"
+
+
+def _several(state: SweepState) -> list[str]:
+    if not state.objective.also:
+        return []
+    others = ", ".join(goal.metric for goal in state.objective.also)
+    return [f"With {others} there are several objectives: {len(state.front())} trials are on the Pareto front."]
+
+
+def _sure(state: SweepState) -> str:
+    found = state.confirmation
+    if not found:
+        return "Not confirmed: this is the search's own number, which flatters." if state.winner() else ""
+    first = found["table"][0]
+    how = "Confirmed" if found["clear"] else f"Not clear yet ({found['confidence']:.0%} was wanted)"
+    return (
+        f"{how}: it is the best with probability {first['probability']:.0%}, and the {found['level']:.0%} interval of "
+        f"its mean is {interval_of(first)}."
+    )
+
+
+def _tested(state: SweepState) -> list[str]:
+    if not state.looks:
+        return ["The test set was not looked at."]
+    last = looks(state)[-1]
+    count = len(state.looks)
+    again = "" if count == 1 else f" It was looked at {count} times, and each look makes its number less honest."
+    return [f"{last[0].upper()}{last[1:]}.{again}"]
+
+
+def _cost(state: SweepState) -> str:
+    count, ended = len(state.trials), state.count("finished", "stopped")
+    stopped, failed = state.count("stopped"), state.count("failed")
+    parts = [f"{count} trial{'' if count == 1 else 's'}", f"{state.epochs} epoch{'' if state.epochs == 1 else 's'}"]
+    time = f"{duration(state.active_seconds)}, {duration(state.trial_seconds)} of trials together"
+    early = f"; {stopped / ended:.0%} of those that ended were stopped early" if stopped else ""
+    lost = f"; {failed} failed" if failed else ""
+    return f"It took {' and '.join(parts)} in {time}{early}{lost}{_price(state)}."
+
+
+def _price(state: SweepState) -> str:
+    """The cost of the trials' time, where the spec gives a price an hour."""
+    price = (state.spec.get("resources") or {}).get("price")
+    return f"; a cost of {show(price * state.trial_seconds / 3600)}" if price else ""

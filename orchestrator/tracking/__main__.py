@@ -1,0 +1,10 @@
+"""``python -m orchestrator.tracking TRACKER RUN [send]``: the process of one tracker; see `process`."""
+
+from __future__ import annotations
+
+import sys
+
+from orchestrator.tracking.process import main
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], sys.argv[2], send="send" in sys.argv[3:]))

@@ -1,0 +1,157 @@
+"""MLflow: a run a trial, inside one for the sweep. The server is asked what it has, so nothing is sent twice."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from orchestrator.rundir import RunDirectory
+from orchestrator.secrets import redact
+from orchestrator.state import ENDED, SweepState, Trial
+from orchestrator.tracking.points import Point, config, points, summary
+from orchestrator.training.job import tracked
+from orchestrator.training.loggers.quiet import IMPATIENT, MLFLOW_TAG
+
+_REST_SECONDS = (5.0, 300.0)
+_BATCH = 1000  # metrics in one call, at most
+_REFUSED = re.compile(r"[^\w/. -]", re.ASCII)
+_TEXT = 500  # characters that every version of the server takes
+
+
+class Tracker:
+    """It writes to the server at once; where that does not answer, it waits, twice as long each time."""
+
+    def __init__(self, run: RunDirectory, *, send: bool = False) -> None:
+        os.environ.update(IMPATIENT)
+        self._run = run
+        self._client: Any = None
+        self._runs: dict[str, str] = {}  # our names for runs → MLflow's
+        self._told: dict[str, set[int]] = {}  # the epochs that it has of each
+        self._status: dict[str, str] = {}
+        self._rest, self._next = _REST_SECONDS[0], 0.0
+        self._whole = False
+
+    def follow(self, state: SweepState, *, over: bool) -> None:
+        if not over and time.monotonic() < self._next:
+            return
+        self._whole = False
+        try:
+            self._follow(state, over)
+        except Exception:
+            # Nobody knows what of it has arrived: ask again next time.
+            self._told, self._status, self._client = {}, {}, None
+            self._next, self._rest = time.monotonic() + self._rest, min(2 * self._rest, _REST_SECONDS[1])
+            raise
+        self._rest, self._whole = _REST_SECONDS[0], True
+
+    def settle(self) -> bool:
+        """Everything is there, unless the server did not take it."""
+        return self._whole
+
+    def _follow(self, state: SweepState, over: bool) -> None:
+        options = state.spec["tracking"]["mlflow"]
+        sweep = self._named(state, "sweep", options)
+        if self._client is None:
+            from mlflow.tracking import MlflowClient
+
+            if sweep["tracking_uri"].startswith("file:"):  # MLflow 3.14 wants to be told that this is meant
+                os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
+            self._client = MlflowClient(sweep["tracking_uri"])
+        parent = self._find(sweep, {})
+        for number, trial in list(state.trials.items()):
+            self._follow_trial(state, trial, self._named(state, number, options), parent)
+        if over:
+            self._end_sweep(state, parent)
+
+    def _follow_trial(self, state: SweepState, trial: Trial, named: dict[str, Any], parent: str) -> None:
+        id, status = named["id"], f"{trial.status} {trial.epoch}"
+        if self._status.get(id) == status:
+            return
+        run = self._find(named, {"mlflow.parentRunId": parent})
+        told = self._told.get(id)
+        if told is None:
+            told = self._told[id] = self._epochs_there(run, state.objective.metric)
+            self._client.log_batch(run, params=list(_params(config(state, trial, trial.suggested))))
+        for epoch, group in _by_epoch(points(self._run, trial, state.objective.metric, told)):
+            self._send(run, group, int(1000 * trial.reports[epoch].time))
+            told.add(epoch)
+        self._mark(run, state, trial)
+        self._status[id] = status
+
+    def _send(self, run: str, group: list[Point], at: int) -> None:
+        """An epoch's points, its own values last: where they are, all is."""
+        from mlflow.entities import Metric
+
+        found = [
+            Metric(_REFUSED.sub("_", name), value, at, point.epoch if point.of_epoch else point.step or 0)
+            for point in group
+            for name, value in point.values.items()
+        ]
+        for start in range(0, len(found), _BATCH):
+            self._client.log_batch(run, metrics=found[start : start + _BATCH])
+
+    def _mark(self, run: str, state: SweepState, trial: Trial) -> None:
+        """How the trial stands. One that ended and goes on again runs again."""
+        ended = trial.status in ENDED
+        for name, value in summary(state, trial).items():
+            if name in ("status", "stopped_by", "error", "best_epoch"):
+                self._client.set_tag(run, f"sweep.{name}", str(value)[:_TEXT])
+        best = state.objective.best(trial)
+        if ended and best:
+            at = int(1000 * trial.reports[best.epoch].time)
+            name = _REFUSED.sub("_", f"best_{state.objective.metric}")
+            self._client.log_metric(run, name, best.value, timestamp=at, step=best.epoch)
+        if ended:
+            done = "FAILED" if trial.status == "failed" else "FINISHED"
+            self._client.set_terminated(run, done, int(1000 * trial.ended))
+        else:
+            self._client.update_run(run, "RUNNING")
+
+    def _end_sweep(self, state: SweepState, parent: str) -> None:
+        best = state.winner()
+        at = state.objective.best(best) if best else None
+        tags = {"status": state.status, "reason": redact(state.reason)}
+        if best and at:
+            tags |= {"best_trial": str(best.number), "best_epoch": str(at.epoch), "best_value": repr(at.value)}
+        for name, value in tags.items():
+            self._client.set_tag(parent, f"sweep.{name}", value[:_TEXT])
+        self._client.set_terminated(parent, "FINISHED" if state.status == "completed" else "KILLED")
+
+    def _find(self, named: dict[str, Any], tags: dict[str, str]) -> str:
+        """MLflow's id of the run with our name, which is made where there is none."""
+        id = named["id"]
+        if id not in self._runs:
+            experiment = self._experiment(named["experiment"])
+            found = self._client.search_runs([experiment], f"tags.`{MLFLOW_TAG}` = '{id}'", max_results=1)
+            if not found:
+                own = {MLFLOW_TAG: id, "sweep": named["group"]}
+                found = [self._client.create_run(experiment, run_name=named["name"], tags=own | tags)]
+            for name in tags.keys() - found[0].data.tags.keys():  # the trial's own code has made it
+                self._client.set_tag(found[0].info.run_id, name, tags[name])
+            self._runs[id] = found[0].info.run_id
+        return self._runs[id]
+
+    def _experiment(self, name: str) -> str:
+        known = self._client.get_experiment_by_name(name)
+        return str(known.experiment_id if known else self._client.create_experiment(name))
+
+    def _epochs_there(self, run: str, metric: str) -> set[int]:
+        return {held.step for held in self._client.get_metric_history(run, _REFUSED.sub("_", metric))}
+
+    def _named(self, state: SweepState, trial: int | str, options: dict[str, Any]) -> dict[str, Any]:
+        return tracked({"mlflow": options}, self._run, state.started, trial)["mlflow"]
+
+
+def _params(config: dict[str, object]) -> Iterator[Any]:
+    from mlflow.entities import Param
+
+    for name, value in config.items():
+        yield Param(_REFUSED.sub("_", name), str(value)[:_TEXT])
+
+
+def _by_epoch(found: list[Point]) -> Iterator[tuple[int, list[Point]]]:
+    for epoch in sorted({point.epoch for point in found}):
+        yield epoch, [point for point in found if point.epoch == epoch]

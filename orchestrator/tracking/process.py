@@ -1,0 +1,113 @@
+"""The process of one tracker: it reads the journal now and then, and lets the tracker write and send what is new.
+
+It gives way to whatever else wants the processor, and ends when the driver that started it does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import threading
+import time
+import traceback
+from importlib import import_module
+from pathlib import Path
+from typing import Protocol
+
+from orchestrator.journal import FileStore, Follower
+from orchestrator.rundir import RunDirectory
+from orchestrator.secrets import redact
+from orchestrator.state import SweepState
+
+END = b"end\n"
+"""What the driver writes when the sweep is over; a pipe that closes without it means that the driver is gone."""
+_POLL_SECONDS = 1.0
+_SHARE = 20.0
+"""It waits so many times as long as the last round took: one twentieth of a core at most."""
+_LOG_BYTES = 100_000
+_NICENESS = 5
+
+
+class Tracker(Protocol):
+    """What a tracker's file has, as the class ``Tracker``, made from a run directory."""
+
+    def __init__(self, run: RunDirectory, *, send: bool = False) -> None:
+        """``send``: the user has asked that what waits be sent, whatever the sweep file says."""
+
+    def follow(self, state: SweepState, *, over: bool) -> None:
+        """Write what is new, and send it if that can be done without waiting. ``over``: the sweep has ended."""
+
+    def settle(self) -> bool:
+        """Send what is left, however long it takes. True where nothing is."""
+
+
+def main(name: str, root: str, *, send: bool) -> int:
+    """Follow the sweep until its driver says that it is over, or is gone."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    with contextlib.suppress(OSError):
+        os.nice(_NICENESS)
+    run, over = RunDirectory(Path(root)), threading.Event()
+    threading.Thread(target=_listen, args=(over,), daemon=True).start()
+    told = _Log(run.root / "tracking" / f"{name}.log")
+    with told:
+        tracker: Tracker = import_module(f"orchestrator.tracking.{name}").Tracker(run, send=send)
+        _follow(tracker, run, over, told)
+        return 0 if tracker.settle() else 1
+    return 1
+
+
+def _follow(tracker: Tracker, run: RunDirectory, over: threading.Event, told: _Log) -> None:
+    pause, sweep = _POLL_SECONDS, _Sweep(run)
+    while not over.wait(pause):
+        began = time.monotonic()
+        with told:
+            tracker.follow(sweep.now(), over=False)
+        pause = max(_POLL_SECONDS, _SHARE * (time.monotonic() - began))
+    tracker.follow(sweep.now(), over=True)
+
+
+class _Sweep:
+    """The sweep as its journal tells it, read on from where it was last asked."""
+
+    def __init__(self, run: RunDirectory) -> None:
+        self._follower = Follower(FileStore(run.journal))
+        self._state = SweepState()
+
+    def now(self) -> SweepState:
+        for event in self._follower.events():
+            if event.seq == 0:
+                self._state = SweepState()
+            self._state.apply(event)
+        return self._state
+
+
+def _listen(over: threading.Event) -> None:
+    """Wait for the driver's word. Where it goes without one, end at once, with all that was started here."""
+    driver = os.getppid()
+    # A process that the driver has forked may hold the pipe open for longer than the driver lives.
+    while os.getppid() == driver and not select.select([0], [], [], _POLL_SECONDS)[0]:
+        pass
+    if os.getppid() == driver and os.read(0, len(END)) == END:
+        over.set()
+        return
+    os.killpg(0, signal.SIGKILL)
+
+
+class _Log(contextlib.AbstractContextManager["_Log"]):
+    """What goes wrong here is written to a file, without keys and passwords, and goes no further."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> bool:
+        if not isinstance(error, Exception):
+            return error is None
+        with contextlib.suppress(OSError):
+            self._file.parent.mkdir(exist_ok=True)
+            if not self._file.exists() or self._file.stat().st_size < _LOG_BYTES:
+                with self._file.open("a", encoding="utf-8", errors="backslashreplace") as file:
+                    file.write(redact("".join(traceback.format_exception(error))))
+        return True

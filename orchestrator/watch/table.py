@@ -1,0 +1,166 @@
+"""The table of trials: only the lines that are seen are made, and only those that have changed are drawn again."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from rich.segment import Segment
+from rich.style import Style
+from textual.binding import Binding, BindingType
+from textual.events import Click
+from textual.geometry import Region
+from textual.message import Message
+from textual.strip import Strip
+from textual.widget import Widget
+
+from orchestrator.results.terminal import COLOURS
+from orchestrator.watch.columns import Column, cells
+from orchestrator.watch.rows import Row
+
+_PLAIN, _TITLE = Style(), Style(bold=True, underline=True)
+_STYLES = {status: Style(color=colour) for status, colour in COLOURS.items()}
+_CHOSEN, _BAR = Style(reverse=True), Style(dim=True)
+_MARK, _GAP = "> ", " "
+
+
+class Heading(Widget):
+    """The columns' titles; an arrow marks the one that the rows are sorted by."""
+
+    DEFAULT_CSS = "Heading { height: 1; }"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._line = ""
+
+    def show(self, shown: list[Column], by: str, *, down: bool) -> None:
+        line = " " * len(_MARK)
+        for column in shown:
+            arrow = ("▼" if down else "▲") if column.key and column.key == by else ""
+            room = Column("", "", column.width - len(arrow), column.right)
+            line += (room.cell(column.title) + arrow) + _GAP
+        if line != self._line:
+            self._line = line
+            self.refresh()
+
+    def render_line(self, y: int) -> Strip:
+        return Strip([Segment(self._line, _TITLE)]).adjust_cell_length(self.size.width, _PLAIN)
+
+
+class TrialTable(Widget, can_focus=True):
+    """Rows of trials with one chosen, which stays so wherever it goes in the order.
+
+    It scrolls by itself: a widget that Textual scrolls is laid out anew with every row that is added.
+    """
+
+    class Opened(Message):
+        """Somebody wants to see a trial in full."""
+
+        def __init__(self, trial: int) -> None:
+            super().__init__()
+            self.trial = trial
+
+    DEFAULT_CSS = "TrialTable { height: 1fr; }"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up,k", "move(-1)", show=False),
+        Binding("down,j", "move(1)", show=False),
+        Binding("pageup", "page(-1)", show=False),
+        Binding("pagedown", "page(1)", show=False),
+        Binding("home,g", "move(-1000000000)", show=False),
+        Binding("end,G", "move(1000000000)", show=False),
+        Binding("enter", "open", "Open"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._rows: list[Row] = []
+        self._ranks: dict[int, int] = {}
+        self._shown: list[Column] = []
+        self._epochs = 0
+        self._at = self._top = 0
+        self._chosen: int | None = None
+        self._drawn: dict[int, tuple[object, ...]] = {}
+
+    @property
+    def trial(self) -> int | None:
+        """The one that is chosen; None where there are no rows."""
+        return self._rows[self._at].trial if self._rows else None
+
+    def show(self, rows: list[Row], ranks: dict[int, int], shown: list[Column], epochs: int) -> None:
+        """Other rows, or the same ones changed; ``epochs`` is how long a whole training is."""
+        if shown != self._shown or epochs != self._epochs:
+            self._drawn = {}
+        self._rows, self._ranks, self._shown, self._epochs = rows, ranks, shown, epochs
+        places = (place for place, row in enumerate(rows) if row.trial == self._chosen)
+        self._at = next(places, min(self._at, max(0, len(rows) - 1)))
+        self._draw()
+
+    def render_line(self, y: int) -> Strip:
+        place, width = y + self._top, self.size.width
+        self._drawn[y] = self._key(y)
+        line = self._strip(place) if place < len(self._rows) else Strip([])
+        return Strip.join([line.adjust_cell_length(width - 1, _PLAIN), Strip([Segment(self._bar(y), _BAR)])])
+
+    def _strip(self, place: int) -> Strip:
+        row, chosen = self._rows[place], place == self._at
+        base = _CHOSEN if chosen else _PLAIN
+        segments = [Segment(_MARK if chosen else " " * len(_MARK), base)]
+        told = cells(row, self._ranks[row.trial], self._shown, self._epochs)
+        for column, text in zip(self._shown, told, strict=True):
+            coloured = column.key in ("status", "") and not chosen
+            segments.append(Segment(text + _GAP, _STYLES[row.status] if coloured else base))
+        return Strip(segments)
+
+    def _bar(self, y: int) -> str:
+        """The scroll bar beside a line; nothing where all rows are seen."""
+        height, rows = self.size.height, len(self._rows)
+        if rows <= height:
+            return " "
+        length = max(1, height * height // rows)
+        begin = (height - length) * self._top // max(1, rows - height)
+        return "█" if begin <= y < begin + length else "│"
+
+    def _key(self, y: int) -> tuple[object, ...]:
+        """What a line's look depends on."""
+        place = y + self._top
+        if place >= len(self._rows):
+            return ()
+        row = self._rows[place]
+        return row, self._ranks[row.trial], place == self._at, self._bar(y)
+
+    def _draw(self) -> None:
+        """The chosen row is in view, and the lines that have changed are drawn again."""
+        height = max(1, self.size.height)
+        self._top = max(0, min(self._top, self._at, len(self._rows) - height), self._at - height + 1)
+        for y in range(self.size.height):
+            if self._drawn.get(y) != (key := self._key(y)):
+                self._drawn[y] = key
+                self.refresh(Region(0, y, self.size.width, 1))
+
+    def on_resize(self) -> None:
+        self._draw()
+
+    def action_move(self, by: int) -> None:
+        if self._rows:
+            self._at = min(max(0, self._at + by), len(self._rows) - 1)
+            self._chosen = self._rows[self._at].trial
+            self._draw()
+
+    def action_page(self, by: int) -> None:
+        self.action_move(by * max(1, self.size.height - 1))
+
+    def action_open(self) -> None:
+        if self.trial is not None:
+            self.post_message(self.Opened(self.trial))
+
+    def on_click(self, event: Click) -> None:
+        place = event.y + self._top
+        if place < len(self._rows):
+            self.action_move(place - self._at)
+            if event.chain > 1:
+                self.action_open()
+
+    def on_mouse_scroll_down(self) -> None:
+        self.action_move(3)
+
+    def on_mouse_scroll_up(self) -> None:
+        self.action_move(-3)

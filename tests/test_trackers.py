@@ -1,0 +1,225 @@
+"""TensorBoard and MLflow by name, and what a trial's own loggers do and leave alone."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import lightning as L
+import pytest
+from lightning.pytorch.loggers import WandbLogger
+
+from orchestrator.errors import UsageError
+from orchestrator.sweep import Outcome, launch, resume
+from orchestrator.tracking import check
+from orchestrator.tracking.points import points
+from orchestrator.training import Job, fit
+from tests.test_local import spec
+from tests.wandb_server import wandb_server
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::UserWarning:lightning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning:mlflow"),
+]
+
+TRAINER = {"max_epochs": 3, "log_every_n_steps": 1, "accelerator": "cpu"}
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.tracking.companions.PATIENCE_SECONDS", 60.0)  # for busy machines
+
+
+def tracked(tracking: dict[str, Any], **fields: Any) -> Any:
+    few = {"scheduler": "fifo", "budget": {"trials": 2}, "trainer": TRAINER, "model": "tests.tiny_tracked.Steps"}
+    return spec(**{**few, "tracking": tracking, **fields})
+
+
+def events(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """What TensorBoard's event files hold: steps and values by tag."""
+    from tensorboardX.proto.event_pb2 import Event
+
+    found: dict[str, list[tuple[int, float]]] = {}
+    for file in sorted(folder.glob("events.out.tfevents.*")):
+        content, place = file.read_bytes(), 0
+        while place < len(content):
+            size = int.from_bytes(content[place : place + 8], "little")
+            event = Event.FromString(content[place + 12 : place + 12 + size])
+            for value in event.summary.value:
+                found.setdefault(value.tag, []).append((event.step, value.simple_value))
+            place += size + 16
+    return found
+
+
+def test_tensorboard_has_every_epoch_in_the_trials_folder(tmp_path: Path) -> None:
+    outcome = launch(tracked({"tensorboard": True}), tmp_path, local=True)
+    for number, trial in outcome.state.trials.items():
+        found = events(outcome.run.trial(number) / "tensorboard")
+        values = [report.metrics["val_loss"] for report in trial.reports.values()]
+        assert [value for _, value in found["val_loss"]] == pytest.approx(values)
+        assert [step for step, _ in found["val_loss"]] == [3, 7, 11]
+        assert len(found["step_loss"]) == 12
+    assert outcome.notices == []
+
+
+def mlflow_runs(outcome: Outcome) -> Any:
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient((outcome.run.root / "mlruns").as_uri())
+    experiment = client.get_experiment_by_name("tiny")
+    assert experiment
+    return client, {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+
+
+def test_mlflow_has_a_run_a_trial_with_every_point_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+
+    def stop_in_the_middle(state: Any, event: Any) -> None:
+        if event.type == "segment.reported" and event["epoch"] == 2 and event["trial"] == 0:
+            signal.raise_signal(signal.SIGINT)
+
+    launch(tracked({"mlflow": True}), tmp_path, local=True, observer=stop_in_the_middle)
+    outcome = resume("tiny", tmp_path, local=True)
+    assert outcome.notices == []
+    client, found = mlflow_runs(outcome)
+    assert sorted(found) == ["tiny-0000", "tiny-0001", "tiny-sweep"]
+    for number, trial in outcome.state.trials.items():
+        tracked_run = found[f"tiny-{number:04d}"]
+        history = client.get_metric_history(tracked_run.info.run_id, "val_loss")
+        assert [(point.step, point.value) for point in history] == [
+            (epoch, report.metrics["val_loss"]) for epoch, report in trial.reports.items()
+        ]
+        steps = client.get_metric_history(tracked_run.info.run_id, "step_loss")
+        assert sorted(point.step for point in steps) == list(range(12))
+        assert tracked_run.data.params["model.learning_rate"] == str(trial.params["model.learning_rate"])
+        assert tracked_run.data.tags["mlflow.parentRunId"] == found["tiny-sweep"].info.run_id
+        assert tracked_run.info.status == "FINISHED"
+    winner = outcome.state.winner()
+    assert winner is not None
+    assert found["tiny-sweep"].data.tags["sweep.best_trial"] == str(winner.number)
+
+
+@pytest.mark.parametrize("mode", ["hangs", "errors"])
+def test_a_hostile_mlflow_costs_the_sweep_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
+    monkeypatch.setattr("orchestrator.tracking.companions.PATIENCE_SECONDS", 9.0)
+    ends: list[float] = []
+
+    def note(state: Any, event: Any) -> None:
+        if event.type == "sweep.completed":
+            ends.append(time.monotonic())
+
+    with wandb_server(mode) as server:
+        outcome = launch(tracked({"mlflow": {"tracking_uri": server.url}}), tmp_path, local=True, observer=note)
+        assert time.monotonic() - ends[0] < 10.0
+    assert outcome.exit_code == 0
+    (notice,) = outcome.notices
+    assert notice.endswith(f"sweep sync tiny --runs {tmp_path}")
+
+
+def test_a_missing_mlflow_is_said_before_anything_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.tracking.companions.find_spec", lambda name: None)
+    with pytest.raises(UsageError, match="needs MLflow, which is not installed"):
+        launch(tracked({"mlflow": True}), tmp_path, local=True)
+    assert not (tmp_path / "tiny").exists()
+    check(tracked({"tensorboard": True}))
+
+
+def job(folder: Path, **tracking: dict[str, Any]) -> Job:
+    named = {"id": "run-x-0003", "name": "run-0003", "group": "run"}
+    return Job(
+        trial=3,
+        segment=0,
+        seed=11,
+        metric="val_loss",
+        model={"class_path": "tests.tiny_tracked.Steps", "init_args": {}},
+        data={"class_path": "tests.tiny.TinyData", "init_args": {}},
+        trainer={**TRAINER, "callbacks": [{"class_path": "tests.test_trackers.NoteLoggers", "init_args": {}}]},
+        folder=str(folder / "run/trials/0003"),
+        tracking={name: {**options, **named} for name, options in tracking.items()},
+    )
+
+
+class NoteLoggers(L.Callback):
+    """Notes the trainer's loggers."""
+
+    seen: ClassVar[list[Any]] = []
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        type(self).seen[:] = trainer.loggers
+
+
+ALONE = """
+import socket, sys
+from pathlib import Path
+from tests.test_trackers import NoteLoggers, job
+from orchestrator.training import fit
+from lightning.pytorch.loggers import MLFlowLogger, TensorBoardLogger, WandbLogger
+
+def refuse(*args):
+    raise AssertionError("a trial has talked to the network")
+
+socket.socket.connect = refuse
+for name in ("wandb", "mlflow"):
+    for module in [module for module in sys.modules if module.split(".")[0] == name]:
+        del sys.modules[module]
+server = {"tracking_uri": "http://127.0.0.1:9", "experiment": "e"}
+trackers = {"wandb": {"project": "p"}, "mlflow": server, "tensorboard": {"flush_secs": 30}}
+fit(job(Path(sys.argv[1]), **trackers), lambda report: True)
+kinds = [WandbLogger, MLFlowLogger, TensorBoardLogger]
+print([isinstance(logger, kind) for logger, kind in zip(NoteLoggers.seen, kinds)])
+print([name for name in ("wandb", "mlflow") if name in sys.modules])
+"""
+
+
+def test_loggers_are_lightnings_own_and_none_asks_the_network(tmp_path: Path) -> None:
+    command = [sys.executable, "-W", "ignore", "-c", ALONE, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.stdout.splitlines() == ["[True, True, True]", "[]"], done.stderr
+    assert not (tmp_path / "run/wandb").exists()
+
+
+def test_a_broken_wandb_costs_a_notice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    import wandb
+
+    begin = wandb.init
+
+    def refuse(*args: Any, **options: Any) -> Any:
+        if options["mode"] == "disabled":
+            return begin(*args, **options)
+        raise RuntimeError("no service")
+
+    monkeypatch.setattr(wandb, "init", refuse)
+    wanted = job(tmp_path, wandb={"project": "p"})
+    reports: list[Any] = []
+    own = {**wanted.model, "class_path": "tests.tiny_tracked.Own"}
+    fit(replace(wanted, model=own), lambda report: bool(reports.append(report)) or True)
+    assert len(reports) == 3
+    assert "goes on without W&B: RuntimeError: no service" in caplog.text
+
+
+def test_a_disabled_wandb_is_no_logger(tmp_path: Path) -> None:
+    fit(job(tmp_path, wandb={"project": "p", "mode": "disabled"}), lambda report: True)
+    assert not any(isinstance(logger, WandbLogger) for logger in NoteLoggers.seen)
+
+
+def test_values_of_steps_and_of_epochs_are_told_apart(tmp_path: Path) -> None:
+    outcome = launch(
+        spec(model="tests.tiny_tracked.Steps", trainer=TRAINER, budget={"trials": 1}), tmp_path, local=True
+    )
+    (trial,) = outcome.state.trials.values()
+    found = points(outcome.run, trial, "val_loss")
+    assert [point.epoch for point in found if point.of_epoch] == [1, 2, 3]
+    assert [point.step for point in found if "step_loss" in point.values] == list(range(12))
+    assert not any("step_loss" in point.values for point in found if point.of_epoch)
+    assert {point.epoch for point in points(outcome.run, trial, "val_loss", told=[1, 2])} == {3}
+    (outcome.run.trial(0) / "logs/segment_0/metrics.csv").write_text("step,epoch\nx,y\n")
+    assert [point.values for point in points(outcome.run, trial, "val_loss")] == [
+        report.metrics for report in trial.reports.values()
+    ]

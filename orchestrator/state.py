@@ -339,7 +339,7 @@ class SweepState:
 
     def __init__(self, events: Iterable[Event] = ()) -> None:
         self.spec: dict[str, Any] = {}
-        self._judged: tuple[dict[str, Any], Objective] = {}, Objective("", "min")
+        self.objective = Objective("", "min")
         self.created: dict[str, Any] = {}
         self.trials: dict[int, Trial] = {}
         self.status: str = "created"
@@ -368,12 +368,6 @@ class SweepState:
         self._at_work: int | None = None  # the lease of the process that has launched the sweep
         for event in events:
             self.apply(event)
-
-    @property
-    def objective(self) -> Objective:
-        if self._judged[0] is not self.spec:  # asked for at every report
-            self._judged = self.spec, Objective.of(self.spec)
-        return self._judged[1]
 
     @property
     def waiting(self) -> Set[int]:
@@ -500,9 +494,13 @@ class SweepState:
     def count(self, *statuses: str) -> int:
         return sum(self._counts[status] for status in statuses)
 
+    def put_in_force(self, spec: dict[str, Any]) -> None:
+        """From here on ``spec`` holds, and its objective with it."""
+        self.spec, self.objective = spec, Objective.of(spec)
+
     def _on_sweep_created(self, event: Event) -> None:
         self.created = dict(event.fields)
-        self.spec = event["spec"]
+        self.put_in_force(event["spec"])
         self.started = event.time
 
     def _on_sweep_launched(self, event: Event) -> None:
@@ -528,7 +526,7 @@ class SweepState:
 
     def _on_sweep_extended(self, event: Event) -> None:
         self.status, self.reason = "paused", "extended"
-        self.spec = merged(self.spec, event["changed"])
+        self.put_in_force(merged(self.spec, event["changed"]))
         self._reopen()
         for number in event["trials"]:
             trial = self.trials[number]

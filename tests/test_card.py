@@ -82,7 +82,7 @@ def drawn(metrics: list[dict[str, float]], metric: str, mode: Any = "min") -> El
     trial = Trial(7, {}, "tpe", 7)
     trial.reports = {epoch: Report(epoch, said, 0, 0.0) for epoch, said in enumerate(metrics, 1)}
     state = SweepState()
-    state.spec = {"name": "a <&> b", "objective": {"metric": metric, "mode": mode}}
+    state.put_in_force({"name": "a <&> b", "objective": {"metric": metric, "mode": mode}})
     best = Objective(metric, mode).best(trial)
     return ElementTree.fromstring(curve(Winner(None, state, trial, best or Best(1, 0.0), None)))  # type: ignore[arg-type]
 

@@ -30,6 +30,7 @@ from orchestrator.export.parity import ParityError
 from orchestrator.export.samples import read_validation
 from orchestrator.results import Results
 from orchestrator.sweep import Outcome, launch
+from orchestrator.text import markdown
 from tests import tiny_exports
 from tests.chaos.forked import Forked
 
@@ -142,7 +143,7 @@ def test_a_format_that_cannot_be_made_is_left_out_and_the_reason_told(
         assert manifest.has(file) == (folder / file).exists() == (name not in missing)
     assert all(why in reason and "\n" not in reason and "\x1b" not in reason for reason in manifest.missing.values())
     for name, reason in manifest.missing.items():
-        assert f"without {name}: {reason}" in (folder / "README.md").read_text()
+        assert f"without {name}: {markdown(reason)}" in (folder / "README.md").read_text()
     assert load_bundle(folder).module()
     assert capfd.readouterr().err == "", "what the libraries say of it is not for the terminal"
 

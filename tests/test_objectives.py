@@ -84,7 +84,7 @@ def test_the_front_is_that_of_brute_force(goals: int) -> None:
             continue
         rng = random.Random(seed)
         also = [{"metric": f"other{index}", "mode": rng.choice(("min", "max"))} for index in range(1, goals)]
-        state.spec = {**state.spec, "objective": {**state.spec["objective"], "also": also}}
+        state.put_in_force({**state.spec, "objective": {**state.spec["objective"], "also": also}})
         for trial in state.trials.values():
             for report in trial.reports.values():
                 report.metrics.update({goal["metric"]: rng.choice((0, 1, 2, 3, math.nan, math.inf)) for goal in also})

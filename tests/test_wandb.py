@@ -214,19 +214,19 @@ def test_nothing_outlives_a_killed_driver(tmp_path: Path) -> None:
     until = time.monotonic() + 20
     while processes(tmp_path) and time.monotonic() < until:
         time.sleep(0.2)
-    assert processes(tmp_path) == []
+    assert processes(tmp_path) == {}
 
 
-def processes(folder: Path) -> list[str]:
-    """The command lines of trackers of runs in that folder."""
-    found = []
+def processes(folder: Path) -> dict[int, str]:
+    """The trackers of runs in that folder: their command lines by process."""
+    found = {}
     for file in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             words = file.read_bytes().decode().split("\0")
         except OSError:
             continue
         if "orchestrator.tracking" in words and any(word.startswith(str(folder)) for word in words):
-            found.append(" ".join(words))
+            found[int(file.parent.name)] = " ".join(words)
     return found
 
 

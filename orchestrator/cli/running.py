@@ -9,7 +9,19 @@ from typing import Annotated, Any
 import typer
 
 from orchestrator.cli.confirming import hold_finals
-from orchestrator.cli.shared import Json, Local, Name, Runs, app, command, print_json, print_next, print_ranking, say
+from orchestrator.cli.shared import (
+    Address,
+    Json,
+    Local,
+    Name,
+    Runs,
+    app,
+    command,
+    print_json,
+    print_next,
+    print_ranking,
+    say,
+)
 
 
 @app.command(rich_help_panel="Run a sweep")
@@ -27,6 +39,7 @@ def launch(
     more: Annotated[list[str] | None, typer.Argument(metavar="RUN", hidden=True)] = None,
     runs: Runs = None,
     local: Local = False,
+    address: Address = "",
 ) -> None:
     """Check a sweep file, run the sweep to its end, and print the ranking."""
     from orchestrator.errors import UsageError
@@ -41,8 +54,8 @@ def launch(
         from orchestrator import sweep
 
         warm = [*(warm_start or ()), *(more or ())]
-        outcome = sweep.launch(loaded, runs, local=local, observer=progress, warm_start=warm)
-    finish(outcome, local)
+        outcome = sweep.launch(loaded, runs, local=local, address=address, observer=progress, warm_start=warm)
+    finish(outcome, local, address)
 
 
 @app.command(rich_help_panel="Run a sweep")
@@ -74,7 +87,7 @@ def plan(
 
 
 @app.command(rich_help_panel="Run a sweep")
-def resume(name: Name, runs: Runs = None, local: Local = False) -> None:
+def resume(name: Name, runs: Runs = None, local: Local = False, address: Address = "") -> None:
     """Go on with a run that was stopped: what ended stays, what was in flight starts from its last checkpoint."""
     from orchestrator.results.rows import find
     from orchestrator.results.terminal import Progress
@@ -82,8 +95,8 @@ def resume(name: Name, runs: Runs = None, local: Local = False) -> None:
     with Progress(find(name, runs)) as progress:
         from orchestrator import sweep
 
-        outcome = sweep.resume(name, runs, local=local, observer=progress)
-    finish(outcome, local)
+        outcome = sweep.resume(name, runs, local=local, address=address, observer=progress)
+    finish(outcome, local, address)
 
 
 @app.command(rich_help_panel="Run a sweep")
@@ -95,6 +108,7 @@ def retry(
     ] = None,
     runs: Runs = None,
     local: Local = False,
+    address: Address = "",
 ) -> None:
     """Give failed trials another chance, from their last checkpoint, and go on with the run."""
     from orchestrator.errors import UsageError
@@ -106,8 +120,10 @@ def retry(
     with Progress(find(name, runs)) as progress:
         from orchestrator import sweep
 
-        outcome = sweep.resume(name, runs, local=local, observer=progress, retry="failed" if failed else trials or ())
-    finish(outcome, local)
+        outcome = sweep.resume(
+            name, runs, local=local, address=address, observer=progress, retry="failed" if failed else trials or ()
+        )
+    finish(outcome, local, address)
 
 
 @app.command(rich_help_panel="Run a sweep")
@@ -128,6 +144,7 @@ def extend(
     ] = None,
     runs: Runs = None,
     local: Local = False,
+    address: Address = "",
 ) -> None:
     """Let a run go on beyond the limits that it has come to: more trials, more epochs, more time."""
     from orchestrator.results.rows import find
@@ -138,9 +155,17 @@ def extend(
         from orchestrator import sweep
 
         outcome = sweep.extend(
-            name, runs, trials=trials, epochs=epochs, wall_clock=wall_clock, budget=more, local=local, observer=progress
+            name,
+            runs,
+            trials=trials,
+            epochs=epochs,
+            wall_clock=wall_clock,
+            budget=more,
+            local=local,
+            address=address,
+            observer=progress,
         )
-    finish(outcome, local)
+    finish(outcome, local, address)
 
 
 @app.command(rich_help_panel="Run a sweep")
@@ -205,7 +230,7 @@ def _amount(text: str) -> tuple[str, float]:
     return key, int(number) if key == "epochs" and number.is_integer() else number
 
 
-def finish(outcome: Any, local: bool) -> None:
+def finish(outcome: Any, local: bool, address: str) -> None:
     """The ranking, the winner and what to do next; then the exit code, which a closed terminal does not change."""
     state = outcome.state
     finals = state.spec.get("finalists") and state.status == "completed" and not state.confirmation
@@ -213,7 +238,7 @@ def finish(outcome: Any, local: bool) -> None:
     with contextlib.suppress(OSError):
         _print_outcome(outcome, last=not finals)
         print_notices(outcome.notices)
-    raise typer.Exit(hold_finals(outcome.run, {}, local) if finals else outcome.exit_code)
+    raise typer.Exit(hold_finals(outcome.run, {}, local, address) if finals else outcome.exit_code)
 
 
 def _print_outcome(outcome: Any, last: bool) -> None:

@@ -87,14 +87,17 @@ class Gang:
 
     def turn(self) -> Outcome | None:
         """What has happened since the last call, one thing at a time. After anything but a report nothing runs."""
+        gone: Failed | None = None
         for host in self.hosts:
             try:
                 for message in host.poll():
                     self._take(message)
             except HostLostError as lost:
-                return self._over(Failed("node", f"{host.address}: {lost}"[:_CHARACTERS], "node"))
-        if self._reports and self._trouble is None:
+                gone = Failed("node", f"{host.address}: {lost}"[:_CHARACTERS], "node")
+        if self._reports:  # its checkpoint is on the disk, whatever has come since
             return self._reports.popleft()
+        if gone is not None:
+            return self._over(gone)
         if self._trouble is not None:
             settled = self._gone == self._world or self._clock() - self._since > SETTLE_SECONDS
             return self._over(self._blame()) if settled else None

@@ -105,5 +105,5 @@ def test_a_slice_without_ray_and_the_winners_bundle(tpu: str, runtime: str, host
 
     found = verify_bundle(export("tpu", to=tmp_path / "bundle"))
     assert found.missing == {}
-    assert set(found.parity) == {"safetensors", "onnx", "torch_export"}
+    assert set(found.parity) == {"safetensors", "onnx", "pt2"}
     assert {parity["source"] for parity in found.parity.values()} == {"validation data"}

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import patch
 
 from orchestrator.journal import Event
 from orchestrator.state import SweepState
@@ -20,16 +21,29 @@ class FakePod:
     def __init__(self) -> None:
         from ray.cluster_utils import Cluster
 
-        self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": STORE})
+        told = {"health_check_period_ms": 1000, "health_check_timeout_ms": 4000}  # else a dead host lives 20 s longer
+        head = {"num_cpus": 1, "object_store_memory": STORE, "_system_config": told}
+        self._cluster = Cluster(initialize_head=True, head_node_args=head)
         self.address: str = self._cluster.address
         self.hosts: dict[tuple[str, int], Any] = {}
+        self._drained: list[tuple[str, int]] = []
+
+    def make_whole(self) -> None:
+        """Two slices of two hosts each, added in an order that is not that of their workers."""
+        for name, worker in self._drained:
+            self.kill(name, worker)
+        self._drained.clear()
+        for name, worker in (("b", 1), ("a", 1), ("a", 0), ("b", 0)):
+            if (name, worker) not in self.hosts:
+                self.add(name, worker)
 
     def add(self, name: str, worker: int) -> None:
         labels = {SLICE_NAME: name, WORKER_ID: str(worker), TOPOLOGY: "2x2x2", POD_TYPE: "v4-16"}
         resources = {"TPU": 4, name: 1, **({"TPU-v4-16-head": 1} if worker == 0 else {})}
-        self.hosts[name, worker] = self._cluster.add_node(
-            num_cpus=2, resources=resources, labels=labels, node_name=f"{name}-{worker}", object_store_memory=STORE
-        )
+        with patch("ray._private.utils.set_sigterm_handler"):  # it can be set in the main thread alone
+            self.hosts[name, worker] = self._cluster.add_node(
+                num_cpus=2, resources=resources, labels=labels, node_name=f"{name}-{worker}", object_store_memory=STORE
+            )
 
     def kill(self, name: str, worker: int) -> None:
         """As when the machine goes: nothing is said."""
@@ -40,10 +54,15 @@ class FakePod:
         from ray._private.worker import global_worker
         from ray.core.generated import autoscaler_pb2
 
+        self._drained.append((name, worker))
         node = self.hosts[name, worker].node_id
         reason = autoscaler_pb2.DrainNodeReason.DRAIN_NODE_REASON_PREEMPTION
         accepted, why = global_worker.gcs_client.drain_node(node, reason, "preempted", int((time.time() + 600) * 1000))
         assert accepted, why
+
+    def add_gpus(self) -> None:
+        """A machine beside the slices, for the rest of the cluster's life."""
+        self._cluster.add_node(num_cpus=1, num_gpus=1, node_name="gpus", object_store_memory=STORE)
 
     def shutdown(self) -> None:
         self._cluster.shutdown()

@@ -237,3 +237,24 @@ def test_the_page_shows_what_the_command_prints(tmp_path: Path, monkeypatch: pyt
     assert block.text.partition("\n")[2] == answer.output
     (fragment,) = [block for block in blocks_of(ROOT / "docs/tpu.md", ROOT) if block.language == "yaml"]
     assert from_mapping({**BASE, **YAML(typ="safe").load(fragment.text)}).resources.tpu == "v5e-16"
+
+
+def test_the_manifest_asks_gke_for_whole_slices(tmp_path: Path) -> None:
+    file = tmp_path / "My_sweep.yaml"
+    file.write_text(json.dumps({**BASE, "name": "My_sweep", "resources": {"tpu": "v5e-16", "slices": 2}}))
+    options = ["--image", "eu.gcr.io/x/sweep:1", "--claim", "runs", "--slices", "3"]
+    answer = CliRunner().invoke(app, ["tpu", "manifest", str(file), *options])
+    assert answer.exit_code == 0, answer.output
+    found = YAML(typ="safe").load(answer.output)
+    assert (found["kind"], found["apiVersion"], found["metadata"]["name"]) == ("RayCluster", "ray.io/v1", "my-sweep")
+    (group,) = found["spec"]["workerGroupSpecs"]
+    assert (group["replicas"], group["numOfHosts"]) == (6, 4), "three trials at once, of two slices of four hosts"
+    pod = group["template"]["spec"]
+    assert pod["nodeSelector"] == {
+        "cloud.google.com/gke-tpu-accelerator": "tpu-v5-lite-podslice",
+        "cloud.google.com/gke-tpu-topology": "4x4",
+    }
+    (container,) = pod["containers"]
+    assert container["resources"]["limits"]["google.com/tpu"] == "4"
+    assert {"name": "SWEEP_TPU_PYTHON", "value": "/opt/tpu/bin/python"} in container["env"]
+    assert found["spec"]["authOptions"] == {"mode": "token"}

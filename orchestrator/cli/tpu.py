@@ -44,6 +44,29 @@ def plan(
 
 
 @tpu.command()
+def manifest(
+    spec: Spec,
+    image: Annotated[str, typer.Option("--image", help="An image with both environments and the sweep's code.")],
+    claim: Annotated[str, typer.Option("--claim", metavar="PVC", help="The volume claim for run directories.")],
+    overrides: Overrides = None,
+    slices: Annotated[int, typer.Option("--slices", min=1, help="How many slices: so many trials at once.")] = 1,
+    python: Annotated[
+        str, typer.Option("--python", metavar="PATH", help="torch_xla's interpreter in the image.")
+    ] = "/opt/tpu/bin/python",
+) -> None:
+    """A RayCluster of KubeRay's with slices on GKE, for kubectl apply."""
+    from orchestrator.spec import load
+    from orchestrator.xla import manifest as manifests
+    from orchestrator.xla import planning
+
+    loaded = load(spec, overrides or ())
+    wanted, cpus = planning.slice_for(loaded), loaded.resources.cpus
+    count = slices * loaded.resources.slices
+    text = manifests.manifest(wanted, name=loaded.name, count=count, image=image, claim=claim, python=python, cpus=cpus)
+    say(*text.splitlines())
+
+
+@tpu.command()
 def launch(
     spec: Spec,
     overrides: Overrides = None,

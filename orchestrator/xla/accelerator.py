@@ -100,7 +100,7 @@ def join(process: Process) -> None:
         xr.use_spmd()
     try:
         kind, found, own = xr.device_type(), xr.global_runtime_device_count(), xr.addressable_runtime_device_count()
-    except RuntimeError as error:  # libtpu's own, of several lines
+    except (OSError, RuntimeError) as error:  # libtpu's own, of several lines
         raise DeviceError(f"{_plan(process)} found no devices: {str(error).splitlines()[0]}", hint=_HINT) from error
     if (kind, found, own) != (process.device_type, process.devices, process.own):
         raise DeviceError(f"{_plan(process)} found {found} of {kind}, {own} of them its own", hint=_HINT)

@@ -192,7 +192,7 @@ class Engine:
         try:
             hosts = slot.reserved.hosts()
         except HostLostError as lost:
-            self._faults[slot.place.name] = (str(lost), self._clock() + _REST_SECONDS)
+            self._rest(slot, str(lost))
             self._drop(slot)
             return False
         if hosts is not None:
@@ -250,7 +250,8 @@ class Engine:
         elif isinstance(outcome, Refused):
             if not self._live.state.got_somewhere:
                 raise SweepError(outcome.message, hint=outcome.hint)
-            self._close(slot, Failed("node", outcome.message, "node"))
+            self._rest(slot, outcome.message)
+            self._lose(slot, Failed("node", outcome.message, "node"))
         elif outcome.kind == "node":
             self._lose(slot, outcome)
         else:
@@ -282,6 +283,10 @@ class Engine:
         """The place has broken: what ran there goes on elsewhere, and the place comes back when it is whole."""
         self._close(slot, failed)
         self._drop(slot)
+
+    def _rest(self, slot: _Slot, fault: str) -> None:
+        """Ask for the place again only after a while."""
+        self._faults[slot.place.name] = (fault, self._clock() + _REST_SECONDS)
 
     def _free(self, slot: _Slot) -> Job | None:
         self._watchdog.end(slot.place.key)

@@ -8,7 +8,7 @@ another. The processes agree on what is no tensor (an answer to a report, a barr
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import lightning as L
@@ -205,6 +205,14 @@ class XlaStrategy(ParallelStrategy):
             on_cpu = tree_map_only(Tensor, _on_cpu, checkpoint)
             self.checkpoint_io.save_checkpoint(on_cpu, filepath, storage_options=storage_options)
 
+    def load_optimizer_state_dict(self, checkpoint: Mapping[str, Any]) -> None:
+        """A trial that was trained on a CPU or GPU may go on here: XLA has no fused optimizers."""
+        for state in checkpoint["optimizer_states"]:
+            for group in state["param_groups"]:
+                if group.get("fused"):
+                    group["fused"] = False
+        super().load_optimizer_state_dict(checkpoint)
+
     def remove_checkpoint(self, filepath: Any) -> None:
         if self.is_global_zero:
             self.checkpoint_io.remove_checkpoint(filepath)
@@ -239,7 +247,8 @@ class XlaStrategy(ParallelStrategy):
         for tensor in tensors:
             value = tensor.detach().cpu().contiguous()
             dist.broadcast(value, 0)
-            tensor.data.copy_(value)
+            with torch.no_grad():  # not through .data, of which XLA makes another tensor
+                tensor.copy_(value)
 
     def _spread_batch(self, tensor: Tensor) -> Tensor:
         """This host's part of a batch, spread over its devices by rows.

@@ -57,8 +57,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_lost_host_costs_no_more_than_the_epoch_it_was_in(monkeypatch: pytest.MonkeyPatch) -> None:
     pod = FakePod()
     try:
-        for name, worker in (("b", 1), ("a", 1), ("a", 0), ("b", 0)):
-            pod.add(name, worker)
+        pod.make_whole()
         monkeypatch.setenv("RAY_ADDRESS", pod.address)
 
         def trained_on_a(event: Event) -> bool:

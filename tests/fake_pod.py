@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
-from unittest.mock import patch
 
 from orchestrator.journal import Event
 from orchestrator.state import SweepState
@@ -40,10 +38,9 @@ class FakePod:
     def add(self, name: str, worker: int) -> None:
         labels = {SLICE_NAME: name, WORKER_ID: str(worker), TOPOLOGY: "2x2x2", POD_TYPE: "v4-16"}
         resources = {"TPU": 4, name: 1, **({"TPU-v4-16-head": 1} if worker == 0 else {})}
-        with patch("ray._private.utils.set_sigterm_handler"):  # it can be set in the main thread alone
-            self.hosts[name, worker] = self._cluster.add_node(
-                num_cpus=2, resources=resources, labels=labels, node_name=f"{name}-{worker}", object_store_memory=STORE
-            )
+        self.hosts[name, worker] = self._cluster.add_node(
+            num_cpus=2, resources=resources, labels=labels, node_name=f"{name}-{worker}", object_store_memory=STORE
+        )
 
     def kill(self, name: str, worker: int) -> None:
         """As when the machine goes: nothing is said."""
@@ -75,22 +72,16 @@ class Seen:
         self.events: list[Event] = []
         self.state = SweepState()
         self._when, self._then = when, then
-        self._thread: threading.Thread | None = None
 
     def __call__(self, state: SweepState, event: Event) -> None:
         self.state = state
         self.events.append(event)
-        if self._when is not None and self._thread is None and self._when(event):
-            assert self._then is not None
-            self._thread = threading.Thread(target=self._then)
-            self._thread.start()
+        if self._when is not None and self._then is not None and self._when(event):
+            then, self._then = self._then, None
+            then()  # not in a thread of its own, with whose end the raylets that it starts would end
 
     def of(self, type: str) -> list[Event]:
         return [event for event in self.events if event.type == type]
-
-    def joined(self) -> None:
-        if self._thread is not None:
-            self._thread.join(60)
 
 
 def at_once(events: list[Event]) -> int:

@@ -70,7 +70,6 @@ def run(wanted: SweepSpec, seen: Seen, monkeypatch: pytest.MonkeyPatch, code: in
 
     monkeypatch.setattr(running, "check", lambda spec, run, local: [str(ROOT)])
     outcome = sweep.launch(wanted, observer=seen)
-    seen.joined()
     assert outcome.exit_code == code, outcome.state.reason
     return outcome.run
 

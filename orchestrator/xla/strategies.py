@@ -145,6 +145,11 @@ class XlaStrategy(ParallelStrategy):
         self._spread(list(self.model.buffers()))
         return super().training_step(*args, **kwargs)
 
+    def on_validation_start(self) -> None:
+        """All validate the model that rank 0 will save: after the last step its statistics are no longer theirs."""
+        assert self.model is not None
+        self._spread(list(self.model.buffers()))
+
     def validation_step(self, *args: Any, **kwargs: Any) -> Any:
         import torch_xla
 

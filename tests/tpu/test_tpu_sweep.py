@@ -65,7 +65,6 @@ def test_a_lost_host_costs_no_more_than_the_epoch_it_was_in(monkeypatch: pytest.
 
         seen = Seen(trained_on_a, lambda: pod.kill("a", 1))
         outcome = sweep.launch(from_mapping(SPEC), observer=seen)
-        seen.joined()
     finally:
         pod.shutdown()
     assert outcome.exit_code == 0, outcome.state.reason

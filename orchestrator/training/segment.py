@@ -66,8 +66,8 @@ def _trainer(job: Job, report: Callable[[Report], bool], asked: list[Logger], de
         ours.insert(0, NewParams())
     user_loggers = [logger for logger in _as_list(wanted.pop("logger", None)) if isinstance(logger, Logger)]
     arguments = _defaults(wanted) | wanted
-    arguments["precision"] = resolve_precision(arguments["precision"], arguments["accelerator"])
     arguments |= device
+    arguments["precision"] = resolve_precision(arguments["precision"], arguments["accelerator"])
     plugins += device.get("plugins", [])
     ours += device.get("callbacks", [])
     arguments |= {"callbacks": [*callbacks, *ours], "logger": [*asked, table, *user_loggers], "plugins": plugins}

@@ -218,11 +218,13 @@ def _run(
     stopping.watch(run)
     notifier = Notifier(spec.notify, run.name)
     live = LiveSweep(spec, run, journal, Host(run, stopping), _both(observer, notifier))
-    with tracking.beside(run, spec) as notices:
+    with tracking.beside(run, spec) as trackers:
         try:
             _run_to_its_end(live, stopping, roots, engine or _engine(spec, local))
         finally:
+            trackers.over()  # they and the notifier end at the same time
             notifier.close(live.stop_reason)
+        notices = trackers.wait()
     return _outcome(run, live.state, stopping.exit_code, notices)
 
 

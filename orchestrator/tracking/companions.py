@@ -56,9 +56,7 @@ class Companions:
         self.over()
         complete = _end(self._started, self._until)
         self._started = {}
-        found = [
-            unsent(self._run) if name == "wandb" else _rest(self._run, done) for name, done in complete.items()
-        ]
+        found = [unsent(self._run) if name == "wandb" else _rest(self._run, done) for name, done in complete.items()]
         return [line for line in found if line]
 
 

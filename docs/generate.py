@@ -82,6 +82,13 @@ def spec_page(schema: Schema) -> str:
     return "\n".join(lines) + "\n"
 
 
+def named(command: Any, above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The words of a command and of each below it, in the order of its help."""
+    yield above
+    for name, below in getattr(command, "commands", {}).items():
+        yield from named(below, (*above, name))
+
+
 def cli_page() -> str:
     """``sweep --help`` and each command's, as a terminal shows them."""
     from typer.main import get_command
@@ -89,10 +96,9 @@ def cli_page() -> str:
 
     from orchestrator.cli import app
 
-    commands: list[str] = list(getattr(get_command(app), "commands", {}))
     parts = [NOTICE, "# The commands\n"]
-    for command in ["", *commands]:
-        words = [command] if command else []
+    for words in named(get_command(app)):
+        command = " ".join(words)
         result = CliRunner().invoke(app, [*words, "--help"], prog_name="sweep")
         if result.exit_code:
             raise RuntimeError(f"sweep {command} --help failed: {result.output}")

@@ -46,6 +46,7 @@ def publish_to_wandb(manifest: Manifest, project: str, name: str = "", mode: str
     folder beside the bundle that W&B writes to. Raises SweepError where W&B refuses.
     """
     import wandb
+
     from orchestrator.training.login import wandb_mode
 
     entity, _, last = project.rpartition("/")

@@ -89,16 +89,22 @@ def cli_page() -> str:
 
     from orchestrator.cli import app
 
-    commands: list[str] = list(getattr(get_command(app), "commands", {}))
+    commands: list[str] = list(_commands(get_command(app)))
     parts = [NOTICE, "# The commands\n"]
     for command in ["", *commands]:
-        words = [command] if command else []
-        result = CliRunner().invoke(app, [*words, "--help"], prog_name="sweep")
+        result = CliRunner().invoke(app, [*command.split(), "--help"], prog_name="sweep")
         if result.exit_code:
             raise RuntimeError(f"sweep {command} --help failed: {result.output}")
         text = "\n".join(line.rstrip() for line in result.output.strip().splitlines())
         parts.append(f"## sweep {command}".rstrip() + f"\n\n```text\n{text}\n```\n")
     return "\n".join(parts)
+
+
+def _commands(group: Any) -> Iterator[str]:
+    """Every command, and after a group those in it: ``cluster``, ``cluster init``."""
+    for name, command in getattr(group, "commands", {}).items():
+        yield name
+        yield from (f"{name} {inner}" for inner in _commands(command))
 
 
 def generated() -> dict[str, str]:

@@ -59,7 +59,7 @@ LIBRARIES: dict[str, set[str]] = {
     "training": TORCH | {"PIL", "jsonargparse", "wandb"},
     "engine": {"numpy", "ray", "torch"},
     "xla": TORCH | {"torch_xla"},
-    "cluster": {"ray"},
+    "cluster": {"jsonschema", "ray"},
     "results": {"IPython", "matplotlib", "numpy", "optuna", "pandas", "plotly", "pyarrow", "rich", "sklearn"},
     "tracking": {"mlflow", "wandb"},
     "dashboard": {"optuna", "optuna_dashboard"},

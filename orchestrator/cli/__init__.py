@@ -6,11 +6,23 @@ import contextlib
 import sys
 from collections.abc import Iterator
 
-from orchestrator.cli import running, reading, reporting, showing, confirming, winning, exported, files  # isort: skip  # the order of --help
+from orchestrator.cli import running, reading, reporting, showing, confirming, winning, exported, files, clusters  # isort: skip  # the order of --help
 from orchestrator.cli.shared import app, complain
 from orchestrator.errors import SweepError
 
-__all__ = ["app", "confirming", "exported", "files", "main", "reading", "reporting", "running", "showing", "winning"]
+__all__ = [
+    "app",
+    "clusters",
+    "confirming",
+    "exported",
+    "files",
+    "main",
+    "reading",
+    "reporting",
+    "running",
+    "showing",
+    "winning",
+]
 
 
 def main() -> None:

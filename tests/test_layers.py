@@ -59,7 +59,7 @@ LIBRARIES: dict[str, set[str]] = {
     "training": TORCH | {"PIL", "jsonargparse", "wandb"},
     "engine": {"numpy", "ray", "torch"},
     "xla": TORCH | {"torch_xla"},
-    "cluster": {"jsonschema", "ray"},
+    "cluster": {"jsonschema", "ray", "ruamel"},
     "results": {"IPython", "matplotlib", "numpy", "optuna", "pandas", "plotly", "pyarrow", "rich", "sklearn"},
     "tracking": {"mlflow", "wandb"},
     "dashboard": {"optuna", "optuna_dashboard"},
@@ -71,7 +71,7 @@ LIBRARIES: dict[str, set[str]] = {
 
 RAY_ALONE = {
     *(f"orchestrator.engine.tune{part}" for part in ("", ".feed", ".instance", ".loss", ".worker")),
-    "orchestrator.cluster",
+    "orchestrator.cluster.rays",
 }
 LIGHT = ["errors", "seeds", "secrets", "text", "files", "rundir", "space", "spec", "journal", "state", "cli"]
 HEAVY = ["torch", "torchvision", "lightning", "pytorch_lightning", "ray", "optuna", "pandas", "wandb", "jsonargparse"]

@@ -59,3 +59,52 @@ def token(
     file = found(path) or Path(KEPT).expanduser()
     made = make(file, new=new)
     say(f"{file}: {'made' if made else 'there already'}, fingerprint {fingerprint(file)}")
+
+
+@cluster.command()
+def manifest(
+    kind: Annotated[str, typer.Argument(metavar="kuberay|slurm", help="For which scheduler.")],
+    spec: Annotated[str, typer.Argument(metavar="SPEC", help="A sweep file, or the name of a shipped one.")],
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set any field of the sweep file.")
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the run; else the one in the file.")] = None,
+    nodes: Annotated[int, typer.Option("--nodes", min=1, help="Nodes, or pods for trials, at most.")] = 2,
+    trials: Annotated[int, typer.Option("--trials-per-node", min=1, help="Trials at once on each.")] = 1,
+    runs: Annotated[
+        str, typer.Option("--runs", metavar="DIR", help="The runs, as all nodes see them.")
+    ] = "/mnt/sweeps",
+    image: Annotated[str, typer.Option("--image", help="kuberay: an image with this project and your modules.")] = "",
+    claim: Annotated[str, typer.Option("--claim", help="kuberay: the PersistentVolumeClaim of the runs.")] = "sweeps",
+    memory: Annotated[str, typer.Option("--memory", help="kuberay: of each pod for trials.")] = "16Gi",
+    time: Annotated[str, typer.Option("--time", help="slurm: as Slurm writes it.")] = "24:00:00",
+    partition: Annotated[str, typer.Option("--partition", help="slurm: where to queue.")] = "",
+) -> None:
+    """Print what runs a sweep on Kubernetes (a RayJob for the KubeRay operator) or on Slurm (a batch script)."""
+    from orchestrator.cluster import Allocation, Kubernetes, kuberay, slurm
+    from orchestrator.errors import UsageError
+    from orchestrator.spec import load
+
+    loaded = load(spec, overrides or (), name)
+    if kind == "kuberay":
+        if not image:
+            raise UsageError("which image?", hint="--image REGISTRY/NAME:TAG, with this project and your modules in it")
+        wanted = Kubernetes(image, claim, runs, workers=nodes, trials=trials, memory=memory)
+        typer.echo(kuberay(loaded, wanted), nl=False)
+    elif kind == "slurm":
+        typer.echo(slurm(loaded, Allocation(runs, nodes, time, trials, partition)), nl=False)
+    else:
+        raise UsageError(f"there is no manifest for {kind!r}", hint="kuberay, or slurm")
+
+
+@cluster.command()
+def wait(
+    nodes: Annotated[int, typer.Argument(metavar="NODES", min=1, help="How many, the head among them.")],
+    address: Annotated[str, typer.Option("--address", metavar="HOST:PORT", help="The head's.")],
+    seconds: Annotated[float, typer.Option("--seconds", help="How long at most.")] = 300.0,
+) -> None:
+    """Wait until so many nodes have joined a Ray cluster."""
+    from orchestrator.cluster import rays
+
+    found = rays.wait(address, nodes, seconds)
+    say(f"{len(found)} nodes: {', '.join(found)}", err=True)

@@ -22,7 +22,7 @@ else
 UV_PYTHON := $(PYTHON)
 endif
 
-.PHONY: help install quickstart test test-slow check chaos bench bench-search docs clean
+.PHONY: help install quickstart test test-slow test-cluster check chaos bench bench-search docs clean
 
 help: ## what there is (the default)
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -50,10 +50,13 @@ quickstart: $(STAMP) ## a first sweep: LitModel on 1,797 real digits, a minute o
 	@$(BIN)/sweep launch quickstart --name "quickstart-$$(date +%Y%m%d-%H%M%S)"
 
 test: $(STAMP) ## the tests, but the slow ones (ARGS="-k space")
-	$(BIN)/python -m pytest -m 'not slow' $(ARGS)
+	$(BIN)/python -m pytest -m 'not slow and not cluster' $(ARGS)
 
 test-slow: $(STAMP) ## the slow tests alone
-	$(BIN)/python -m pytest -m slow $(ARGS)
+	$(BIN)/python -m pytest -m 'slow and not cluster' $(ARGS)
+
+test-cluster: $(STAMP) ## the tests on throw-away hosts: needs root, iproute2, iptables, openssh-server, rsync
+	$(BIN)/python -m pytest -m cluster $(ARGS)
 
 check: $(STAMP) ## ruff, mypy --strict, import layers, links and generated pages
 	$(BIN)/ruff check .

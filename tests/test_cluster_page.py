@@ -25,7 +25,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.usefixtures("home")
 def test_the_files_of_the_page_are_made_and_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     blocks = list(blocks_of(ROOT / PAGE, ROOT))
-    commands = [line for block in blocks for line in block.commands() if words(line)[1] == "cluster"]
+    mine = [block for block in blocks if block.what == "tests/test_cluster_page.py"]
+    commands = [line for block in mine for line in block.commands()]
     assert commands
     for command in commands:
         monkeypatch.setattr(sys, "argv", words(command))

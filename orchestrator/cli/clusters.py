@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.shared import app, complain, say
+from orchestrator.cli.shared import Json, app, complain, print_json, say
 
 cluster = typer.Typer(no_args_is_help=True, help="Clusters: their files, their tokens, starting and stopping them.")
 app.add_typer(cluster, name="cluster", rich_help_panel="Clusters")
@@ -108,3 +108,50 @@ def wait(
 
     found = rays.wait(address, nodes, seconds)
     say(f"{len(found)} nodes: {', '.join(found)}", err=True)
+
+
+@cluster.command()
+def up(
+    file: File = Path("cluster.yaml"),
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Start Ray anew where it runs: what runs there is lost.")
+    ] = False,
+) -> None:
+    """Start a cluster, or bring it to what its file says; what runs on it goes on running."""
+    from orchestrator.cluster import launcher, load
+
+    nodes = launcher.up(load(file), restart=restart)
+    say(f"{file}: up, with {len(nodes)} nodes: {', '.join(node.name for node in nodes)}")
+
+
+@cluster.command()
+def status(file: File = Path("cluster.yaml"), as_json: Json = False) -> None:
+    """The nodes of a cluster, and the sweeps that were submitted to it."""
+    from dataclasses import asdict
+
+    from orchestrator.cluster import launcher, load
+
+    nodes, jobs = launcher.status(load(file))
+    if as_json:
+        print_json({"nodes": [asdict(node) for node in nodes], "jobs": [_job(job) for job in jobs]})
+        return
+    for node in nodes:
+        room = ", ".join(f"{amount:g} {name}" for name, amount in node.resources.items())
+        say(f"{'head' if node.head else 'node'}  {node.name}  {node.address}  {'up' if node.alive else 'gone'}  {room}")
+    for job in map(_job, jobs):
+        say(f"job   {job['id']}  {job['status']}  {job['sweep']}")
+
+
+def _job(job: dict[str, object]) -> dict[str, str]:
+    metadata = job.get("metadata")
+    sweep = metadata.get("sweep", "") if isinstance(metadata, dict) else ""
+    return {"id": str(job["submission_id"]), "status": str(job["status"]), "sweep": str(sweep)}
+
+
+@cluster.command()
+def down(file: File = Path("cluster.yaml")) -> None:
+    """Stop a cluster: end its machines, or Ray on hosts of your own, and see that nothing is left."""
+    from orchestrator.cluster import launcher, load
+
+    launcher.down(load(file))
+    say(f"{file}: down")

@@ -37,3 +37,19 @@ def wait(address: str, count: int, seconds: float) -> list[str]:
             )
         time.sleep(1.0)
     return found
+
+
+def submit(
+    url: str, headers: dict[str, str], *, entrypoint: str, folder: str, name: str, metadata: dict[str, str]
+) -> str:
+    """Submit a Ray Job that runs in a copy of ``folder``; returns its id. Raises SweepError where it is refused."""
+    from ray.job_submission import JobSubmissionClient
+
+    try:
+        client = JobSubmissionClient(url, headers=dict(headers))
+        job = client.submit_job(
+            entrypoint=entrypoint, submission_id=name, runtime_env={"working_dir": folder}, metadata=metadata
+        )
+    except (RuntimeError, ConnectionError, ValueError) as error:
+        raise SweepError(f"the cluster does not take the job: {error}".partition("\n")[0][:600]) from error
+    return str(job)

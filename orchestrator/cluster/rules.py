@@ -23,7 +23,7 @@ HEALTH = {"period_ms": 1000, "timeout_ms": 1000, "failure_threshold": 4}
 LIMIT_MS = 20_000
 _LOOPBACK = ("", "127.0.0.1", "localhost", "::1")
 _VERSION = r"(\d[\w.+!]*\w|\d)"
-_NAMED = re.compile(rf"sweep[-_]orchestrator(?:\[[^\]]*\])?['\"]?(?:\s*==\s*|-|\s+){_VERSION}", re.IGNORECASE)
+_NAMED = re.compile(rf"sweep[-_]orchestrator(?:\[[^\]]*\])?['\")]*(?:\s*==\s*['\"]?|-|\s+){_VERSION}", re.IGNORECASE)
 _REQUIRED = re.compile(r"sweep[-_]orchestrator(?:\[[^\]]*\])?\s*==", re.IGNORECASE)
 _RAY_PINNED = re.compile(r"\bray(?:\[[^\]]*\])?\s*==|(?:^|\s)(?:-c|--constraints?)[\s=]", re.IGNORECASE)
 _OBJECTS = re.compile(r"[a-z0-9]+://")

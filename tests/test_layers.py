@@ -70,7 +70,7 @@ LIBRARIES: dict[str, set[str]] = {
 }
 
 RAY_ALONE = {
-    *(f"orchestrator.engine.tune{part}" for part in ("", ".feed", ".instance", ".loss", ".worker")),
+    *(f"orchestrator.engine.tune{part}" for part in ("", ".feed", ".gang", ".instance", ".loss", ".worker")),
     "orchestrator.cluster.rays",
 }
 LIGHT = ["errors", "seeds", "secrets", "text", "files", "rundir", "space", "spec", "journal", "state", "cli"]

@@ -235,7 +235,7 @@ class Budget(Part):
         default=None,
         gt=0,
         allow_inf_nan=False,
-        description="Hours that trials run, times resources.gpus.",
+        description="Hours that trials run, times resources.gpus, times resources.workers.",
         examples=[48],
     )
     cost: float | None = Field(
@@ -268,6 +268,13 @@ class Resources(Part):
     )
     gpus: Annotated[int | float, PlainValidator(_amount), _AMOUNT_SCHEMA] = Field(
         default=0, description="GPUs of a trial; a fraction lets trials share one.", examples=[1]
+    )
+    workers: int = Field(
+        default=1,
+        ge=1,
+        description="Processes of a trial, on one node or several, each with these CPUs and GPUs; they train together "
+        "by DistributedDataParallel.",
+        examples=[2],
     )
     price: float | None = Field(
         default=None,

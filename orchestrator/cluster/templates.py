@@ -19,11 +19,12 @@ _TOKEN = "RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$HOME/.sweep/token"
 
 _START = f"""\
 # Token mode has to be set on every node alike. A host that falls silent is given up after 8 s rather than 65. The
-# dashboard stays on the head's loopback: jobs come to it through ssh.
+# dashboard stays on the head's loopback: jobs come to it through ssh, and run SWEEP_PYTHON.
 head_start_ray_commands:
   - {_BIN}/ray stop
   - >-
     ulimit -n 65536; export {_TOKEN} SWEEP_RUNS=/mnt/sweeps
+    SWEEP_PYTHON=$HOME/sweep-orchestrator/.venv/bin/python
     {" ".join(f"RAY_health_check_{name}={value}" for name, value in {"initial_delay_ms": 5000, **HEALTH}.items())};
     {_BIN}/ray start --head --port=6379 --autoscaling-config=~/ray_bootstrap_config.yaml
 worker_start_ray_commands:

@@ -56,9 +56,9 @@ test: $(STAMP) ## the tests, but the slow ones (ARGS="-k space")
 	$(BIN)/python -m pytest -m 'not slow and not cluster' $(ARGS)
 
 test-slow: $(STAMP) ## the slow tests alone
-	$(BIN)/python -m pytest -m slow $(ARGS)
+	$(BIN)/python -m pytest -m 'slow and not cluster' $(ARGS)
 
-test-cluster: $(STAMP) ## sweeps on hosts made of namespaces, some of them lost (root, ../shared/cluster)
+test-cluster: $(STAMP) ## the tests on throw-away hosts: needs root, iproute2, iptables, openssh-server, rsync
 	$(BIN)/python -m pytest -m cluster $(ARGS)
 
 # torch_xla wants torch 2.9, so it has an environment of its own, which only the training processes on TPU hosts use.

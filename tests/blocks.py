@@ -111,8 +111,13 @@ def sweep_fault(rest: list[str]) -> str:
         return "" if rest and rest[0].startswith("--") else f"no command {' '.join(rest[:1])}"
     if {"--help", "-h"} & set(rest):
         return ""
+    command = commands[rest[0]]
+    while len(rest) > 1 and rest[1] in getattr(command, "commands", {}):
+        command, rest = command.commands[rest[1]], rest[1:]
+    if hasattr(command, "commands"):
+        return f"no command {' '.join(rest[:2])}"
     try:
-        commands[rest[0]].make_context(rest[0], rest[1:])
+        command.make_context(rest[0], rest[1:])
     except Exception as error:
         return str(getattr(error, "format_message", error.__str__)())
     return ""

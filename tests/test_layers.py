@@ -59,7 +59,7 @@ LIBRARIES: dict[str, set[str]] = {
     "training": TORCH | {"PIL", "jsonargparse", "wandb"},
     "engine": {"numpy", "ray", "torch"},
     "xla": TORCH | {"ray", "torch_xla"},
-    "cluster": {"ray"},
+    "cluster": {"jsonschema", "ray", "ruamel"},
     "results": {"IPython", "matplotlib", "numpy", "optuna", "pandas", "plotly", "pyarrow", "rich", "sklearn"},
     "tracking": {"mlflow", "wandb"},
     "dashboard": {"optuna", "optuna_dashboard"},
@@ -72,10 +72,10 @@ LIBRARIES: dict[str, set[str]] = {
 RAY_ALONE = {
     *(
         f"orchestrator.engine.tune{part}"
-        for part in ("", ".cluster", ".feed", ".instance", ".loss", ".slots", ".worker")
+        for part in ("", ".cluster", ".feed", ".gang", ".instance", ".loss", ".slots", ".worker")
     ),
     "orchestrator.xla.pod",
-    "orchestrator.cluster",
+    "orchestrator.cluster.rays",
 }
 LIGHT = ["errors", "seeds", "secrets", "text", "files", "rundir", "space", "spec", "journal", "state", "cli"]
 HEAVY = ["torch", "torchvision", "lightning", "pytorch_lightning", "ray", "optuna", "pandas", "wandb", "jsonargparse"]

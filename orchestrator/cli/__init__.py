@@ -6,12 +6,13 @@ import contextlib
 import sys
 from collections.abc import Iterator
 
-from orchestrator.cli import running, reading, reporting, showing, confirming, winning, exported, tpu, files  # isort: skip  # the order of --help
+from orchestrator.cli import running, reading, reporting, showing, confirming, winning, exported, tpu, clusters, files  # isort: skip  # the order of --help
 from orchestrator.cli.shared import app, complain
 from orchestrator.errors import SweepError
 
 __all__ = [
     "app",
+    "clusters",
     "confirming",
     "exported",
     "files",

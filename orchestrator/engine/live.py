@@ -300,6 +300,7 @@ class LiveSweep:
             folder=str(self.host.folder(trial.number)),
             checkpoint=asdict(checkpoint) if checkpoint else None,
             new_params=checkpoint is not None and not trial.has_its_params(checkpoint),
+            workers=self.spec.resources.workers,
             tracking=tracked(self.spec.tracking.wanted, self.run, self.state.started, trial.number),
         )
         fields: dict[str, Any] = {"node": node or self.host.name, "origin": checkpoint.path if checkpoint else None}

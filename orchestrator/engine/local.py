@@ -7,11 +7,16 @@ import torch
 from orchestrator.engine.live import LiveSweep
 from orchestrator.engine.segment import attempt
 from orchestrator.engine.stopping import Stopping
+from orchestrator.errors import UsageError
 from orchestrator.training import Job, Report
 
 
 def run(live: LiveSweep, stopping: Stopping) -> None:
     """Run every segment that the sweep has to give."""
+    if live.spec.resources.workers > 1:
+        raise UsageError(
+            "--local runs a trial in one process, and resources.workers asks for more", hint="leave --local out"
+        )
     live.launched("local", slots=1, threads=torch.get_num_threads())
     while not isinstance(job := live.next_job(), str):
         _run_segment(live, job)

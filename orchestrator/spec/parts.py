@@ -244,7 +244,7 @@ class Budget(Part):
         default=None,
         gt=0,
         allow_inf_nan=False,
-        description="Hours that trials run, times resources.gpus.",
+        description="Hours that trials run, times resources.gpus, times resources.workers.",
         examples=[48],
     )
     cost: float | None = Field(
@@ -295,6 +295,13 @@ class Resources(Part):
         description="How a trial uses its slice: one process a host (xla-spmd), one a chip (xla-mp), or TorchTPU, of "
         "which there is only the plan. The rehearsals train on the hosts' CPUs through XLA.",
         examples=["xla-spmd"],
+    )
+    workers: int = Field(
+        default=1,
+        ge=1,
+        description="Processes of a trial, on one node or several, each with these CPUs and GPUs; they train together "
+        "by DistributedDataParallel.",
+        examples=[2],
     )
     price: float | None = Field(
         default=None,

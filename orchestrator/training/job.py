@@ -72,6 +72,8 @@ class Job:
         new_params: whether the checkpoint was trained with other hyperparameters: these replace them in the optimizers.
         tracking: for each tracker by its name, its options and what the trial's run is called there (see `tracked`).
         threads: CPU threads for torch; None leaves the process's.
+        workers: processes that train it together; each calls `fit`, with the environment that torchrun would give it
+            (RANK, WORLD_SIZE, MASTER_ADDR, …), and the one of rank 0 reports.
     """
 
     trial: int
@@ -87,6 +89,7 @@ class Job:
     tracking: dict[str, dict[str, Any]] = field(default_factory=dict)
     threads: int | None = None
     required: list[str] = field(default_factory=list)
+    workers: int = 1
 
     @property
     def run_directory(self) -> Path:

@@ -13,6 +13,7 @@ from torch import Tensor
 from orchestrator.errors import ObjectiveError
 from orchestrator.files import fingerprint
 from orchestrator.training.checkpoints import DurableCheckpointIO, checkpoint_name
+from orchestrator.training.gang import mean_of_ranks
 from orchestrator.training.job import Checkpoint, Job, Report
 from orchestrator.training.progress import Progress
 from orchestrator.training.tracking import EpochCSVLogger
@@ -61,16 +62,17 @@ class Reporting(CheckpointCallback):
         self._validated = not trainer.sanity_checking
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if not self._has_fresh_objective(trainer):
+        if not trainer.strategy.broadcast(self._has_fresh_objective(trainer)):
             return
         epoch = trainer.current_epoch + 1
-        metrics = as_floats(trainer.callback_metrics)
+        metrics = mean_of_ranks(trainer, as_floats(trainer.callback_metrics))
         if missing := [name for name in self._job.required if name not in metrics]:
             raise self._missing(trainer, missing[0], "objective.also` or `constraints")
         self._plateau = _plateau_values(trainer, metrics)
         checkpoint = self._save(trainer, epoch)
         self._plateau = {}
-        self._write_table(trainer, metrics)
+        if trainer.is_global_zero:
+            self._write_table(trainer, metrics)
         self._reported = True
         if not self._answer(trainer, Report(epoch, metrics, checkpoint)):
             _stop(trainer)

@@ -9,7 +9,7 @@ import lightning as L
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.plugins.io import CheckpointIO
 
-from orchestrator.training import components, loggers
+from orchestrator.training import components, gang, loggers
 from orchestrator.training.checkpoints import DurableCheckpointIO, remove_leftovers, verify
 from orchestrator.training.isolation import entry_points_read_once, isolated, release
 from orchestrator.training.job import Checkpoint, Job, Report
@@ -37,20 +37,23 @@ def fit(job: Job, report: Callable[[Report], bool], device: Mapping[str, Any] | 
     at which training was complete it returns without a report.
     """
     start = verify(job.run_directory, Checkpoint(**job.checkpoint)) if job.checkpoint else None
-    remove_leftovers(job.checkpoints, job.segment)
+    first = gang.rank(job) == 0
+    if first:
+        remove_leftovers(job.checkpoints, job.segment)
     touch(job.progress)
     keep_freed_memory()
     with isolated(job.threads):
         L.seed_everything(job.seed, verbose=False)
         model: Any = components.build(job.model)
         data: Any = components.build(job.data) if job.data else None
-        asked = loggers.start(job)
+        asked = loggers.start(job) if first else {}
         trainer = _trainer(job, report, list(asked.values()), device or {})
         try:
             trainer.fit(model, datamodule=data, ckpt_path=start, weights_only=True)
         finally:
             release(trainer)
             loggers.finish(asked)
+            gang.part(job)
 
 
 def _trainer(job: Job, report: Callable[[Report], bool], asked: list[Logger], device: Mapping[str, Any]) -> L.Trainer:
@@ -65,7 +68,7 @@ def _trainer(job: Job, report: Callable[[Report], bool], asked: list[Logger], de
     if job.new_params:
         ours.insert(0, NewParams())
     user_loggers = [logger for logger in _as_list(wanted.pop("logger", None)) if isinstance(logger, Logger)]
-    arguments = _defaults(wanted) | wanted
+    arguments = _defaults(wanted) | gang.arguments(job) | wanted
     arguments |= device
     arguments["precision"] = resolve_precision(arguments["precision"], arguments["accelerator"])
     plugins += device.get("plugins", [])

@@ -12,6 +12,7 @@ from orchestrator.engine.live import LiveSweep
 from orchestrator.engine.stopping import Stopping
 from orchestrator.engine.tune.cluster import joined, survey
 from orchestrator.engine.tune.feed import Segments, scheduler, searcher, stopper
+from orchestrator.engine.tune.gang import placed
 from orchestrator.engine.tune.instance import Instance, RayDied, instance
 from orchestrator.engine.tune.slots import Slots, cpu_count, slot_count
 from orchestrator.engine.tune.worker import run_segment
@@ -106,9 +107,8 @@ def _tuner(segments: Segments, most: int, roots: list[str]) -> Any:
     from ray import tune
 
     live = segments.live
-    resources = {"cpu": live.spec.resources.cpus, "gpu": live.spec.resources.gpus}
     return tune.Tuner(
-        tune.with_resources(run_segment, resources),
+        tune.with_resources(run_segment, placed(live.spec.resources)),
         tune_config=tune.TuneConfig(
             search_alg=searcher(segments, roots),
             scheduler=scheduler(segments),

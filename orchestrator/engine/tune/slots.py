@@ -57,24 +57,27 @@ def alive() -> list[dict[str, Any]]:
 
 
 def slots_of(nodes: Iterable[Mapping[str, Any]], resources: Resources) -> int:
-    """How many trials fit on these hosts at once."""
-    return sum(_fits(resources, node["Resources"]) for node in nodes)
+    """How many trials fit on these hosts at once; the workers of a trial may be on several."""
+    return sum(_fits(resources, node["Resources"]) for node in nodes) // resources.workers
 
 
 def slot_count(resources: Resources, available: int) -> int:
     """How many trials fit on this machine at once. Raises UsageError where not even one does."""
     gpus = _gpus() if resources.gpus else 0
+    workers = resources.workers
     for name, wanted, there in (("cpus", resources.cpus, available), ("gpus", resources.gpus, gpus)):
-        if wanted > there:
+        if wanted * workers > there:
+            of = f" for {workers} workers" if workers > 1 else ""
             raise UsageError(
-                f"a trial wants {wanted:g} {name}, and this machine has {there}",
-                hint=f"--set resources.{name}={there}",
+                f"a trial wants {wanted * workers:g} {name}{of}, and this machine has {there}",
+                hint=f"--set resources.{name}={there // workers if workers > 1 else there}",
             )
-    slots = max(1, _fits(resources, {"CPU": available, "GPU": gpus}))
+    slots = max(1, _fits(resources, {"CPU": available, "GPU": gpus}) // workers)
     return min(slots, resources.concurrent or slots)
 
 
 def _fits(resources: Resources, there: Mapping[str, float]) -> int:
+    """How many workers have room there."""
     wanted = {"CPU": resources.cpus, "GPU": resources.gpus}
     if not any(wanted.values()):
         return int(there.get("CPU", 0))

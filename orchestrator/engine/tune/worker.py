@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import asdict
 
+from orchestrator.engine.tune.gang import import_from, together
 from orchestrator.training import Checkpoint, Job, Report
 
 
@@ -13,16 +13,15 @@ def run_segment(config: dict[str, str]) -> None:
     """Run one segment. A stop comes as SystemExit out of ``tune.report``."""
     from ray import tune
 
-    for root in reversed(json.loads(config["roots"])):
-        if root not in sys.path:
-            sys.path.insert(0, root)
+    import_from(config["roots"])
     from orchestrator.engine.segment import attempt
 
     def report(epoch: Report) -> bool:
         tune.report({"report": json.dumps(asdict(epoch))})
         return True
 
-    failed = attempt(Job(**json.loads(config["job"])), report)
+    job = Job(**json.loads(config["job"]))
+    failed = together(job, config["roots"], report) if job.workers > 1 else attempt(job, report)
     if failed:
         tune.report({"failed": json.dumps(asdict(failed))})
 

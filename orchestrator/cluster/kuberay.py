@@ -1,0 +1,145 @@
+"""A sweep as a RayJob for the KubeRay operator: a cluster that is there for as long as the sweep runs.
+
+Fields are those of ``ray.io/v1`` (KubeRay 1.5.1 or newer, for ``authOptions``): `RayJobSpec`, `RayClusterSpec`, and of
+Kubernetes' own `PodTemplateSpec`.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+import shlex
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+from orchestrator.cluster.rules import HEALTH
+from orchestrator.spec import SweepSpec, to_yaml
+
+_FILES = "/etc/sweep"
+_HEAD = {"cpu": "2", "memory": "8Gi"}
+
+
+@dataclass(frozen=True)
+class Kubernetes:
+    """What is to run where.
+
+    Args:
+        image: holds this project, in this version, and the sweep's own modules.
+        claim: a PersistentVolumeClaim that many nodes can write (ReadWriteMany): the runs.
+        runs: where it is mounted.
+        workers: pods at most, each with room for ``trials`` at once.
+        memory: of each of them, as Kubernetes writes it.
+    """
+
+    image: str
+    claim: str
+    runs: str = "/mnt/sweeps"
+    workers: int = 4
+    trials: int = 1
+    memory: str = "16Gi"
+
+
+def kuberay(spec: SweepSpec, wanted: Kubernetes) -> str:
+    """The manifest: a ConfigMap with the sweep file, and the RayJob that launches it, or goes on with it."""
+    name = label(spec.name)
+    files = {"sweep.yaml": to_yaml(spec), "run.sh": _script(spec, wanted)}
+    held = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": files}
+    return _dumped(held) + "---\n" + _dumped(_job(name, spec, wanted))
+
+
+def label(name: str) -> str:
+    """A sweep's name as Kubernetes allows names: at most 40 of a-z, 0-9 and dashes, between letters or digits."""
+    return re.sub(r"[^a-z0-9-]+", "-", f"sweep-{name}".lower())[:40].strip("-")
+
+
+def _script(spec: SweepSpec, wanted: Kubernetes) -> str:
+    run, runs = shlex.quote(f"{wanted.runs}/{spec.name}/journal.jsonl"), shlex.quote(wanted.runs)
+    return (
+        "# Launches the sweep, or goes on with it where an earlier pod was lost.\n"
+        "set -eu\n"
+        f"if [ -s {run} ]; then\n"
+        f"  exec sweep resume {shlex.quote(spec.name)} --address auto --runs {runs}\n"
+        "fi\n"
+        f"exec sweep launch {_FILES}/sweep.yaml --address auto --runs {runs} \\\n"
+        f"  --set resources.concurrent={wanted.workers * wanted.trials}\n"
+    )
+
+
+def _job(name: str, spec: SweepSpec, wanted: Kubernetes) -> dict[str, Any]:
+    cpus = max(1, math.ceil(spec.resources.cpus * wanted.trials))
+    gpus = math.ceil(spec.resources.gpus * wanted.trials)
+    room = {"cpu": str(cpus), "memory": wanted.memory, **({"nvidia.com/gpu": str(gpus)} if gpus else {})}
+    health = {f"RAY_health_check_{key}": str(value) for key, value in HEALTH.items()}
+    return {
+        "apiVersion": "ray.io/v1",
+        "kind": "RayJob",
+        "metadata": {"name": name},
+        "spec": {
+            "entrypoint": f"bash {_FILES}/run.sh",
+            "backoffLimit": 3,  # each retry is another cluster, which goes on from the journal
+            "shutdownAfterJobFinishes": True,
+            "ttlSecondsAfterFinished": 60,
+            "rayClusterSpec": {
+                "rayVersion": version("ray"),
+                "authOptions": {"mode": "token"},
+                "enableInTreeAutoscaling": True,
+                "autoscalerOptions": {"idleTimeoutSeconds": 300},
+                "headGroupSpec": {
+                    "rayStartParams": {"num-cpus": "0"},  # trials run on the workers
+                    "template": _pod("ray-head", name, wanted, _HEAD, health),
+                },
+                "workerGroupSpecs": [
+                    {
+                        "groupName": "trials",
+                        "replicas": 0,
+                        "minReplicas": 0,
+                        "maxReplicas": wanted.workers,
+                        "rayStartParams": {},
+                        "template": _pod("ray-worker", name, wanted, room, {}),
+                    }
+                ],
+            },
+        },
+    }
+
+
+def _pod(
+    container: str, name: str, wanted: Kubernetes, room: dict[str, str], environment: dict[str, str]
+) -> dict[str, Any]:
+    told = {"SWEEP_RUNS": wanted.runs, **environment}
+    return {
+        "spec": {
+            "containers": [
+                {
+                    "name": container,
+                    "image": wanted.image,
+                    "env": [{"name": key, "value": value} for key, value in told.items()],
+                    "resources": {"limits": dict(room), "requests": dict(room)},
+                    "volumeMounts": [
+                        {"name": "runs", "mountPath": wanted.runs},
+                        {"name": "sweep", "mountPath": _FILES, "readOnly": True},
+                        {"name": "shm", "mountPath": "/dev/shm"},
+                    ],
+                }
+            ],
+            "volumes": [
+                {"name": "runs", "persistentVolumeClaim": {"claimName": wanted.claim}},
+                {"name": "sweep", "configMap": {"name": name}},
+                {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "2Gi"}},  # for workers of data loaders
+            ],
+        }
+    }
+
+
+def _dumped(value: dict[str, Any]) -> str:
+    from ruamel.yaml import YAML
+    from ruamel.yaml.scalarstring import walk_tree
+
+    walk_tree(value)  # texts of several lines as such
+    yaml, out = YAML(), io.StringIO()
+    yaml.width = 10_000
+    yaml.representer.ignore_aliases = lambda data: True
+    yaml.dump(value, out)
+    return out.getvalue()

@@ -1,0 +1,55 @@
+"""What is asked of Ray itself: the one place of this room that imports it."""
+
+from __future__ import annotations
+
+import time
+
+from orchestrator.errors import SweepError
+
+
+def nodes(address: str, *, patience: float = 5.0) -> list[str]:
+    """The hosts that are alive, as the head at ``address`` (HOST:PORT) sees it; none where it is silent."""
+    import socket
+
+    host, _, port = address.rpartition(":")
+    try:  # Ray's own client waits for ever for a head that is not there
+        with socket.create_connection((host, int(port)), timeout=patience):
+            pass
+    except (OSError, ValueError):
+        return []
+    from ray._raylet import GcsClient  # type: ignore[attr-defined]
+
+    try:
+        known = GcsClient(address=address).get_all_node_info(timeout=patience)
+    except Exception:
+        return []
+    return sorted(node.node_manager_hostname for node in known.values() if int(node.state) == 0)
+
+
+def wait(address: str, count: int, seconds: float) -> list[str]:
+    """Wait until so many hosts are alive; returns their names. Raises SweepError where it takes longer than that."""
+    until = time.monotonic() + seconds
+    while len(found := nodes(address)) < count:
+        if time.monotonic() > until:
+            raise SweepError(
+                f"{len(found)} of {count} nodes have joined {address} in {seconds:g} s",
+                hint="is the token the same on all of them? RAY_AUTH_MODE and RAY_AUTH_TOKEN_PATH",
+            )
+        time.sleep(1.0)
+    return found
+
+
+def submit(
+    url: str, headers: dict[str, str], *, entrypoint: str, folder: str, name: str, metadata: dict[str, str]
+) -> str:
+    """Submit a Ray Job that runs in a copy of ``folder``; returns its id. Raises SweepError where it is refused."""
+    from ray.job_submission import JobSubmissionClient
+
+    try:
+        client = JobSubmissionClient(url, headers=dict(headers))
+        job = client.submit_job(
+            entrypoint=entrypoint, submission_id=name, runtime_env={"working_dir": folder}, metadata=metadata
+        )
+    except (RuntimeError, ConnectionError, ValueError) as error:
+        raise SweepError(f"the cluster does not take the job: {error}".partition("\n")[0][:600]) from error
+    return str(job)

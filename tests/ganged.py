@@ -1,0 +1,60 @@
+"""One process of a trial of several: `python -m tests.ganged JOB RANK PORT`; rank 0 prints what it reports."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import asdict
+
+import torch
+from torch.utils.data import DataLoader, DistributedSampler
+
+from orchestrator.training import Job, Report, fit
+from orchestrator.training.gang import environment
+from tests.tiny import Tiny, TinyData
+
+
+class Straight(TinyData):
+    """In the order that they are in: then ranks together see what one process sees in a batch as large.
+
+    Lightning would shuffle what a plain loader trains on among ranks, in another order than one process has.
+    """
+
+    def train_dataloader(self) -> DataLoader[torch.Tensor]:
+        if not torch.distributed.is_initialized():
+            return DataLoader(self.points, self.batch_size)
+        return DataLoader(self.points, self.batch_size, sampler=DistributedSampler(self.points, shuffle=False))
+
+
+class Told(Tiny):
+    """Logs its rank, and one metric on rank 0 alone."""
+
+    def validation_step(self, batch: list[torch.Tensor], index: int) -> None:
+        super().validation_step(batch, index)
+        self.log("rank", float(self.global_rank))
+        if self.global_rank == 0:
+            self.log("first", 7.0, rank_zero_only=True)
+
+
+class Second(Told):
+    """Of which rank 1 alone breaks down."""
+
+    def break_down(self) -> None:
+        if self.global_rank == 1:
+            super().break_down()
+
+
+def main(job: str, rank: str, port: str) -> None:
+    os.environ.update(environment(int(rank), Job(**json.loads(job)).workers, "127.0.0.1", int(port)))
+
+    def report(epoch: Report) -> bool:
+        print(json.dumps(asdict(epoch)), flush=True)
+        return epoch.epoch < 3  # whoever asks for more of five has not heard
+
+    fit(Job(**json.loads(job)), report)
+    assert not torch.distributed.is_initialized()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

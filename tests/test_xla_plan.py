@@ -195,6 +195,7 @@ def test_where_trials_may_go() -> None:
         ({"resources": {"tpu": "v4-16", "runtime": "rehearsal-spmd"}}, "several hosts"),
         ({"resources": {"tpu": "v4-8"}, "trainer": {"strategy": "ddp"}}, "trainer.strategy is the TPU launcher's"),
         ({"resources": {"tpu": "v4-8"}, "trainer": {"precision": "bf16-mixed"}}, "XLA has no bf16-mixed"),
+        ({"resources": {"tpu": "v4-8", "workers": 2}}, "follow from the slice"),
         ({"resources": {"tpu": "v4-8", "gpus": 1}, "budget": {"gpu_hours": 3}}, "does not count TPU slices"),
     ],
 )

@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +20,7 @@ from conftest import ROOT
 
 from orchestrator import sweep
 from orchestrator.journal import Event
+from orchestrator.results.rows import read_state
 from orchestrator.results.verify import check
 from orchestrator.rundir import RunDirectory
 from orchestrator.spec import SweepSpec, from_mapping
@@ -187,6 +192,70 @@ def test_errors_are_told_apart_from_losses(pod: FakePod, monkeypatch: pytest.Mon
     assert seen.state.count("failed") == 1
 
 
+def test_a_trial_over_two_slices(pod: FakePod, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = Seen()
+    found = run(spec(resources={"tpu": "v4-16", "slices": 2, "cpus": 0}, budget={"trials": 2}), seen, monkeypatch)
+    assert [event["node"] for event in seen.of("segment.started")] == ["a+b", "a+b"]
+    assert at_once(seen.events) == 1
+    assert [line[3] for line in processes(found, 0)] == ["0", "1", "2", "3"]
+
+
+def test_it_stops_at_an_epochs_end_and_goes_on_where_it_was(pod: FakePod, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop() -> None:
+        requests = RunDirectory.at("pod").requests
+        requests.mkdir(exist_ok=True)
+        (requests / "stop").touch()
+
+    seen = Seen(lambda event: event.type == "segment.reported", stop)
+    wanted = spec(told={"pause": 1.0}, trainer={"max_epochs": 4})
+    run(wanted, seen, monkeypatch)
+    assert seen.state.status == "paused"
+    told = {number: sorted(trial.reports) for number, trial in seen.state.trials.items()}
+    again = Seen()
+    outcome = sweep.resume("pod", address=os.environ["RAY_ADDRESS"], observer=again)
+    assert outcome.exit_code == 0
+    origins = {event["trial"]: event["origin"] for event in again.of("segment.started") if event["segment"] == 1}
+    for number, epochs in told.items():
+        assert origins[number] == (
+            f"trials/{number:04d}/checkpoints/epoch={epochs[-1]:04d}-segment=0.ckpt" if epochs else None
+        )
+    assert {tuple(sorted(trial.reports)) for trial in again.state.trials.values()} == {(1, 2, 3, 4)}
+    verified(outcome.run)
+
+
+def test_a_driver_that_is_killed_leaves_nothing_running(pod: FakePod, tmp_path: Path) -> None:
+    """By the commands that a person types, in processes of their own."""
+    file = tmp_path / "pod.yaml"
+    model = {"class_path": "tests.tiny.Tiny", "init_args": {"pause": 1.0}}
+    file.write_text(json.dumps({**SPEC, "model": model, "trainer": {"max_epochs": 4}}))
+    command = [sys.executable, "-m", "orchestrator"]
+    with (tmp_path / "said").open("w") as said:
+        driver = subprocess.Popen([*command, "launch", str(file)], cwd=ROOT, stdout=said, stderr=said)
+    found = RunDirectory.at("pod")
+    try:
+        until = time.monotonic() + 240
+        while driver.poll() is None and time.monotonic() < until:
+            if found.journal.exists() and found.journal.read_text().count("segment.reported") >= 3:
+                break
+            time.sleep(0.1)
+    finally:
+        driver.kill()
+        driver.wait()
+    assert found.journal.read_text().count("segment.reported") >= 3, (tmp_path / "said").read_text()
+    seen = [line.split() for path in found.root.glob("trials/*/seen.txt") for line in path.read_text().splitlines()]
+    until = time.monotonic() + 60
+    while any(Path(f"/proc/{line[4]}").exists() for line in seen) and time.monotonic() < until:
+        time.sleep(0.2)
+    assert not [line for line in seen if Path(f"/proc/{line[4]}").exists()]
+    answer = subprocess.run(
+        [*command, "resume", "pod"], cwd=ROOT, capture_output=True, text=True, timeout=240, check=False
+    )
+    assert answer.returncode == 0, answer.stderr
+    state = read_state(found)
+    assert {tuple(sorted(trial.reports)) for trial in state.trials.values()} == {(1, 2, 3, 4)}
+    verified(found)
+
+
 def test_other_devices_than_planned_stop_the_sweep_at_once(pod: FakePod, monkeypatch: pytest.MonkeyPatch) -> None:
     from orchestrator.errors import SweepError
 
@@ -223,7 +292,7 @@ def test_without_a_whole_slice_the_sweep_pauses_and_says_why(pod: FakePod, monke
     pod.kill("a", 0)
     pod.kill("b", 0)
     original = slices.run
-    monkeypatch.setattr(slices, "run", lambda live, stopping, roots: original(live, stopping, roots=roots, patience=30))
+    monkeypatch.setattr(slices, "run", lambda *given, **named: original(*given, **named, patience=30))
     with pytest.raises(SweepError, match="a: 1 of 2 hosts are there; b: 1 of 2 hosts are there"):
         run(spec(), Seen(), monkeypatch)
     said = json.loads((RunDirectory.at("pod").journal).read_text().splitlines()[-1])

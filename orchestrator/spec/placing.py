@@ -53,6 +53,9 @@ def place_problems(spec: SweepSpec) -> Iterator[Problem]:
         yield Problem(f"resources.topology: {error}", f"e.g. topology: {usual}", ("resources", "topology"))
         return
     yield from _runtime_problems(given, found)
+    if given.workers > 1:
+        message = "resources.workers: the processes of a trial on a TPU slice follow from the slice"
+        yield Problem(message, "leave it out, or give no resources.tpu", ("resources", "workers"))
     yield from _trainer_problems(spec)
     if spec.budget.gpu_hours is not None:
         message = "budget.gpu_hours does not count TPU slices"

@@ -12,7 +12,7 @@ import queue
 import sys
 import threading
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from orchestrator.errors import SweepError
@@ -70,6 +70,8 @@ def _run(host: Host, order: Mapping[str, Any]) -> None:
             sys.path.insert(0, root)
     process = Process(**{**order["process"], "unset": tuple(order["process"]["unset"])})
     job = Job(**order["job"])
+    if process.rank > 0:  # a trial has one run in a tracker, and rank 0 tells of it
+        job = replace(job, tracking={})
     device = _device(process, job)
     from orchestrator.engine.segment import attempt
 

@@ -15,10 +15,12 @@ from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
 from orchestrator.cli import app
-from orchestrator.errors import SpecError
+from orchestrator.errors import SpecError, UsageError
+from orchestrator.plan import measure, plan
 from orchestrator.spec import SweepSpec, from_mapping
 from orchestrator.spec.placing import kinds
 from orchestrator.spec.slices import GENERATIONS, Slice, canonical, slice_of
+from orchestrator.sweep import launch
 from orchestrator.xla.env import plan_env
 
 BASE = {"name": "t", "objective": {"metric": "val_loss", "mode": "min"}, "model": "tests.tiny.Tiny"}
@@ -217,6 +219,16 @@ def test_the_command_shows_every_process(tmp_path: Path) -> None:
     expected = plan_env(slice_of("v4-16"), ["10.0.0.4", "10.0.0.5"], "xla-spmd")
     assert [p["env"] for p in found["processes"]] == [p.env for p in expected]
     assert found["command"] == "$SWEEP_TPU_PYTHON -m orchestrator.xla.trial"
+
+
+def test_a_slice_is_not_measured_on_this_machine(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot be measured on this machine"):
+        measure(spec(tpu="v4-16"), plan(spec(tpu="v4-16")))
+    with pytest.raises(UsageError, match="not in this process"):
+        launch(spec(tpu="v4-16"), tmp_path, local=True)
+    with pytest.raises(UsageError, match="trials do not run on it yet"):
+        launch(spec(tpu="v4-16", runtime="torch_tpu"), tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_gcloud_runs_the_same_command_on_every_host(tmp_path: Path) -> None:

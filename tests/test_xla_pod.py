@@ -190,6 +190,11 @@ def test_errors_are_told_apart_from_losses(pod: FakePod, monkeypatch: pytest.Mon
     run(spec(name="raises", told={"fault": "raise", "rank": 1}, budget={"trials": 1}), seen, monkeypatch, code=1)
     assert [event["kind"] for event in seen.of("segment.failed")] == ["user"]
     assert seen.state.count("failed") == 1
+    seen = Seen()
+    stuck = {"fault": "hang_once", "at": 2, "pause": 0.2}
+    run(spec(name="hangs", told=stuck, budget={"trials": 1}, recovery={"stalled_after": "3s"}), seen, monkeypatch)
+    assert [event["kind"] for event in seen.of("segment.failed")] == ["stalled"]
+    assert seen.of("segment.started")[1]["origin"].endswith("epoch=0001-segment=0.ckpt")
 
 
 def test_a_trial_over_two_slices(pod: FakePod, monkeypatch: pytest.MonkeyPatch) -> None:

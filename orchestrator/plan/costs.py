@@ -46,6 +46,11 @@ def measure(spec: SweepSpec, plan: Plan, runs: str | Path | None = None) -> Cost
     Raises SpecError where the spec's classes do not take what it gives them, UsageError where a trial cannot be trained
     or the sweep does not fit this machine.
     """
+    if spec.resources.tpu:
+        raise UsageError(
+            f"a trial gets {spec.resources.tpu}, and what that takes cannot be measured on this machine",
+            hint="sweep tpu plan shows its processes; sweep plan without --measure the trials and epochs",
+        )
     slots = slot_count(spec.resources, cpu_count())
     found = corners(spec, _checked_roots(spec))
     hours = _trial_hours(spec, plan, slots, found)

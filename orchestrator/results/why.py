@@ -150,7 +150,9 @@ def _end(state: SweepState, trial: Trial) -> list[str]:
 def _waiting(state: SweepState) -> str:
     """What a trial waits for that goes on as soon as there is room for it."""
     needs, running = state.spec.get("resources") or {}, sorted(state.running)
-    wanted = f"cpus: {needs.get('cpus', 1):g}, gpus: {needs.get('gpus', 0):g}"
+    wanted = (
+        f"tpu: {needs['tpu']}, " if needs.get("tpu") else ""
+    ) + f"cpus: {needs.get('cpus', 1):g}, gpus: {needs.get('gpus', 0):g}"
     taken = f" (now {', '.join(f'trial {number}' for number in running)})" if running else ""
     return f"Waiting for room: a trial needs {{{wanted}}}, and {state.slots} run at once{taken}."
 

@@ -25,7 +25,7 @@ from torch.utils._pytree import tree_map_only
 from torchmetrics import Metric
 from torchmetrics.utilities.distributed import gather_all_tensors
 
-from orchestrator.errors import UsageError
+from orchestrator.xla.batches import Together
 from orchestrator.xla.env import Process
 
 _COLLECTIVES = {"xla-spmd": "spmd", "rehearsal-spmd": "spmd", "xla-mp": "xla", "rehearsal-gloo": "gloo"}
@@ -134,6 +134,12 @@ class XlaStrategy(ParallelStrategy):
     def model_to_device(self) -> None:
         assert self.model is not None
         self.model.to(self.root_device)
+
+    def process_dataloader(self, dataloader: Any) -> Any:
+        """Under SPMD over several hosts every step is one of all of them."""
+        if self.collectives == "spmd" and self._process.world > 1:
+            return Together(dataloader, pieces=self._process.own, part=self._part, whole=self._whole)
+        return dataloader
 
     def batch_to_device(self, batch: Any, device: torch.device | None = None, dataloader_idx: int = 0) -> Any:
         if self.collectives == "spmd":
@@ -256,23 +262,28 @@ class XlaStrategy(ParallelStrategy):
                 tensor.copy_(value)
 
     def _spread_batch(self, tensor: Tensor) -> Tensor:
-        """This host's part of a batch, spread over its devices by rows.
+        """A batch spread over the devices of the one host by rows.
 
-        On one host a batch that does not divide by the devices is there on each of them: slower, and the same values.
+        One that does not divide by the devices is there on each of them: slower, and the same values.
         """
+        if tensor.device.type == "xla" or not tensor.dim() or tensor.shape[0] % self._process.own:
+            return tensor
+        return self._part(tensor)
+
+    def _part(self, tensor: Tensor) -> Tensor:
+        """This host's rows of a batch, spread over its devices."""
         import torch_xla.core.xla_model as xm
         import torch_xla.distributed.spmd as xs
 
-        hosts = self._process.world
-        if not tensor.dim() or tensor.shape[0] % self._process.own:
-            if hosts > 1 and tensor.dim():
-                raise UsageError(
-                    f"a batch of {tensor.shape[0]} cannot be spread over the {self._process.own} devices of a host",
-                    hint="choose data.batch_size as a multiple of them, and drop the last batch (drop_last=True)",
-                )
-            return tensor
-        spec = xs.ShardingSpec(self._mesh, ("data",) + (None,) * (tensor.dim() - 1), minibatch=hosts > 1)
+        if not tensor.dim():
+            return self._whole(tensor)
+        several = self._process.world > 1
+        spec = xs.ShardingSpec(self._mesh, ("data",) + (None,) * (tensor.dim() - 1), minibatch=several)
         return xm.send_cpu_data_to_device([tensor], self.root_device, input_sharding=spec)[0]  # type: ignore[no-any-return]
+
+    def _whole(self, tensor: Tensor) -> Tensor:
+        """The same rows on every device of every host."""
+        return tensor.to(self.root_device)
 
 
 class XlaPrecision(XLAPrecision):

@@ -20,6 +20,8 @@ from orchestrator.cluster import Allocation, Kubernetes, kuberay, slurm
 from orchestrator.cluster.kuberay import label
 from orchestrator.errors import UsageError
 from orchestrator.spec import SweepSpec, load, to_yaml
+from orchestrator.spec.slices import slice_of
+from orchestrator.xla.manifest import manifest as tpu_manifest
 
 QUANTITY = (
     r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$"
@@ -51,6 +53,7 @@ POD = of(
     "spec",
     spec=of(
         "containers",
+        nodeSelector=TEXTS,
         containers=several(
             of(
                 "name image",
@@ -148,6 +151,17 @@ def test_a_ray_job_has_the_form_of_its_definition(spec: SweepSpec) -> None:
         assert {"configMap": {"name": files["metadata"]["name"]}, "name": "sweep"} in pod["volumes"]
     room = workers["template"]["spec"]["containers"][0]["resources"]["limits"]
     assert room == {"cpu": "6", "memory": "16Gi", "nvidia.com/gpu": "1"}  # of two trials at once
+
+
+def test_a_cluster_of_tpu_slices_has_it_too() -> None:
+    wanted = slice_of("v6e-16")
+    text = tpu_manifest(wanted, name="t", count=2, image="i", claim="c", python="/opt/tpu/bin/python", cpus=4)
+    (found,) = documents(text)
+    assert found["kind"] == "RayCluster"
+    job = {"apiVersion": "ray.io/v1", "kind": "RayJob", "metadata": found["metadata"]}
+    job["spec"] = {"rayClusterSpec": found["spec"]}
+    assert [error.message for error in Draft7Validator(RAY_JOB).iter_errors(job)] == []
+    assert found["spec"]["rayVersion"] == version("ray")
 
 
 def test_a_field_that_is_not_in_the_definition_is_found(spec: SweepSpec) -> None:

@@ -6,6 +6,8 @@ Ray's TPU webhook sets TPU_WORKER_ID, TPU_WORKER_HOSTNAMES and TPU_NAME in the p
 
 from __future__ import annotations
 
+from importlib.metadata import version
+
 from orchestrator.errors import UsageError
 from orchestrator.spec.slices import Slice
 
@@ -27,6 +29,7 @@ kind: RayCluster
 metadata:
   name: {name}
 spec:
+  rayVersion: "{ray}"
   authOptions:
     mode: token
   headGroupSpec:
@@ -97,5 +100,6 @@ def manifest(wanted: Slice, *, name: str, count: int, image: str, claim: str, py
         claim=claim,
         accelerator=accelerator,
         python=python,
+        ray=version("ray"),
         cpus=f"{max(1, int(cpus))}",
     )

@@ -55,7 +55,7 @@ test: $(STAMP) ## the tests, but the slow ones (ARGS="-k space")
 test-slow: $(STAMP) ## the slow tests alone
 	$(BIN)/python -m pytest -m 'slow and not cluster' $(ARGS)
 
-test-cluster: $(STAMP) ## the tests on throw-away hosts: needs root, iproute2, iptables, openssh-server, rsync
+test-cluster: $(STAMP) ## those on hosts made of namespaces (root, ../shared/cluster, iptables, openssh-server, rsync)
 	$(BIN)/python -m pytest -m cluster $(ARGS)
 
 check: $(STAMP) ## ruff, mypy --strict, import layers, links and generated pages

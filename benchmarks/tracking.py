@@ -91,7 +91,8 @@ def main() -> int:
     times: dict[str, list[Times]] = {kind: [] for kind in KINDS}
     for turn in range(asked.rounds):
         for kind in KINDS[turn % len(KINDS) :] + KINDS[: turn % len(KINDS)]:
-            times[kind].append(run(kind, asked.trials, asked.epochs))
+            times[kind].append(found := run(kind, asked.trials, asked.epochs))
+            print(f"round {turn + 1}: {kind:8} {found}", file=sys.stderr, flush=True)
     figures = {kind: _figures(found, times["none"]) for kind, found in times.items()}
     for kind, figure in figures.items():
         print(f"{kind:8}" + "  ".join(f"{name} {value:.4g}" for name, value in figure.items()))

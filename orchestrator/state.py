@@ -575,6 +575,7 @@ class SweepState:
         report = Report(event["epoch"], metrics, event["segment"], event.time)
         trial = self.trials[event["trial"]]
         trial.reports[report.epoch] = report
+        trial.node = event.fields.get("node", trial.node)
         self.epochs += max(0, report.epoch - trial.reached)
         trial.reached = report.epoch
         loss = self.objective.loss(report.metrics.get(self.objective.metric, math.nan))

@@ -70,7 +70,10 @@ LIBRARIES: dict[str, set[str]] = {
 }
 
 RAY_ALONE = {
-    *(f"orchestrator.engine.tune{part}" for part in ("", ".feed", ".gang", ".instance", ".loss", ".worker")),
+    *(
+        f"orchestrator.engine.tune{part}"
+        for part in ("", ".cluster", ".feed", ".gang", ".instance", ".loss", ".slots", ".worker")
+    ),
     "orchestrator.cluster.rays",
 }
 LIGHT = ["errors", "seeds", "secrets", "text", "files", "rundir", "space", "spec", "journal", "state", "cli"]
@@ -145,7 +148,7 @@ def test_a_room_uses_only_its_own_libraries() -> None:
     assert not wrong, "\n".join(wrong)
 
 
-def test_ray_is_imported_in_two_files_alone() -> None:
+def test_ray_is_imported_where_trials_are_placed_alone() -> None:
     users = {module for module, names in IMPORTS.items() if any(name.split(".")[0] == "ray" for name in names)}
     assert users <= RAY_ALONE
 

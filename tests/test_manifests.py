@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from blocks import sweep_fault
 from jsonschema import Draft7Validator
 from ruamel.yaml import YAML
 
@@ -166,6 +167,16 @@ def test_what_kubernetes_runs_is_the_sweep(spec: SweepSpec, tmp_path: Path) -> N
     assert said == [
         "launch /etc/sweep/sweep.yaml --address auto --runs /mnt/sweeps --set resources.concurrent=8",
     ]
+
+
+@pytest.mark.parametrize("kind", ["kuberay", "slurm"])
+def test_every_command_in_them_is_known_with_its_options(kind: str, spec: SweepSpec) -> None:
+    text = kuberay(spec, WANTED) if kind == "kuberay" else slurm(spec, Allocation("/mnt/sweeps"))
+    lines = re.findall(r"^ *(?:exec )?sweep ((?:launch|resume|cluster) .*)", text.replace("\\\n", " "), re.MULTILINE)
+    assert len(lines) >= 2
+    for line in lines:
+        said = sweep_fault(shlex.split(line.removesuffix("&").replace("$SLURM_JOB_NUM_NODES", "2")))
+        assert not said, f"{line}: {said}"
 
 
 def test_a_pod_that_comes_back_goes_on(spec: SweepSpec, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -15,11 +16,13 @@ import pytest
 from lightning.pytorch.loggers import WandbLogger
 
 from orchestrator.errors import UsageError
+from orchestrator.spec import Notification
 from orchestrator.sweep import Outcome, launch, resume
 from orchestrator.tracking import check
 from orchestrator.tracking.points import points
 from orchestrator.training import Job, fit
 from tests.test_local import spec
+from tests.test_wandb import processes
 from tests.wandb_server import wandb_server
 
 pytestmark = [
@@ -119,6 +122,39 @@ def test_a_hostile_mlflow_costs_the_sweep_nothing(tmp_path: Path, monkeypatch: p
     assert outcome.exit_code == 0
     (notice,) = outcome.notices
     assert notice.endswith(f"sweep sync tiny --runs {tmp_path}")
+
+
+def test_where_all_hang_the_end_waits_for_them_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.tracking.companions.PATIENCE_SECONDS", 9.0)
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    ends: list[float] = []
+
+    def note(state: Any, event: Any) -> None:
+        if event.type == "sweep.completed":
+            ends.append(time.monotonic())
+
+    with wandb_server("hangs") as server:
+        for name in ("WANDB_BASE_URL", "HOOK"):
+            monkeypatch.setenv(name, server.url)
+        wanted = tracked({"mlflow": {"tracking_uri": server.url}, "wandb": {"project": "p", "mode": "online"}})
+        told = wanted.model_copy(update={"notify": [Notification(webhook="$HOOK")]})
+        outcome = launch(told, tmp_path, local=True, observer=note)
+        assert 8.0 < time.monotonic() - ends[0] < 10.5
+    assert (outcome.exit_code, len(outcome.notices)) == (0, 2)
+
+
+def test_the_processes_beside_give_way_to_all_others(tmp_path: Path) -> None:
+    pids: set[int] = set()
+
+    def note(state: Any, event: Any) -> None:
+        until = time.monotonic() + 60
+        while event.type == "sweep.completed" and not pids and time.monotonic() < until:
+            pids.update(pid for pid in processes(tmp_path) if os.getpriority(os.PRIO_PROCESS, pid) == 19)
+            time.sleep(0.01)
+
+    launch(tracked({"wandb": {"project": "p", "mode": "offline"}}), tmp_path, local=True, observer=note)
+    assert len(pids) == 1
 
 
 def test_a_missing_mlflow_is_said_before_anything_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,15 @@ FIFO = {"scheduler": "fifo", "budget": {"trials": 2}, "trainer": EPOCHS}
 
 
 @pytest.fixture(autouse=True)
+def elsewhere(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A working directory in which nothing is left: W&B's commands write logs, which belong to the run."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    monkeypatch.chdir(folder)
+    yield
+    assert list(folder.iterdir()) == []
+
+
+@pytest.fixture(autouse=True)
 def logged_in(monkeypatch: pytest.MonkeyPatch) -> None:
     """A key, as if its owner had logged in, and nobody at the other end."""
     monkeypatch.delenv("WANDB_MODE")
@@ -50,7 +60,7 @@ def sync(outcome: Outcome, server: WandbServer) -> None:
     (notice,) = outcome.notices
     command = notice.rpartition("to send: ")[2].split()
     assert command == ["wandb", "sync", str(outcome.run.root / "wandb")]
-    around = {**os.environ, "WANDB_BASE_URL": server.url}
+    around = {**os.environ, "WANDB_BASE_URL": server.url, "WANDB_DIR": str(outcome.run.root)}
     done = subprocess.run([sys.executable, "-m", *command], env=around, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
 
@@ -204,19 +214,19 @@ def test_nothing_outlives_a_killed_driver(tmp_path: Path) -> None:
     until = time.monotonic() + 20
     while processes(tmp_path) and time.monotonic() < until:
         time.sleep(0.2)
-    assert processes(tmp_path) == []
+    assert processes(tmp_path) == {}
 
 
-def processes(folder: Path) -> list[str]:
-    """The command lines of trackers of runs in that folder."""
-    found = []
+def processes(folder: Path) -> dict[int, str]:
+    """The trackers of runs in that folder: their command lines by process."""
+    found = {}
     for file in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             words = file.read_bytes().decode().split("\0")
         except OSError:
             continue
         if "orchestrator.tracking" in words and any(word.startswith(str(folder)) for word in words):
-            found.append(" ".join(words))
+            found[int(file.parent.name)] = " ".join(words)
     return found
 
 
@@ -249,7 +259,7 @@ def test_a_log_is_cut_where_it_is_told(tmp_path: Path) -> None:
     wandb_log.cut(log, 15)
     assert wandb_log.rows(log) == 25
     with wandb_server() as server:
-        around = {**os.environ, "WANDB_BASE_URL": server.url}
+        around = {**os.environ, "WANDB_BASE_URL": server.url, "WANDB_DIR": str(tmp_path)}
         subprocess.run(
             [sys.executable, "-m", "wandb", "sync", log.parent],
             env=around,

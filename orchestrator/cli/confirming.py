@@ -7,7 +7,19 @@ from typing import Annotated, Any
 
 import typer
 
-from orchestrator.cli.shared import Json, Local, Name, Runs, app, command, print_json, print_next, say, wide_console
+from orchestrator.cli.shared import (
+    Address,
+    Json,
+    Local,
+    Name,
+    Runs,
+    app,
+    command,
+    print_json,
+    print_next,
+    say,
+    wide_console,
+)
 
 _PANEL = "The winner"
 
@@ -26,6 +38,7 @@ def confirm(
     ] = None,
     runs: Runs = None,
     local: Local = False,
+    address: Address = "",
     as_json: Json = False,
 ) -> None:
     """Train the best again in full, under fresh seeds, until the winner is clear: mean, interval, and how sure."""
@@ -34,11 +47,11 @@ def confirm(
     run = find(name, runs)
     given = {"top": top, "trials": trials, "confidence": confidence}
     raise typer.Exit(
-        hold_finals(run, {key: value for key, value in given.items() if value is not None}, local, as_json)
+        hold_finals(run, {key: value for key, value in given.items() if value is not None}, local, address, as_json)
     )
 
 
-def hold_finals(run: Any, given: dict[str, Any], local: bool, as_json: bool = False) -> int:
+def hold_finals(run: Any, given: dict[str, Any], local: bool, address: str, as_json: bool = False) -> int:
     """Finals of a run, with their progress, and what they came to; returns the exit code."""
     from orchestrator.results.rows import read_state
     from orchestrator.results.terminal import Progress
@@ -51,7 +64,9 @@ def hold_finals(run: Any, given: dict[str, Any], local: bool, as_json: bool = Fa
 
     race = finals_of(run, state)
     with Progress(race) as progress:
-        outcome = sweep.confirm(run.name, run.root.parent, finalists=wanted, local=local, observer=progress)
+        outcome = sweep.confirm(
+            run.name, run.root.parent, finalists=wanted, local=local, address=address, observer=progress
+        )
     with contextlib.suppress(OSError):  # a closed terminal does not change how it ended
         _print_finals(run, outcome, as_json)
     return int(outcome.exit_code)

@@ -9,7 +9,20 @@ from typing import Annotated, Any
 import typer
 
 from orchestrator.cli.confirming import hold_finals
-from orchestrator.cli.shared import Json, Local, Name, Runs, app, command, print_json, print_next, print_ranking, say
+from orchestrator.cli.shared import (
+    Address,
+    Json,
+    Local,
+    Name,
+    Runs,
+    app,
+    command,
+    print_json,
+    print_next,
+    print_ranking,
+    say,
+)
+from orchestrator.cli.submitting import Cluster, Insecure, TokenFile, spec_of, submit
 
 
 @app.command(rich_help_panel="Run a sweep")
@@ -27,8 +40,12 @@ def launch(
     more: Annotated[list[str] | None, typer.Argument(metavar="RUN", hidden=True)] = None,
     runs: Runs = None,
     local: Local = False,
+    address: Address = "",
+    cluster: Cluster = None,
+    token: TokenFile = None,
+    insecure: Insecure = False,
 ) -> None:
-    """Check a sweep file, run the sweep to its end, and print the ranking."""
+    """Check a sweep file, run the sweep to its end, and print the ranking; or have a cluster do it."""
     from orchestrator.errors import UsageError
     from orchestrator.results.terminal import Progress
     from orchestrator.rundir import RunDirectory
@@ -37,12 +54,18 @@ def launch(
     if more and not warm_start:
         raise UsageError(f"{more[0]!r} is one argument too many", hint=f"one at a time: sweep launch {spec}")
     loaded = load(spec, overrides or (), name)
+    if cluster is not None and local:
+        raise UsageError("--local runs here, and --cluster elsewhere", hint="one of the two")
+    if cluster is not None:
+        words = [word for run in (*(warm_start or ()), *(more or ())) for word in ("--warm-start", run)]
+        submit(cluster, ["launch", "sweep.yaml", *words], loaded, runs, token, insecure)
+        return
     with Progress(RunDirectory.at(loaded.name, runs)) as progress:
         from orchestrator import sweep
 
         warm = [*(warm_start or ()), *(more or ())]
-        outcome = sweep.launch(loaded, runs, local=local, observer=progress, warm_start=warm)
-    finish(outcome, local)
+        outcome = sweep.launch(loaded, runs, local=local, address=address, observer=progress, warm_start=warm)
+    finish(outcome, local, address)
 
 
 @app.command(rich_help_panel="Run a sweep")
@@ -74,16 +97,28 @@ def plan(
 
 
 @app.command(rich_help_panel="Run a sweep")
-def resume(name: Name, runs: Runs = None, local: Local = False) -> None:
+def resume(
+    name: Name,
+    runs: Runs = None,
+    local: Local = False,
+    address: Address = "",
+    cluster: Cluster = None,
+    token: TokenFile = None,
+    insecure: Insecure = False,
+) -> None:
     """Go on with a run that was stopped: what ended stays, what was in flight starts from its last checkpoint."""
     from orchestrator.results.rows import find
     from orchestrator.results.terminal import Progress
 
-    with Progress(find(name, runs)) as progress:
+    run = find(name, runs)
+    if cluster is not None:
+        submit(cluster, ["resume", name], spec_of(run), runs, token, insecure)
+        return
+    with Progress(run) as progress:
         from orchestrator import sweep
 
-        outcome = sweep.resume(name, runs, local=local, observer=progress)
-    finish(outcome, local)
+        outcome = sweep.resume(name, runs, local=local, address=address, observer=progress)
+    finish(outcome, local, address)
 
 
 @app.command(rich_help_panel="Run a sweep")
@@ -95,6 +130,7 @@ def retry(
     ] = None,
     runs: Runs = None,
     local: Local = False,
+    address: Address = "",
 ) -> None:
     """Give failed trials another chance, from their last checkpoint, and go on with the run."""
     from orchestrator.errors import UsageError
@@ -106,8 +142,10 @@ def retry(
     with Progress(find(name, runs)) as progress:
         from orchestrator import sweep
 
-        outcome = sweep.resume(name, runs, local=local, observer=progress, retry="failed" if failed else trials or ())
-    finish(outcome, local)
+        outcome = sweep.resume(
+            name, runs, local=local, address=address, observer=progress, retry="failed" if failed else trials or ()
+        )
+    finish(outcome, local, address)
 
 
 @app.command(rich_help_panel="Run a sweep")
@@ -128,6 +166,7 @@ def extend(
     ] = None,
     runs: Runs = None,
     local: Local = False,
+    address: Address = "",
 ) -> None:
     """Let a run go on beyond the limits that it has come to: more trials, more epochs, more time."""
     from orchestrator.results.rows import find
@@ -138,9 +177,17 @@ def extend(
         from orchestrator import sweep
 
         outcome = sweep.extend(
-            name, runs, trials=trials, epochs=epochs, wall_clock=wall_clock, budget=more, local=local, observer=progress
+            name,
+            runs,
+            trials=trials,
+            epochs=epochs,
+            wall_clock=wall_clock,
+            budget=more,
+            local=local,
+            address=address,
+            observer=progress,
         )
-    finish(outcome, local)
+    finish(outcome, local, address)
 
 
 @app.command(rich_help_panel="Run a sweep")
@@ -205,7 +252,7 @@ def _amount(text: str) -> tuple[str, float]:
     return key, int(number) if key == "epochs" and number.is_integer() else number
 
 
-def finish(outcome: Any, local: bool) -> None:
+def finish(outcome: Any, local: bool, address: str) -> None:
     """The ranking, the winner and what to do next; then the exit code, which a closed terminal does not change."""
     state = outcome.state
     finals = state.spec.get("finalists") and state.status == "completed" and not state.confirmation
@@ -213,7 +260,7 @@ def finish(outcome: Any, local: bool) -> None:
     with contextlib.suppress(OSError):
         _print_outcome(outcome, last=not finals)
         print_notices(outcome.notices)
-    raise typer.Exit(hold_finals(outcome.run, {}, local) if finals else outcome.exit_code)
+    raise typer.Exit(hold_finals(outcome.run, {}, local, address) if finals else outcome.exit_code)
 
 
 def _print_outcome(outcome: Any, last: bool) -> None:

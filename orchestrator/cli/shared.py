@@ -34,6 +34,12 @@ DataArguments = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Local = Annotated[bool, typer.Option("--local", help="Run in this process, one trial at a time, without Ray.")]
+Address = Annotated[
+    str,
+    typer.Option(
+        "--address", envvar="RAY_ADDRESS", metavar="ADDRESS", help="A Ray cluster that is there: auto, or host:port."
+    ),
+]
 
 
 def complain(text: str) -> None:

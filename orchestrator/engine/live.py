@@ -156,10 +156,11 @@ class LiveSweep:
         """Whether a node has lost so many distinct trials that nothing more should be placed there."""
         return self.state.suspect(node, NODE_FAILURES)
 
-    def reported(self, trial: int, segment: int, report: Report) -> bool:
+    def reported(self, trial: int, segment: int, report: Report, node: str = "") -> bool:
         """A report came in: journal it and judge. True to go on. The checkpoint is durable, and known, first.
 
         A report that came twice is passed over; one of a segment that is no longer the trial's ends that segment.
+        ``node`` is the host that it came from, where that is known.
         """
         known = self._running(trial, segment)
         if known is None:
@@ -170,7 +171,9 @@ class LiveSweep:
         if report.checkpoint is not None:
             self._checkpointed(known, segment, asdict(report.checkpoint))
         metrics = plain(report.metrics)
-        self._append("segment.reported", trial=trial, segment=segment, epoch=report.epoch, metrics=metrics)
+        # Where it was placed is known from here on.
+        moved: dict[str, Any] = {"node": node} if node and node != known.node else {}
+        self._append("segment.reported", trial=trial, segment=segment, epoch=report.epoch, metrics=metrics, **moved)
         verdict = self._verdict(trial, report.epoch)
         if verdict is not None:
             self._end(trial, segment, report.epoch, verdict)

@@ -15,7 +15,7 @@ from orchestrator.notify.notes import Note
 from orchestrator.spec import Notification
 from orchestrator.state import Best, SweepState
 
-CLOSE_SECONDS = 10.0
+CLOSE_SECONDS = 9.0
 """How long the end of a sweep waits for what is still to be delivered, at most."""
 
 
@@ -55,7 +55,7 @@ class Notifier:
         self.tell(notes.failed(f"{self.name} (finals)", state, f"{type(error).__name__}: {error}"))
 
     def close(self, reason: str = "") -> None:
-        """The process is done with the sweep; where its end is not on record, for ``reason``. Waits 10 s at most."""
+        """The process is done with the sweep; where its end is not on record, for ``reason``. Waits 9 s at most."""
         if self._state is not None and not self._told_end:
             self.tell(notes.failed(self.name, self._state, reason or "its end could not be written down"))
         until = time.monotonic() + CLOSE_SECONDS

@@ -21,12 +21,16 @@ from orchestrator.state import Objective
 _TRIED_EPOCHS = 100  # of trials that are not there, before a scheduler of Ray's is trusted
 
 
-def check(spec: SweepSpec, run: RunDirectory, *, local: bool) -> list[str]:
+def check(spec: SweepSpec, run: RunDirectory, *, local: bool, address: str = "") -> list[str]:
     """Everything that can be known before the start; returns the folders that the spec's modules are imported from."""
     from orchestrator.tracking import check as check_trackers
     from orchestrator.training import components
 
-    if not local:
+    if address and not local:
+        from orchestrator.engine.tune import check_cluster
+
+        check_cluster(spec.resources, address, run.root.parent)
+    elif not local:
         from orchestrator.engine.tune import check_resources
 
         check_resources(spec.resources)

@@ -25,6 +25,7 @@ def confirm(
     *,
     finalists: Finalists | None = None,
     local: bool = False,
+    address: str = "",
     observer: Observer | None = None,
 ) -> Outcome:
     """Let the best configurations train again under fresh seeds until the winner is clear, and write down who won.
@@ -48,7 +49,7 @@ def confirm(
         _append(run, "finals.begun", number=number, folder=race.name)
     notifier = Notifier(spec.notify, run.name)
     try:
-        outcome = _race(race, described, wanted, local=local, observer=observer)
+        outcome = _race(race, described, wanted, local=local, address=address, observer=observer)
         found = confirmation(state, outcome.state) if outcome.state.status == "completed" else None
         if found is None or state.confirmation is None or state.confirmation["journal"] != found["journal"]:
             if found is not None:
@@ -63,11 +64,11 @@ def confirm(
 
 
 def _race(
-    race: RunDirectory, described: SweepSpec, wanted: Finalists, *, local: bool, observer: Observer | None
+    race: RunDirectory, described: SweepSpec, wanted: Finalists, *, local: bool, address: str, observer: Observer | None
 ) -> Outcome:
     """Begin the race, go on with it, or let it go on beyond its end."""
     name, runs = race.name, race.root.parent
-    where: dict[str, Any] = {"local": local, "observer": observer}
+    where: dict[str, Any] = {"local": local, "address": address, "observer": observer}
     if not has_begun(race):
         return launch(described, runs, **where)
     outcome = resume(name, runs, **where)

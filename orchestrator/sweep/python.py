@@ -103,10 +103,13 @@ class Sweep:
         runs: str | Path | None = None,
         *,
         local: bool = False,
+        address: str = "",
         warm_start: Sequence[str] = (),
         progress: bool | None = None,
     ) -> Results:
         """Run it to its end, under Ray Tune or (``local``) in this process, and return what it found.
+
+        ``address`` is that of a Ray cluster which is there already (``"auto"``, ``"host:port"``); else Ray is our own.
 
         ``warm_start`` names earlier runs in the same folder, whose trials the searcher begins with. ``progress`` shows
         it while it runs: by default where somebody looks, in Jupyter or in a terminal.
@@ -115,30 +118,44 @@ class Sweep:
         """
         self._runs = runs
         with watched(RunDirectory.at(self.spec.name, runs), progress) as observer:
-            outcome = launch(self.spec, runs, local=local, warm_start=warm_start, observer=observer)
+            outcome = launch(self.spec, runs, local=local, address=address, warm_start=warm_start, observer=observer)
         for notice in outcome.notices:
             print(notice, file=sys.stderr)
         if self.spec.finalists and outcome.state.status == "completed" and not outcome.exit_code:
-            self.confirm(runs, local=local, progress=progress)
+            self.confirm(runs, local=local, address=address, progress=progress)
         return Results(outcome.run)
 
     def extend(
-        self, runs: str | Path | None = None, *, local: bool = False, progress: bool | None = None, **more: Any
+        self,
+        runs: str | Path | None = None,
+        *,
+        local: bool = False,
+        address: str = "",
+        progress: bool | None = None,
+        **more: Any,
     ) -> Results:
         """Let it go on beyond its limits; ``more`` as in `extend`: ``trials=10``, ``epochs=5``, ``wall_clock="2h"``."""
         self._runs = runs or self._runs
         with watched(RunDirectory.at(self.spec.name, self._runs), progress) as observer:
-            return Results(extend(self.spec.name, self._runs, local=local, observer=observer, **more).run)
+            return Results(
+                extend(self.spec.name, self._runs, local=local, address=address, observer=observer, **more).run
+            )
 
     def confirm(
-        self, runs: str | Path | None = None, *, local: bool = False, progress: bool | None = None, **finalists: Any
+        self,
+        runs: str | Path | None = None,
+        *,
+        local: bool = False,
+        address: str = "",
+        progress: bool | None = None,
+        **finalists: Any,
     ) -> Results:
         """Train the best again under fresh seeds until the winner is clear; options as ``finalists`` has them."""
         self._runs = runs or self._runs
         wanted = Finalists(**finalists) if finalists else None
         run = find(self.spec.name, self._runs)
         with watched(finals_of(run, read_state(run)), progress) as observer:
-            confirm(self.spec.name, self._runs, finalists=wanted, local=local, observer=observer)
+            confirm(self.spec.name, self._runs, finalists=wanted, local=local, address=address, observer=observer)
         return self.results()
 
     def test(self, runs: str | Path | None = None, **options: Any) -> Look:

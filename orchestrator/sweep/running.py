@@ -49,6 +49,7 @@ def launch(
     runs: str | Path | None = None,
     *,
     local: bool = False,
+    address: str = "",
     observer: Observer | None = None,
     warm_start: Sequence[str] = (),
 ) -> Outcome:
@@ -64,7 +65,7 @@ def launch(
         made = check_writable(run)
         journal = Journal.create(run.journal)  # from here on the name is ours; others are told so at once
         try:
-            roots = check(spec, run, local=local)
+            roots = check(spec, run, local=local, address=address)
             if stopping.signal:
                 raise StoppedError(stopping.signal)
             installed, commit = versions(_RECORDED), git_commit()
@@ -89,7 +90,7 @@ def launch(
         write_durably(run.spec, to_yaml(spec).encode())
         if diff := git_diff():
             write_durably(run.diff, diff.encode())
-        return _run(spec, run, journal, roots, stopping, local=local, observer=observer)
+        return _run(spec, run, journal, roots, stopping, local=local, address=address, observer=observer)
 
 
 def resume(
@@ -97,6 +98,7 @@ def resume(
     runs: str | Path | None = None,
     *,
     local: bool = False,
+    address: str = "",
     observer: Observer | None = None,
     retry: Literal["failed"] | Collection[int] = (),
 ) -> Outcome:
@@ -113,7 +115,13 @@ def resume(
     again = _failed_trials(state, retry)
     if state.status == "completed" and not again:
         return _outcome(run, state, 0)
-    return _go_on(run, lambda state: [("trial.retried", {"trial": n}) for n in again], local=local, observer=observer)
+    return _go_on(
+        run,
+        lambda state: [("trial.retried", {"trial": n}) for n in again],
+        local=local,
+        address=address,
+        observer=observer,
+    )
 
 
 def extend(
@@ -125,6 +133,7 @@ def extend(
     wall_clock: str | float = 0.0,
     budget: Mapping[str, float] | None = None,
     local: bool = False,
+    address: str = "",
     observer: Observer | None = None,
 ) -> Outcome:
     """Let a sweep go on beyond its limits, which may have ended it: so much more of each.
@@ -143,7 +152,9 @@ def extend(
     except ValueError as error:
         raise UsageError(f"wall_clock: {error}", hint="e.g. 2h") from None
     extension(read_state(run), more)  # what is wrong is said before anything is opened
-    return _go_on(run, lambda state: [("sweep.extended", extension(state, more))], local=local, observer=observer)
+    return _go_on(
+        run, lambda state: [("sweep.extended", extension(state, more))], local=local, address=address, observer=observer
+    )
 
 
 def _go_on(
@@ -151,6 +162,7 @@ def _go_on(
     first: Callable[[SweepState], Iterable[tuple[str, dict[str, Any]]]],
     *,
     local: bool,
+    address: str,
     observer: Observer | None,
 ) -> Outcome:
     """Open the journal, write what is to be written first, and run what is left."""
@@ -162,7 +174,7 @@ def _go_on(
             state = SweepState(journal.events())
             spec = SweepSpec.model_validate(state.created["spec"])
             import_from(state.created.get("roots", []), run)
-            roots = check(SweepSpec.model_validate(state.spec), run, local=local)
+            roots = check(SweepSpec.model_validate(state.spec), run, local=local, address=address)
             if stopping.signal:
                 raise StoppedError(stopping.signal)
             if state.created.get("warm_start") and not state.warmed:  # the launch was cut off before it could
@@ -175,7 +187,7 @@ def _go_on(
         except BaseException:
             journal.close()
             raise
-        return _run(spec, run, journal, roots, stopping, local=local, observer=observer)
+        return _run(spec, run, journal, roots, stopping, local=local, address=address, observer=observer)
 
 
 def _earlier(names: Sequence[str], runs: str | Path | None) -> list[tuple[str, SweepState]]:
@@ -209,20 +221,23 @@ def _run(
     stopping: Stopping,
     *,
     local: bool,
+    address: str,
     observer: Observer | None,
 ) -> Outcome:
     stopping.watch(run)
     notifier = Notifier(spec.notify, run.name)
     live = LiveSweep(spec, run, journal, Host(run, stopping), _both(observer, notifier))
-    with tracking.beside(run, spec) as notices:
+    with tracking.beside(run, spec) as trackers:
         try:
-            _run_to_its_end(live, stopping, roots, local=local)
+            _run_to_its_end(live, stopping, roots, local=local, address=address)
         finally:
+            trackers.over()  # they and the notifier end at the same time
             notifier.close(live.stop_reason)
+        notices = trackers.wait()
     return _outcome(run, live.state, stopping.exit_code, notices)
 
 
-def _run_to_its_end(live: LiveSweep, stopping: Stopping, roots: list[str], *, local: bool) -> None:
+def _run_to_its_end(live: LiveSweep, stopping: Stopping, roots: list[str], *, local: bool, address: str) -> None:
     try:
         if local:
             from orchestrator.engine.local import run as engine
@@ -231,7 +246,7 @@ def _run_to_its_end(live: LiveSweep, stopping: Stopping, roots: list[str], *, lo
         else:
             from orchestrator.engine import tune
 
-            tune.run(live, stopping, roots=roots)
+            tune.run(live, stopping, roots=roots, address=address)
     except BaseException as error:
         live.stop_reason = live.stop_reason or stopping.asked or f"{type(error).__name__}: {error}"
         _give_up(live)

@@ -1,6 +1,6 @@
 """Trackers that talk to a server (W&B, MLflow), each in a process of its own beside the driver.
 
-    beside(run, spec)  starts them, and gives them ten seconds at the end of the sweep; `launch` and `resume` use it
+    beside(run, spec)  starts them, and gives them nine seconds at the end of the sweep; `launch` and `resume` use it
     unsent(run)        what W&B has not been sent, and the command that sends it
     send(run, spec)    sends it, for as long as that takes
 

@@ -33,21 +33,41 @@ def check(spec: SweepSpec) -> None:
         raise UsageError("`tracking.mlflow` needs MLflow, which is not installed", hint="pip install mlflow-skinny")
 
 
-@contextlib.contextmanager
-def beside(run: RunDirectory, spec: SweepSpec) -> Iterator[list[str]]:
-    """Let the trackers follow the sweep. Whatever becomes of them, the sweep does not learn of it.
+class Companions:
+    """The processes of one sweep's trackers. Whatever becomes of them, the sweep does not learn of it."""
 
-    The list that it gives holds, afterwards, a line about each that has not got everything.
-    """
-    started, lines = {}, list[str]()
-    for name in _served(spec):
-        with contextlib.suppress(OSError):
-            started[name] = _start(name, run)
+    def __init__(self, run: RunDirectory, spec: SweepSpec) -> None:
+        self._run = run
+        self._started: dict[str, subprocess.Popen[bytes]] = {}
+        self._until: float | None = None
+        for name in _served(spec):
+            with contextlib.suppress(OSError):
+                self._started[name] = _start(name, run)
+
+    def over(self) -> None:
+        """The sweep is over: from now on they have `PATIENCE_SECONDS`. A second call changes nothing."""
+        if self._until is None:
+            self._until = time.monotonic() + PATIENCE_SECONDS
+            for process in self._started.values():
+                _tell(process)
+
+    def wait(self) -> list[str]:
+        """Until they are done or their time is up; a line about each that has not got everything."""
+        self.over()
+        complete = _end(self._started, self._until)
+        self._started = {}
+        found = [unsent(self._run) if name == "wandb" else _rest(self._run, done) for name, done in complete.items()]
+        return [line for line in found if line]
+
+
+@contextlib.contextmanager
+def beside(run: RunDirectory, spec: SweepSpec) -> Iterator[Companions]:
+    """Let the trackers follow the sweep; none of them is there any more afterwards."""
+    companions = Companions(run, spec)
     try:
-        yield lines
+        yield companions
     finally:
-        complete = _end(started, patience=PATIENCE_SECONDS)
-        lines += filter(None, [unsent(run) if name == "wandb" else _rest(run, done) for name, done in complete.items()])
+        companions.wait()
 
 
 def send(run: RunDirectory, spec: SweepSpec) -> list[str]:
@@ -58,7 +78,9 @@ def send(run: RunDirectory, spec: SweepSpec) -> list[str]:
     if holder(run.journal):
         raise UsageError(f"{run.name!r} is running, and sends by itself", hint=f"wait, or: sweep stop {run.name}")
     started = {name: _start(name, run, "send") for name in _served(spec)}
-    complete = _end(started, patience=None)
+    for process in started.values():
+        _tell(process)
+    complete = _end(started, until=None)
     return [
         f"{name} did not take everything; its log: {run.root / 'tracking'}"
         for name, done in complete.items()
@@ -91,15 +113,12 @@ def _start(name: str, run: RunDirectory, *more: str) -> subprocess.Popen[bytes]:
     )
 
 
-def _end(processes: Mapping[str, subprocess.Popen[bytes]], patience: float | None) -> dict[str, bool]:
-    """Tell them that the sweep is over, wait, and end those that are not done. Which of them were done with it all."""
-    until = time.monotonic() + (patience or 0.0)
-    for process in processes.values():
-        _tell(process)
+def _end(processes: Mapping[str, subprocess.Popen[bytes]], until: float | None) -> dict[str, bool]:
+    """Wait up to that time of the monotonic clock, and end those that are not done. Which were done with it all."""
     done = {}
     for name, process in processes.items():
         try:
-            done[name] = process.wait(max(0.0, until - time.monotonic()) if patience else None) == 0
+            done[name] = process.wait(None if until is None else max(0.0, until - time.monotonic())) == 0
         except subprocess.TimeoutExpired:
             done[name] = False
         finally:

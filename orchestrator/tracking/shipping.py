@@ -14,6 +14,7 @@ import sys
 import time
 import urllib.request
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 from orchestrator.rundir import RunDirectory
@@ -56,7 +57,7 @@ class Shipping:
         self._rest = _REST_SECONDS[0]
         if batch:
             self._sending = batch
-            self._process = _sync(batch)
+            self._process = _sync(batch, self._run.root.absolute())
         return bool(batch)
 
     def finish(self) -> None:
@@ -129,9 +130,10 @@ def _left(group: list[Part], arrived: int) -> list[Part]:
     return left
 
 
-def _sync(batch: list[Part]) -> subprocess.Popen[bytes]:
-    """W&B's own command, with a service of its own: ours is busy writing."""
-    command = [sys.executable, "-P", "-m", "wandb", "sync", *(str(part.folder) for part in batch)]
-    around = {name: value for name, value in os.environ.items() if name not in ("WANDB_SERVICE", "WANDB_MODE")}
+def _sync(batch: list[Part], root: Path) -> subprocess.Popen[bytes]:
+    """W&B's own command, with a service of its own: ours is busy writing. It leaves logs in ``wandb/`` there."""
+    command = [sys.executable, "-P", "-m", "wandb", "sync", *(str(part.folder.absolute()) for part in batch)]
+    kept = {name: value for name, value in os.environ.items() if name not in ("WANDB_SERVICE", "WANDB_MODE")}
+    around = kept | {"WANDB_DIR": str(root)}
     quiet = subprocess.DEVNULL
-    return subprocess.Popen(command, stdin=quiet, stdout=quiet, stderr=quiet, env=around)
+    return subprocess.Popen(command, stdin=quiet, stdout=quiet, stderr=quiet, env=around, cwd=root)

@@ -5,14 +5,15 @@ Tune gives us placement, processes and failure detection; it keeps no state that
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from orchestrator.engine.live import LiveSweep
 from orchestrator.engine.stopping import Stopping
+from orchestrator.engine.tune.cluster import joined, placement, survey
 from orchestrator.engine.tune.feed import Segments, scheduler, searcher, stopper
-from orchestrator.engine.tune.gang import placed
 from orchestrator.engine.tune.instance import Instance, RayDied, instance
-from orchestrator.engine.tune.slots import cpu_count, slot_count
+from orchestrator.engine.tune.slots import Slots, cpu_count, slot_count
 from orchestrator.engine.tune.worker import run_segment
 from orchestrator.errors import SweepError
 from orchestrator.spec import Resources
@@ -21,22 +22,22 @@ from orchestrator.spec import Resources
 RESTARTS = 3
 
 
-def run(live: LiveSweep, stopping: Stopping, *, roots: list[str]) -> None:
-    """Run every segment on a Ray instance of our own. ``roots`` are folders that users' modules are imported from.
+def run(live: LiveSweep, stopping: Stopping, *, roots: list[str], address: str = "") -> None:
+    """Run every segment on a Ray instance of our own, or on the cluster at ``address``.
 
-    A segment whose process dies goes on in a new one; when Ray itself dies, another instance is started.
+    ``roots`` are folders that users' modules are imported from. A segment whose process dies goes on in a new one; when
+    Ray itself dies, another instance is started, or the cluster joined again.
 
     Raises SweepError where Ray cannot run.
     """
-    cpus = cpu_count()
-    slots = slot_count(live.spec.resources, cpus)
+    slots = Slots(live.spec.resources, elsewhere=bool(address))
     launched, fruitless = False, 0
     while not _asked(live, stopping):
         before = _reports(live)
         try:
-            with instance(cpus) as ray:
+            with joined(address) if address else instance(cpu_count()) as ray:
                 if not launched:
-                    live.launched("tune", slots, threads=max(1, int(live.spec.resources.cpus)))
+                    live.launched("tune", slots(), threads=max(1, int(live.spec.resources.cpus)))
                     launched = True
                 _run_on(ray, live, stopping, slots, roots)
                 return
@@ -54,7 +55,12 @@ def check_resources(resources: Resources) -> None:
     slot_count(resources, cpu_count())
 
 
-def _run_on(ray: Instance, live: LiveSweep, stopping: Stopping, slots: int, roots: list[str]) -> None:
+def check_cluster(resources: Resources, address: str, runs: Path) -> None:
+    """Raises UsageError where that cluster is not there, cannot run even one trial, or has hosts without ``runs``."""
+    survey(address, resources, runs)
+
+
+def _run_on(ray: Instance, live: LiveSweep, stopping: Stopping, slots: Slots, roots: list[str]) -> None:
     """Tuner after Tuner, until there is nothing left to run."""
     while not _asked(live, stopping):
         _tune_once(ray, live, stopping, slots, roots)
@@ -62,11 +68,11 @@ def _run_on(ray: Instance, live: LiveSweep, stopping: Stopping, slots: int, root
             return
 
 
-def _tune_once(ray: Instance, live: LiveSweep, stopping: Stopping, slots: int, roots: list[str]) -> None:
+def _tune_once(ray: Instance, live: LiveSweep, stopping: Stopping, slots: Slots, roots: list[str]) -> None:
     """One Tuner, until it has nothing left to run. What it was running when it broke counts as lost."""
-    segments = Segments(live, stopping, ray)
+    segments = Segments(live, stopping, ray, slots)
     try:
-        _tuner(segments, slots, roots).fit()
+        _tuner(segments, slots.most, roots).fit()
     except KeyboardInterrupt:
         live.stop_reason = live.stop_reason or stopping.asked or "SIGINT"
     except RayDied as death:
@@ -96,17 +102,18 @@ def _survive(error: Exception, ray: Instance, segments: Segments) -> None:
     segments.lose_all(text, cause=error)
 
 
-def _tuner(segments: Segments, slots: int, roots: list[str]) -> Any:
+def _tuner(segments: Segments, most: int, roots: list[str]) -> Any:
     from ray import tune
 
-    live = segments.live
+    live, wanted = segments.live, segments.live.spec.resources
+    one = {"cpu": wanted.cpus, "gpu": wanted.gpus}
     return tune.Tuner(
-        tune.with_resources(run_segment, placed(live.spec.resources)),
+        tune.with_resources(run_segment, one if wanted.workers == 1 else placement(wanted)),
         tune_config=tune.TuneConfig(
             search_alg=searcher(segments, roots),
             scheduler=scheduler(segments),
             num_samples=-1,
-            max_concurrent_trials=slots,
+            max_concurrent_trials=most,
             reuse_actors=True,
             trial_name_creator=str,
             trial_dirname_creator=lambda trial: trial.trial_id,

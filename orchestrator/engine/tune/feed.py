@@ -12,8 +12,10 @@ from typing import Any, cast
 from orchestrator.engine.failures import Failed
 from orchestrator.engine.live import LiveSweep
 from orchestrator.engine.stopping import Stopping
+from orchestrator.engine.tune.cluster import node_of, placement
 from orchestrator.engine.tune.instance import Instance, RayDied
 from orchestrator.engine.tune.loss import greediest, kind_of
+from orchestrator.engine.tune.slots import Slots
 from orchestrator.engine.tune.worker import read_report
 from orchestrator.engine.watchdog import Watchdog
 from orchestrator.training import Job
@@ -35,6 +37,11 @@ class _Running:
     killed: str = ""
 
     @property
+    def progress(self) -> Path:
+        """The file that its process touches while it gets on."""
+        return Path(self.job.folder) / "progress"
+
+    @property
     def actor(self) -> Any:
         """Ray's handle of its process; None until it has one. Tune has no public way to it."""
         return self.trial.temporary_state.ray_actor if self.trial is not None else None
@@ -43,8 +50,8 @@ class _Running:
 class Segments:
     """What runs, by the number of its Tune trial; what becomes of it goes to the live sweep."""
 
-    def __init__(self, live: LiveSweep, stopping: Stopping, instance: Instance) -> None:
-        self.live, self._stopping, self._instance = live, stopping, instance
+    def __init__(self, live: LiveSweep, stopping: Stopping, instance: Instance, slots: Slots) -> None:
+        self.live, self._stopping, self._instance, self._slots = live, stopping, instance, slots
         self._running: dict[str, _Running] = {}
         self._watchdog = Watchdog(live.spec.recovery.stalled_after)
         self._timer: threading.Timer | None = None
@@ -52,16 +59,20 @@ class Segments:
     def next(self, trial_id: str) -> Job | str:
         """The next segment; else ``none_left``, or ``wait`` where there may be one later."""
         self.asked()
+        if len(self._running) >= self._slots():
+            return "wait"
         job = self.live.next_job()
         if isinstance(job, str):
             return job
         self._running[trial_id] = _Running(job)
-        self._watchdog.start(trial_id, Path(job.folder) / "progress")
+        self._watchdog.start(trial_id, self._running[trial_id].progress)
         return job
 
     def added(self, trial: Any) -> None:
         if trial.trial_id in self._running:
             self._running[trial.trial_id].trial = trial
+            if self._slots.avoided:
+                trial.update_resources(placement(self.live.spec.resources, self._slots.avoided))
 
     def reported(self, trial_id: str, result: dict[str, Any]) -> bool:
         """True to go on."""
@@ -74,7 +85,7 @@ class Segments:
             self.live.failed(job.trial, job.segment, Failed(**json.loads(result["failed"])))
             return True
         self.asked()
-        if self.live.reported(job.trial, job.segment, read_report(result["report"])):
+        if self.live.reported(job.trial, job.segment, read_report(result["report"]), node=result["hostname"]):
             return True
         self._pop(trial_id)
         return False
@@ -113,7 +124,11 @@ class Segments:
         for known in self._running.values():
             known.process = known.process or (repr(known.actor) if known.actor else "")
         for trial_id, seconds in self._watchdog.stalled():
-            self._end_stalled(self._running[trial_id], seconds)
+            known = self._running[trial_id]
+            if self._slots.elsewhere and known.actor is None:  # it waits for a host, however long that takes
+                self._watchdog.start(trial_id, known.progress)
+            else:
+                self._end_stalled(known, seconds)
         if not self.asked() or (self._running and not self._stopping.overdue):
             return False
         if self._timer is None:
@@ -137,6 +152,8 @@ class Segments:
         if known.actor is None:
             raise RayDied(f"it started no process for trial {known.job.trial} in {seconds:.0f} s")
         known.killed = f"no progress for {seconds:.0f} s"
+        if self._slots.elsewhere and (node := node_of(known.actor)):
+            self._slots.avoid(node)
         ray.kill(known.actor)
 
     def _pop(self, trial_id: str) -> _Running | None:

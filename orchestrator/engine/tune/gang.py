@@ -17,22 +17,11 @@ from dataclasses import asdict
 from typing import Any
 
 from orchestrator.engine.failures import Failed
-from orchestrator.spec import Resources
 from orchestrator.training import Job, Report
 
 # What a rank says when another has gone: not what was wrong, only that it is alone.
 _ALONE = ("Connection closed by peer", "Connection reset", "Broken pipe", "gloo", "NCCL", "TCPStore", "Socket Timeout")
 _END_SECONDS = 30.0  # that the other ranks have for their end, when rank 0 has come to its own
-
-
-def placed(resources: Resources) -> Any:
-    """What a trial asks of Ray Tune: a bundle for each of its workers, near each other where that can be."""
-    if resources.workers == 1:
-        return {"cpu": resources.cpus, "gpu": resources.gpus}
-    from ray import tune
-
-    one = {name: amount for name, amount in (("CPU", resources.cpus), ("GPU", resources.gpus)) if amount}
-    return tune.PlacementGroupFactory([dict(one) for _ in range(resources.workers)], strategy="PACK")
 
 
 def import_from(roots: str) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from orchestrator.engine.reaper import MARK, Reaper, members, program, reap
 
 # Read by Ray when it is imported or started, so set before either. Why each: see docs/decisions.md.
-_ENVIRONMENT = {
+ENVIRONMENT = {
     "RAY_AUTH_MODE": "disabled",  # a local instance must neither make nor ask for a token file
     "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints a banner even when silent
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
@@ -80,12 +80,12 @@ class _Guard:
 
 
 class Instance:
-    """A running instance, known by its temporary folder."""
+    """A running Ray: ours, known by its temporary folder; or, without one, a cluster, whose processes are not ours."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path | None) -> None:
         self._folder = folder
         self._vital: dict[int, str] = {}
-        if hasattr(os, "pidfd_open"):
+        if folder is not None and hasattr(os, "pidfd_open"):
             self._vital = {os.pidfd_open(process): name for process, name in _vital(folder).items()}
 
     def check(self) -> None:
@@ -107,7 +107,7 @@ class Instance:
         """Shut Ray down. It is not asked for a clean end where it cannot answer."""
         import ray
 
-        if self.ended():
+        if self._folder is not None and self.ended():
             reap(self._folder, grace=0)
         for descriptor in self._vital:
             os.close(descriptor)
@@ -121,7 +121,7 @@ def instance(cpus: int) -> Iterator[Instance]:
 
     Raises RayDied where it does not start.
     """
-    os.environ.update({name: value for name, value in _ENVIRONMENT.items() if name not in os.environ})
+    os.environ.update({name: value for name, value in ENVIRONMENT.items() if name not in os.environ})
     # Without it Ray takes a driver's parent for the raylet: under process 1 (nohup, setsid) it would end us by _Exit.
     os.environ.setdefault("RAY_RAYLET_PID", str(os.getpid()))
     # Tune logs a traceback for each process that dies; ours goes to the journal and to the trial's folder.
@@ -147,7 +147,7 @@ def _start(folder: Path, cpus: int) -> Instance:
     import ray
 
     try:
-        with _our_signals(), _marked(folder):
+        with our_signals(), _marked(folder):
             ray.init(
                 address="local",
                 num_cpus=cpus,
@@ -172,7 +172,7 @@ def _marked(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _our_signals() -> Iterator[None]:
+def our_signals() -> Iterator[None]:
     """Keep the handler of SIGTERM, which ``ray.init`` replaces by one that ends the process; spare Ray the SIGHUP.
 
     A terminal that is closed sends SIGHUP to all that was started in it. What Ray starts inherits that it is blocked,

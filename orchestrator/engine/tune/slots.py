@@ -1,11 +1,64 @@
-"""How many trials this machine runs at once."""
+"""How many trials run at once: on this machine, or on the hosts of a cluster."""
 
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from orchestrator.errors import UsageError
 from orchestrator.spec import Resources
+
+_LOOK_SECONDS = 2.0
+_BEYOND_ANY_CLUSTER = 100_000
+
+
+class Slots:
+    """Called, it says how many trials may run now; ``most`` is the number that it never exceeds.
+
+    Hosts come to a cluster and leave it. Where the spec says how many trials are to run at once, so many are asked for,
+    whether there is room or not: that is what an autoscaler adds hosts for. ``avoided`` are hosts to place nothing on.
+    """
+
+    def __init__(self, resources: Resources, *, elsewhere: bool) -> None:
+        self._resources, self.elsewhere = resources, elsewhere
+        self._known, self._looked = 0, float("-inf")
+        self.avoided: set[str] = set()
+        self.most = resources.concurrent or _BEYOND_ANY_CLUSTER if elsewhere else slot_count(resources, cpu_count())
+
+    def __call__(self) -> int:
+        if not self.elsewhere or self._resources.concurrent:
+            return self.most
+        if time.monotonic() - self._looked > _LOOK_SECONDS:
+            self._known, self._looked = self._fitting(), time.monotonic()
+        return self._known
+
+    def avoid(self, node: str) -> None:
+        """Place nothing more on that host, by its ``NodeID``, while there are others."""
+        self.avoided.add(node)
+        self._looked = float("-inf")
+
+    def _fitting(self) -> int:
+        nodes = alive()
+        self.avoided &= {node["NodeID"] for node in nodes}  # a host that comes back has another number
+        found = slots_of((node for node in nodes if node["NodeID"] not in self.avoided), self._resources)
+        if not found and self.avoided:
+            self.avoided.clear()
+            return slots_of(nodes, self._resources)
+        return found
+
+
+def alive() -> list[dict[str, Any]]:
+    """The cluster's hosts as Ray tells of them: ``NodeID``, ``NodeManagerHostname``, ``Resources``."""
+    import ray
+
+    return [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+
+
+def slots_of(nodes: Iterable[Mapping[str, Any]], resources: Resources) -> int:
+    """How many trials fit on these hosts at once. One of several workers may be on several hosts."""
+    return sum(_fits(resources, node["Resources"]) for node in nodes) // resources.workers
 
 
 def slot_count(resources: Resources, available: int) -> int:
@@ -19,10 +72,15 @@ def slot_count(resources: Resources, available: int) -> int:
                 f"a trial wants {wanted * workers:g} {name}{of}, and this machine has {there}",
                 hint=f"--set resources.{name}={there // workers if workers > 1 else there}",
             )
-    fits = [available / (resources.cpus * workers) if resources.cpus else available / workers]
-    fits += [gpus / (resources.gpus * workers)] if resources.gpus else []
-    slots = max(1, int(min(fits) + 1e-9))
+    slots = max(1, _fits(resources, {"CPU": available, "GPU": gpus}) // workers)
     return min(slots, resources.concurrent or slots)
+
+
+def _fits(resources: Resources, there: Mapping[str, float]) -> int:
+    wanted = {"CPU": resources.cpus, "GPU": resources.gpus}
+    if not any(wanted.values()):
+        return int(there.get("CPU", 0))
+    return int(min(there.get(name, 0) / amount for name, amount in wanted.items() if amount) + 1e-9)
 
 
 def cpu_count() -> int:

@@ -1,0 +1,147 @@
+"""A Ray cluster that is there already: what it has, and joining it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+import uuid
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+from orchestrator.engine.tune.instance import ENVIRONMENT, Instance, RayDied, our_signals
+from orchestrator.engine.tune.slots import alive, slots_of
+from orchestrator.errors import UsageError
+from orchestrator.spec import Resources
+
+_ANSWER_SECONDS = 60.0
+_KNOCK_SECONDS = 10.0
+_NODE_ID = "ray.io/node-id"  # a label that Ray gives each host
+
+
+@contextlib.contextmanager
+def joined(address: str) -> Iterator[Instance]:
+    """The cluster at that address, as Ray writes one: ``auto``, ``host:port``. Raises RayDied where it does not answer.
+
+    Its processes are not ours: neither are they watched, nor do they end with the sweep.
+    """
+    import ray
+
+    _prepare()
+    try:
+        _knock(address)
+        with our_signals():
+            ray.init(
+                address=address,
+                log_to_driver=False,
+                logging_level=logging.CRITICAL,
+                namespace=f"sweep-{uuid.uuid4().hex[:12]}",
+                runtime_env={"env_vars": _for_workers()},
+            )
+    except Exception as error:
+        raise RayDied(f"no cluster at {address}: {type(error).__name__}: {error}") from error
+    try:
+        yield Instance(None)
+    finally:
+        ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Whether anybody is there: Ray itself tries for minutes. Raises OSError."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_SECONDS).close()
+
+
+def survey(address: str, resources: Resources, runs: Path) -> None:
+    """Join for a moment, and look.
+
+    Raises UsageError where the cluster does not answer, no host can run a trial and no number of trials says that hosts
+    are to come, or a host does not see the folder of runs.
+    """
+    try:
+        with joined(address):
+            nodes = alive()
+            if not resources.concurrent and not slots_of(nodes, resources):
+                wanted = f"{resources.cpus:g} cpus" + (f" and {resources.gpus:g} gpus" if resources.gpus else "")
+                raise UsageError(
+                    f"a trial wants {wanted}, and none of the cluster's {len(nodes)} hosts has that",
+                    hint="resources.concurrent says how many trials are to run at once on hosts that are yet to come",
+                )
+            without = _hosts_without(runs, nodes)
+    except RayDied as error:
+        raise UsageError(
+            str(error), hint="is it up, and is this its address? `ray status` says so on one of its hosts"
+        ) from error
+    if without:
+        raise UsageError(
+            f"{runs} is not the same folder on {', '.join(without)}",
+            hint="all hosts need the folder of runs under one path: NFS, or another file system that they share",
+        )
+
+
+def placement(resources: Resources, avoided: Collection[str] = ()) -> Any:
+    """What Tune is to find for a trial, on any host but those, which are given by their ``NodeID``.
+
+    A bundle for each of its workers, near each other where that can be.
+    """
+    from ray import tune
+
+    wanted = {"CPU": float(resources.cpus), "GPU": float(resources.gpus)}
+    bundle = {name: amount for name, amount in wanted.items() if amount}
+    elsewhere: Any = [{_NODE_ID: f"!in({','.join(sorted(avoided))})"}] * resources.workers
+    bundles = [dict(bundle) for _ in range(resources.workers)]
+    return tune.PlacementGroupFactory(bundles, **({"bundle_label_selector": elsewhere} if avoided else {}))
+
+
+def node_of(actor: Any) -> str:
+    """The ``NodeID`` of the host of an actor; empty where the head does not say. Ray has no public way to it."""
+    from ray._private import state
+
+    with contextlib.suppress(Exception):
+        return str(state.actors(actor._actor_id.hex())["Address"]["NodeID"])
+    return ""
+
+
+def _hosts_without(runs: Path, nodes: list[dict[str, Any]]) -> list[str]:
+    """The hosts that do not see what is written into the folder here."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    runs.mkdir(parents=True, exist_ok=True)
+    mark = runs / f".seen-{uuid.uuid4().hex}"
+
+    @ray.remote(num_cpus=0, max_retries=0)
+    def sees(file: str) -> bool:
+        return Path(file).exists()
+
+    mark.touch()
+    try:
+        asked = {
+            sees.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(
+                str(mark)
+            ): node["NodeManagerHostname"]
+            for node in nodes
+        }
+        answered, silent = ray.wait(list(asked), num_returns=len(asked), timeout=_ANSWER_SECONDS)
+        return sorted([asked[one] for one in answered if not ray.get(one)] + [asked[one] for one in silent])
+    finally:
+        mark.unlink()
+
+
+def _prepare() -> None:
+    """Ray's switches on this side. A token that is configured is used."""
+    told = {name: value for name, value in ENVIRONMENT.items() if name not in os.environ}
+    if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH"):
+        told["RAY_AUTH_MODE"] = os.environ.get("RAY_AUTH_MODE", "token")
+    os.environ.update(told)
+    for name in ("ray", "ray.tune"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def _for_workers() -> dict[str, str]:
+    """What a worker reads of them, on hosts whose environment we did not make."""
+    names = [name for name in ENVIRONMENT if not name.startswith("RAY_AUTH")]
+    return {name: os.environ[name] for name in (*names, "PYTHONPATH") if name in os.environ}

@@ -1,0 +1,120 @@
+"""A sweep on a Ray cluster that is there already: one of this machine's, for what does not take several hosts."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.engine.tune.slots import Slots, slots_of
+from orchestrator.errors import UsageError
+from orchestrator.journal import read
+from orchestrator.spec import Resources
+from orchestrator.state import SweepState
+from orchestrator.sweep import launch
+from tests.test_local import spec
+
+FEW: dict[str, Any] = {"scheduler": "fifo", "budget": {"trials": 3}, "trainer": {"max_epochs": 2, "accelerator": "cpu"}}
+
+
+def host(cpus: float, gpus: float = 0.0) -> dict[str, Any]:
+    return {"Alive": True, "Resources": {"CPU": cpus, **({"GPU": gpus} if gpus else {})}}
+
+
+@pytest.mark.parametrize(
+    ("resources", "hosts", "expected"),
+    [
+        ({"cpus": 4}, [host(8), host(6), host(3)], 3),
+        ({"cpus": 1, "gpus": 1}, [host(8, 4), host(2, 4), host(64)], 6),
+        ({"cpus": 1, "gpus": 0.25}, [host(8, 1)], 4),
+        ({"cpus": 0.1}, [host(0.3)], 3),
+        ({"cpus": 0, "gpus": 0.5}, [host(4, 1), host(4)], 2),
+        ({"cpus": 2}, [], 0),
+    ],
+)
+def test_a_trial_runs_on_one_host_and_never_on_what_two_have_left(
+    resources: dict[str, float], hosts: list[dict[str, Any]], expected: int
+) -> None:
+    assert slots_of(hosts, Resources(**resources)) == expected
+
+
+def test_an_address_where_nobody_is_is_said_at_once(tmp_path: Path) -> None:
+    began = time.monotonic()
+    with pytest.raises(UsageError, match=r"no cluster at 127\.0\.0\.1:1: ConnectionRefusedError"):
+        launch(spec(**FEW), tmp_path, address="127.0.0.1:1")
+    assert time.monotonic() - began < 30
+    assert not (tmp_path / "tiny").exists()
+
+
+def test_a_number_of_trials_at_once_is_asked_for_before_the_hosts_are_there() -> None:
+    assert Slots(Resources(cpus=64, concurrent=7), elsewhere=True)() == 7
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> Iterator[str]:
+    """A head with two CPUs in a session of its own, which ends with the test."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    folder = os.environ["RAY_TMPDIR"]
+    command = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--port", str(port)]
+    command += [
+        "--node-ip-address",
+        "127.0.0.1",
+        "--num-cpus",
+        "2",
+        "--include-dashboard",
+        "false",
+        "--temp-dir",
+        folder,
+    ]
+    command += ["--object-store-memory", "100000000"]
+    own = {**os.environ, "RAY_worker_niceness": "0"}
+    with (tmp_path / "ray.log").open("wb") as log:
+        head = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, env=own)
+    try:
+        until = time.monotonic() + 120
+        while "Ray runtime started" not in (tmp_path / "ray.log").read_text() and time.monotonic() < until:
+            time.sleep(0.2)
+        yield f"127.0.0.1:{port}"
+    finally:
+        head.send_signal(signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            head.wait(30)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(head.pid, signal.SIGKILL)
+        head.wait()
+
+
+def test_a_sweep_on_a_cluster_is_that_of_a_ray_of_its_own_and_leaves_the_cluster_up(
+    address: str, tmp_path: Path
+) -> None:
+    code = (
+        "import sys; from orchestrator.sweep import launch; from tests.test_cluster import FEW, spec\n"
+        "launch(spec(**FEW), sys.argv[1], address=sys.argv[2])"
+    )
+    for name in ("first", "second"):
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", code, str(tmp_path / name), address],
+            capture_output=True,
+            text=True,
+            timeout=200,
+        )
+        assert done.returncode == 0, done.stderr
+    plain = launch(spec(**FEW), tmp_path / "plain", local=True).state
+    for name in ("first", "second"):
+        ended = SweepState(read(tmp_path / name / "tiny" / "journal.jsonl"))
+        assert ended.status == "completed"
+        assert ended.slots == 2
+        assert {n: t.params for n, t in ended.trials.items()} == {n: t.params for n, t in plain.trials.items()}
+        assert [trial.number for trial in ended.ranking()] == [trial.number for trial in plain.ranking()]
+        assert {trial.node for trial in ended.trials.values()} == {socket.gethostname()}

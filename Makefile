@@ -9,6 +9,9 @@ SHELL := bash
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+TPU_VENV := .venv-tpu
+TPU_STAMP := $(TPU_VENV)/.installed
+TPU ?=
 EXTRAS := dev
 DATA_DIR ?= ./data
 CURVES ?=
@@ -22,7 +25,7 @@ else
 UV_PYTHON := $(PYTHON)
 endif
 
-.PHONY: help install quickstart test test-slow test-cluster check chaos bench bench-search docs clean
+.PHONY: help install quickstart test test-slow test-cluster tpu-env test-tpu check chaos bench bench-search docs clean
 
 help: ## what there is (the default)
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -55,8 +58,21 @@ test: $(STAMP) ## the tests, but the slow ones (ARGS="-k space")
 test-slow: $(STAMP) ## the slow tests alone
 	$(BIN)/python -m pytest -m 'slow and not cluster' $(ARGS)
 
-test-cluster: $(STAMP) ## those on hosts made of namespaces (root, ../shared/cluster, iptables, openssh-server, rsync)
+test-cluster: $(STAMP) ## the tests on throw-away hosts: needs root, iproute2, iptables, openssh-server, rsync
 	$(BIN)/python -m pytest -m cluster $(ARGS)
+
+# torch_xla wants torch 2.9, so it has an environment of its own, which only the training processes on TPU hosts use.
+tpu-env: $(TPU_STAMP) ## .venv-tpu with torch_xla; 7 GB (TPU=1 on a TPU host, for libtpu)
+
+$(TPU_STAMP): pyproject.toml constraints-tpu.txt
+	@echo "Installing into $(TPU_VENV) by constraints-tpu.txt: some 4 GB to fetch the first time, 7 GB on disk."
+	@$(PYTHON) -m venv $(TPU_VENV)
+	@$(TPU_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --requirement constraints-tpu.txt $(if $(TPU),'torch_xla[tpu]')
+	@$(TPU_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+test-tpu: $(STAMP) $(TPU_STAMP) ## training on XLA devices, PJRT's on the CPU: some minutes
+	SWEEP_TPU_PYTHON=$(CURDIR)/$(TPU_VENV)/bin/python $(BIN)/python -m pytest tests/tpu $(ARGS)
 
 check: $(STAMP) ## ruff, mypy --strict, import layers, links and generated pages
 	$(BIN)/ruff check .
@@ -87,5 +103,5 @@ docs: $(STAMP) ## docs/reference made anew, every link checked, and the site bui
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict --config-file docs/site/mkdocs.yml
 	$(BIN)/python docs/check_site.py site
 
-clean: ## remove .venv, the built site and the tools' caches; runs/ and data/ stay
-	rm -rf $(VENV) site .mypy_cache .ruff_cache .pytest_cache .hypothesis
+clean: ## remove .venv, .venv-tpu, the built site and the tools' caches; runs/ and data/ stay
+	rm -rf $(VENV) $(TPU_VENV) site .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -82,6 +82,13 @@ def spec_page(schema: Schema) -> str:
     return "\n".join(lines) + "\n"
 
 
+def named(command: Any, above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The words of a command and of each below it, in the order of its help."""
+    yield above
+    for name, below in getattr(command, "commands", {}).items():
+        yield from named(below, (*above, name))
+
+
 def cli_page() -> str:
     """``sweep --help`` and each command's, as a terminal shows them."""
     from typer.main import get_command
@@ -89,22 +96,15 @@ def cli_page() -> str:
 
     from orchestrator.cli import app
 
-    commands: list[str] = list(_commands(get_command(app)))
     parts = [NOTICE, "# The commands\n"]
-    for command in ["", *commands]:
-        result = CliRunner().invoke(app, [*command.split(), "--help"], prog_name="sweep")
+    for words in named(get_command(app)):
+        command = " ".join(words)
+        result = CliRunner().invoke(app, [*words, "--help"], prog_name="sweep")
         if result.exit_code:
             raise RuntimeError(f"sweep {command} --help failed: {result.output}")
         text = "\n".join(line.rstrip() for line in result.output.strip().splitlines())
         parts.append(f"## sweep {command}".rstrip() + f"\n\n```text\n{text}\n```\n")
     return "\n".join(parts)
-
-
-def _commands(group: Any) -> Iterator[str]:
-    """Every command, and after a group those in it: ``cluster``, ``cluster init``."""
-    for name, command in getattr(group, "commands", {}).items():
-        yield name
-        yield from (f"{name} {inner}" for inner in _commands(command))
 
 
 def generated() -> dict[str, str]:

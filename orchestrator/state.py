@@ -78,6 +78,7 @@ class Trial:
 
     ``configuration`` is the number of the first trial that had these parameters: its own, unless it repeats another.
     ``reached`` counts the epochs that its present segment has behind it, those before its checkpoint included.
+    ``on`` is the kind of device that it runs on, where its sweep has several.
     ``waited`` says that it was set aside and has not gone on since.
     """
 
@@ -88,6 +89,7 @@ class Trial:
     status: Status = "running"
     segments: int = 0
     node: str = ""
+    on: str = ""
     started: float = 0.0
     ended: float = 0.0
     reports: dict[int, Report] = field(default_factory=dict)
@@ -566,6 +568,7 @@ class SweepState:
     def _on_segment_started(self, event: Event) -> None:
         trial = self.trials[event["trial"]]
         trial.segments, trial.node, trial.waited = event["segment"] + 1, event["node"], False
+        trial.on = event.fields.get("on", trial.on)
         origin = event["origin"]
         trial.reached = next((held.epoch for held in trial.checkpoints.values() if held.path == origin), 0)
         self._set(trial, "running")

@@ -30,7 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "data": {"errors", "seeds"},
     "training": GROUND | {"space", "spec"},
     "engine": CORE | {"training"},
-    "xla": CORE | {"training"},
+    "xla": CORE | {"training", "engine"},
     "results": CORE,
     "plan": CORE | {"training", "engine"},
     "notify": CORE,
@@ -58,7 +58,7 @@ LIBRARIES: dict[str, set[str]] = {
     "data": TORCH | {"PIL", "sklearn"},
     "training": TORCH | {"PIL", "jsonargparse", "wandb"},
     "engine": {"numpy", "ray", "torch"},
-    "xla": TORCH | {"torch_xla"},
+    "xla": TORCH | {"ray", "torch_xla"},
     "cluster": {"jsonschema", "ray", "ruamel"},
     "results": {"IPython", "matplotlib", "numpy", "optuna", "pandas", "plotly", "pyarrow", "rich", "sklearn"},
     "tracking": {"mlflow", "wandb"},
@@ -74,6 +74,7 @@ RAY_ALONE = {
         f"orchestrator.engine.tune{part}"
         for part in ("", ".cluster", ".feed", ".gang", ".instance", ".loss", ".slots", ".worker")
     ),
+    "orchestrator.xla.pod",
     "orchestrator.cluster.rays",
 }
 LIGHT = ["errors", "seeds", "secrets", "text", "files", "rundir", "space", "spec", "journal", "state", "cli"]

@@ -6,7 +6,7 @@ import contextlib
 import sys
 from collections.abc import Iterator
 
-from orchestrator.cli import running, reading, reporting, showing, confirming, winning, exported, files, clusters  # isort: skip  # the order of --help
+from orchestrator.cli import running, reading, reporting, showing, confirming, winning, exported, tpu, clusters, files  # isort: skip  # the order of --help
 from orchestrator.cli.shared import app, complain
 from orchestrator.errors import SweepError
 
@@ -21,6 +21,7 @@ __all__ = [
     "reporting",
     "running",
     "showing",
+    "tpu",
     "winning",
 ]
 

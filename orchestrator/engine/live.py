@@ -65,27 +65,36 @@ class LiveSweep:
         self._remove_unknown()
         self._retire()
 
-    def next_job(self) -> Job | Literal["none_left", "wait"]:
+    def next_job(self, node: str = "", on: str = "") -> Job | Literal["none_left", "wait"]:
         """The next segment to run: trials that were interrupted or asked for first, then promotions, then new ones.
 
-        ``wait`` where there may be one later, when what runs now has reported.
+        ``node`` is where it will run, by default the driver's own, and ``on`` the kind of device there, where a sweep
+        has several: a trial stays on the kind that it began on. ``wait`` where there may be one later, when what runs
+        now has reported, or another kind has taken what waits for it.
         """
         self._stop_what_was_asked()
         if self.stopping or self.over or not self._storage_is_ready():
             return "none_left"
         self._promote_what_was_asked()
-        if self.state.waiting:
-            return self._job(self.state.trials[min(self.state.waiting)])
-        number = self._promoted(last=False)
+        number = self._ready(on)
+        while number is None and self._promoted(last=False) is not None:
+            number = self._ready(on)
         if number is None:
             number = self._suggested()
-        if number is None and self._undecided and self.state.running:
+        if number is None and (self.state.waiting or (self._undecided and self.state.running)):
             return "wait"
         if number is None and self.state.set_aside:
             if self.state.running:
                 return "wait"
             number = self._promoted(last=True)
-        return "none_left" if number is None else self._job(self.state.trials[number])
+            if number is not None and number != self._ready(on):
+                return "wait"
+        return "none_left" if number is None else self._job(self.state.trials[number], node, on)
+
+    def _ready(self, on: str) -> int | None:
+        """The first of the trials that wait for a slot, and for one of that kind."""
+        waiting = self.state.waiting
+        return min((n for n in waiting if not on or self.state.trials[n].on in ("", on)), default=None)
 
     def _promoted(self, *, last: bool) -> int | None:
         """A trial that was set aside and goes on now, by number. Those that the scheduler gives up meanwhile end."""
@@ -275,7 +284,7 @@ class LiveSweep:
                 self._append("trial.promoted", trial=number, rule="request", why={"rung": trial.reached})
             self.host.trial_promoted(number)
 
-    def _job(self, trial: Trial) -> Job:
+    def _job(self, trial: Trial, node: str, on: str) -> Job:
         """The trial's next segment, journaled as started. It goes on from the last checkpoint that is still whole."""
         model, data, trainer = self._smaller(trial) or self._components(trial)
         checkpoint = self._last_whole(trial)
@@ -294,7 +303,9 @@ class LiveSweep:
             workers=self.spec.resources.workers,
             tracking=tracked(self.spec.tracking.wanted, self.run, self.state.started, trial.number),
         )
-        fields: dict[str, Any] = {"node": self.host.name, "origin": checkpoint.path if checkpoint else None}
+        fields: dict[str, Any] = {"node": node or self.host.name, "origin": checkpoint.path if checkpoint else None}
+        if on:
+            fields["on"] = on
         if trial.halvings:
             fields["halvings"] = trial.halvings
         # Durable before the worker starts: else, after a power cut, a worker that lives on and the next driver's would

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sysconfig
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 from orchestrator.engine.failures import Failed
 from orchestrator.errors import CheckpointError, DataError, ObjectiveError, SweepError, causes
@@ -24,8 +25,8 @@ _STAND_INS = {_PACKAGE / "models", _PACKAGE / "data"}  # for a user's own classe
 _CONSTRUCTION = _PACKAGE / "training/components"  # where constructors refuse what a sweep file gives them
 
 
-def attempt(job: Job, report: Callable[[Report], bool]) -> Failed | None:
-    """Train one segment. None when it came to its end or was told to stop; else why not.
+def attempt(job: Job, report: Callable[[Report], bool], device: Mapping[str, Any] | None = None) -> Failed | None:
+    """Train one segment. None when it came to its end or was told to stop; else why not. ``device`` as for ``fit``.
 
     The whole traceback goes to ``logs/error_segment_K.txt`` in the trial's folder, if that can be written; keys and
     passwords are left out of it and of the message. What is not an Exception (a scheduler's SystemExit, Ctrl-C) passes
@@ -34,7 +35,7 @@ def attempt(job: Job, report: Callable[[Report], bool]) -> Failed | None:
     from orchestrator.training import fit
 
     try:
-        fit(job, report)
+        fit(job, report, device)
         return None
     except Exception as error:
         failed = Failed(

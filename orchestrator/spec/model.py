@@ -28,6 +28,7 @@ from orchestrator.spec.parts import (
     Slug,
     plain_mapping,
 )
+from orchestrator.spec.placing import place_problems
 from orchestrator.spec.points import has_numbers, point_problems
 from orchestrator.spec.repeats import BareRepeats, Repeats, seeds_written
 from orchestrator.spec.schedulers import (
@@ -186,6 +187,7 @@ class SweepSpec(Part):
             problems.append(Problem(message, "use searcher tpe", ("searcher",)))
         problems += objective_problems(self)
         problems += budget_problems(self.budget, self.resources)
+        problems += place_problems(self)
         problems += point_problems(self.space, getattr(self.searcher, "try_first", []), "try_first")
         problems += race_problems(self)
         problems += scheduler_problems(self)

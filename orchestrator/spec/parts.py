@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from orchestrator.space.domain import is_number, same_value
+from orchestrator.spec.slices import canonical as slice_name
 
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
 _CLASS_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
@@ -90,6 +91,14 @@ def _class_path(value: object) -> str:
     if not isinstance(value, str) or not _CLASS_PATH.fullmatch(value):
         raise ValueError(f"an import path such as package.module.Class is wanted, but got {shown(value)}")
     return value
+
+
+def _slice(value: object) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise ValueError(f"a TPU slice such as v5e-16 is wanted, but got {shown(value)}")
+    return slice_name(value)
 
 
 def plain_mapping(value: object) -> dict[str, Any]:
@@ -268,6 +277,24 @@ class Resources(Part):
     )
     gpus: Annotated[int | float, PlainValidator(_amount), _AMOUNT_SCHEMA] = Field(
         default=0, description="GPUs of a trial; a fraction lets trials share one.", examples=[1]
+    )
+    tpu: Annotated[str | None, PlainValidator(_slice), WithJsonSchema({"type": ["string", "null"]})] = Field(
+        default=None,
+        description="TPU slice of a trial, by Google's name of it: v4-16, v5e-16, v6e-256. With gpus besides, a trial "
+        "begins on whichever is free, and stays on what it began on.",
+        examples=["v5e-16"],
+    )
+    topology: str | None = Field(
+        default=None, description="The slice's chips along each side; by default the usual one.", examples=["4x4"]
+    )
+    slices: int = Field(
+        default=1, ge=1, le=256, description="Slices of a trial, joined over the data centre network.", examples=[2]
+    )
+    runtime: Literal["xla-spmd", "xla-mp", "torch_tpu", "rehearsal-spmd", "rehearsal-gloo"] = Field(
+        default="xla-spmd",
+        description="How a trial uses its slice: one process a host (xla-spmd), one a chip (xla-mp), or TorchTPU, of "
+        "which there is only the plan. The rehearsals train on the hosts' CPUs through XLA.",
+        examples=["xla-spmd"],
     )
     workers: int = Field(
         default=1,

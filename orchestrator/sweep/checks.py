@@ -26,7 +26,11 @@ def check(spec: SweepSpec, run: RunDirectory, *, local: bool, address: str = "")
     from orchestrator.tracking import check as check_trackers
     from orchestrator.training import components
 
-    if address and not local:
+    if spec.resources.tpu:
+        from orchestrator.xla.engine import check as check_slices
+
+        check_slices(spec, local=local)
+    elif address and not local:
         from orchestrator.engine.tune import check_cluster
 
         check_cluster(spec.resources, address, run.root.parent)

@@ -28,6 +28,7 @@ from orchestrator.sweep.checks import check, check_writable, import_from
 from orchestrator.sweep.origin import git_commit, git_diff
 from orchestrator.training.machine import versions
 
+Engine = Callable[[LiveSweep, Stopping, list[str]], None]
 _RECORDED = ("sweep-orchestrator", "torch", "torchvision", "torchmetrics", "lightning", "ray", "optuna", "numpy")
 
 
@@ -52,10 +53,12 @@ def launch(
     address: str = "",
     observer: Observer | None = None,
     warm_start: Sequence[str] = (),
+    engine: Engine | None = None,
 ) -> Outcome:
     """Check everything, make the run directory and run the sweep to its end.
 
-    ``warm_start`` names earlier runs in the same folder, whose trials the searcher begins with.
+    ``warm_start`` names earlier runs in the same folder, whose trials the searcher begins with; ``engine`` is who runs
+    the trials, if not one of the usual.
 
     Raises SpecError, UsageError or RunHeldError with nothing started or written where something is wrong.
     """
@@ -90,7 +93,7 @@ def launch(
         write_durably(run.spec, to_yaml(spec).encode())
         if diff := git_diff():
             write_durably(run.diff, diff.encode())
-        return _run(spec, run, journal, roots, stopping, local=local, address=address, observer=observer)
+        return _run(spec, run, journal, roots, stopping, local=local, address=address, observer=observer, engine=engine)
 
 
 def resume(
@@ -223,13 +226,14 @@ def _run(
     local: bool,
     address: str,
     observer: Observer | None,
+    engine: Engine | None = None,
 ) -> Outcome:
     stopping.watch(run)
     notifier = Notifier(spec.notify, run.name)
     live = LiveSweep(spec, run, journal, Host(run, stopping), _both(observer, notifier))
     with tracking.beside(run, spec) as trackers:
         try:
-            _run_to_its_end(live, stopping, roots, local=local, address=address)
+            _run_to_its_end(live, stopping, roots, engine or _engine(spec, local, address))
         finally:
             trackers.over()  # they and the notifier end at the same time
             notifier.close(live.stop_reason)
@@ -237,16 +241,24 @@ def _run(
     return _outcome(run, live.state, stopping.exit_code, notices)
 
 
-def _run_to_its_end(live: LiveSweep, stopping: Stopping, roots: list[str], *, local: bool, address: str) -> None:
+def _engine(spec: SweepSpec, local: bool, address: str) -> Engine:
+    """Who runs the trials: this process, the TPU slices of a cluster, or Ray Tune."""
+    if local:
+        from orchestrator.engine import local as here
+
+        return lambda live, stopping, roots: here.run(live, stopping)
+    if spec.resources.tpu:
+        from orchestrator.xla import engine as slices
+
+        return lambda live, stopping, roots: slices.run(live, stopping, roots=roots, address=address)
+    from orchestrator.engine import tune
+
+    return lambda live, stopping, roots: tune.run(live, stopping, roots=roots, address=address)
+
+
+def _run_to_its_end(live: LiveSweep, stopping: Stopping, roots: list[str], engine: Engine) -> None:
     try:
-        if local:
-            from orchestrator.engine.local import run as engine
-
-            engine(live, stopping)
-        else:
-            from orchestrator.engine import tune
-
-            tune.run(live, stopping, roots=roots, address=address)
+        engine(live, stopping, roots)
     except BaseException as error:
         live.stop_reason = live.stop_reason or stopping.asked or f"{type(error).__name__}: {error}"
         _give_up(live)

@@ -115,11 +115,11 @@ class Reporting(CheckpointCallback):
             hint=f"set `{field}` to one of these, or log it with self.log() in validation_step",
         )
 
-    def _save(self, trainer: L.Trainer, epoch: int) -> Checkpoint:
+    def _save(self, trainer: L.Trainer, epoch: int) -> Checkpoint | None:
         path = self._job.checkpoints / checkpoint_name(epoch, self._job.segment)
         trainer.save_checkpoint(path, weights_only=False)
-        if not trainer.is_global_zero:  # whoever wrote it says what it is
-            return Checkpoint(path.relative_to(self._job.run_directory).as_posix(), 0, "", epoch)
+        if not trainer.is_global_zero:
+            return None  # rank 0 wrote it, perhaps where this process cannot see it
         # A strategy that does its own writing passes our writer by; then the file is what there is to measure.
         size, digest = self._writer.written.pop(str(path)) if str(path) in self._writer.written else fingerprint(path)
         return Checkpoint(path.relative_to(self._job.run_directory).as_posix(), size, digest, epoch)

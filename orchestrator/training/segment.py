@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import lightning as L
@@ -24,11 +24,13 @@ from orchestrator.training.tracking import EpochCSVLogger
 DEFAULT_EPOCHS = 10
 
 
-def fit(job: Job, report: Callable[[Report], bool]) -> None:
+def fit(job: Job, report: Callable[[Report], bool], device: Mapping[str, Any] | None = None) -> None:
     """Train one segment; ``report`` each epoch after validation, its checkpoint durable; stop where that says False.
 
     The weights are those of ``seed_everything(job.seed)``, building model and data, and ``Trainer.fit`` with
     ``EpochSeed(job.seed)`` among the callbacks. From ``job.checkpoint`` it goes on as the unbroken run would have.
+    ``device`` are Trainer arguments for the devices at hand: they stand before the job's, and plugins and callbacks
+    beside them. Where several processes train together, each calls this; rank 0 writes, and its ``report`` is asked.
 
     Raises ObjectiveError where the module does not log the objective, CheckpointError where a checkpoint is not what
     it was, and whatever the user's classes, Lightning or ``report`` raise, ``SystemExit`` included. From a checkpoint
@@ -45,7 +47,7 @@ def fit(job: Job, report: Callable[[Report], bool]) -> None:
         model: Any = components.build(job.model)
         data: Any = components.build(job.data) if job.data else None
         asked = loggers.start(job) if first else {}
-        trainer = _trainer(job, report, list(asked.values()))
+        trainer = _trainer(job, report, list(asked.values()), device or {})
         try:
             trainer.fit(model, datamodule=data, ckpt_path=start, weights_only=True)
         finally:
@@ -54,7 +56,7 @@ def fit(job: Job, report: Callable[[Report], bool]) -> None:
             gang.part(job)
 
 
-def _trainer(job: Job, report: Callable[[Report], bool], asked: list[Logger]) -> L.Trainer:
+def _trainer(job: Job, report: Callable[[Report], bool], asked: list[Logger], device: Mapping[str, Any]) -> L.Trainer:
     wanted = {name: _built(value) for name, value in job.trainer.items()}
     table = EpochCSVLogger(job.logs)
     plugins = _as_list(wanted.pop("plugins", None))
@@ -67,7 +69,10 @@ def _trainer(job: Job, report: Callable[[Report], bool], asked: list[Logger]) ->
         ours.insert(0, NewParams())
     user_loggers = [logger for logger in _as_list(wanted.pop("logger", None)) if isinstance(logger, Logger)]
     arguments = _defaults(wanted) | gang.arguments(job) | wanted
+    arguments |= device
     arguments["precision"] = resolve_precision(arguments["precision"], arguments["accelerator"])
+    plugins += device.get("plugins", [])
+    ours += device.get("callbacks", [])
     arguments |= {"callbacks": [*callbacks, *ours], "logger": [*asked, table, *user_loggers], "plugins": plugins}
     with entry_points_read_once():
         return L.Trainer(**arguments)

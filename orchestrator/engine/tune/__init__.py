@@ -10,8 +10,9 @@ from typing import Any
 
 from orchestrator.engine.live import LiveSweep
 from orchestrator.engine.stopping import Stopping
-from orchestrator.engine.tune.cluster import joined, placement, survey
+from orchestrator.engine.tune.cluster import joined, survey
 from orchestrator.engine.tune.feed import Segments, scheduler, searcher, stopper
+from orchestrator.engine.tune.gang import placed
 from orchestrator.engine.tune.instance import Instance, RayDied, instance
 from orchestrator.engine.tune.slots import Slots, cpu_count, slot_count
 from orchestrator.engine.tune.worker import run_segment
@@ -105,10 +106,9 @@ def _survive(error: Exception, ray: Instance, segments: Segments) -> None:
 def _tuner(segments: Segments, most: int, roots: list[str]) -> Any:
     from ray import tune
 
-    live, wanted = segments.live, segments.live.spec.resources
-    one = {"cpu": wanted.cpus, "gpu": wanted.gpus}
+    live = segments.live
     return tune.Tuner(
-        tune.with_resources(run_segment, one if wanted.workers == 1 else placement(wanted)),
+        tune.with_resources(run_segment, placed(live.spec.resources)),
         tune_config=tune.TuneConfig(
             search_alg=searcher(segments, roots),
             scheduler=scheduler(segments),

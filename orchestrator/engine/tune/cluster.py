@@ -7,7 +7,7 @@ import logging
 import os
 import socket
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ from orchestrator.spec import Resources
 
 _ANSWER_SECONDS = 60.0
 _KNOCK_SECONDS = 10.0
-_NODE_ID = "ray.io/node-id"  # a label that Ray gives each host
 
 
 @contextlib.contextmanager
@@ -80,20 +79,6 @@ def survey(address: str, resources: Resources, runs: Path) -> None:
             f"{runs} is not the same folder on {', '.join(without)}",
             hint="all hosts need the folder of runs under one path: NFS, or another file system that they share",
         )
-
-
-def placement(resources: Resources, avoided: Collection[str] = ()) -> Any:
-    """What Tune is to find for a trial, on any host but those, which are given by their ``NodeID``.
-
-    A bundle for each of its workers, near each other where that can be.
-    """
-    from ray import tune
-
-    wanted = {"CPU": float(resources.cpus), "GPU": float(resources.gpus)}
-    bundle = {name: amount for name, amount in wanted.items() if amount}
-    elsewhere: Any = [{_NODE_ID: f"!in({','.join(sorted(avoided))})"}] * resources.workers
-    bundles = [dict(bundle) for _ in range(resources.workers)]
-    return tune.PlacementGroupFactory(bundles, **({"bundle_label_selector": elsewhere} if avoided else {}))
 
 
 def node_of(actor: Any) -> str:

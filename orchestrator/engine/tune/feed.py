@@ -12,7 +12,8 @@ from typing import Any, cast
 from orchestrator.engine.failures import Failed
 from orchestrator.engine.live import LiveSweep
 from orchestrator.engine.stopping import Stopping
-from orchestrator.engine.tune.cluster import node_of, placement
+from orchestrator.engine.tune.cluster import node_of
+from orchestrator.engine.tune.gang import placed
 from orchestrator.engine.tune.instance import Instance, RayDied
 from orchestrator.engine.tune.loss import greediest, kind_of
 from orchestrator.engine.tune.slots import Slots
@@ -72,7 +73,7 @@ class Segments:
         if trial.trial_id in self._running:
             self._running[trial.trial_id].trial = trial
             if self._slots.avoided:
-                trial.update_resources(placement(self.live.spec.resources, self._slots.avoided))
+                trial.update_resources(placed(self.live.spec.resources, self._slots.avoided))
 
     def reported(self, trial_id: str, result: dict[str, Any]) -> bool:
         """True to go on."""

@@ -12,16 +12,33 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict
 from typing import Any
 
 from orchestrator.engine.failures import Failed
+from orchestrator.spec import Resources
 from orchestrator.training import Job, Report
 
 # What a rank says when another has gone: not what was wrong, only that it is alone.
 _ALONE = ("Connection closed by peer", "Connection reset", "Broken pipe", "gloo", "NCCL", "TCPStore", "Socket Timeout")
+_NODE_ID = "ray.io/node-id"  # a label that Ray gives each host
 _END_SECONDS = 30.0  # that the other ranks have for their end, when rank 0 has come to its own
+
+
+def placed(resources: Resources, avoided: Collection[str] = ()) -> Any:
+    """What a trial asks of Ray Tune: a bundle for each of its workers, near each other where that can be.
+
+    None of them on a host that is ``avoided``, by its ``NodeID``.
+    """
+    if resources.workers == 1 and not avoided:
+        return {"cpu": resources.cpus, "gpu": resources.gpus}
+    from ray import tune
+
+    wanted = {"CPU": float(resources.cpus), "GPU": float(resources.gpus)}
+    bundles = [{name: amount for name, amount in wanted.items() if amount} for _ in range(resources.workers)]
+    labels: Any = [{_NODE_ID: f"!in({','.join(sorted(avoided))})"} for _ in bundles]
+    return tune.PlacementGroupFactory(bundles, "PACK", **({"bundle_label_selector": labels} if avoided else {}))
 
 
 def import_from(roots: str) -> None:

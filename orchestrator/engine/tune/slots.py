@@ -57,7 +57,7 @@ def alive() -> list[dict[str, Any]]:
 
 
 def slots_of(nodes: Iterable[Mapping[str, Any]], resources: Resources) -> int:
-    """How many trials fit on these hosts at once. One of several workers may be on several hosts."""
+    """How many trials fit on these hosts at once; the workers of a trial may be on several."""
     return sum(_fits(resources, node["Resources"]) for node in nodes) // resources.workers
 
 
@@ -77,6 +77,7 @@ def slot_count(resources: Resources, available: int) -> int:
 
 
 def _fits(resources: Resources, there: Mapping[str, float]) -> int:
+    """How many workers have room there."""
     wanted = {"CPU": resources.cpus, "GPU": resources.gpus}
     if not any(wanted.values()):
         return int(there.get("CPU", 0))

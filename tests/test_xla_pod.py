@@ -1,0 +1,230 @@
+"""Sweeps on fake TPU slices of a real Ray cluster: who runs where, and what becomes of hosts that go.
+
+The hosts are raylets on this machine with the labels and resources that TPU hosts have. The training processes train
+nothing (``tpu_payload``); everything around them is real.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from conftest import ROOT
+
+from orchestrator import sweep
+from orchestrator.journal import Event
+from orchestrator.results.verify import check
+from orchestrator.rundir import RunDirectory
+from orchestrator.spec import SweepSpec, from_mapping
+from orchestrator.xla import engine as slices
+from tests.fake_pod import FakePod, Seen, at_once
+from tests.tpu_payload import interpreter
+
+pytestmark = [pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore::ResourceWarning")]
+
+SPEC: dict[str, Any] = {
+    "name": "pod",
+    "objective": {"metric": "val_loss", "mode": "min"},
+    "model": {"class_path": "tests.tiny.Tiny", "init_args": {}},
+    "trainer": {"max_epochs": 3},
+    "space": {"model.learning_rate": {"log_uniform": [1e-3, 0.5]}},
+    "searcher": "random",
+    "scheduler": "fifo",
+    "budget": {"trials": 3},
+    "resources": {"tpu": "v4-16", "cpus": 0},
+}
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakePod]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SWEEP_TPU_PYTHON", str(interpreter(tmp_path_factory.mktemp("payload"))))
+        patch.setenv("PYTHONPATH", str(ROOT))
+        patch.setenv("RAY_worker_niceness", "0")
+        pod = FakePod()
+        try:
+            yield pod
+        finally:
+            pod.shutdown()
+
+
+@pytest.fixture
+def pod(cluster: FakePod, monkeypatch: pytest.MonkeyPatch) -> FakePod:
+    """Two whole slices of two hosts each; what the test before has broken is mended."""
+    cluster.make_whole()
+    monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+    return cluster
+
+
+def spec(**fields: Any) -> SweepSpec:
+    told = fields.pop("told", {})
+    model = {"class_path": "tests.tiny.Tiny", "init_args": told}
+    return from_mapping({**SPEC, **fields, "model": model})
+
+
+def run(wanted: SweepSpec, seen: Seen, monkeypatch: pytest.MonkeyPatch, code: int = 0) -> RunDirectory:
+    """Launch it as the command does, but for the arguments that only the payload knows."""
+    from orchestrator.sweep import running
+
+    monkeypatch.setattr(running, "check", lambda spec, run, local, address: [str(ROOT)])
+    outcome = sweep.launch(wanted, address=os.environ["RAY_ADDRESS"], observer=seen)
+    assert outcome.exit_code == code, outcome.state.reason
+    return outcome.run
+
+
+def verified(found: RunDirectory) -> None:
+    assert check(found).violations == []
+
+
+def processes(found: RunDirectory, trial: int) -> list[list[str]]:
+    return sorted(line.split()[:4] for line in (found.trial(trial) / "seen.txt").read_text().splitlines())
+
+
+def test_one_trial_a_slice_and_the_third_waits(pod: FakePod, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = Seen()
+    found = run(spec(told={"pause": 0.3}), seen, monkeypatch)
+    started = seen.of("segment.started")
+    assert len(started) == 3
+    assert {event["node"] for event in started[:2]} == {"a", "b"}
+    assert {event["on"] for event in started} == {"v4-16"}
+    assert at_once(seen.events) == 2
+    ends = [event for event in seen.events if event.type == "trial.finished"]
+    assert started[2].seq > ends[0].seq, "the third waits for the first that ends"
+    launched = seen.of("sweep.launched")
+    assert [(event["engine"], event["slots"]) for event in launched] == [("xla", 2)]
+    for trial in range(3):
+        assert [line[:2] for line in processes(found, trial)] == [["0", "0"], ["0", "1"]]
+    verified(found)
+
+
+def test_ranks_follow_the_worker_ids_and_not_the_order_of_the_hosts(
+    pod: FakePod, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned: list[list[str]] = []
+    original = slices.plan_env
+    names: dict[str, str] = {}
+
+    def noting(wanted: Any, hosts: Any, *args: Any, **kwargs: Any) -> Any:
+        planned.append(list(hosts))
+        return original(wanted, hosts, *args, **kwargs)
+
+    monkeypatch.setattr(slices, "plan_env", noting)
+    reserve = slices.Engine._look_around
+
+    def look(self: Any) -> None:
+        reserve(self)
+        for slot in self._slots:
+            names[slot.place.name] = " ".join(node.name for node in slot.place.nodes)
+
+    monkeypatch.setattr(slices.Engine, "_look_around", look)
+    run(spec(budget={"trials": 1}), Seen(), monkeypatch)
+    assert names == {"a": "a-0 a-1", "b": "b-0 b-1"}
+    assert [len(hosts) for hosts in planned] == [2]
+
+
+@pytest.mark.parametrize("worker", [0, 1])
+def test_a_lost_host_takes_its_slice_and_the_trial_goes_on_elsewhere(
+    worker: int, pod: FakePod, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def on_a_after_an_epoch(event: Event) -> bool:
+        trial = event.fields.get("trial")
+        return event.type == "segment.reported" and trial is not None and seen.state.trials[trial].node == "a"
+
+    seen = Seen(on_a_after_an_epoch, lambda: pod.kill("a", worker))
+    found = run(spec(told={"pause": 1.5}, trainer={"max_epochs": 5}), seen, monkeypatch)
+    lost = seen.of("segment.failed")
+    assert [event["kind"] for event in lost] == ["node"], [event.fields for event in lost]
+    again = next(e for e in seen.of("segment.started") if e["trial"] == lost[0]["trial"] and e["segment"] == 1)
+    assert again["node"] == "b"
+    assert again["origin"], "from its checkpoint, not afresh"
+    assert all(event["node"] == "b" for event in seen.of("segment.started") if event.seq > lost[0].seq)
+    assert seen.state.count("finished") == 3
+    for trial in seen.state.trials.values():
+        assert sorted(trial.reports) == [1, 2, 3, 4, 5], "no epoch lost, none twice"
+    verified(found)
+
+
+def test_a_notice_on_one_host_empties_the_slice(pod: FakePod, monkeypatch: pytest.MonkeyPatch) -> None:
+    def on_b(event: Event) -> bool:
+        return event.type == "segment.started" and event["node"] == "b"
+
+    seen = Seen(on_b, lambda: pod.drain("b", 1))
+    found = run(spec(told={"pause": 1.5}, trainer={"max_epochs": 4}), seen, monkeypatch)
+    taken = seen.of("segment.failed")
+    assert [event["kind"] for event in taken] == ["preempted"]
+    trial = taken[0]["trial"]
+    again = next(e for e in seen.of("segment.started") if e["trial"] == trial and e["segment"] == 1)
+    assert again["node"] == "a"
+    before = [e for e in seen.of("segment.reported") if e["trial"] == trial and e["segment"] == 0]
+    assert again["origin"].endswith(f"epoch={before[-1]['epoch']:04d}-segment=0.ckpt"), "at its last epoch's end"
+    assert all(event["node"] == "a" for event in seen.of("segment.started") if event.seq > taken[0].seq)
+    assert seen.state.count("finished") == 3
+    verified(found)
+
+
+def test_a_broken_slice_is_avoided_until_it_is_whole(pod: FakePod, monkeypatch: pytest.MonkeyPatch) -> None:
+    pod.kill("b", 1)
+    seen = Seen(lambda event: event.type == "trial.finished", lambda: pod.add("b", 1))
+    run(spec(told={"pause": 1.0}, budget={"trials": 12}, trainer={"max_epochs": 2}), seen, monkeypatch)
+    started = seen.of("segment.started")
+    whole = next(event.seq for event in started if event["node"] == "b")
+    first_end = seen.of("trial.finished")[0].seq
+    assert whole > first_end
+    assert {event["node"] for event in started if event.seq < first_end} == {"a"}
+
+
+def test_errors_are_told_apart_from_losses(pod: FakePod, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = Seen()
+    run(spec(told={"fault": "die_once", "rank": 1, "at": 2, "pause": 0.2}, budget={"trials": 1}), seen, monkeypatch)
+    assert [event["kind"] for event in seen.of("segment.failed")] == ["lost"]
+    assert seen.state.count("finished") == 1
+    seen = Seen()
+    run(spec(name="raises", told={"fault": "raise", "rank": 1}, budget={"trials": 1}), seen, monkeypatch, code=1)
+    assert [event["kind"] for event in seen.of("segment.failed")] == ["user"]
+    assert seen.state.count("failed") == 1
+
+
+def test_other_devices_than_planned_stop_the_sweep_at_once(pod: FakePod, monkeypatch: pytest.MonkeyPatch) -> None:
+    from orchestrator.errors import SweepError
+
+    seen = Seen()
+    with pytest.raises(SweepError, match="planned 4 XLA devices, found 2"):
+        run(spec(told={"fault": "refuse"}), seen, monkeypatch)
+    assert seen.state.status == "paused"
+    assert "found 2" in seen.state.reason
+    assert not seen.of("segment.reported")
+
+
+def test_trials_on_gpus_and_on_slices_side_by_side(pod: FakePod, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compared by epochs: one scheduler for both, and each trial stays on the kind that it began on."""
+    pod.add_gpus()
+    both = {"tpu": "v4-16", "gpus": 1, "cpus": 0}
+    scheduler = {"name": "asha", "grace_epochs": 1, "reduction_factor": 2, "promote": True}
+    seen = Seen()
+    found = run(
+        spec(told={"pause": 0.2}, resources=both, scheduler=scheduler, budget={"trials": 9}, trainer={"max_epochs": 4}),
+        seen, monkeypatch,
+    )  # fmt: skip
+    on: dict[int, set[str]] = {}
+    for event in seen.of("segment.started"):
+        on.setdefault(event["trial"], set()).add(event["on"])
+    assert {kind for kinds in on.values() for kind in kinds} == {"gpu", "v4-16"}
+    assert all(len(kinds) == 1 for kinds in on.values()), on
+    assert at_once(seen.events) == 3
+    verified(found)
+
+
+def test_without_a_whole_slice_the_sweep_pauses_and_says_why(pod: FakePod, monkeypatch: pytest.MonkeyPatch) -> None:
+    from orchestrator.errors import SweepError
+
+    pod.kill("a", 0)
+    pod.kill("b", 0)
+    original = slices.run
+    monkeypatch.setattr(slices, "run", lambda live, stopping, roots: original(live, stopping, roots=roots, patience=30))
+    with pytest.raises(SweepError, match="a: 1 of 2 hosts are there; b: 1 of 2 hosts are there"):
+        run(spec(), Seen(), monkeypatch)
+    said = json.loads((RunDirectory.at("pod").journal).read_text().splitlines()[-1])
+    assert said["type"] == "sweep.paused"

@@ -22,6 +22,7 @@ from orchestrator.cli.shared import (
     print_ranking,
     say,
 )
+from orchestrator.cli.submitting import Cluster, Insecure, TokenFile, spec_of, submit
 
 
 @app.command(rich_help_panel="Run a sweep")
@@ -40,8 +41,11 @@ def launch(
     runs: Runs = None,
     local: Local = False,
     address: Address = "",
+    cluster: Cluster = None,
+    token: TokenFile = None,
+    insecure: Insecure = False,
 ) -> None:
-    """Check a sweep file, run the sweep to its end, and print the ranking."""
+    """Check a sweep file, run the sweep to its end, and print the ranking; or have a cluster do it."""
     from orchestrator.errors import UsageError
     from orchestrator.results.terminal import Progress
     from orchestrator.rundir import RunDirectory
@@ -50,6 +54,12 @@ def launch(
     if more and not warm_start:
         raise UsageError(f"{more[0]!r} is one argument too many", hint=f"one at a time: sweep launch {spec}")
     loaded = load(spec, overrides or (), name)
+    if cluster is not None and local:
+        raise UsageError("--local runs here, and --cluster elsewhere", hint="one of the two")
+    if cluster is not None:
+        words = [word for run in (*(warm_start or ()), *(more or ())) for word in ("--warm-start", run)]
+        submit(cluster, ["launch", "sweep.yaml", *words], loaded, runs, token, insecure)
+        return
     with Progress(RunDirectory.at(loaded.name, runs)) as progress:
         from orchestrator import sweep
 
@@ -87,12 +97,24 @@ def plan(
 
 
 @app.command(rich_help_panel="Run a sweep")
-def resume(name: Name, runs: Runs = None, local: Local = False, address: Address = "") -> None:
+def resume(
+    name: Name,
+    runs: Runs = None,
+    local: Local = False,
+    address: Address = "",
+    cluster: Cluster = None,
+    token: TokenFile = None,
+    insecure: Insecure = False,
+) -> None:
     """Go on with a run that was stopped: what ended stays, what was in flight starts from its last checkpoint."""
     from orchestrator.results.rows import find
     from orchestrator.results.terminal import Progress
 
-    with Progress(find(name, runs)) as progress:
+    run = find(name, runs)
+    if cluster is not None:
+        submit(cluster, ["resume", name], spec_of(run), runs, token, insecure)
+        return
+    with Progress(run) as progress:
         from orchestrator import sweep
 
         outcome = sweep.resume(name, runs, local=local, address=address, observer=progress)

@@ -16,6 +16,7 @@ Cluster = Annotated[
         "--cluster", metavar="FILE|URL", help="Submit to a cluster, by its file or its dashboard's URL; returns."
     ),
 ]
+Insecure = Annotated[bool, typer.Option("--insecure", help="Submit to a cluster that asks nobody for a token.")]
 TokenFile = Annotated[
     Path | None,
     typer.Option(

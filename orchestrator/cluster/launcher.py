@@ -56,15 +56,25 @@ def status(file: ClusterFile) -> tuple[list[Node], list[dict[str, object]]]:
 def down(file: ClusterFile, *, seconds: float = 60.0) -> None:
     """Stop the cluster; on hosts of one's own, see that nothing of Ray is left.
 
-    Raises SweepError where something is.
+    Raises SweepError where something is, or a host cannot be reached to see; the others are stopped all the same.
     """
-    if file.kind == "local":
-        # The head first: its autoscaler would start the workers again. They would notice only after some 50 s.
-        for role, host in _hosts(file):
+    if file.kind != "local":
+        _ray(file, "down", "--yes", file.path.name)
+        return
+    unreached: dict[str, SweepError] = {}
+    # The head first: its autoscaler would start the workers again. They would notice only after some 50 s.
+    for role, host in _hosts(file):
+        try:
             _on(file, host, _stop_command(file, role))
+        except SweepError as error:
+            unreached[host] = error
     _ray(file, "down", "--yes", file.path.name)
-    if file.kind == "local":
-        _require_silence(file, seconds)
+    _require_silence(file, [host for _, host in _hosts(file) if host not in unreached], seconds)
+    if unreached:
+        raise SweepError(
+            f"down, but for what could not be reached: {'; '.join(error.message for error in unreached.values())}",
+            hint="what runs there notices that its head is gone, and ends after a minute or so",
+        )
 
 
 def _dashboard(file: ClusterFile, url: str) -> Dashboard:
@@ -143,9 +153,9 @@ def _on(file: ClusterFile, host: str, command: str, *, check: bool = True) -> su
     return ended
 
 
-def _require_silence(file: ClusterFile, seconds: float) -> None:
+def _require_silence(file: ClusterFile, hosts: Sequence[str], seconds: float) -> None:
     until = time.monotonic() + seconds
-    for _, host in _hosts(file):
+    for host in hosts:
         while True:
             found = _on(file, host, f"pgrep -fa {shlex.quote(_OF_RAY)}", check=False).stdout.strip()
             if not found:

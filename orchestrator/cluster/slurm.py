@@ -88,6 +88,7 @@ name=@NAME@
 runs=@RUNS@
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH="@TOKEN@" RAY_USAGE_STATS_ENABLED=0
 export SWEEP_RUNS="$runs"
+export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK" # srun does not take it from sbatch, since Slurm 22.05
 sweep cluster token --token "$RAY_AUTH_TOKEN_PATH"
 
 head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)

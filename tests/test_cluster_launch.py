@@ -1,0 +1,126 @@
+"""`sweep launch --cluster`: submitted from a laptop, run on other hosts, looked at and exported from the laptop."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from blocks import blocks_of, words
+from conftest import ROOT
+from onprem import RUNS, OnPrem, on_prem
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1500)]
+
+MODULE = """
+from tests.tiny import Tiny
+
+class Mine(Tiny):
+    def on_train_epoch_end(self):
+        import time
+        time.sleep(0.5)
+"""
+SPEC = {
+    "name": "far",
+    "seed": 3,
+    "objective": {"metric": "val_loss", "mode": "min"},
+    "model": {"class_path": "mine.Mine", "init_args": {}},
+    "data": "tests.tiny.TinyData",
+    "trainer": {"max_epochs": 2},
+    "space": {"model.learning_rate": {"log_uniform": [1e-3, 0.5]}},
+    "searcher": "random",
+    "scheduler": "fifo",
+    "budget": {"trials": 12},
+    "resources": {"cpus": 1},
+}
+
+
+PAGE = "docs/cluster.md"
+
+
+def test_the_page_says_the_commands_that_are_tried_here() -> None:
+    blocks = [block for block in blocks_of(ROOT / PAGE, ROOT) if block.what == "tests/test_cluster_launch.py"]
+    said = [words(line)[1] for block in blocks for line in block.commands()]
+    assert said == ["launch", "status", "stop", "resume", "export"]
+
+
+@pytest.fixture(scope="module")
+def hosts(shared: Path) -> Iterator[OnPrem]:
+    with on_prem(shared) as found:
+        found.sweep("cluster", "token")
+        found.sweep("cluster", "up")
+        yield found
+
+
+def write(hosts: OnPrem, name: str, text: str) -> None:
+    hosts.net["laptop"].run(["tee", f"/root/work/{name}"], input=text)
+
+
+def events(hosts: OnPrem, name: str) -> list[dict[str, Any]]:
+    journal = hosts.net["laptop"].run(["cat", f"{RUNS}/{name}/journal.jsonl"], check=False)
+    return [json.loads(line) for line in journal.splitlines() if line.startswith("{") and line.endswith("}")]
+
+
+def wait_for(condition: Any, seconds: float = 400.0) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(1.0)
+
+
+def test_a_sweep_runs_on_every_host_and_is_seen_from_the_laptop(hosts: OnPrem) -> None:
+    write(hosts, "mine.py", MODULE)
+    write(hosts, "far.yaml", json.dumps(SPEC))
+    began = time.monotonic()
+    said = hosts.sweep("launch", "far.yaml", "--cluster", "cluster.yaml")
+    print(f"submitted after {time.monotonic() - began:.0f} s\n{said}")
+    assert "far is submitted as sweep-far-" in said
+    assert "sweep watch far" in said
+
+    wait_for(lambda: any(event["type"] == "segment.reported" for event in events(hosts, "far")))
+    assert "running" in hosts.sweep("status", "far")
+    # In the middle: paused from the laptop, and taken up again.
+    said = hosts.sweep("stop", "far")
+    print(said)
+    assert "paused" in hosts.sweep("status", "far")
+    print(hosts.sweep("resume", "far", "--cluster", "cluster.yaml"))
+    wait_for(lambda: any(event["type"] == "sweep.completed" for event in events(hosts, "far")))
+    rows = json.loads(hosts.sweep("results", "far", "--json"))
+    assert [row["status"] for row in rows] == ["finished"] * 12
+    nodes = {event["node"] for event in events(hosts, "far") if event["type"] == "segment.placed"}
+    print(nodes)
+    assert nodes >= {"w1", "w2"}
+    hosts.sweep("why", "far")
+    hosts.sweep("verify", "far")
+    print(hosts.sweep("export", "far"))
+    refusals(hosts)
+    jobs = json.loads(hosts.sweep("cluster", "status", "--json"))["jobs"]
+    assert [(job["sweep"], job["status"]) for job in jobs] == [
+        ("far", "SUCCEEDED"),
+        ("far", "SUCCEEDED"),
+        ("other", "FAILED"),
+    ]
+    hosts.sweep("cluster", "down")
+    assert not hosts.of_ray()
+
+
+def refusals(hosts: OnPrem) -> None:
+    """What the cluster is not given, and says why."""
+    laptop = hosts.net["laptop"]
+    laptop.run("umask 077; printf %064d 0 > /root/work/wrong")
+    said = hosts.sweep("launch", "far.yaml", "--cluster", "cluster.yaml", "--token", "wrong", code=2)
+    assert "does not take this token" in said
+    laptop.run("chmod 644 /root/work/wrong")
+    said = hosts.sweep("launch", "far.yaml", "--cluster", "cluster.yaml", "--token", "wrong", code=2)
+    assert "can be read by others" in said
+    # A laptop with another version: the job itself refuses.
+    other = "import orchestrator.cluster.jobs as j, sys; j.installed = lambda: '9.9.9'; from orchestrator import cli; "
+    other += "sys.argv = ['sweep', 'launch', 'far.yaml', '--name', 'other', '--cluster', 'cluster.yaml']; cli.main()"
+    ended = laptop.run(f"cd /root/work && {sys.executable} -c {shlex.quote(other)}", check=False, timeout=400)
+    assert "and it was submitted by 9.9.9" in ended, ended
+    assert laptop.run(f"ls {RUNS}/other", check=False).startswith("ls: cannot")

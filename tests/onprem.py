@@ -55,6 +55,7 @@ class OnPrem:
         found = {
             name: [command for _, _, command in host.pids() if any(part in command for part in OF_RAY)]
             for name, host in self.net.hosts.items()
+            if host.pid is not None
         }
         return {name: commands for name, commands in found.items() if commands}
 
@@ -62,13 +63,27 @@ class OnPrem:
 @contextlib.contextmanager
 def on_prem(shared: Path, workers: int = 2, cpus: int = 2) -> Iterator[OnPrem]:
     """Boot them; skips, with a reason, where that cannot be."""
+    names = ["laptop", "head", *(f"w{number + 1}" for number in range(workers))]
+    # Short, for the names of Ray's sockets are limited.
+    folder = Path(tempfile.mkdtemp(prefix="op", dir="/tmp"))
+    try:
+        with booted(shared, folder, names) as net:
+            _let_in(net, folder)
+            (folder / "shared/runs").mkdir()
+            net["laptop"].run(["mkdir", "-p", "/root/work"])
+            net["laptop"].run(["tee", "/root/work/cluster.yaml"], input=cluster_file(net, cpus))
+            yield OnPrem(net, "/root/work")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def booted(shared: Path, folder: Path, names: list[str]) -> Iterator[Any]:
+    """Hosts of these names, which see the project and this environment; skips, with a reason, where that cannot be."""
     missing = [name for name in PROGRAMS if not shutil.which(name)]
     if missing or os.geteuid():
         pytest.skip(f"needs root and {', '.join(PROGRAMS)}; missing: {', '.join(missing) or 'root'}")
     vhosts = _vhosts(shared)
-    names = ["laptop", "head", *(f"w{number + 1}" for number in range(workers))]
-    # Short, for the names of Ray's sockets are limited.
-    folder = Path(tempfile.mkdtemp(prefix="op", dir="/tmp"))
     binds = [(str(path), str(path), True) for path in {ROOT, Path(sys.prefix).resolve()}]
     told = {"PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0", "SWEEP_RUNS": RUNS}
     net = vhosts.Net(names, folder, binds=binds, python=sys.executable, extra_env=told)
@@ -78,14 +93,9 @@ def on_prem(shared: Path, workers: int = 2, cpus: int = 2) -> Iterator[OnPrem]:
                 net.__enter__()
         except (OSError, RuntimeError) as refused:
             pytest.skip(f"the kernel allows no namespaces here: {refused}")
-        _let_in(net, folder)
-        (folder / "shared/runs").mkdir()
-        net["laptop"].run(["mkdir", "-p", "/root/work"])
-        net["laptop"].run(["tee", "/root/work/cluster.yaml"], input=cluster_file(net, cpus))
-        yield OnPrem(net, "/root/work")
+        yield net
     finally:
         net.__exit__()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _vhosts(shared: Path) -> Any:
@@ -145,6 +155,7 @@ def cluster_file(net: Any, cpus: int) -> str:
         "SWEEP_RUNS=/mnt/sweeps": f"PYTHONPATH={ROOT} SWEEP_RUNS={RUNS}",
         "~/sweep-orchestrator/.venv/bin": str(BIN),
         "$HOME/sweep-orchestrator/.venv/bin": str(BIN),
+        "export RAY_AUTH_MODE": "export RAY_worker_niceness=0 RAY_AUTH_MODE",  # else they starve on a busy machine
         "ray start --head": f"ray start {room} --head",
         "token;\n": f"token PYTHONPATH={ROOT};\n",
         "ray start --address": f"ray start {room} --address",

@@ -164,7 +164,9 @@ def checkpoints(job: Job) -> list[str]:
 
 
 def plain_trainer(**arguments: Any) -> L.Trainer:
-    silent = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    """In the precision that ours takes by itself, which is the processor's to say."""
+    silent: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    silent["precision"] = resolve_precision(accelerator="cpu")
     return L.Trainer(**{**BRIEF, **silent, "enable_model_summary": False, "num_sanity_val_steps": 0, **arguments})
 
 

@@ -178,8 +178,8 @@ def test_a_module_with_loaders_of_its_own(tmp_path: Path, bundle: Path) -> None:
 
 
 def test_a_split_that_hangs_on_the_seed_is_that_of_the_training(tmp_path: Path) -> None:
-    outcome = one("tests.tiny_exports.Line", tmp_path, data="tests.tiny_exports.Split")
-    folder = exported(outcome)
+    trainer = {"max_epochs": 1, "precision": "32-true"}  # that of the samples below, whatever the processor has
+    folder = exported(one("tests.tiny_exports.Line", tmp_path, data="tests.tiny_exports.Split", trainer=trainer))
     recorded, bundle = contents(folder)[CONFIG]["metrics"], load_bundle(folder)
     assert validate(bundle.manifest)["val_loss"] == pytest.approx(recorded["val_loss"], rel=1e-6)
     config = contents(folder)[CONFIG]

@@ -22,6 +22,7 @@ from orchestrator.results.winner import winner
 from orchestrator.rundir import RunDirectory
 from orchestrator.spec import Finalists
 from orchestrator.sweep import Outcome, confirm, launch, look
+from orchestrator.training import resolve_precision
 from tests.tiny import DataWithTest, WithTest
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
@@ -60,9 +61,9 @@ def test_a_look_is_what_a_plain_trainer_sees_and_is_on_record(
     won = winner(run, read_state(run))
     assert won.confirmed
     module = WithTest.load_from_checkpoint(won.run.resolve(won.checkpoint.path), weights_only=True)
-    (expected,) = L.Trainer(logger=False, enable_progress_bar=False, accelerator="cpu").test(
-        module, datamodule=DataWithTest(), verbose=False
-    )
+    precision: Any = resolve_precision(accelerator="cpu")
+    plain = L.Trainer(logger=False, enable_progress_bar=False, accelerator="cpu", precision=precision)
+    (expected,) = plain.test(module, datamodule=DataWithTest(), verbose=False)
     assert seen.metrics == expected
     assert (seen.number, seen.before) == (1, [])
     again = look(run.name, run.root.parent)

@@ -11,42 +11,28 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from orchestrator.journal import read
 from orchestrator.state import SweepState
-
-ROOT = Path(__file__).resolve().parent.parent
+from tests.onprem import booted
 
 
 @contextlib.contextmanager
 def cluster(shared: Path, folder: Path, workers: int, cpus: int = 1) -> Iterator[Any]:
     """Head and driver without CPUs, ``workers`` hosts with some, Ray on all; ``net.shared`` is ``/shared`` on each."""
-    tools = shared / "cluster"
-    if not tools.is_dir():
-        pytest.skip("needs ../shared/cluster, which makes hosts")
-    sys.path.insert(0, str(tools))
-    try:
-        import ray_hosts
-    finally:
-        sys.path.remove(str(tools))
     names = ["head", "driver", *(f"w{number}" for number in range(1, workers + 1))]
-    env = {"PYTHONPATH": str(ROOT), "RAY_worker_niceness": "0"}
-    try:
-        net = ray_hosts.ray_net("net", names, workdir=str(folder), project=str(ROOT), env=env).__enter__()
-    except (OSError, RuntimeError, PermissionError) as error:
-        pytest.skip(f"this system makes no hosts: {error}")
-    try:
+    health = {f"RAY_health_check_{name}_ms": "1000" for name in ("initial_delay", "period", "timeout")}
+    told = {**health, "RAY_health_check_failure_threshold": "4", "RAY_AUTH_MODE": "disabled"}
+    programs = ("unshare", "nsenter", "ip", "iptables")
+    with booted(shared, folder, names, programs, RAY_worker_niceness="0", **told) as net:
+        import ray_hosts  # beside the module that has made the hosts
+
         head = net["head"]
         ray_hosts.start_head(head)
         ray_hosts.wait_port(head, 6379)
         for name in names[1:]:
             ray_hosts.start_worker(net[name], head.ip, cpus=cpus if name.startswith("w") else 0)
         ray_hosts.wait_nodes(head, head.ip, len(names))
-        net.alive = lambda: [name for name, up in ray_hosts.nodes(head, head.ip) if up]
         yield net
-    finally:
-        net.__exit__(None, None, None)
 
 
 def sweep(net: Any, *words: str, host: str = "driver") -> subprocess.Popen[bytes]:

@@ -70,22 +70,24 @@ def on_prem(shared: Path, workers: int = 2, cpus: int = 2) -> Iterator[OnPrem]:
         with booted(shared, folder, names) as net:
             _let_in(net, folder)
             (folder / "shared/runs").mkdir()
-            net["laptop"].run(["mkdir", "-p", "/root/work"])
-            net["laptop"].run(["tee", "/root/work/cluster.yaml"], input=cluster_file(net, cpus))
-            yield OnPrem(net, "/root/work")
+            net["laptop"].run(["mkdir", "-p", "/root/sweeps"])
+            net["laptop"].run(["tee", "/root/sweeps/cluster.yaml"], input=cluster_file(net, cpus))
+            yield OnPrem(net, "/root/sweeps")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager
-def booted(shared: Path, folder: Path, names: list[str]) -> Iterator[Any]:
+def booted(
+    shared: Path, folder: Path, names: list[str], programs: tuple[str, ...] = PROGRAMS, **environment: str
+) -> Iterator[Any]:
     """Hosts of these names, which see the project and this environment; skips, with a reason, where that cannot be."""
-    missing = [name for name in PROGRAMS if not shutil.which(name)]
+    missing = [name for name in programs if not shutil.which(name)]
     if missing or os.geteuid():
-        pytest.skip(f"needs root and {', '.join(PROGRAMS)}; missing: {', '.join(missing) or 'root'}")
+        pytest.skip(f"needs root and {', '.join(programs)}; missing: {', '.join(missing) or 'root'}")
     vhosts = _vhosts(shared)
     binds = [(str(path), str(path), True) for path in {ROOT, Path(sys.prefix).resolve()}]
-    told = {"PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0", "SWEEP_RUNS": RUNS}
+    told = {"PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0", "SWEEP_RUNS": RUNS, **environment}
     net = vhosts.Net(names, folder, binds=binds, python=sys.executable, extra_env=told)
     try:
         try:

@@ -58,7 +58,7 @@ def hosts(shared: Path) -> Iterator[OnPrem]:
 
 
 def write(hosts: OnPrem, name: str, text: str) -> None:
-    hosts.net["laptop"].run(["tee", f"/root/work/{name}"], input=text)
+    hosts.net["laptop"].run(["tee", f"/root/sweeps/{name}"], input=text)
 
 
 def events(hosts: OnPrem, name: str) -> list[dict[str, Any]]:
@@ -103,16 +103,16 @@ def test_a_sweep_runs_on_every_host_and_is_seen_from_the_laptop(hosts: OnPrem) -
 def test_a_wrong_token_and_another_version_are_refused(hosts: OnPrem) -> None:
     """What the cluster is not given, and says why."""
     laptop = hosts.net["laptop"]
-    laptop.run("umask 077; printf %064d 0 > /root/work/wrong")
+    laptop.run("umask 077; printf %064d 0 > /root/sweeps/wrong")
     said = hosts.sweep("launch", "far.yaml", "--cluster", "cluster.yaml", "--token", "wrong", code=2)
     assert "does not take this token" in said
-    laptop.run("chmod 644 /root/work/wrong")
+    laptop.run("chmod 644 /root/sweeps/wrong")
     said = hosts.sweep("launch", "far.yaml", "--cluster", "cluster.yaml", "--token", "wrong", code=2)
     assert "can be read by others" in said
     # A laptop with another version: the job itself refuses.
     other = "import orchestrator.cluster.jobs as j, sys; j.installed = lambda: '9.9.9'; from orchestrator import cli; "
     other += "sys.argv = ['sweep', 'launch', 'far.yaml', '--name', 'other', '--cluster', 'cluster.yaml']; cli.main()"
-    ended = laptop.run(f"cd /root/work && {sys.executable} -c {shlex.quote(other)}", check=False, timeout=400)
+    ended = laptop.run(f"cd /root/sweeps && {sys.executable} -c {shlex.quote(other)}", check=False, timeout=400)
     assert "and it was submitted by 9.9.9" in ended, ended
     assert laptop.run(f"ls {RUNS}/other", check=False).startswith("ls: cannot")
 

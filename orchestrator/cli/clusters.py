@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.shared import Json, app, complain, print_json, say
+from orchestrator.cli.shared import Json, RunName, Spec, app, complain, print_json, say
 
 cluster = typer.Typer(no_args_is_help=True, help="Clusters: their files, their tokens, starting and stopping them.")
 app.add_typer(cluster, name="cluster", rich_help_panel="Clusters")
@@ -64,11 +64,11 @@ def token(
 @cluster.command()
 def manifest(
     kind: Annotated[str, typer.Argument(metavar="kuberay|slurm", help="For which scheduler.")],
-    spec: Annotated[str, typer.Argument(metavar="SPEC", help="A sweep file, or the name of a shipped one.")],
+    spec: Spec,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set any field of the sweep file.")
     ] = None,
-    name: Annotated[str | None, typer.Option("--name", help="Name of the run; else the one in the file.")] = None,
+    name: RunName = None,
     nodes: Annotated[int, typer.Option("--nodes", min=1, help="Nodes, or pods for trials, at most.")] = 2,
     trials: Annotated[int, typer.Option("--trials-per-node", min=1, help="Trials at once on each.")] = 1,
     runs: Annotated[

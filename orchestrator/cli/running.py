@@ -14,7 +14,10 @@ from orchestrator.cli.shared import (
     Json,
     Local,
     Name,
+    Overrides,
+    RunName,
     Runs,
+    Spec,
     app,
     command,
     print_json,
@@ -27,12 +30,9 @@ from orchestrator.cli.submitting import Cluster, Insecure, TokenFile, spec_of, s
 
 @app.command(rich_help_panel="Run a sweep")
 def launch(
-    spec: Annotated[str, typer.Argument(metavar="SPEC", help="A sweep file, or the name of a shipped one.")],
-    name: Annotated[str | None, typer.Option("--name", help="Name of the run; else the one in the file.")] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Set any field: --set budget.trials=4. May be repeated."),
-    ] = None,
+    spec: Spec,
+    name: RunName = None,
+    overrides: Overrides = None,
     warm_start: Annotated[
         list[str] | None,
         typer.Option("--warm-start", metavar="RUN...", help="Earlier runs whose trials the searcher begins with."),
@@ -70,11 +70,8 @@ def launch(
 
 @app.command(rich_help_panel="Run a sweep")
 def plan(
-    spec: Annotated[str, typer.Argument(metavar="SPEC", help="A sweep file, or the name of a shipped one.")],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Set any field: --set budget.trials=4. May be repeated."),
-    ] = None,
+    spec: Spec,
+    overrides: Overrides = None,
     measure: Annotated[
         bool,
         typer.Option("--measure", help="Train a few real steps: hours, memory, disk and money; or why it cannot be."),

@@ -27,6 +27,12 @@ Runs = Annotated[
     typer.Option("--runs", metavar="DIR", help="Folder of run directories; else $SWEEP_RUNS, else ./runs."),
 ]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the run.")]
+Spec = Annotated[str, typer.Argument(metavar="SPEC", help="A sweep file, or the name of a shipped one.")]
+RunName = Annotated[str | None, typer.Option("--name", help="Name of the run; else the one in the file.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Set any field: --set budget.trials=4. May be repeated."),
+]
 Bundle = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A folder that `sweep export` has written.")]
 DataArguments = Annotated[
     list[str] | None,

@@ -7,14 +7,13 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.running import finish
-from orchestrator.cli.shared import Address, Json, Runs, app, print_json, say
+from orchestrator.cli.shared import Address, Json, RunName, Runs, Spec, app, print_json, say
 
 tpu = typer.Typer(
     help="Sweeps on TPU slices: what the processes of a trial are, and how they are run.", no_args_is_help=True
 )
 app.add_typer(tpu, name="tpu", rich_help_panel="Scale it")
 
-Spec = Annotated[str, typer.Argument(metavar="SPEC", help="A sweep file, or the name of a shipped one.")]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Set any field: --set resources.tpu=v5e-16. May be repeated."),
@@ -70,7 +69,7 @@ def manifest(
 def launch(
     spec: Spec,
     overrides: Overrides = None,
-    name: Annotated[str | None, typer.Option("--name", help="Name of the run; else the one in the file.")] = None,
+    name: RunName = None,
     address: Address = "",
     gcloud: Annotated[
         str, typer.Option("--gcloud", metavar="TPU", help="Without Ray: run the one trial on this TPU VM's hosts.")

@@ -93,7 +93,7 @@ def launch(
         write_durably(run.spec, to_yaml(spec).encode())
         if diff := git_diff():
             write_durably(run.diff, diff.encode())
-        return _run(spec, run, journal, roots, stopping, local=local, address=address, observer=observer, engine=engine)
+        return _run(spec, run, journal, roots, stopping, engine or _engine(spec, local, address), observer)
 
 
 def resume(
@@ -190,7 +190,7 @@ def _go_on(
         except BaseException:
             journal.close()
             raise
-        return _run(spec, run, journal, roots, stopping, local=local, address=address, observer=observer)
+        return _run(spec, run, journal, roots, stopping, _engine(spec, local, address), observer)
 
 
 def _earlier(names: Sequence[str], runs: str | Path | None) -> list[tuple[str, SweepState]]:
@@ -222,18 +222,15 @@ def _run(
     journal: Journal,
     roots: list[str],
     stopping: Stopping,
-    *,
-    local: bool,
-    address: str,
+    engine: Engine,
     observer: Observer | None,
-    engine: Engine | None = None,
 ) -> Outcome:
     stopping.watch(run)
     notifier = Notifier(spec.notify, run.name)
     live = LiveSweep(spec, run, journal, Host(run, stopping), _both(observer, notifier))
     with tracking.beside(run, spec) as trackers:
         try:
-            _run_to_its_end(live, stopping, roots, engine or _engine(spec, local, address))
+            _run_to_its_end(live, stopping, roots, engine)
         finally:
             trackers.over()  # they and the notifier end at the same time
             notifier.close(live.stop_reason)

@@ -65,9 +65,9 @@ def main() -> None:
 
 
 def _run(host: Host, order: Mapping[str, Any]) -> None:
-    for root in reversed(order["roots"]):
-        if root not in sys.path:
-            sys.path.insert(0, root)
+    from orchestrator.training.components.importing import import_from
+
+    import_from(order["roots"])
     process = Process(**{**order["process"], "unset": tuple(order["process"]["unset"])})
     job = Job(**order["job"])
     if process.rank > 0:  # a trial has one run in a tracker, and rank 0 tells of it

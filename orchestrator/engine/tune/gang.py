@@ -10,7 +10,6 @@ import contextlib
 import json
 import os
 import socket
-import sys
 import threading
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict
@@ -41,20 +40,15 @@ def placed(resources: Resources, avoided: Collection[str] = ()) -> Any:
     return tune.PlacementGroupFactory(bundles, "PACK", **({"bundle_label_selector": labels} if avoided else {}))
 
 
-def import_from(roots: str) -> None:
-    """Let modules be imported from these folders, a list in JSON."""
-    for root in reversed(json.loads(roots)):
-        if root not in sys.path:
-            sys.path.insert(0, root)
-
-
 class Peer:
     """A rank beyond the first, in a process of its own."""
 
     def train(self, job: str, roots: str, told: dict[str, str]) -> str:
         """Train along; returns what went wrong, as JSON, or nothing. It reports nothing: rank 0 does."""
-        import_from(roots)
         from orchestrator.engine.segment import attempt
+        from orchestrator.training.components.importing import import_from
+
+        import_from(json.loads(roots))
 
         os.environ.update(told)
         failed = attempt(Job(**json.loads(job)), lambda report: True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 
-from orchestrator.engine.tune.gang import import_from, together
+from orchestrator.engine.tune.gang import together
 from orchestrator.training import Checkpoint, Job, Report
 
 
@@ -13,8 +13,10 @@ def run_segment(config: dict[str, str]) -> None:
     """Run one segment. A stop comes as SystemExit out of ``tune.report``."""
     from ray import tune
 
-    import_from(config["roots"])
     from orchestrator.engine.segment import attempt
+    from orchestrator.training.components.importing import import_from
+
+    import_from(json.loads(config["roots"]))
 
     def report(epoch: Report) -> bool:
         tune.report({"report": json.dumps(asdict(epoch))})

@@ -10,7 +10,7 @@ import numpy as np
 
 from orchestrator.results.figures.figure import Figure, finished, inert, plain
 from orchestrator.results.figures.frame import Frame, frame
-from orchestrator.results.figures.importance import importance_of
+from orchestrator.results.figures.slices import by_importance
 from orchestrator.results.figures.trials import Axis, Floats, Places, Trials, axes, trials
 from orchestrator.results.why import show
 from orchestrator.rundir import RunDirectory
@@ -37,8 +37,7 @@ def parallel_of(state: SweepState, most: int = MOST) -> Parallel | None:
         return None
     chosen = varying
     if len(varying) > _AXES:
-        ranked = importance_of(state)
-        first = list(ranked.shares)[:_AXES] if ranked else [axis.name for axis in varying[:_AXES]]
+        first = {axis.name for axis in by_importance(state, varying)[:_AXES]}
         chosen = [axis for axis in varying if axis.name in first]
     shown = found.sample(most, most)
     return Parallel(found, chosen, len(varying), shown[np.argsort(-found.losses[shown], kind="stable")])

@@ -22,7 +22,7 @@ from orchestrator.engine.host import Host
 from orchestrator.engine.live import LiveSweep
 from orchestrator.engine.stopping import Stopping
 from orchestrator.journal import Journal
-from orchestrator.rundir import RunDirectory
+from orchestrator.rundir import RunDirectory, run_at
 from orchestrator.spec import SweepSpec, from_mapping
 from orchestrator.training import Report
 
@@ -82,7 +82,7 @@ def peak_mb(who: int) -> float:
 
 
 def measure(trials: int, folder: Path) -> dict[str, float]:
-    run = RunDirectory.at("noop", folder)
+    run = run_at("noop", folder)
     began = time.perf_counter()
     subprocess.run(
         [sys.executable, "-m", "tests.chaos.scale", "--trials", str(trials), "--drive", str(folder)], check=True
@@ -111,7 +111,7 @@ def main() -> None:
     parser.add_argument("--drive", type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.drive:
-        drive(RunDirectory.at("noop", asked.drive), asked.trials + 1, upto=asked.trials)
+        drive(run_at("noop", asked.drive), asked.trials + 1, upto=asked.trials)
         return
     with tempfile.TemporaryDirectory() as folder:
         figures = measure(asked.trials, Path(folder))

@@ -28,7 +28,7 @@ from orchestrator.engine.live import LiveSweep
 from orchestrator.engine.stopping import Stopping
 from orchestrator.journal import Event, Journal
 from orchestrator.policies import build_scheduler, build_searcher
-from orchestrator.rundir import RunDirectory
+from orchestrator.rundir import run_at
 from orchestrator.spec import SweepSpec, from_mapping
 from orchestrator.training import Job, Report
 
@@ -148,7 +148,7 @@ class Played:
 def filling(described: SweepSpec, ended: int, slots: int) -> float:
     """Seconds until ``slots`` free slots have a segment each, after ``ended`` trials of one epoch."""
     with tempfile.TemporaryDirectory() as folder, Stopping() as stopping:
-        run = RunDirectory.at("filling", folder)
+        run = run_at("filling", folder)
         run.root.mkdir()
         journal = Journal.create(run.journal)
         journal.append("sweep.created", format=1, spec=described.model_dump(mode="json"), seed=0, versions={}, roots=[])

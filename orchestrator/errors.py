@@ -10,7 +10,8 @@
     ├── CheckpointError        exit 4   a checkpoint is not what was written
     └── ObjectiveError         exit 1   the module never logged the metric it is judged by
 
-Only these reach the terminal without a traceback; anything else is our own bug.
+Only these reach the terminal without a traceback, and faults of the storage, ObjectStoreError among them, which are
+OSErrors; anything else is our own bug.
 """
 
 from __future__ import annotations
@@ -31,6 +32,13 @@ class SweepError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message}\nhint: {self.hint}" if self.hint else self.message
+
+
+class ObjectStoreError(OSError):
+    """Object storage that does not answer, or refuses: a fault of the storage, as a full disk is.
+
+    ``strerror`` says what it said, ``filename`` is the object's URL.
+    """
 
 
 class UsageError(SweepError):

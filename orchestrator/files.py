@@ -7,7 +7,7 @@ import hashlib
 import os
 from pathlib import Path
 
-from orchestrator.errors import CheckpointError, causes
+from orchestrator.errors import CheckpointError, ObjectStoreError, causes
 
 _CHUNK = 1 << 20
 _settled: set[tuple[Path, int]] = set()  # folders by path and inode: one that was removed and made again is another
@@ -27,6 +27,8 @@ def storage_fault(error: BaseException | None, folder: Path | None = None) -> st
     A permission that is refused is the storage's fault below ``folder``, the run's own, and nowhere else.
     """
     for link in causes(error):
+        if isinstance(link, ObjectStoreError):
+            return link.strerror or "the object store fails"
         if isinstance(link, OSError) and link.errno in _STORAGE:
             return _STORAGE[link.errno]
         if isinstance(link, PermissionError) and folder and Path(str(link.filename)).is_relative_to(folder):

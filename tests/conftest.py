@@ -8,10 +8,13 @@ import signal
 import subprocess
 import sys
 import tempfile
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests import s3 as s3_server
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -46,6 +49,24 @@ def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator
     yield
     os.environ.clear()
     os.environ.update(before)
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    """An S3 server for all tests; it starts in 2 s."""
+    with s3_server.server() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def s3(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+    """The URL of an empty bucket on a real S3 server, for this process and those that it starts."""
+    for name, value in s3_server.environment(s3_endpoint).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    bucket = f"test-{uuid.uuid4()}"
+    s3_server.make_bucket(s3_endpoint, bucket)
+    return f"s3://{bucket}"
 
 
 @pytest.fixture(scope="session")

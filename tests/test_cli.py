@@ -17,7 +17,7 @@ from test_local import spec
 
 import orchestrator
 from orchestrator import cli
-from orchestrator.rundir import RunDirectory
+from orchestrator.rundir import run_at
 from orchestrator.sweep import launch
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
@@ -147,9 +147,7 @@ def test_status_list_best_and_why_agree(sweep: Run) -> None:
 def test_a_run_that_is_not_there_is_named_with_the_nearest(sweep: Run, command: str) -> None:
     code, out, err = sweep(command, "tinny")
     assert (code, out) == (2, "")
-    assert (
-        err == f"error: there is no run 'tinny' in {RunDirectory.at('tiny').root.parent}\nhint: did you mean 'tiny'?\n"
-    )
+    assert err == f"error: there is no run 'tinny' in {run_at('tiny').root.parent}\nhint: did you mean 'tiny'?\n"
 
 
 @pytest.mark.parametrize("name", ["../tiny", "/etc", "a/b", ".hidden", "-x", "x" * 101, ""])
@@ -160,7 +158,7 @@ def test_names_cannot_leave_the_folder_of_runs(sweep: Run, name: str) -> None:
 
 
 def test_a_damaged_journal_is_refused_by_offset(sweep: Run, runs: Path) -> None:
-    run = RunDirectory.at("damaged", runs)
+    run = run_at("damaged", runs)
     run.root.mkdir()
     whole = (runs / "tiny" / "journal.jsonl").read_bytes()
     run.journal.write_bytes(whole.replace(b'"trial":1', b'"trial":9', 1))

@@ -31,7 +31,7 @@ from orchestrator.results import Results, read_state, why
 from orchestrator.results.confirmed import sentences
 from orchestrator.results.verify import check, replay
 from orchestrator.results.winner import finals_of, winner
-from orchestrator.rundir import RunDirectory
+from orchestrator.rundir import RunDirectory, run_at
 from orchestrator.spec import Finalists, SweepSpec, from_mapping
 from orchestrator.sweep import Outcome, confirm, extend, launch, stop
 from tests.chaos.spread import spread as over_processes
@@ -298,13 +298,13 @@ def test_asked_again_nothing_is_trained_and_with_more_trainings_it_goes_on(swept
     name, runs = copied(swept, tmp_path)
     first = confirm(name, runs, finalists=Finalists(top=2, trials=6, confidence=0.999), local=True)
     assert len(first.state.trials) == 6
-    records = len(list(read(RunDirectory.at(name, runs).journal)))
+    records = len(list(read(run_at(name, runs).journal)))
     again = confirm(name, runs, finalists=Finalists(top=2, trials=6, confidence=0.999), local=True)
     assert len(again.state.trials) == 6
-    assert len(list(read(RunDirectory.at(name, runs).journal))) == records
+    assert len(list(read(run_at(name, runs).journal))) == records
     more = confirm(name, runs, finalists=Finalists(top=2, trials=8, confidence=0.999), local=True)
     assert len(more.state.trials) == 8
-    told = read_state(RunDirectory.at(name, runs)).confirmation
+    told = read_state(run_at(name, runs)).confirmation
     assert told
     assert sum(len(row["values"]) for row in told["table"]) == 8
 
@@ -316,9 +316,9 @@ def test_finals_that_were_stopped_go_on_to_the_same_end(
     name, runs = copied(swept, tmp_path / "one")
     wanted = Finalists(top=2, trials=7)
     unbroken = confirm(name, runs, finalists=wanted, local=True)
-    expected = read_state(RunDirectory.at(name, runs)).confirmation
+    expected = read_state(run_at(name, runs)).confirmation
     name, runs = copied(swept, tmp_path / "two")
-    run = RunDirectory.at(name, runs)
+    run = run_at(name, runs)
     race = finals_of(run, read_state(run))
 
     def stop(state: Any, event: Any) -> None:
@@ -340,7 +340,7 @@ def test_finals_that_were_stopped_go_on_to_the_same_end(
 def test_a_confirmation_that_the_finals_do_not_say_is_found(swept: Outcome, tmp_path: Path) -> None:
     name, runs = copied(swept, tmp_path)
     confirm(name, runs, finalists=Finalists(top=2, trials=6), local=True)
-    run = RunDirectory.at(name, runs)
+    run = run_at(name, runs)
     assert not check(run).violations
     told = read_state(run).confirmation
     assert told
@@ -379,7 +379,7 @@ def test_finals_are_stopped_by_the_name_of_the_search(
 @pytest.mark.parametrize("left", [b"", b'{"seq":0,"lease":1,"type":"sweep.crea'], ids=["nothing", "a torn record"])
 def test_finals_whose_launch_was_cut_off_are_launched_anew(left: bytes, swept: Outcome, tmp_path: Path) -> None:
     name, runs = copied(swept, tmp_path)
-    run = RunDirectory.at(name, runs)
+    run = run_at(name, runs)
     race = finals_of(run, read_state(run))
     journal = Journal.open(run.journal)
     journal.append("finals.begun", number=1, folder=race.name)
@@ -392,7 +392,7 @@ def test_finals_whose_launch_was_cut_off_are_launched_anew(left: bytes, swept: O
 
 def test_a_search_that_goes_on_has_finals_of_its_own(swept: Outcome, tmp_path: Path) -> None:
     name, runs = copied(swept, tmp_path)
-    run = RunDirectory.at(name, runs)
+    run = run_at(name, runs)
     first = confirm(name, runs, finalists=Finalists(top=1, trials=3), local=True)
     extend(name, runs, trials=2, local=True)
     state = read_state(run)
@@ -410,7 +410,7 @@ def test_what_cannot_be_confirmed_is_refused(tmp_path: Path, monkeypatch: pytest
 
     def stop(state: Any, event: Any) -> None:
         if event.type == "segment.reported":
-            request(RunDirectory.at("half", runs))
+            request(run_at("half", runs))
 
     launch(local_spec(name="half"), runs, local=True, observer=stop)
     with pytest.raises(UsageError, match="has not ended"):
@@ -423,7 +423,7 @@ def test_what_cannot_be_confirmed_is_refused(tmp_path: Path, monkeypatch: pytest
 
 def test_a_search_that_runs_is_not_confirmed(swept: Outcome, tmp_path: Path) -> None:
     name, runs = copied(swept, tmp_path)
-    journal = Journal.open(RunDirectory.at(name, runs).journal)
+    journal = Journal.open(run_at(name, runs).journal)
     try:
         with pytest.raises(RunHeldError):
             confirm(name, runs, finalists=Finalists(top=1, trials=3), local=True)

@@ -32,7 +32,7 @@ from orchestrator.errors import UsageError
 from orchestrator.journal import Event, Journal, encode
 from orchestrator.policies.extension import More
 from orchestrator.results import Results
-from orchestrator.rundir import RunDirectory
+from orchestrator.rundir import RunDirectory, run_at
 from orchestrator.space import Space
 from orchestrator.spec import from_mapping
 from orchestrator.state import SweepState, Trial
@@ -149,7 +149,7 @@ def test_in_optuna_the_best_is_ours(tmp_path: Path) -> None:
     import optuna
 
     for case in (CASES[0], CASES[1]):
-        run = written(RunDirectory.at(f"seed-{case.seed}", tmp_path), case.run().events)
+        run = written(run_at(f"seed-{case.seed}", tmp_path), case.run().events)
         study = optuna.load_study(study_name=run.name, storage=JournalStorage(Sweeps([run.name], tmp_path)))
         ours = Results(run).state
         won = ours.winner()
@@ -199,9 +199,9 @@ def test_all_runs_are_shown_new_ones_and_damaged_ones_too(tmp_path: Path) -> Non
     events = CASES[0].run().events
     found = Sweeps((), tmp_path)
     assert found.studies() == []
-    one = written(RunDirectory.at("one", tmp_path), events)
+    one = written(run_at("one", tmp_path), events)
     found.refresh()
-    written(RunDirectory.at("two", tmp_path), events[:20])
+    written(run_at("two", tmp_path), events[:20])
     found.refresh()
     assert [study.name for study in found.studies()] == ["one", "two"]
     trials = list(found.studies()[0].trials)
@@ -216,7 +216,7 @@ def test_all_runs_are_shown_new_ones_and_damaged_ones_too(tmp_path: Path) -> Non
 def test_a_sweep_that_nobody_runs_is_interrupted_and_while_one_does_its_trials_run(tmp_path: Path) -> None:
     events = CASES[0].run().events
     cut = next(n for n, event in enumerate(events) if event.type == "segment.reported")
-    run = RunDirectory.at("live", tmp_path)
+    run = run_at("live", tmp_path)
     journal = Journal.create(run.journal)
     for event in events[:cut]:
         journal.append(event.type, **event.fields)
@@ -252,7 +252,7 @@ def hostile(tmp_path: Path) -> RunDirectory:
             "budget": {"trials": 2},
         }
     )
-    run = RunDirectory.at("hostile", tmp_path)
+    run = run_at("hostile", tmp_path)
     journal = Journal.create(run.journal)
     journal.append("sweep.created", format=1, spec=spec.model_dump(mode="json"), seed=0, versions={})
     journal.append("sweep.launched", engine="local", slots=1, threads=1)
@@ -337,7 +337,7 @@ def is_local(request: Request) -> bool:
 @pytest.mark.usefixtures("at_once")
 def test_a_growing_journal_is_shown_without_a_reload(tmp_path: Path, chromium: str) -> None:
     events = CASES[0].run().events
-    run = written(RunDirectory.at("growing", tmp_path), events[: len(events) // 3])
+    run = written(run_at("growing", tmp_path), events[: len(events) // 3])
     with Server(Sweeps(["growing"], tmp_path)) as server:
 
         async def visit(page: Page) -> tuple[list[str], list[str], int, str]:
@@ -364,7 +364,7 @@ def test_a_growing_journal_is_shown_without_a_reload(tmp_path: Path, chromium: s
 
 def test_the_command_prints_where_and_ends_cleanly(tmp_path: Path) -> None:
     (command,) = re.findall(r"^\$ sweep (.*)$", (ROOT / "docs/dashboard.md").read_text(), re.MULTILINE)
-    written(RunDirectory.at("quickstart", tmp_path), CASES[0].run().events)
+    written(run_at("quickstart", tmp_path), CASES[0].run().events)
     process = subprocess.Popen(
         [sys.executable, "-m", "orchestrator", *command.split(), "--runs", str(tmp_path)],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import uuid
 from pathlib import Path
 
 import pytest
 
 from orchestrator.errors import JournalError
-from orchestrator.journal import Event, FileStore, Follower, ObjectStore, encode, read
-from orchestrator.journal.object_lease import create
+from orchestrator.journal import Event, FileStore, Follower, Journal, encode, read, store_at
+from orchestrator.objects import objects
 
 
 def events(first: int, last: int, kind: str = "a") -> list[Event]:
@@ -80,10 +81,10 @@ def test_damage_and_absence_are_named_and_do_not_end_it(tmp_path: Path) -> None:
     assert list(follower.events())[-1] == events(6, 7)[0]
 
 
-def test_objects_are_read_on_too(tmp_path: Path) -> None:
-    url = f"file://{tmp_path}/journal"
-    journal = create(url)
-    follower = Follower(ObjectStore(url))
+def test_objects_are_read_on_too(s3: str) -> None:
+    url = f"{s3}/{uuid.uuid4()}"
+    journal = Journal.create(url)
+    follower = Follower(store_at(url))
     journal.append("noted", kind=0)
     journal.append("noted", sync=False, kind=1)
     assert [event["kind"] for event in follower.events()] == [0]
@@ -92,7 +93,6 @@ def test_objects_are_read_on_too(tmp_path: Path) -> None:
     assert [event["kind"] for event in follower.events()] == [1, 2, 3]
     assert list(follower.events()) == []
     journal.close()
-    for item in (tmp_path / "journal").glob("*.jsonl"):
-        item.unlink()
+    objects(url).remove(objects(url).names("records"))
     with pytest.raises(FileNotFoundError):
         list(follower.events())

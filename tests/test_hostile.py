@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from orchestrator.cli import app
 from orchestrator.errors import UsageError
 from orchestrator.results import Results, why
-from orchestrator.rundir import RunDirectory
+from orchestrator.rundir import RunDirectory, run_at
 from orchestrator.text import csv_cell, markdown, markdown_code, visible
 
 NAMES = names()
@@ -112,7 +112,7 @@ def test_markdown_is_neither_markup_nor_a_link_nor_html() -> None:
 def test_a_name_of_a_run_is_refused_or_stays_among_the_runs(tmp_path: Path) -> None:
     for name in NAMES:
         try:
-            found = RunDirectory.at(name, tmp_path).root
+            found = run_at(name, tmp_path).root
         except UsageError:
             continue
         assert found.resolve().parent == tmp_path.resolve()

@@ -14,7 +14,7 @@ import pytest
 
 from orchestrator.journal import Event, read
 from orchestrator.journal.records import encode
-from orchestrator.rundir import RunDirectory
+from orchestrator.rundir import run_at
 from tests.chaos.drivers import MARK, Life, Story, left_over, seconds_until_gone
 from tests.chaos.kills import SHARES, campaign, draw, report
 from tests.chaos.scale import drive
@@ -50,7 +50,7 @@ def test_each_victim_has_its_share(kills: int) -> None:
 @pytest.fixture
 def story(tmp_path: Path) -> Story:
     """A run of three finished trials and one that runs, as it was seen before a kill."""
-    run = RunDirectory.at("noop", tmp_path / "runs")
+    run = run_at("noop", tmp_path / "runs")
     drive(run, 4, upto=3)
     seen = Story(run)
     seen.verify()

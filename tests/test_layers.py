@@ -13,7 +13,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "orchestrator"
 
-GROUND = {"errors", "seeds", "secrets", "text", "files", "rundir"}
+GROUND = {"errors", "seeds", "secrets", "text", "files", "objects", "rundir"}
 LADDER = ["space", "spec", "journal", "state", "policies"]
 CORE = GROUND | set(LADDER)
 
@@ -24,7 +24,8 @@ ALLOWED: dict[str, set[str]] = {
     "secrets": set(),
     "text": set(),
     "files": {"errors"},
-    "rundir": {"errors"},
+    "objects": {"errors"},
+    "rundir": {"errors", "files", "objects"},
     **{room: GROUND | set(LADDER[:height]) for height, room in enumerate(LADDER)},
     "models": {"errors", "seeds"},
     "data": {"errors", "seeds"},
@@ -52,7 +53,7 @@ TORCH = {"torch", "torchvision", "torchmetrics", "lightning", "numpy"}
 LIBRARIES: dict[str, set[str]] = {
     "space": {"pydantic", "optuna"},
     "spec": {"pydantic", "ruamel"},
-    "journal": {"fsspec"},
+    "objects": {"boto3", "obstore"},
     "policies": {"numpy", "optuna", "scipy"},
     "models": TORCH,
     "data": TORCH | {"PIL", "sklearn"},
@@ -77,7 +78,7 @@ RAY_ALONE = {
     "orchestrator.xla.pod",
     "orchestrator.cluster.rays",
 }
-LIGHT = ["errors", "seeds", "secrets", "text", "files", "rundir", "space", "spec", "journal", "state", "cli"]
+LIGHT = ["errors", "seeds", "secrets", "text", "files", "objects", "rundir", "space", "spec", "journal", "state", "cli"]
 HEAVY = ["torch", "torchvision", "lightning", "pytorch_lightning", "ray", "optuna", "pandas", "wandb", "jsonargparse"]
 
 

@@ -15,7 +15,7 @@ from orchestrator.journal import read
 from orchestrator.policies import build_scheduler, build_searcher
 from orchestrator.results import Results, why
 from orchestrator.results.verify import check
-from orchestrator.rundir import RunDirectory
+from orchestrator.rundir import RunDirectory, run_at
 from orchestrator.spec import SweepSpec, from_mapping
 from orchestrator.state import SweepState
 from orchestrator.sweep import Outcome, launch, resume
@@ -117,7 +117,7 @@ def test_stopped_and_resumed_is_the_unbroken_sweep(
 ) -> None:
     """Stopped after so many reports, again and again, until it is through."""
     monkeypatch.setattr(stopping, "_POLL_SECONDS", -1.0)
-    run = RunDirectory.at("tiny", tmp_path)
+    run = run_at("tiny", tmp_path)
 
     def interrupter() -> Any:
         seen = []
@@ -229,7 +229,7 @@ def test_a_failed_trial_that_is_retried_goes_on_from_its_last_checkpoint(tmp_pat
 
 def test_one_trial_is_ended_by_request_and_the_sweep_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stopping, "_POLL_SECONDS", -1.0)
-    run = RunDirectory.at("tiny", tmp_path)
+    run = run_at("tiny", tmp_path)
 
     def ask(state: SweepState, event: Any) -> None:
         if event.type == "segment.started" and event["trial"] == 1:

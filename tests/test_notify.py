@@ -28,7 +28,7 @@ from orchestrator.notify import Notifier, courier, notes, notifier, targets
 from orchestrator.notify.courier import Courier
 from orchestrator.notify.notes import Note, note
 from orchestrator.notify.targets import UndeliveredError, tell
-from orchestrator.rundir import RunDirectory
+from orchestrator.rundir import run_at
 from orchestrator.spec import OCCASIONS, Finalists, Notification, from_mapping
 from orchestrator.state import SweepState
 from orchestrator.sweep import Sweep, confirm, launch, resume
@@ -347,7 +347,7 @@ def test_a_pause_is_told_and_the_end_after_the_resume(
 
     def stop(state: Any, event: Any) -> None:
         if event.type == "segment.reported":
-            request(RunDirectory.at("tiny", tmp_path))
+            request(run_at("tiny", tmp_path))
 
     wanted = spec(notify=[{"webhook": "$HOOK"}], budget={"trials": 2})
     launch(wanted, tmp_path, local=True, observer=stop)
@@ -417,10 +417,10 @@ def test_a_resume_wants_the_variable_too(hook: Callable[..., Hook], tmp_path: Pa
     hook(200)
     launch(spec(notify=[{"webhook": "$HOOK"}], budget={"trials": 1}), tmp_path, local=True)
     del os.environ["HOOK"]
-    length = len(list(read(RunDirectory.at("tiny", tmp_path).journal)))
+    length = len(list(read(run_at("tiny", tmp_path).journal)))
     with pytest.raises(SpecError, match="HOOK is not set"):
         orchestrator.sweep.extend("tiny", tmp_path, trials=1, local=True)  # type: ignore[attr-defined]
-    assert len(list(read(RunDirectory.at("tiny", tmp_path).journal))) == length
+    assert len(list(read(run_at("tiny", tmp_path).journal))) == length
 
 
 def test_in_python_it_is_the_same_spec() -> None:

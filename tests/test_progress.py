@@ -38,7 +38,7 @@ def test_it_is_there_before_anything_is_built(tmp_path: Path) -> None:
 @pytest.mark.parametrize("batches", ["training", "validation"])
 def test_batches_move_it_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batches: str) -> None:
     """Each kind of batch alone does: the file is set back where the other kind is done."""
-    monkeypatch.setattr("orchestrator.training.progress.Progress.__init__.__defaults__", (0.0,))
+    monkeypatch.setattr("orchestrator.training.sharing.EVERY", 0.0)
     job = _tiny(tmp_path)
     seen: list[bool] = []
 
@@ -60,7 +60,7 @@ def test_batches_move_it_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bat
 
 def test_it_is_touched_every_few_seconds_at_most(tmp_path: Path) -> None:
     path = tmp_path / "progress"
-    progress = Progress(path, every=0.2)
+    progress = Progress(lambda: touch(path), every=0.2)
     progress.made()
     assert path.exists()
     os.utime(path, LONG_AGO)
@@ -78,7 +78,7 @@ def test_storage_that_fails_costs_nothing(tmp_path: Path) -> None:
 
 
 def test_a_batch_costs_less_than_a_microsecond(tmp_path: Path) -> None:
-    progress = Progress(tmp_path / "progress")
+    progress = Progress(lambda: touch(tmp_path / "progress"))
     progress.made()
     rounds = 100_000
     best = min(_seconds(progress, rounds) for _ in range(5)) / rounds

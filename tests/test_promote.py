@@ -32,7 +32,7 @@ from orchestrator.policies.schedulers.frontier import rung_epochs
 from orchestrator.policies.schedulers.hyperband import brackets
 from orchestrator.results import why
 from orchestrator.results.verify import check, replay
-from orchestrator.rundir import RunDirectory
+from orchestrator.rundir import run_at
 from orchestrator.state import SweepState
 from orchestrator.sweep import launch, promote, resume
 from orchestrator.sweep.requests import _WHY_NOT
@@ -189,7 +189,7 @@ def test_the_frontier_agrees_with_brute_force_where_some_are_asked_for(
 def test_a_real_trial_that_was_set_aside_goes_on_by_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The worst of all, which nothing but a request would let on; cut off in between, the resume goes on with it."""
     monkeypatch.setattr(stopping, "_POLL_SECONDS", -1.0)
-    place = RunDirectory.at("tiny", tmp_path)
+    place = run_at("tiny", tmp_path)
     wanted: list[int] = []
 
     def ask(state: SweepState, event: Event) -> None:
@@ -217,7 +217,7 @@ def test_a_request_is_answered_by_the_process_that_runs_the_sweep(
 ) -> None:
     monkeypatch.setattr(stopping, "_POLL_SECONDS", 0.0)
     answers: list[Any] = []
-    place = RunDirectory.at("tiny", tmp_path)
+    place = run_at("tiny", tmp_path)
 
     def person() -> None:
         while not place.exists() or not any(e.type == "trial.set_aside" for e in read(place.journal)):

@@ -17,7 +17,7 @@ from orchestrator.results.rows import rows
 from orchestrator.results.terminal import ranking
 from orchestrator.results.verify import replay
 from orchestrator.results.why import why
-from orchestrator.rundir import RunDirectory
+from orchestrator.rundir import run_at
 from orchestrator.seeds import trial_seed
 from orchestrator.spec import Repeats, SweepSpec, from_mapping
 from orchestrator.state import Objective
@@ -143,7 +143,7 @@ def test_results_and_why_tell_of_the_configuration() -> None:
     from rich.console import Console
 
     _, ran = ran_with(seeds=3, rank_by="lower_bound")
-    found = rows(RunDirectory.at("simulated", "/nowhere"), ran.state)
+    found = rows(run_at("simulated", "/nowhere"), ran.state)
     assert [row["trial"] for row in found] == [trial.number for trial in ran.state.ranking()]
     for row in found:
         together = ran.state.configuration(row["trial"])

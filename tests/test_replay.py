@@ -25,7 +25,7 @@ from orchestrator.files import fingerprint
 from orchestrator.results import read_state
 from orchestrator.results.lineage import lineage
 from orchestrator.results.winner import winner
-from orchestrator.rundir import RunDirectory
+from orchestrator.rundir import run_at
 from orchestrator.spec import Finalists
 from orchestrator.sweep import Outcome, confirm, launch, resume
 
@@ -137,7 +137,7 @@ def test_a_trial_that_was_stopped_and_resumed_is_trained_again_in_one_go(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stopping, "_POLL_SECONDS", -1.0)
-    run = RunDirectory.at("tiny", tmp_path / "runs")
+    run = run_at("tiny", tmp_path / "runs")
 
     def stop(state: Any, event: Any) -> None:
         if event.type == "segment.reported" and event["epoch"] == 2:

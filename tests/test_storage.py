@@ -24,7 +24,7 @@ from orchestrator.errors import UsageError
 from orchestrator.journal import FileStore, read
 from orchestrator.results.rows import read_state
 from orchestrator.results.verify import check
-from orchestrator.rundir import RunDirectory
+from orchestrator.rundir import RunDirectory, run_at
 from orchestrator.spec import from_mapping, to_yaml
 from orchestrator.state import ENDED
 from orchestrator.sweep import Outcome, launch, resume
@@ -325,7 +325,7 @@ def test_ctrl_c_on_a_full_disk_ends_it_soon_and_it_can_be_resumed(
     file = tmp_path / "slow.yaml"
     file.write_text(to_yaml(from_mapping(slow)))
     process = command("launch", str(file), "--local", "--runs", str(disk / "runs"))
-    run = RunDirectory.at(NAME, disk / "runs")
+    run = run_at(NAME, disk / "runs")
     try:
         wait_for(lambda: run.exists() and len(read_state(run).trials) > 1 and read_state(run).count(*ENDED) > 0)
         fill(disk)
@@ -361,6 +361,6 @@ def test_a_full_tmpdir_on_another_device_is_not_needed(disk: Path, tmp_path: Pat
     process = command("launch", str(file), "--local", "--runs", str(tmp_path / "runs"), TMPDIR=str(disk))
     _, said = process.communicate(timeout=120)
     assert process.returncode == 0, said
-    run = RunDirectory.at(NAME, tmp_path / "runs")
+    run = run_at(NAME, tmp_path / "runs")
     held_to(Outcome(run, read_state(run), 0), reference)
     assert [path.name for path in disk.iterdir()] == ["filler"]

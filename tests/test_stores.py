@@ -1,9 +1,7 @@
-"""Every place a journal can be kept is held to the same: a file, and objects in a folder, in memory and in S3."""
+"""Every place a journal can be kept is held to the same: a file, and objects in S3."""
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import os
 import signal
 import subprocess
@@ -11,20 +9,19 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import pytest
 
-from orchestrator.errors import JournalError, RunHeldError, UsageError
-from orchestrator.journal import FileStore, Journal, ObjectStore, Store, lease, object_lease, read
+from orchestrator.errors import JournalError, RunHeldError
+from orchestrator.journal import FileStore, Journal, ObjectStore, Store, lease, read, store_at
 from orchestrator.journal.records import parse
-from orchestrator.journal.stores import create_object
+from orchestrator.objects import Objects, objects
 
 
 @dataclass
@@ -37,38 +34,13 @@ class Place:
     whole_lines: bool  # whether a write is there as a whole or not at all
 
 
-@pytest.fixture(scope="module")
-def s3() -> Iterator[dict[str, Any]]:
-    """A real S3 server's address, and a bucket on it."""
-    if not (importlib.util.find_spec("s3fs") and importlib.util.find_spec("moto")):
-        pytest.skip("needs s3fs and moto[server]")
-    server = importlib.import_module("moto.server").ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    options = {"key": "test", "secret": "test", "client_kwargs": {"endpoint_url": f"http://{host}:{port}"}}
-    fsspec.filesystem("s3", **options).mkdir("bucket")
-    yield options
-    server.stop()
-
-
-@pytest.fixture(params=["file", "folder", "memory", "s3"])
+@pytest.fixture(params=["file", "s3"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     if request.param == "file":
         path = tmp_path / "run" / "journal.jsonl"
         return Place(lambda: FileStore(path), lambda: Journal.create(path), lambda: Journal.open(path), False)
-    options = request.getfixturevalue("s3") if request.param == "s3" else {}
-    url = {
-        "folder": f"file://{tmp_path}/run",
-        "memory": f"memory://{uuid.uuid4()}",
-        "s3": f"s3://bucket/{uuid.uuid4()}",
-    }
-    at = url[request.param]
-    return Place(
-        lambda: ObjectStore(at, **options),
-        lambda: object_lease.create(at, **options),
-        lambda: object_lease.open(at, **options),
-        True,
-    )
+    at = f"{request.getfixturevalue('s3')}/{uuid.uuid4()}/journal"
+    return Place(lambda: store_at(at), lambda: Journal.create(at), lambda: Journal.open(at), True)
 
 
 @pytest.fixture
@@ -189,52 +161,64 @@ def test_of_twenty_creators_one_wins(place: Place, monkeypatch: pytest.MonkeyPat
     won[0][1].close()
 
 
-def test_a_write_whose_answer_was_lost_is_our_own(tmp_path: Path) -> None:
-    store = ObjectStore(f"memory://{uuid.uuid4()}")
-    store.start(0, 0, proven=True)
-    real = store._system.pipe_file
-    told: list[int] = []
+def test_a_write_whose_answer_was_lost_is_our_own(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = Objects(f"{s3}/{uuid.uuid4()}")
+    store, real, told = ObjectStore(kept), kept.create, list[str]()
 
-    def answer_lost(*args: Any, **named: Any) -> None:
-        real(*args, **named)
+    def answer_lost(name: str, content: bytes) -> None:
+        real(name, content)
         if not told:
-            told.append(1)
+            told.append(name)
             raise TimeoutError("no answer")
 
-    store._system.pipe_file = answer_lost
-    try:
-        with pytest.raises(TimeoutError):
-            store.append(b"a\n", sync=True)
+    store.start(0, 0, proven=True)
+    monkeypatch.setattr(kept, "create", answer_lost)
+    with pytest.raises(TimeoutError):
         store.append(b"a\n", sync=True)
-        store.append(b"b\n", sync=True)
-    finally:
-        del store._system.pipe_file
+    store.append(b"a\n", sync=True)
+    store.append(b"b\n", sync=True)
     assert [line.content for line in store.lines()] == [b"a\n", b"b\n"]
 
 
-def test_a_damaged_object_is_named(place: Place, tmp_path: Path) -> None:
-    if not place.whole_lines:
-        pytest.skip("test_journal.py does this for files")
-    journal = place.create()
+def test_a_damaged_object_is_named(s3: str) -> None:
+    at = f"{s3}/{uuid.uuid4()}"
+    journal = Journal.create(at)
     for reason in "abc":
         journal.append("sweep.paused", reason=reason)
     journal.close()
-    store: Any = place.store()
-    name = store._names()[1]
-    content = store._system.cat_file(name)
-    store._system.pipe_file(name, content.replace(b'"b"', b'"x"'))
+    name = "records/000000000001.jsonl"
+    objects(at).put(name, objects(at).get(name).replace(b'"b"', b'"x"'))
     with pytest.raises(JournalError, match=r"000000000001\.jsonl is damaged at byte 0"):
-        list(parse(place.store().lines()))
+        list(read(at))
     with pytest.raises(JournalError):
-        place.open()
+        Journal.open(at)
 
 
-def test_a_file_system_that_cannot_refuse_is_refused() -> None:
-    class Plain(fsspec.AbstractFileSystem):  # type: ignore[misc]
-        protocol = "plain"
+def test_a_long_journal_is_read_from_packs(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is read is the same with packs and without, whoever made them, and however often it was taken over."""
+    monkeypatch.setattr(ObjectStore, "PACK", 8)
+    at, wanted = f"{s3}/{uuid.uuid4()}", list[str]()
+    for writer, count in enumerate((0, 5, 17, 2, 30)):
+        journal = Journal.create(at) if not writer else Journal.open(at)
+        for number in range(count):
+            wanted.append(f"{writer}.{number}")
+            journal.append("sweep.paused", reason=wanted[-1], sync=number % 3 > 0)
+        journal.close()
+    assert [event["reason"] for event in read(at)] == wanted
+    packs = objects(at).names("packs")
+    assert len(packs) > 4
+    asked: list[str] = []
+    real = Objects.get_all
 
-    with pytest.raises(UsageError, match="only if it is new"):
-        create_object(Plain(), "name", b"")
+    def counted(self: Objects, names: Sequence[str]) -> Iterator[bytes]:
+        asked.extend(names)
+        return real(self, names)
+
+    monkeypatch.setattr(Objects, "get_all", counted)
+    assert [event["reason"] for event in read(at)] == wanted
+    assert len([name for name in asked if name.startswith("records")]) <= 8
+    objects(at).remove(packs)
+    assert [event["reason"] for event in read(at)] == wanted, "the records are all there"
 
 
 HOLDER = """

@@ -18,6 +18,7 @@ from test_tune import events, nothing_is_left, ours, rows, said, started, sweep,
 from orchestrator.engine import reaper
 from orchestrator.engine.tune import loss
 from orchestrator.engine.watchdog import START_SECONDS, Watchdog
+from orchestrator.rundir import RunDirectory
 
 __all__ = ["nothing_is_left"]
 
@@ -305,7 +306,7 @@ def clock() -> Iterator[Clock]:
 
 
 def test_a_segment_is_stalled_once_its_signs_of_life_end(tmp_path: Path, clock: Clock) -> None:
-    file, dog = tmp_path / "progress", Watchdog(60, clock)
+    file, dog = tmp_path / "progress", Watchdog(60, RunDirectory(tmp_path).changed, clock)
     file.touch()
     dog.start("a", file)
     clock.now = START_SECONDS - 1
@@ -324,7 +325,8 @@ def test_a_segment_is_stalled_once_its_signs_of_life_end(tmp_path: Path, clock: 
 
 
 def test_a_segment_that_never_shows_life_is_stalled_too(tmp_path: Path, clock: Clock) -> None:
-    dog, never = Watchdog(60, clock), Watchdog(None, clock)
+    changed = RunDirectory(tmp_path).changed
+    dog, never = Watchdog(60, changed, clock), Watchdog(None, changed, clock)
     for watchdog in (dog, never):
         watchdog.start("a", tmp_path / "absent")
         watchdog.start("b", tmp_path / "absent")

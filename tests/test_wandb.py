@@ -16,7 +16,7 @@ import pytest
 from orchestrator.errors import UsageError
 from orchestrator.journal import read
 from orchestrator.results.verify import check
-from orchestrator.rundir import RunDirectory
+from orchestrator.rundir import run_at
 from orchestrator.state import SweepState
 from orchestrator.sweep import Outcome, launch, resume, send
 from orchestrator.tracking import unsent, wandb_log
@@ -113,7 +113,7 @@ def test_what_is_told_at_the_end_sends_every_point_once(tmp_path: Path) -> None:
 
 
 def test_a_trial_that_goes_on_in_another_segment_is_one_run(tmp_path: Path) -> None:
-    run = RunDirectory.at("tiny", tmp_path)
+    run = run_at("tiny", tmp_path)
 
     def stop_in_the_middle(state: SweepState, event: Any) -> None:
         if event.type == "segment.reported" and event["epoch"] == 2 and event["trial"] == 0:
@@ -236,7 +236,7 @@ def test_a_running_sweep_is_not_sent_by_hand(tmp_path: Path) -> None:
     def try_to(state: SweepState, event: Any) -> None:
         if event.type == "segment.started" and not refused:
             with pytest.raises(UsageError, match="is running, and sends by itself") as caught:
-                send(RunDirectory.at("tiny", tmp_path), tracked())
+                send(run_at("tiny", tmp_path), tracked())
             refused.append(str(caught.value))
 
     launch(tracked(budget={"trials": 1}), tmp_path, local=True, observer=try_to)

@@ -25,7 +25,7 @@ from watching import WAITING, described, thousand, until, write, written
 from orchestrator.engine.simulate import simulate
 from orchestrator.journal import Event
 from orchestrator.journal.lease import acquire
-from orchestrator.rundir import RunDirectory
+from orchestrator.rundir import RunDirectory, run_at
 from orchestrator.spec import to_yaml
 from orchestrator.watch.progress import progress
 from orchestrator.watch.rows import Rows
@@ -175,7 +175,7 @@ def test_a_sweep_grows_while_it_is_watched(tmp_path: Path) -> None:
     launched = subprocess.Popen(
         [*command, "--runs", str(tmp_path)], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    run, shares = RunDirectory.at("watched", tmp_path), []
+    run, shares = run_at("watched", tmp_path), []
 
     async def visit(app: WatchApp, pilot: Any) -> None:
         await seen(app, pilot, "1 running", 60)

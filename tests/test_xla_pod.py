@@ -22,7 +22,7 @@ from orchestrator import sweep
 from orchestrator.journal import Event
 from orchestrator.results.rows import read_state
 from orchestrator.results.verify import check
-from orchestrator.rundir import RunDirectory
+from orchestrator.rundir import RunDirectory, run_at
 from orchestrator.spec import SweepSpec, from_mapping
 from orchestrator.xla import engine as slices
 from tests.fake_pod import FakePod, Seen, at_once
@@ -207,7 +207,7 @@ def test_a_trial_over_two_slices(pod: FakePod, monkeypatch: pytest.MonkeyPatch) 
 
 def test_it_stops_at_an_epochs_end_and_goes_on_where_it_was(pod: FakePod, monkeypatch: pytest.MonkeyPatch) -> None:
     def stop() -> None:
-        requests = RunDirectory.at("pod").requests
+        requests = run_at("pod").requests
         requests.mkdir(exist_ok=True)
         (requests / "stop").touch()
 
@@ -236,7 +236,7 @@ def test_a_driver_that_is_killed_leaves_nothing_running(pod: FakePod, tmp_path: 
     command = [sys.executable, "-m", "orchestrator"]
     with (tmp_path / "said").open("w") as said:
         driver = subprocess.Popen([*command, "launch", str(file)], cwd=ROOT, stdout=said, stderr=said)
-    found = RunDirectory.at("pod")
+    found = run_at("pod")
     try:
         until = time.monotonic() + 240
         while driver.poll() is None and time.monotonic() < until:
@@ -300,5 +300,5 @@ def test_without_a_whole_slice_the_sweep_pauses_and_says_why(pod: FakePod, monke
     monkeypatch.setattr(slices, "run", lambda *given, **named: original(*given, **named, patience=30))
     with pytest.raises(SweepError, match="a: 1 of 2 hosts are there; b: 1 of 2 hosts are there"):
         run(spec(), Seen(), monkeypatch)
-    said = json.loads((RunDirectory.at("pod").journal).read_text().splitlines()[-1])
+    said = json.loads((run_at("pod").journal).read_text().splitlines()[-1])
     assert said["type"] == "sweep.paused"

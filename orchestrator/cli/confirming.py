@@ -64,9 +64,7 @@ def hold_finals(run: Any, given: dict[str, Any], local: bool, address: str, as_j
 
     race = finals_of(run, state)
     with Progress(race) as progress:
-        outcome = sweep.confirm(
-            run.name, run.root.parent, finalists=wanted, local=local, address=address, observer=progress
-        )
+        outcome = sweep.confirm(run.name, run.runs, finalists=wanted, local=local, address=address, observer=progress)
     with contextlib.suppress(OSError):  # a closed terminal does not change how it ended
         _print_finals(run, outcome, as_json)
     return int(outcome.exit_code)
@@ -77,7 +75,7 @@ def _print_finals(run: Any, outcome: Any, as_json: bool) -> None:
     from orchestrator.results.rows import read_state
     from orchestrator.results.winner import winner
 
-    name, runs = run.name, run.root.parent
+    name, runs = run.name, run.runs
     state = read_state(run)
     found = state.confirmation
     if outcome.state.status != "completed" or found is None:
@@ -91,7 +89,7 @@ def _print_finals(run: Any, outcome: Any, as_json: bool) -> None:
     say(*sentences(found, metric))
     won = winner(run, state)
     say(f"its best model: {won.title}, {metric} {won.best.value:.4f}")
-    say(f"checkpoint: {won.run.resolve(won.checkpoint.path)}")
+    say(f"checkpoint: {won.run.locate(won.checkpoint.path)}")
     more = str(2 * outcome.state.spec["budget"]["trials"])
     unclear = [(command("confirm", name, runs, "--trials", more), "more trainings, until it is clear")]
     next_ = (

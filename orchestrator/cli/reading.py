@@ -50,14 +50,14 @@ def status(name: Name, runs: Runs = None, as_json: Json = False) -> None:
                 "budget": state.spec["budget"],
                 "spent": spent,
                 "seconds": round(state.active_seconds, 3),
-                "directory": str(run.root),
+                "directory": run.where,
             }
         )
         return
     say(summary(run, state, state.spec["budget"].get("trials")))
     if line := spending(state.spec["budget"], spent):
         say(line)
-    say(f"{state.status}{f' ({state.reason})' if state.reason else ''}; {run.root}")
+    say(f"{state.status}{f' ({state.reason})' if state.reason else ''}; {run.where}")
     finals = finals_of(run, state)
     if state.confirmation:
         say(sentences(state.confirmation, state.objective.metric)[0])

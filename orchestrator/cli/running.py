@@ -48,7 +48,7 @@ def launch(
     """Check a sweep file, run the sweep to its end, and print the ranking; or have a cluster do it."""
     from orchestrator.errors import UsageError
     from orchestrator.results.terminal import Progress
-    from orchestrator.rundir import RunDirectory
+    from orchestrator.rundir import run_at
     from orchestrator.spec import load
 
     if more and not warm_start:
@@ -60,7 +60,7 @@ def launch(
         words = [word for run in (*(warm_start or ()), *(more or ())) for word in ("--warm-start", run)]
         submit(cluster, ["launch", "sweep.yaml", *words], loaded, runs, token, insecure)
         return
-    with Progress(RunDirectory.at(loaded.name, runs)) as progress:
+    with Progress(run_at(loaded.name, runs)) as progress:
         from orchestrator import sweep
 
         warm = [*(warm_start or ()), *(more or ())]
@@ -264,7 +264,7 @@ def _print_outcome(outcome: Any, last: bool) -> None:
     from orchestrator.results import Results
 
     found = Results(outcome.run)
-    name, runs = outcome.run.name, outcome.run.root.parent
+    name, runs = outcome.run.name, outcome.run.runs
     print_ranking(found)
     if outcome.state.status == "paused":
         say("", f"stopped: {outcome.state.reason}", f"go on with: {command('resume', name, runs)}", err=True)

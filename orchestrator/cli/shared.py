@@ -23,8 +23,10 @@ app = typer.Typer(
 )
 
 Runs = Annotated[
-    Path | None,
-    typer.Option("--runs", metavar="DIR", help="Folder of run directories; else $SWEEP_RUNS, else ./runs."),
+    str | None,
+    typer.Option(
+        "--runs", metavar="DIR|URL", help="Run directories: a folder, or s3://…, gs://…; else $SWEEP_RUNS, else ./runs."
+    ),
 ]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the run.")]
 Spec = Annotated[str, typer.Argument(metavar="SPEC", help="A sweep file, or the name of a shipped one.")]
@@ -62,7 +64,7 @@ def say(*lines: str, err: bool = False) -> None:
         typer.echo(visible(line), err=err)
 
 
-def command(verb: str, name: str, runs: Path | None, *options: str) -> str:
+def command(verb: str, name: str, runs: str | Path | None, *options: str) -> str:
     """A command that works from here, with ``--runs`` only where it is needed."""
     import os
     import shlex
@@ -73,7 +75,7 @@ def command(verb: str, name: str, runs: Path | None, *options: str) -> str:
     program, beside = "sweep", Path(sys.executable).with_name("sweep")
     if not shutil.which(program) and beside.exists():  # an environment that is not activated
         program = min(os.path.relpath(beside), str(beside), key=len)
-    elsewhere = ("--runs", str(runs)) if runs and Path(runs).absolute() != runs_root() else ()
+    elsewhere = ("--runs", str(runs)) if runs and runs_root(runs) != runs_root() else ()
     return shlex.join([program, verb, name, *options, *elsewhere])
 
 

@@ -25,9 +25,7 @@ TokenFile = Annotated[
 ]
 
 
-def submit(
-    cluster: str, words: Sequence[str], spec: Any, runs: Path | None, token: Path | None, insecure: bool
-) -> None:
+def submit(cluster: str, words: Sequence[str], spec: Any, runs: str | None, token: Path | None, insecure: bool) -> None:
     """Have a cluster run a command on this spec, and say where to look."""
     from orchestrator.cluster import jobs
 

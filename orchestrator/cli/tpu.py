@@ -85,7 +85,7 @@ def launch(
     import shlex
 
     from orchestrator.results.terminal import Progress
-    from orchestrator.rundir import RunDirectory
+    from orchestrator.rundir import run_at
     from orchestrator.spec import load
     from orchestrator.xla import planning
 
@@ -100,7 +100,7 @@ def launch(
         if dry_run:
             say(shlex.join(words))
         raise typer.Exit(0 if dry_run else vm.run(words))
-    with Progress(RunDirectory.at(loaded.name, runs)) as progress:
+    with Progress(run_at(loaded.name, runs)) as progress:
         from orchestrator import sweep
 
         if alone:

@@ -20,7 +20,7 @@ def main(expected: str, runs: str = "") -> int:
         print("hint: one version everywhere: bring the cluster up again, or use the other one here", file=sys.stderr)
         return 2
     folder = runs or os.environ.get("SWEEP_RUNS", "")
-    if not folder or not os.path.isdir(os.path.dirname(os.path.abspath(folder))):  # noqa: PTH112, PTH120, PTH100
+    if not folder or ("://" not in folder and not os.path.isdir(os.path.dirname(os.path.abspath(folder)))):  # noqa: PTH112, PTH120, PTH100
         said = f"there is no {folder} here for the runs" if folder else "the cluster names no folder for the runs"
         print(f"error: {said}", file=sys.stderr)
         print("hint: a folder that every node sees: --runs DIR, or SWEEP_RUNS=DIR on the head", file=sys.stderr)

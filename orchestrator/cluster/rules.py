@@ -14,7 +14,8 @@ from pathlib import Path
 from orchestrator.cluster.file import DISTRIBUTION, ROLES, TOKEN_PATH, ClusterFile, installed
 from orchestrator.cluster.providers import PROVIDERS, unfilled
 from orchestrator.cluster.starts import Start, at_home, unreadable
-from orchestrator.errors import Problem
+from orchestrator.errors import Problem, UsageError
+from orchestrator.objects import is_url
 from orchestrator.secrets import secrets
 from orchestrator.space import KeyProblem
 
@@ -26,7 +27,6 @@ _VERSION = r"(\d[\w.+!]*\w|\d)"
 _NAMED = re.compile(rf"sweep[-_]orchestrator(?:\[[^\]]*\])?['\")]*(?:\s*==\s*['\"]?|-|\s+){_VERSION}", re.IGNORECASE)
 _REQUIRED = re.compile(r"sweep[-_]orchestrator(?:\[[^\]]*\])?\s*==", re.IGNORECASE)
 _RAY_PINNED = re.compile(r"\bray(?:\[[^\]]*\])?\s*==|(?:^|\s)(?:-c|--constraints?)[\s=]", re.IGNORECASE)
-_OBJECTS = re.compile(r"[a-z0-9]+://")
 
 
 def broken(file: ClusterFile) -> Iterator[Problem]:
@@ -223,9 +223,8 @@ def _runs(file: ClusterFile) -> Iterator[Problem]:
     if not runs:
         hint = "export SWEEP_RUNS=/mnt/sweeps before the head's `ray start`"
         yield Problem("no folder for the runs is named", hint, path)
-    elif _OBJECTS.match(runs):
-        yield Problem(f"SWEEP_RUNS={runs}: run directories in object storage are not supported yet",
-                      "a file system that every node mounts: EFS, Filestore, NFS", path)  # fmt: skip
+    elif "://" in runs:
+        yield from _bucket(runs, path)
     elif not runs.startswith("/") or re.match(r"/(?:tmp|root|home|var/tmp|dev)(?:/|$)", runs):
         yield Problem(f"SWEEP_RUNS={runs} is not on a file system that every node mounts",
                       "an absolute path such as /mnt/sweeps, mounted by setup_commands", path)  # fmt: skip
@@ -235,6 +234,13 @@ def _runs(file: ClusterFile) -> Iterator[Problem]:
                 hint = f"`sudo mount -t nfs4 SERVER:/ {runs}`, or `mountpoint -q {runs}`"
                 said = f"no setup command of the {role} mounts {runs}, or sees that it is mounted"
                 yield Problem(said, hint, ("setup_commands",))
+
+
+def _bucket(runs: str, path: tuple[str | int, ...]) -> Iterator[Problem]:
+    try:
+        is_url(runs)
+    except UsageError as error:
+        yield Problem(error.message, error.hint, path)
 
 
 def _below(path: str, command: str) -> bool:

@@ -74,9 +74,9 @@ def _used(roots: Sequence[str]) -> list[Path]:
 
 
 def _files(root: Path) -> Iterator[Path]:
-    runs = runs_root().resolve()
+    runs = runs_root()
     for path in sorted(root.iterdir()):
-        if path.name.startswith(".") or path.name in _LEFT_OUT or path.resolve() == runs:
+        if path.name.startswith(".") or path.name in _LEFT_OUT or path.resolve() == Path(runs).resolve():
             continue
         if path.is_dir() and not path.is_symlink():
             if not (path / "pyvenv.cfg").exists():

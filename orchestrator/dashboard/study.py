@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial
 from orchestrator.dashboard.distributions import Shown, shown
 from orchestrator.dashboard.trials import View
 from orchestrator.errors import JournalError
-from orchestrator.journal import Event, FileStore, Follower, holder
+from orchestrator.journal import Event, Follower, holder, store_at
 from orchestrator.results.confirmed import sentences
 from orchestrator.results.why import show
 from orchestrator.rundir import RunDirectory
@@ -38,7 +38,7 @@ class Study:
         self.trials: list[FrozenTrial] = []
         self.best: FrozenTrial | None = None
         self.attributes: dict[str, Any] = {}
-        self._follower = Follower(FileStore(run.journal))
+        self._follower = Follower(store_at(run.journal))
         self._space: dict[str, Shown] = {}
         self._alive = False
         self._curves = True

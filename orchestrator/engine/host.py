@@ -65,44 +65,34 @@ class Host:
 
         Raises OSError where the storage cannot say.
         """
-        try:
-            return self._run.resolve(checkpoint.path).stat().st_size == checkpoint.size
-        except (FileNotFoundError, NotADirectoryError):
-            return False
+        return self._run.size(checkpoint.path) == checkpoint.size
 
     def remove(self, paths: Iterable[str]) -> None:
         """Remove files of the run directory; what cannot be removed now goes at the next launch."""
         for path in paths:
             with contextlib.suppress(OSError):
-                self._run.resolve(path).unlink(missing_ok=True)
+                self._run.remove(path)
 
     def remove_unknown(self, known: Iterable[str]) -> None:
         """Remove checkpoints that the journal does not know: their process died before it could tell of them."""
         names = set(known)
-        for path in self._run.root.glob("trials/*/checkpoints/*epoch=*"):
-            if path.relative_to(self._run.root).as_posix() not in names:
+        for path in self._run.checkpoints():
+            if path not in names:
                 with contextlib.suppress(OSError):
-                    path.unlink()
+                    self._run.remove(path)
 
     def fault(self, wanted: int) -> str:
         """What keeps the storage from taking ``wanted`` bytes now; empty where nothing does."""
-        probe = self._run.root / ".probe"
         try:
-            with probe.open("wb") as file:
-                os.posix_fallocate(file.fileno(), 0, max(wanted, _PROBE_BYTES))
-                file.write(b"x")
-                os.fsync(file.fileno())
+            self._run.probe(max(wanted, _PROBE_BYTES))
         except OSError as error:
             return storage_fault(error) or str(error)
-        finally:
-            with contextlib.suppress(OSError):
-                probe.unlink()
         return ""
 
     def wait(self, fault: str) -> bool:
         """Wait a moment for the storage to come back. False where somebody asks for a stop instead."""
         if fault != self._told:
-            print(f"{self._run.root}: {fault}; the sweep waits until there is (Ctrl-C stops it)", file=sys.stderr)
+            print(f"{self._run.where}: {fault}; the sweep waits until there is (Ctrl-C stops it)", file=sys.stderr)
             self._told = fault
         until = time.monotonic() + _WAIT_SECONDS
         while time.monotonic() < until and not self.asked():
@@ -112,7 +102,7 @@ class Host:
     def recovered(self) -> None:
         """The storage is there again."""
         if self._told:
-            print(f"{self._run.root}: the storage is there again", file=sys.stderr)
+            print(f"{self._run.where}: the storage is there again", file=sys.stderr)
         self._told = ""
 
     def smaller_batches(

@@ -298,6 +298,7 @@ class LiveSweep:
             data=data,
             trainer=trainer,
             folder=str(self.host.folder(trial.number)),
+            url=self.run.url,
             checkpoint=asdict(checkpoint) if checkpoint else None,
             new_params=checkpoint is not None and not trial.has_its_params(checkpoint),
             workers=self.spec.resources.workers,

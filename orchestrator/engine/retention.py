@@ -26,7 +26,8 @@ class _Held:
     def of(cls, trial: Trial, objective: Objective) -> _Held:
         latest, borrowed = trial.latest_checkpoint, trial.borrowed
         # What it goes on from; after a takeover that may be another's.
-        return cls(objective.best(trial), latest and (borrowed or (trial.number, latest.epoch)), borrowed)
+        own = (trial.number, latest.epoch) if latest else None
+        return cls(objective.best(trial), (borrowed or own) if latest else None, borrowed)
 
 
 class Retention:

@@ -32,8 +32,9 @@ def attempt(job: Job, report: Callable[[Report], bool], device: Mapping[str, Any
     passwords are left out of it and of the message. What is not an Exception (a scheduler's SystemExit, Ctrl-C) passes
     through. After an error nothing of the segment stays in memory.
     """
-    from orchestrator.training import fit
+    from orchestrator.training import fit, sharing
 
+    job = job.here()
     try:
         fit(job, report, device)
         return None
@@ -43,6 +44,8 @@ def attempt(job: Job, report: Callable[[Report], bool], device: Mapping[str, Any
         )
         _write_log(job, redact(traceback.format_exc()))
         _clear_frames(error)
+    finally:
+        sharing.leave(job)
     if failed.kind == "memory":  # only now has the error itself gone
         give_back_memory()
     return failed

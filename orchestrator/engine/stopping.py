@@ -85,20 +85,20 @@ class Stopping:
         """The end of a trial that was asked for has come."""
         self._trials -= {trial}
         if self._run:
-            self._run.stop_request(trial).unlink(missing_ok=True)
+            self._run.answer(self._run.stop_request(trial))
 
     def promoted(self, trial: int) -> None:
         """What was asked for has been done, or cannot be."""
         self._promotions -= {trial}
         if self._run:
-            self._run.promote_request(trial).unlink(missing_ok=True)
+            self._run.answer(self._run.promote_request(trial))
 
     def _poll(self) -> None:
         if self._run is None or time.monotonic() - self._polled <= _POLL_SECONDS:
             return
         self._polled = time.monotonic()
         with contextlib.suppress(OSError):
-            names = {path.name for path in self._run.requests.iterdir()}
+            names = self._run.asked()
             if "stop" in names:
                 self._asked_at = self._asked_at or time.monotonic()
             self._trials, self._promotions = _numbers(names, "stop-"), _numbers(names, "promote-")
@@ -107,9 +107,7 @@ class Stopping:
         if self._run is None:
             return
         with contextlib.suppress(OSError):
-            for path in self._run.requests.iterdir():
-                path.unlink()
-            self._run.requests.rmdir()
+            self._run.forget_requests()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self._asked_at is not None:

@@ -27,17 +27,21 @@ class Watchdog:
 
     Args:
         after: seconds without a sign of life; None to never call a segment stalled.
+        changed: says of a file when it was last changed, 0 where there is none.
     """
 
-    def __init__(self, after: float | None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, after: float | None, changed: Callable[[Path], int], clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._after = after
         self._clock = clock
+        self._changed = changed
         self._watched: dict[str, _Watched] = {}
         self._checked = clock()
 
     def start(self, segment: str, file: Path) -> None:
         """A segment starts; the file may be there from the one before."""
-        self._watched[segment] = _Watched(file, _changed(file), self._clock())
+        self._watched[segment] = _Watched(file, self._changed(file), self._clock())
 
     def alive(self, segment: str) -> None:
         """A report of it came in."""
@@ -55,16 +59,9 @@ class Watchdog:
             return
         self._checked = now = self._clock()
         for segment, watched in list(self._watched.items()):
-            changed = _changed(watched.file)
+            changed = self._changed(watched.file)
             if changed != watched.changed:
                 watched.changed, watched.since, watched.alive = changed, now, True
             elif now - watched.since > (self._after if watched.alive else max(self._after, START_SECONDS)):
                 self.end(segment)
                 yield segment, now - watched.since
-
-
-def _changed(file: Path) -> int:
-    try:
-        return file.stat().st_mtime_ns
-    except OSError:
-        return 0

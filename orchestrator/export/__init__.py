@@ -33,10 +33,11 @@ def export(
 ) -> Path:
     """Write the winner, or another trial at its best epoch, as a bundle, and return its folder.
 
-    The folder is ``<run directory>/export/trial-0007-epoch-12``, or ``to``, and must not be there yet; docs/bundles.md
-    says what it holds. The model is written as safetensors, ONNX and a ``torch.export`` program. Each is loaded and run
-    on validation data, and has to give what the checkpoint gives; a format that cannot be made is left out, with the
-    reason in the manifest. All is built under another name beside and renamed when it is on the disk.
+    The folder is ``<run directory>/export/trial-0007-epoch-12`` (``./NAME-export/…`` where that is in object storage),
+    or ``to``, and must not be there yet; docs/bundles.md says what it holds. The model is written as safetensors, ONNX
+    and a ``torch.export`` program. Each is loaded and run on validation data, and has to give what the checkpoint
+    gives; a format that cannot be made is left out, with the reason in the manifest. All is built under another name
+    beside and renamed when it is on the disk.
 
     This imports and builds the classes that the sweep's file names. Raises UsageError where there is no such run, trial
     or checkpoint, a class cannot be built or the folder exists, CheckpointError where the checkpoint is not what was
@@ -61,10 +62,15 @@ def export_with_report(
     run = find(name, runs)
     state = read_state(run)
     won = winner(run, state, trial)
-    folder = Path(to) if to else run.root / "export" / _default_name(won)
+    folder = Path(to) if to else _default_folder(run) / _default_name(won)
     with write_as_one(folder) as temporary:
         exported = _fill(temporary, run, state, won)
     return Report(folder, exported, time.monotonic() - began)
+
+
+def _default_folder(run: RunDirectory) -> Path:
+    """In the run directory; of a run in object storage, here where the user is, who takes the bundle away."""
+    return Path(f"{run.name}-export") if run.url else run.root / "export"
 
 
 def _default_name(won: Winner) -> str:
@@ -73,7 +79,7 @@ def _default_name(won: Winner) -> str:
 
 
 def _fill(folder: Path, run: RunDirectory, state: SweepState, won: Winner) -> Exported:
-    copy(won.run.resolve(won.checkpoint.path), folder / CHECKPOINT, won.checkpoint)
+    copy(won.run.fetch(won.checkpoint.path), folder / CHECKPOINT, won.checkpoint)
     from orchestrator.export.models import export_formats  # torch and Lightning: what is refused is refused at once
 
     about = config(won)

@@ -8,7 +8,7 @@ from pathlib import Path
 from orchestrator.bundle.manifest import CONFIG, MANIFEST, Manifest, verify_bundle
 from orchestrator.errors import SweepError, UsageError
 from orchestrator.export.folder import write_as_one, written
-from orchestrator.rundir import RunDirectory
+from orchestrator.rundir import run_at
 
 _TRIES = 100  # of version numbers that others take at the same time
 
@@ -19,7 +19,7 @@ def publish_to_folder(manifest: Manifest, registry: Path, name: str = "") -> Pat
     ``name`` is the sweep's by default; versions count from 1. Each is whole or not there. A bundle whose newest version
     is this very one is left as it is. Raises UsageError for a name that could leave the folder.
     """
-    model = RunDirectory.at(name or manifest.content["sweep"], registry).root
+    model = run_at(name or manifest.content["sweep"], registry).root
     newest = max(_versions(model), default=0)
     if newest and (model / str(newest) / MANIFEST).read_bytes() == (manifest.folder / MANIFEST).read_bytes():
         return model / str(newest)

@@ -22,6 +22,7 @@ from orchestrator.errors import RunHeldError
 
 BEAT_SECONDS = 2.0
 SILENT_SECONDS = 20.0
+UNSURE_SECONDS = 3 * SILENT_SECONDS
 _FRESH_SECONDS = 3 * BEAT_SECONDS
 
 
@@ -126,7 +127,7 @@ def is_held(folder: Path) -> Holder | None:
         return None
     with contextlib.suppress(FileNotFoundError):
         silent = time.time() - _claim(folder, holder.epoch).stat().st_mtime
-        return holder if holder.here or silent < 3 * SILENT_SECONDS else None
+        return holder if holder.here or silent < UNSURE_SECONDS else None
     return None
 
 

@@ -1,9 +1,11 @@
 """The lease where there are no files to link: numbered claims as objects, each made only if it is new.
 
-The rules are those of `orchestrator.journal.lease`, with two differences. A holder beats by writing its own claim anew,
-so a claim is never removed: one that came back could not be told from one that was never lost. And nothing can be
-read off a time of change, so a claim counts as silent once its content has stayed the same for 20 s on the taker's
-own clock. A woken holder finds the next claim, and at the latest the record it wants to write: its number is gone.
+The rules are those of `orchestrator.journal.lease`, with three differences. A holder beats by writing its own claim
+anew, so a claim is never removed: one that came back could not be told from one that was never lost. Nothing can be
+read off a time of change, so a claim counts as silent once its content has stayed the same for 20 s on the taker's own
+clock. And since a look costs a request, a holder takes itself for the holder without one for 15 s after a beat of its
+own began that arrived: for 20 s nobody can have taken it. Whoever was suspended for longer looks, finds the next claim,
+and writes nothing; at the latest it finds the record that it wants to write: its number is gone.
 """
 
 from __future__ import annotations
@@ -12,23 +14,25 @@ import contextlib
 import json
 import threading
 import time
+import uuid
 from dataclasses import asdict, replace
-from typing import Any
 
-from orchestrator.errors import JournalError, RunHeldError
+from orchestrator.errors import RunHeldError
 from orchestrator.journal import lease as leases
 from orchestrator.journal.lease import Holder
-from orchestrator.journal.stores import ObjectStore, create_object
-from orchestrator.journal.writer import Journal
+from orchestrator.objects import Objects
+
+_SURE = 0.75  # of the silence that lets others take it
 
 
 class ObjectLease:
     """A claim that this process holds. ``proven`` is False where the holder before may still be alive."""
 
-    def __init__(self, claims: Claims, mine: Holder, proven: bool) -> None:
+    def __init__(self, claims: Claims, mine: Holder, proven: bool, since: float) -> None:
         self.epoch = mine.epoch
         self.proven = proven
         self._claims, self._mine = claims, mine
+        self._sure = since + _SURE * leases.SILENT_SECONDS
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
         self._thread.start()
@@ -36,7 +40,7 @@ class ObjectLease:
     @property
     def held(self) -> bool:
         """Whether nobody has taken it. Asked before and after every write."""
-        return not self._claims.exists(self.epoch + 1)
+        return _now() < self._sure or not self._claims.exists(self.epoch + 1)
 
     def require(self) -> None:
         """Raises RunHeldError where another process has taken over."""
@@ -62,18 +66,20 @@ class ObjectLease:
         while not self._done.wait(leases.BEAT_SECONDS):
             beats += 1
             with contextlib.suppress(OSError):
+                began = _now()
                 self._claims.write(self._mine, beats)
+                if self._claims.exists(self.epoch + 1):
+                    self._sure = 0.0
+                    return
+                self._sure = began + _SURE * leases.SILENT_SECONDS
 
 
 class Claims:
-    """The objects ``<url>/lease/000001`` and so on."""
+    """The objects ``lease/000001`` and so on."""
 
-    def __init__(self, url: str, **options: Any) -> None:
-        import fsspec
-
-        self.url = url.rstrip("/")
-        self._system, root = fsspec.core.url_to_fs(self.url, **options)
-        self._root = f"{root}/lease"
+    def __init__(self, objects: Objects) -> None:
+        self.url = objects.url
+        self._objects = objects
 
     def current(self) -> Holder | None:
         """The highest claim; None where there is none."""
@@ -83,75 +89,59 @@ class Claims:
         number, text = content
         try:
             fields = json.loads(text)
-            fields.pop("beats", None)
-            return Holder(**fields)
-        except (ValueError, TypeError):  # not ours, or damaged: it counts as held by somebody unknown
+            return Holder(**fields["holder"])
+        except (ValueError, TypeError, KeyError):  # not ours, or damaged: it counts as held by somebody unknown
             return Holder(number, "an unknown host", 0, "", "", "")
 
     def content(self) -> tuple[int, bytes] | None:
         """Number and bytes of the highest claim: what changes with every beat."""
-        self._system.invalidate_cache(self._root)
-        try:
-            names = [name.rsplit("/", 1)[-1] for name in self._system.ls(self._root, detail=False)]
-        except FileNotFoundError:
+        found = self._highest()
+        return (found[0], self._objects.get(_name(found[0]))) if found else None
+
+    def holder(self) -> Holder | None:
+        """Who holds it now, as far as a look can tell: on another machine, who has beaten in the last minute."""
+        found, holder = self._highest(), self.current()
+        if not found or holder is None or holder.gone:
             return None
-        number = max((int(name) for name in names if name.isdecimal()), default=0)
-        return (number, self._system.cat_file(self._name(number))) if number else None
+        return holder if holder.here or time.time() - found[1] < leases.UNSURE_SECONDS else None
 
     def exists(self, number: int) -> bool:
-        self._system.invalidate_cache(self._root)
-        return bool(self._system.exists(self._name(number)))
+        return self._objects.size(_name(number)) is not None
 
     def create(self, holder: Holder) -> bool:
         """Make the claim; False where another has that number."""
+        text = _text(holder, uuid.uuid4().hex)
         try:
-            create_object(self._system, self._name(holder.epoch), _text(holder, 0))
+            self._objects.create(_name(holder.epoch), text)
         except FileExistsError:
-            return False
+            return self._objects.get(_name(holder.epoch)) == text  # then it is our own, of which the answer was lost
         return True
 
-    def write(self, holder: Holder, beats: int = 0) -> None:
+    def write(self, holder: Holder, beat: int = 0) -> None:
         """Write the claim anew; it is the holder's own, so nobody else writes it."""
-        self._system.pipe_file(self._name(holder.epoch), _text(holder, beats))
+        self._objects.put(_name(holder.epoch), _text(holder, beat))
 
-    def _name(self, number: int) -> str:
-        return f"{self._root}/{number:06d}"
+    def _highest(self) -> tuple[int, float] | None:
+        """Its number, and when it last beat, in Unix seconds by the store's clock."""
+        found = [(one.name.rpartition("/")[2], one.changed.timestamp()) for one in self._objects.find("lease")]
+        return max(((int(name), changed) for name, changed in found if name.isdecimal()), default=None)
 
 
-def acquire(url: str, *, after: int = 0, **options: Any) -> ObjectLease:
-    """Take the lease of the journal at ``url``, with a number above ``after``.
+def acquire(objects: Objects, *, after: int = 0) -> ObjectLease:
+    """Take the lease of the journal there, with a number above ``after``.
 
     Raises RunHeldError where its holder lives. Waits, up to 20 s, where only silence can tell that it is dead.
     """
-    claims = Claims(url, **options)
+    claims = Claims(objects)
     while True:
         holder = claims.current()
         proven = holder is None or holder.gone
         if holder is not None and not proven:
             _wait_until_silent(claims, holder)
         mine = Holder.this_process(max(after, holder.epoch if holder else 0) + 1)
+        began = _now()
         if claims.create(mine):
-            return ObjectLease(claims, mine, proven)
-
-
-def create(url: str, **options: Any) -> Journal:
-    """A new journal below ``url``. Raises RunHeldError where one is there already or another process is making it."""
-    right = acquire(url, **options)
-    store = ObjectStore(url, **options)
-    if not store.empty():
-        right.release()
-        raise RunHeldError(f"the run exists already: {url}")
-    return Journal.over(store, right)
-
-
-def open(url: str, **options: Any) -> Journal:
-    """Take over an existing journal. Raises RunHeldError while another holds it, JournalError where it is damaged."""
-    right = acquire(url, **options)
-    try:
-        return Journal.over(ObjectStore(url, **options), right)
-    except (JournalError, OSError):
-        right.release()
-        raise
+            return ObjectLease(claims, mine, proven, began)
 
 
 def _wait_until_silent(claims: Claims, holder: Holder) -> None:
@@ -168,5 +158,14 @@ def _wait_until_silent(claims: Claims, holder: Holder) -> None:
         raise RunHeldError(f"the run at {claims.url} is held by {now}")
 
 
-def _text(holder: Holder, beats: int) -> bytes:
-    return json.dumps({**asdict(holder), "beats": beats}).encode()
+def _name(number: int) -> str:
+    return f"lease/{number:06d}"
+
+
+def _text(holder: Holder, mark: str | int) -> bytes:
+    return json.dumps({"holder": asdict(holder), "mark": mark}).encode()
+
+
+def _now() -> float:
+    """Seconds on a clock that goes on while the machine is suspended."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -1,20 +1,22 @@
-"""Where the journal's lines are kept: a file on a local disk or NFS, or numbered objects behind fsspec."""
+"""Where the journal's lines are kept: a file on a local disk or NFS, or numbered objects in object storage."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import os
-import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
-from orchestrator.errors import RunHeldError, UsageError
+from orchestrator.errors import RunHeldError
 from orchestrator.files import settle, sync, write_all, write_durably
 from orchestrator.journal.records import Line
+from orchestrator.objects import Objects, objects
+
+Place = Path | str
+"""Where a journal is: a file, or the URL of a folder in object storage."""
 
 
 class Store(ABC):
@@ -150,42 +152,46 @@ class FileStore(Store):
 
 
 class ObjectStore(Store):
-    """Immutable objects ``<url>/000000000042.jsonl``, each named by its first record and made only if it is new.
+    """Immutable objects ``records/000000000042.jsonl``, each named by its first record and made only if it is new.
 
     Making an object that exists is refused by the store itself, so a writer that was taken over cannot add a record:
     the number it wants is gone. Lines that need not be durable wait for the next that must.
+
+    Every `PACK` records or so their writer puts the same lines into ``packs/000000000000-000000001024.jsonl`` (named by
+    the first record, and the one after the last), so that a long journal is read in few requests. The records stay.
     """
 
-    def __init__(self, url: str, **options: Any) -> None:
-        import fsspec
+    PACK = 1024
 
-        self.url = url.rstrip("/")
-        self._system, self._root = fsspec.core.url_to_fs(self.url, **options)
+    def __init__(self, objects: Objects) -> None:
+        self.url = objects.url
+        self._objects = objects
         self._seq = self._count = 0
         self._pending = b""
+        self._packed, self._loose = 0, b""  # how many records lie in packs, and the lines that do not yet
 
     def lines(self) -> Iterator[Line]:
-        return self._lines_of(self._names())
+        self._packed, self._loose = 0, b""
+        packs = self._packs()
+        for name, content in zip(packs, self._objects.get_all(packs), strict=True):
+            yield from self._placed(name, content)
+            self._packed = _span(name)[1]
+        for line in self._records(self._packed):
+            self._loose += line.content
+            yield line
 
     def later(self, seq: int, last: Line) -> Iterator[Line] | None:
         """An object is whole and never changes, so what comes next is in objects that are new."""
-        names = self._names()
-        if not names:
+        names = self._objects.names("records", after=_record(seq - 1))
+        if not names and self.empty():
             raise FileNotFoundError(errno.ENOENT, "the journal is gone", self.url)
-        return self._lines_of(name for name in names if int(name.rsplit("/", 1)[-1].removesuffix(".jsonl")) >= seq)
-
-    def _lines_of(self, names: Iterable[str]) -> Iterator[Line]:
-        for name in names:
-            end = 0
-            for content in self._system.cat_file(name).splitlines(keepends=True):
-                place = f"{self.url}/{name.rsplit('/', 1)[-1]} is damaged at byte {end}"
-                end += len(content)
-                yield Line(content, place, end)
+        return self._read(names)
 
     def empty(self) -> bool:
-        return not self._names()
+        return self._objects.size(_record(0)) is None
 
     def start(self, seq: int, end: int, *, proven: bool) -> int:
+        """What was read of the journal before is what the next pack begins with."""
         self._seq, self._count, self._pending = seq, 0, b""
         return 0
 
@@ -193,66 +199,70 @@ class ObjectStore(Store):
         if not sync:
             self._pending, self._count = self._pending + line, self._count + 1
             return
-        self._make(self._pending + line)
-        self._seq, self._count, self._pending = self._seq + self._count + 1, 0, b""
+        self._make(self._pending + line, self._count + 1)
 
     def close(self) -> None:
         if self._pending:
-            self._make(self._pending)
-            self._seq, self._count, self._pending = self._seq + self._count, 0, b""
+            self._make(self._pending, self._count)
 
     def discard(self) -> None:
         self._pending = b""
 
-    def _make(self, content: bytes) -> None:
-        name = f"{self._root}/{self._seq:012d}.jsonl"
+    def _records(self, seq: int) -> Iterator[Line]:
+        return self._read(self._objects.names("records", after=_record(seq - 1) if seq else ""))
+
+    def _read(self, names: Sequence[str]) -> Iterator[Line]:
+        for name, content in zip(names, self._objects.get_all(names), strict=True):
+            yield from self._placed(name, content)
+
+    def _placed(self, name: str, content: bytes) -> Iterator[Line]:
+        end = 0
+        for line in content.splitlines(keepends=True):
+            place = f"{self.url}/{name} is damaged at byte {end}"
+            end += len(line)
+            yield Line(line, place, end)
+
+    def _make(self, content: bytes, count: int) -> None:
+        name = _record(self._seq)
         try:
-            create_object(self._system, name, content)
+            self._objects.create(name, content)
         except FileExistsError:
-            if self._system.cat_file(name) != content:  # else it is our own, of which only the answer was lost
+            if self._objects.get(name) != content:  # else it is our own, of which only the answer was lost
                 raise RunHeldError(
                     f"another process has written record {self._seq} of {self.url}; nothing more is written here",
                     hint="another process has taken over the run",
                 ) from None
+        self._seq, self._count, self._pending = self._seq + count, 0, b""
+        self._loose += content
+        if self._seq - self._packed >= self.PACK:
+            self._pack()
 
-    def _names(self) -> list[str]:
-        self._system.invalidate_cache(self._root)
-        try:
-            return sorted(name for name in self._system.ls(self._root, detail=False) if name.endswith(".jsonl"))
-        except FileNotFoundError:
-            return []
+    def _pack(self) -> None:
+        """What cannot be packed now is packed with what comes."""
+        with contextlib.suppress(OSError):
+            self._objects.put(f"packs/{self._packed:012d}-{self._seq:012d}.jsonl", self._loose)
+            self._packed, self._loose = self._seq, b""
 
-
-def create_object(system: Any, name: str, content: bytes) -> None:
-    """Make an object whole, in one step, and only if there is none of that name. Raises FileExistsError.
-
-    S3, Google Cloud Storage and Azure refuse a second one themselves; for a local folder a hard link does it. A file
-    system whose ``pipe_file`` looks first and writes then would let two writers both believe that they were first:
-    UsageError.
-    """
-    from fsspec.spec import AbstractFileSystem
-
-    if "file" in _protocols(system):
-        _link(Path(name), content)
-    elif getattr(system.pipe_file, "__func__", None) is AbstractFileSystem.pipe_file:
-        raise UsageError(
-            f"{type(system).__name__} cannot make an object only if it is new, so it cannot keep a journal",
-            hint="keep it in a folder, or in S3, Google Cloud Storage or Azure",
-        )
-    else:
-        system.pipe_file(name, content, mode="create")
+    def _packs(self) -> list[str]:
+        """Those that follow one another from the first record on. Two writers may have packed the same records."""
+        found, end = [], 0
+        longest = {_span(name)[0]: name for name in self._objects.names("packs")}
+        while end in longest:
+            found.append(longest[end])
+            end = _span(longest[end])[1]
+        return found
 
 
-def _protocols(system: Any) -> tuple[str, ...]:
-    return (system.protocol,) if isinstance(system.protocol, str) else tuple(system.protocol)
+def _record(seq: int) -> str:
+    return f"records/{seq:012d}.jsonl"
 
 
-def _link(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
-    write_durably(beside, content)
-    try:
-        os.link(beside, path)
-    finally:
-        beside.unlink()
-    sync(path.parent)
+def _span(pack: str) -> tuple[int, int]:
+    """Its first record, and the one after its last."""
+    first, _, end = pack.rpartition("/")[2].removesuffix(".jsonl").partition("-")
+    return int(first), int(end)
+
+
+def store_at(place: Place) -> Store:
+    """Where the lines of the journal at that place are kept."""
+    return FileStore(place) if isinstance(place, Path) else ObjectStore(objects(place))

@@ -11,8 +11,10 @@ from typing import Any, Protocol, TypeVar
 
 from orchestrator.errors import JournalError, RunHeldError
 from orchestrator.journal import lease as leases
+from orchestrator.journal import object_lease
 from orchestrator.journal.records import Event, Line, encode, parse
-from orchestrator.journal.stores import FileStore, Store
+from orchestrator.journal.stores import Place, Store, store_at
+from orchestrator.objects import objects
 
 T = TypeVar("T")
 
@@ -28,15 +30,17 @@ class Right(Protocol):
     def discard(self) -> None: ...
 
 
-def read(path: Path) -> Iterator[Event]:
+def read(place: Place) -> Iterator[Event]:
     """Every whole event, in order; a torn last line is passed over. Raises JournalError on any other damage."""
-    for event, _ in parse(FileStore(path).lines()):
+    for event, _ in parse(store_at(place).lines()):
         yield event
 
 
-def holder(path: Path) -> leases.Holder | None:
+def holder(place: Place) -> leases.Holder | None:
     """The process that writes the journal now; None where there is none."""
-    return leases.is_held(path.parent / "lease")
+    if isinstance(place, Path):
+        return leases.is_held(place.parent / "lease")
+    return object_lease.Claims(objects(place)).holder()
 
 
 class Journal:
@@ -56,32 +60,34 @@ class Journal:
         self.notice = f"a torn write at the end of the journal was cut off ({torn} bytes at {end})" if torn else ""
 
     @classmethod
-    def create(cls, path: Path) -> Journal:
+    def create(cls, place: Place) -> Journal:
         """A new journal. Raises RunHeldError where one is there already or another process is making it."""
-        folder, name = path.parent, path.parent.name
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(FileExistsError):
-            folder.mkdir(mode=0o700)
-        right = leases.acquire(folder / "lease")
-        if not FileStore(path).empty():
+        folder = place.parent if isinstance(place, Path) else place.rpartition("/")[0]
+        name = str(folder).rpartition("/")[2]
+        if isinstance(folder, Path):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileExistsError):
+                folder.mkdir(mode=0o700)
+        right = _claim(place)
+        store = store_at(place)
+        if not store.empty():
             right.release()
             raise RunHeldError(
                 f"the run {name!r} exists already: {folder}",
                 hint=f"go on with it: sweep resume {name}; or start another: --name {name}-2",
             )
-        return cls(FileStore(path), right, 0, 0)
+        return cls(store, right, 0, 0)
 
     @classmethod
-    def open(cls, path: Path) -> Journal:
+    def open(cls, place: Place) -> Journal:
         """Take over an existing journal.
 
         Raises RunHeldError while another process holds it, JournalError where it is damaged. Waits up to 20 s where
         only silence can tell that its holder is dead.
         """
-        folder = path.parent / "lease"
-        right = leases.acquire(folder, after=0 if leases.current(folder) else _last_lease(path))
+        right = _claim(place)
         try:
-            return cls.over(FileStore(path), right)
+            return cls.over(store_at(place), right)
         except BaseException:
             right.release()
             raise
@@ -133,6 +139,15 @@ class Journal:
             self._store.close()
         finally:
             self._right.release()
+
+
+def _claim(place: Place) -> Right:
+    """Take the lease, with a number above all that the journal has seen: its folder may have been removed."""
+    if not isinstance(place, Path):
+        return object_lease.acquire(objects(place))
+    folder = place.parent / "lease"
+    known = leases.current(folder) is not None or not place.exists()
+    return leases.acquire(folder, after=0 if known else _last_lease(place))
 
 
 def _last_lease(path: Path) -> int:

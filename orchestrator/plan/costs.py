@@ -126,12 +126,9 @@ def _faults(spec: SweepSpec, costs: Costs, runs: str | Path | None) -> Iterator[
             f"checkpoints of {costs.slots} trials at once need {shown(needed)}, and checkpoints.quota is {shown(quota)}"
         )
         yield said, f"--set checkpoints.quota={needed}"
-    free = _free(runs_root(runs))
-    if costs.disk > free:
-        yield (
-            f"checkpoints need {shown(costs.disk)}, and {runs_root(runs)} has {shown(free)} free",
-            "choose another --runs",
-        )
+    root = runs_root(runs)
+    if isinstance(root, Path) and costs.disk > (free := _free(root)):
+        yield f"checkpoints need {shown(costs.disk)}, and {root} has {shown(free)} free", "choose another --runs"
 
 
 def _memory_faults(costs: Costs) -> Iterator[tuple[str, str]]:

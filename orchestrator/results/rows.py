@@ -13,18 +13,18 @@ from typing import Any
 from orchestrator.errors import JournalError, UsageError
 from orchestrator.journal import holder, read
 from orchestrator.policies.schedulers import last_rung
-from orchestrator.rundir import RunDirectory, list_runs
+from orchestrator.rundir import RunDirectory, list_runs, run_at
 from orchestrator.state import SweepState, Trial
 
 
 def find(name: str, runs: str | Path | None = None) -> RunDirectory:
     """The run of that name. Raises UsageError, with the nearest names, where there is none."""
-    run = RunDirectory.at(name, runs)
+    run = run_at(name, runs)
     if not run.exists():
         known = [other.name for other in list_runs(runs)]
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"runs here: {', '.join(known) or 'none'}"
-        raise UsageError(f"there is no run {name!r} in {run.root.parent}", hint=hint)
+        raise UsageError(f"there is no run {name!r} in {run.runs}", hint=hint)
     return run
 
 
@@ -67,7 +67,7 @@ def rows(run: RunDirectory, state: SweepState) -> list[dict[str, Any]]:
 
     ``best`` is the objective at the best finite epoch ``epoch`` (null where there is none), ``rung``
     the last epoch at which it was compared with others (null where the scheduler has no rungs), ``checkpoint`` the
-    absolute path of that epoch's checkpoint (null where it is gone), ``seconds`` from suggestion to end.
+    absolute path, or URL, of that epoch's checkpoint (null where it is gone), ``seconds`` from suggestion to end.
 
     Where configurations are tried under several seeds, also ``configuration`` (the number of its first trial), and
     ``mean``, ``std`` and ``n`` of the best values of its trials. Where there are several objectives, also ``also`` (the
@@ -98,7 +98,6 @@ def _together(state: SweepState, trial: Trial) -> dict[str, Any]:
 def _row(run: RunDirectory, state: SweepState, rank: int, trial: Trial) -> dict[str, Any]:
     best = state.objective.best(trial)
     kept = trial.checkpoints.get(best.epoch) if best else None
-    path = run.resolve(kept.path) if kept else None
     return {
         "rank": rank,
         "trial": trial.number,
@@ -108,7 +107,7 @@ def _row(run: RunDirectory, state: SweepState, rank: int, trial: Trial) -> dict[
         "epoch": best.epoch if best else None,
         "epochs": trial.epoch,
         "rung": _rung(state, trial),
-        "checkpoint": str(path) if path and path.exists() else None,
+        "checkpoint": run.locate(kept.path) if kept else None,
         "seconds": round(max(0.0, (trial.ended or state.updated) - trial.started), 3),
         "segments": trial.segments,
         "stopped_by": trial.stopped_by or None,

@@ -99,7 +99,7 @@ class Results:
         """The winner, that of the finals if there were any. Raises SweepError where no trial has a finite value yet."""
         if self.state.confirmation:
             won, number = winner(self.run, self.state), self.state.confirmation["winner"]["configuration"]
-            file = won.run.resolve(won.checkpoint.path)
+            file = won.run.fetch(won.checkpoint.path)
             checkpoint = file if file.exists() else None
             return BestTrial(number, won.best.value, won.best.epoch, dict(won.trial.params), checkpoint, confirmed=True)
         first = self.state.winner()
@@ -111,7 +111,7 @@ class Results:
                 hint=f"see what happened: sweep results {self.run.name}",
             )
         kept = first.checkpoints.get(best.epoch)
-        path = self.run.resolve(kept.path) if kept else None
+        path = self.run.fetch(kept.path) if kept else None
         params, found = first.params_at(best.epoch), path if path and path.exists() else None
         return BestTrial(first.number, best.value, best.epoch, params, found)
 

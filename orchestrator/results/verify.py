@@ -94,7 +94,7 @@ def _check_files(run: RunDirectory, state: SweepState, findings: Findings) -> No
     for trial in state.trials.values():
         for held in trial.checkpoints.values():
             try:
-                check_file(run.resolve(held.path), held.size, held.sha256)
+                check_file(run.fetch(held.path), held.size, held.sha256)
             except (CheckpointError, UsageError, OSError) as error:
                 findings.violations.append(f"trial {trial.number}, epoch {held.epoch}: {str(error).splitlines()[0]}")
             else:

@@ -34,7 +34,7 @@ class Winner:
 def finals_of(run: RunDirectory, state: SweepState) -> RunDirectory:
     """Where the finals run that were begun since the search last went on, or else the next ones."""
     number = finals_number(state)
-    return RunDirectory(run.root / f"{run.name[:80]}-finals{'' if number == 1 else f'-{number}'}")
+    return run.within(f"{run.name[:80]}-finals{'' if number == 1 else f'-{number}'}")
 
 
 def finals_number(state: SweepState) -> int:
@@ -51,7 +51,7 @@ def winner(run: RunDirectory, state: SweepState, number: int | None = None) -> W
         finals, found = finals_of(run, state), state.confirmation["winner"]
         if not has_begun(finals):
             hint = f"a trial of the search can be had all the same: --trial {found['configuration']}"
-            raise UsageError(f"the finals of {run.name!r} are gone: {finals.root}", hint=hint)
+            raise UsageError(f"the finals of {run.name!r} are gone: {finals.where}", hint=hint)
         return _at_its_best(finals, read_state(finals), found["trial"], confirmed=True)
     best = state.winner() if number is None else state.trials.get(number)
     if best is None:

@@ -33,7 +33,7 @@ def check(spec: SweepSpec, run: RunDirectory, *, local: bool, address: str = "")
     elif address and not local:
         from orchestrator.engine.tune import check_cluster
 
-        check_cluster(spec.resources, address, run.root.parent)
+        check_cluster(spec.resources, address, run.runs)
     elif not local:
         from orchestrator.engine.tune import check_resources
 
@@ -58,6 +58,13 @@ def unreachable(spec: SweepSpec) -> list[Problem]:
 
 def check_writable(run: RunDirectory) -> list[Path]:
     """The folders still to be made, innermost first. Raises UsageError where they cannot be."""
+    if run.url:
+        try:
+            run.probe(1)
+        except OSError as error:
+            hint = "is there such a bucket, and may you write to it? the cloud's own tool would say so"
+            raise UsageError(f"{run.url} cannot be written: {error.strerror}", hint=hint) from error
+        return []
     missing = list(takewhile(lambda folder: not folder.exists(), (run.root, *run.root.parents)))
     existing = missing[-1].parent if missing else run.root
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):

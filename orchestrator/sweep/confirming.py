@@ -67,7 +67,7 @@ def _race(
     race: RunDirectory, described: SweepSpec, wanted: Finalists, *, local: bool, address: str, observer: Observer | None
 ) -> Outcome:
     """Begin the race, go on with it, or let it go on beyond its end."""
-    name, runs = race.name, race.root.parent
+    name, runs = race.name, race.runs
     where: dict[str, Any] = {"local": local, "address": address, "observer": observer}
     if not has_begun(race):
         return launch(described, runs, **where)

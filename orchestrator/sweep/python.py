@@ -14,7 +14,7 @@ from orchestrator.results.notebook import watched
 from orchestrator.results.plot import Plot
 from orchestrator.results.rows import find, read_state
 from orchestrator.results.winner import finals_of
-from orchestrator.rundir import RunDirectory
+from orchestrator.rundir import run_at
 from orchestrator.spec import Finalists, from_mapping, load
 from orchestrator.sweep.checks import import_from
 from orchestrator.sweep.confirming import confirm
@@ -117,7 +117,7 @@ class Sweep:
         Raises RunHeldError where the run exists, SpecError and UsageError where something is wrong before the start.
         """
         self._runs = runs
-        with watched(RunDirectory.at(self.spec.name, runs), progress) as observer:
+        with watched(run_at(self.spec.name, runs), progress) as observer:
             outcome = launch(self.spec, runs, local=local, address=address, warm_start=warm_start, observer=observer)
         for notice in outcome.notices:
             print(notice, file=sys.stderr)
@@ -136,7 +136,7 @@ class Sweep:
     ) -> Results:
         """Let it go on beyond its limits; ``more`` as in `extend`: ``trials=10``, ``epochs=5``, ``wall_clock="2h"``."""
         self._runs = runs or self._runs
-        with watched(RunDirectory.at(self.spec.name, self._runs), progress) as observer:
+        with watched(run_at(self.spec.name, self._runs), progress) as observer:
             return Results(
                 extend(self.spec.name, self._runs, local=local, address=address, observer=observer, **more).run
             )

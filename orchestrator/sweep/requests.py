@@ -37,8 +37,8 @@ def stop(name: str, runs: str | Path | None = None, *, trial: int | None = None,
     asked = _who_runs(run, name)
     if trial is not None:
         _require_trial(read_state(run), name, trial)
-    request = _leave(run.stop_request(trial))
-    if not _waited(lambda: not holder(run.journal) or (trial is not None and not request.exists()), wait):
+    run.ask(request := run.stop_request(trial))
+    if not _waited(lambda: not holder(run.journal) or (trial is not None and request.name not in run.asked()), wait):
         what = repr(name) if trial is None else f"trial {trial}"
         raise SweepError(f"{what} has not stopped in {wait:g} s, but will; {name!r} is held by {asked}")
     return asked
@@ -62,8 +62,8 @@ def promote(name: str, runs: str | Path | None = None, *, trial: int, wait: floa
     if known.status != "set_aside":
         why, hint = _WHY_NOT[known.status]
         raise UsageError(f"trial {trial} of {name!r} cannot be promoted: {why}", hint=hint)
-    request = _leave(run.promote_request(trial))
-    answered = _waited(lambda: not request.exists() or not holder(run.journal), wait)
+    run.ask(request := run.promote_request(trial))
+    answered = _waited(lambda: request.name not in run.asked() or not holder(run.journal), wait)
     found = read_state(run).trials[trial]
     if len(found.promotions) > len(known.promotions):
         return True
@@ -82,12 +82,6 @@ def _who_runs(run: RunDirectory, name: str) -> str:
 def _require_trial(state: SweepState, name: str, trial: int) -> None:
     if trial not in state.trials:
         raise UsageError(f"{name!r} has no trial {trial}", hint=f"it has trials 0 to {len(state.trials) - 1}")
-
-
-def _leave(request: Path) -> Path:
-    request.parent.mkdir(mode=0o700, exist_ok=True)
-    request.touch()
-    return request
 
 
 def _waited(done: Callable[[], bool], seconds: float) -> bool:

@@ -14,13 +14,13 @@ from orchestrator.engine.host import Host
 from orchestrator.engine.live import LiveSweep, Observer
 from orchestrator.engine.stopping import Stopping
 from orchestrator.errors import RunHeldError, StoppedError, UsageError
-from orchestrator.files import storage_fault, write_durably
+from orchestrator.files import storage_fault
 from orchestrator.journal import Event, Journal
 from orchestrator.notify import Notifier
 from orchestrator.policies.extension import More, extension
 from orchestrator.policies.warm import warmth
 from orchestrator.results.rows import find, read_state
-from orchestrator.rundir import RunDirectory
+from orchestrator.rundir import RunDirectory, run_at
 from orchestrator.spec import SweepSpec, to_yaml
 from orchestrator.spec.parts import seconds
 from orchestrator.state import SweepState
@@ -62,7 +62,7 @@ def launch(
 
     Raises SpecError, UsageError or RunHeldError with nothing started or written where something is wrong.
     """
-    run = RunDirectory.at(spec.name, runs)
+    run = run_at(spec.name, runs)
     warm = warmth(spec, _earlier(warm_start, runs)) if warm_start else None
     with Stopping() as stopping:
         made = check_writable(run)
@@ -90,9 +90,9 @@ def launch(
             journal.discard()
             _remove_empty(made)
             raise
-        write_durably(run.spec, to_yaml(spec).encode())
+        run.write(run.spec, to_yaml(spec).encode())
         if diff := git_diff():
-            write_durably(run.diff, diff.encode())
+            run.write(run.diff, diff.encode())
         return _run(spec, run, journal, roots, stopping, engine or _engine(spec, local, address), observer)
 
 
@@ -181,12 +181,12 @@ def _go_on(
             if stopping.signal:
                 raise StoppedError(stopping.signal)
             if state.created.get("warm_start") and not state.warmed:  # the launch was cut off before it could
-                earlier = _earlier(state.created["warm_start"], run.root.parent)
+                earlier = _earlier(state.created["warm_start"], run.runs)
                 journal.append("sweep.warmed", **warmth(spec, earlier))
             for type, fields in first(state):
                 journal.append(type, **fields)
-            if not run.spec.exists():  # the launch was cut off between the journal's first record and this file
-                write_durably(run.spec, to_yaml(spec).encode())
+            if run.size(run.spec.name) is None:  # the launch was cut off between its first record and this file
+                run.write(run.spec, to_yaml(spec).encode())
         except BaseException:
             journal.close()
             raise

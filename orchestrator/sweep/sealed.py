@@ -52,6 +52,8 @@ def look(name: str, runs: str | Path | None = None, *, trial: int | None = None,
         _check_sealed(run, state, won, unconfirmed=unconfirmed)
         import_from(state.created.get("roots", []), run)
         held = won.checkpoint
+        if won.run.url:
+            won.run.fetch(held.path)
         path = verify(won.run.root, Checkpoint(held.path, held.size, held.sha256, held.epoch))
         spec = SweepSpec.model_validate(won.state.spec)
         model, data, trainer = apply(spec, won.trial.params_at(won.best.epoch))

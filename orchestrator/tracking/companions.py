@@ -94,7 +94,7 @@ def _served(spec: SweepSpec) -> list[str]:
 
 
 def _rest(run: RunDirectory, done: bool) -> str:
-    command = ["sweep", "sync", run.name, "--runs", str(run.root.parent)]
+    command = ["sweep", "sync", run.name, "--runs", str(run.runs)]
     return "" if done else f"MLflow has not got everything; to send the rest: {shlex.join(command)}"
 
 
@@ -102,7 +102,7 @@ def _start(name: str, run: RunDirectory, *more: str) -> subprocess.Popen[bytes]:
     """In a session of its own: Ctrl-C in a terminal is for the sweep, and its group ends with it."""
     path = os.pathsep.join(filter(None, [str(_PACKAGES), os.environ.get("PYTHONPATH")]))
     # -P: a folder named wandb where the sweep was started is no package.
-    command = [sys.executable, "-P", "-m", "orchestrator.tracking", name, str(run.root), *more]
+    command = [sys.executable, "-P", "-m", "orchestrator.tracking", name, run.where, *more]
     return subprocess.Popen(
         command,
         stdin=subprocess.PIPE,

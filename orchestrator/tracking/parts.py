@@ -48,6 +48,7 @@ class Part:
 
 def parts(run: RunDirectory) -> Iterator[Part]:
     """All that are there, in the order in which they were begun."""
+    run.fetch_all("wandb")
     for folder in sorted((run.root / "wandb").glob("offline-run-*")):
         if match := _PART.fullmatch(folder.name):
             yield Part(folder, match["id"], match["kind"], int(match["number"]))
@@ -100,7 +101,7 @@ def unsent(run: RunDirectory) -> str:
     suffice to write all, it would not find it. Ours looks to both.
     """
     waiting, ledger = {part.id for part in parts(run) if not part.sent}, Ledger(run)
-    ours = ["sweep", "sync", run.name, "--runs", str(run.root.parent)]
+    ours = ["sweep", "sync", run.name, "--runs", str(run.runs)]
     if behind := _behind(run, ledger):
         return f"{len(waiting | behind)} W&B runs not written or not sent; do both: {shlex.join(ours)}"
     if not waiting:

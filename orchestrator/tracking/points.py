@@ -43,7 +43,8 @@ def points(run: RunDirectory, trial: Trial, objective: str, told: Iterable[int] 
 
 def _of_epoch(run: RunDirectory, trial: Trial, objective: str, epoch: int) -> list[Point]:
     report = trial.reports[epoch]
-    logged = _logged(run.trial(trial.number) / f"logs/segment_{report.segment}/metrics.csv").get(epoch, [])
+    table = (run.trial(trial.number) / f"logs/segment_{report.segment}/metrics.csv").relative_to(run.root)
+    logged = _logged(run.fetch(table.as_posix())).get(epoch, [])
     last = report.metrics
     several = {name for _, values in logged for name, value in values.items() if not _same(value, last.get(name))}
 

@@ -16,8 +16,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
-from orchestrator.journal import FileStore, Follower
-from orchestrator.rundir import RunDirectory
+from orchestrator.journal import Follower, store_at
+from orchestrator.rundir import RunDirectory, run_of
 from orchestrator.secrets import redact
 from orchestrator.state import SweepState
 
@@ -49,7 +49,7 @@ def main(name: str, root: str, *, send: bool) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     _give_way()
-    run, over = RunDirectory(Path(root)), threading.Event()
+    run, over = run_of(root), threading.Event()
     threading.Thread(target=_listen, args=(over,), daemon=True).start()
     told = _Log(run.root / "tracking" / f"{name}.log")
     with told:
@@ -81,7 +81,7 @@ class _Sweep:
     """The sweep as its journal tells it, read on from where it was last asked."""
 
     def __init__(self, run: RunDirectory) -> None:
-        self._follower = Follower(FileStore(run.journal))
+        self._follower = Follower(store_at(run.journal))
         self._state = SweepState()
 
     def now(self) -> SweepState:

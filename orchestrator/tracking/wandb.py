@@ -154,7 +154,7 @@ def _log_best(folder: RunDirectory, state: SweepState, run: Any, named: dict[str
     trial = state.winner()
     best = state.objective.best(trial) if trial else None
     held = trial.checkpoints.get(best.epoch) if trial and best else None
-    if trial is None or best is None or held is None or not folder.resolve(held.path).is_file():
+    if trial is None or best is None or held is None or not folder.fetch(held.path).is_file():
         return
     about = {"trial": trial.number, "epoch": best.epoch, state.objective.metric: best.value, "sha256": held.sha256}
     artifact = wandb.Artifact(f"{named['id']}-best", type="model", metadata=about)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from orchestrator.rundir import RunDirectory
+from orchestrator.rundir import RunDirectory, run_of
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,8 @@ class Job:
         new_params: whether the checkpoint was trained with other hyperparameters: these replace them in the optimizers.
         tracking: for each tracker by its name, its options and what the trial's run is called there (see `tracked`).
         threads: CPU threads for torch; None leaves the process's.
+        url: the run directory's in object storage; empty where the folder is one that all see. Each machine then has a
+            folder of its own (see `here`).
         workers: processes that train it together; each calls `fit`, with the environment that torchrun would give it
             (RANK, WORLD_SIZE, MASTER_ADDR, …), and the one of rank 0 reports.
     """
@@ -90,6 +92,16 @@ class Job:
     threads: int | None = None
     required: list[str] = field(default_factory=list)
     workers: int = 1
+    url: str = ""
+
+    def here(self) -> Job:
+        """The same job with the folder that this machine has for it."""
+        return replace(self, folder=str(self.run.trial(self.trial))) if self.url else self
+
+    @property
+    def run(self) -> RunDirectory:
+        """The sweep's run directory."""
+        return run_of(self.url or str(self.run_directory))
 
     @property
     def run_directory(self) -> Path:

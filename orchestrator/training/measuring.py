@@ -99,7 +99,7 @@ def measure(job: Job, steps: int = _STEPS) -> Measured:
     _forget_peak()
     with tempfile.TemporaryDirectory(prefix="sweep-plan-") as folder:
         try:
-            fit(replace(job, trainer=trainer, folder=f"{folder}/trials/0000"), lambda report: False)
+            fit(replace(job, trainer=trainer, folder=f"{folder}/trials/0000", url=""), lambda report: False)
         except Exception as error:
             if type(error).__name__ != "Enough":
                 raise

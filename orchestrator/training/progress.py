@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic
@@ -11,13 +12,13 @@ EVERY = 5.0  # seconds
 
 
 class Progress:
-    """Touches ``path`` at most every ``every`` seconds; what it costs otherwise is one look at the clock.
+    """Gives a ``sign`` at most every ``every`` seconds; what it costs otherwise is one look at the clock.
 
     It says that batches come to their end, not that the device has finished with them: nothing waits for the device.
     """
 
-    def __init__(self, path: Path, every: float = EVERY) -> None:
-        self._path = path
+    def __init__(self, sign: Callable[[], None], every: float = EVERY) -> None:
+        self._sign = sign
         self._every = every
         self._due = monotonic()
 
@@ -26,7 +27,7 @@ class Progress:
         now = monotonic()
         if now >= self._due:
             self._due = now + self._every
-            touch(self._path)
+            self._sign()
 
 
 def touch(path: Path) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from orchestrator.errors import ObjectiveError
 from orchestrator.files import fingerprint
+from orchestrator.training import sharing
 from orchestrator.training.checkpoints import DurableCheckpointIO, checkpoint_name
 from orchestrator.training.gang import mean_of_ranks
 from orchestrator.training.job import Checkpoint, Job, Report
@@ -32,7 +33,13 @@ class Reporting(CheckpointCallback):
     """
 
     def __init__(
-        self, job: Job, report: Callable[[Report], bool], *, writer: DurableCheckpointIO, table: EpochCSVLogger
+        self,
+        job: Job,
+        report: Callable[[Report], bool],
+        *,
+        writer: DurableCheckpointIO,
+        table: EpochCSVLogger,
+        progress: Progress,
     ) -> None:
         self._job = job
         self._report = report
@@ -42,7 +49,7 @@ class Reporting(CheckpointCallback):
         self._last: Tensor | None = None
         self._validated = False
         self._reported = job.checkpoint is not None  # which was saved to be reported
-        self._progress = Progress(job.progress)
+        self._progress = progress
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         for index, value in self._plateau.items():
@@ -122,6 +129,7 @@ class Reporting(CheckpointCallback):
             return None  # rank 0 wrote it, perhaps where this process cannot see it
         # A strategy that does its own writing passes our writer by; then the file is what there is to measure.
         size, digest = self._writer.written.pop(str(path)) if str(path) in self._writer.written else fingerprint(path)
+        sharing.publish_checkpoint(self._job, path)
         return Checkpoint(path.relative_to(self._job.run_directory).as_posix(), size, digest, epoch)
 
     def _write_table(self, trainer: L.Trainer, metrics: Mapping[str, float]) -> None:
@@ -129,6 +137,8 @@ class Reporting(CheckpointCallback):
         step = trainer.fit_loop.epoch_loop._batches_that_stepped - 1
         self._table.log_metrics({"epoch": trainer.current_epoch, **metrics}, step)
         self._table.flush()
+        if self._job.tracking:  # trackers tell of the epoch's steps, too, by this table
+            sharing.publish(self._job, self._table.path)
 
     def _answer(self, trainer: L.Trainer, report: Report) -> bool:
         """The caller's answer, asked on one process and given to all."""

@@ -9,14 +9,14 @@ import lightning as L
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.plugins.io import CheckpointIO
 
-from orchestrator.training import components, gang, loggers
+from orchestrator.training import components, gang, loggers, sharing
 from orchestrator.training.checkpoints import DurableCheckpointIO, remove_leftovers, verify
 from orchestrator.training.isolation import entry_points_read_once, isolated, release
 from orchestrator.training.job import Checkpoint, Job, Report
 from orchestrator.training.memory import keep_freed_memory
 from orchestrator.training.new_params import NewParams
 from orchestrator.training.precision import resolve_precision
-from orchestrator.training.progress import touch
+from orchestrator.training.progress import Progress
 from orchestrator.training.reporting import Reporting
 from orchestrator.training.seeding import EpochSeed
 from orchestrator.training.tracking import EpochCSVLogger
@@ -36,18 +36,21 @@ def fit(job: Job, report: Callable[[Report], bool], device: Mapping[str, Any] | 
     it was, and whatever the user's classes, Lightning or ``report`` raise, ``SystemExit`` included. From a checkpoint
     at which training was complete it returns without a report.
     """
-    start = verify(job.run_directory, Checkpoint(**job.checkpoint)) if job.checkpoint else None
+    start = None
+    if job.checkpoint:
+        sharing.fetch(job, job.checkpoint["path"])
+        start = verify(job.run_directory, Checkpoint(**job.checkpoint))
     first = gang.rank(job) == 0
     if first:
         remove_leftovers(job.checkpoints, job.segment)
-    touch(job.progress)
+    progress = sharing.progress(job)
     keep_freed_memory()
     with isolated(job.threads):
         L.seed_everything(job.seed, verbose=False)
         model: Any = components.build(job.model)
         data: Any = components.build(job.data) if job.data else None
         asked = loggers.start(job) if first else {}
-        trainer = _trainer(job, report, list(asked.values()), device or {})
+        trainer = _trainer(job, report, progress, list(asked.values()), device or {})
         try:
             trainer.fit(model, datamodule=data, ckpt_path=start, weights_only=True)
         finally:
@@ -56,7 +59,13 @@ def fit(job: Job, report: Callable[[Report], bool], device: Mapping[str, Any] | 
             gang.part(job)
 
 
-def _trainer(job: Job, report: Callable[[Report], bool], asked: list[Logger], device: Mapping[str, Any]) -> L.Trainer:
+def _trainer(
+    job: Job,
+    report: Callable[[Report], bool],
+    progress: Progress,
+    asked: list[Logger],
+    device: Mapping[str, Any],
+) -> L.Trainer:
     wanted = {name: _built(value) for name, value in job.trainer.items()}
     table = EpochCSVLogger(job.logs)
     plugins = _as_list(wanted.pop("plugins", None))
@@ -64,7 +73,8 @@ def _trainer(job: Job, report: Callable[[Report], bool], asked: list[Logger], de
     if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
         plugins.append(writer)
     callbacks = _as_list(wanted.pop("callbacks", None))
-    ours: list[L.Callback] = [EpochSeed(job.seed), Reporting(job, report, writer=writer, table=table)]
+    reporting = Reporting(job, report, writer=writer, table=table, progress=progress)
+    ours: list[L.Callback] = [EpochSeed(job.seed), reporting]
     if job.new_params:
         ours.insert(0, NewParams())
     user_loggers = [logger for logger in _as_list(wanted.pop("logger", None)) if isinstance(logger, Logger)]

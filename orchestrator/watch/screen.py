@@ -223,7 +223,7 @@ class WatchApp(App[None]):
 def _requested(run: RunDirectory, verb: str, trial: int) -> str:
     from orchestrator.sweep import requests
 
-    given: dict[str, Any] = {"runs": run.root.parent, "trial": trial}
+    given: dict[str, Any] = {"runs": run.runs, "trial": trial}
     if verb == "stop":
         requests.stop(run.name, **given, wait=3.0)
         return f"trial {trial} has ended"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.errors import JournalError
-from orchestrator.journal import Event, FileStore, Follower, holder
+from orchestrator.journal import Event, Follower, holder, store_at
 from orchestrator.policies.budget import amounts
 from orchestrator.rundir import RunDirectory
 from orchestrator.spec import SweepSpec
@@ -22,7 +22,7 @@ class Watched:
         self.state = SweepState()
         self.trouble = ""
         self.touched: set[int] | None = None
-        self._follower = Follower(FileStore(run.journal))
+        self._follower = Follower(store_at(run.journal))
         self._cut_off_at: int | None = None  # the lease whose process was found dead
         self._lease = 0
         self._spec: tuple[object, SweepSpec] | None = None

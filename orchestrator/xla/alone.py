@@ -19,7 +19,7 @@ from orchestrator.engine.live import LiveSweep
 from orchestrator.engine.stopping import Stopping
 from orchestrator.errors import SweepError, UsageError
 from orchestrator.journal import Journal
-from orchestrator.rundir import RunDirectory
+from orchestrator.rundir import run_at
 from orchestrator.spec import SweepSpec
 from orchestrator.training import Job, Report
 from orchestrator.xla.env import Process
@@ -104,7 +104,7 @@ def lead(live: LiveSweep, stopping: Stopping, own: Sequence[Process], roots: Seq
 def follow(spec: SweepSpec, own: Sequence[Process], roots: Sequence[str]) -> None:
     """Another host's part: the same trial, from a journal of its own that nobody keeps. Raises SweepError."""
     with tempfile.TemporaryDirectory(prefix="sweep-") as folder:
-        run = RunDirectory.at(spec.name, Path(folder))
+        run = run_at(spec.name, Path(folder))
         run.root.mkdir(parents=True)
         journal = Journal.create(run.journal)
         written = spec.model_dump(mode="json")

@@ -113,7 +113,7 @@ class Engine:
         self._slice = wanted_slice(self._resources)
         self._roster = Roster(self._resources)
         self._slots: list[_Slot] = []
-        self._watchdog = Watchdog(live.spec.recovery.stalled_after)
+        self._watchdog = Watchdog(live.spec.recovery.stalled_after, live.run.changed)
         self._looked = clock() - _LOOK_SECONDS
         self._faults: dict[str, tuple[str, float]] = {}
         self._busy_at = clock()

@@ -33,7 +33,7 @@ from orchestrator.errors import SweepError
 from orchestrator.journal import Event, Journal, lease
 from orchestrator.results.rows import read_state
 from orchestrator.results.verify import check
-from orchestrator.rundir import RunDirectory
+from orchestrator.rundir import RunDirectory, run_at
 from orchestrator.spec import SweepSpec, from_mapping
 from orchestrator.state import ENDED, SweepState
 from tests.chaos.operations import History, Recorder
@@ -119,7 +119,7 @@ class _Stopper:
     """Asks for a stop as `sweep stop` does, once so many epochs were reported."""
 
     def __init__(self, runs: Path) -> None:
-        self._run, self._reports = RunDirectory.at(NAME, runs), 0
+        self._run, self._reports = run_at(NAME, runs), 0
 
     def __call__(self, state: SweepState, event: Event) -> None:
         self._reports += event.type == "segment.reported"
@@ -182,7 +182,7 @@ def _acknowledged(history: History, point: int) -> int:
 
 
 def _violations(root: Path, acknowledged: int) -> Iterator[str]:
-    run = RunDirectory.at(NAME, root / "runs")
+    run = run_at(NAME, root / "runs")
     if not _begun(run):
         if acknowledged >= 0:
             yield f"record {acknowledged} was acknowledged, and there is no sweep"
@@ -210,7 +210,7 @@ def _begun(run: RunDirectory) -> bool:
 
 
 def _violations_of_resume(root: Path, reference: Ranking) -> Iterator[str]:
-    run = RunDirectory.at(NAME, root / "runs")
+    run = run_at(NAME, root / "runs")
     ended: dict[int, str] = {}
     if _begun(run):
         ended = {number: trial.status for number, trial in read_state(run).trials.items() if trial.status in ENDED}

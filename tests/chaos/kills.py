@@ -41,7 +41,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.journal import read
-from orchestrator.rundir import RunDirectory
+from orchestrator.rundir import RunDirectory, run_at
 from orchestrator.state import SweepState
 from tests.chaos.drivers import Life, Story, left_over, outcome, seconds_until_gone, whole_lines
 
@@ -145,7 +145,7 @@ class Lane:
 
     def sweep(self, name: str) -> None:
         """Launch it and resume it until it has completed."""
-        story = Story(RunDirectory.at(name, self.runs))
+        story = Story(run_at(name, self.runs))
         file = self.runs / f"{name}.yaml"
         file.write_text(json.dumps({**SPEC, "name": name}))
         for number in range(LIVES):
@@ -347,7 +347,7 @@ def unbroken(runs: Path) -> list[dict[str, Any]]:
     life = Life(["launch", str(file), "--local"], f"reference-{os.getpid()}", runs / "reference.stderr", runs)
     if life.process.wait() != 0:
         raise SystemExit(f"the reference sweep exits with {life.process.returncode}; see {life.log}")
-    return outcome(RunDirectory.at("reference", runs))
+    return outcome(run_at("reference", runs))
 
 
 def campaign(

@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.engine.reaper import MARK, reap
-from orchestrator.rundir import RunDirectory
+from orchestrator.rundir import run_at
 from tests.chaos.drivers import Life, Story, seconds_until_gone, whole_lines
 from tests.chaos.forked import ROOT, Forked
 from tests.chaos.kills import EPOCHS, SPEC, TRIALS
@@ -222,7 +222,7 @@ def ours(kills: int, seed: int, runs: Path) -> Column:
     began = time.monotonic()
     while left:
         column.sweeps += 1
-        _our_sweep(Story(RunDirectory.at(f"ours-{column.sweeps}", runs)), left, column)
+        _our_sweep(Story(run_at(f"ours-{column.sweeps}", runs)), left, column)
     column.seconds = time.monotonic() - began
     return column
 

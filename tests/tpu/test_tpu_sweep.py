@@ -21,7 +21,7 @@ from orchestrator.export import export
 from orchestrator.journal import Event
 from orchestrator.results.rows import read_state
 from orchestrator.results.verify import check
-from orchestrator.rundir import RunDirectory
+from orchestrator.rundir import run_at
 from orchestrator.spec import from_mapping
 from tests.fake_pod import FakePod, Seen
 
@@ -94,7 +94,7 @@ def test_a_slice_without_ray_and_the_winners_bundle(tpu: str, runtime: str, host
     running = [launched(file, worker, ",".join(["127.0.0.1"] * hosts)) for worker in range(hosts)]
     ends = [process.communicate(timeout=400) for process in running]
     assert [process.returncode for process in running] == [0] * hosts, ends
-    run = RunDirectory.at("tpu")
+    run = run_at("tpu")
     state = read_state(run)
     assert sorted(state.trials[0].reports) == [1, 2, 3, 4]
     assert state.trials[0].on == tpu

@@ -56,7 +56,7 @@ def check_resources(resources: Resources) -> None:
     slot_count(resources, cpu_count())
 
 
-def check_cluster(resources: Resources, address: str, runs: Path) -> None:
+def check_cluster(resources: Resources, address: str, runs: Path | str) -> None:
     """Raises UsageError where that cluster is not there, cannot run even one trial, or has hosts without ``runs``."""
     survey(address, resources, runs)
 

@@ -14,6 +14,7 @@ from typing import Any
 from orchestrator.engine.tune.instance import ENVIRONMENT, Instance, RayDied, our_signals
 from orchestrator.engine.tune.slots import alive, slots_of
 from orchestrator.errors import UsageError
+from orchestrator.objects import objects
 from orchestrator.spec import Resources
 
 _ANSWER_SECONDS = 60.0
@@ -54,7 +55,7 @@ def _knock(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_SECONDS).close()
 
 
-def survey(address: str, resources: Resources, runs: Path) -> None:
+def survey(address: str, resources: Resources, runs: Path | str) -> None:
     """Join for a moment, and look.
 
     Raises UsageError where the cluster does not answer, no host can run a trial and no number of trials says that hosts
@@ -76,8 +77,8 @@ def survey(address: str, resources: Resources, runs: Path) -> None:
         ) from error
     if without:
         raise UsageError(
-            f"{runs} is not the same folder on {', '.join(without)}",
-            hint="all hosts need the folder of runs under one path: NFS, or another file system that they share",
+            f"{runs} is not the same on {', '.join(without)}",
+            hint="all hosts need one place for the runs: NFS under one path, or object storage that all may read",
         )
 
 
@@ -90,30 +91,46 @@ def node_of(actor: Any) -> str:
     return ""
 
 
-def _hosts_without(runs: Path, nodes: list[dict[str, Any]]) -> list[str]:
-    """The hosts that do not see what is written into the folder here."""
+def _hosts_without(runs: Path | str, nodes: list[dict[str, Any]]) -> list[str]:
+    """The hosts that do not see what is written there from here, or may not look."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    runs.mkdir(parents=True, exist_ok=True)
-    mark = runs / f".seen-{uuid.uuid4().hex}"
-
     @ray.remote(num_cpus=0, max_retries=0)
-    def sees(file: str) -> bool:
-        return Path(file).exists()
+    def sees(place: Path | str, name: str) -> bool:
+        try:
+            return (place / name).exists() if isinstance(place, Path) else objects(place).size(name) is not None
+        except OSError:
+            return False
 
-    mark.touch()
+    mark = f".seen-{uuid.uuid4().hex}"
+    _make(runs, mark)
     try:
         asked = {
             sees.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(
-                str(mark)
+                runs, mark
             ): node["NodeManagerHostname"]
             for node in nodes
         }
         answered, silent = ray.wait(list(asked), num_returns=len(asked), timeout=_ANSWER_SECONDS)
         return sorted([asked[one] for one in answered if not ray.get(one)] + [asked[one] for one in silent])
     finally:
-        mark.unlink()
+        _remove(runs, mark)
+
+
+def _make(place: Path | str, name: str) -> None:
+    if isinstance(place, Path):
+        place.mkdir(parents=True, exist_ok=True)
+        (place / name).touch()
+    else:
+        objects(place).put(name, b"")
+
+
+def _remove(place: Path | str, name: str) -> None:
+    if isinstance(place, Path):
+        (place / name).unlink()
+    else:
+        objects(place).remove([name])
 
 
 def _prepare() -> None:

@@ -54,7 +54,7 @@ class Segments:
     def __init__(self, live: LiveSweep, stopping: Stopping, instance: Instance, slots: Slots) -> None:
         self.live, self._stopping, self._instance, self._slots = live, stopping, instance, slots
         self._running: dict[str, _Running] = {}
-        self._watchdog = Watchdog(live.spec.recovery.stalled_after)
+        self._watchdog = Watchdog(live.spec.recovery.stalled_after, live.run.changed)
         self._timer: threading.Timer | None = None
 
     def next(self, trial_id: str) -> Job | str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from orchestrator.journal import store_at
 from orchestrator.results.figures.figure import Figure, finished, inert
 from orchestrator.results.figures.style import MUTED, STATUSES, hatched
 from orchestrator.results.figures.trials import Floats, Places
@@ -102,16 +103,15 @@ def records(run: RunDirectory, last: int) -> Iterator[Mapping[str, Any]]:
     launch the record ahead of it comes too, under the type ``before``: the last sign of the process before.
     """
     previous = b""
-    with run.journal.open("rb") as file:
-        for line in file:
-            if _WANTED_LINE.match(line):
-                record = json.loads(line)
-                if record["seq"] > last:
-                    return
-                if record["type"] == "sweep.launched" and previous:
-                    yield {**json.loads(previous), "type": "before"}
-                yield record
-            previous = line
+    for line in store_at(run.journal).lines():
+        if _WANTED_LINE.match(line.content):
+            record = json.loads(line.content)
+            if record["seq"] > last:
+                return
+            if record["type"] == "sweep.launched" and previous:
+                yield {**json.loads(previous), "type": "before"}
+            yield record
+        previous = line.content
 
 
 def told(records: Iterable[Mapping[str, Any]], state: SweepState) -> Timeline:

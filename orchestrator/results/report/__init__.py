@@ -16,6 +16,8 @@ FORMATS = ("html", "md", "png", "svg")
 def write(run: RunDirectory, state: SweepState, path: str | Path | None = None, format: str | None = None) -> Path:
     """Write it, atomically, to ``path`` or to ``report.html`` (``.md``, …) in the run directory; returns where it is.
 
+    Of a run in object storage it is put there too, and the file returned is this machine's own.
+
     Without ``format`` the ending of ``path`` says which. Raises UsageError where that is none of ``FORMATS`` or
     ``path`` is a folder, OSError where it cannot be written.
     """
@@ -28,6 +30,8 @@ def write(run: RunDirectory, state: SweepState, path: str | Path | None = None, 
             _draw(run, state, file, kind)
         else:
             write_durably(file, _text(run, state, file, kind).encode("utf-8"))
+    if path is None:
+        run.publish(file)
     return file
 
 

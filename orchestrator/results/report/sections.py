@@ -45,7 +45,7 @@ def status_line(state: SweepState) -> Html:
 
 def kinship(run: RunDirectory, state: SweepState, page: Path) -> Html | None:
     """The search that these are the finals of, with a link to its page where it has one."""
-    parent = RunDirectory(run.root.parent)
+    parent = run.above
     if not state.racing or not parent.exists():
         return None
     name: object = parent.name
@@ -162,7 +162,7 @@ def environment(run: RunDirectory, state: SweepState, won: Won | None) -> Html:
 def _where(run: RunDirectory, state: SweepState) -> Iterator[tuple[str, object]]:
     commit = str(state.created.get("git") or "")
     changed = f", with changes: {run.diff.name}" if commit.endswith("+") else ""
-    yield "run directory", element("code", run.root)
+    yield "run directory", element("code", run.where)
     yield "journal", f"{state.seq + 1:,} records"
     yield "commit", joined([element("code", commit.rstrip("+")), changed]) if commit else "not on record"
     yield "machine", _machine(state.machine) or "not on record"

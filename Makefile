@@ -25,7 +25,7 @@ else
 UV_PYTHON := $(PYTHON)
 endif
 
-.PHONY: help install quickstart test test-slow test-cluster tpu-env test-tpu check chaos bench bench-search docs clean
+.PHONY: help install quickstart test test-slow test-cluster tpu-env test-tpu check chaos bench bench-scale bench-search docs clean
 
 help: ## what there is (the default)
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -91,6 +91,9 @@ bench: $(STAMP) ## loader, one trial and slot turnaround, as ratios (DATA_DIR=./
 	$(BIN)/python benchmarks/trial.py --data-dir '$(DATA_DIR)' || failed=1; \
 	$(BIN)/python benchmarks/turnaround.py || failed=1; \
 	exit $$failed
+
+bench-scale: $(STAMP) ## trials a minute on eight throw-away hosts, against the bound that their slots set (as root)
+	$(BIN)/python -m benchmarks.scale $(ARGS)
 
 bench-search: $(STAMP) ## how soon each search finds the best of a table of curves (CURVES=file.npz ARGS="--seeds 20")
 	@test -n '$(CURVES)' || { echo 'name a table of learning curves: make bench-search CURVES=file.npz' >&2; exit 1; }

@@ -79,16 +79,27 @@ def on_prem(shared: Path, workers: int = 2, cpus: int = 2) -> Iterator[OnPrem]:
 
 @contextlib.contextmanager
 def booted(
-    shared: Path, folder: Path, names: list[str], programs: tuple[str, ...] = PROGRAMS, **environment: str
+    shared: Path,
+    folder: Path,
+    names: list[str],
+    programs: tuple[str, ...] = PROGRAMS,
+    *,
+    subnet: tuple[str, int] = ("10.77.0", 24),
+    **environment: str,
 ) -> Iterator[Any]:
-    """Hosts of these names, which see the project and this environment; skips, with a reason, where that cannot be."""
+    """Hosts of these names, which see the project and this environment; skips, with a reason, where that cannot be.
+
+    ``subnet`` is what their addresses begin with, and the bits of their network.
+    """
     missing = [name for name in programs if not shutil.which(name)]
     if missing or os.geteuid():
         pytest.skip(f"needs root and {', '.join(programs)}; missing: {', '.join(missing) or 'root'}")
     vhosts = _vhosts(shared)
     binds = [(str(path), str(path), True) for path in {ROOT, Path(sys.prefix).resolve()}]
     told = {"PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0", "SWEEP_RUNS": RUNS, **environment}
-    net = vhosts.Net(names, folder, binds=binds, python=sys.executable, extra_env=told)
+    net = vhosts.Net(
+        names, folder, subnet=subnet[0], prefix=subnet[1], binds=binds, python=sys.executable, extra_env=told
+    )
     try:
         try:
             with warnings.catch_warnings(action="ignore", category=ResourceWarning):  # the harness leaves logs open
@@ -118,21 +129,14 @@ def _let_in(net: Any, folder: Path) -> None:
         host.run("rm -rf /root/.ssh /root/.sweep && mkdir -m 700 /root/.ssh")
         host.run("umask 077; cat > /root/.ssh/authorized_keys", input=(folder / "key.pub").read_text())
         host.run("umask 077; cat > /run/host_key", input=host_key)
-        sshd = shutil.which("sshd")
-        host.run(
-            [
-                str(sshd),
-                "-h",
-                "/run/host_key",
-                "-o",
-                "PermitRootLogin=yes",
-                "-o",
-                "UsePAM=no",
-                "-o",
-                "PidFile=/run/sshd.pid",
-            ]
-        )
+        start_sshd(host)
     net["laptop"].run("umask 077; cat > /root/.ssh/id_ed25519", input=key)
+
+
+def start_sshd(host: Any) -> None:
+    """With the key of the host in /run/host_key."""
+    options = ("PermitRootLogin=yes", "UsePAM=no", "PidFile=/run/sshd.pid")
+    host.run([str(shutil.which("sshd")), "-h", "/run/host_key", *(word for one in options for word in ("-o", one))])
 
 
 def cluster_file(net: Any, cpus: int) -> str:

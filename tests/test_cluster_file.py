@@ -81,8 +81,9 @@ def test_a_package_without_checkout_is_installed_by_its_version(
     monkeypatch.setattr("orchestrator.cluster.templates._checkout", lambda: None)
     (tmp_path / "c.yaml").write_text(template(kind, tmp_path))
     file = load(tmp_path / "c.yaml")
+    extra = {"aws": "[aws]", "gcp": "[gcp]", "local": ""}[kind]
     assert (
-        f"'sweep-orchestrator=={HERE}' 'ray[default,tune,train]=={version('ray')}'"
+        f"'sweep-orchestrator{extra}=={HERE}' 'ray[default,tune,train]=={version('ray')}'"
         in file.commands("setup_commands")[-1]
     )
     assert "~/sweep-orchestrator" not in file.mounts
@@ -126,7 +127,7 @@ class Broken:
 
 TOKEN = "export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$HOME/.sweep/token"
 HEAD, WORKER = f"{TOKEN} SWEEP_RUNS", f"{TOKEN};"
-INSTALL = '  - cd ~/sweep-orchestrator && PATH="$HOME/.local/bin:$PATH" make install PYTHON=3.11'
+INSTALL = '  - cd ~/sweep-orchestrator && PATH="$HOME/.local/bin:$PATH" make install PYTHON=3.11 EXTRAS=aws'
 HEALTH = (
     "RAY_health_check_initial_delay_ms=5000 RAY_health_check_period_ms=1000 RAY_health_check_timeout_ms=1000 "
     "RAY_health_check_failure_threshold=4"
@@ -173,7 +174,7 @@ BROKEN = {
     ),
     "no dashboard": Broken("aws", "--port=6379", "--include-dashboard=False", "@head", "nothing can be submitted"),
     "rays own start": Broken(
-        "aws", "head_start_ray_commands:", "head_setup_commands:", "@start", "`head_start_ray_commands` is missing"
+        "aws", "head_start_ray_commands:", "cluster_synced_files:", "@start", "`head_start_ray_commands` is missing"
     ),
     "no health checks": Broken("gcp", HEALTH, "A=1", "@head", "given up after 65 s only"),
     "slow health checks": Broken("gcp", "threshold=4", "threshold=60", "@head", "given up after 61 s only"),
@@ -228,6 +229,8 @@ BROKEN = {
         "InstanceType: m5",
         "`KeyName` is missing",
     ),
+    "no client": Broken("aws", " EXTRAS=aws", " EXTRAS=docs", "@setup", "nothing installs boto3 on the head"),
+    "client elsewhere": Broken("gcp", "head_setup_commands: []", "#", "@start", "beside the system's Python"),
     "no region": Broken("gcp", "  region: us-west1\n", "", "type: gcp", "`region` is missing in provider"),
     "default net": Broken(
         "gcp", "subnetworks/SUBNETWORK", "subnetworks/default", "machineType: n2", "network called default"

@@ -101,3 +101,14 @@ class DataWithTest(TinyData):
                 file.write("read\n")
         x = torch.randn(32, 2, generator=torch.Generator().manual_seed(1))
         return DataLoader(TensorDataset(x, x @ torch.tensor([[1.0], [-2.0]]) + 0.1), 32)
+
+
+class Waiting(Tiny):
+    """An epoch takes so many seconds, and next to no computing."""
+
+    def __init__(self, learning_rate: float = 0.1, seconds: float = 1.0) -> None:
+        super().__init__(learning_rate)
+        self.seconds = seconds
+
+    def on_train_epoch_start(self) -> None:
+        time.sleep(self.seconds)

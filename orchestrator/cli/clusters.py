@@ -121,7 +121,8 @@ def up(
     from orchestrator.cluster import launcher, load
 
     nodes = launcher.up(load(file), restart=restart)
-    say(f"{file}: up, with {len(nodes)} nodes: {', '.join(node.name for node in nodes)}")
+    count = f"{len(nodes)} node{'s' if len(nodes) > 1 else ''}"
+    say(f"{file}: up, with {count}: {', '.join(node.name for node in nodes)}")
 
 
 @cluster.command()

@@ -82,10 +82,11 @@ def _dashboard(file: ClusterFile, url: str) -> Dashboard:
 
 
 def _is_up(file: ClusterFile) -> bool:
+    """Whether the head's Ray runs: a machine whose setup broke off is there, and `ray up` would leave it as it is."""
+    look = f"pgrep -f {shlex.quote('[g]cs_server')}"
     if file.kind == "local":
-        found = _on(file, str(file.provider["head_ip"]), f"pgrep -f {shlex.quote('[g]cs_server')}", check=False)
-        return found.returncode == 0
-    words = ray("get-head-ip", file.path.name)
+        return _on(file, str(file.provider["head_ip"]), look, check=False).returncode == 0
+    words = ray("exec", file.path.name, look)
     answer = subprocess.run(words, cwd=file.path.parent, env=_environment(file), capture_output=True, check=False)
     return answer.returncode == 0
 

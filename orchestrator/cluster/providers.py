@@ -78,10 +78,25 @@ def _required(file: ClusterFile, *keys: str) -> Iterator[Problem]:
             yield Problem(f"`{key}` is missing in provider", _NOWHERE.format(file.kind), ("provider",))
 
 
+def _client(file: ClusterFile, extra: str, package: str) -> Iterator[Problem]:
+    """The head's autoscaler runs in the environment of its Ray, and starts no worker without the cloud's client."""
+    if "head_setup_commands" not in file.data:
+        said = f"`head_setup_commands` is missing, and Ray's own puts {package} beside the system's Python"
+        yield Problem(said, "head_setup_commands: []", ("head_setup_commands",))
+    brings = re.compile(
+        rf"{package}|\[[^\]]*\b{extra}\b[^\]]*\]|make install(?!.*\bEXTRAS=)|\bEXTRAS=\S*\b(?:{extra}|dev)\b"
+    )
+    if not any(brings.search(command) for _, command in file.setup("head")):
+        hint = f"make install EXTRAS={extra}, or pip install 'sweep-orchestrator[{extra}]==…'"
+        yield Problem(f"nothing installs {package} on the head, whose autoscaler starts the workers", hint,
+                      ("setup_commands",))  # fmt: skip
+
+
 def aws(file: ClusterFile) -> Iterator[Problem]:
     """EC2. Ray's own security group opens port 22 to every address, whatever provider.security_group says."""
     yield from _required(file, "region")
     yield from _node_types(file)
+    yield from _client(file, "aws", "boto3")
     wanted = {
         "InstanceType": "Ray's default has no GPU",
         "ImageId": "Ray's default is Ubuntu 18.04, whose C library is too old for PyTorch",
@@ -105,6 +120,7 @@ def gcp(file: ClusterFile) -> Iterator[Problem]:
     """Compute Engine. The network called default lets ssh in from every address."""
     yield from _required(file, "region", "availability_zone", "project_id")
     yield from _node_types(file)
+    yield from _client(file, "gcp", "google-api-python-client")
     yield from _fields(file, {"machineType": "Ray's default has no GPU", "disks": "it names the image"},
                        lambda kind: kind["node_config"])  # fmt: skip
     for name, kind in file.node_types.items():

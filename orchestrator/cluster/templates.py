@@ -44,8 +44,8 @@ def template(kind: str, folder: Path) -> str:
     if kind not in KINDS:
         raise UsageError(f"there is no cluster file for {kind!r}", hint=f"one of {', '.join(KINDS)}")
     text = files("orchestrator.cluster").joinpath("templates", f"{kind}.yaml").read_text(encoding="utf-8")
-    checkout = _checkout()
-    parts = _of_checkout(checkout, folder) if checkout else _of_release()
+    checkout, extra = _checkout(), "" if kind == "local" else kind
+    parts = _of_checkout(checkout, folder, extra) if checkout else _of_release(extra)
     for mark, part in {**parts, "@START@": _START}.items():
         text = text.replace(mark, part)
     return text
@@ -56,20 +56,22 @@ def _checkout() -> Path | None:
     return root if (root / "pyproject.toml").is_file() and (root / "Makefile").is_file() else None
 
 
-def _of_checkout(root: Path, folder: Path) -> dict[str, str]:
+def _of_checkout(root: Path, folder: Path, extra: str) -> dict[str, str]:
     here = os.path.relpath(root, folder) if folder.resolve().is_relative_to(root) else str(root)
     return {
         "@MOUNTS@": f"  ~/sweep-orchestrator: {here}\n{_EXCLUDE}",
         "@INSTALL@": "  # Every node gets the versions of constraints.txt and one Python: Ray refuses mixed ones.\n"
-        '  - cd ~/sweep-orchestrator && PATH="$HOME/.local/bin:$PATH" make install PYTHON=3.11',
+        '  - cd ~/sweep-orchestrator && PATH="$HOME/.local/bin:$PATH" make install PYTHON=3.11'
+        f" EXTRAS={extra}",
     }
 
 
-def _of_release() -> dict[str, str]:
+def _of_release(extra: str) -> dict[str, str]:
+    wanted = f"{DISTRIBUTION}[{extra}]" if extra else DISTRIBUTION
     return {
         "@MOUNTS@": "rsync_exclude: []",
         "@INSTALL@": "  # Every node gets the versions that are here, and one Python: Ray refuses mixed ones.\n"
         '  - PATH="$HOME/.local/bin:$PATH" uv venv --quiet --allow-existing --python 3.11 ~/sweep-orchestrator/.venv\n'
         f'  - PATH="$HOME/.local/bin:$PATH" uv pip install --quiet --python {_BIN}/python'
-        f" '{DISTRIBUTION}=={installed()}' 'ray[default,tune,train]=={version('ray')}'",
+        f" '{wanted}=={installed()}' 'ray[default,tune,train]=={version('ray')}'",
     }

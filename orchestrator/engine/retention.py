@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Set
+from dataclasses import dataclass
 
 from orchestrator.journal import Event
-from orchestrator.state import ENDED, Objective, SweepState, Trial, pareto_front
+from orchestrator.state import ENDED, Best, Objective, SweepState, Trial, pareto_front
 
 Held = tuple[int, int]  # a checkpoint by its trial and epoch
 
 
 _CHANGES = frozenset({"segment.checkpointed", "trial.promoted", "trial.stopped", "trial.finished", "trial.failed"})
+
+
+@dataclass(frozen=True)
+class _Held:
+    """What of a trial counts here. Found anew where it has changed: with a thousand at work one has."""
+
+    best: Best | None
+    latest: Held | None
+    borrowed: Held | None
+
+    @classmethod
+    def of(cls, trial: Trial, objective: Objective) -> _Held:
+        latest, borrowed = trial.latest_checkpoint, trial.borrowed
+        # What it goes on from; after a takeover that may be another's.
+        return cls(objective.best(trial), latest and (borrowed or (trial.number, latest.epoch)), borrowed)
 
 
 class Retention:
@@ -29,10 +45,14 @@ class Retention:
         self._objective, self._top, self._quota = objective, keep_top, quota
         self._holders: set[int] = set()
         self._lent: Set[Held] = frozenset()
+        self._known: dict[int, _Held] = {}
 
     def observe(self, event: Event) -> None:
         if event.type in _CHANGES:
             self._holders.add(event["trial"])
+        removed = [number for number, _ in event.fields.get("removed", ())]
+        for number in (event.fields.get("trial"), *removed):
+            self._known.pop(number, None)
 
     def superfluous(self, state: SweepState, lent: Set[Held] = frozenset()) -> list[Held]:
         """What can go now, in no time that grows with the number of trials: only those that hold any are looked at.
@@ -41,6 +61,9 @@ class Retention:
         """
         numbers = {other for number in self._holders for other in state.seeds_of(number)}
         holders = [state.trials[number] for number in sorted(numbers)]
+        self._known = {
+            trial.number: self._known.get(trial.number) or _Held.of(trial, self._objective) for trial in holders
+        }
         self._lent = lent | {held for trial in holders if (held := self._borrows(trial))}
         kept = self._kept(holders, state)
         found = [
@@ -59,7 +82,7 @@ class Retention:
 
     def _borrows(self, trial: Trial) -> Held | None:
         """Another trial's checkpoint that this one goes on from."""
-        return None if trial.status in ENDED else trial.borrowed
+        return None if trial.status in ENDED else self._known[trial.number].borrowed
 
     def _rests(self, trial: Trial, state: SweepState) -> bool:
         """Whether what it holds now it holds until its configuration's next event: until then nobody need look."""
@@ -73,7 +96,7 @@ class Retention:
 
     def _kept(self, holders: list[Trial], state: SweepState) -> set[Held]:
         live = {trial.number for trial in holders if trial.status in ("running", "interrupted", "set_aside")}
-        latest = {t.number: _latest(t) for t in holders if t.latest_checkpoint}
+        latest = {t.number: held for t in holders if (held := self._known[t.number].latest)}
         # Best first; a trial that runs and holds its best epoch counts among the best.
         best = self._best(holders, state)
         needed = {latest[number] for number in live & latest.keys()} | {held for held in best if held[0] in live}
@@ -102,7 +125,7 @@ class Retention:
 
     def _best(self, holders: list[Trial], state: SweepState) -> list[Held]:
         """The best epoch of each that did not fail, where its checkpoint is there: the best trial's first."""
-        found = [(best, t) for t in holders if t.status != "failed" and (best := self._objective.best(t))]
+        found = [(best, t) for t in holders if t.status != "failed" and (best := self._known[t.number].best)]
         found.sort(key=lambda pair: (*state.place(pair[1]), self._objective.loss(pair[0].value), pair[1].number))
         return [(trial.number, best.epoch) for best, trial in found if best.epoch in trial.checkpoints]
 
@@ -119,10 +142,3 @@ def _of_each(best: list[Held], state: SweepState) -> list[Held]:
     """The best of each configuration: in a race any of them may be the winner yet."""
     first = {state.trials[held[0]].configuration: held for held in reversed(best)}
     return list(first.values())
-
-
-def _latest(trial: Trial) -> Held:
-    """What it goes on from; after a takeover that may be another's."""
-    latest = trial.latest_checkpoint
-    assert latest
-    return trial.borrowed or (trial.number, latest.epoch)

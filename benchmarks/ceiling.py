@@ -32,7 +32,7 @@ from orchestrator.engine.live import LiveSweep
 from orchestrator.engine.simulate import simulate
 from orchestrator.engine.stopping import Stopping
 from orchestrator.journal import Event, Journal
-from orchestrator.rundir import RunDirectory
+from orchestrator.rundir import run_at
 from orchestrator.spec import SweepSpec, from_mapping
 from orchestrator.state import SweepState
 from orchestrator.training import Job, Report
@@ -109,7 +109,7 @@ def through_ray(trials: int, epochs: int) -> Clock:
     clock = Clock()
     tune.run_segment = nothing_trained  # type: ignore[attr-defined]
     with tempfile.TemporaryDirectory(dir=".") as folder, Stopping() as stopping:
-        run = RunDirectory.at("ceiling", Path(folder).absolute())
+        run = run_at("ceiling", Path(folder).absolute())
         run.root.mkdir()
         written = Journal.create(run.journal)
         told = described.model_dump(mode="json")

@@ -58,7 +58,7 @@ test: $(STAMP) ## the tests, but the slow ones (ARGS="-k space")
 test-slow: $(STAMP) ## the slow tests alone
 	$(BIN)/python -m pytest -m 'slow and not cluster' $(ARGS)
 
-test-cluster: $(STAMP) ## the tests on throw-away hosts: needs root, iproute2, iptables, openssh-server, rsync
+test-cluster: $(STAMP) ## the tests on throw-away hosts: needs root, iproute2, iptables, openssh-server, rsync, redis-server
 	$(BIN)/python -m pytest -m cluster $(ARGS)
 
 # torch_xla wants torch 2.9, so it has an environment of its own, which only the training processes on TPU hosts use.

@@ -8,6 +8,7 @@
     ├── StoppedError           exit 128 + signal   stopped before there was anything to go on with
     ├── JournalError           exit 4   the journal is damaged; names the byte offset
     ├── CheckpointError        exit 4   a checkpoint is not what was written
+    ├── ClusterLostError       exit 1   the Ray cluster has gone; another process can go on once there is one again
     └── ObjectiveError         exit 1   the module never logged the metric it is judged by
 
 Only these reach the terminal without a traceback, and faults of the storage, ObjectStoreError among them, which are
@@ -103,6 +104,10 @@ class CheckpointError(SweepError):
     """A checkpoint's size or SHA-256 is not what the journal says, or it cannot be loaded."""
 
     exit_code = 4
+
+
+class ClusterLostError(SweepError):
+    """The Ray cluster has gone from under the driver, and this process cannot join another in its place."""
 
 
 class ObjectiveError(SweepError):

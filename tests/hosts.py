@@ -15,24 +15,55 @@ from orchestrator.journal import read
 from orchestrator.state import SweepState
 from tests.onprem import booted
 
+REDIS_PASSWORD = "of-the-tests"
+
 
 @contextlib.contextmanager
-def cluster(shared: Path, folder: Path, workers: int, cpus: int = 1) -> Iterator[Any]:
-    """Head and driver without CPUs, ``workers`` hosts with some, Ray on all; ``net.shared`` is ``/shared`` on each."""
-    names = ["head", "driver", *(f"w{number}" for number in range(1, workers + 1))]
+def cluster(shared: Path, folder: Path, workers: int, cpus: int = 1, *, redis: bool = False) -> Iterator[Any]:
+    """Head and driver without CPUs, ``workers`` hosts with some, Ray on all; ``net.shared`` is ``/shared`` on each.
+
+    ``redis``: what the head knows is kept on one more host of that name.
+    """
+    names = ["head", "driver", *(f"w{number}" for number in range(1, workers + 1)), *(["redis"] if redis else [])]
     health = {f"RAY_health_check_{name}_ms": "1000" for name in ("initial_delay", "period", "timeout")}
     told = {**health, "RAY_health_check_failure_threshold": "4", "RAY_AUTH_MODE": "disabled"}
-    programs = ("unshare", "nsenter", "ip", "iptables")
+    programs = ("unshare", "nsenter", "ip", "iptables", *(["redis-server"] if redis else []))
     with booted(shared, folder, names, programs, RAY_worker_niceness="0", **told) as net:
         import ray_hosts  # beside the module that has made the hosts
 
-        head = net["head"]
-        ray_hosts.start_head(head)
-        ray_hosts.wait_port(head, 6379)
-        for name in names[1:]:
-            ray_hosts.start_worker(net[name], head.ip, cpus=cpus if name.startswith("w") else 0)
-        ray_hosts.wait_nodes(head, head.ip, len(names))
+        if redis:
+            options = f"--bind 0.0.0.0 --dir /tmp --requirepass {REDIS_PASSWORD}"
+            net["redis"].popen(f"exec redis-server {options}", log=folder / "redis.log")
+            ray_hosts.wait_port(net["redis"], 6379)
+        members = [name for name in names if name != "redis"]
+        start_head(net)
+        for name in members[1:]:
+            ray_hosts.start_worker(net[name], net["head"].ip, cpus=cpus if name.startswith("w") else 0)
+        ray_hosts.wait_nodes(net["head"], net["head"].ip, len(members))
         yield net
+
+
+def keep_up(net: Any, cpus: int = 1) -> None:
+    """Start Ray again on every host but the head whenever it ends there, as systemd would."""
+    for name, host in net.hosts.items():
+        if name in ("head", "redis"):
+            continue
+        room = f"--num-cpus {cpus if name.startswith('w') else 0} --object-store-memory 100000000"
+        start = f"ray start --address {net['head'].ip}:6379 --node-ip-address {host.ip} {room} --block"
+        running = "pgrep -f [r]aylet/raylet > /dev/null"
+        host.popen(
+            f"while {running}; do sleep 0.5; done; while :; do {start}; sleep 1; done", log=f"{net.dir}/{name}.keep.log"
+        )
+
+
+def start_head(net: Any) -> None:
+    """Start Ray's head, over what Redis holds where there is one, and wait for its port."""
+    import ray_hosts
+
+    redis = net.hosts.get("redis")
+    kept = {"RAY_REDIS_ADDRESS": f"{redis.ip}:6379"} if redis else {}
+    ray_hosts.start_head(net["head"], env=kept, extra=["--redis-password", REDIS_PASSWORD] if redis else ())
+    ray_hosts.wait_port(net["head"], 6379)
 
 
 def sweep(net: Any, *words: str, host: str = "driver") -> subprocess.Popen[bytes]:

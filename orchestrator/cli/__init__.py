@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from orchestrator.cli import running, reading, reporting, showing, confirming, winning, exported, tpu, clusters, files  # isort: skip  # the order of --help
 from orchestrator.cli.shared import app, complain
+from orchestrator.cli.supervising import another_goes_on, driving
 from orchestrator.errors import SweepError
 
 __all__ = [
@@ -28,7 +29,7 @@ __all__ = [
 
 def main() -> None:
     """Run the command; errors meant for people go to stderr without a traceback, with their exit code."""
-    with _errors_for_people():
+    with driving(), _errors_for_people():
         app()
 
 
@@ -38,6 +39,7 @@ def _errors_for_people() -> Iterator[None]:
         yield
     except SweepError as error:
         message, _, hint = str(error).partition("\nhint: ")
+        hint = "" if another_goes_on(error) else hint
         complain(f"error: {message}" + (f"\nhint: {hint}" if hint else ""))
         sys.exit(error.exit_code)
     except KeyboardInterrupt:

@@ -26,6 +26,7 @@ from orchestrator.cli.shared import (
     say,
 )
 from orchestrator.cli.submitting import Cluster, Insecure, TokenFile, spec_of, submit
+from orchestrator.cli.supervising import again, supervise, supervised
 
 
 @app.command(rich_help_panel="Run a sweep")
@@ -60,7 +61,10 @@ def launch(
         words = [word for run in (*(warm_start or ()), *(more or ())) for word in ("--warm-start", run)]
         submit(cluster, ["launch", "sweep.yaml", *words], loaded, runs, token, insecure)
         return
-    with Progress(run_at(loaded.name, runs)) as progress:
+    run = run_at(loaded.name, runs)
+    if address and not local and not supervised():
+        raise typer.Exit(supervise(run, _resuming(loaded.name, runs, address)))
+    with Progress(run) as progress:
         from orchestrator import sweep
 
         warm = [*(warm_start or ()), *(more or ())]
@@ -111,10 +115,12 @@ def resume(
     if cluster is not None:
         submit(cluster, ["resume", name], spec_of(run), runs, token, insecure)
         return
+    if address and not local and not supervised():
+        raise typer.Exit(supervise(run, _resuming(name, runs, address)))
     with Progress(run) as progress:
         from orchestrator import sweep
 
-        outcome = sweep.resume(name, runs, local=local, address=address, observer=progress)
+        outcome = sweep.resume(name, runs, local=local, address=address, observer=progress, patient=again())
     finish(outcome, local, address)
 
 
@@ -229,6 +235,11 @@ def sync(name: Name, runs: Runs = None) -> None:
     lines = send(run, SweepSpec.model_validate(read_state(run).spec))
     print_notices(lines)
     raise typer.Exit(1 if lines else 0)
+
+
+def _resuming(name: str, runs: str | None, address: str) -> list[str]:
+    """The words of the command that goes on with a run."""
+    return ["resume", name, "--address", address, *(["--runs", str(runs)] if runs else [])]
 
 
 def print_notices(lines: Sequence[str]) -> None:

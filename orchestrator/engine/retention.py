@@ -24,10 +24,10 @@ class _Held:
 
     @classmethod
     def of(cls, trial: Trial, objective: Objective) -> _Held:
-        latest, borrowed = trial.latest_checkpoint, trial.borrowed
+        held, borrowed = trial.latest_checkpoint, trial.borrowed
         # What it goes on from; after a takeover that may be another's.
-        own = (trial.number, latest.epoch) if latest else None
-        return cls(objective.best(trial), (borrowed or own) if latest else None, borrowed)
+        latest = (borrowed or (trial.number, held.epoch)) if held else None
+        return cls(objective.best(trial), latest, borrowed)
 
 
 class Retention:

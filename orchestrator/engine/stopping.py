@@ -15,12 +15,15 @@ from orchestrator.rundir import RunDirectory
 # What runs may come to the end of its epoch for this long; then it is cut off and loses the epoch it was in.
 GRACE_SECONDS = 8.0
 _POLL_SECONDS = 0.5
+# Who stops a job may tell both the process that supervises a driver, which passes it on, and the driver.
+_ECHO_SECONDS = 0.3
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Stopping:
     """While entered, turns the first SIGINT, SIGTERM or SIGHUP into ``asked`` and a second into KeyboardInterrupt.
 
+    The same one again within 0.3 s is its echo.
     Under ``nohup``, SIGHUP goes on being ignored.
     """
 
@@ -111,6 +114,8 @@ class Stopping:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self._asked_at is not None:
+            if number == self.signal and time.monotonic() - self._asked_at < _ECHO_SECONDS:
+                return
             raise KeyboardInterrupt
         self.signal, self._asked_at = number, time.monotonic()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
@@ -21,8 +21,18 @@ from orchestrator.state import Objective
 _TRIED_EPOCHS = 100  # of trials that are not there, before a scheduler of Ray's is trusted
 
 
-def check(spec: SweepSpec, run: RunDirectory, *, local: bool, address: str = "") -> list[str]:
-    """Everything that can be known before the start; returns the folders that the spec's modules are imported from."""
+def check(
+    spec: SweepSpec,
+    run: RunDirectory,
+    *,
+    local: bool,
+    address: str = "",
+    until: Callable[[], object] | None = None,
+) -> list[str]:
+    """Everything that can be known before the start; returns the folders that the spec's modules are imported from.
+
+    A cluster that cannot run a trial is waited for where ``until`` is given, as long as that says nothing.
+    """
     from orchestrator.tracking import check as check_trackers
     from orchestrator.training import components
 
@@ -33,7 +43,7 @@ def check(spec: SweepSpec, run: RunDirectory, *, local: bool, address: str = "")
     elif address and not local:
         from orchestrator.engine.tune import check_cluster
 
-        check_cluster(spec.resources, address, run.runs)
+        check_cluster(spec.resources, address, run.runs, until)
     elif not local:
         from orchestrator.engine.tune import check_resources
 

@@ -104,11 +104,12 @@ def resume(
     address: str = "",
     observer: Observer | None = None,
     retry: Literal["failed"] | Collection[int] = (),
+    patient: bool = False,
 ) -> Outcome:
     """Go on with a run: what was in flight starts again from its last checkpoint, what ended stays as it is.
 
     ``retry`` gives failed trials (all, or those numbered) another chance, from their last checkpoint if there is one.
-    A completed sweep is left as it is.
+    A completed sweep is left as it is. ``patient``: a cluster that does not answer, or has no room, is waited for.
 
     Raises UsageError where there is no such run or trial to retry, RunHeldError while another process runs it,
     JournalError where its journal is damaged.
@@ -124,6 +125,7 @@ def resume(
         local=local,
         address=address,
         observer=observer,
+        patient=patient,
     )
 
 
@@ -167,6 +169,7 @@ def _go_on(
     local: bool,
     address: str,
     observer: Observer | None,
+    patient: bool = False,
 ) -> Outcome:
     """Open the journal, write what is to be written first, and run what is left."""
     with Stopping() as stopping:
@@ -177,7 +180,13 @@ def _go_on(
             state = SweepState(journal.events())
             spec = SweepSpec.model_validate(state.created["spec"])
             import_from(state.created.get("roots", []), run)
-            roots = check(SweepSpec.model_validate(state.spec), run, local=local, address=address)
+            wanted = SweepSpec.model_validate(state.spec)
+            if patient:
+                stopping.watch(run)
+            until = (lambda: stopping.asked) if patient else None
+            roots = check(wanted, run, local=local, address=address, until=until)
+            if patient and stopping.asked:
+                return _not_begun(run, journal, stopping)
             if stopping.signal:
                 raise StoppedError(stopping.signal)
             if state.created.get("warm_start") and not state.warmed:  # the launch was cut off before it could
@@ -191,6 +200,13 @@ def _go_on(
             journal.close()
             raise
         return _run(spec, run, journal, roots, stopping, _engine(spec, local, address), observer)
+
+
+def _not_begun(run: RunDirectory, journal: Journal, stopping: Stopping) -> Outcome:
+    """Somebody asked for a stop while the cluster was waited for."""
+    journal.append("sweep.paused", reason=stopping.asked)
+    journal.close()
+    return _outcome(run, read_state(run), stopping.exit_code)
 
 
 def _earlier(names: Sequence[str], runs: str | Path | None) -> list[tuple[str, SweepState]]:

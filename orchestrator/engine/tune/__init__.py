@@ -5,31 +5,34 @@ Tune gives us placement, processes and failure detection; it keeps no state that
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from orchestrator.engine.live import LiveSweep
 from orchestrator.engine.stopping import Stopping
-from orchestrator.engine.tune.cluster import joined, survey
+from orchestrator.engine.tune.cluster import NotJoined, Waiting, answers, joined, survey
 from orchestrator.engine.tune.feed import Segments, scheduler, searcher, stopper
 from orchestrator.engine.tune.gang import placed
 from orchestrator.engine.tune.instance import Instance, RayDied, instance
-from orchestrator.engine.tune.slots import Slots, cpu_count, slot_count
+from orchestrator.engine.tune.lookout import ANOTHER
+from orchestrator.engine.tune.slots import REPLACED, Slots, cpu_count, slot_count
 from orchestrator.engine.tune.worker import run_segment
-from orchestrator.errors import SweepError
+from orchestrator.errors import ClusterLostError, SweepError, UsageError
 from orchestrator.spec import Resources
 
 # Ray may die this often with not one report in between; then it is no accident.
 RESTARTS = 3
+_RESUME = "nothing that finished is lost; once there is a cluster again: sweep resume {}"
 
 
 def run(live: LiveSweep, stopping: Stopping, *, roots: list[str], address: str = "") -> None:
     """Run every segment on a Ray instance of our own, or on the cluster at ``address``.
 
     ``roots`` are folders that users' modules are imported from. A segment whose process dies goes on in a new one; when
-    Ray itself dies, another instance is started, or the cluster joined again.
+    our own Ray dies, another instance is started.
 
-    Raises SweepError where Ray cannot run.
+    Raises SweepError where Ray cannot run, ClusterLostError where the cluster has gone.
     """
     slots = Slots(live.spec.resources, elsewhere=bool(address))
     launched, fruitless = False, 0
@@ -43,6 +46,8 @@ def run(live: LiveSweep, stopping: Stopping, *, roots: list[str], address: str =
                 _run_on(ray, live, stopping, slots, roots)
                 return
         except RayDied as death:
+            if address and not _asked(live, stopping):  # Ray's client in this process knows one cluster for good
+                raise ClusterLostError(f"the cluster was lost: {death}", hint=_RESUME.format(live.run.name)) from death
             fruitless = 0 if _reports(live) > before else fruitless + 1
             if fruitless > RESTARTS and not _asked(live, stopping):
                 raise SweepError(
@@ -56,17 +61,38 @@ def check_resources(resources: Resources) -> None:
     slot_count(resources, cpu_count())
 
 
-def check_cluster(resources: Resources, address: str, runs: Path | str) -> None:
-    """Raises UsageError where that cluster is not there, cannot run even one trial, or has hosts without ``runs``."""
-    survey(address, resources, runs)
+def check_cluster(
+    resources: Resources, address: str, runs: Path | str, until: Callable[[], object] | None = None
+) -> None:
+    """Raises UsageError where that cluster is not there, cannot run even one trial, or has hosts without ``runs``.
+
+    With ``until`` it is waited for instead, as long as that says nothing; ClusterLostError where it came and went.
+    """
+    if until is None:
+        survey(address, resources, runs)
+        return
+    waiting, met = Waiting(address, until), False
+    while not until():
+        try:
+            survey(address, resources, runs)
+            return
+        except UsageError as error:
+            absent = isinstance(error.__cause__, NotJoined)
+            if absent and met:
+                raise ClusterLostError(f"the cluster was lost: {error.message}", hint=error.hint) from error
+            met = not absent
+            waiting.on(error.message)
 
 
 def _run_on(ray: Instance, live: LiveSweep, stopping: Stopping, slots: Slots, roots: list[str]) -> None:
     """Tuner after Tuner, until there is nothing left to run."""
-    while not _asked(live, stopping):
-        _tune_once(ray, live, stopping, slots, roots)
-        if not live.has_work():
-            return
+    try:
+        while not _asked(live, stopping):
+            _tune_once(ray, live, stopping, slots, roots)
+            if not live.has_work():
+                return
+    finally:
+        slots.rest()
 
 
 def _tune_once(ray: Instance, live: LiveSweep, stopping: Stopping, slots: Slots, roots: list[str]) -> None:
@@ -94,13 +120,21 @@ def _survive(error: Exception, ray: Instance, segments: Segments) -> None:
     if live.broken is not None:  # Tune has wrapped it in an error of its own
         raise live.broken from error
     text = f"{type(error).__name__}: {error}".partition("\n")[0][:1000]
-    ended = ray.ended()
-    if ended:
-        segments.lose_all(f"Ray ended: its {ended} process ended", kind="node")
-        raise RayDied(f"its {ended} process ended") from error
+    if ended := _ended(error, ray):
+        segments.lose_all(f"Ray ended: {ended}", kind="node")
+        raise RayDied(ended) from error
     if not live.stop_reason and not live.state.count("running"):
         raise SweepError(f"Ray Tune ended: {error}", hint=f"its logs are in {live.run.ray}") from error
     segments.lose_all(text, cause=error)
+
+
+def _ended(error: Exception, ray: Instance) -> str:
+    """How Ray itself has ended, if an error comes of that; else nothing."""
+    if process := ray.ended():
+        return f"its {process} process ended"
+    if ray.head and ANOTHER in str(error):
+        return REPLACED
+    return f"nobody answers at {ray.head}" if ray.head and not answers(ray.head) else ""
 
 
 def _tuner(segments: Segments, most: int, roots: list[str]) -> Any:

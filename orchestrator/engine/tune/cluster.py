@@ -6,8 +6,10 @@ import contextlib
 import logging
 import os
 import socket
+import sys
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +21,33 @@ from orchestrator.spec import Resources
 
 _ANSWER_SECONDS = 60.0
 _KNOCK_SECONDS = 10.0
+_AGAIN_SECONDS = 1.0
+
+
+class NotJoined(RayDied):
+    """No cluster answers at the address."""
+
+
+class Waiting:
+    """Waits for the cluster at an address, saying for what, for as long as ``until`` says nothing."""
+
+    def __init__(self, address: str, until: Callable[[], object]) -> None:
+        self._address, self._until = address, until
+        self._told = ""
+
+    def on(self, why: str) -> None:
+        """A moment, for it may be better then."""
+        if why != self._told:
+            print(f"waiting for the cluster at {self._address} (Ctrl-C stops it): {why}", file=sys.stderr, flush=True)
+            self._told = why
+        end = time.monotonic() + _AGAIN_SECONDS
+        while time.monotonic() < end and not self._until():
+            time.sleep(0.1)
 
 
 @contextlib.contextmanager
 def joined(address: str) -> Iterator[Instance]:
-    """The cluster at that address, as Ray writes one: ``auto``, ``host:port``. Raises RayDied where it does not answer.
+    """The cluster at that address, as Ray writes one: ``auto``, ``host:port``. Raises NotJoined if it does not answer.
 
     Its processes are not ours: neither are they watched, nor do they end with the sweep.
     """
@@ -41,11 +65,21 @@ def joined(address: str) -> Iterator[Instance]:
                 runtime_env={"env_vars": _for_workers()},
             )
     except Exception as error:
-        raise RayDied(f"no cluster at {address}: {type(error).__name__}: {error}") from error
+        ray.shutdown()
+        raise NotJoined(f"no cluster at {address}: {type(error).__name__}: {error}") from error
     try:
-        yield Instance(None)
+        yield Instance(None, ray.get_runtime_context().gcs_address)
     finally:
         ray.shutdown()
+
+
+def answers(head: str) -> bool:
+    """Whether a cluster's head is there, as far as a connection can tell."""
+    try:
+        _knock(head)
+    except OSError:
+        return False
+    return True
 
 
 def _knock(address: str) -> None:

@@ -122,6 +122,7 @@ class Segments:
         Raises RayDied where Ray cannot go on.
         """
         self._instance.check()
+        self._slots.look_after()
         for known in self._running.values():
             known.process = known.process or (repr(known.actor) if known.actor else "")
         for trial_id, seconds in self._watchdog.stalled():

@@ -80,10 +80,10 @@ class _Guard:
 
 
 class Instance:
-    """A running Ray: ours, known by its temporary folder; or, without one, a cluster, whose processes are not ours."""
+    """A running Ray: ours, known by its temporary folder; or a cluster, by its head's address, which we only watch."""
 
-    def __init__(self, folder: Path | None) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path | None, head: str = "") -> None:
+        self._folder, self.head = folder, head
         self._vital: dict[int, str] = {}
         if folder is not None and hasattr(os, "pidfd_open"):
             self._vital = {os.pidfd_open(process): name for process, name in _vital(folder).items()}

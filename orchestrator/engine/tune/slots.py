@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from orchestrator.engine.tune.instance import RayDied
+from orchestrator.engine.tune.lookout import Lookout
 from orchestrator.errors import UsageError
 from orchestrator.spec import Resources
 
-_LOOK_SECONDS = 2.0
 _BEYOND_ANY_CLUSTER = 100_000
+REPLACED = "its head was started anew and knows nothing of what ran"
 
 
 class Slots:
@@ -23,30 +24,33 @@ class Slots:
 
     def __init__(self, resources: Resources, *, elsewhere: bool) -> None:
         self._resources, self.elsewhere = resources, elsewhere
-        self._known, self._looked = 0, float("-inf")
+        self._lookout = Lookout()
         self.avoided: set[str] = set()
         self.most = resources.concurrent or _BEYOND_ANY_CLUSTER if elsewhere else slot_count(resources, cpu_count())
 
     def __call__(self) -> int:
         if not self.elsewhere or self._resources.concurrent:
             return self.most
-        if time.monotonic() - self._looked > _LOOK_SECONDS:
-            self._known, self._looked = self._fitting(), time.monotonic()
-        return self._known
-
-    def avoid(self, node: str) -> None:
-        """Place nothing more on that host, by its ``NodeID``, while there are others."""
-        self.avoided.add(node)
-        self._looked = float("-inf")
-
-    def _fitting(self) -> int:
-        nodes = alive()
+        nodes = self._lookout().hosts
         self.avoided &= {node["NodeID"] for node in nodes}  # a host that comes back has another number
         found = slots_of((node for node in nodes if node["NodeID"] not in self.avoided), self._resources)
         if not found and self.avoided:
             self.avoided.clear()
             return slots_of(nodes, self._resources)
         return found
+
+    def avoid(self, node: str) -> None:
+        """Place nothing more on that host, by its ``NodeID``, while there are others."""
+        self.avoided.add(node)
+
+    def look_after(self) -> None:
+        """Called some ten times a second. Raises RayDied where the cluster's place was taken by another."""
+        if self.elsewhere and self._lookout().replaced:
+            raise RayDied(REPLACED)
+
+    def rest(self) -> None:
+        """Ray is about to be left."""
+        self._lookout.rest()
 
 
 def alive() -> list[dict[str, Any]]:

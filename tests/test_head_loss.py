@@ -1,0 +1,130 @@
+"""Sweeps whose cluster loses its head."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.journal import Event, read
+from orchestrator.results.verify import check
+from orchestrator.rundir import RunDirectory
+from orchestrator.state import SweepState
+from tests.hosts import cluster, keep_up, start_head, sweep, until, written
+from tests.test_hosts import EPOCHS, REFERENCE, ranked, unbroken, working
+
+__all__ = ["unbroken"]
+
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.timeout(900),
+    # The tools that make the hosts leave their logs open.
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+OUTAGE_SECONDS = 5.0
+SLOW: dict[str, Any] = {
+    **REFERENCE,
+    "model": {"class_path": "tests.tiny.Tiny", "init_args": {"pause": 0.4}},
+}
+
+
+@pytest.fixture
+def with_redis(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A head and three hosts with one CPU each, and Redis."""
+    with cluster(shared, tmp_path_factory.mktemp("hosts"), workers=3, redis=True) as made:
+        yield made
+
+
+def gcs_killed(net: Any) -> None:
+    assert net["head"].kill("gcs_server")
+    time.sleep(OUTAGE_SECONDS)
+    net["head"].kill("ray")  # what is left of Ray there has nothing to do with what is started now
+
+
+def powered_off(net: Any) -> None:
+    net["head"].power_off()
+    time.sleep(OUTAGE_SECONDS)
+    net["head"].power_on()
+
+
+def whole(net: Any, unbroken: list[tuple[int, float]]) -> tuple[list[Event], SweepState]:
+    """The journal of the reference sweep, which is that of the unbroken one: the same trials, each ended once."""
+    run = RunDirectory(net.shared / "runs" / "reference")
+    events = list(read(run.journal))
+    ended = SweepState(events)
+    assert check(run).violations == []
+    assert ended.status == "completed"
+    finished = sorted(event["trial"] for event in events if event.type == "trial.finished")
+    assert finished == [number for number, _ in sorted(unbroken)], "each trial ends once"
+    assert [number for number, _ in ranked(ended)] == [number for number, _ in unbroken]
+    assert dict(ranked(ended)) == pytest.approx(dict(unbroken))
+    return events, ended
+
+
+def silence(events: list[Event], began: float) -> float:
+    """The longest time without a report, from just before the fault, in seconds."""
+    times = [event.time for event in events if event.type == "segment.reported"]
+    return max(after - before for before, after in pairwise(times) if after > began)
+
+
+@pytest.mark.parametrize("fault", [gcs_killed, powered_off], ids=lambda fault: fault.__name__)
+def test_with_redis_nothing_is_lost_with_the_head(
+    with_redis: Any, unbroken: list[tuple[int, float]], fault: Callable[[Any], None]
+) -> None:
+    net = with_redis
+    driver = sweep(net, "launch", written(net, "reference", **SLOW))
+    try:
+        until("trials that report", lambda: len(working(net, "")) == 3)
+        began = time.time()
+        fault(net)
+        start_head(net)
+        back = time.time() - began
+        assert driver.wait(300) == 0, (net.shared / "launch.log").read_text()
+    finally:
+        driver.kill()
+    events, ended = whole(net, unbroken)
+    print(f"{fault.__name__}: head back after {back:.1f} s, no report for {silence(events, began):.1f} s")
+    assert not [failure for trial in ended.trials.values() for failure in trial.failures], "no segment was lost"
+    assert {trial.segments for trial in ended.trials.values()} == {1}
+    assert sum(event.type == "segment.reported" for event in events) == EPOCHS * len(unbroken)
+    during = [e.time for e in events if e.type == "segment.reported" and began + 1 < e.time < began + OUTAGE_SECONDS]
+    assert during, "trials report while the head is away"
+
+
+@pytest.fixture
+def alone(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A head and three hosts with one CPU each, on which Ray is started again whenever it ends."""
+    with cluster(shared, tmp_path_factory.mktemp("hosts"), workers=3) as made:
+        keep_up(made)
+        yield made
+
+
+@pytest.mark.parametrize("seconds", [3.0], ids=["briefly"])
+def test_without_redis_another_driver_goes_on_when_the_head_is_back(
+    alone: Any, unbroken: list[tuple[int, float]], seconds: float
+) -> None:
+    """Ray ends a driver after a minute without a head, with no word in Python."""
+    net = alone
+    driver = sweep(net, "launch", written(net, "reference", **SLOW))
+    try:
+        until("trials that report", lambda: len(working(net, "")) == 3)
+        began = time.time()
+        net["head"].power_off()
+        time.sleep(seconds)
+        net["head"].power_on()
+        start_head(net)
+        back = time.time() - began
+        code = driver.wait(400)
+    finally:
+        driver.kill()
+        print((net.shared / "launch.log").read_text())
+    assert code == 0
+    events, ended = whole(net, unbroken)
+    print(f"head back after {back:.1f} s, no report for {silence(events, began):.1f} s")
+    failures = [failure.kind for trial in ended.trials.values() for failure in trial.failures]
+    assert set(failures) <= {"node"}, failures

@@ -1,0 +1,147 @@
+"""A driver on a cluster has a process of its own, which another watches: how either may end, and what then."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT
+from test_signals import SPEC, events, said, wait_for
+
+from tests.test_cluster import address
+
+__all__ = ["address"]
+
+LONG: dict[str, Any] = {**SPEC, "model": {"class_path": "tests.tiny.Tiny", "init_args": {"pause": 0.1}}}
+
+
+@pytest.fixture
+def started(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Starts the command; what a failed test leaves is ended, the driver with who supervises it."""
+    processes = []
+
+    def start(*words: str) -> subprocess.Popen[bytes]:
+        with (tmp_path / "log").open("ab") as log:
+            command = [sys.executable, "-W", "ignore", "-m", "orchestrator", *words]
+            processes.append(subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log))
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+def written(folder: Path, **fields: Any) -> str:
+    file = folder / "tiny.yaml"
+    file.write_text(json.dumps({**LONG, **fields}))
+    return str(file)
+
+
+def driver_of(process: subprocess.Popen[bytes]) -> int:
+    """The number of the process that runs the sweep."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return next(int(child) for child in children if b"orchestrator" in Path(f"/proc/{child}/cmdline").read_bytes())
+
+
+def reported() -> bool:
+    return said("segment.reported", 3)
+
+
+def ends() -> list[int]:
+    return sorted(event["trial"] for event in events() if event["type"] == "trial.finished")
+
+
+def test_another_goes_on_where_a_driver_ends_without_a_word(
+    address: str, tmp_path: Path, started: Callable[..., subprocess.Popen[bytes]]
+) -> None:
+    process = started("launch", written(tmp_path), "--address", address)
+    wait_for(reported, process)
+    os.kill(driver_of(process), signal.SIGKILL)
+    assert process.wait(120) == 0, (tmp_path / "log").read_text()
+    assert ends() == [0, 1, 2, 3], "each trial ends once"
+    assert not said("segment.failed"), "it costs no retry"
+    assert said("sweep.launched", 2)
+    assert "the driver ended by SIGKILL" in (tmp_path / "log").read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+@pytest.mark.parametrize("both", [False, True], ids=["to its process", "to the driver, too"])
+def test_a_signal_is_passed_on_and_nothing_starts_again(
+    address: str, tmp_path: Path, started: Callable[..., subprocess.Popen[bytes]], number: signal.Signals, both: bool
+) -> None:
+    """A Ray Job that is stopped gets its signal in every process."""
+    process = started("launch", written(tmp_path), "--address", address)
+    wait_for(reported, process)
+    driver = driver_of(process)
+    process.send_signal(number)
+    if both:
+        os.kill(driver, number)
+    assert process.wait(30) == 128 + number, (tmp_path / "log").read_text()
+    assert events()[-1]["type"] == "sweep.paused"
+    assert events()[-1]["reason"] == number.name
+    assert not said("sweep.launched", 2)
+    assert started("resume", "tiny", "--address", address).wait(120) == 0
+    assert ends() == [0, 1, 2, 3]
+
+
+def test_the_driver_ends_with_who_supervises_it(
+    address: str, tmp_path: Path, started: Callable[..., subprocess.Popen[bytes]]
+) -> None:
+    process = started("launch", written(tmp_path), "--address", address)
+    wait_for(reported, process)
+    driver = driver_of(process)
+    process.kill()
+    until = time.monotonic() + 10
+    while Path(f"/proc/{driver}").exists():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def test_a_second_signal_ends_both_at_once(
+    address: str, tmp_path: Path, started: Callable[..., subprocess.Popen[bytes]]
+) -> None:
+    slow = {"class_path": "tests.tiny.Tiny", "init_args": {"pause": 1.5}}  # an epoch of 6 s
+    process = started("launch", written(tmp_path, model=slow), "--address", address)
+    wait_for(lambda: said("segment.started"), process)
+    time.sleep(4)
+    driver = driver_of(process)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130, (tmp_path / "log").read_text()
+    assert time.monotonic() - began < 7
+    assert not Path(f"/proc/{driver}").exists()
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"), [({"model": "tests.tiny.Nobody"}, 2), ({"resources": {"cpus": 64}}, 2)], ids=["class", "room"]
+)
+def test_what_is_wrong_is_said_once(
+    address: str, tmp_path: Path, started: Callable[..., subprocess.Popen[bytes]], fields: dict[str, Any], code: int
+) -> None:
+    process = started("launch", written(tmp_path, **fields), "--address", address)
+    assert process.wait(60) == code
+    assert (tmp_path / "log").read_text().count("hint: ") == 1
+    assert "another" not in (tmp_path / "log").read_text()
+
+
+def test_a_driver_that_always_dies_is_given_up(
+    address: str, tmp_path: Path, started: Callable[..., subprocess.Popen[bytes]]
+) -> None:
+    """The module ends whoever imports it."""
+    (tmp_path / "deadly.py").write_text("import os, tests.tiny\nos._exit(7)\nclass Deadly(tests.tiny.Tiny): pass\n")
+    process = started("launch", written(tmp_path, model="deadly.Deadly"), "--address", address)
+    assert process.wait(200) == 1
+    said = (tmp_path / "log").read_text()
+    assert "the driver has ended 4 times with its cluster, the last time with exit code 7" in said
+    assert said.count("another goes on") == 3

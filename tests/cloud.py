@@ -17,11 +17,13 @@ from typing import Any
 
 import pytest
 from conftest import ROOT
-from onprem import BIN, RUNS, OnPrem, booted, start_sshd
+from onprem import BIN, OnPrem, booted, start_sshd
 
 from orchestrator.cluster.templates import template
 
 REGION = "us-west-2"
+BUCKET = "sweeps"
+RUNS = f"s3://{BUCKET}/runs"
 _NET = ("172.31.255", 16)  # in the network of an account's default VPC, as moto makes it
 _ENDPOINT = "http://172.31.255.11"
 _METADATA = "169.254.169.254"
@@ -143,11 +145,10 @@ def cloud(shared: Path) -> Iterator[Cloud]:
         "AWS_DEFAULT_REGION": REGION,
         "AWS_ACCESS_KEY_ID": "someone",
         "AWS_SECRET_ACCESS_KEY": "nothing",
+        "SWEEP_RUNS": RUNS,
     }
     try:
         with booted(shared, folder, ["laptop", "aws"], subnet=_NET, **told) as net:
-            (folder / "shared/runs").mkdir()
-            (folder / "shared/runs").chmod(0o1777)
             server = _serve(net["aws"], folder)
             found = Cloud(net, "/root/sweeps")
             found.plant = PowerPlant(net)
@@ -155,7 +156,9 @@ def cloud(shared: Path) -> Iterator[Cloud]:
             try:
                 net["laptop"].run("rm -rf /root/.ssh /root/.sweep && mkdir -p /root/sweeps")
                 net["laptop"].run("ip route add default dev eth0")  # to public addresses
-                text = cluster_file(_security_group(found, net["laptop"].ip))
+                place = {"LocationConstraint": REGION}
+                found.aws("s3", "create_bucket", Bucket=BUCKET, CreateBucketConfiguration=place)
+                text = cluster_file(_security_group(found, net["laptop"].ip), _workers_role(found))
                 net["laptop"].run(["tee", "/root/sweeps/cluster.yaml"], input=text)
                 yield found
             finally:
@@ -193,8 +196,20 @@ def _security_group(cloud: Cloud, laptop: str) -> str:
     return number
 
 
-def cluster_file(group: str) -> str:
-    """What `sweep cluster init aws` writes, with the group and a folder of runs that all instances see.
+def _workers_role(cloud: Cloud) -> str:
+    """What lets workers, too, into the bucket; returns the name of its profile."""
+    name = "sweep-worker"
+    trust = {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+    cloud.aws("iam", "create_role", RoleName=name, AssumeRolePolicyDocument=document)
+    cloud.aws("iam", "attach_role_policy", RoleName=name, PolicyArn="arn:aws:iam::aws:policy/AmazonS3FullAccess")
+    cloud.aws("iam", "create_instance_profile", InstanceProfileName=name)
+    cloud.aws("iam", "add_role_to_instance_profile", InstanceProfileName=name, RoleName=name)
+    return name
+
+
+def cluster_file(group: str, role: str) -> str:
+    """What `sweep cluster init aws` writes, with the group, and the bucket for the runs in place of a file system.
 
     Nodes run the checkout that was copied to them, in the environment of the tests, which all hosts see.
     """
@@ -212,13 +227,14 @@ def cluster_file(group: str) -> str:
     installed = next(line for line in text.splitlines() if "make install PYTHON" in line)
     code = "PYTHONPATH=$HOME/sweep-orchestrator"
     for old, new in {
-        mount: "  - mountpoint -q /shared\n",
+        mount: "",
         installed: f'  - cd ~/sweep-orchestrator && {BIN}/python -c "{check}"',
         "sg-00000000000000000]": f"{group}]",
         "SWEEP_RUNS=/mnt/sweeps": f"SWEEP_RUNS={RUNS}",
         "$HOME/sweep-orchestrator/.venv/bin": str(BIN),
         "~/sweep-orchestrator/.venv/bin": str(BIN),
-        "export RAY_AUTH_MODE": f"export {code} RAY_worker_niceness=0 RAY_AUTH_MODE",
+        "InstanceType: g5.xlarge": f"InstanceType: g5.xlarge\n      IamInstanceProfile: {{Name: {role}}}",
+        "export RAY_AUTH_MODE": f"export {code} AWS_REGION={REGION} RAY_worker_niceness=0 RAY_AUTH_MODE",
         "ray start": f"ray start {room}",
         "idle_timeout_minutes: 10": "idle_timeout_minutes: 1",
     }.items():

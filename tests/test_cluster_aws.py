@@ -6,6 +6,7 @@ Ray's own AWS provider and autoscaler run as they do in the cloud; moto is the c
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +14,6 @@ from typing import Any
 
 import pytest
 from cloud import Cloud, cloud
-from onprem import RUNS
 
 pytestmark = [
     pytest.mark.cluster,
@@ -35,6 +35,13 @@ SPEC = {
     "budget": {"trials": TRIALS},
     "resources": {"cpus": 2, "gpus": 0.5, "concurrent": 4},  # two machines, which are yet to come
 }
+JOURNAL = """
+import json
+from orchestrator.journal import read
+from orchestrator.rundir import run_at
+for event in read(run_at("far").journal):
+    print(json.dumps({"type": event.type, **event.fields}, default=dict))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -55,9 +62,10 @@ def until(account: Cloud, said: str, condition: Callable[[], Any], seconds: floa
 
 
 def events(account: Cloud, type: str) -> list[dict[str, Any]]:
-    journal = account.net["laptop"].run(["cat", f"{RUNS}/far/journal.jsonl"], check=False)
-    lines = [json.loads(line) for line in journal.splitlines() if line.startswith("{") and line.endswith("}")]
-    return [event for event in lines if event["type"] == type]
+    """Of one type, in order, as the journal in the bucket has them."""
+    held = account.net["laptop"].run([sys.executable, "-W", "ignore", "-c", JOURNAL], check=False)
+    found = [json.loads(line) for line in held.splitlines() if line.startswith('{"type"')]
+    return [event for event in found if event["type"] == type]
 
 
 def nodes_at_work(account: Cloud) -> set[str]:
@@ -113,7 +121,8 @@ def test_a_head_whose_ray_is_gone_is_started_again(account: Cloud) -> None:
 
 def test_a_sweep_brings_machines_and_a_reclaimed_one_loses_no_trial(account: Cloud) -> None:
     account.net["laptop"].run(["tee", "/root/sweeps/far.yaml"], input=json.dumps(SPEC))
-    print(account.sweep("launch", "far.yaml", "--cluster", "cluster.yaml"))
+    said = account.sweep("launch", "far.yaml", "--cluster", "cluster.yaml")
+    assert "\n  sweep watch far   #" in said, "the same runs are looked at here"
     until(account, "machines were asked for", lambda: len(account.instances("running")) == 3)
     workers = [one for one in account.instances("running") if one["InstanceType"] == "g5.xlarge"]
     assert [one["InstanceLifecycle"] for one in workers] == ["spot", "spot"]

@@ -35,7 +35,7 @@ def submit(cluster: str, words: Sequence[str], spec: Any, runs: str | None, toke
     say(f"{spec.name} is submitted as {found.job}, with {with_it}")
     if shipment.large:
         say(f"left here, for they are too large to be code: {', '.join(shipment.large)}", err=True)
-    where = Path(found.runs) if found.runs else runs
+    where = found.runs or runs  # perhaps a URL
     print_next(
         (
             (command("watch", spec.name, where), "follow it"),

@@ -177,8 +177,9 @@ def test_what_kubernetes_runs_is_the_sweep(spec: SweepSpec, tmp_path: Path) -> N
     (tmp_path / "sweep.yaml").write_text(files["data"]["sweep.yaml"])
     assert load(tmp_path / "sweep.yaml") == spec
     assert job["spec"]["entrypoint"] == "bash /etc/sweep/run.sh"
-    said = ran(files["data"]["run.sh"], tmp_path, "/mnt/sweeps", WANTED.runs)
+    said = ran(files["data"]["run.sh"], tmp_path, begun=False)
     assert said == [
+        f"status {spec.name} --runs /mnt/sweeps",
         "launch /etc/sweep/sweep.yaml --address auto --runs /mnt/sweeps --set resources.concurrent=8",
     ]
 
@@ -194,18 +195,26 @@ def test_every_command_in_them_is_known_with_its_options(kind: str, spec: SweepS
 
 
 def test_a_pod_that_comes_back_goes_on(spec: SweepSpec, tmp_path: Path) -> None:
-    runs = tmp_path / "runs"
-    (runs / spec.name).mkdir(parents=True)
-    (runs / spec.name / "journal.jsonl").write_text("{}")
-    files, _ = documents(kuberay(spec, Kubernetes("i", "c", runs=str(runs))))
-    assert ran(files["data"]["run.sh"], tmp_path) == [f"resume {spec.name} --address auto --runs {runs}"]
+    files, _ = documents(kuberay(spec, WANTED))
+    said = ran(files["data"]["run.sh"], tmp_path, begun=True)
+    assert said[1:] == [f"resume {spec.name} --address auto --runs /mnt/sweeps"]
 
 
-def ran(script: str, folder: Path, *replaced: str) -> list[str]:
-    """What a script calls `sweep` with."""
+def test_runs_in_a_bucket_need_no_claim(spec: SweepSpec) -> None:
+    text = kuberay(spec, Kubernetes("i", "claim-of-runs", runs="s3://bucket/runs"))
+    assert "claim-of-runs" not in text
+    assert "mountPath: s3" not in text
+    assert text.count("s3://bucket/runs") >= 4
+    assert not list(Draft7Validator(RAY_JOB).iter_errors(documents(text)[1]))
+
+
+def ran(script: str, folder: Path, *, begun: bool) -> list[str]:
+    """What a script calls `sweep` with, of which `status` finds the run only where it has ``begun``."""
     (folder / "bin").mkdir(exist_ok=True)
     sweep = folder / "bin/sweep"
-    sweep.write_text(f"#!/bin/sh\nprintf '%s\\n' \"$*\" >> {shlex.quote(str(folder))}/calls\n")
+    sweep.write_text(
+        f"#!/bin/sh\nprintf '%s\\n' \"$*\" >> {shlex.quote(str(folder))}/calls\n[ $1 != status ] || {str(begun).lower()}\n"
+    )
     sweep.chmod(0o755)
     subprocess.run(["bash", "-c", script], env={"PATH": f"{folder}/bin:/usr/bin:/bin"}, check=True, timeout=60)
     return (folder / "calls").read_text().splitlines()

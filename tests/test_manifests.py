@@ -55,12 +55,14 @@ POD = of(
     spec=of(
         "containers",
         nodeSelector=TEXTS,
+        terminationGracePeriodSeconds=COUNT,
         containers=several(
             of(
                 "name image",
                 name=NAME,
                 image=TEXT,
                 env=several(of("name", name=TEXT, value=TEXT)),
+                lifecycle=of(preStop=of(exec=of(command=several(TEXT)))),
                 resources=of(limits=QUANTITIES, requests=QUANTITIES),
                 volumeMounts=several(of("mountPath name", name=NAME, mountPath=TEXT, readOnly=FLAG)),
             )
@@ -142,6 +144,10 @@ def test_a_ray_job_has_the_form_of_its_definition(spec: SweepSpec) -> None:
     assert [error.message for error in Draft7Validator(RAY_JOB).iter_errors(job)] == []
     cluster = job["spec"]["rayClusterSpec"]
     assert cluster["authOptions"] == {"mode": "token"}
+    [workers] = cluster["workerGroupSpecs"]
+    [container] = workers["template"]["spec"]["containers"]
+    assert "orchestrator.cluster.notice now" in container["lifecycle"]["preStop"]["exec"]["command"][-1]
+    assert "lifecycle" not in cluster["headGroupSpec"]["template"]["spec"]["containers"][0]
     assert cluster["rayVersion"] == version("ray")
     workers = cluster["workerGroupSpecs"][0]
     assert (workers["minReplicas"], workers["maxReplicas"]) == (0, 4)

@@ -20,6 +20,9 @@ from orchestrator.spec import SweepSpec, to_yaml
 
 _FILES = "/etc/sweep"
 _HEAD = {"cpu": "2", "memory": "8Gi"}
+# A pod that is told to go has so long; its trials leave meanwhile, and then Ray there ends by itself.
+_LEAVE_SECONDS = 60
+_LEAVE = f'python -m orchestrator.cluster.notice now "$RAY_ADDRESS" {_LEAVE_SECONDS} && sleep {_LEAVE_SECONDS}'
 
 
 @dataclass(frozen=True)
@@ -111,10 +114,14 @@ def _pod(
 ) -> dict[str, Any]:
     told = {"SWEEP_RUNS": wanted.runs, **environment}
     shared = not is_url(wanted.runs)
+    leaving = {"lifecycle": {"preStop": {"exec": {"command": ["bash", "-c", _LEAVE]}}}}
+    worker = container == "ray-worker"
     return {
         "spec": {
+            **({"terminationGracePeriodSeconds": _LEAVE_SECONDS + 30} if worker else {}),
             "containers": [
                 {
+                    **(leaving if worker else {}),
                     "name": container,
                     "image": wanted.image,
                     "env": [{"name": key, "value": value} for key, value in told.items()],

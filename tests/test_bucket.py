@@ -224,6 +224,7 @@ def test_an_outage_of_20_s_costs_nothing(s3: str, line: Line) -> None:
     assert kinds(f"{s3}/runs") == kinds(f"{s3}/runs", "unbroken")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_driver_killed_twice_on_a_slow_store_loses_no_trial(s3: str, line: Line, tmp_path: Path) -> None:
     """Under Ray, each request 80 ms: the ranking is the unbroken one's, and no trial repeats more than an epoch."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import os
 import socket
 import subprocess
 import sys
@@ -14,9 +13,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from orchestrator.objects import objects
-
-KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "us-east-1"}
+KEYS = {
+    "AWS_ACCESS_KEY_ID": "nobody-checks-this-name",
+    "AWS_SECRET_ACCESS_KEY": "nobody-checks-this-key",
+    "AWS_REGION": "us-east-1",
+}
 
 
 @contextlib.contextmanager
@@ -94,11 +95,6 @@ class Line:
                 end.shutdown(socket.SHUT_RDWR)
 
 
-def forget() -> None:
-    """The connections that this process has."""
-    objects.cache_clear()
-
-
 def _await(host: str, port: int, process: subprocess.Popen[bytes]) -> None:
     until = time.monotonic() + 60
     while time.monotonic() < until and process.poll() is None:
@@ -111,4 +107,4 @@ def _await(host: str, port: int, process: subprocess.Popen[bytes]) -> None:
 
 def environment(endpoint: str) -> dict[str, str]:
     """What a process needs to use the server. The metadata service of a cloud is not asked for other keys."""
-    return {**KEYS, "AWS_ENDPOINT_URL": endpoint, "AWS_EC2_METADATA_DISABLED": "true", "PATH": os.environ["PATH"]}
+    return {**KEYS, "AWS_ENDPOINT_URL": endpoint, "AWS_EC2_METADATA_DISABLED": "true"}

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from blocks import blocks_of, words
 
 from orchestrator.errors import ObjectStoreError, RunHeldError, UsageError
 from orchestrator.files import storage_fault
@@ -27,6 +28,7 @@ from orchestrator.sweep.running import launch, resume
 from tests.chaos.drivers import weights
 from tests.s3 import Line
 
+PAGE = "docs/cluster.md"
 ROOT = Path(__file__).resolve().parent.parent
 SPEC: dict[str, Any] = {
     "name": "tiny",
@@ -122,6 +124,15 @@ def test_every_command_works_from_another_machine(s3: str, tmp_path: Path, monke
     assert "did you mean 'tiny'" in said
 
 
+def test_the_page_says_what_works(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = [block for block in blocks_of(ROOT / PAGE, ROOT) if block.what == "tests/test_bucket.py"]
+    first, *lines = [line for block in blocks for line in block.commands()]
+    assert first == "export SWEEP_RUNS=s3://bucket/runs"
+    monkeypatch.setenv("SWEEP_RUNS", f"{s3}/runs")
+    for line in lines:
+        assert command(*words(line)[1:], folder=tmp_path)
+
+
 def test_a_driver_elsewhere_is_asked_to_stop(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = f"{s3}/runs"
     slow = {"class_path": "tests.tiny.Tiny", "init_args": {"pause": 0.05}}
@@ -213,6 +224,7 @@ def test_an_outage_of_20_s_costs_nothing(s3: str, line: Line) -> None:
     assert kinds(f"{s3}/runs") == kinds(f"{s3}/runs", "unbroken")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_driver_killed_twice_on_a_slow_store_loses_no_trial(s3: str, line: Line, tmp_path: Path) -> None:
     """Under Ray, each request 80 ms: the ranking is the unbroken one's, and no trial repeats more than an epoch."""

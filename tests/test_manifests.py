@@ -55,12 +55,14 @@ POD = of(
     spec=of(
         "containers",
         nodeSelector=TEXTS,
+        terminationGracePeriodSeconds=COUNT,
         containers=several(
             of(
                 "name image",
                 name=NAME,
                 image=TEXT,
                 env=several(of("name", name=TEXT, value=TEXT)),
+                lifecycle=of(preStop=of(exec=of(command=several(TEXT)))),
                 resources=of(limits=QUANTITIES, requests=QUANTITIES),
                 volumeMounts=several(of("mountPath name", name=NAME, mountPath=TEXT, readOnly=FLAG)),
             )
@@ -142,6 +144,10 @@ def test_a_ray_job_has_the_form_of_its_definition(spec: SweepSpec) -> None:
     assert [error.message for error in Draft7Validator(RAY_JOB).iter_errors(job)] == []
     cluster = job["spec"]["rayClusterSpec"]
     assert cluster["authOptions"] == {"mode": "token"}
+    [workers] = cluster["workerGroupSpecs"]
+    [container] = workers["template"]["spec"]["containers"]
+    assert "orchestrator.cluster.notice now" in container["lifecycle"]["preStop"]["exec"]["command"][-1]
+    assert "lifecycle" not in cluster["headGroupSpec"]["template"]["spec"]["containers"][0]
     assert cluster["rayVersion"] == version("ray")
     workers = cluster["workerGroupSpecs"][0]
     assert (workers["minReplicas"], workers["maxReplicas"]) == (0, 4)
@@ -177,8 +183,9 @@ def test_what_kubernetes_runs_is_the_sweep(spec: SweepSpec, tmp_path: Path) -> N
     (tmp_path / "sweep.yaml").write_text(files["data"]["sweep.yaml"])
     assert load(tmp_path / "sweep.yaml") == spec
     assert job["spec"]["entrypoint"] == "bash /etc/sweep/run.sh"
-    said = ran(files["data"]["run.sh"], tmp_path, "/mnt/sweeps", WANTED.runs)
+    said = ran(files["data"]["run.sh"], tmp_path, begun=False)
     assert said == [
+        f"status {spec.name} --runs /mnt/sweeps",
         "launch /etc/sweep/sweep.yaml --address auto --runs /mnt/sweeps --set resources.concurrent=8",
     ]
 
@@ -194,18 +201,26 @@ def test_every_command_in_them_is_known_with_its_options(kind: str, spec: SweepS
 
 
 def test_a_pod_that_comes_back_goes_on(spec: SweepSpec, tmp_path: Path) -> None:
-    runs = tmp_path / "runs"
-    (runs / spec.name).mkdir(parents=True)
-    (runs / spec.name / "journal.jsonl").write_text("{}")
-    files, _ = documents(kuberay(spec, Kubernetes("i", "c", runs=str(runs))))
-    assert ran(files["data"]["run.sh"], tmp_path) == [f"resume {spec.name} --address auto --runs {runs}"]
+    files, _ = documents(kuberay(spec, WANTED))
+    said = ran(files["data"]["run.sh"], tmp_path, begun=True)
+    assert said[1:] == [f"resume {spec.name} --address auto --runs /mnt/sweeps"]
 
 
-def ran(script: str, folder: Path, *replaced: str) -> list[str]:
-    """What a script calls `sweep` with."""
+def test_runs_in_a_bucket_need_no_claim(spec: SweepSpec) -> None:
+    text = kuberay(spec, Kubernetes("i", "claim-of-runs", runs="s3://bucket/runs"))
+    assert "claim-of-runs" not in text
+    assert "mountPath: s3" not in text
+    assert text.count("s3://bucket/runs") >= 4
+    assert not list(Draft7Validator(RAY_JOB).iter_errors(documents(text)[1]))
+
+
+def ran(script: str, folder: Path, *, begun: bool) -> list[str]:
+    """What a script calls `sweep` with, of which `status` finds the run only where it has ``begun``."""
     (folder / "bin").mkdir(exist_ok=True)
     sweep = folder / "bin/sweep"
-    sweep.write_text(f"#!/bin/sh\nprintf '%s\\n' \"$*\" >> {shlex.quote(str(folder))}/calls\n")
+    calls = shlex.quote(f"{folder}/calls")
+    status = f"[ $1 != status ] || {str(begun).lower()}"
+    sweep.write_text(f"#!/bin/sh\nprintf '%s\\n' \"$*\" >> {calls}\n{status}\n")
     sweep.chmod(0o755)
     subprocess.run(["bash", "-c", script], env={"PATH": f"{folder}/bin:/usr/bin:/bin"}, check=True, timeout=60)
     return (folder / "calls").read_text().splitlines()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -76,6 +77,31 @@ class Greedy(Once):
             held.append(b"x" * 50_000_000)
             time.sleep(0.1)
         time.sleep(10)
+
+
+class GreedyOn(Greedy):
+    """Is greedy on the host of that name only."""
+
+    def __init__(self, host: str = "", **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.host = host
+
+    def break_down(self) -> None:
+        if socket.gethostname() == self.host:
+            super().break_down()
+
+
+class SlowOn(Tiny):
+    """Takes ``seconds`` more for each batch on the host of that name, from the second epoch on."""
+
+    def __init__(self, host: str = "", seconds: float = 0.0, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.host, self.seconds = host, seconds
+
+    def training_step(self, batch: Any, index: int) -> Any:
+        if self.current_epoch and socket.gethostname() == self.host:
+            time.sleep(self.seconds)
+        return super().training_step(batch, index)
 
 
 class Fertile(Tiny):

@@ -72,7 +72,7 @@ def manifest(
     nodes: Annotated[int, typer.Option("--nodes", min=1, help="Nodes, or pods for trials, at most.")] = 2,
     trials: Annotated[int, typer.Option("--trials-per-node", min=1, help="Trials at once on each.")] = 1,
     runs: Annotated[
-        str, typer.Option("--runs", metavar="DIR", help="The runs, as all nodes see them.")
+        str, typer.Option("--runs", metavar="DIR|URL", help="The runs, as all nodes see them.")
     ] = "/mnt/sweeps",
     image: Annotated[str, typer.Option("--image", help="kuberay: an image with this project and your modules.")] = "",
     claim: Annotated[str, typer.Option("--claim", help="kuberay: the PersistentVolumeClaim of the runs.")] = "sweeps",

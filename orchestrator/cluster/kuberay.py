@@ -15,10 +15,14 @@ from importlib.metadata import version
 from typing import Any
 
 from orchestrator.cluster.rules import HEALTH
+from orchestrator.objects import is_url
 from orchestrator.spec import SweepSpec, to_yaml
 
 _FILES = "/etc/sweep"
 _HEAD = {"cpu": "2", "memory": "8Gi"}
+# A pod that is told to go has so long; its trials leave meanwhile, and then Ray there ends by itself.
+_LEAVE_SECONDS = 60
+_LEAVE = f'python -m orchestrator.cluster.notice now "$RAY_ADDRESS" {_LEAVE_SECONDS} && sleep {_LEAVE_SECONDS}'
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,7 @@ class Kubernetes:
     Args:
         image: holds this project, in this version, and the sweep's own modules.
         claim: a PersistentVolumeClaim that many nodes can write (ReadWriteMany): the runs.
-        runs: where it is mounted.
+        runs: where it is mounted; or a URL in object storage, which needs no claim.
         workers: pods at most, each with room for ``trials`` at once.
         memory: of each of them, as Kubernetes writes it.
     """
@@ -55,12 +59,12 @@ def label(name: str) -> str:
 
 
 def _script(spec: SweepSpec, wanted: Kubernetes) -> str:
-    run, runs = shlex.quote(f"{wanted.runs}/{spec.name}/journal.jsonl"), shlex.quote(wanted.runs)
+    name, runs = shlex.quote(spec.name), shlex.quote(wanted.runs)
     return (
         "# Launches the sweep, or goes on with it where an earlier pod was lost.\n"
         "set -eu\n"
-        f"if [ -s {run} ]; then\n"
-        f"  exec sweep resume {shlex.quote(spec.name)} --address auto --runs {runs}\n"
+        f"if sweep status {name} --runs {runs} > /dev/null 2>&1; then\n"
+        f"  exec sweep resume {name} --address auto --runs {runs}\n"
         "fi\n"
         f"exec sweep launch {_FILES}/sweep.yaml --address auto --runs {runs} \\\n"
         f"  --set resources.concurrent={wanted.workers * wanted.trials}\n"
@@ -109,23 +113,28 @@ def _pod(
     container: str, name: str, wanted: Kubernetes, room: dict[str, str], environment: dict[str, str]
 ) -> dict[str, Any]:
     told = {"SWEEP_RUNS": wanted.runs, **environment}
+    shared = not is_url(wanted.runs)
+    leaving = {"lifecycle": {"preStop": {"exec": {"command": ["bash", "-c", _LEAVE]}}}}
+    worker = container == "ray-worker"
     return {
         "spec": {
+            **({"terminationGracePeriodSeconds": _LEAVE_SECONDS + 30} if worker else {}),
             "containers": [
                 {
+                    **(leaving if worker else {}),
                     "name": container,
                     "image": wanted.image,
                     "env": [{"name": key, "value": value} for key, value in told.items()],
                     "resources": {"limits": dict(room), "requests": dict(room)},
                     "volumeMounts": [
-                        {"name": "runs", "mountPath": wanted.runs},
+                        *([{"name": "runs", "mountPath": wanted.runs}] if shared else []),
                         {"name": "sweep", "mountPath": _FILES, "readOnly": True},
                         {"name": "shm", "mountPath": "/dev/shm"},
                     ],
                 }
             ],
             "volumes": [
-                {"name": "runs", "persistentVolumeClaim": {"claimName": wanted.claim}},
+                *([{"name": "runs", "persistentVolumeClaim": {"claimName": wanted.claim}}] if shared else []),
                 {"name": "sweep", "configMap": {"name": name}},
                 {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "2Gi"}},  # for workers of data loaders
             ],

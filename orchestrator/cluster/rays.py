@@ -6,6 +6,8 @@ import time
 
 from orchestrator.errors import SweepError
 
+_ANSWER_SECONDS = 5.0
+
 
 def nodes(address: str, *, patience: float = 5.0) -> list[str]:
     """The hosts that are alive, as the head at ``address`` (HOST:PORT) sees it; none where it is silent."""
@@ -37,6 +39,30 @@ def wait(address: str, count: int, seconds: float) -> list[str]:
             )
         time.sleep(1.0)
     return found
+
+
+def drain(address: str, seconds: float, why: str) -> int:
+    """Tell the head at ``address`` (HOST:PORT) that this machine will be gone in so many seconds.
+
+    Nothing more is placed on its nodes here, whose number is returned. Raises OSError where the head does not answer,
+    SweepError where it refuses, and what Ray raises.
+    """
+    import socket
+
+    from ray._raylet import GcsClient  # type: ignore[attr-defined]
+
+    host, _, port = address.rpartition(":")
+    with socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_SECONDS) as connection:
+        own = connection.getsockname()[0]
+    client = GcsClient(address=address)
+    known = client.get_all_node_info(timeout=_ANSWER_SECONDS).values()
+    mine = [node.node_id.hex() for node in known if int(node.state) == 0 and node.node_manager_address == own]
+    for node in mine:
+        # 2 is DRAIN_NODE_REASON_PREEMPTION, of Ray's autoscaler.proto
+        taken, refused = client.drain_node(node, 2, why, int((time.time() + seconds) * 1000))
+        if not taken:
+            raise SweepError(f"the head refuses: {refused}")
+    return len(mine)
 
 
 def submit(

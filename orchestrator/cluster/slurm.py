@@ -24,7 +24,7 @@ class Allocation:
     Args:
         nodes: whole ones, each with room for ``trials`` at once.
         time: as Slurm writes it: 24:00:00, or 2-12 for two days and a half.
-        runs: a folder that all nodes see.
+        runs: a folder that all nodes see, or a URL in object storage.
         partition: where to queue; empty for the site's default.
         token: the token's file, on a file system that all nodes see.
     """
@@ -109,7 +109,7 @@ if [ "$SLURM_JOB_NUM_NODES" -gt 1 ]; then
 fi
 sweep cluster wait "$SLURM_JOB_NUM_NODES" --address "$ip:$port"
 
-if [ -s "$runs/$name/journal.jsonl" ]; then
+if sweep status "$name" > /dev/null 2>&1; then
   sweep resume "$name" --address "$ip:$port" &
 else
   spec=$(mktemp --suffix=.yaml)

@@ -32,6 +32,12 @@ worker_start_ray_commands:
   - >-
     ulimit -n 65536; export {_TOKEN};
     {_BIN}/ray start --address=$RAY_HEAD_IP:6379"""
+_NOTICE = f"""
+  # Where the machine is to be taken back, its trials leave first.
+  - >-
+    export {_TOKEN};
+    setsid nohup {_BIN}/python -m orchestrator.cluster.notice @KIND@ $RAY_HEAD_IP:6379
+    < /dev/null > /tmp/sweep-notice.log 2>&1 &"""
 
 
 def template(kind: str, folder: Path) -> str:
@@ -46,7 +52,8 @@ def template(kind: str, folder: Path) -> str:
     text = files("orchestrator.cluster").joinpath("templates", f"{kind}.yaml").read_text(encoding="utf-8")
     checkout, extra = _checkout(), "" if kind == "local" else kind
     parts = _of_checkout(checkout, folder, extra) if checkout else _of_release(extra)
-    for mark, part in {**parts, "@START@": _START}.items():
+    started = _START if kind == "local" else _START + _NOTICE.replace("@KIND@", kind)
+    for mark, part in {**parts, "@START@": started}.items():
         text = text.replace(mark, part)
     return text
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import _thread
 import json
 import threading
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -22,20 +23,23 @@ from orchestrator.engine.watchdog import Watchdog
 from orchestrator.training import Job
 
 _ABANDON_SECONDS = 6.0
+_LEAVE_SECONDS = 2.0  # before a host that was told to go is gone
+_TOLD_TO_GO = "was told to go"
 
 
 @dataclass
 class _Running:
     """A segment and the Tune trial that runs it.
 
-    ``process`` is how Ray calls the actor that it runs in, which Tune forgets before it raises; ``killed`` says
-    why we ended it, if we did.
+    ``process`` is how Ray calls the actor that it runs in, which Tune forgets before it raises; ``node`` is the
+    ``NodeID`` of its host, once that is known; ``killed`` says as what it counts that we ended it, and why.
     """
 
     job: Job
     trial: Any = None
     process: str = ""
-    killed: str = ""
+    node: str = ""
+    killed: tuple[str, str] | None = None
 
     @property
     def progress(self) -> Path:
@@ -72,8 +76,8 @@ class Segments:
     def added(self, trial: Any) -> None:
         if trial.trial_id in self._running:
             self._running[trial.trial_id].trial = trial
-            if self._slots.avoided:
-                trial.update_resources(placed(self.live.spec.resources, self._slots.avoided))
+            if shunned := self._slots.shunned:
+                trial.update_resources(placed(self.live.spec.resources, shunned))
 
     def reported(self, trial_id: str, result: dict[str, Any]) -> bool:
         """True to go on."""
@@ -86,10 +90,14 @@ class Segments:
             self.live.failed(job.trial, job.segment, Failed(**json.loads(result["failed"])))
             return True
         self.asked()
-        if self.live.reported(job.trial, job.segment, read_report(result["report"]), node=result["hostname"]):
-            return True
-        self._pop(trial_id)
-        return False
+        known.node = result.get("node", "")
+        go_on = self.live.reported(job.trial, job.segment, read_report(result["report"]), node=result["hostname"])
+        if go_on and known.node in self._slots.leaving:  # the checkpoint is there: the rest is for another host
+            self.live.lost(job.trial, job.segment, f"{result['hostname']} {_TOLD_TO_GO}", kind="preempted")
+            go_on = False
+        if not go_on:
+            self._pop(trial_id)
+        return go_on
 
     def ended(self, trial_id: str) -> None:
         known = self._pop(trial_id)
@@ -100,7 +108,7 @@ class Segments:
         """Its process is gone; ``error`` is Ray's text."""
         known = self._pop(trial_id)
         if known is not None:
-            kind, message = ("stalled", known.killed) if known.killed else kind_of(error or "")
+            kind, message = known.killed or kind_of(error or "")
             self.live.lost(known.job.trial, known.job.segment, message, kind=kind)
 
     def lose_all(self, message: str, kind: str = "lost", cause: BaseException | None = None) -> None:
@@ -125,6 +133,7 @@ class Segments:
         self._slots.look_after()
         for known in self._running.values():
             known.process = known.process or (repr(known.actor) if known.actor else "")
+        self._leave_in_time()
         for trial_id, seconds in self._watchdog.stalled():
             known = self._running[trial_id]
             if self._slots.elsewhere and known.actor is None:  # it waits for a host, however long that takes
@@ -153,10 +162,22 @@ class Segments:
 
         if known.actor is None:
             raise RayDied(f"it started no process for trial {known.job.trial} in {seconds:.0f} s")
-        known.killed = f"no progress for {seconds:.0f} s"
+        known.killed = "stalled", f"no progress for {seconds:.0f} s"
         if self._slots.elsewhere and (node := node_of(known.actor)):
             self._slots.avoid(node)
         ray.kill(known.actor)
+
+    def _leave_in_time(self) -> None:
+        """End what still runs on a host whose time is up: elsewhere it then goes on before the loss is noticed."""
+        import ray
+
+        due = {node for node, gone in self._slots.leaving.items() if gone and time.time() > gone - _LEAVE_SECONDS}
+        for known in self._running.values() if due else ():
+            if known.killed is None and known.actor is not None:
+                known.node = known.node or node_of(known.actor)
+                if known.node in due:
+                    known.killed = "preempted", f"its host {_TOLD_TO_GO}, and the epoch did not end in time"
+                    ray.kill(known.actor)
 
     def _pop(self, trial_id: str) -> _Running | None:
         self._watchdog.end(trial_id)

@@ -62,10 +62,12 @@ class Lookout:
         return self._looking is not None and self._looking.is_alive()
 
     def _look(self) -> None:
+        from ray.exceptions import RayError
+
         try:
             self._client = self._client or _client()
             self._sight = _sight(self._client)
-        except Exception as error:  # nobody answers: what was seen last stands
+        except (RayError, OSError) as error:  # nobody answers: what was seen last stands
             if ANOTHER in str(error):
                 self._sight = replace(self._sight or Sight(), replaced=True)
 
@@ -93,5 +95,5 @@ def _sight(client: Any) -> Sight:
             for node in nodes.values()
             if node.state == 0  # GcsNodeInfo.ALIVE
         ],
-        {node.hex(): deadline / 1000 for node, deadline in leaving.items()},
+        {node: deadline / 1000 for node, deadline in leaving.items()},
     )

@@ -19,7 +19,8 @@ class Slots:
     """Called, it says how many trials may run now; ``most`` is the number that it never exceeds.
 
     Hosts come to a cluster and leave it. Where the spec says how many trials are to run at once, so many are asked for,
-    whether there is room or not: that is what an autoscaler adds hosts for. ``avoided`` are hosts to place nothing on.
+    whether there is room or not: that is what an autoscaler adds hosts for. ``avoided`` are hosts to place nothing on,
+    for the driver does not reach them.
     """
 
     def __init__(self, resources: Resources, *, elsewhere: bool) -> None:
@@ -31,13 +32,25 @@ class Slots:
     def __call__(self) -> int:
         if not self.elsewhere or self._resources.concurrent:
             return self.most
-        nodes = self._lookout().hosts
-        self.avoided &= {node["NodeID"] for node in nodes}  # a host that comes back has another number
-        found = slots_of((node for node in nodes if node["NodeID"] not in self.avoided), self._resources)
+        nodes, shunned = self._lookout().hosts, self.shunned
+        found = slots_of((node for node in nodes if node["NodeID"] not in shunned), self._resources)
         if not found and self.avoided:
             self.avoided.clear()
-            return slots_of(nodes, self._resources)
-        return found
+            return self()
+        return max(1, found)  # one is asked for where no host is: it waits for the next that comes
+
+    @property
+    def leaving(self) -> dict[str, float]:
+        """The hosts that were told to go: by their ``NodeID`` the Unix time by which they will be gone, or 0."""
+        return self._lookout().leaving if self.elsewhere else {}
+
+    @property
+    def shunned(self) -> set[str]:
+        """The hosts to place nothing on: those avoided, and those that were told to go."""
+        if not self.elsewhere:
+            return set()
+        self.avoided &= {node["NodeID"] for node in self._lookout().hosts}  # a host that comes back has another number
+        return self.avoided | self.leaving.keys()
 
     def avoid(self, node: str) -> None:
         """Place nothing more on that host, by its ``NodeID``, while there are others."""

@@ -11,6 +11,7 @@ from orchestrator.training import Checkpoint, Job, Report
 
 def run_segment(config: dict[str, str]) -> None:
     """Run one segment. A stop comes as SystemExit out of ``tune.report``."""
+    import ray
     from ray import tune
 
     from orchestrator.engine.segment import attempt
@@ -18,8 +19,10 @@ def run_segment(config: dict[str, str]) -> None:
 
     import_from(json.loads(config["roots"]))
 
+    node = ray.get_runtime_context().get_node_id()
+
     def report(epoch: Report) -> bool:
-        tune.report({"report": json.dumps(asdict(epoch))})
+        tune.report({"report": json.dumps(asdict(epoch)), "node": node})
         return True
 
     job = Job(**json.loads(config["job"]))

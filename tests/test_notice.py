@@ -1,0 +1,76 @@
+"""The watcher for the notice that a machine will be taken back, and metadata services that give it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.cluster import notice
+from tests.metadata import service
+
+
+@pytest.fixture
+def metadata(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A service on this machine's loopback; ``metadata.file`` is its notice."""
+    server = service(tmp_path / "notice", "127.0.0.1", 0)
+    server.file = tmp_path / "notice"
+    thread = threading.Thread(target=server.serve_forever, args=[0.01])
+    thread.start()
+    at = f"http://127.0.0.1:{server.server_address[1]}"
+    monkeypatch.setattr(notice, "_EC2", f"{at}/latest")
+    monkeypatch.setattr(notice, "_GCP", f"{at}/computeMetadata/v1/instance/preempted")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # nobody: it must not be asked
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def in_seconds(seconds: float) -> str:
+    """As EC2 writes a time."""
+    return (datetime.now(UTC) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def test_ec2_says_when_the_instance_goes(metadata: Any) -> None:
+    ask = notice.Ec2()
+    assert ask() is None
+    metadata.file.write_text(in_seconds(120))
+    assert ask() == pytest.approx(120, abs=3)
+    assert set(metadata.asked) == {"/latest/meta-data/spot/instance-action"}, "a hint to rebalance is not asked for"
+
+
+def test_a_token_that_has_run_out_is_renewed(metadata: Any) -> None:
+    ask = notice.Ec2()
+    assert ask() is None
+    metadata.tokens.clear()
+    metadata.file.write_text(in_seconds(120))
+    assert notice.noticed(ask, 0.01) == pytest.approx(120, abs=3)
+
+
+def test_google_cloud_gives_thirty_seconds(metadata: Any) -> None:
+    ask = notice.Gcp()
+    assert ask() is None
+    metadata.file.touch()
+    assert ask() == 30.0
+
+
+def test_a_service_that_is_silent_for_a_while_is_asked_again(metadata: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = notice._GCP
+    monkeypatch.setattr(notice, "_GCP", "http://127.0.0.1:9/")
+    metadata.file.touch()
+    threading.Timer(0.2, monkeypatch.setattr, [notice, "_GCP", address]).start()
+    began = time.monotonic()
+    assert notice.noticed(notice.Gcp(), 0.01) == 30.0
+    assert time.monotonic() - began > 0.1
+
+
+def test_a_head_that_is_away_until_the_end_is_not_waited_for_beyond_it() -> None:
+    began = time.monotonic()
+    assert notice.main("now", "127.0.0.1:9", "1.5") == 1
+    assert 1 < time.monotonic() - began < 10

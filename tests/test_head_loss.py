@@ -108,11 +108,11 @@ def alone(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[An
         yield made
 
 
-@pytest.mark.parametrize("seconds", [3.0], ids=["briefly"])
+@pytest.mark.parametrize("seconds", [3.0, 75.0], ids=["briefly", "beyond Ray's patience"])
 def test_without_redis_another_driver_goes_on_when_the_head_is_back(
     alone: Any, unbroken: list[tuple[int, float]], seconds: float
 ) -> None:
-    """Ray ends a driver after a minute without a head, with no word in Python."""
+    """Ray ends a driver after a minute without a head, with no word in Python; sooner it meets a head that is new."""
     net = alone
     driver = sweep(net, "launch", written(net, "reference", **SLOW))
     try:

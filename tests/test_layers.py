@@ -73,7 +73,7 @@ LIBRARIES: dict[str, set[str]] = {
 RAY_ALONE = {
     *(
         f"orchestrator.engine.tune{part}"
-        for part in ("", ".cluster", ".feed", ".gang", ".instance", ".lookout", ".loss", ".slots", ".worker")
+        for part in ("", ".cluster", ".feed", ".gang", ".instance", ".kernel", ".lookout", ".loss", ".slots", ".worker")
     ),
     "orchestrator.xla.pod",
     "orchestrator.cluster.rays",

@@ -20,6 +20,8 @@ from tests.test_cluster import address
 
 __all__ = ["address"]
 
+pytestmark = pytest.mark.slow
+
 LONG: dict[str, Any] = {**SPEC, "model": {"class_path": "tests.tiny.Tiny", "init_args": {"pause": 0.1}}}
 
 

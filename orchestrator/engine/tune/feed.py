@@ -13,6 +13,7 @@ from typing import Any, cast
 from orchestrator.engine.failures import Failed
 from orchestrator.engine.live import LiveSweep
 from orchestrator.engine.stopping import Stopping
+from orchestrator.engine.tune import kernel
 from orchestrator.engine.tune.cluster import node_of
 from orchestrator.engine.tune.gang import placed
 from orchestrator.engine.tune.instance import Instance, RayDied
@@ -108,7 +109,10 @@ class Segments:
         """Its process is gone; ``error`` is Ray's text."""
         known = self._pop(trial_id)
         if known is not None:
+            job = known.job
             kind, message = known.killed or kind_of(error or "")
+            if kind == "lost" and kernel.killed(job.folder, job.segment):
+                kind, message = "memory", "the kernel ended its process: the host is out of memory"
             self.live.lost(known.job.trial, known.job.segment, message, kind=kind)
 
     def lose_all(self, message: str, kind: str = "lost", cause: BaseException | None = None) -> None:

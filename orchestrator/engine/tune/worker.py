@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 
+from orchestrator.engine.tune import kernel
 from orchestrator.engine.tune.gang import together
 from orchestrator.training import Checkpoint, Job, Report
 
@@ -26,6 +27,7 @@ def run_segment(config: dict[str, str]) -> None:
         return True
 
     job = Job(**json.loads(config["job"]))
+    kernel.note(job.folder, job.segment, node)
     failed = together(job, config["roots"], report) if job.workers > 1 else attempt(job, report)
     if failed:
         tune.report({"failed": json.dumps(asdict(failed))})

@@ -107,7 +107,7 @@ class CheckpointError(SweepError):
 
 
 class ClusterLostError(SweepError):
-    """The Ray cluster has gone from under the driver, and this process cannot join another in its place."""
+    """The Ray cluster has gone from under the driver; another process is to join what comes in its place."""
 
 
 class ObjectiveError(SweepError):

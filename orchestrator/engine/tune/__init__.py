@@ -46,7 +46,7 @@ def run(live: LiveSweep, stopping: Stopping, *, roots: list[str], address: str =
                 _run_on(ray, live, stopping, slots, roots)
                 return
         except RayDied as death:
-            if address and not _asked(live, stopping):  # Ray's client in this process knows one cluster for good
+            if address and not _asked(live, stopping):  # a new process is to join what comes in its place
                 raise ClusterLostError(f"the cluster was lost: {death}", hint=_RESUME.format(live.run.name)) from death
             fruitless = 0 if _reports(live) > before else fruitless + 1
             if fruitless > RESTARTS and not _asked(live, stopping):

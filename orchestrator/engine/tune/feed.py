@@ -111,7 +111,7 @@ class Segments:
         if known is not None:
             job = known.job
             kind, message = known.killed or kind_of(error or "")
-            if kind == "lost" and kernel.killed(job.folder, job.segment):
+            if kind == "lost" and kernel.killed(job):
                 kind, message = "memory", "the kernel ended its process: the host is out of memory"
             self.live.lost(known.job.trial, known.job.segment, message, kind=kind)
 

@@ -7,30 +7,34 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from orchestrator.training import Job
+
 _FILE = "host.json"
 _ANSWER_SECONDS = 15.0
 # Of a container or service with a limit of its own (cgroup v2, v1), and of the whole machine.
 _COUNTERS = ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control", "/proc/vmstat")
 
 
-def note(folder: str, segment: int, node: str) -> None:
-    """Leave in the trial's folder where its segment runs, and how often the kernel has killed there so far."""
+def note(job: Job, node: str) -> None:
+    """Leave among the segment's logs where it runs, and how often the kernel has killed there so far."""
+    job = job.here()
     with suppress(OSError):  # then nobody will know
-        file = Path(folder) / _FILE
+        file = job.logs / _FILE
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps({"segment": segment, "node": node, "kills": kills()}), encoding="utf-8")
+        file.write_text(json.dumps({"node": node, "kills": kills()}), encoding="utf-8")
+        job.run.publish(file)
 
 
-def killed(folder: str, segment: int) -> bool:
+def killed(job: Job) -> bool:
     """Whether the kernel has killed for want of memory on that segment's host since it began. Asks the host."""
     import ray
     from ray.exceptions import RayError
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     try:
-        noted = json.loads((Path(folder) / _FILE).read_text(encoding="utf-8"))
-        if noted["segment"] != segment:
-            return False
+        run, job = job.run, job.here()
+        file = run.fetch((job.logs / _FILE).relative_to(run.root).as_posix())
+        noted = json.loads(file.read_text(encoding="utf-8"))
         there = NodeAffinitySchedulingStrategy(noted["node"], soft=False)
         ask = ray.remote(num_cpus=0, max_retries=0)(kills).options(scheduling_strategy=there)
         now: Any = ray.get(ask.remote(), timeout=_ANSWER_SECONDS)

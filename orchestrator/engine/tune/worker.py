@@ -27,7 +27,7 @@ def run_segment(config: dict[str, str]) -> None:
         return True
 
     job = Job(**json.loads(config["job"]))
-    kernel.note(job.folder, job.segment, node)
+    kernel.note(job, node)
     failed = together(job, config["roots"], report) if job.workers > 1 else attempt(job, report)
     if failed:
         tune.report({"failed": json.dumps(asdict(failed))})

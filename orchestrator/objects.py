@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -90,6 +91,18 @@ class Objects:
         import obstore
 
         self._asked(name, lambda: obstore.put(self._store, name, content, mode="create", use_multipart=False))
+
+    def refuses_a_second(self) -> bool:
+        """Whether `create` is what it says: a store may pass over the condition. Makes an object, and removes it."""
+        name = f".probe-{uuid.uuid4().hex}"
+        self.create(name, b"1")
+        try:
+            self.create(name, b"2")
+        except FileExistsError:
+            return True
+        finally:
+            self.remove([name])
+        return False
 
     def fetch(self, name: str, path: Path) -> None:
         """Write it into a file, whole or not at all. Raises FileNotFoundError where it is not there."""

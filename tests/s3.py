@@ -51,6 +51,7 @@ class Line:
         host, _, port = endpoint.removeprefix("http://").partition(":")
         self._server = (host, int(port))
         self.delay = 0.0
+        self.unconditional = False  # as a store that does not know the condition to make an object only if it is new
         self._cut = threading.Event()
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.endpoint = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
@@ -89,6 +90,8 @@ class Line:
             while (content := source.recv(1 << 20)) and not self._cut.is_set():
                 if wait and self.delay:
                     time.sleep(self.delay)
+                if wait and self.unconditional:
+                    content = content.replace(b"if-none-match", b"x-not-a-header")
                 sink.sendall(content)
         for end in (source, sink):
             with contextlib.suppress(OSError):

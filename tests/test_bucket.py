@@ -189,6 +189,15 @@ def line(s3: str, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator
     found.close()
 
 
+def test_a_store_without_the_condition_is_refused(s3: str, line: Line) -> None:
+    line.unconditional = True
+    with pytest.raises(UsageError, match="overwrite each other"):
+        launch(spec(), f"{s3}/runs", local=True)
+    assert objects(f"{s3}/runs").names() == []
+    line.unconditional = False
+    assert launch(spec(), f"{s3}/runs", local=True).exit_code == 0
+
+
 def test_a_store_that_is_cut_off_is_a_fault_of_the_storage(s3: str, line: Line) -> None:
     kept = objects(f"{s3}/cut")
     kept.put("one", b"1")

@@ -22,7 +22,6 @@ from orchestrator.errors import RunHeldError
 
 BEAT_SECONDS = 2.0
 SILENT_SECONDS = 20.0
-UNSURE_SECONDS = 3 * SILENT_SECONDS
 _FRESH_SECONDS = 3 * BEAT_SECONDS
 
 
@@ -120,6 +119,11 @@ def current(folder: Path) -> Holder | None:
     return None
 
 
+def seems_alive(holder: Holder, silent: float) -> bool:
+    """Whether one that has not let go and was silent for so many seconds may live: on another machine, for a minute."""
+    return holder.here or silent < 3 * SILENT_SECONDS
+
+
 def is_held(folder: Path) -> Holder | None:
     """Who holds it now, as far as a look can tell: on another machine, who has beaten in the last minute."""
     holder = current(folder)
@@ -127,7 +131,7 @@ def is_held(folder: Path) -> Holder | None:
         return None
     with contextlib.suppress(FileNotFoundError):
         silent = time.time() - _claim(folder, holder.epoch).stat().st_mtime
-        return holder if holder.here or silent < UNSURE_SECONDS else None
+        return holder if seems_alive(holder, silent) else None
     return None
 
 

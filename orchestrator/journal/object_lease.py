@@ -103,7 +103,7 @@ class Claims:
         found, holder = self._highest(), self.current()
         if not found or holder is None or holder.gone:
             return None
-        return holder if holder.here or time.time() - found[1] < leases.UNSURE_SECONDS else None
+        return holder if leases.seems_alive(holder, time.time() - found[1]) else None
 
     def exists(self, number: int) -> bool:
         return self._objects.size(_name(number)) is not None

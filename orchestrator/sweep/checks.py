@@ -12,6 +12,7 @@ from pathlib import Path
 
 from orchestrator.errors import Problem, SpecError, UsageError
 from orchestrator.notify import missing
+from orchestrator.objects import objects
 from orchestrator.policies import build_searcher
 from orchestrator.policies.schedulers.rays import try_out
 from orchestrator.rundir import RunDirectory
@@ -69,17 +70,27 @@ def unreachable(spec: SweepSpec) -> list[Problem]:
 def check_writable(run: RunDirectory) -> list[Path]:
     """The folders still to be made, innermost first. Raises UsageError where they cannot be."""
     if run.url:
-        try:
-            run.probe(1)
-        except OSError as error:
-            hint = "is there such a bucket, and may you write to it? the cloud's own tool would say so"
-            raise UsageError(f"{run.url} cannot be written: {error.strerror}", hint=hint) from error
+        _check_bucket(run.url)
         return []
     missing = list(takewhile(lambda folder: not folder.exists(), (run.root, *run.root.parents)))
     existing = missing[-1].parent if missing else run.root
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         raise UsageError(f"{run.root} cannot be written", hint="choose another folder: --runs DIR or SWEEP_RUNS=DIR")
     return missing
+
+
+def _check_bucket(url: str) -> None:
+    """Raises UsageError where nothing can be written there, or two drivers could both believe that they were first."""
+    try:
+        refuses = objects(url).refuses_a_second()
+    except OSError as error:
+        hint = "is there such a bucket, and may you write to it? the cloud's own tool would say so"
+        raise UsageError(f"{url} cannot be written: {error.strerror}", hint=hint) from error
+    if not refuses:
+        raise UsageError(
+            f"the store of {url} makes an object anew that was to be made only if there is none (If-None-Match: *)",
+            hint="two drivers could overwrite each other there; a newer version of it, another store, or a folder",
+        )
 
 
 def import_from(roots: Sequence[str], run: RunDirectory | None = None) -> None:

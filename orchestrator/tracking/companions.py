@@ -77,6 +77,10 @@ def send(run: RunDirectory, spec: SweepSpec) -> list[str]:
     """
     if holder(run.journal):
         raise UsageError(f"{run.name!r} is running, and sends by itself", hint=f"wait, or: sweep stop {run.name}")
+    if run.url and "wandb" in _served(spec) and not (run.root / "wandb").is_dir():
+        raise UsageError(
+            f"what waits to be sent lies on the machine that {run.name!r} was driven from", hint="send it there"
+        )
     started = {name: _start(name, run, "send") for name in _served(spec)}
     for process in started.values():
         _tell(process)

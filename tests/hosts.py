@@ -13,18 +13,24 @@ from typing import Any
 
 from orchestrator.journal import read
 from orchestrator.state import SweepState
+from tests import s3
 from tests.onprem import booted
 
 REDIS_PASSWORD = "of-the-tests"
+BUCKET = "sweeps"
 
 
 @contextlib.contextmanager
-def cluster(shared: Path, folder: Path, workers: int, cpus: int = 1, *, redis: bool = False) -> Iterator[Any]:
+def cluster(
+    shared: Path, folder: Path, workers: int, cpus: int = 1, *, redis: bool = False, store: bool = False
+) -> Iterator[Any]:
     """Head and driver without CPUs, ``workers`` hosts with some, Ray on all; ``net.shared`` is ``/shared`` on each.
 
-    ``redis``: what the head knows is kept on one more host of that name.
+    ``redis``: what the head knows is kept on one more host of that name. ``store``: an S3 server with `BUCKET` is on a
+    host of that name, 80 ms away, and known to all.
     """
-    names = ["head", "driver", *(f"w{number}" for number in range(1, workers + 1)), *(["redis"] if redis else [])]
+    members = ["head", "driver", *(f"w{number}" for number in range(1, workers + 1))]
+    names = [*members, *(["redis"] if redis else []), *(["store"] if store else [])]
     health = {f"RAY_health_check_{name}_ms": "1000" for name in ("initial_delay", "period", "timeout")}
     told = {**health, "RAY_health_check_failure_threshold": "4", "RAY_AUTH_MODE": "disabled"}
     programs = ("unshare", "nsenter", "ip", "iptables", *(["redis-server"] if redis else []))
@@ -35,7 +41,11 @@ def cluster(shared: Path, folder: Path, workers: int, cpus: int = 1, *, redis: b
             options = f"--bind 0.0.0.0 --dir /tmp --requirepass {REDIS_PASSWORD}"
             net["redis"].popen(f"exec redis-server {options}", log=folder / "redis.log")
             ray_hosts.wait_port(net["redis"], 6379)
-        members = [name for name in names if name != "redis"]
+        if store:
+            place = f"http://{net['store'].ip}:5000"
+            net["store"].popen([sys.executable, "-m", "tests.s3", "5000", "0.08", BUCKET], log=folder / "store.log")
+            ray_hosts.wait_port(net["store"], 5000)
+            net.extra_env.update(s3.environment(place))
         start_head(net)
         for name in members[1:]:
             ray_hosts.start_worker(net[name], net["head"].ip, cpus=cpus if name.startswith("w") else 0)

@@ -1,4 +1,7 @@
-"""A real S3 protocol server of the tests' own, and a line to it that can be slow, or cut."""
+"""A real S3 protocol server of the tests' own, and a line to it that can be slow, or cut.
+
+python -m tests.s3 PORT SECONDS BUCKET    a server with that bucket, on all addresses, so many seconds a request
+"""
 
 from __future__ import annotations
 
@@ -47,13 +50,13 @@ def make_bucket(endpoint: str, name: str) -> None:
 class Line:
     """A way to the server that adds ``delay`` seconds to each request, and can be cut."""
 
-    def __init__(self, endpoint: str) -> None:
+    def __init__(self, endpoint: str, here: tuple[str, int] = ("127.0.0.1", 0)) -> None:
         host, _, port = endpoint.removeprefix("http://").partition(":")
         self._server = (host, int(port))
         self.delay = 0.0
         self.unconditional = False  # as a store that does not know the condition to make an object only if it is new
         self._cut = threading.Event()
-        self._listening = socket.create_server(("127.0.0.1", 0))
+        self._listening = socket.create_server(here)
         self.endpoint = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
         threading.Thread(target=self._serve, daemon=True).start()
 
@@ -111,3 +114,10 @@ def _await(host: str, port: int, process: subprocess.Popen[bytes]) -> None:
 def environment(endpoint: str) -> dict[str, str]:
     """What a process needs to use the server. The metadata service of a cloud is not asked for other keys."""
     return {**KEYS, "AWS_ENDPOINT_URL": endpoint, "AWS_EC2_METADATA_DISABLED": "true"}
+
+
+if __name__ == "__main__":
+    with server() as found:
+        make_bucket(found, sys.argv[3])
+        Line(found, ("0.0.0.0", int(sys.argv[1]))).delay = float(sys.argv[2])
+        threading.Event().wait()

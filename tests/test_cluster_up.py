@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,6 +33,17 @@ def hosts(shared: Path) -> Iterator[OnPrem]:
 
 def processes(hosts: OnPrem, host: str, part: str) -> list[int]:
     return [number for number, _, command in hosts.net[host].pids() if part in command]
+
+
+def refused(hosts: OnPrem, token: str) -> None:
+    """The head neither answers a host with that token nor takes it in."""
+    laptop, ray = hosts.net["laptop"], Path(sys.executable).with_name("ray")
+    for asked in ("status", "start --disable-usage-stats"):
+        command = f"env {token} timeout 40 {ray} {asked} --address {hosts.net['head'].ip}:6379"
+        said = laptop.run(f"{command} 2>&1; echo exit code $?", check=False, timeout=100)
+        print(token[:24], asked, said[-300:])
+        assert "exit code 0" not in said, said
+    laptop.run(f"env {token} {ray} stop --force", check=False, timeout=60)  # of that host alone
 
 
 def test_a_cluster_comes_up_is_seen_and_goes_without_a_trace(hosts: OnPrem) -> None:
@@ -69,6 +81,9 @@ def test_a_cluster_comes_up_is_seen_and_goes_without_a_trace(hosts: OnPrem) -> N
     assert hosts.net["head"].run(there).strip() == "401"
     wrong = f"{there} -H 'Authorization: Bearer {'0' * 64}'"
     assert hosts.net["head"].run(wrong).strip() == "403"
+    for token in ("RAY_AUTH_MODE=disabled", f"RAY_AUTH_MODE=token RAY_AUTH_TOKEN={'0' * 64}"):
+        refused(hosts, token)
+    assert len(json.loads(hosts.sweep("cluster", "status", "--json"))["nodes"]) == 3
 
     began = time.monotonic()
     hosts.sweep("cluster", "down")

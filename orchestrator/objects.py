@@ -109,7 +109,7 @@ class Objects:
         import obstore
 
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")  # hosts may share a home
 
         def read() -> None:
             with beside.open("wb") as file:

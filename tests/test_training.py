@@ -21,12 +21,13 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.fabric.utilities import registry
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from orchestrator.data import DigitsDataModule
-from orchestrator.errors import CheckpointError, ObjectiveError
+from orchestrator.errors import CheckpointError, ObjectiveError, UsageError
 from orchestrator.models import LitModel
 from orchestrator.training import EpochSeed, Job, Report, derive_seed, fit, resolve_precision
 from orchestrator.training.checkpoints import verify
@@ -330,6 +331,21 @@ def test_a_damaged_checkpoint_is_refused_before_anything_is_built(tmp_path: Path
     broken = replace(job, segment=1, checkpoint=asdict(report.checkpoint), model={"class_path": "no.such.Class"})
     with pytest.raises(CheckpointError, match="SHA-256"):
         run(broken)
+
+
+class FolderIO(TorchCheckpointIO):
+    """Writes a folder, as strategies with sharded state do."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        Path(path).mkdir(parents=True)
+        super().save_checkpoint(checkpoint, Path(path) / "shard", storage_options)
+
+
+def test_a_checkpoint_that_is_a_folder_is_refused(tmp_path: Path) -> None:
+    job = lit(tmp_path)
+    job.trainer["plugins"] = [{"class_path": f"{__name__}.FolderIO"}]
+    with pytest.raises(UsageError, match="writes a checkpoint as a folder"):
+        run(job)
 
 
 def test_a_checkpoint_outside_the_run_directory_is_refused(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint as CheckpointCallback
 from torch import Tensor
 
-from orchestrator.errors import ObjectiveError
+from orchestrator.errors import ObjectiveError, UsageError
 from orchestrator.files import fingerprint
 from orchestrator.training import sharing
 from orchestrator.training.checkpoints import DurableCheckpointIO, checkpoint_name
@@ -127,6 +127,11 @@ class Reporting(CheckpointCallback):
         trainer.save_checkpoint(path, weights_only=False)
         if not trainer.is_global_zero:
             return None  # rank 0 wrote it, perhaps where this process cannot see it
+        if path.is_dir():
+            raise UsageError(
+                f"{type(trainer.strategy).__name__} writes a checkpoint as a folder, and a trial's is one file",
+                hint="let it write one: `state_dict_type: full` for FSDP, `save_distributed_checkpoint: false`",
+            )
         # A strategy that does its own writing passes our writer by; then the file is what there is to measure.
         size, digest = self._writer.written.pop(str(path)) if str(path) in self._writer.written else fingerprint(path)
         sharing.publish_checkpoint(self._job, path)

@@ -74,7 +74,7 @@ def run(wanted: SweepSpec, seen: Seen, monkeypatch: pytest.MonkeyPatch, code: in
     """Launch it as the command does, but for the arguments that only the payload knows."""
     from orchestrator.sweep import running
 
-    monkeypatch.setattr(running, "check", lambda spec, run, local, address: [str(ROOT)])
+    monkeypatch.setattr(running, "check", lambda spec, run, **where: [str(ROOT)])
     outcome = sweep.launch(wanted, address=os.environ["RAY_ADDRESS"], observer=seen)
     assert outcome.exit_code == code, outcome.state.reason
     return outcome.run

@@ -62,9 +62,9 @@ class Objects:
     A store that does not answer is asked again for 10 s; then ObjectStoreError is raised, which `storage_fault` knows.
     """
 
-    def __init__(self, url: str, store: Store | None = None) -> None:
+    def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
-        self._store = store if store is not None else _store(self.url)
+        self._store = _store(self.url)
 
     def get(self, name: str) -> bytes:
         """The whole of it. Raises FileNotFoundError where it is not there."""
@@ -195,35 +195,33 @@ def _store(url: str) -> Store:
 
     is_url(url)
     options: dict[str, Any] = {}
-    scheme = url.partition("://")[0]
-    if scheme == "s3":
-        options = {"checksum_algorithm": "sha256", **_amazon()}
-    http = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
-    client: Any = {**_TIMES, "allow_http": scheme == "s3" and http.startswith("http://")}
+    client = _TIMES
+    if url.startswith("s3://"):
+        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
+        options = {"checksum_algorithm": "sha256", **({"endpoint": endpoint} if endpoint else {}), **_profile()}
+        client = {**_TIMES, "allow_http": endpoint.startswith("http://")}
     try:
         return from_url(url, client_options=client, retry_config=_RETRIES, **options)
     except (BaseError, ValueError) as error:
         raise UsageError(f"{url}: {_said(error)}", hint="s3://bucket/runs, gs://bucket/runs") from error
 
 
-def _amazon() -> dict[str, Any]:
+def _profile() -> dict[str, Any]:
     """What boto3 knows of ``~/.aws``, where it is installed and the environment says nothing."""
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    found: dict[str, Any] = {"endpoint": endpoint} if endpoint else {}
     told = {"AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"}
     named = {"AWS_PROFILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"}
     if told & os.environ.keys() or not (named & os.environ.keys() or Path("~/.aws").expanduser().is_dir()):
-        return found
+        return {}
     try:
         import boto3
         from obstore.auth.boto3 import Boto3CredentialProvider
     except ImportError:
-        return found
+        return {}
     session = boto3.Session()
     if session.get_credentials() is None:
-        return found
+        return {}
     region = {"region": session.region_name} if session.region_name else {}
-    return {**found, **region, "credential_provider": Boto3CredentialProvider(session)}
+    return {**region, "credential_provider": Boto3CredentialProvider(session)}
 
 
 def _said(error: Exception) -> str:

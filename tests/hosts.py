@@ -76,10 +76,10 @@ def start_head(net: Any) -> None:
     ray_hosts.wait_port(net["head"], 6379)
 
 
-def sweep(net: Any, *words: str, host: str = "driver") -> subprocess.Popen[bytes]:
+def sweep(net: Any, *words: str, host: str = "driver", runs: str = "/shared/runs") -> subprocess.Popen[bytes]:
     """The command on a host of the cluster, with runs where all hosts see them."""
     log = net.shared / f"{words[0]}.log"
-    command = [sys.executable, "-W", "ignore", "-m", "orchestrator", *words, "--runs", "/shared/runs"]
+    command = [sys.executable, "-W", "ignore", "-m", "orchestrator", *words, "--runs", runs]
     return net[host].popen(command, env={"RAY_ADDRESS": f"{net['head'].ip}:6379"}, log=log)
 
 

@@ -8,40 +8,34 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from blocks import blocks_of, words
+from conftest import ROOT
 
 from orchestrator.errors import ObjectStoreError, RunHeldError, UsageError
 from orchestrator.files import storage_fault
 from orchestrator.journal import holder, read
-from orchestrator.objects import Objects, is_url, objects
+from orchestrator.objects import is_url, objects
 from orchestrator.results.rows import find, read_state, rows
 from orchestrator.rundir import list_runs, run_at
-from orchestrator.spec import SweepSpec
+from orchestrator.spec import SweepSpec, to_yaml
 from orchestrator.state import SweepState
 from orchestrator.sweep import stop
 from orchestrator.sweep.running import launch, resume
+from tests import test_tune
 from tests.chaos.drivers import weights
 from tests.s3 import Line
 
 PAGE = "docs/cluster.md"
-ROOT = Path(__file__).resolve().parent.parent
 SPEC: dict[str, Any] = {
-    "name": "tiny",
-    "seed": 3,
-    "objective": {"metric": "val_loss", "mode": "min"},
-    "model": {"class_path": "tests.tiny.Tiny", "init_args": {}},
-    "data": "tests.tiny.TinyData",
+    **test_tune.SPEC,
     "trainer": {"max_epochs": 4},
-    "space": {"model.learning_rate": {"log_uniform": [1e-3, 0.5]}},
-    "searcher": "random",
     "scheduler": "fifo",
     "budget": {"trials": 4},
-    "resources": {"cpus": 0.5, "concurrent": 2},
 }
 
 
@@ -137,8 +131,6 @@ def test_a_driver_elsewhere_is_asked_to_stop(s3: str, tmp_path: Path, monkeypatc
     runs = f"{s3}/runs"
     slow = {"class_path": "tests.tiny.Tiny", "init_args": {"pause": 0.05}}
     written = tmp_path / "tiny.yaml"
-    from orchestrator.spec import to_yaml
-
     written.write_text(to_yaml(spec(model=slow, budget={"trials": 1000})))
     driver = subprocess.Popen(
         [sys.executable, "-m", "orchestrator", "launch", str(written), "--local", "--runs", runs],
@@ -237,8 +229,6 @@ def test_an_outage_of_20_s_costs_nothing(s3: str, line: Line) -> None:
 @pytest.mark.timeout(600)
 def test_a_driver_killed_twice_on_a_slow_store_loses_no_trial(s3: str, line: Line, tmp_path: Path) -> None:
     """Under Ray, each request 80 ms: the ranking is the unbroken one's, and no trial repeats more than an epoch."""
-    from orchestrator.spec import to_yaml
-
     line.delay = 0.08
     runs, written = f"{s3}/runs", tmp_path / "tiny.yaml"
     slow = {"class_path": "tests.tiny.Tiny", "init_args": {"pause": 0.1}}
@@ -288,12 +278,8 @@ def test_many_objects_are_read_at_once_and_in_order(s3: str, line: Line) -> None
     kept = objects(f"{s3}/many")
     names = [f"{number:03d}" for number in range(64)]
     contents = [name.encode() for name in names]
-    one_by_one(kept, names)
+    for name, content in zip(names, contents, strict=True):
+        kept.put(name, content)
     began = time.monotonic()
     assert list(kept.get_all(names)) == contents
     assert time.monotonic() - began < 64 * line.delay / 3
-
-
-def one_by_one(kept: Objects, names: Sequence[str]) -> None:
-    for name in names:
-        kept.put(name, name.encode())

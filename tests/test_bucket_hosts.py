@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from orchestrator.journal import read
 from orchestrator.state import SweepState
+from tests import hosts
 from tests.hosts import BUCKET, cluster, state, until, written
 from tests.test_hosts import EPOCHS, REFERENCE, ranked, unbroken
 
@@ -43,9 +45,7 @@ def net(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]
 
 
 def sweep(net: Any, *words: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-W", "ignore", "-m", "orchestrator", *words, "--runs", RUNS]
-    told = {"RAY_ADDRESS": f"{net['head'].ip}:6379"}
-    return net["driver"].popen(command, env=told, log=net.shared / f"{words[0]}.log")
+    return hosts.sweep(net, *words, runs=RUNS)
 
 
 def seen(net: Any) -> SweepState:
@@ -85,8 +85,6 @@ def test_a_driver_killed_twice_costs_no_trial_an_epoch_that_it_reported(
     segments = {number: trial.segments for number, trial in ended.trials.items()}
     print(f"killed twice, 80 ms from the store: segments {segments}")
     assert sum(segments.values()) <= len(segments) + 2 * 2, "two trials ran at each death"
-    from orchestrator.journal import read
-
     told = [event for event in read(net.shared / "runs/reference/journal.jsonl") if event.type == "segment.reported"]
     assert len(told) == EPOCHS * len(unbroken), "an epoch that was reported was trained again"
 

@@ -239,7 +239,7 @@ def sync(name: Name, runs: Runs = None) -> None:
 
 def _resuming(name: str, runs: str | None, address: str) -> list[str]:
     """The words of the command that goes on with a run."""
-    return ["resume", name, "--address", address, *(["--runs", str(runs)] if runs else [])]
+    return ["resume", name, "--address", address, *(["--runs", runs] if runs else [])]
 
 
 def print_notices(lines: Sequence[str]) -> None:

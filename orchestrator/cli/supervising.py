@@ -17,12 +17,12 @@ from types import FrameType
 from typing import Any
 
 from orchestrator.cli.shared import complain
+from orchestrator.engine.stopping import catch, give_back
 from orchestrator.errors import ClusterLostError, SweepError
 from orchestrator.rundir import RunDirectory
 
 # To the driver: the pipe that it tells its end through, who supervises it, and whether it is the first.
 _ENVIRONMENT = "SWEEP_SUPERVISED"
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _RESTARTS = 3  # with not one report in between
 _KILL_SECONDS = 5.0  # after a second signal
 _PDEATHSIG = 1
@@ -132,14 +132,11 @@ class _Signals:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> _Signals:
-        for number in _SIGNALS:
-            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
-                self._before[number] = signal.signal(number, self._on_signal)
+        self._before = catch(self._on_signal)
         return self
 
     def __exit__(self, *error: object) -> None:
-        for number, before in self._before.items():
-            signal.signal(number, before)
+        give_back(self._before)
 
     @contextlib.contextmanager
     def passed_on(self, driver: subprocess.Popen[bytes]) -> Iterator[None]:

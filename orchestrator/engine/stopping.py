@@ -6,7 +6,7 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -38,15 +38,11 @@ class Stopping:
 
     def __enter__(self) -> Stopping:
         if threading.current_thread() is threading.main_thread():
-            for number in _SIGNALS:
-                if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
-                    continue
-                self._before[number] = signal.signal(number, self._on_signal)
+            self._before = catch(self._on_signal)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        for number, before in self._before.items():
-            signal.signal(number, before)
+        give_back(self._before)
         self._forget()
 
     def watch(self, run: RunDirectory) -> None:
@@ -118,6 +114,19 @@ class Stopping:
                 return
             raise KeyboardInterrupt
         self.signal, self._asked_at = number, time.monotonic()
+
+
+def catch(handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
+    """Let SIGINT, SIGTERM and SIGHUP come to the handler; returns who had them. Under nohup SIGHUP stays ignored."""
+    hung_up = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    taken = [number for number in _SIGNALS if not (number == signal.SIGHUP and hung_up)]
+    return {number: signal.signal(number, handler) for number in taken}
+
+
+def give_back(before: Mapping[int, Any]) -> None:
+    """Undo `catch`, by what it returned."""
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def _numbers(names: Iterable[str], prefix: str) -> frozenset[int]:

@@ -84,14 +84,7 @@ class Claims:
     def current(self) -> Holder | None:
         """The highest claim; None where there is none."""
         content = self.content()
-        if content is None:
-            return None
-        number, text = content
-        try:
-            fields = json.loads(text)
-            return Holder(**fields["holder"])
-        except (ValueError, TypeError, KeyError):  # not ours, or damaged: it counts as held by somebody unknown
-            return Holder(number, "an unknown host", 0, "", "", "")
+        return _holder(*content) if content else None
 
     def content(self) -> tuple[int, bytes] | None:
         """Number and bytes of the highest claim: what changes with every beat."""
@@ -100,10 +93,12 @@ class Claims:
 
     def holder(self) -> Holder | None:
         """Who holds it now, as far as a look can tell: on another machine, who has beaten in the last minute."""
-        found, holder = self._highest(), self.current()
-        if not found or holder is None or holder.gone:
+        found = self._highest()
+        if not found:
             return None
-        return holder if leases.seems_alive(holder, time.time() - found[1]) else None
+        number, beaten = found
+        holder = _holder(number, self._objects.get(_name(number)))
+        return holder if not holder.gone and leases.seems_alive(holder, time.time() - beaten) else None
 
     def exists(self, number: int) -> bool:
         return self._objects.size(_name(number)) is not None
@@ -160,6 +155,13 @@ def _wait_until_silent(claims: Claims, holder: Holder) -> None:
 
 def _name(number: int) -> str:
     return f"lease/{number:06d}"
+
+
+def _holder(number: int, text: bytes) -> Holder:
+    try:
+        return Holder(**json.loads(text)["holder"])
+    except (ValueError, TypeError, KeyError):  # not ours, or damaged: it counts as held by somebody unknown
+        return Holder(number, "an unknown host", 0, "", "", "")
 
 
 def _text(holder: Holder, mark: str | int) -> bytes:

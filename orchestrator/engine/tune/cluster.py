@@ -16,7 +16,7 @@ from typing import Any
 from orchestrator.engine.tune.instance import ENVIRONMENT, Instance, RayDied, our_signals
 from orchestrator.engine.tune.slots import alive, slots_of
 from orchestrator.errors import UsageError
-from orchestrator.objects import objects
+from orchestrator.rundir import run_of
 from orchestrator.spec import Resources
 
 _ANSWER_SECONDS = 60.0
@@ -131,40 +131,25 @@ def _hosts_without(runs: Path | str, nodes: list[dict[str, Any]]) -> list[str]:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     @ray.remote(num_cpus=0, max_retries=0)
-    def sees(place: Path | str, name: str) -> bool:
+    def sees(where: str, name: str) -> bool:
         try:
-            return (place / name).exists() if isinstance(place, Path) else objects(place).size(name) is not None
+            return run_of(where).size(name) is not None
         except OSError:
             return False
 
-    mark = f".seen-{uuid.uuid4().hex}"
-    _make(runs, mark)
+    place, mark = run_of(str(runs)), f".seen-{uuid.uuid4().hex}"  # files there are told of as those of a run are
+    place.write(place.root / mark, b"")
     try:
         asked = {
             sees.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(
-                runs, mark
+                place.where, mark
             ): node["NodeManagerHostname"]
             for node in nodes
         }
         answered, silent = ray.wait(list(asked), num_returns=len(asked), timeout=_ANSWER_SECONDS)
         return sorted([asked[one] for one in answered if not ray.get(one)] + [asked[one] for one in silent])
     finally:
-        _remove(runs, mark)
-
-
-def _make(place: Path | str, name: str) -> None:
-    if isinstance(place, Path):
-        place.mkdir(parents=True, exist_ok=True)
-        (place / name).touch()
-    else:
-        objects(place).put(name, b"")
-
-
-def _remove(place: Path | str, name: str) -> None:
-    if isinstance(place, Path):
-        (place / name).unlink()
-    else:
-        objects(place).remove([name])
+        place.remove(mark)
 
 
 def _prepare() -> None:

@@ -113,7 +113,7 @@ class Segments:
             kind, message = known.killed or kind_of(error or "")
             if kind == "lost" and kernel.killed(job):
                 kind, message = "memory", "the kernel ended its process: the host is out of memory"
-            self.live.lost(known.job.trial, known.job.segment, message, kind=kind)
+            self.live.lost(job.trial, job.segment, message, kind=kind)
 
     def lose_all(self, message: str, kind: str = "lost", cause: BaseException | None = None) -> None:
         """All of it is gone.

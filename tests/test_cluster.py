@@ -61,6 +61,12 @@ def test_a_number_of_trials_at_once_is_asked_for_before_the_hosts_are_there() ->
 
 @pytest.fixture
 def address(tmp_path: Path) -> Iterator[str]:
+    with one_host(tmp_path) as there:
+        yield there
+
+
+@contextlib.contextmanager
+def one_host(tmp_path: Path, *options: str) -> Iterator[str]:
     """A head with two CPUs in a session of its own, which ends with the test."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -77,7 +83,7 @@ def address(tmp_path: Path) -> Iterator[str]:
         "--temp-dir",
         folder,
     ]
-    command += ["--object-store-memory", "100000000"]
+    command += ["--object-store-memory", "100000000", *options]
     own = {**os.environ, "RAY_worker_niceness": "0"}
     with (tmp_path / "ray.log").open("wb") as log:
         head = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, env=own)

@@ -37,7 +37,7 @@ ALLOWED: dict[str, set[str]] = {
     "notify": CORE,
     "tracking": CORE | {"training", "results"},
     "dashboard": CORE | {"results"},
-    "sweep": CORE | {"training", "engine", "xla", "results", "notify", "tracking"},
+    "sweep": CORE | {"training", "engine", "xla", "plan", "results", "notify", "tracking"},
     "watch": CORE | {"results", "sweep"},
     "cluster": CORE | {"training", "engine", "xla", "sweep"},
     "bundle": {"errors", "files", "secrets", "seeds", "training"},

@@ -91,7 +91,7 @@ def known(monkeypatch: pytest.MonkeyPatch, **fields: Any) -> None:
     dear = replace(cheap, **{"seconds": 10.0, "memory": 800 * MEGABYTE, **fields})
     found = {"cheap": Corner({}, cheap), "dear": Corner({}, dear), "large": Corner({}, dear)}
     monkeypatch.setattr(costing, "corners", lambda spec, roots: found)
-    monkeypatch.setattr(costing, "_checked_roots", lambda spec: [])
+    monkeypatch.setattr(costing, "checked_roots", lambda spec: [])
     monkeypatch.setattr(costing, "cpu_count", lambda: 4)
     monkeypatch.setattr(costing, "slot_count", lambda resources, cpus: 4)
     monkeypatch.setattr(costing, "memory", lambda: 64_000 * MEGABYTE)

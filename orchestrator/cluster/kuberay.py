@@ -73,7 +73,7 @@ def _script(spec: SweepSpec, wanted: Kubernetes) -> str:
 
 def _job(name: str, spec: SweepSpec, wanted: Kubernetes) -> dict[str, Any]:
     cpus = max(1, math.ceil(spec.resources.cpus * wanted.trials))
-    gpus = math.ceil(spec.resources.gpus * wanted.trials)
+    gpus = spec.resources.gpus_of(wanted.trials)
     room = {"cpu": str(cpus), "memory": wanted.memory, **({"nvidia.com/gpu": str(gpus)} if gpus else {})}
     health = {f"RAY_health_check_{key}": str(value) for key, value in HEALTH.items()}
     return {

@@ -60,7 +60,7 @@ def slurm(spec: SweepSpec, wanted: Allocation) -> str:
 
 
 def _directives(spec: SweepSpec, wanted: Allocation) -> list[str]:
-    gpus = math.ceil(spec.resources.gpus * wanted.trials)
+    gpus = spec.resources.gpus_of(wanted.trials)
     return [
         f"--job-name={label(spec.name)}",
         f"--nodes={wanted.nodes}",

@@ -2,11 +2,13 @@
 
 plan(spec)             trials, rungs and epochs, at once and without torch
 measure(spec, plan)    hours, memory, disk and money, after a few real steps in processes of their own
+settle(spec)           a number for ``resources.gpus: auto``, likewise
 """
 
 from __future__ import annotations
 
 from orchestrator.plan.costs import Costs, measure
 from orchestrator.plan.epochs import Plan, plan
+from orchestrator.plan.packing import settle
 
-__all__ = ["Costs", "Plan", "measure", "plan"]
+__all__ = ["Costs", "Plan", "measure", "plan", "settle"]

@@ -7,9 +7,10 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
-from orchestrator.errors import UsageError
+from orchestrator.errors import SpecError, UsageError
 from orchestrator.seeds import trial_seed
 from orchestrator.space import Space
 from orchestrator.spec import SweepSpec, apply
@@ -33,6 +34,16 @@ class Corner:
     measured: Measured
 
 
+def checked_roots(spec: SweepSpec) -> list[str]:
+    """Folders that the spec's classes are imported from. Raises SpecError where they do not take what it gives them."""
+    from orchestrator.training import components
+
+    roots = [str(Path(root).absolute()) for root in components.import_roots(spec)]
+    if problems := components.check(spec):
+        raise SpecError(problems)
+    return roots
+
+
 def corners(spec: SweepSpec, roots: Sequence[str]) -> dict[str, Corner]:
     """The ``cheap`` and the ``dear`` corner by time, the ``large`` one by memory; each measured in its own process.
 
@@ -45,6 +56,14 @@ def corners(spec: SweepSpec, roots: Sequence[str]) -> dict[str, Corner]:
         same = next((corner for corner in measured.values() if corner.params == params), None)
         measured[kind] = same or _measured(spec, kind, params, roots)
     return measured
+
+
+def largest(spec: SweepSpec, roots: Sequence[str]) -> Corner:
+    """The corner that takes the most memory, that of a GPU where there is one.
+
+    Raises UsageError where it cannot be trained.
+    """
+    return _measured(spec, "large", dict(sorted(_corners(spec, roots)["large"].items())), roots)
 
 
 def _corners(spec: SweepSpec, roots: Sequence[str]) -> dict[str, dict[str, Any]]:

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.engine.tune.slots import cpu_count, slot_count
-from orchestrator.errors import SpecError, UsageError
-from orchestrator.plan.corners import Corner, corners
+from orchestrator.engine.tune.slots import cpu_count, gpu_count, slot_count
+from orchestrator.errors import UsageError
+from orchestrator.plan.corners import Corner, checked_roots, corners
 from orchestrator.plan.epochs import Plan
+from orchestrator.plan.packing import settled, share
+from orchestrator.plan.sizes import memory, shown
 from orchestrator.rundir import runs_root
 from orchestrator.spec import SweepSpec
 
 Range = tuple[float, float]
 """From the expected epochs at the cheap corner to the most epochs at the dear one."""
-_CGROUP = Path("/sys/fs/cgroup/memory.max")
 _IN_WORK = 3  # checkpoints of a trial that runs: its latest, its best, and the one being written
 
 
@@ -51,10 +50,12 @@ def measure(spec: SweepSpec, plan: Plan, runs: str | Path | None = None) -> Cost
             f"a trial gets {spec.resources.tpu}, and what that takes cannot be measured on this machine",
             hint="sweep tpu plan shows its processes; sweep plan without --measure the trials and epochs",
         )
+    found = corners(spec, checked_roots(spec))
+    if spec.resources.gpus == "auto":
+        spec = settled(spec, share(found["large"].measured, memory() // max(1, gpu_count())))
     slots = slot_count(spec.resources, cpu_count())
-    found = corners(spec, _checked_roots(spec))
     hours = _trial_hours(spec, plan, slots, found)
-    gpus, price = spec.resources.gpus * spec.resources.workers, spec.resources.price
+    gpus, price = spec.resources.gpu_count * spec.resources.workers, spec.resources.price
     costs = Costs(
         corners=found,
         slots=slots,
@@ -70,15 +71,6 @@ def measure(spec: SweepSpec, plan: Plan, runs: str | Path | None = None) -> Cost
         messages, hints = zip(*faults, strict=True)
         raise UsageError("; ".join(messages), hint="; ".join(dict.fromkeys(hints)))
     return costs
-
-
-def _checked_roots(spec: SweepSpec) -> list[str]:
-    from orchestrator.training import components
-
-    roots = [str(Path(root).absolute()) for root in components.import_roots(spec)]
-    if problems := components.check(spec):
-        raise SpecError(problems)
-    return roots
 
 
 def _trial_hours(spec: SweepSpec, plan: Plan, slots: int, found: dict[str, Corner]) -> Range | None:
@@ -146,23 +138,6 @@ def _memory_faults(costs: Costs) -> Iterator[tuple[str, str]]:
         yield f"a trial needs {shown(costs.device_memory)} of the GPU's {shown(device)}", "make the dear corner smaller"
 
 
-def memory() -> int:
-    """Bytes of memory that this machine has, or its container may use."""
-    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    with suppress(OSError, ValueError):
-        there = min(there, int(_CGROUP.read_text()))
-    return there
-
-
 def _free(folder: Path) -> int:
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
     return shutil.disk_usage(existing).free
-
-
-def shown(count: float) -> str:
-    """Bytes for people, and for a sweep file: 12MB, 3.4GB."""
-    for unit in ("B", "KB", "MB"):
-        if count < 999.5:
-            return f"{count:.3g}{unit}"
-        count /= 1000
-    return f"{count:.3g}GB"

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from orchestrator.plan.costs import Costs, shown
+from orchestrator.plan.costs import Costs
 from orchestrator.plan.epochs import Plan
+from orchestrator.plan.sizes import shown
 
 
 def lines(plan: Plan, costs: Costs | None = None) -> list[str]:

@@ -20,7 +20,7 @@ def amounts(spec: SweepSpec, state: SweepState) -> dict[str, float]:
     hours, resources = state.trial_seconds / 3600, spec.resources
     found: dict[str, float] = {"trials": len(state.trials), "epochs": state.epochs, "wall_clock": state.active_seconds}
     if resources.gpus:
-        found["gpu_hours"] = hours * resources.gpus * resources.workers
+        found["gpu_hours"] = hours * resources.gpu_count * resources.workers
     if resources.price is not None:
         found["cost"] = hours * resources.price
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -78,6 +79,14 @@ def _amount(value: object) -> int | float:
     return value
 
 
+def _gpus(value: object) -> int | float | Literal["auto"]:
+    if isinstance(value, str):
+        if value != "auto":
+            raise ValueError(f"a number or auto is wanted, but got {shown(value)}")
+        return "auto"
+    return _amount(value)
+
+
 def _name(value: object) -> str:
     if not isinstance(value, str) or not _SLUG.fullmatch(value):
         raise ValueError(
@@ -129,6 +138,7 @@ def _unsealed(metric: str) -> str:
 
 
 _AMOUNT_SCHEMA = WithJsonSchema({"type": "number", "minimum": 0})
+_GPUS_SCHEMA = WithJsonSchema({"anyOf": [{"type": "number", "minimum": 0}, {"const": "auto"}]})
 _TIME_SCHEMA = WithJsonSchema(
     {
         "anyOf": [
@@ -275,8 +285,11 @@ class Resources(Part):
     cpus: Annotated[int | float, PlainValidator(_amount), _AMOUNT_SCHEMA] = Field(
         default=1, description="CPU cores of a trial.", examples=[4]
     )
-    gpus: Annotated[int | float, PlainValidator(_amount), _AMOUNT_SCHEMA] = Field(
-        default=0, description="GPUs of a trial; a fraction lets trials share one.", examples=[1]
+    gpus: Annotated[int | float | Literal["auto"], PlainValidator(_gpus), _GPUS_SCHEMA] = Field(
+        default=0,
+        description="GPUs of a trial; a fraction lets trials share one. auto: the share that its memory takes, "
+        "measured at the launch.",
+        examples=[1],
     )
     tpu: Annotated[str | None, PlainValidator(_slice), WithJsonSchema({"type": ["string", "null"]})] = Field(
         default=None,
@@ -313,6 +326,15 @@ class Resources(Part):
     concurrent: int | None = Field(
         default=None, ge=1, description="Trials at once, at most; by default as many as fit.", examples=[4]
     )
+
+    @property
+    def gpu_count(self) -> float:
+        """``gpus`` as a number; 1 for ``auto``, which is no more than that once it is known."""
+        return 1 if isinstance(self.gpus, str) else self.gpus
+
+    def gpus_of(self, trials: int) -> int:
+        """Whole GPUs for so many trials on one host; 1 for ``auto``, for they are to share it."""
+        return 1 if isinstance(self.gpus, str) else math.ceil(self.gpus * trials)
 
 
 class Checkpoints(Part):

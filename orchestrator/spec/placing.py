@@ -45,7 +45,13 @@ def place_problems(spec: SweepSpec) -> Iterator[Problem]:
             if name in given.model_fields_set and getattr(given, name) != type(given).model_fields[name].default:
                 message = f"resources.{name} is of a TPU slice, and there is no resources.tpu"
                 yield KeyProblem(message, "e.g. resources: {tpu: v5e-16, topology: 4x4}", ("resources", name))
+        if given.workers > 1 and 0 < given.gpu_count < 1:
+            message = "resources.gpus: each of several processes needs a GPU of its own, as NCCL wants it"
+            yield Problem(message, "gpus: 1, or workers: 1", ("resources", "gpus"))
         return
+    if given.gpus == "auto":
+        message = "resources.gpus: auto is measured where all trials run on GPUs, and resources.tpu is given"
+        yield Problem(message, "e.g. gpus: 1", ("resources", "gpus"))
     try:
         found = slice_of(given.tpu, given.topology)
     except ValueError as error:

@@ -17,6 +17,7 @@ from orchestrator.errors import RunHeldError, StoppedError, UsageError
 from orchestrator.files import storage_fault
 from orchestrator.journal import Event, Journal
 from orchestrator.notify import Notifier
+from orchestrator.plan import settle
 from orchestrator.policies.extension import More, extension
 from orchestrator.policies.warm import warmth
 from orchestrator.results.rows import find, read_state
@@ -68,7 +69,8 @@ def launch(
         made = check_writable(run)
         journal = Journal.create(run.journal)  # from here on the name is ours; others are told so at once
         try:
-            roots = check(spec, run, local=local, address=address)
+            spec = settle(spec, local=local, address=address, until=lambda: stopping.signal)
+            roots = [] if stopping.signal else check(spec, run, local=local, address=address)
             if stopping.signal:
                 raise StoppedError(stopping.signal)
             installed, commit = versions(_RECORDED), git_commit()

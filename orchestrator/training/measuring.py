@@ -137,10 +137,16 @@ def _saved(trainer: L.Trainer) -> tuple[int, float]:
 
 
 def _device() -> tuple[int, int]:
-    """The device's memory at its peak, and how much it has; both 0 without one."""
+    """The device's memory at its peak, and how much it has; both 0 without one.
+
+    What CUDA and its libraries hold beside torch's own counts, some hundred megabytes a process; so does, for they
+    cannot be told apart, what other processes hold there now.
+    """
     if not _on_gpu():
         return 0, 0
-    return torch.cuda.max_memory_reserved(), torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
+    free, total = torch.cuda.mem_get_info()
+    beside = total - free - torch.cuda.memory_reserved()
+    return torch.cuda.max_memory_reserved() + max(0, beside), total
 
 
 def _forget_peak() -> None:

@@ -97,7 +97,7 @@ class Roster:
 
     def _gpus(self) -> Iterator[Place]:
         """Slots of nodes that are no TPU hosts."""
-        each = {"CPU": float(self._resources.cpus), "GPU": float(self._resources.gpus)}
+        each = {"CPU": float(self._resources.cpus), "GPU": float(self._resources.gpu_count)}
         bundle = {name: amount for name, amount in each.items() if amount}
         for node in self._nodes.values():
             if node.draining or POD_TYPE in node.labels or node.resources.get("TPU"):

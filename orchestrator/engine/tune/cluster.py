@@ -22,6 +22,7 @@ from orchestrator.spec import Resources
 _ANSWER_SECONDS = 60.0
 _KNOCK_SECONDS = 10.0
 _AGAIN_SECONDS = 1.0
+_KIND = "accelerator_type:"  # a resource that Ray gives the hosts of a GPU, by its name
 
 
 class NotJoined(RayDied):
@@ -99,21 +100,63 @@ def survey(address: str, resources: Resources, runs: Path | str) -> None:
         with joined(address):
             nodes = alive()
             if not resources.concurrent and not slots_of(nodes, resources):
-                wanted = f"{resources.cpus:g} cpus" + (f" and {resources.gpus:g} gpus" if resources.gpus else "")
+                wanted = f"{resources.cpus:g} cpus" + (f" and {resources.gpu_count:g} gpus" if resources.gpus else "")
                 raise UsageError(
                     f"a trial wants {wanted}, and none of the cluster's {len(nodes)} hosts has that",
                     hint="resources.concurrent says how many trials are to run at once on hosts that are yet to come",
                 )
             without = _hosts_without(runs, nodes)
     except RayDied as error:
-        raise UsageError(
-            str(error), hint="is it up, and is this its address? `ray status` says so on one of its hosts"
-        ) from error
+        raise _not_there(error) from error
     if without:
         raise UsageError(
             f"{runs} is not the same on {', '.join(without)}",
             hint="all hosts need one place for the runs: NFS under one path, or object storage that all may read",
         )
+
+
+def on_gpus(address: str, resources: Resources, work: Callable[[int], str], until: Callable[[], object]) -> list[str]:
+    """What ``work`` says on a GPU of each kind that the cluster has, with that GPU and a trial's CPUs to itself.
+
+    It is given how many GPUs its host has. Where there is none yet, and a number of trials says that hosts are to come,
+    the first that comes will do. Nothing is said where ``until`` says that nobody waits any longer.
+
+    Raises UsageError where the cluster does not answer or has no GPU.
+    """
+    import ray
+
+    try:
+        with joined(address):
+            there = [node["Resources"] for node in alive() if node["Resources"].get("GPU")]
+            if not there and not resources.concurrent:
+                raise UsageError(
+                    "resources.gpus: auto: no host of the cluster has a GPU",
+                    hint="--set resources.gpus=0; or resources.concurrent, for as many trials on hosts yet to come",
+                )
+
+            def run() -> str:
+                node = ray.get_runtime_context().get_node_id()
+                return work(int(next(one["Resources"]["GPU"] for one in alive() if one["NodeID"] == node)))
+
+            kinds = sorted({name for one in there for name in one if name.startswith(_KIND)})
+            wanted = [{kind: 0.001} for kind in kinds] or [{}]
+            asked = ray.remote(num_cpus=resources.cpus, num_gpus=1)(run)
+            left = [asked.options(resources=extra).remote() for extra in wanted]
+            answers = list(left)
+            while left:
+                if until():
+                    return []
+                _, left = ray.wait(left, num_returns=len(left), timeout=_AGAIN_SECONDS)
+            return [str(answer) for answer in ray.get(answers)]
+    except RayDied as error:
+        raise _not_there(error) from error
+    except ray.exceptions.RayError as error:
+        said = str(error).partition("\n")[0][:1000]
+        raise UsageError(f"resources.gpus: auto: {said}", hint="--set resources.gpus=1 measures nothing") from error
+
+
+def _not_there(error: RayDied) -> UsageError:
+    return UsageError(str(error), hint="is it up, and is this its address? `ray status` says so on one of its hosts")
 
 
 def node_of(actor: Any) -> str:

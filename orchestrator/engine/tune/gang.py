@@ -31,10 +31,10 @@ def placed(resources: Resources, avoided: Collection[str] = ()) -> Any:
     None of them on a host that is ``avoided``, by its ``NodeID``.
     """
     if resources.workers == 1 and not avoided:
-        return {"cpu": resources.cpus, "gpu": resources.gpus}
+        return {"cpu": resources.cpus, "gpu": resources.gpu_count}
     from ray import tune
 
-    wanted = {"CPU": float(resources.cpus), "GPU": float(resources.gpus)}
+    wanted = {"CPU": float(resources.cpus), "GPU": float(resources.gpu_count)}
     bundles = [{name: amount for name, amount in wanted.items() if amount} for _ in range(resources.workers)]
     labels: Any = [{_NODE_ID: f"!in({','.join(sorted(avoided))})"} for _ in bundles]
     return tune.PlacementGroupFactory(bundles, "PACK", **({"bundle_label_selector": labels} if avoided else {}))

@@ -80,9 +80,9 @@ def slots_of(nodes: Iterable[Mapping[str, Any]], resources: Resources) -> int:
 
 def slot_count(resources: Resources, available: int) -> int:
     """How many trials fit on this machine at once. Raises UsageError where not even one does."""
-    gpus = _gpus() if resources.gpus else 0
+    gpus = gpu_count() if resources.gpus else 0
     workers = resources.workers
-    for name, wanted, there in (("cpus", resources.cpus, available), ("gpus", resources.gpus, gpus)):
+    for name, wanted, there in (("cpus", resources.cpus, available), ("gpus", resources.gpu_count, gpus)):
         if wanted * workers > there:
             of = f" for {workers} workers" if workers > 1 else ""
             raise UsageError(
@@ -95,7 +95,7 @@ def slot_count(resources: Resources, available: int) -> int:
 
 def _fits(resources: Resources, there: Mapping[str, float]) -> int:
     """How many workers have room there."""
-    wanted = {"CPU": resources.cpus, "GPU": resources.gpus}
+    wanted = {"CPU": resources.cpus, "GPU": resources.gpu_count}
     if not any(wanted.values()):
         return int(there.get("CPU", 0))
     return int(min(there.get(name, 0) / amount for name, amount in wanted.items() if amount) + 1e-9)
@@ -106,7 +106,8 @@ def cpu_count() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _gpus() -> int:
+def gpu_count() -> int:
+    """The GPUs that this process may use."""
     import torch
 
     return torch.cuda.device_count()

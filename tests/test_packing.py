@@ -1,0 +1,153 @@
+"""`resources.gpus: auto`: as many trials share a GPU as its memory has room for.
+
+No GPU is here. Ray is told of one, and `tests.tiny_on_gpu` says what a trial takes of it; all else is real.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_cluster import one_host
+from test_local import spec
+
+from orchestrator.cluster.kuberay import Kubernetes, kuberay
+from orchestrator.cluster.slurm import Allocation, slurm
+from orchestrator.errors import SpecError, UsageError
+from orchestrator.plan import packing, settle
+from orchestrator.plan.packing import share
+from orchestrator.spec import SweepSpec, load
+from orchestrator.sweep import launch
+from orchestrator.training import Measured
+
+GB = 10**9
+AUTO: dict[str, Any] = {
+    "resources": {"cpus": 0.5, "gpus": "auto"},
+    "trainer": {"max_epochs": 2, "accelerator": "cpu"},
+    "scheduler": "fifo",
+    "budget": {"trials": 4},
+}
+
+
+def taken(device: float, *, of: float = 80, host: float = 2) -> Measured:
+    return Measured(1.0, int(host * GB), int(device * GB), int(of * GB), 1, 20)
+
+
+@pytest.mark.parametrize(
+    ("measured", "memory", "together"),
+    [
+        (taken(9), 64 * GB, 8),
+        (taken(8.9), 64 * GB, 8),
+        (taken(9.1), 64 * GB, 7),
+        (taken(36), 64 * GB, 2),
+        (taken(36.1), 64 * GB, 1),
+        (taken(100), 64 * GB, 1),
+        (taken(9, host=10), 64 * GB, 6),
+        (taken(9, host=100), 64 * GB, 1),
+        (taken(0.01), 64 * GB, 32),
+    ],
+)
+def test_as_many_share_a_gpu_as_fit_into_nine_tenths_of_it_and_into_the_hosts_memory(
+    measured: Measured, memory: int, together: int
+) -> None:
+    found = share(measured, memory)
+    assert int(1 / found) == together
+    assert found * together <= 1
+    assert round(found * 10_000) == pytest.approx(found * 10_000), "Ray counts in ten thousandths"
+
+
+def test_what_uses_no_gpu_gets_none() -> None:
+    assert share(taken(0, of=0), 64 * GB) == 0
+
+
+def test_a_number_stays_as_it_is() -> None:
+    asked = spec(resources={"gpus": 0.3})
+    assert settle(asked, address="nobody:1") is asked
+
+
+def test_a_machine_without_a_gpu_trains_on_its_cpus(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packing, "gpu_count", lambda: 0)
+    ended = launch(spec(**AUTO), tmp_path, local=True)
+    assert ended.exit_code == 0
+    assert ended.state.created["spec"]["resources"]["gpus"] == 0
+    assert "resources.gpus: auto is 0 here: this machine has no GPU" in capsys.readouterr().err
+    assert load(ended.run.spec).resources.gpus == 0
+
+
+def test_a_budget_of_gpu_hours_wants_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packing, "gpu_count", lambda: 0)
+    with pytest.raises(SpecError, match="a trial gets no GPU"):
+        launch(spec(**{**AUTO, "budget": {"trials": 4, "gpu_hours": 1}}), tmp_path, local=True)
+    assert not (tmp_path / "tiny").exists()
+
+
+@pytest.mark.parametrize(
+    ("fields", "where"), [({"resources": {"gpus": "auto", "workers": 2}}, {}), ({}, {"local": True})]
+)
+def test_a_trial_that_shares_with_nobody_gets_a_whole_one_unmeasured(
+    fields: dict[str, Any], where: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packing, "gpu_count", lambda: 4)
+    monkeypatch.setattr(packing, "largest", None)
+    assert settle(spec(**{**AUTO, **fields}), **where).resources.gpus == 1
+
+
+def test_what_cannot_be_measured_gets_a_whole_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(packing, "gpu_count", lambda: 1)
+    hopeless = {"class_path": "tests.tiny.TinyData", "init_args": {"batch_size": 0}}
+    assert settle(spec(**AUTO, data=hopeless, space={})).resources.gpus == 1
+    assert "what a trial takes cannot be measured; the large corner of the space" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("resources", "says"),
+    [
+        ({"gpus": "all"}, "a number or auto is wanted"),
+        ({"gpus": 0.5, "workers": 2}, "each of several processes needs a GPU of its own"),
+        ({"gpus": "auto", "tpu": "v5e-16"}, "auto is measured where all trials run on GPUs"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(resources: dict[str, Any], says: str) -> None:
+    with pytest.raises(SpecError, match=says):
+        spec(resources=resources)
+
+
+def test_a_job_of_another_scheduler_asks_for_one_gpu_on_each_host() -> None:
+    wanted = load("quickstart", ["resources.gpus=auto"])
+    assert "#SBATCH --gpus-per-node=1\n" in slurm(wanted, Allocation("/mnt/sweeps", trials=8))
+    assert "nvidia.com/gpu: '1'" in kuberay(wanted, Kubernetes("image", "claim", trials=8))
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> Iterator[str]:
+    with one_host(tmp_path, "--num-gpus", "1") as there:
+        yield there
+
+
+def test_trials_on_a_cluster_share_its_gpu(address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def wanted(model: str) -> SweepSpec:
+        return spec(**AUTO, model={"class_path": model, "init_args": {"pause": 0.05}})
+
+    with pytest.raises(UsageError, match="a trial that had a GPU to itself used nothing of it"):
+        launch(wanted("tests.tiny.Tiny"), tmp_path / "plain", address=address)
+    ended = launch(wanted("tests.tiny_on_gpu.Tiny"), tmp_path / "shared", address=address)
+    assert ended.exit_code == 0
+    assert ended.state.created["spec"]["resources"]["gpus"] == 0.5
+    assert ended.state.slots == 2, "its two CPUs would have room for four"
+    assert "auto is 0.5 here, so that 2 trials share one: a trial takes 3GB of its 8GB" in capsys.readouterr().err
+
+
+def test_a_cluster_without_a_gpu_is_refused_unless_hosts_are_to_come(tmp_path: Path) -> None:
+    with one_host(tmp_path) as there:
+        with pytest.raises(UsageError, match="no host of the cluster has a GPU"):
+            launch(spec(**AUTO), tmp_path / "runs", address=there)
+        asked: list[bool] = []
+        waited = spec(**{**AUTO, "resources": {**AUTO["resources"], "concurrent": 2}})
+        assert settle(waited, address=there, until=lambda: asked.append(True) or len(asked) > 2) is waited
+    assert not (tmp_path / "runs").exists()

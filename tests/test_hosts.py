@@ -179,4 +179,4 @@ def test_what_a_cluster_cannot_do_is_said_before_anything_is_written(net: Any) -
         env={"RAY_ADDRESS": f"{net['head'].ip}:6379"},
         check=False,
     )
-    assert "/tmp/alone is not the same folder on driver, w1, w2, w3" in alone
+    assert "/tmp/alone is not the same on driver, w1, w2, w3" in alone

@@ -8,6 +8,8 @@ import sys
 from dataclasses import asdict
 
 import torch
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
 from torch.utils.data import DataLoader, DistributedSampler
 
 from orchestrator.training import Job, Report, fit
@@ -35,6 +37,19 @@ class Told(Tiny):
         self.log("rank", float(self.global_rank))
         if self.global_rank == 0:
             self.log("first", 7.0, rank_zero_only=True)
+
+
+class Sharded(Told):
+    """Its weights are shared out over the processes (FSDP2), where there are several."""
+
+    def configure_model(self) -> None:
+        if self.device_mesh is not None:
+            fully_shard(self.layer, mesh=self.device_mesh["data_parallel"])
+            assert isinstance(self.layer.weight, DTensor)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """With moments: Lightning 2.6 does not load what an optimizer without any has saved of it."""
+        return torch.optim.Adam(self.parameters(), lr=self.hparams["learning_rate"])
 
 
 class Second(Told):

@@ -14,6 +14,7 @@ import pytest
 from blocks import blocks_of, words
 from conftest import ROOT
 from onprem import RUNS, OnPrem, on_prem
+from test_gang import IN_SHARDS
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1500)]
 
@@ -134,23 +135,32 @@ def completed(hosts: OnPrem, name: str) -> bool:
     return any(event["type"] == "sweep.completed" for event in events(hosts, name))
 
 
-def test_a_trial_on_two_hosts_equals_one_process_with_the_same_global_batch(hosts: OnPrem) -> None:
+@pytest.mark.parametrize(
+    ("kind", "model", "strategy"),
+    [("ddp", "tests.tiny.Tiny", {}), ("fsdp", "tests.ganged.Sharded", {"strategy": IN_SHARDS})],
+    ids=["ddp", "fsdp"],
+)
+def test_a_trial_on_two_hosts_equals_one_process_with_the_same_global_batch(
+    hosts: OnPrem, kind: str, model: str, strategy: dict[str, Any]
+) -> None:
     """Each host has two CPUs, and each of the two workers wants two."""
     data = {"class_path": "tests.ganged.Straight", "init_args": {"batch_size": 8}}
-    two = {**TOGETHER, "name": "two", "data": data, "resources": {"cpus": 2, "workers": 2}}
+    trainer = {**TOGETHER["trainer"], **strategy}
+    gang = {"model": model, "trainer": trainer, "data": data, "resources": {"cpus": 2, "workers": 2}}
+    two = {**TOGETHER, "name": f"{kind}-two", **gang}
     data = {"class_path": "tests.ganged.Straight", "init_args": {"batch_size": 16}}
-    one = {**TOGETHER, "name": "one", "data": data}
-    write(hosts, "two.yaml", json.dumps(two))
-    write(hosts, "one.yaml", json.dumps(one))
-    hosts.sweep("launch", "two.yaml", "--cluster", "cluster.yaml")
-    wait_for(lambda: completed(hosts, "two"))
-    hosts.sweep("launch", "one.yaml", "--local")
-    ours, theirs = reported(hosts, "two"), reported(hosts, "one")
+    one = {**TOGETHER, "name": f"{kind}-one", "model": model, "data": data}
+    for spec in (two, one):
+        write(hosts, f"{spec['name']}.yaml", json.dumps(spec))
+    hosts.sweep("launch", f"{kind}-two.yaml", "--cluster", "cluster.yaml")
+    wait_for(lambda: completed(hosts, f"{kind}-two"))
+    hosts.sweep("launch", f"{kind}-one.yaml", "--local")
+    ours, theirs = reported(hosts, f"{kind}-two"), reported(hosts, f"{kind}-one")
     assert ours.keys() == theirs.keys() == {(trial, epoch) for trial in (0, 1) for epoch in (1, 2, 3)}
     for place, metrics in theirs.items():
         for name in ("val_loss", "train_loss"):
             assert ours[place][name] == pytest.approx(metrics[name], rel=1e-5), (place, name)
-    assert [event for event in events(hosts, "two") if event["type"] == "segment.failed"] == []
+    assert [event for event in events(hosts, f"{kind}-two") if event["type"] == "segment.failed"] == []
 
 
 def test_a_trial_on_two_hosts_survives_the_loss_of_one(hosts: OnPrem) -> None:

@@ -52,7 +52,7 @@ def together(wanted: Job) -> list[dict[str, Any]]:
         for rank in range(wanted.workers)
     ]
     said = [process.communicate(timeout=240) for process in processes]
-    assert [process.returncode for process in processes] == [0] * wanted.workers, said
+    assert [process.returncode for process in processes] == [0] * wanted.workers, "".join(b for _, b in said)
     assert [out for out, _ in said[1:]] == [""] * (wanted.workers - 1)
     return [json.loads(line) for line in said[0][0].splitlines() if line.startswith("{")]
 
@@ -99,6 +99,33 @@ def test_they_go_on_from_a_checkpoint_as_the_unbroken_ones(tmp_path: Path) -> No
     mine, known = (weights(tmp_path / name, run[-1]["checkpoint"]) for name, run in (("cut", rest), ("whole", whole)))
     for name in known:
         torch.testing.assert_close(mine[name], known[name], rtol=0, atol=0)
+
+
+IN_SHARDS: dict[str, Any] = {
+    "class_path": "lightning.pytorch.strategies.ModelParallelStrategy",
+    "init_args": {"data_parallel_size": 2, "tensor_parallel_size": 1, "save_distributed_checkpoint": False},
+}
+SHARDED: dict[str, Any] = {
+    "model": {"class_path": "tests.ganged.Sharded", "init_args": {"learning_rate": 0.05}},
+    "trainer": {"max_epochs": 5, "accelerator": "cpu", "precision": "32-true", "strategy": IN_SHARDS},
+}
+
+
+def test_shared_out_weights_equal_one_process_and_go_on_from_its_file(tmp_path: Path) -> None:
+    """FSDP2, by gloo on CPUs."""
+    whole = together(job(tmp_path / "two", 2, **SHARDED))
+    one = alone(job(tmp_path / "one", 1, model=SHARDED["model"]))
+    shortened = {**SHARDED, "trainer": {**SHARDED["trainer"], "max_epochs": 1}}
+    first = together(job(tmp_path / "cut", 2, **shortened))
+    rest = together(job(tmp_path / "cut", 2, **SHARDED, segment=1, checkpoint=first[-1]["checkpoint"]))
+    assert [epoch["epoch"] for epoch in first + rest] == [epoch.epoch for epoch in one] == [1, 2, 3]
+    assert one[-1].checkpoint
+    known = weights(tmp_path / "one", asdict(one[-1].checkpoint))
+    for run, found in (("two", whole), ("cut", rest)):
+        mine = weights(tmp_path / run, found[-1]["checkpoint"])
+        assert {type(value) for value in mine.values()} == {torch.Tensor}
+        for name in known:
+            torch.testing.assert_close(mine[name], known[name], rtol=1e-5, atol=1e-6)
 
 
 def test_a_process_that_is_told_of_no_others_refuses(tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ import pytest
 from conftest import ROOT
 from test_signals import SPEC, events, said, wait_for
 
+from orchestrator.results.rows import find, has_begun, read_state
+from orchestrator.results.winner import finals_of
 from tests.test_cluster import address
 
 __all__ = ["address"]
@@ -73,6 +75,42 @@ def test_another_goes_on_where_a_driver_ends_without_a_word(
     assert not said("segment.failed"), "it costs no retry"
     assert said("sweep.launched", 2)
     assert "the driver ended by SIGKILL" in (tmp_path / "log").read_text()
+
+
+def test_what_a_run_was_extended_by_is_trained_once(
+    address: str, tmp_path: Path, started: Callable[..., subprocess.Popen[bytes]]
+) -> None:
+    assert started("launch", written(tmp_path), "--address", address).wait(120) == 0
+    process = started("extend", "tiny", "--trials", "2", "--address", address)
+    wait_for(lambda: any(event["type"] == "segment.reported" and event["trial"] > 3 for event in events()), process)
+    os.kill(driver_of(process), signal.SIGKILL)
+    assert process.wait(120) == 0, (tmp_path / "log").read_text()
+    assert said("sweep.extended", 1)
+    assert not said("sweep.extended", 2)
+    assert ends() == [0, 1, 2, 3, 4, 5]
+
+
+def test_finals_go_on_in_another_driver(
+    address: str, tmp_path: Path, started: Callable[..., subprocess.Popen[bytes]]
+) -> None:
+    assert started("launch", written(tmp_path), "--address", address).wait(120) == 0
+    process = started("confirm", "tiny", "--top", "2", "--trials", "4", "--address", address)
+    run = find("tiny")
+
+    def reports() -> bool:
+        race = finals_of(run, read_state(run))
+        return has_begun(race) and any(trial.reports for trial in read_state(race).trials.values())
+
+    wait_for(reports, process)
+    os.kill(driver_of(process), signal.SIGKILL)
+    assert process.wait(200) == 0, (tmp_path / "log").read_text()
+    ended = read_state(run)
+    assert ended.confirmation
+    assert said("finals.begun", 1)
+    assert not said("finals.begun", 2)
+    trials = read_state(finals_of(run, ended)).trials.values()
+    assert {trial.status for trial in trials} == {"finished"}
+    assert not [failure for trial in trials for failure in trial.failures]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -20,6 +21,7 @@ from orchestrator.cli.shared import (
     say,
     wide_console,
 )
+from orchestrator.cli.supervising import again, supervise, supervised
 
 _PANEL = "The winner"
 
@@ -42,10 +44,13 @@ def confirm(
     as_json: Json = False,
 ) -> None:
     """Train the best again in full, under fresh seeds, until the winner is clear: mean, interval, and how sure."""
-    from orchestrator.results.rows import find
+    from orchestrator.results.rows import find, read_state
+    from orchestrator.results.winner import finals_of
 
     run = find(name, runs)
     given = {"top": top, "trials": trials, "confidence": confidence}
+    if address and not local and not supervised():
+        raise typer.Exit(supervise(finals_of(run, read_state(run)), sys.argv[1:]))
     raise typer.Exit(
         hold_finals(run, {key: value for key, value in given.items() if value is not None}, local, address, as_json)
     )
@@ -64,7 +69,9 @@ def hold_finals(run: Any, given: dict[str, Any], local: bool, address: str, as_j
 
     race = finals_of(run, state)
     with Progress(race) as progress:
-        outcome = sweep.confirm(run.name, run.runs, finalists=wanted, local=local, address=address, observer=progress)
+        outcome = sweep.confirm(
+            run.name, run.runs, finalists=wanted, local=local, address=address, observer=progress, patient=again()
+        )
     with contextlib.suppress(OSError):  # a closed terminal does not change how it ended
         _print_finals(run, outcome, as_json)
     return int(outcome.exit_code)

@@ -142,11 +142,20 @@ def retry(
 
     if failed == bool(trials):
         raise UsageError("which trials?", hint=f"sweep retry {name} --failed, or --trial N")
-    with Progress(find(name, runs)) as progress:
+    run = find(name, runs)
+    if address and not local and not supervised():
+        raise typer.Exit(supervise(run, _resuming(name, runs, address)))
+    with Progress(run) as progress:
         from orchestrator import sweep
 
         outcome = sweep.resume(
-            name, runs, local=local, address=address, observer=progress, retry="failed" if failed else trials or ()
+            name,
+            runs,
+            local=local,
+            address=address,
+            observer=progress,
+            retry="failed" if failed else trials or (),
+            patient=again(),
         )
     finish(outcome, local, address)
 
@@ -176,7 +185,10 @@ def extend(
     from orchestrator.results.terminal import Progress
 
     more = dict(_amount(text) for text in budget or ())
-    with Progress(find(name, runs)) as progress:
+    run = find(name, runs)
+    if address and not local and not supervised():
+        raise typer.Exit(supervise(run, _resuming(name, runs, address)))
+    with Progress(run) as progress:
         from orchestrator import sweep
 
         outcome = sweep.extend(
@@ -189,6 +201,7 @@ def extend(
             local=local,
             address=address,
             observer=progress,
+            patient=again(),
         )
     finish(outcome, local, address)
 

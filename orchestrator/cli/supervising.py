@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -73,32 +74,35 @@ def another_goes_on(error: SweepError) -> bool:
 def supervise(run: RunDirectory, words: Sequence[str]) -> int:
     """Run this very command in a process of its own, and return its exit code.
 
-    Where that ends without a word, ``sweep`` with ``words`` goes on in another. Signals are passed on; after the first
-    nothing is started any more.
+    Where that ends without a word, another goes on: with the same command as long as nothing has come on record of it,
+    then by ``sweep`` with ``words``. Signals are passed on; after the first nothing is started any more.
 
     Raises SweepError where it ends so again and again with nothing done in between.
     """
     arguments, told, fruitless = sys.argv[1:], "first", 0
+    at_first, _ = _on_record(run)
     with _Signals() as signals:
         while True:
-            before = _reports(run)
+            _, before = _on_record(run)
             code, own = _ended(arguments, told, signals)
             if own is not None:
                 return own
             if signals.first:
                 return 128 + signals.first
-            after = _reports(run)
-            fruitless = 0 if (after or 0) > (before or 0) else fruitless + 1
+            last, after = _on_record(run)
+            fruitless = 0 if after > before else fruitless + 1
             how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
             if fruitless > _RESTARTS:
                 raise SweepError(
                     f"the driver has ended {fruitless} times with its cluster, the last time {how}, and with nothing "
                     "done in between",
-                    hint=f"nothing that finished is lost; once the cluster is well: sweep resume {run.name}",
+                    hint=f"nothing that finished is lost; once the cluster is well: sweep {shlex.join(words)}",
                 )
             complain(f"the driver ended {how} with its cluster; another goes on once that answers")
-            if after is not None:
-                arguments, told = list(words), "again"
+            if last >= 0:
+                told = "again"
+            if last > at_first:
+                arguments = list(words)
 
 
 def _ended(arguments: Sequence[str], told: str, signals: _Signals) -> tuple[int, int | None]:
@@ -176,12 +180,13 @@ def _end_with(supervisor: int) -> None:
         os._exit(1)
 
 
-def _reports(run: RunDirectory) -> int | None:
-    """How many reports are on record; None where there is no sweep yet."""
+def _on_record(run: RunDirectory) -> tuple[int, int]:
+    """The number of the last event, from 0, and how many reports there are; -1 and 0 where there is no sweep yet."""
     from orchestrator.errors import JournalError, UsageError
     from orchestrator.results.rows import read_state
 
     try:
-        return sum(len(trial.reports) for trial in read_state(run).trials.values())
+        state = read_state(run)
     except (JournalError, UsageError, OSError):
-        return None
+        return -1, 0
+    return state.seq, sum(len(trial.reports) for trial in state.trials.values())

@@ -27,11 +27,13 @@ def confirm(
     local: bool = False,
     address: str = "",
     observer: Observer | None = None,
+    patient: bool = False,
 ) -> Outcome:
     """Let the best configurations train again under fresh seeds until the winner is clear, and write down who won.
 
     Asked again, it goes on where it was stopped; with more ``finalists.trials`` than before, beyond its end. Without
-    ``finalists`` those of the spec count. The outcome is that of the finals, a sweep of its own.
+    ``finalists`` those of the spec count. The outcome is that of the finals, a sweep of its own. ``patient``: a cluster
+    that finals have begun on and that does not answer is waited for.
 
     Raises UsageError where the search has not ended or has no trial with a value, RunHeldError while it runs.
     """
@@ -49,7 +51,8 @@ def confirm(
         _append(run, "finals.begun", number=number, folder=race.name)
     notifier = Notifier(spec.notify, run.name)
     try:
-        outcome = _race(race, described, wanted, local=local, address=address, observer=observer)
+        where: dict[str, Any] = {"local": local, "address": address, "observer": observer}
+        outcome = _race(race, described, wanted, where, patient=patient)
         found = confirmation(state, outcome.state) if outcome.state.status == "completed" else None
         if found is None or state.confirmation is None or state.confirmation["journal"] != found["journal"]:
             if found is not None:
@@ -64,14 +67,13 @@ def confirm(
 
 
 def _race(
-    race: RunDirectory, described: SweepSpec, wanted: Finalists, *, local: bool, address: str, observer: Observer | None
+    race: RunDirectory, described: SweepSpec, wanted: Finalists, where: dict[str, Any], *, patient: bool
 ) -> Outcome:
     """Begin the race, go on with it, or let it go on beyond its end."""
     name, runs = race.name, race.runs
-    where: dict[str, Any] = {"local": local, "address": address, "observer": observer}
     if not has_begun(race):
         return launch(described, runs, **where)
-    outcome = resume(name, runs, **where)
+    outcome = resume(name, runs, **where, patient=patient)
     known = outcome.state.spec["budget"]["trials"]
     if outcome.state.status == "completed" and wanted.trials > known:
         return extend(name, runs, trials=wanted.trials - known, **where)

@@ -142,6 +142,7 @@ def extend(
     local: bool = False,
     address: str = "",
     observer: Observer | None = None,
+    patient: bool = False,
 ) -> Outcome:
     """Let a sweep go on beyond its limits, which may have ended it: so much more of each.
 
@@ -150,6 +151,7 @@ def extend(
         epochs: more epochs for each trial. Those that finished go on, where a checkpoint of theirs was kept.
         wall_clock: more time: ``"2h"``, or seconds.
         budget: more of ``epochs`` (of all trials), ``gpu_hours`` or ``cost``, and a new ``target``.
+        patient: as `resume` has it.
 
     Raises UsageError where there is no such run, or nothing would come of it; RunHeldError while a process runs it.
     """
@@ -160,7 +162,12 @@ def extend(
         raise UsageError(f"wall_clock: {error}", hint="e.g. 2h") from None
     extension(read_state(run), more)  # what is wrong is said before anything is opened
     return _go_on(
-        run, lambda state: [("sweep.extended", extension(state, more))], local=local, address=address, observer=observer
+        run,
+        lambda state: [("sweep.extended", extension(state, more))],
+        local=local,
+        address=address,
+        observer=observer,
+        patient=patient,
     )
 
 

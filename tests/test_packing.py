@@ -47,6 +47,7 @@ def taken(device: float, *, of: float = 80, host: float = 2) -> Measured:
         (taken(9, host=10), 64 * GB, 6),
         (taken(9, host=100), 64 * GB, 1),
         (taken(0.01), 64 * GB, 32),
+        (taken(0.01), 6400 * GB, 100),
     ],
 )
 def test_as_many_share_a_gpu_as_fit_into_nine_tenths_of_it_and_into_the_hosts_memory(
@@ -74,7 +75,7 @@ def test_a_machine_without_a_gpu_trains_on_its_cpus(
     ended = launch(spec(**AUTO), tmp_path, local=True)
     assert ended.exit_code == 0
     assert ended.state.created["spec"]["resources"]["gpus"] == 0
-    assert "resources.gpus: auto is 0 here: this machine has no GPU" in capsys.readouterr().err
+    assert "resources.gpus: auto: 0 here: this machine has no GPU" in capsys.readouterr().err
     assert load(ended.run.spec).resources.gpus == 0
 
 
@@ -140,12 +141,14 @@ def test_trials_on_a_cluster_share_its_gpu(address: str, tmp_path: Path, capsys:
     assert ended.exit_code == 0
     assert ended.state.created["spec"]["resources"]["gpus"] == 0.5
     assert ended.state.slots == 2, "its two CPUs would have room for four"
-    assert "auto is 0.5 here, so that 2 trials share one: a trial takes 3GB of its 8GB" in capsys.readouterr().err
+    assert "auto: 0.5 here, so that 2 trials share one: a trial takes 3GB of its 8GB" in capsys.readouterr().err
 
 
 def test_a_cluster_without_a_gpu_is_refused_unless_hosts_are_to_come(tmp_path: Path) -> None:
     with one_host(tmp_path) as there:
-        with pytest.raises(UsageError, match="no host of the cluster has a GPU"):
+        with pytest.raises(
+            UsageError, match=r"a trial wants 0\.5 cpus and 1 gpus, and none of the cluster's 1 hosts has that"
+        ):
             launch(spec(**AUTO), tmp_path / "runs", address=there)
         asked: list[bool] = []
         waited = spec(**{**AUTO, "resources": {**AUTO["resources"], "concurrent": 2}})

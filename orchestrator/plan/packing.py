@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -18,7 +17,8 @@ from orchestrator.spec.budget import budget_problems
 from orchestrator.training import Measured
 
 _FULL = 0.9  # of a GPU's memory: batches differ, and what is freed is not always in one piece
-_STEP = 10_000  # Ray counts a GPU in so many parts
+_PARTS = 10_000  # of a GPU, in which Ray counts
+_MOST = 100  # trials on one; beyond, a whole number of parts could let in one too many
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,12 @@ def settle(
     """
     if spec.resources.gpus != "auto":
         return spec
-    if not address and not gpu_count():
+    if (local or not address) and not gpu_count():
         return settled(spec, 0, "this machine has no GPU")
     if local or spec.resources.workers > 1:
         return settled(spec, 1)
     roots = checked_roots(spec)
+    _say("a trial at the largest corner is trained for a few steps, on a GPU of its own")
     needs = _elsewhere(spec, roots, address, until) if address else [_need(spec, roots, gpu_count())]
     if not needs:  # nobody waits for it any longer
         return spec
@@ -66,7 +67,7 @@ def settled(spec: SweepSpec, gpus: float, why: str = "") -> SweepSpec:
     if problems := list(budget_problems(spec.budget, resources)):
         raise SpecError(replace(problem, **spec.locate(problem.path, key=True)) for problem in problems)
     together = f", so that {int(1 / gpus)} trials share one" if 0 < gpus < 1 else ""
-    print(f"resources.gpus: auto is {gpus:g} here{together}{': ' if why else ''}{why}", file=sys.stderr, flush=True)
+    _say(f"{gpus:g} here{together}{': ' if why else ''}{why}")
     return spec.model_copy(update={"resources": resources})
 
 
@@ -74,8 +75,12 @@ def share(measured: Measured, memory: int) -> float:
     """The share of a GPU, where each comes with so much of the host's memory; 0 where a trial uses none of it."""
     if not measured.device_memory:
         return 0
-    together = min(int(_FULL * measured.device_total / measured.device_memory), memory // measured.memory)
-    return math.floor(_STEP / together) / _STEP if together > 1 else 1
+    together = min(int(_FULL * measured.device_total / measured.device_memory), memory // measured.memory, _MOST)
+    return _PARTS // together / _PARTS if together > 1 else 1
+
+
+def _say(text: str) -> None:
+    print(f"resources.gpus: auto: {text}", file=sys.stderr, flush=True)
 
 
 def _share(need: Need) -> float:

@@ -98,13 +98,7 @@ def survey(address: str, resources: Resources, runs: Path | str) -> None:
     """
     try:
         with joined(address):
-            nodes = alive()
-            if not resources.concurrent and not slots_of(nodes, resources):
-                wanted = f"{resources.cpus:g} cpus" + (f" and {resources.gpu_count:g} gpus" if resources.gpus else "")
-                raise UsageError(
-                    f"a trial wants {wanted}, and none of the cluster's {len(nodes)} hosts has that",
-                    hint="resources.concurrent says how many trials are to run at once on hosts that are yet to come",
-                )
+            nodes = _with_room(resources)
             without = _hosts_without(runs, nodes)
     except RayDied as error:
         raise _not_there(error) from error
@@ -121,18 +115,13 @@ def on_gpus(address: str, resources: Resources, work: Callable[[int], str], unti
     It is given how many GPUs its host has. Where there is none yet, and a number of trials says that hosts are to come,
     the first that comes will do. Nothing is said where ``until`` says that nobody waits any longer.
 
-    Raises UsageError where the cluster does not answer or has no GPU.
+    Raises UsageError where the cluster does not answer, or no host has that.
     """
     import ray
 
     try:
         with joined(address):
-            there = [node["Resources"] for node in alive() if node["Resources"].get("GPU")]
-            if not there and not resources.concurrent:
-                raise UsageError(
-                    "resources.gpus: auto: no host of the cluster has a GPU",
-                    hint="--set resources.gpus=0; or resources.concurrent, for as many trials on hosts yet to come",
-                )
+            there = [node["Resources"] for node in _with_room(resources) if slots_of([node], resources)]
 
             def run() -> str:
                 node = ray.get_runtime_context().get_node_id()
@@ -153,6 +142,18 @@ def on_gpus(address: str, resources: Resources, work: Callable[[int], str], unti
     except ray.exceptions.RayError as error:
         said = str(error).partition("\n")[0][:1000]
         raise UsageError(f"resources.gpus: auto: {said}", hint="--set resources.gpus=1 measures nothing") from error
+
+
+def _with_room(resources: Resources) -> list[dict[str, Any]]:
+    """The cluster's hosts. Raises UsageError where none can run a trial, and none is to come."""
+    nodes = alive()
+    if not resources.concurrent and not slots_of(nodes, resources):
+        wanted = f"{resources.cpus:g} cpus" + (f" and {resources.gpu_count:g} gpus" if resources.gpus else "")
+        raise UsageError(
+            f"a trial wants {wanted}, and none of the cluster's {len(nodes)} hosts has that",
+            hint="resources.concurrent says how many trials are to run at once on hosts that are yet to come",
+        )
+    return nodes
 
 
 def _not_there(error: RayDied) -> UsageError:

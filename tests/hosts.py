@@ -11,11 +11,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from orchestrator.journal import read
 from orchestrator.state import SweepState
 from tests import s3
 from tests.onprem import booted
 
+ON_HOSTS = [
+    pytest.mark.cluster,
+    # The tools that make the hosts leave their logs open.
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+"""The marks of a module of tests on such hosts, beside its time limit."""
 REDIS_PASSWORD = "of-the-tests"
 BUCKET = "sweeps"
 

@@ -14,17 +14,12 @@ import pytest
 from orchestrator.journal import read
 from orchestrator.state import SweepState
 from tests import hosts
-from tests.hosts import BUCKET, cluster, state, until, written
+from tests.hosts import BUCKET, ON_HOSTS, cluster, state, until, written
 from tests.test_hosts import EPOCHS, REFERENCE, ranked, unbroken
 
 __all__ = ["unbroken"]
 
-pytestmark = [
-    pytest.mark.cluster,
-    pytest.mark.timeout(900),
-    # The tools that make the hosts leave their logs open.
-    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = [*ON_HOSTS, pytest.mark.timeout(900)]
 
 RUNS = f"s3://{BUCKET}/runs"
 # What the driver's host reads of the journal, put where this process sees it.

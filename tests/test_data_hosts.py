@@ -12,14 +12,9 @@ from typing import Any
 import pytest
 from test_data import write_mnist
 
-from tests.hosts import cluster, state, sweep, written
+from tests.hosts import ON_HOSTS, cluster, state, sweep, written
 
-pytestmark = [
-    pytest.mark.cluster,
-    pytest.mark.timeout(600),
-    # The tools that make the hosts leave their logs open.
-    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = [*ON_HOSTS, pytest.mark.timeout(600)]
 
 PORT = 8000
 IMAGES: dict[str, Any] = {

@@ -14,17 +14,12 @@ from orchestrator.journal import Event, read
 from orchestrator.results.verify import check
 from orchestrator.rundir import RunDirectory
 from orchestrator.state import SweepState
-from tests.hosts import cluster, keep_up, start_head, sweep, until, written
+from tests.hosts import ON_HOSTS, cluster, keep_up, start_head, sweep, until, written
 from tests.test_hosts import EPOCHS, REFERENCE, ranked, unbroken, working
 
 __all__ = ["unbroken"]
 
-pytestmark = [
-    pytest.mark.cluster,
-    pytest.mark.timeout(900),
-    # The tools that make the hosts leave their logs open.
-    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = [*ON_HOSTS, pytest.mark.timeout(900)]
 
 OUTAGE_SECONDS = 5.0
 SLOW: dict[str, Any] = {

@@ -15,15 +15,10 @@ from orchestrator.results.verify import check
 from orchestrator.rundir import RunDirectory
 from orchestrator.state import SweepState
 from orchestrator.sweep import launch
-from tests.hosts import cluster, state, sweep, until, written
+from tests.hosts import ON_HOSTS, cluster, state, sweep, until, written
 from tests.test_local import spec
 
-pytestmark = [
-    pytest.mark.cluster,
-    pytest.mark.timeout(900),
-    # The tools that make the hosts leave their logs open.
-    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = [*ON_HOSTS, pytest.mark.timeout(900)]
 
 FAULT_SECONDS = 20.0
 EPOCHS = 6

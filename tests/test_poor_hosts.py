@@ -9,18 +9,13 @@ from typing import Any
 
 import pytest
 
-from tests.hosts import cluster, sweep, until, written
+from tests.hosts import ON_HOSTS, cluster, sweep, until, written
 from tests.test_head_loss import SLOW, whole
 from tests.test_hosts import EPOCHS, unbroken, working
 
 __all__ = ["unbroken"]
 
-pytestmark = [
-    pytest.mark.cluster,
-    pytest.mark.timeout(900),
-    # The tools that make the hosts leave their logs open.
-    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = [*ON_HOSTS, pytest.mark.timeout(900)]
 
 SMALL = 1_800_000_000  # bytes: Ray's part of a host and one trial with torch and Lightning take some 1.0 GB
 

@@ -10,19 +10,14 @@ from typing import Any
 import pytest
 from conftest import ROOT
 
-from tests.hosts import sweep, until, written
+from tests.hosts import ON_HOSTS, sweep, until, written
 from tests.test_head_loss import SLOW, whole
 from tests.test_hosts import EPOCHS, net, unbroken, working
 from tests.test_notice import in_seconds
 
 __all__ = ["net", "unbroken"]
 
-pytestmark = [
-    pytest.mark.cluster,
-    pytest.mark.timeout(900),
-    # The tools that make the hosts leave their logs open.
-    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = [*ON_HOSTS, pytest.mark.timeout(900)]
 
 NOTICE_SECONDS = 25.0
 

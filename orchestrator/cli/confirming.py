@@ -21,7 +21,7 @@ from orchestrator.cli.shared import (
     say,
     wide_console,
 )
-from orchestrator.cli.supervising import again, supervise, supervised
+from orchestrator.cli.supervising import again, alone, supervise
 
 _PANEL = "The winner"
 
@@ -49,7 +49,7 @@ def confirm(
 
     run = find(name, runs)
     given = {"top": top, "trials": trials, "confidence": confidence}
-    if address and not local and not supervised():
+    if alone(address, local):
         raise typer.Exit(supervise(finals_of(run, read_state(run)), sys.argv[1:]))
     raise typer.Exit(
         hold_finals(run, {key: value for key, value in given.items() if value is not None}, local, address, as_json)

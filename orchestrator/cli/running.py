@@ -26,7 +26,7 @@ from orchestrator.cli.shared import (
     say,
 )
 from orchestrator.cli.submitting import Cluster, Insecure, TokenFile, spec_of, submit
-from orchestrator.cli.supervising import again, supervise, supervised
+from orchestrator.cli.supervising import again, alone, supervise
 
 
 @app.command(rich_help_panel="Run a sweep")
@@ -62,7 +62,7 @@ def launch(
         submit(cluster, ["launch", "sweep.yaml", *words], loaded, runs, token, insecure)
         return
     run = run_at(loaded.name, runs)
-    if address and not local and not supervised():
+    if alone(address, local):
         raise typer.Exit(supervise(run, _resuming(loaded.name, runs, address)))
     with Progress(run) as progress:
         from orchestrator import sweep
@@ -115,7 +115,7 @@ def resume(
     if cluster is not None:
         submit(cluster, ["resume", name], spec_of(run), runs, token, insecure)
         return
-    if address and not local and not supervised():
+    if alone(address, local):
         raise typer.Exit(supervise(run, _resuming(name, runs, address)))
     with Progress(run) as progress:
         from orchestrator import sweep
@@ -143,7 +143,7 @@ def retry(
     if failed == bool(trials):
         raise UsageError("which trials?", hint=f"sweep retry {name} --failed, or --trial N")
     run = find(name, runs)
-    if address and not local and not supervised():
+    if alone(address, local):
         raise typer.Exit(supervise(run, _resuming(name, runs, address)))
     with Progress(run) as progress:
         from orchestrator import sweep
@@ -186,7 +186,7 @@ def extend(
 
     more = dict(_amount(text) for text in budget or ())
     run = find(name, runs)
-    if address and not local and not supervised():
+    if alone(address, local):
         raise typer.Exit(supervise(run, _resuming(name, runs, address)))
     with Progress(run) as progress:
         from orchestrator import sweep

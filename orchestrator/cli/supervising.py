@@ -59,6 +59,11 @@ def supervised() -> bool:
     return bool(_driver)
 
 
+def alone(address: str, local: bool) -> bool:
+    """Whether a sweep is to run on a cluster, and nobody supervises this process."""
+    return bool(address) and not local and not supervised()
+
+
 def again() -> bool:
     """Whether this process goes on with what another driver could not: it waits for its cluster."""
     return "again" in _driver
@@ -80,17 +85,16 @@ def supervise(run: RunDirectory, words: Sequence[str]) -> int:
     Raises SweepError where it ends so again and again with nothing done in between.
     """
     arguments, told, fruitless = sys.argv[1:], "first", 0
-    at_first, _ = _on_record(run)
+    at_first, before = _on_record(run)
     with _Signals() as signals:
         while True:
-            _, before = _on_record(run)
             code, own = _ended(arguments, told, signals)
             if own is not None:
                 return own
             if signals.first:
                 return 128 + signals.first
             last, after = _on_record(run)
-            fruitless = 0 if after > before else fruitless + 1
+            fruitless, before = 0 if after > before else fruitless + 1, after
             how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
             if fruitless > _RESTARTS:
                 raise SweepError(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from orchestrator.engine.tune.slots import gpu_count
@@ -116,13 +115,7 @@ def _elsewhere(spec: SweepSpec, roots: list[str], address: str, until: Callable[
 
     asked = spec.model_dump(mode="json")
 
-    def work(gpus: int) -> str:  # in a worker process, on a host of the cluster
-        return json.dumps(asdict(_need(SweepSpec.model_validate(asked), roots, gpus)))
+    def work(gpus: int) -> Need:  # in a worker process, on a host of the cluster
+        return _need(SweepSpec.model_validate(asked), roots, gpus)
 
-    return [_read(answer) for answer in on_gpus(address, spec.resources, work, until)]
-
-
-def _read(answer: str) -> Need:
-    fields = json.loads(answer)
-    measured = fields.pop("measured")
-    return Need(**fields, measured=Measured(**measured) if measured else None)
+    return on_gpus(address, spec.resources, work, until)

@@ -11,13 +11,15 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from orchestrator.engine.tune.instance import ENVIRONMENT, Instance, RayDied, our_signals
 from orchestrator.engine.tune.slots import alive, slots_of
 from orchestrator.errors import UsageError
 from orchestrator.rundir import run_of
 from orchestrator.spec import Resources
+
+T = TypeVar("T")
 
 _ANSWER_SECONDS = 60.0
 _KNOCK_SECONDS = 10.0
@@ -109,7 +111,7 @@ def survey(address: str, resources: Resources, runs: Path | str) -> None:
         )
 
 
-def on_gpus(address: str, resources: Resources, work: Callable[[int], str], until: Callable[[], object]) -> list[str]:
+def on_gpus(address: str, resources: Resources, work: Callable[[int], T], until: Callable[[], object]) -> list[T]:
     """What ``work`` says on a GPU of each kind that the cluster has, with that GPU and a trial's CPUs to itself.
 
     It is given how many GPUs its host has. Where there is none yet, and a number of trials says that hosts are to come,
@@ -123,7 +125,7 @@ def on_gpus(address: str, resources: Resources, work: Callable[[int], str], unti
         with joined(address):
             there = [node["Resources"] for node in _with_room(resources) if slots_of([node], resources)]
 
-            def run() -> str:
+            def run() -> T:
                 node = ray.get_runtime_context().get_node_id()
                 return work(int(next(one["Resources"]["GPU"] for one in alive() if one["NodeID"] == node)))
 
@@ -136,7 +138,7 @@ def on_gpus(address: str, resources: Resources, work: Callable[[int], str], unti
                 if until():
                     return []
                 _, left = ray.wait(left, num_returns=len(left), timeout=_AGAIN_SECONDS)
-            return [str(answer) for answer in ray.get(answers)]
+            return list(ray.get(answers))
     except RayDied as error:
         raise _not_there(error) from error
     except ray.exceptions.RayError as error:

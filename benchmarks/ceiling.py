@@ -27,10 +27,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from orchestrator.engine.host import Host
-from orchestrator.engine.live import LiveSweep
-from orchestrator.engine.simulate import simulate
-from orchestrator.engine.stopping import Stopping
+from orchestrator.engine.controller import LiveSweep
+from orchestrator.engine.runtime_env import Host
+from orchestrator.engine.simulator import simulate
+from orchestrator.engine.stop_requests import Stopping
 from orchestrator.journal import Event, Journal
 from orchestrator.rundir import run_at
 from orchestrator.spec import SweepSpec, from_mapping
@@ -132,7 +132,7 @@ def ray(trials: int) -> Iterator[str]:
 
 
 def groups(alive: int = 1000, count: int = 50) -> Iterator[str]:
-    from orchestrator.engine.tune.instance import instance
+    from orchestrator.engine.tune.ray_lifecycle import instance
 
     with instance(1):
         from ray.util import placement_group, remove_placement_group

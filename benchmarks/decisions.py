@@ -23,9 +23,9 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.engine.host import Host
-from orchestrator.engine.live import LiveSweep
-from orchestrator.engine.stopping import Stopping
+from orchestrator.engine.controller import LiveSweep
+from orchestrator.engine.runtime_env import Host
+from orchestrator.engine.stop_requests import Stopping
 from orchestrator.journal import Event, Journal
 from orchestrator.policies import build_scheduler, build_searcher
 from orchestrator.rundir import run_at

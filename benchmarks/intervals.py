@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from statistics import mean
 from typing import Any
 
-from orchestrator.engine.simulate import simulate
+from orchestrator.engine.simulator import simulate
 from orchestrator.policies.finals import LEVEL, confirmation, finals
 from orchestrator.seeds import derive_seed
 from orchestrator.spec import Finalists, from_mapping

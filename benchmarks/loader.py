@@ -30,7 +30,7 @@ from torchvision import transforms
 from torchvision.datasets import CIFAR10
 
 from orchestrator.data import CIFAR10DataModule
-from orchestrator.data.batches import BatchLoader, BatchOrder, Pixels
+from orchestrator.data.batch_loader import BatchLoader, BatchOrder, Pixels
 
 TARGET = 12.0
 HALF = (0.5, 0.5, 0.5)

@@ -25,7 +25,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from orchestrator.engine.simulate import simulate
+from orchestrator.engine.simulator import simulate
 from orchestrator.spec import from_mapping
 
 BUILD_SECONDS, OPEN_SECONDS, MEGABYTES = 10.0, 3.0, 12.0

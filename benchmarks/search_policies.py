@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from orchestrator.journal import Event
 from orchestrator.policies import build_scheduler
-from orchestrator.policies.searchers.factored import CANDIDATES, FactoredParzen
+from orchestrator.policies.searchers.parzen import CANDIDATES, FactoredParzen
 from orchestrator.spec import ParzenSearcher, SweepSpec
 from orchestrator.state import Objective
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.journal import Event
 from orchestrator.state import SweepState
-from orchestrator.xla.roster import POD_TYPE, SLICE_NAME, TOPOLOGY, WORKER_ID
+from orchestrator.xla.slice_inventory import POD_TYPE, SLICE_NAME, TOPOLOGY, WORKER_ID
 
 STORE = 80 * 1024 * 1024
 

@@ -13,7 +13,7 @@ from torch.distributed.tensor import DTensor
 from torch.utils.data import DataLoader, DistributedSampler
 
 from orchestrator.training import Job, Report, fit
-from orchestrator.training.gang import environment
+from orchestrator.training.process_group import environment
 from tests.tiny import Tiny, TinyData
 
 

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from orchestrator.errors import UsageError
-from orchestrator.training import components
-from orchestrator.training.components.batching import smaller_batches
+from orchestrator.training import class_loading
+from orchestrator.training.class_loading.micro_batches import smaller_batches
 
 
 class Points(L.LightningDataModule):
@@ -84,7 +84,7 @@ def _spec(cls: type, **arguments: Any) -> dict[str, Any]:
 
 def _trained(model: dict[str, Any], data: dict[str, Any] | None, trainer: dict[str, Any]) -> tuple[Layers, L.Trainer]:
     L.seed_everything(3)
-    module, points = components.build(model), components.build(data or {})
+    module, points = class_loading.build(model), class_loading.build(data or {})
     silent = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
     plain = L.Trainer(
         **{**silent, "enable_model_summary": False, "num_sanity_val_steps": 0, "max_epochs": 3, **trainer}

@@ -20,14 +20,14 @@ from blocks import Block, blocks_of, fault, words
 from conftest import ROOT
 from ruamel.yaml import YAML
 
-import orchestrator.sweep.python as in_python
+import orchestrator.sweep.api as in_python
 from orchestrator import Sweep, cli
 from orchestrator.errors import SpecError
 from orchestrator.policies import build_scheduler, build_searcher
 from orchestrator.spec import Finalists, SweepSpec, load
 from orchestrator.state import merged
 from orchestrator.sweep import launch
-from orchestrator.training import components
+from orchestrator.training import class_loading
 
 sys.path.insert(0, str(ROOT / "docs"))
 import check_links
@@ -135,7 +135,7 @@ def check_yaml(text: str, folder: Path) -> None:
     file = folder / "sweep.yaml"
     file.write_text(text if "objective:" in text else part_of_a_sweep_file(text))
     spec = load(file)
-    problems = components.check(spec)
+    problems = class_loading.check(spec)
     if problems:
         raise SpecError(problems)
     build_searcher(spec), build_scheduler(spec)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.files import write_durably
+from orchestrator.durable_files import write_durably
 from orchestrator.journal import lease
 from tests.chaos.boundaries import Recording, explore, in_memory, record
 from tests.chaos.operations import History, Recorder, Tree

@@ -28,9 +28,9 @@ def refused_by_classes(path: Path) -> bool:
 
 def problems_of(path: Path) -> tuple[Problem, ...]:
     if refused_by_classes(path):
-        from orchestrator.training import components
+        from orchestrator.training import class_loading
 
-        return tuple(components.check(load(path)))
+        return tuple(class_loading.check(load(path)))
     with pytest.raises(SpecError) as caught:
         load(path)
     return caught.value.problems

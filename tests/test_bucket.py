@@ -16,16 +16,16 @@ import pytest
 from blocks import blocks_of, words
 from conftest import ROOT
 
+from orchestrator.durable_files import storage_fault
 from orchestrator.errors import ObjectStoreError, RunHeldError, UsageError
-from orchestrator.files import storage_fault
 from orchestrator.journal import holder, read
-from orchestrator.objects import is_url, objects
-from orchestrator.results.rows import find, read_state, rows
+from orchestrator.object_storage import is_url, objects
+from orchestrator.results.trial_rows import find, read_state, rows
 from orchestrator.rundir import list_runs, run_at
 from orchestrator.spec import SweepSpec, to_yaml
 from orchestrator.state import SweepState
 from orchestrator.sweep import stop
-from orchestrator.sweep.running import launch, resume
+from orchestrator.sweep.lifecycle import launch, resume
 from tests import test_tune
 from tests.chaos.drivers import weights
 from tests.s3 import Line

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from orchestrator.engine.simulate import Simulated, simulate
-from orchestrator.engine.virtual import Faults
+from orchestrator.engine.simulator import Simulated, simulate
+from orchestrator.engine.virtual_host import Faults
 from orchestrator.journal import Event
 from orchestrator.policies import budget
-from orchestrator.results.terminal import spending
+from orchestrator.results.terminal_tables import spending
 from orchestrator.results.verify import replay
 from orchestrator.results.why import stop_reason, why
 from orchestrator.spec import SweepSpec, from_mapping

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 from test_local import spec as described
 
-from orchestrator.export.card import card
-from orchestrator.export.config import config
-from orchestrator.export.curve import HEIGHT, WIDTH, curve, ticks
-from orchestrator.export.models import Exported
-from orchestrator.export.samples import Validation
-from orchestrator.results.rows import read_state
+from orchestrator.export.curve_figure import HEIGHT, WIDTH, curve, ticks
+from orchestrator.export.model_card import card
+from orchestrator.export.training_config import config
+from orchestrator.export.validation_samples import Validation
+from orchestrator.export.write_formats import Exported
+from orchestrator.results.trial_rows import read_state
 from orchestrator.results.winner import Winner, winner
 from orchestrator.state import Best, Objective, Report, SweepState, Trial
 from orchestrator.sweep import Outcome, launch

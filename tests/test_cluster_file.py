@@ -15,7 +15,7 @@ from conftest import ROOT
 
 from orchestrator import cli
 from orchestrator.cluster import load
-from orchestrator.cluster.starts import starts
+from orchestrator.cluster.ray_start_parser import starts
 from orchestrator.cluster.templates import KINDS, template
 from orchestrator.errors import SpecError
 

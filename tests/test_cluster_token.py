@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator import cli
-from orchestrator.cluster import token
+from orchestrator.cluster import auth_token
 from orchestrator.errors import UsageError
 
 
@@ -23,28 +23,28 @@ def test_it_is_made_once_and_is_its_owners_alone(tmp_path: Path) -> None:
     path = tmp_path / "kept/token"
     before = os.umask(0)  # the modes must not hang on it
     try:
-        assert token.make(path)
-        first = token.read(path)
-        assert not token.make(path)
+        assert auth_token.make(path)
+        first = auth_token.read(path)
+        assert not auth_token.make(path)
     finally:
         os.umask(before)
     assert (mode(path), mode(path.parent)) == (0o600, 0o700)
-    assert token.read(path) == first
+    assert auth_token.read(path) == first
     assert len(bytes.fromhex(first)) == 32
-    assert token.make(path, new=True)
-    assert token.read(path) != first
+    assert auth_token.make(path, new=True)
+    assert auth_token.read(path) != first
     assert mode(path) == 0o600
 
 
 def test_what_others_can_read_is_refused_until_it_is_mended(tmp_path: Path) -> None:
     path = tmp_path / "token"
-    token.make(path)
+    auth_token.make(path)
     path.chmod(0o640)
     with pytest.raises(UsageError, match="can be read by others"):
-        token.environment(path)
-    assert not token.make(path)
+        auth_token.environment(path)
+    assert not auth_token.make(path)
     assert mode(path) == 0o600
-    assert token.environment(path) == {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(path)}
+    assert auth_token.environment(path) == {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(path)}
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"short", b"two words of thirty-two characters", b"\xff" * 64])
@@ -53,21 +53,21 @@ def test_what_is_no_token_is_refused(content: bytes, tmp_path: Path) -> None:
     path.write_bytes(content)
     path.chmod(0o600)
     with pytest.raises(UsageError):
-        token.read(path)
+        auth_token.read(path)
     with pytest.raises(UsageError):
-        token.make(path)
+        auth_token.make(path)
     assert path.read_bytes() == content
 
 
 def test_without_one_ray_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("RAY_AUTH_TOKEN_PATH", raising=False)
-    assert token.found() is None
-    assert token.environment(None) == {"RAY_AUTH_MODE": "disabled"}
-    token.make(tmp_path / ".sweep/token")
-    assert token.found() == tmp_path / ".sweep/token"
+    assert auth_token.found() is None
+    assert auth_token.environment(None) == {"RAY_AUTH_MODE": "disabled"}
+    auth_token.make(tmp_path / ".sweep/token")
+    assert auth_token.found() == tmp_path / ".sweep/token"
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "mine"))
-    assert token.found() == tmp_path / "mine"
+    assert auth_token.found() == tmp_path / "mine"
 
 
 def test_the_command_never_shows_it(
@@ -80,20 +80,20 @@ def test_the_command_never_shows_it(
             cli.main()
         assert not ended.value.code
         out, err = capsys.readouterr()
-        assert token.fingerprint(path) in out
-        assert token.read(path) not in out + err
+        assert auth_token.fingerprint(path) in out
+        assert auth_token.read(path) not in out + err
 
 
 def test_ray_reads_the_same_token(tmp_path: Path) -> None:
     """Ray's own loader, which its programs and clients use, finds what we wrote, where we say."""
     path = tmp_path / "token"
-    token.make(path)
+    auth_token.make(path)
     code = (
         "from ray._private.authentication import http_token_authentication as rays\n"
         "print(rays.get_auth_headers_if_auth_enabled({}).get('authorization'))"
     )
-    env = {**os.environ, **token.environment(path)}
+    env = {**os.environ, **auth_token.environment(path)}
     answer = subprocess.run(
         [sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=120, check=False
     )
-    assert answer.stdout.strip() == f"Bearer {token.read(path)}", answer.stderr
+    assert answer.stdout.strip() == f"Bearer {auth_token.read(path)}", answer.stderr

@@ -16,10 +16,10 @@ import pytest
 from conftest import ROOT
 
 from orchestrator import cli
-from orchestrator.engine.comparison import Figures, as_it_was, compare, figures
-from orchestrator.engine.curves import Table, synthetic
-from orchestrator.engine.recorded import Recorded, of_sweep, of_table
-from orchestrator.engine.simulate import simulate
+from orchestrator.engine.learning_curves import Table, synthetic
+from orchestrator.engine.recorded_curves import Recorded, of_sweep, of_table
+from orchestrator.engine.search_comparison import Figures, as_it_was, compare, figures
+from orchestrator.engine.simulator import simulate
 from orchestrator.errors import UsageError
 from orchestrator.spec import from_mapping
 from orchestrator.state import SweepState

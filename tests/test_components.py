@@ -18,8 +18,8 @@ from torch import nn
 from orchestrator.errors import Problem, UsageError
 from orchestrator.models import Decoder, Encoder, LitAutoEncoder, LitModel
 from orchestrator.spec import from_mapping, load
-from orchestrator.training.components import build, check, import_class, import_roots
-from orchestrator.training.components.logged import is_logged, logged
+from orchestrator.training.class_loading import build, check, import_class, import_roots
+from orchestrator.training.class_loading.logged_metrics import is_logged, logged
 
 HERE = __name__
 

@@ -19,16 +19,16 @@ from test_local import request
 from test_local import spec as local_spec
 
 from benchmarks import intervals
-from orchestrator.engine import stopping
-from orchestrator.engine.simulate import Simulated, simulate
-from orchestrator.engine.virtual import Faults
+from orchestrator.engine import stop_requests
+from orchestrator.engine.simulator import Simulated, simulate
+from orchestrator.engine.virtual_host import Faults
 from orchestrator.errors import RunHeldError, SpecError, UsageError
 from orchestrator.journal import Journal, read
-from orchestrator.policies.estimates import Estimate, estimates, spread
 from orchestrator.policies.finals import candidates, confirmation, finals
 from orchestrator.policies.searchers.race import LEAST_SEEDS
+from orchestrator.policies.winner_statistics import Estimate, estimates, spread
 from orchestrator.results import Results, read_state, why
-from orchestrator.results.confirmed import sentences
+from orchestrator.results.confirmation import sentences
 from orchestrator.results.verify import check, replay
 from orchestrator.results.winner import finals_of, winner
 from orchestrator.rundir import RunDirectory, run_at
@@ -312,7 +312,7 @@ def test_asked_again_nothing_is_trained_and_with_more_trainings_it_goes_on(swept
 def test_finals_that_were_stopped_go_on_to_the_same_end(
     swept: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stopping, "_POLL_SECONDS", -1.0)
+    monkeypatch.setattr(stop_requests, "_POLL_SECONDS", -1.0)
     name, runs = copied(swept, tmp_path / "one")
     wanted = Finalists(top=2, trials=7)
     unbroken = confirm(name, runs, finalists=wanted, local=True)
@@ -355,7 +355,7 @@ def test_a_confirmation_that_the_finals_do_not_say_is_found(swept: Outcome, tmp_
 def test_finals_are_stopped_by_the_name_of_the_search(
     swept: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stopping, "_POLL_SECONDS", -1.0)
+    monkeypatch.setattr(stop_requests, "_POLL_SECONDS", -1.0)
     name, runs = copied(swept, tmp_path)
     asked: list[threading.Thread] = []
 
@@ -405,7 +405,7 @@ def test_a_search_that_goes_on_has_finals_of_its_own(swept: Outcome, tmp_path: P
 
 
 def test_what_cannot_be_confirmed_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stopping, "_POLL_SECONDS", -1.0)
+    monkeypatch.setattr(stop_requests, "_POLL_SECONDS", -1.0)
     runs = tmp_path / "runs"
 
     def stop(state: Any, event: Any) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator.engine.comparison import compare
-from orchestrator.engine.recorded import of_sweep
-from orchestrator.engine.simulate import Simulated, simulate
+from orchestrator.engine.recorded_curves import of_sweep
+from orchestrator.engine.search_comparison import compare
+from orchestrator.engine.simulator import Simulated, simulate
 from orchestrator.errors import SpecError
 from orchestrator.policies.searchers.history import History
 from orchestrator.results.verify import replay
@@ -108,9 +108,9 @@ def test_what_makes_no_sense_is_refused() -> None:
 def test_a_metric_that_is_not_logged_is_named_before_the_start_and_at_the_first_report(tmp_path: Path) -> None:
     from test_local import spec as tiny
 
-    from orchestrator.engine.segment import attempt
+    from orchestrator.engine.segment_runner import attempt
     from orchestrator.training import Job
-    from orchestrator.training.components import check
+    from orchestrator.training.class_loading import check
 
     wrong = from_mapping(tiny().model_dump(mode="json") | {"constraints": [{"metric": "val_los", "max": 1}]})
     problem = next(problem for problem in check(wrong) if problem.path == ("constraints", 0, "metric"))

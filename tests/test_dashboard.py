@@ -24,13 +24,13 @@ from optuna.trial import FrozenTrial, TrialState
 from playwright.async_api import Page, Request
 
 from orchestrator.dashboard import Server, Sweeps, sweeps
-from orchestrator.dashboard.distributions import shown
-from orchestrator.dashboard.storage import JournalStorage
-from orchestrator.dashboard.study import Study
-from orchestrator.engine.virtual import Faults
+from orchestrator.dashboard.optuna_distributions import shown
+from orchestrator.dashboard.optuna_mirror import Study
+from orchestrator.dashboard.optuna_storage import JournalStorage
+from orchestrator.engine.virtual_host import Faults
 from orchestrator.errors import UsageError
 from orchestrator.journal import Event, Journal, encode
-from orchestrator.policies.extension import More
+from orchestrator.policies.extend_limits import More
 from orchestrator.results import Results
 from orchestrator.rundir import RunDirectory, run_at
 from orchestrator.space import Space

@@ -19,10 +19,10 @@ from torch import Tensor
 from torchvision import transforms
 from torchvision.datasets import CIFAR10, MNIST
 
-from orchestrator.data import CIFAR10DataModule, DigitsDataModule, FashionMNISTDataModule, MNISTDataModule, cache
-from orchestrator.data.batches import BatchLoader, BatchOrder, Pixels
+from orchestrator.data import CIFAR10DataModule, DigitsDataModule, FashionMNISTDataModule, MNISTDataModule, image_cache
+from orchestrator.data.batch_loader import BatchLoader, BatchOrder, Pixels
 from orchestrator.data.cifar10 import FILES
-from orchestrator.data.images import ImageDataModule, stratified
+from orchestrator.data.image_datamodule import ImageDataModule, stratified
 from orchestrator.data.mnist import read_idx
 from orchestrator.errors import DataError
 from orchestrator.models import LitModel
@@ -223,16 +223,16 @@ def test_augmentation_is_drawn_by_seed_epoch_and_batch() -> None:
 # --- cache -------------------------------------------------------------------------------------------------------
 
 
-def counting(calls: Path) -> cache.Arrays:
+def counting(calls: Path) -> image_cache.Arrays:
     with calls.open("a") as file:
         file.write("decoded\n")
     images = np.arange(60 * 4 * 4 * 3, dtype=np.uint8).reshape(60, 4, 4, 3)
     return images, np.arange(60, dtype=np.int64)
 
 
-def open_it(folder: Path, source: str = "a") -> cache.Images:
+def open_it(folder: Path, source: str = "a") -> image_cache.Images:
     decode = partial(counting, folder / "calls")
-    return cache.open_or_build("set", data_dir=folder, source={"from": source}, decode=decode)
+    return image_cache.open_or_build("set", data_dir=folder, source={"from": source}, decode=decode)
 
 
 BUILDER = """
@@ -253,7 +253,7 @@ print(images.images.sum(), images.labels.sum())
 
 
 def test_several_processes_build_it_once(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", BUILDER, str(cache.__file__), str(tmp_path)]
+    command = [sys.executable, "-c", BUILDER, str(image_cache.__file__), str(tmp_path)]
     builders = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(6)]
     assert [builder.communicate()[0].split() for builder in builders] == [["2880", "1770"]] * 6
     assert (tmp_path / "calls").read_text() == "decoded\n"
@@ -266,7 +266,7 @@ def test_what_is_cached_is_what_was_decoded(tmp_path: Path) -> None:
         assert np.array_equal(found.images, expected)
         assert np.array_equal(found.labels, labels)
         assert isinstance(found.images, np.memmap)
-    about = json.loads((tmp_path / cache.FOLDER / "set" / "cache.json").read_text())
+    about = json.loads((tmp_path / image_cache.FOLDER / "set" / "cache.json").read_text())
     assert about["files"]["images"]["shape"] == [60, 4, 4, 3]
     assert len(about["files"]["images"]["sha256"]) == 64
 
@@ -295,7 +295,7 @@ def test_a_damaged_entry_is_built_again_with_a_notice(
     tmp_path: Path, damage: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     expected = open_it(tmp_path).images.copy()
-    damage(tmp_path / cache.FOLDER / "set")
+    damage(tmp_path / image_cache.FOLDER / "set")
     assert np.array_equal(open_it(tmp_path).images, expected)
     assert "building it again" in caplog.text
     assert (tmp_path / "calls").read_text() == "decoded\n" * 2
@@ -308,12 +308,12 @@ def test_another_source_is_decoded_anew(tmp_path: Path) -> None:
 
 
 def test_a_half_built_entry_is_not_found(tmp_path: Path) -> None:
-    def fails() -> cache.Arrays:
+    def fails() -> image_cache.Arrays:
         raise DataError("no")
 
     with pytest.raises(DataError):
-        cache.open_or_build("set", data_dir=tmp_path, source={}, decode=fails)
-    part = tmp_path / cache.FOLDER / "set.part"
+        image_cache.open_or_build("set", data_dir=tmp_path, source={}, decode=fails)
+    part = tmp_path / image_cache.FOLDER / "set.part"
     part.mkdir()
     (part / "images.npy").write_bytes(b"half")
     assert len(open_it(tmp_path).labels) == 60
@@ -324,7 +324,7 @@ def test_where_data_dir_cannot_be_written_the_users_cache_serves(
 ) -> None:
     home = tmp_path / "home"
     monkeypatch.setenv("XDG_CACHE_HOME", str(home))
-    (tmp_path / cache.FOLDER).write_text("a file where the folder should be")
+    (tmp_path / image_cache.FOLDER).write_text("a file where the folder should be")
     for _ in range(2):
         assert len(open_it(tmp_path).labels) == 60
     assert (tmp_path / "calls").read_text() == "decoded\n"
@@ -335,10 +335,10 @@ def test_a_lock_is_held_by_one_at_a_time(tmp_path: Path) -> None:
     order = []
 
     def second() -> None:
-        with cache.locked(tmp_path / "x.lock"):
+        with image_cache.locked(tmp_path / "x.lock"):
             order.append("second")
 
-    with cache.locked(tmp_path / "x.lock"):
+    with image_cache.locked(tmp_path / "x.lock"):
         thread = threading.Thread(target=second)
         thread.start()
         thread.join(0.2)
@@ -509,7 +509,7 @@ def test_cifar10_is_the_official_data_set(cifar: Path, monkeypatch: pytest.Monke
     assert sorted(rows_of(train) + rows_of(val)) == list(range(50_000))
     assert [len(train.order.rows), len(val.order.rows)] == [45_000, 5_000]
     assert set(parts) == {"fit"}
-    assert not (cifar / cache.FOLDER / "cifar10-test").exists()
+    assert not (cifar / image_cache.FOLDER / "cifar10-test").exists()
     data.setup("test")
     assert len(labels_of(data.test_dataloader())) == 10_000
 

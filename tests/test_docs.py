@@ -10,7 +10,7 @@ import pytest
 from conftest import ROOT
 from test_layers import ALLOWED, CORE
 
-from orchestrator.engine.failures import KINDS
+from orchestrator.engine.failure_policy import KINDS
 from orchestrator.spec import load
 
 sys.path.insert(0, str(ROOT / "docs"))

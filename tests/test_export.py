@@ -27,10 +27,10 @@ from orchestrator.bundle.manifest import CARD, CHECKPOINT, CONFIG, MANIFEST
 from orchestrator.errors import CheckpointError, UsageError
 from orchestrator.export import export, formats
 from orchestrator.export.parity import ParityError
-from orchestrator.export.samples import read_validation
+from orchestrator.export.validation_samples import read_validation
 from orchestrator.results import Results
+from orchestrator.safe_text import markdown
 from orchestrator.sweep import Outcome, launch
-from orchestrator.text import markdown
 from tests import tiny_exports
 from tests.chaos.forked import Forked
 

@@ -10,11 +10,11 @@ import pytest
 from test_budget import described
 from test_local import spec as tiny
 
-from orchestrator.engine.simulate import simulate
-from orchestrator.engine.virtual import Faults
+from orchestrator.engine.simulator import simulate
+from orchestrator.engine.virtual_host import Faults
 from orchestrator.errors import UsageError
 from orchestrator.journal import Event, read
-from orchestrator.policies.extension import More, extension
+from orchestrator.policies.extend_limits import More, extension
 from orchestrator.results.verify import check, replay
 from orchestrator.state import SweepState
 from orchestrator.sweep import extend, launch
@@ -78,7 +78,7 @@ def test_stopped_trials_stay_stopped_and_the_old_end_becomes_a_rung() -> None:
 def test_a_crash_at_every_append_of_an_extended_sweep_changes_nothing(
     scheduler: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from orchestrator.engine import virtual
+    from orchestrator.engine import virtual_host
 
     spec, more = chaotic("random", scheduler, 3, 3, "epochs"), More(trials=1, epochs=2, budget={"epochs": 8})
     unbroken = simulate(spec, more=more)
@@ -89,7 +89,7 @@ def test_a_crash_at_every_append_of_an_extended_sweep_changes_nothing(
         count += 1
         return fatal[1] if count == fatal[0] else ""
 
-    monkeypatch.setattr(virtual.World, "peril", peril)
+    monkeypatch.setattr(virtual_host.World, "peril", peril)
     for number in range(1, len(unbroken.events) + 1):
         for point in ("before", "torn", "written", "synced"):
             fatal, count = (number, point), 0

@@ -18,7 +18,7 @@ from test_searchers import best
 from test_space import domains
 
 from orchestrator.policies import build_searcher
-from orchestrator.policies.searchers.factored import CANDIDATES, CELLS, Axis, FactoredParzen
+from orchestrator.policies.searchers.parzen import CANDIDATES, CELLS, Axis, FactoredParzen
 from orchestrator.space import Choice, Domain, Space, choice, integer, uniform
 from orchestrator.space.domain import Coordinate
 from orchestrator.state import Objective

@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.errors import JournalError
 from orchestrator.journal import Event, FileStore, Follower, Journal, encode, read, store_at
-from orchestrator.objects import objects
+from orchestrator.object_storage import objects
 
 
 def events(first: int, last: int, kind: str = "a") -> list[Event]:

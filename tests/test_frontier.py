@@ -17,7 +17,7 @@ from test_local import spec as described
 from test_policies import Log
 from test_policies import spec as described_without_module
 
-from orchestrator.engine.simulate import simulate
+from orchestrator.engine.simulator import simulate
 from orchestrator.journal import read
 from orchestrator.policies import build_scheduler
 from orchestrator.policies.schedulers.frontier import ENDLESS, rung_epochs

@@ -16,11 +16,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from orchestrator.engine.failures import Failed
-from orchestrator.engine.segment import attempt
+from orchestrator.engine.failure_policy import Failed
+from orchestrator.engine.segment_runner import attempt
 from orchestrator.training import Job, Report
 from orchestrator.training.checkpoints import verify
-from orchestrator.training.tracking import EpochCSVLogger
+from orchestrator.training.csv_logger import EpochCSVLogger
 
 PICTURES = {"class_path": "orchestrator.training.ImagePredictionLogger", "init_args": {"num_samples": 4}}
 

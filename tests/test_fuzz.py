@@ -32,7 +32,7 @@ def test_a_case_is_made_from_its_seed_and_number_alone() -> None:
 CHECKED = """
 import json, sys
 from orchestrator.spec import from_mapping
-from orchestrator.training.components import check
+from orchestrator.training.class_loading import check
 for spec in json.load(sys.stdin):
     check(from_mapping(spec))
 print(json.dumps([name for name in sys.modules if name.startswith("sentinel")]))

@@ -16,7 +16,7 @@ from orchestrator.cli import app
 from orchestrator.errors import UsageError
 from orchestrator.results import Results, why
 from orchestrator.rundir import RunDirectory, run_at
-from orchestrator.text import csv_cell, markdown, markdown_code, visible
+from orchestrator.safe_text import csv_cell, markdown, markdown_code, visible
 
 NAMES = names()
 HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from orchestrator.engine.live import LiveSweep
+from orchestrator.engine.controller import LiveSweep
 from orchestrator.journal import Event
 from orchestrator.policies import ASHA, Random, Scheduler
 from orchestrator.state import SweepState

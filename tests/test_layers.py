@@ -13,7 +13,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "orchestrator"
 
-GROUND = {"errors", "seeds", "secrets", "text", "files", "objects", "rundir"}
+GROUND = {"errors", "seeds", "secrets", "safe_text", "durable_files", "object_storage", "rundir"}
 LADDER = ["space", "spec", "journal", "state", "policies"]
 CORE = GROUND | set(LADDER)
 
@@ -22,10 +22,10 @@ ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "seeds": set(),
     "secrets": set(),
-    "text": set(),
-    "files": {"errors"},
-    "objects": {"errors"},
-    "rundir": {"errors", "files", "objects"},
+    "safe_text": set(),
+    "durable_files": {"errors"},
+    "object_storage": {"errors"},
+    "rundir": {"errors", "durable_files", "object_storage"},
     **{room: GROUND | set(LADDER[:height]) for height, room in enumerate(LADDER)},
     "models": {"errors", "seeds"},
     "data": {"errors", "seeds"},
@@ -40,7 +40,7 @@ ALLOWED: dict[str, set[str]] = {
     "sweep": CORE | {"training", "engine", "xla", "plan", "results", "notify", "tracking"},
     "watch": CORE | {"results", "sweep"},
     "cluster": CORE | {"training", "engine", "xla", "sweep"},
-    "bundle": {"errors", "files", "secrets", "seeds", "training"},
+    "bundle": {"errors", "durable_files", "secrets", "seeds", "training"},
     "export": CORE | {"results", "bundle", "training"},
     "cli": CORE
     | {"training", "engine", "xla", "sweep", "cluster", "results", "bundle", "export", "plan", "dashboard", "watch"},
@@ -53,7 +53,7 @@ TORCH = {"torch", "torchvision", "torchmetrics", "lightning", "numpy"}
 LIBRARIES: dict[str, set[str]] = {
     "space": {"pydantic", "optuna"},
     "spec": {"pydantic", "ruamel"},
-    "objects": {"boto3", "obstore"},
+    "object_storage": {"boto3", "obstore"},
     "policies": {"numpy", "optuna", "scipy"},
     "models": TORCH,
     "data": TORCH | {"PIL", "sklearn"},
@@ -73,12 +73,36 @@ LIBRARIES: dict[str, set[str]] = {
 RAY_ALONE = {
     *(
         f"orchestrator.engine.tune{part}"
-        for part in ("", ".cluster", ".feed", ".gang", ".instance", ".kernel", ".lookout", ".loss", ".slots", ".worker")
+        for part in (
+            "",
+            ".cluster_nodes",
+            ".error_parsing",
+            ".node_monitor",
+            ".oom_detection",
+            ".ray_lifecycle",
+            ".slots",
+            ".tune_adapters",
+            ".worker",
+            ".worker_group",
+        )
     ),
-    "orchestrator.xla.pod",
-    "orchestrator.cluster.rays",
+    "orchestrator.xla.ray_slices",
+    "orchestrator.cluster.ray_client",
 }
-LIGHT = ["errors", "seeds", "secrets", "text", "files", "objects", "rundir", "space", "spec", "journal", "state", "cli"]
+LIGHT = [
+    "errors",
+    "seeds",
+    "secrets",
+    "safe_text",
+    "durable_files",
+    "object_storage",
+    "rundir",
+    "space",
+    "spec",
+    "journal",
+    "state",
+    "cli",
+]
 HEAVY = ["torch", "torchvision", "lightning", "pytorch_lightning", "ray", "optuna", "pandas", "wandb", "jsonargparse"]
 
 

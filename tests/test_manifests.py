@@ -21,8 +21,8 @@ from orchestrator.cluster import Allocation, Kubernetes, kuberay, slurm
 from orchestrator.cluster.kuberay import label
 from orchestrator.errors import UsageError
 from orchestrator.spec import SweepSpec, load, to_yaml
-from orchestrator.spec.slices import slice_of
-from orchestrator.xla.manifest import manifest as tpu_manifest
+from orchestrator.spec.tpu_slices import slice_of
+from orchestrator.xla.gke_manifest import manifest as tpu_manifest
 
 QUANTITY = (
     r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$"
@@ -146,7 +146,7 @@ def test_a_ray_job_has_the_form_of_its_definition(spec: SweepSpec) -> None:
     assert cluster["authOptions"] == {"mode": "token"}
     [workers] = cluster["workerGroupSpecs"]
     [container] = workers["template"]["spec"]["containers"]
-    assert "orchestrator.cluster.notice now" in container["lifecycle"]["preStop"]["exec"]["command"][-1]
+    assert "orchestrator.cluster.preemption_watcher now" in container["lifecycle"]["preStop"]["exec"]["command"][-1]
     assert "lifecycle" not in cluster["headGroupSpec"]["template"]["spec"]["containers"][0]
     assert cluster["rayVersion"] == version("ray")
     workers = cluster["workerGroupSpecs"][0]

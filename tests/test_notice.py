@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.cluster import notice
+from orchestrator.cluster import preemption_watcher
 from tests.metadata import service
 
 
@@ -23,8 +23,8 @@ def metadata(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     thread = threading.Thread(target=server.serve_forever, args=[0.01])
     thread.start()
     at = f"http://127.0.0.1:{server.server_address[1]}"
-    monkeypatch.setattr(notice, "_EC2", f"{at}/latest")
-    monkeypatch.setattr(notice, "_GCP", f"{at}/computeMetadata/v1/instance/preempted")
+    monkeypatch.setattr(preemption_watcher, "_EC2", f"{at}/latest")
+    monkeypatch.setattr(preemption_watcher, "_GCP", f"{at}/computeMetadata/v1/instance/preempted")
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # nobody: it must not be asked
     yield server
     server.shutdown()
@@ -38,7 +38,7 @@ def in_seconds(seconds: float) -> str:
 
 
 def test_ec2_says_when_the_instance_goes(metadata: Any) -> None:
-    ask = notice.Ec2()
+    ask = preemption_watcher.Ec2()
     assert ask() is None
     metadata.file.write_text(in_seconds(120))
     assert ask() == pytest.approx(120, abs=3)
@@ -46,31 +46,31 @@ def test_ec2_says_when_the_instance_goes(metadata: Any) -> None:
 
 
 def test_a_token_that_has_run_out_is_renewed(metadata: Any) -> None:
-    ask = notice.Ec2()
+    ask = preemption_watcher.Ec2()
     assert ask() is None
     metadata.tokens.clear()
     metadata.file.write_text(in_seconds(120))
-    assert notice.noticed(ask, 0.01) == pytest.approx(120, abs=3)
+    assert preemption_watcher.noticed(ask, 0.01) == pytest.approx(120, abs=3)
 
 
 def test_google_cloud_gives_thirty_seconds(metadata: Any) -> None:
-    ask = notice.Gcp()
+    ask = preemption_watcher.Gcp()
     assert ask() is None
     metadata.file.touch()
     assert ask() == 30.0
 
 
 def test_a_service_that_is_silent_for_a_while_is_asked_again(metadata: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    address = notice._GCP
-    monkeypatch.setattr(notice, "_GCP", "http://127.0.0.1:9/")
+    address = preemption_watcher._GCP
+    monkeypatch.setattr(preemption_watcher, "_GCP", "http://127.0.0.1:9/")
     metadata.file.touch()
-    threading.Timer(0.2, monkeypatch.setattr, [notice, "_GCP", address]).start()
+    threading.Timer(0.2, monkeypatch.setattr, [preemption_watcher, "_GCP", address]).start()
     began = time.monotonic()
-    assert notice.noticed(notice.Gcp(), 0.01) == 30.0
+    assert preemption_watcher.noticed(preemption_watcher.Gcp(), 0.01) == 30.0
     assert time.monotonic() - began > 0.1
 
 
 def test_a_head_that_is_away_until_the_end_is_not_waited_for_beyond_it() -> None:
     began = time.monotonic()
-    assert notice.main("now", "127.0.0.1:9", "1.5") == 1
+    assert preemption_watcher.main("now", "127.0.0.1:9", "1.5") == 1
     assert 1 < time.monotonic() - began < 10

@@ -20,13 +20,13 @@ from test_docs import blocks
 from test_local import request, spec, story
 
 import orchestrator
-from orchestrator.engine import stopping
-from orchestrator.engine.simulate import simulate
+from orchestrator.engine import stop_requests
+from orchestrator.engine.simulator import simulate
 from orchestrator.errors import SpecError
 from orchestrator.journal import read
-from orchestrator.notify import Notifier, courier, notes, notifier, targets
-from orchestrator.notify.courier import Courier
-from orchestrator.notify.notes import Note, note
+from orchestrator.notify import Notifier, delivery, messages, notifier, targets
+from orchestrator.notify.delivery import Courier
+from orchestrator.notify.messages import Note, note
 from orchestrator.notify.targets import UndeliveredError, tell
 from orchestrator.rundir import run_at
 from orchestrator.spec import OCCASIONS, Finalists, Notification, from_mapping
@@ -247,7 +247,7 @@ def test_a_command_that_fails_or_hangs_is_said(hook: Callable[..., Hook], comman
 def test_of_new_bests_the_first_is_told_and_then_the_last_now_and_then(
     hook: Callable[..., Hook], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(courier, "NEW_BEST_SECONDS", 0.5)
+    monkeypatch.setattr(delivery, "NEW_BEST_SECONDS", 0.5)
     server, carrier = hook(200), Courier(HOOK)
 
     def count(until: int) -> None:
@@ -343,7 +343,7 @@ def test_a_pause_is_told_and_the_end_after_the_resume(
     hook: Callable[..., Hook], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = hook(200)
-    monkeypatch.setattr(stopping, "_POLL_SECONDS", 0.0)
+    monkeypatch.setattr(stop_requests, "_POLL_SECONDS", 0.0)
 
     def stop(state: Any, event: Any) -> None:
         if event.type == "segment.reported":
@@ -428,7 +428,7 @@ def test_in_python_it_is_the_same_spec() -> None:
     made = Sweep(model="tests.tiny.Tiny", objective=("val_loss", "min"), notify=[given])
     assert made.spec.notify == [Notification(webhook="$HOOK", on=["new_best"])]
     assert from_mapping(made.spec.model_dump(mode="json")) == made.spec
-    assert set(notes.Note("paused", "x").variables) == {"SWEEP_EVENT", "SWEEP_TEXT"}
+    assert set(messages.Note("paused", "x").variables) == {"SWEEP_EVENT", "SWEEP_TEXT"}
 
 
 def test_the_page_tells_what_is_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,9 +17,9 @@ from test_docs import blocks
 
 from benchmarks import fronts
 from orchestrator import Sweep
-from orchestrator.engine.simulate import simulate
+from orchestrator.engine.simulator import simulate
 from orchestrator.errors import SpecError
-from orchestrator.results.terminal import ranking
+from orchestrator.results.terminal_tables import ranking
 from orchestrator.results.verify import check, replay
 from orchestrator.results.why import why
 from orchestrator.spec import FIFOScheduler, SamplerSearcher, SweepSpec, from_mapping

@@ -16,8 +16,8 @@ from test_local import spec
 from orchestrator.cluster.kuberay import Kubernetes, kuberay
 from orchestrator.cluster.slurm import Allocation, slurm
 from orchestrator.errors import SpecError, UsageError
-from orchestrator.plan import packing, settle
-from orchestrator.plan.packing import share
+from orchestrator.plan import gpu_sharing, settle
+from orchestrator.plan.gpu_sharing import share
 from orchestrator.spec import SweepSpec, load
 from orchestrator.sweep import launch
 from orchestrator.training import Measured
@@ -71,7 +71,7 @@ def test_a_number_stays_as_it_is() -> None:
 def test_a_machine_without_a_gpu_trains_on_its_cpus(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(packing, "gpu_count", lambda: 0)
+    monkeypatch.setattr(gpu_sharing, "gpu_count", lambda: 0)
     ended = launch(spec(**AUTO), tmp_path, local=True)
     assert ended.exit_code == 0
     assert ended.state.created["spec"]["resources"]["gpus"] == 0
@@ -80,7 +80,7 @@ def test_a_machine_without_a_gpu_trains_on_its_cpus(
 
 
 def test_a_budget_of_gpu_hours_wants_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packing, "gpu_count", lambda: 0)
+    monkeypatch.setattr(gpu_sharing, "gpu_count", lambda: 0)
     with pytest.raises(SpecError, match="a trial gets no GPU"):
         launch(spec(**{**AUTO, "budget": {"trials": 4, "gpu_hours": 1}}), tmp_path, local=True)
     assert not (tmp_path / "tiny").exists()
@@ -92,15 +92,15 @@ def test_a_budget_of_gpu_hours_wants_a_gpu(tmp_path: Path, monkeypatch: pytest.M
 def test_a_trial_that_shares_with_nobody_gets_a_whole_one_unmeasured(
     fields: dict[str, Any], where: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(packing, "gpu_count", lambda: 4)
-    monkeypatch.setattr(packing, "largest", None)
+    monkeypatch.setattr(gpu_sharing, "gpu_count", lambda: 4)
+    monkeypatch.setattr(gpu_sharing, "largest", None)
     assert settle(spec(**{**AUTO, **fields}), **where).resources.gpus == 1
 
 
 def test_what_cannot_be_measured_gets_a_whole_one(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(packing, "gpu_count", lambda: 1)
+    monkeypatch.setattr(gpu_sharing, "gpu_count", lambda: 1)
     hopeless = {"class_path": "tests.tiny.TinyData", "init_args": {"batch_size": 0}}
     assert settle(spec(**AUTO, data=hopeless, space={})).resources.gpus == 1
     assert "what a trial takes cannot be measured; the large corner of the space" in capsys.readouterr().err

@@ -20,7 +20,7 @@ from orchestrator.export import export
 from orchestrator.export.parity import TOLERANCE, ParityError, batches, compare, largest_difference
 from orchestrator.spec import load
 from orchestrator.sweep import launch
-from orchestrator.training import components
+from orchestrator.training import class_loading
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
 
@@ -78,7 +78,7 @@ def test_every_system_exported_gives_what_the_checkpoint_gives_and_is_trained_ag
 
 
 def validation_inputs(bundle: Bundle) -> Any:
-    data = components.build(bundle.config["data"])
+    data = class_loading.build(bundle.config["data"])
     data.setup("fit")
     return torch.cat([images for images, _ in data.val_dataloader()]).numpy()[:512]
 

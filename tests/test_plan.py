@@ -12,13 +12,13 @@ import pytest
 from test_budget import described
 from test_local import spec as tiny
 
-from orchestrator.engine.simulate import simulate
+from orchestrator.engine.simulator import simulate
 from orchestrator.errors import SpecError, UsageError
 from orchestrator.plan import costs as costing
 from orchestrator.plan import plan
-from orchestrator.plan.corners import Corner, configuration, corners
 from orchestrator.plan.costs import measure
-from orchestrator.plan.words import lines
+from orchestrator.plan.extremes import Corner, configuration, corners
+from orchestrator.plan.formatting import lines
 from orchestrator.spec import SweepSpec
 from orchestrator.training import Measured
 

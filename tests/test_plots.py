@@ -19,8 +19,8 @@ from orchestrator.errors import UsageError
 from orchestrator.results import Results, read_state
 from orchestrator.results.markdown import markdown
 from orchestrator.results.notebook import Display, watched
-from orchestrator.results.sheet import draw
-from orchestrator.results.terminal import Progress
+from orchestrator.results.poster import draw
+from orchestrator.results.terminal_tables import Progress
 from orchestrator.results.verdict import verdict
 
 # Of the libraries of Jupyter, none of it ours: ipykernel's own warning about its frozen modules, and the event loop's.

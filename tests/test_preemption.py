@@ -26,7 +26,7 @@ def watched(net: Any, host: str) -> Path:
     """A metadata service on that host, and the watcher that the cluster file starts; the file is the notice."""
     notice = Path(net.shared) / "notice"
     net[host].popen([sys.executable, str(ROOT / "tests/metadata.py"), "/shared/notice"], log=f"{net.dir}/metadata.log")
-    watcher = [sys.executable, "-m", "orchestrator.cluster.notice", "aws", f"{net['head'].ip}:6379"]
+    watcher = [sys.executable, "-m", "orchestrator.cluster.preemption_watcher", "aws", f"{net['head'].ip}:6379"]
     net[host].popen(watcher, log=f"{net.dir}/watcher.log")
     return notice
 

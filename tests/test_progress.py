@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.engine.segment import attempt
+from orchestrator.engine.segment_runner import attempt
 from orchestrator.training import Job, Report
-from orchestrator.training.progress import Progress, touch
+from orchestrator.training.heartbeat import Progress, touch
 
 LONG_AGO = (1, 1)
 
@@ -38,7 +38,7 @@ def test_it_is_there_before_anything_is_built(tmp_path: Path) -> None:
 @pytest.mark.parametrize("batches", ["training", "validation"])
 def test_batches_move_it_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batches: str) -> None:
     """Each kind of batch alone does: the file is set back where the other kind is done."""
-    monkeypatch.setattr("orchestrator.training.sharing.EVERY", 0.0)
+    monkeypatch.setattr("orchestrator.training.shared_storage.EVERY", 0.0)
     job = _tiny(tmp_path)
     seen: list[bool] = []
 

@@ -22,9 +22,9 @@ from test_promotion import PROMOTE, BruteForce
 from watching import WAITING, written
 from watching import described as simulated
 
-from orchestrator.engine import stopping
-from orchestrator.engine.simulate import Simulated, simulate
-from orchestrator.engine.virtual import Faults
+from orchestrator.engine import stop_requests
+from orchestrator.engine.simulator import Simulated, simulate
+from orchestrator.engine.virtual_host import Faults
 from orchestrator.errors import UsageError
 from orchestrator.journal import Event, read
 from orchestrator.policies import build_scheduler
@@ -35,7 +35,7 @@ from orchestrator.results.verify import check, replay
 from orchestrator.rundir import run_at
 from orchestrator.state import SweepState
 from orchestrator.sweep import launch, promote, resume
-from orchestrator.sweep.requests import _WHY_NOT
+from orchestrator.sweep.control import _WHY_NOT
 
 HYPERBAND = {"name": "hyperband", "reduction_factor": 2}
 PBT = {"name": "pbt", "interval_epochs": 2, "quantile": 0.5, "mutate": ["model.width"]}
@@ -188,7 +188,7 @@ def test_the_frontier_agrees_with_brute_force_where_some_are_asked_for(
 
 def test_a_real_trial_that_was_set_aside_goes_on_by_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The worst of all, which nothing but a request would let on; cut off in between, the resume goes on with it."""
-    monkeypatch.setattr(stopping, "_POLL_SECONDS", -1.0)
+    monkeypatch.setattr(stop_requests, "_POLL_SECONDS", -1.0)
     place = run_at("tiny", tmp_path)
     wanted: list[int] = []
 
@@ -215,7 +215,7 @@ def test_a_real_trial_that_was_set_aside_goes_on_by_request(tmp_path: Path, monk
 def test_a_request_is_answered_by_the_process_that_runs_the_sweep(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stopping, "_POLL_SECONDS", 0.0)
+    monkeypatch.setattr(stop_requests, "_POLL_SECONDS", 0.0)
     answers: list[Any] = []
     place = run_at("tiny", tmp_path)
 

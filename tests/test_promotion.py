@@ -14,7 +14,7 @@ from test_local import spec as described
 from test_policies import Log, report
 from test_policies import spec as described_without_module
 
-from orchestrator.engine.simulate import simulate
+from orchestrator.engine.simulator import simulate
 from orchestrator.journal import read
 from orchestrator.policies import Scheduler, build_scheduler
 from orchestrator.results import why

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from orchestrator.engine.simulate import Simulated, simulate
+from orchestrator.engine.simulator import Simulated, simulate
 from orchestrator.errors import SpecError
 from orchestrator.policies import Searcher, build_searcher
 from orchestrator.policies.searchers import Repeated
-from orchestrator.results.rows import rows
-from orchestrator.results.terminal import ranking
+from orchestrator.results.terminal_tables import ranking
+from orchestrator.results.trial_rows import rows
 from orchestrator.results.verify import replay
 from orchestrator.results.why import why
 from orchestrator.rundir import run_at

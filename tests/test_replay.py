@@ -19,9 +19,9 @@ from test_population import takeovers
 
 from orchestrator.bundle.manifest import CONFIG, MANIFEST, dump, seal, verify_bundle
 from orchestrator.bundle.replay import Replayed, replay
-from orchestrator.engine import stopping
+from orchestrator.durable_files import fingerprint
+from orchestrator.engine import stop_requests
 from orchestrator.export import export
-from orchestrator.files import fingerprint
 from orchestrator.results import read_state
 from orchestrator.results.lineage import lineage
 from orchestrator.results.winner import winner
@@ -136,7 +136,7 @@ def test_weights_that_were_taken_over_are_trained_again_by_those_who_trained_the
 def test_a_trial_that_was_stopped_and_resumed_is_trained_again_in_one_go(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stopping, "_POLL_SECONDS", -1.0)
+    monkeypatch.setattr(stop_requests, "_POLL_SECONDS", -1.0)
     run = run_at("tiny", tmp_path / "runs")
 
     def stop(state: Any, event: Any) -> None:

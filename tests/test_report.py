@@ -19,8 +19,8 @@ from hostile import hostile_run, names
 from playwright.async_api import Page
 
 from orchestrator import cli
-from orchestrator.engine.simulate import simulate
-from orchestrator.engine.virtual import CALM, Faults
+from orchestrator.engine.simulator import simulate
+from orchestrator.engine.virtual_host import CALM, Faults
 from orchestrator.errors import UsageError
 from orchestrator.journal import Event, Journal
 from orchestrator.journal.records import encode
@@ -30,8 +30,8 @@ from orchestrator.results.report.failures import failures
 from orchestrator.results.report.markup import data, element
 from orchestrator.results.why import show, stories
 from orchestrator.rundir import RunDirectory
+from orchestrator.safe_text import visible
 from orchestrator.spec import Finalists, SweepSpec, from_mapping
-from orchestrator.text import visible
 
 SPACE: dict[str, Any] = {
     "model.learning_rate": {"log_uniform": [1e-4, 1e-1]},

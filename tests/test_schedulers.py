@@ -15,13 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_policies import Log, report, spec
 
-from orchestrator.engine.simulate import Simulated, simulate
-from orchestrator.engine.virtual import Faults
+from orchestrator.engine.simulator import Simulated, simulate
+from orchestrator.engine.virtual_host import Faults
 from orchestrator.errors import UsageError
 from orchestrator.journal import Event
 from orchestrator.policies import build_scheduler
 from orchestrator.policies.schedulers.hyperband import brackets
-from orchestrator.policies.schedulers.rays import try_out
+from orchestrator.policies.schedulers.ray_schedulers import try_out
 from orchestrator.results.verify import replay
 from orchestrator.spec import SweepSpec
 from orchestrator.state import Objective, SweepState

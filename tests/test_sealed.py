@@ -16,7 +16,7 @@ from test_local import spec as local_spec
 from orchestrator.errors import CheckpointError, RunHeldError, UsageError
 from orchestrator.journal import Journal, read
 from orchestrator.results import read_state
-from orchestrator.results.confirmed import looks
+from orchestrator.results.confirmation import looks
 from orchestrator.results.verify import check
 from orchestrator.results.winner import winner
 from orchestrator.rundir import RunDirectory
@@ -76,7 +76,7 @@ def test_a_look_is_what_a_plain_trainer_sees_and_is_on_record(
 
 
 def test_a_look_that_was_cut_off_counts(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
-    from orchestrator.training.evaluating import Evaluation
+    from orchestrator.training.evaluation import Evaluation
 
     def dies(*given: Any) -> dict[str, float]:
         assert [event.type for event in read(run.journal)][-1] == "test.begun", "on record before it is touched"

@@ -15,8 +15,8 @@ from optuna.samplers._tpe.sampler import default_weights
 
 from orchestrator.errors import SpecError
 from orchestrator.policies import build_searcher, foreign
-from orchestrator.policies.searchers.parzen import Axis, Mixture, Table, recency
 from orchestrator.policies.searchers.tpe import HISTORY, thinned
+from orchestrator.policies.searchers.tpe_density import Axis, Mixture, Table, recency
 from orchestrator.results.verify import replay
 from orchestrator.spec import from_mapping
 from tests.test_policies import SPACE, Log, spec, sweep

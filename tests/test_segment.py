@@ -14,9 +14,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from orchestrator.engine.segment import attempt
+from orchestrator.durable_files import storage_fault
+from orchestrator.engine.segment_runner import attempt
 from orchestrator.errors import DataError
-from orchestrator.files import storage_fault
 from orchestrator.training import Job, Report
 from orchestrator.training.memory import out_of_memory
 from tests.tiny import Tiny
@@ -156,7 +156,7 @@ def test_what_is_no_fault_of_the_module(tmp_path: Path) -> None:
 
 
 def test_our_own_mistake_is_called_a_bug(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orchestrator.training.reporting._KEY", [])  # which no dict takes
+    monkeypatch.setattr("orchestrator.training.report_callback._KEY", [])  # which no dict takes
     failed = attempt(_job(tmp_path), lambda report: True)
     assert failed is not None
     assert failed.kind == "bug", failed

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.cluster import shipping
-from orchestrator.cluster.arrival import READY
+from orchestrator.cluster import code_upload
+from orchestrator.cluster.code_upload import ship
+from orchestrator.cluster.job_preflight import READY
 from orchestrator.cluster.jobs import _entrypoint
-from orchestrator.cluster.shipping import ship
 from orchestrator.errors import UsageError
 from orchestrator.spec import SweepSpec, load
-from orchestrator.training import components
+from orchestrator.training import class_loading
 
 SPEC = "model: shipped_along.Mine\nobjective: {metric: val_loss, mode: min}\nspace: {model.width: {choice: [1, 2]}}\n"
 MODULE = """
@@ -50,17 +50,17 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     }.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
-    (folder / "weights.pt").write_bytes(bytes(shipping.FILE_LIMIT + 1))
+    (folder / "weights.pt").write_bytes(bytes(code_upload.FILE_LIMIT + 1))
     monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "path", [*sys.path])
     yield folder
     sys.modules.pop("shipped_along", None)
 
 
-def sent(spec: SweepSpec, folder: Path) -> tuple[set[str], shipping.Shipment]:
+def sent(spec: SweepSpec, folder: Path) -> tuple[set[str], code_upload.Shipment]:
     folder.mkdir()
-    roots = components.import_roots(spec)
-    assert components.check(spec) == []
+    roots = class_loading.import_roots(spec)
+    assert class_loading.check(spec) == []
     shipment = ship(spec, roots, folder)
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}, shipment
 
@@ -90,14 +90,14 @@ def test_the_sweep_files_own_folder_counts_before_the_working_directory(
 
 
 def test_too_much_is_refused(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shipping, "WHOLE_LIMIT", 10)
+    monkeypatch.setattr(code_upload, "WHOLE_LIMIT", 10)
     with pytest.raises(UsageError, match="MB lie in"):
         sent(load("sweep.yaml"), tmp_path / "out")
 
 
 def arrived(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     env = {name: value for name, value in os.environ.items() if name != "SWEEP_RUNS"} | environment
-    command = [sys.executable, "-m", "orchestrator.cluster.arrival", *words]
+    command = [sys.executable, "-m", "orchestrator.cluster.job_preflight", *words]
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
 
 
@@ -123,6 +123,6 @@ def test_what_a_job_runs_is_what_was_said(name: str, tmp_path: Path) -> None:
     line = _entrypoint(["resume", name], "/mnt/my runs")
     said = subprocess.run(["sh", "-c", line], env=env, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert said.stdout.splitlines() == [
-        f"<-m><orchestrator.cluster.arrival><{version('sweep-orchestrator')}></mnt/my runs>",
+        f"<-m><orchestrator.cluster.job_preflight><{version('sweep-orchestrator')}></mnt/my runs>",
         f"<-m><orchestrator><resume><{name}><--address><auto><--runs></mnt/my runs>",
     ]

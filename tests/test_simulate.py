@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from orchestrator.engine.curves import Table, synthetic
-from orchestrator.engine.live import LiveSweep
-from orchestrator.engine.simulate import simulate
-from orchestrator.engine.virtual import Crash, Faults, MemoryRight
+from orchestrator.engine.controller import LiveSweep
+from orchestrator.engine.learning_curves import Table, synthetic
+from orchestrator.engine.simulator import simulate
+from orchestrator.engine.virtual_host import Crash, Faults, MemoryRight
 from orchestrator.journal import Event, Journal
 from orchestrator.journal.records import parse
 from orchestrator.results.verify import replay
@@ -52,7 +52,7 @@ def test_a_seed_replays_its_run_to_the_byte() -> None:
 
 def test_a_crash_at_every_append_of_one_sweep_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """One worker, ASHA, every append in turn the last, in each of its four ways, with and without the power."""
-    from orchestrator.engine import virtual
+    from orchestrator.engine import virtual_host
 
     described = spec("random", "asha 2", 4, 3)
     unbroken = simulate(described)
@@ -63,7 +63,7 @@ def test_a_crash_at_every_append_of_one_sweep_changes_nothing(monkeypatch: pytes
         count += 1
         return fatal[1] if count == fatal[0] else ""
 
-    monkeypatch.setattr(virtual.World, "peril", peril)
+    monkeypatch.setattr(virtual_host.World, "peril", peril)
     for number in range(1, len(unbroken.events) + 1):
         for point in ("before", "torn", "written", "synced"):
             for power in (0.0, 1.0):
@@ -77,7 +77,7 @@ def test_a_crash_at_every_append_of_one_sweep_changes_nothing(monkeypatch: pytes
 def test_interrupted_at_every_report_a_searcher_suggests_what_it_would_have(
     searcher: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from orchestrator.engine import virtual
+    from orchestrator.engine import virtual_host
 
     described = spec(searcher, "asha 2", 6 if searcher == "gp" else 8, 3)
     unbroken = simulate(described, curve=curve)
@@ -89,7 +89,7 @@ def test_interrupted_at_every_report_a_searcher_suggests_what_it_would_have(
         count += 1
         return "written" if count == fatal else ""
 
-    monkeypatch.setattr(virtual.World, "peril", peril)
+    monkeypatch.setattr(virtual_host.World, "peril", peril)
     for seq in reports[-3:] if searcher == "gp" else reports:
         fatal, count = seq + 1, 0
         ran = simulate(described, curve=curve, seed=seq, faults=Faults())

@@ -29,7 +29,7 @@ from orchestrator.spec import (
     shipped,
     to_yaml,
 )
-from orchestrator.spec.document import NODE_LIMIT, SIZE_LIMIT, read
+from orchestrator.spec.yaml_document import NODE_LIMIT, SIZE_LIMIT, read
 
 FULL = """\
 # search_spaces/cifar10.yaml

@@ -22,14 +22,14 @@ import pytest
 
 from orchestrator.errors import UsageError
 from orchestrator.journal import FileStore, read
-from orchestrator.results.rows import read_state
+from orchestrator.results.trial_rows import read_state
 from orchestrator.results.verify import check
 from orchestrator.rundir import RunDirectory, run_at
 from orchestrator.spec import from_mapping, to_yaml
 from orchestrator.state import ENDED
 from orchestrator.sweep import Outcome, launch, resume
 from orchestrator.training import checkpoints
-from orchestrator.training.tracking import EpochCSVLogger
+from orchestrator.training.csv_logger import EpochCSVLogger
 from tests.chaos.boundaries import NAME, Ranking, ranking, spec
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")

@@ -21,7 +21,7 @@ import pytest
 from orchestrator.errors import JournalError, RunHeldError
 from orchestrator.journal import FileStore, Journal, ObjectStore, Store, lease, read, store_at
 from orchestrator.journal.records import parse
-from orchestrator.objects import Objects, objects
+from orchestrator.object_storage import Objects, objects
 
 
 @dataclass

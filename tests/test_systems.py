@@ -20,7 +20,7 @@ from orchestrator.rundir import RunDirectory
 from orchestrator.seeds import trial_seed
 from orchestrator.spec import SweepSpec, apply, load, shipped
 from orchestrator.sweep import launch
-from orchestrator.training import components, resolve_precision
+from orchestrator.training import class_loading, resolve_precision
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
 
@@ -40,7 +40,7 @@ def data_dir(request: pytest.FixtureRequest, tmp_path: Path) -> Path | None:
 
 @pytest.mark.parametrize("name", sorted(shipped()))
 def test_every_shipped_file_validates(name: str) -> None:
-    assert components.check(load(name)) == []
+    assert class_loading.check(load(name)) == []
 
 
 @pytest.mark.parametrize(("name", "data_dir"), [(name, name) for name in sorted(shipped())], indirect=["data_dir"])
@@ -84,7 +84,7 @@ def plain_weights(spec: SweepSpec, folder: Path) -> dict[str, torch.Tensor]:
     assert data is not None
     L.seed_everything(trial_seed(spec.seed, 0), verbose=False)
     module = LitModel(**model.init_args)
-    datamodule: Any = components.build(data.model_dump())
+    datamodule: Any = class_loading.build(data.model_dump())
     options = {**trainer, "precision": resolve_precision(trainer["precision"])}
     quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
     L.Trainer(**options, **quiet, default_root_dir=folder).fit(module, datamodule)

@@ -19,7 +19,7 @@ from orchestrator.errors import UsageError
 from orchestrator.spec import Notification
 from orchestrator.sweep import Outcome, launch, resume
 from orchestrator.tracking import check
-from orchestrator.tracking.points import points
+from orchestrator.tracking.metric_stream import points
 from orchestrator.training import Job, fit
 from tests.test_local import spec
 from tests.test_wandb import processes
@@ -35,7 +35,7 @@ TRAINER = {"max_epochs": 3, "log_every_n_steps": 1, "accelerator": "cpu"}
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orchestrator.tracking.companions.PATIENCE_SECONDS", 60.0)  # for busy machines
+    monkeypatch.setattr("orchestrator.tracking.uploader_processes.PATIENCE_SECONDS", 60.0)  # for busy machines
 
 
 def tracked(tracking: dict[str, Any], **fields: Any) -> Any:
@@ -109,7 +109,7 @@ def test_mlflow_has_a_run_a_trial_with_every_point_once(tmp_path: Path, monkeypa
 
 @pytest.mark.parametrize("mode", ["hangs", "errors"])
 def test_a_hostile_mlflow_costs_the_sweep_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
-    monkeypatch.setattr("orchestrator.tracking.companions.PATIENCE_SECONDS", 9.0)
+    monkeypatch.setattr("orchestrator.tracking.uploader_processes.PATIENCE_SECONDS", 9.0)
     ends: list[float] = []
 
     def note(state: Any, event: Any) -> None:
@@ -125,7 +125,7 @@ def test_a_hostile_mlflow_costs_the_sweep_nothing(tmp_path: Path, monkeypatch: p
 
 
 def test_where_all_hang_the_end_waits_for_them_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orchestrator.tracking.companions.PATIENCE_SECONDS", 9.0)
+    monkeypatch.setattr("orchestrator.tracking.uploader_processes.PATIENCE_SECONDS", 9.0)
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
     monkeypatch.delenv("WANDB_MODE", raising=False)
     ends: list[float] = []
@@ -158,7 +158,7 @@ def test_the_processes_beside_give_way_to_all_others(tmp_path: Path) -> None:
 
 
 def test_a_missing_mlflow_is_said_before_anything_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orchestrator.tracking.companions.find_spec", lambda name: None)
+    monkeypatch.setattr("orchestrator.tracking.uploader_processes.find_spec", lambda name: None)
     with pytest.raises(UsageError, match="needs MLflow, which is not installed"):
         launch(tracked({"mlflow": True}), tmp_path, local=True)
     assert not (tmp_path / "tiny").exists()

@@ -15,9 +15,9 @@ from PIL import Image
 from orchestrator.data import DigitsDataModule
 from orchestrator.models import LitModel
 from orchestrator.training import ImagePredictionLogger, Job, Report, fit
-from orchestrator.training.images import draw_grid, to_pictures
+from orchestrator.training.csv_logger import EpochCSVLogger
 from orchestrator.training.memory import keep_freed_memory
-from orchestrator.training.tracking import EpochCSVLogger
+from orchestrator.training.prediction_logger import draw_grid, to_pictures
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")  # Lightning 2.6 under torch 2.15
 

@@ -31,7 +31,7 @@ from orchestrator.errors import CheckpointError, ObjectiveError, UsageError
 from orchestrator.models import LitModel
 from orchestrator.training import EpochSeed, Job, Report, derive_seed, fit, resolve_precision
 from orchestrator.training.checkpoints import verify
-from orchestrator.training.reporting import as_floats
+from orchestrator.training.report_callback import as_floats
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")  # Lightning 2.6 under torch 2.15
 
@@ -442,7 +442,7 @@ def test_the_memory_of_a_finished_trial_comes_back(tmp_path: Path, monkeypatch: 
 
 def test_lightning_gets_its_entry_points_back() -> None:
     """The name that isolation.entry_points_read_once replaces has to be the one that Lightning calls."""
-    from orchestrator.training.isolation import entry_points_read_once
+    from orchestrator.training.process_state import entry_points_read_once
 
     original: Any = vars(registry)["entry_points"]
     with entry_points_read_once():

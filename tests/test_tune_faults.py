@@ -15,8 +15,8 @@ import pytest
 from conftest import ROOT
 from test_tune import events, nothing_is_left, ours, rows, said, started, sweep, wait_for, written
 
-from orchestrator.engine import reaper
-from orchestrator.engine.tune import loss
+from orchestrator.engine import process_reaper
+from orchestrator.engine.tune import error_parsing
 from orchestrator.engine.watchdog import START_SECONDS, Watchdog
 from orchestrator.rundir import RunDirectory
 
@@ -93,12 +93,12 @@ def test_the_reaper_spares_who_only_looks_and_kills_who_belongs(tmp_path: Path) 
     with log.open("w") as writing, log.open() as reading:
         writer = subprocess.Popen(sleep, stdout=writing)
         titled = subprocess.Popen(["ray::Agent", *sleep[1:]], executable=sleep[0], pass_fds=[writing.fileno()])
-        marked = subprocess.Popen(sleep, env={**os.environ, reaper.MARK: str(tmp_path)})
-        neighbour = subprocess.Popen(sleep, env={**os.environ, reaper.MARK: f"{tmp_path}2"})
+        marked = subprocess.Popen(sleep, env={**os.environ, process_reaper.MARK: str(tmp_path)})
+        neighbour = subprocess.Popen(sleep, env={**os.environ, process_reaper.MARK: f"{tmp_path}2"})
         reader = subprocess.Popen([*sleep, str(log)], stdin=reading)
     try:
-        assert sorted(reaper.members(tmp_path)) == sorted([writer.pid, titled.pid, marked.pid])
-        reaper.reap(tmp_path, grace=0)
+        assert sorted(process_reaper.members(tmp_path)) == sorted([writer.pid, titled.pid, marked.pid])
+        process_reaper.reap(tmp_path, grace=0)
         assert {writer.wait(5), titled.wait(5), marked.wait(5)} == {-signal.SIGKILL}
         assert neighbour.poll() is reader.poll() is None
         assert not tmp_path.exists()
@@ -112,7 +112,7 @@ def test_the_reaper_ignores_polite_signals_and_ends_with_its_driver(tmp_path: Pa
     folder = tmp_path / "instance"
     folder.mkdir()
     code = f"import os, sys; sys.path.insert(0, {str(ROOT)!r}); from pathlib import Path; "
-    code += f"from orchestrator.engine.reaper import Reaper; r = Reaper(Path({str(folder)!r})); "
+    code += f"from orchestrator.engine.process_reaper import Reaper; r = Reaper(Path({str(folder)!r})); "
     code += "print(r._process.pid, flush=True); os.fork() or __import__('time').sleep(30); sys.stdin.read()"
     driver = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert driver.stdout
@@ -140,7 +140,7 @@ def test_the_sweep_outlives_ray(tmp_path: Path, victim: str) -> None:
         "launch", written(tmp_path, scheduler="fifo", model=SLOW, budget={"trials": 3}, trainer={"max_epochs": 8})
     )
     wait_for(reports(2), process)
-    os.kill(next(number for number in ours() if reaper.program(number) == victim), signal.SIGKILL)
+    os.kill(next(number for number in ours() if process_reaper.program(number) == victim), signal.SIGKILL)
     assert process.wait(150) == 0
     assert [row["status"] for row in rows()] == ["finished"] * 3
     assert {kind for _, kind in failures()} == {"node"}
@@ -169,11 +169,11 @@ def test_a_driver_that_ray_does_not_answer_ends_in_our_words(tmp_path: Path) -> 
     code = f"""
 import os, pathlib, subprocess, sys, time
 sys.path.insert(0, {str(ROOT)!r})
-import orchestrator.engine.tune.instance
-instance = sys.modules["orchestrator.engine.tune.instance"]
+import orchestrator.engine.tune.ray_lifecycle
+instance = sys.modules["orchestrator.engine.tune.ray_lifecycle"]
 instance._STUCK_SECONDS = 0.5
 guard = instance._Guard(pathlib.Path({str(tmp_path)!r}))
-environment = {{**os.environ, {reaper.MARK!r}: {str(tmp_path)!r}}}
+environment = {{**os.environ, {process_reaper.MARK!r}: {str(tmp_path)!r}}}
 sleep = ["-c", "import time; time.sleep(30)"]
 gcs = subprocess.Popen(["gcs_server", *sleep], executable=sys.executable, env=environment)
 time.sleep(2)
@@ -188,7 +188,7 @@ time.sleep(20)
 
 
 def numbers(victim: str) -> list[int]:
-    return [number for number in ours() if reaper.program(number) == victim]
+    return [number for number in ours() if process_reaper.program(number) == victim]
 
 
 def test_ray_that_always_dies_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -272,9 +272,9 @@ def test_who_used_most_memory_is_to_blame() -> None:
     )
     outer = RuntimeError("Caught unexpected exception")
     outer.__cause__ = MemoryError(text)
-    assert loss.greediest(outer) == "531701"
-    assert loss.greediest(RuntimeError("something else")) == ""
-    assert loss.kind_of(text)[0] == "memory"
+    assert error_parsing.greediest(outer) == "531701"
+    assert error_parsing.greediest(RuntimeError("something else")) == ""
+    assert error_parsing.kind_of(text)[0] == "memory"
 
 
 @pytest.mark.parametrize(
@@ -287,7 +287,7 @@ def test_who_used_most_memory_is_to_blame() -> None:
     ],
 )
 def test_what_rays_text_says_of_a_loss(text: str, kind: str) -> None:
-    found, message = loss.kind_of(text)
+    found, message = error_parsing.kind_of(text)
     assert found == kind
     assert message
     assert "\n" not in message

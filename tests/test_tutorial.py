@@ -19,7 +19,7 @@ from orchestrator import cli, results
 from orchestrator.bundle import load_bundle
 from orchestrator.results.verify import check
 from orchestrator.spec import load
-from orchestrator.training import components
+from orchestrator.training import class_loading
 
 pytestmark = [pytest.mark.filterwarnings("ignore::UserWarning:lightning"), pytest.mark.timeout(600)]
 
@@ -108,9 +108,9 @@ def test_the_network_is_the_tutorial_s(reader: Path) -> None:
     from orchestrator.models import LitModel
 
     spec = load(reader / "cifar10.yaml")
-    assert components.check(spec) == []
-    assert components.check(load(reader / "digits.yaml")) == []
-    theirs = components.build(spec.model.model_dump())
+    assert class_loading.check(spec) == []
+    assert class_loading.check(load(reader / "digits.yaml")) == []
+    theirs = class_loading.build(spec.model.model_dump())
     ours = LitModel((3, 32, 32), 10)
     assert [tuple(part.shape) for part in theirs.parameters()] == [tuple(part.shape) for part in ours.parameters()]
 

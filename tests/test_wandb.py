@@ -19,9 +19,9 @@ from orchestrator.results.verify import check
 from orchestrator.rundir import run_at
 from orchestrator.state import SweepState
 from orchestrator.sweep import Outcome, launch, resume, send
-from orchestrator.tracking import unsent, wandb_log
-from orchestrator.tracking.parts import Ledger, parts
-from orchestrator.tracking.shipping import Shipping
+from orchestrator.tracking import unsent, wandb_transaction_log
+from orchestrator.tracking.wandb_offline_runs import Ledger, parts
+from orchestrator.tracking.wandb_sync import Shipping
 from tests.test_local import spec
 from tests.wandb_server import WandbServer, wandb_server
 
@@ -45,7 +45,7 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 def logged_in(monkeypatch: pytest.MonkeyPatch) -> None:
     """A key, as if its owner had logged in, and nobody at the other end."""
     monkeypatch.delenv("WANDB_MODE")
-    monkeypatch.setattr("orchestrator.tracking.companions.PATIENCE_SECONDS", 60.0)  # for busy machines
+    monkeypatch.setattr("orchestrator.tracking.uploader_processes.PATIENCE_SECONDS", 60.0)  # for busy machines
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
 
@@ -176,7 +176,7 @@ def test_a_hostile_server_costs_the_sweep_nothing(tmp_path: Path, monkeypatch: p
         if event.type == "sweep.completed":
             ends.append(time.monotonic())
 
-    monkeypatch.setattr("orchestrator.tracking.companions.PATIENCE_SECONDS", 9.0)
+    monkeypatch.setattr("orchestrator.tracking.uploader_processes.PATIENCE_SECONDS", 9.0)
     with wandb_server(mode) as server:
         monkeypatch.setenv("WANDB_BASE_URL", server.url)
         outcome = launch(tracked("online"), tmp_path, local=True, observer=note)
@@ -247,17 +247,17 @@ def test_a_log_is_cut_where_it_is_told(tmp_path: Path) -> None:
     """Against W&B's own reading of what it has written: rows that span blocks of the log among them."""
     import wandb
 
-    from orchestrator.training.loggers.quiet import QUIET
+    from orchestrator.training.loggers.quiet_settings import QUIET
 
     run = wandb.init(project="p", mode="offline", dir=str(tmp_path), id="x", settings=wandb.Settings(**QUIET))
     for number in range(40):
         run.log({"number": number, "text": f"{number}" * 3000})
     run.finish()
     (log,) = tmp_path.glob("wandb/offline-run-*/run-x.wandb")
-    assert wandb_log.settled(log)
-    assert wandb_log.rows(log) == 40
-    wandb_log.cut(log, 15)
-    assert wandb_log.rows(log) == 25
+    assert wandb_transaction_log.settled(log)
+    assert wandb_transaction_log.rows(log) == 40
+    wandb_transaction_log.cut(log, 15)
+    assert wandb_transaction_log.rows(log) == 25
     with wandb_server() as server:
         around = {**os.environ, "WANDB_BASE_URL": server.url, "WANDB_DIR": str(tmp_path)}
         subprocess.run(

@@ -19,12 +19,12 @@ from test_policies import SPACE as CONDITIONAL
 from test_policies import Log
 
 from orchestrator import cli
-from orchestrator.engine.simulate import simulate
+from orchestrator.engine.simulator import simulate
 from orchestrator.errors import UsageError
 from orchestrator.journal import Event, encode, read
 from orchestrator.policies import build_searcher
-from orchestrator.policies.warm import placed, warmth
-from orchestrator.results.rows import find
+from orchestrator.policies.warm_start import placed, warmth
+from orchestrator.results.trial_rows import find
 from orchestrator.results.verify import check, replay
 from orchestrator.space import Space
 from orchestrator.spec import SweepSpec

@@ -22,16 +22,16 @@ from hostile import hostile_run, names
 from test_hostile import hidden
 from watching import WAITING, described, thousand, until, write, written
 
-from orchestrator.engine.simulate import simulate
+from orchestrator.engine.simulator import simulate
 from orchestrator.journal import Event
 from orchestrator.journal.lease import acquire
 from orchestrator.rundir import RunDirectory, run_at
 from orchestrator.spec import to_yaml
 from orchestrator.watch.progress import progress
-from orchestrator.watch.rows import Rows
 from orchestrator.watch.screen import WatchApp
 from orchestrator.watch.sparkline import sparkline
-from orchestrator.watch.watched import Watched
+from orchestrator.watch.watch_rows import Rows
+from orchestrator.watch.watched_sweep import Watched
 
 SMALL, LARGE = (80, 24), (160, 50)
 Visit = Callable[[WatchApp, Any], Awaitable[None]]

@@ -15,7 +15,7 @@ from PIL import Image
 from test_docs import blocks
 
 from orchestrator.bundle import load_bundle
-from orchestrator.export.publishing import publish_to_folder, publish_to_wandb
+from orchestrator.export.publish import publish_to_folder, publish_to_wandb
 from orchestrator.results import Results
 from orchestrator.spec import load
 

@@ -15,16 +15,16 @@ from typing import Any
 import pytest
 from conftest import ROOT
 
-from orchestrator.engine.failures import Failed
+from orchestrator.engine.failure_policy import Failed
 from orchestrator.spec import Resources
-from orchestrator.spec.slices import slice_of
+from orchestrator.spec.tpu_slices import slice_of
 from orchestrator.training import Job, Report
-from orchestrator.xla.alone import Here
-from orchestrator.xla.engine import plain_process
-from orchestrator.xla.env import plan_env
-from orchestrator.xla.gang import Ended, Gang, HostLostError, Refused
-from orchestrator.xla.process import Child, Message
-from orchestrator.xla.roster import POD_TYPE, SLICE_NAME, TOPOLOGY, WORKER_ID, Node, Roster
+from orchestrator.xla.no_ray_launch import Here
+from orchestrator.xla.process_env import plan_env
+from orchestrator.xla.slice_engine import plain_process
+from orchestrator.xla.slice_inventory import POD_TYPE, SLICE_NAME, TOPOLOGY, WORKER_ID, Node, Roster
+from orchestrator.xla.slice_processes import Ended, Gang, HostLostError, Refused
+from orchestrator.xla.training_process import Child, Message
 from tests.tpu_payload import interpreter
 
 HOSTS = ("10.0.0.1", "10.0.0.2")
@@ -189,7 +189,7 @@ def test_a_training_process_ends_with_its_host(tmp_path: Path) -> None:
     """The host's process is killed: no training goes on that nobody knows of."""
     order = {"job": asdict(job(tmp_path, pause=600)), "roots": [], "serial": 1, "process": asdict(PLAN[0])}
     code = (
-        "import sys, json, time; from orchestrator.xla.process import Child\n"
+        "import sys, json, time; from orchestrator.xla.training_process import Child\n"
         "Child(json.loads(sys.argv[1]), {'RANK': '0'}); time.sleep(600)"
     )
     import json

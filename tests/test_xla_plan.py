@@ -18,10 +18,10 @@ from orchestrator.cli import app
 from orchestrator.errors import SpecError, UsageError
 from orchestrator.plan import measure, plan
 from orchestrator.spec import SweepSpec, from_mapping
-from orchestrator.spec.placing import kinds
-from orchestrator.spec.slices import GENERATIONS, Slice, canonical, slice_of
+from orchestrator.spec.tpu_placement import kinds
+from orchestrator.spec.tpu_slices import GENERATIONS, Slice, canonical, slice_of
 from orchestrator.sweep import launch
-from orchestrator.xla.env import plan_env
+from orchestrator.xla.process_env import plan_env
 
 BASE = {"name": "t", "objective": {"metric": "val_loss", "mode": "min"}, "model": "tests.tiny.Tiny"}
 SLICES = [
@@ -218,7 +218,7 @@ def test_the_command_shows_every_process(tmp_path: Path) -> None:
     found = json.loads(CliRunner().invoke(app, ["tpu", "plan", str(file), *named, "--json"]).output)
     expected = plan_env(slice_of("v4-16"), ["10.0.0.4", "10.0.0.5"], "xla-spmd")
     assert [p["env"] for p in found["processes"]] == [p.env for p in expected]
-    assert found["command"] == "$SWEEP_TPU_PYTHON -m orchestrator.xla.trial"
+    assert found["command"] == "$SWEEP_TPU_PYTHON -m orchestrator.xla.slice_trial"
 
 
 def test_a_slice_is_not_measured_on_this_machine(tmp_path: Path) -> None:

@@ -20,11 +20,11 @@ from conftest import ROOT
 
 from orchestrator import sweep
 from orchestrator.journal import Event
-from orchestrator.results.rows import read_state
+from orchestrator.results.trial_rows import read_state
 from orchestrator.results.verify import check
 from orchestrator.rundir import RunDirectory, run_at
 from orchestrator.spec import SweepSpec, from_mapping
-from orchestrator.xla import engine as slices
+from orchestrator.xla import slice_engine as slices
 from tests.fake_pod import FakePod, Seen, at_once
 from tests.tpu_payload import interpreter
 
@@ -72,9 +72,9 @@ def spec(**fields: Any) -> SweepSpec:
 
 def run(wanted: SweepSpec, seen: Seen, monkeypatch: pytest.MonkeyPatch, code: int = 0) -> RunDirectory:
     """Launch it as the command does, but for the arguments that only the payload knows."""
-    from orchestrator.sweep import running
+    from orchestrator.sweep import lifecycle
 
-    monkeypatch.setattr(running, "check", lambda spec, run, **where: [str(ROOT)])
+    monkeypatch.setattr(lifecycle, "check", lambda spec, run, **where: [str(ROOT)])
     outcome = sweep.launch(wanted, address=os.environ["RAY_ADDRESS"], observer=seen)
     assert outcome.exit_code == code, outcome.state.reason
     return outcome.run

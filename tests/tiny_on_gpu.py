@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.training import measuring
+from orchestrator.training import profiler
 from tests.tiny import Tiny as Tiny
 
-measuring._device = lambda: (3_000_000_000, 8_000_000_000)
+profiler._device = lambda: (3_000_000_000, 8_000_000_000)

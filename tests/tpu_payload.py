@@ -13,9 +13,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from orchestrator.files import fingerprint
+from orchestrator.durable_files import fingerprint
 from orchestrator.training import Checkpoint, Job, Report
-from orchestrator.xla.trial import Host
+from orchestrator.xla.slice_trial import Host
 
 
 def interpreter(folder: Path) -> Path:

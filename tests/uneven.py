@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from orchestrator.xla.batches import Together
+from orchestrator.xla.global_batches import Together
 
 
 def main() -> None:

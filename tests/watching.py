@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from orchestrator.engine.simulate import simulate
+from orchestrator.engine.simulator import simulate
 from orchestrator.journal import Event, encode
 from orchestrator.rundir import RunDirectory
 from orchestrator.spec import SweepSpec, from_mapping

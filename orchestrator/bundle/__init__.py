@@ -5,7 +5,7 @@
 imports it when it is used.
 """
 
-from orchestrator.bundle.loaded import Bundle, Prediction, load_bundle
+from orchestrator.bundle.loading import Bundle, Prediction, load_bundle
 from orchestrator.bundle.manifest import Manifest, verify_bundle
 from orchestrator.bundle.preprocessing import Preprocessing
 

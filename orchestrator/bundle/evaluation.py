@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.bundle.image_input import SUFFIXES
 from orchestrator.bundle.manifest import Manifest
-from orchestrator.bundle.pictures import SUFFIXES
 from orchestrator.errors import UsageError
 
 if TYPE_CHECKING:
-    from orchestrator.bundle.loaded import Bundle
+    from orchestrator.bundle.loading import Bundle
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def validate(
     config.json names: only for bundles you trust. Raises UsageError where there is no DataModule or one cannot be
     built.
     """
-    from orchestrator.bundle.validating import validated
+    from orchestrator.bundle.torch_validation import validated
 
     return validated(manifest, class_path, changed or {})
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from orchestrator.durable_files import fingerprint
 from orchestrator.errors import CheckpointError, UsageError
-from orchestrator.files import fingerprint
 
 MANIFEST, CONFIG, PREPROCESSING, CARD = "MANIFEST.json", "config.json", "preprocessing.json", "README.md"
 CHECKPOINT, SAFETENSORS, ONNX, PROGRAM = "model.ckpt", "model.safetensors", "model.onnx", "model.pt2"

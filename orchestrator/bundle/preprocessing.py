@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from orchestrator.bundle.pictures import Picture, opened, resized
+from orchestrator.bundle.image_input import Picture, opened, resized
 from orchestrator.errors import UsageError
 
 Kind = Literal["log_probabilities", "probabilities", "scores", "values"]

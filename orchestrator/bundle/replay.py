@@ -15,8 +15,8 @@ from torch import Tensor
 from orchestrator.bundle.manifest import CHECKPOINT, CONFIG, Manifest
 from orchestrator.errors import UsageError
 from orchestrator.training import Checkpoint, Job, Report, fit
-from orchestrator.training.components.importing import import_from
-from orchestrator.training.machine import versions
+from orchestrator.training.class_loading.import_paths import import_from
+from orchestrator.training.machine_info import versions
 
 Verdict = Literal["identical", "within tolerance", "differs"]
 WEIGHTS = 1e-3

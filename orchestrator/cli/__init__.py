@@ -6,24 +6,24 @@ import contextlib
 import sys
 from collections.abc import Iterator
 
-from orchestrator.cli import running, reading, reporting, showing, confirming, winning, exported, tpu, clusters, files  # isort: skip  # the order of --help
-from orchestrator.cli.shared import app, complain
-from orchestrator.cli.supervising import another_goes_on, driving
+from orchestrator.cli import run, inspect, report, dashboard, confirm, export, publish, tpu, cluster, sweep_files  # isort: skip  # the order of --help
+from orchestrator.cli.app import app, complain
+from orchestrator.cli.supervisor import another_goes_on, driving
 from orchestrator.errors import SweepError
 
 __all__ = [
     "app",
-    "clusters",
-    "confirming",
-    "exported",
-    "files",
+    "cluster",
+    "confirm",
+    "dashboard",
+    "export",
+    "inspect",
     "main",
-    "reading",
-    "reporting",
-    "running",
-    "showing",
+    "publish",
+    "report",
+    "run",
+    "sweep_files",
     "tpu",
-    "winning",
 ]
 
 
@@ -48,7 +48,7 @@ def _errors_for_people() -> Iterator[None]:
         sys.stderr.close()
         sys.exit(141)
     except OSError as error:
-        from orchestrator.files import storage_fault
+        from orchestrator.durable_files import storage_fault
 
         if not storage_fault(error):
             raise

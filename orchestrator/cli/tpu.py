@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.running import finish
-from orchestrator.cli.shared import Address, Json, RunName, Runs, Spec, app, print_json, say
+from orchestrator.cli.app import Address, Json, RunName, Runs, Spec, app, print_json, say
+from orchestrator.cli.run import finish
 
 tpu = typer.Typer(
     help="Sweeps on TPU slices: what the processes of a trial are, and how they are run.", no_args_is_help=True
@@ -32,14 +32,14 @@ def plan(
 ) -> None:
     """For each host of a trial's slice: its processes, their environment and the command."""
     from orchestrator.spec import load
-    from orchestrator.xla import planning
+    from orchestrator.xla import slice_plan
 
     loaded = load(spec, overrides or ())
-    planned = planning.processes(loaded, hosts or ())
+    planned = slice_plan.processes(loaded, hosts or ())
     if as_json:
-        print_json(planning.as_record(loaded, planned))
+        print_json(slice_plan.as_record(loaded, planned))
     else:
-        say(*planning.lines(loaded, planned))
+        say(*slice_plan.lines(loaded, planned))
 
 
 @tpu.command()
@@ -55,11 +55,11 @@ def manifest(
 ) -> None:
     """A RayCluster of KubeRay's with slices on GKE, for kubectl apply."""
     from orchestrator.spec import load
-    from orchestrator.xla import manifest as manifests
-    from orchestrator.xla import planning
+    from orchestrator.xla import gke_manifest as manifests
+    from orchestrator.xla import slice_plan
 
     loaded = load(spec, overrides or ())
-    wanted, cpus = planning.slice_for(loaded), loaded.resources.cpus
+    wanted, cpus = slice_plan.slice_for(loaded), loaded.resources.cpus
     count = slices * loaded.resources.slices
     text = manifests.manifest(wanted, name=loaded.name, count=count, image=image, claim=claim, python=python, cpus=cpus)
     say(*text.splitlines())
@@ -84,22 +84,22 @@ def launch(
     """Run a sweep on the slices of a pod's Ray cluster, or without Ray a single trial on one slice."""
     import shlex
 
-    from orchestrator.results.terminal import Progress
+    from orchestrator.results.terminal_tables import Progress
     from orchestrator.rundir import run_at
     from orchestrator.spec import load
-    from orchestrator.xla import planning
+    from orchestrator.xla import slice_plan
 
     loaded = load(spec, overrides or (), name)
-    planning.slice_for(loaded)
+    slice_plan.slice_for(loaded)
     if gcloud:
-        from orchestrator.xla import vm
+        from orchestrator.xla import gcloud_launch
 
         options = [word for key in overrides or () for word in ("--set", key)]
         options += ["--name", name] if name else []
-        words = vm.command([spec, *options, *(["--runs", str(runs)] if runs else [])], tpu=gcloud, zone=zone)
+        words = gcloud_launch.command([spec, *options, *(["--runs", str(runs)] if runs else [])], tpu=gcloud, zone=zone)
         if dry_run:
             say(shlex.join(words))
-        raise typer.Exit(0 if dry_run else vm.run(words))
+        raise typer.Exit(0 if dry_run else gcloud_launch.run(words))
     with Progress(run_at(loaded.name, runs)) as progress:
         from orchestrator import sweep
 

@@ -11,13 +11,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.cluster import rays, token
-from orchestrator.cluster.arrival import READY
-from orchestrator.cluster.dashboard import Dashboard
-from orchestrator.cluster.file import installed
-from orchestrator.cluster.reading import load
-from orchestrator.cluster.shipping import Shipment, ship
-from orchestrator.cluster.tunnel import tunnel
+from orchestrator.cluster import auth_token, ray_client
+from orchestrator.cluster.cluster_file import installed
+from orchestrator.cluster.code_upload import Shipment, ship
+from orchestrator.cluster.dashboard_api import Dashboard
+from orchestrator.cluster.job_preflight import READY
+from orchestrator.cluster.ssh_tunnel import tunnel
+from orchestrator.cluster.validation import load
 from orchestrator.errors import SpecError, SweepError, UsageError
 from orchestrator.spec import SweepSpec
 
@@ -41,15 +41,15 @@ def reached(address: str, file: Path | None = None, *, insecure: bool = False) -
     ``file`` is the token's. Raises UsageError where the cluster asks for no token, or does not take ours.
     """
     if "://" in address:
-        kept = token.found(file)
-        dashboard = Dashboard(address.rstrip("/"), token.read(kept) if kept else "")
+        kept = auth_token.found(file)
+        dashboard = Dashboard(address.rstrip("/"), auth_token.read(kept) if kept else "")
         dashboard.require_token(insecure)
         yield dashboard, ""
         return
     described = load(address)
     kept = file or described.token
     with tunnel(described) as url:
-        dashboard = Dashboard(url, token.read(kept) if kept else "")
+        dashboard = Dashboard(url, auth_token.read(kept) if kept else "")
         dashboard.require_token(insecure)
         yield dashboard, described.runs
 
@@ -70,15 +70,15 @@ def submit(
     Raises SpecError where the spec's classes are wrong, UsageError where the cluster takes no job of ours or has
     another version, SweepError where it does not answer.
     """
-    from orchestrator.training import components
+    from orchestrator.training import class_loading
 
-    roots = components.import_roots(spec)
-    if problems := components.check(spec):
+    roots = class_loading.import_roots(spec)
+    if problems := class_loading.check(spec):
         raise SpecError(problems)
     with reached(address, token_file, insecure=insecure) as (dashboard, known), tempfile.TemporaryDirectory() as folder:
         shipment = ship(spec, roots, Path(folder))
         where = runs or known
-        job = rays.submit(
+        job = ray_client.submit(
             dashboard.url,
             dashboard.headers,
             entrypoint=_entrypoint(words, where),
@@ -93,7 +93,7 @@ def submit(
 def _entrypoint(words: Sequence[str], runs: str) -> str:
     # Not by PATH: Ray starts a job by a shell that reads the user's own files, which may put another Python first.
     python = '"${SWEEP_PYTHON:-python}"'
-    arrival = shlex.join(["-m", "orchestrator.cluster.arrival", installed(), *([runs] if runs else [])])
+    arrival = shlex.join(["-m", "orchestrator.cluster.job_preflight", installed(), *([runs] if runs else [])])
     said = shlex.join(["-m", "orchestrator", *words, "--address", "auto", *(["--runs", runs] if runs else [])])
     return f"{python} {arrival} && exec {python} {said}"
 

@@ -15,14 +15,16 @@ from importlib.metadata import version
 from typing import Any
 
 from orchestrator.cluster.rules import HEALTH
-from orchestrator.objects import is_url
+from orchestrator.object_storage import is_url
 from orchestrator.spec import SweepSpec, to_yaml
 
 _FILES = "/etc/sweep"
 _HEAD = {"cpu": "2", "memory": "8Gi"}
 # A pod that is told to go has so long; its trials leave meanwhile, and then Ray there ends by itself.
 _LEAVE_SECONDS = 60
-_LEAVE = f'python -m orchestrator.cluster.notice now "$RAY_ADDRESS" {_LEAVE_SECONDS} && sleep {_LEAVE_SECONDS}'
+_LEAVE = (
+    f'python -m orchestrator.cluster.preemption_watcher now "$RAY_ADDRESS" {_LEAVE_SECONDS} && sleep {_LEAVE_SECONDS}'
+)
 
 
 @dataclass(frozen=True)

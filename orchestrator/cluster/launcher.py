@@ -9,10 +9,10 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 
-from orchestrator.cluster import token
-from orchestrator.cluster.dashboard import Dashboard, Node
-from orchestrator.cluster.file import ClusterFile
-from orchestrator.cluster.tunnel import ray, tunnel
+from orchestrator.cluster import auth_token
+from orchestrator.cluster.cluster_file import ClusterFile
+from orchestrator.cluster.dashboard_api import Dashboard, Node
+from orchestrator.cluster.ssh_tunnel import ray, tunnel
 from orchestrator.errors import SpecError, SweepError
 
 # What belongs to Ray among a host's processes. The brackets keep the shell that looks from finding itself.
@@ -78,7 +78,7 @@ def down(file: ClusterFile, *, seconds: float = 60.0) -> None:
 
 
 def _dashboard(file: ClusterFile, url: str) -> Dashboard:
-    return Dashboard(url, token.read(file.token) if file.token else "")
+    return Dashboard(url, auth_token.read(file.token) if file.token else "")
 
 
 def _is_up(file: ClusterFile) -> bool:
@@ -99,7 +99,7 @@ def _at_first(file: ClusterFile) -> int:
 
 
 def _environment(file: ClusterFile) -> dict[str, str]:
-    told = {"RAY_USAGE_STATS_ENABLED": "0", **token.environment(file.token)}
+    told = {"RAY_USAGE_STATS_ENABLED": "0", **auth_token.environment(file.token)}
     if file.kind == "local":
         told["RAY_UP_enable_autoscaler_v2"] = "0"  # with it, one worker too few is started, for ever
     return {**os.environ, **told}

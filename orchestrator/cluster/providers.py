@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from ipaddress import ip_address, ip_network
 from typing import Any
 
-from orchestrator.cluster.file import ClusterFile
+from orchestrator.cluster.cluster_file import ClusterFile
 from orchestrator.errors import Problem
 from orchestrator.space import KeyProblem
 

@@ -11,11 +11,11 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
-from orchestrator.cluster.file import DISTRIBUTION, ROLES, TOKEN_PATH, ClusterFile, installed
+from orchestrator.cluster.cluster_file import DISTRIBUTION, ROLES, TOKEN_PATH, ClusterFile, installed
 from orchestrator.cluster.providers import PROVIDERS, unfilled
-from orchestrator.cluster.starts import Start, at_home, unreadable
+from orchestrator.cluster.ray_start_parser import Start, at_home, unreadable
 from orchestrator.errors import Problem, UsageError
-from orchestrator.objects import is_url
+from orchestrator.object_storage import is_url
 from orchestrator.secrets import secrets
 from orchestrator.space import KeyProblem
 

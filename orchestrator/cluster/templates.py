@@ -7,7 +7,7 @@ from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 
-from orchestrator.cluster.file import DISTRIBUTION, installed
+from orchestrator.cluster.cluster_file import DISTRIBUTION, installed
 from orchestrator.cluster.rules import HEALTH
 from orchestrator.errors import UsageError
 
@@ -36,7 +36,7 @@ _NOTICE = f"""
   # Where the machine is to be taken back, its trials leave first.
   - >-
     export {_TOKEN};
-    setsid nohup {_BIN}/python -m orchestrator.cluster.notice @KIND@ $RAY_HEAD_IP:6379
+    setsid nohup {_BIN}/python -m orchestrator.cluster.preemption_watcher @KIND@ $RAY_HEAD_IP:6379
     < /dev/null > /tmp/sweep-notice.log 2>&1 &"""
 
 

@@ -14,10 +14,10 @@ from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-from orchestrator.dashboard.storage import JournalStorage
+from orchestrator.dashboard.optuna_storage import JournalStorage
 from orchestrator.dashboard.sweeps import Sweeps
 from orchestrator.errors import UsageError
-from orchestrator.text import csv_cell
+from orchestrator.safe_text import csv_cell
 
 HOST = "127.0.0.1"
 _HOSTS = frozenset({HOST, "localhost", "[::1]"})

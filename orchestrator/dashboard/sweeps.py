@@ -8,8 +8,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from orchestrator.dashboard.study import Study
-from orchestrator.results.rows import find, has_begun
+from orchestrator.dashboard.optuna_mirror import Study
+from orchestrator.results.trial_rows import find, has_begun
 from orchestrator.results.winner import finals_of
 from orchestrator.rundir import RunDirectory, list_runs
 

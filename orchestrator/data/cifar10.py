@@ -12,10 +12,10 @@ from torch import Tensor
 from torchvision.datasets import CIFAR10
 from torchvision.datasets.utils import check_integrity, download_url
 
-from orchestrator.data import cache
-from orchestrator.data.batches import Pixels
+from orchestrator.data import image_cache
+from orchestrator.data.batch_loader import Pixels
 from orchestrator.data.download import fetch
-from orchestrator.data.images import CacheDevice, ImageDataModule, Part
+from orchestrator.data.image_datamodule import CacheDevice, ImageDataModule, Part
 from orchestrator.errors import DataError
 
 FILES = dict([*CIFAR10.train_list, *CIFAR10.test_list, (CIFAR10.meta["filename"], CIFAR10.meta["md5"])])
@@ -72,7 +72,7 @@ class CIFAR10DataModule(ImageDataModule):
         self.read("fit")
 
     def read(self, part: Part) -> tuple[Tensor, Tensor]:
-        found = cache.open_or_build(
+        found = image_cache.open_or_build(
             f"cifar10-{part}",
             data_dir=self.data_dir,
             source={"dataset": CIFAR10.filename, "md5": CIFAR10.tgz_md5},
@@ -80,7 +80,7 @@ class CIFAR10DataModule(ImageDataModule):
         )
         return torch.from_numpy(found.images), torch.from_numpy(found.labels)
 
-    def _decode(self, part: Part) -> cache.Arrays:
+    def _decode(self, part: Part) -> image_cache.Arrays:
         self._complete()
         with warnings.catch_warnings():
             # The official pickles hold a NumPy dtype in a form that NumPy 2.4 warns about.

@@ -7,8 +7,8 @@ import functools
 import torch
 from torch import Tensor
 
-from orchestrator.data.batches import Pixels
-from orchestrator.data.images import CacheDevice, ImageDataModule, Part, stratified
+from orchestrator.data.batch_loader import Pixels
+from orchestrator.data.image_datamodule import CacheDevice, ImageDataModule, Part, stratified
 
 
 class DigitsDataModule(ImageDataModule):

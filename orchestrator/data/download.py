@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from orchestrator.data.cache import FOLDER, locked
+from orchestrator.data.image_cache import FOLDER, locked
 from orchestrator.errors import DataError
 
 SILENCE = 30.0  # seconds without a byte after which a server counts as unreachable

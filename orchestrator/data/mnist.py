@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.datasets import MNIST, FashionMNIST
 
-from orchestrator.data import cache
-from orchestrator.data.batches import Pixels
+from orchestrator.data import image_cache
+from orchestrator.data.batch_loader import Pixels
 from orchestrator.data.download import fetch
-from orchestrator.data.images import CacheDevice, ImageDataModule, Part
+from orchestrator.data.image_datamodule import CacheDevice, ImageDataModule, Part
 from orchestrator.errors import DataError
 
 NAMES: dict[Part, tuple[str, str]] = {
@@ -80,7 +80,7 @@ class MNISTDataModule(ImageDataModule):
     def read(self, part: Part) -> tuple[Tensor, Tensor]:
         files = self._find(part) or self._fetch(part)
         stats = {path.name: [path.stat().st_size, path.stat().st_mtime_ns] for path in files}
-        found = cache.open_or_build(
+        found = image_cache.open_or_build(
             f"{self.official.__name__}-{part}".lower(),
             data_dir=self.data_dir,
             source={"files": stats},
@@ -139,7 +139,7 @@ class FashionMNISTDataModule(MNISTDataModule):
     )
 
 
-def _decode(files: Sequence[Path], dims: tuple[int, int, int], num_classes: int) -> cache.Arrays:
+def _decode(files: Sequence[Path], dims: tuple[int, int, int], num_classes: int) -> image_cache.Arrays:
     images, labels = (read_idx(path) for path in files)
     if images.shape[1:] != dims[1:] or labels.shape != images.shape[:1]:
         raise DataError(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from orchestrator.engine.live import LiveSweep
-from orchestrator.engine.segment import attempt
-from orchestrator.engine.stopping import Stopping
+from orchestrator.engine.controller import LiveSweep
+from orchestrator.engine.segment_runner import attempt
+from orchestrator.engine.stop_requests import Stopping
 from orchestrator.errors import UsageError
 from orchestrator.training import Job, Report
 

@@ -10,10 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from orchestrator.engine.curves import Curve
-from orchestrator.engine.failures import Failed
-from orchestrator.engine.live import LiveSweep, Observer
-from orchestrator.engine.virtual import Crash, VirtualHost, World
+from orchestrator.engine.controller import LiveSweep, Observer
+from orchestrator.engine.failure_policy import Failed
+from orchestrator.engine.learning_curves import Curve
+from orchestrator.engine.virtual_host import Crash, VirtualHost, World
 from orchestrator.errors import RunHeldError
 from orchestrator.journal import Journal
 from orchestrator.rundir import RunDirectory

@@ -11,19 +11,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.bundle.manifest import CARD, CHECKPOINT, CONFIG, CURVE, DIFF, MANIFEST, PREPROCESSING, dump, seal
-from orchestrator.export.card import card
-from orchestrator.export.config import config
-from orchestrator.export.curve import curve
-from orchestrator.export.folder import copy, copy_if_there, write_as_one, written
-from orchestrator.export.record import record
-from orchestrator.files import write_durably
-from orchestrator.results.rows import find, read_state
+from orchestrator.durable_files import write_durably
+from orchestrator.export.atomic_folder import copy, copy_if_there, write_as_one, written
+from orchestrator.export.curve_figure import curve
+from orchestrator.export.manifest_record import record
+from orchestrator.export.model_card import card
+from orchestrator.export.training_config import config
+from orchestrator.results.trial_rows import find, read_state
 from orchestrator.results.winner import Winner, winner
 from orchestrator.rundir import RunDirectory
 from orchestrator.state import SweepState
 
 if TYPE_CHECKING:
-    from orchestrator.export.models import Exported
+    from orchestrator.export.write_formats import Exported
 
 __all__ = ["Report", "export", "export_with_report"]
 
@@ -80,7 +80,9 @@ def _default_name(won: Winner) -> str:
 
 def _fill(folder: Path, run: RunDirectory, state: SweepState, won: Winner) -> Exported:
     copy(won.run.fetch(won.checkpoint.path), folder / CHECKPOINT, won.checkpoint)
-    from orchestrator.export.models import export_formats  # torch and Lightning: what is refused is refused at once
+    from orchestrator.export.write_formats import (
+        export_formats,  # torch and Lightning: what is refused is refused at once
+    )
 
     about = config(won)
     exported = export_formats(folder, about, run.outside(state.created.get("roots", [])))

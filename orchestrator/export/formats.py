@@ -15,7 +15,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from orchestrator.bundle import engines, modules
+from orchestrator.bundle import inference, module_loading
 from orchestrator.bundle.manifest import ONNX, PROGRAM, SAFETENSORS
 from orchestrator.export.parity import Array, ParityError, Run
 
@@ -81,7 +81,7 @@ class Safetensors:
         save_model(model.module, str(file))
 
     def load(self, model: Model, file: Path) -> Run:
-        module = modules.from_safetensors(file, model.spec).float()
+        module = module_loading.from_safetensors(file, model.spec).float()
         _check_same(model.module.state_dict(), module.state_dict())
         return eager(module)
 
@@ -108,7 +108,7 @@ class Onnx:
             made.save(file, external_data=_weight(model.module) > LARGEST_ONNX)
 
     def load(self, model: Model, file: Path) -> Run:
-        return engines.through_onnx(engines.session(file))
+        return inference.through_onnx(inference.session(file))
 
 
 class Program:
@@ -125,7 +125,7 @@ class Program:
 
     def load(self, model: Model, file: Path) -> Run:
         with _quietly():
-            return engines.through_torch(file)
+            return inference.through_torch(file)
 
 
 FORMATS: tuple[Format, ...] = (Safetensors(), Onnx(), Program())

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from orchestrator.bundle.preprocessing import Kind
 from orchestrator.errors import SweepError
-from orchestrator.export.samples import ENOUGH
+from orchestrator.export.validation_samples import ENOUGH
 
 Array = NDArray[Any]
 Run = Callable[[Array], Array]

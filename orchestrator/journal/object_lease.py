@@ -20,7 +20,7 @@ from dataclasses import asdict, replace
 from orchestrator.errors import RunHeldError
 from orchestrator.journal import lease as leases
 from orchestrator.journal.lease import Holder
-from orchestrator.objects import Objects
+from orchestrator.object_storage import Objects
 
 _SURE = 0.75  # of the silence that lets others take it
 

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
+from orchestrator.durable_files import settle, sync, write_all, write_durably
 from orchestrator.errors import RunHeldError
-from orchestrator.files import settle, sync, write_all, write_durably
 from orchestrator.journal.records import Line
-from orchestrator.objects import Objects, objects
+from orchestrator.object_storage import Objects, objects
 
 Place = Path | str
 """Where a journal is: a file, or the URL of a folder in object storage."""

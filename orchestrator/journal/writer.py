@@ -14,7 +14,7 @@ from orchestrator.journal import lease as leases
 from orchestrator.journal import object_lease
 from orchestrator.journal.records import Event, Line, encode, parse
 from orchestrator.journal.stores import Place, Store, store_at
-from orchestrator.objects import objects
+from orchestrator.object_storage import objects
 
 T = TypeVar("T")
 

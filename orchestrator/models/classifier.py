@@ -9,8 +9,8 @@ import lightning as L
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from orchestrator.models import optim
-from orchestrator.models.metrics import log_loss_and_accuracy
+from orchestrator.models import optimizers
+from orchestrator.models.step_metrics import log_loss_and_accuracy
 
 
 class MLP(nn.Module):
@@ -37,7 +37,7 @@ class LitClassifier(L.LightningModule):
         encoder: images (N, ...) to unnormalised scores (N, num_classes).
         num_classes: how many scores ``encoder`` must give.
         learning_rate: Adam's.
-        lr_scheduler: the guide's is ``step``; None keeps the rate; see :func:`orchestrator.models.optim.schedule`.
+        lr_scheduler: the guide's is ``step``; None keeps the rate; see :func:`orchestrator.models.optimizers.schedule`.
         step_size: epochs between the steps of ``step``.
         gamma: factor of each step of ``step`` and ``exponential``.
 
@@ -94,9 +94,9 @@ class LitClassifier(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         chosen = self.hparams
-        optimizer = optim.optimizer(self, "adam", learning_rate=self.learning_rate)
+        optimizer = optimizers.optimizer(self, "adam", learning_rate=self.learning_rate)
         if chosen["lr_scheduler"] is None:
             return optimizer
         step_size, gamma = chosen["step_size"], chosen["gamma"]
-        schedule = optim.schedule(self, optimizer, chosen["lr_scheduler"], step_size=step_size, gamma=gamma)
+        schedule = optimizers.schedule(self, optimizer, chosen["lr_scheduler"], step_size=step_size, gamma=gamma)
         return {"optimizer": optimizer, "lr_scheduler": schedule}

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from orchestrator.models import optim
-from orchestrator.models.metrics import log_loss_and_accuracy
+from orchestrator.models import optimizers
+from orchestrator.models.step_metrics import log_loss_and_accuracy
 
 SMALLEST_SIDE = 16
 
@@ -30,7 +30,7 @@ class LitModel(L.LightningModule):
         dropout: probability after each hidden fully connected layer, in [0, 1); 0 is the tutorial's.
         optimizer: ``adam`` is the tutorial's.
         momentum: SGD's alone.
-        lr_schedule: None is the tutorial's; see :func:`orchestrator.models.optim.schedule`.
+        lr_schedule: None is the tutorial's; see :func:`orchestrator.models.optimizers.schedule`.
         lr_step_size: epochs between the steps of the ``step`` schedule.
         lr_gamma: factor of each step of the ``step`` schedule.
 
@@ -111,7 +111,7 @@ class LitModel(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         chosen = self.hparams
-        optimizer = optim.optimizer(
+        optimizer = optimizers.optimizer(
             self,
             chosen["optimizer"],
             learning_rate=self.learning_rate,
@@ -121,7 +121,7 @@ class LitModel(L.LightningModule):
         if chosen["lr_schedule"] is None:
             return optimizer
         step_size, gamma = chosen["lr_step_size"], chosen["lr_gamma"]
-        schedule = optim.schedule(self, optimizer, chosen["lr_schedule"], step_size=step_size, gamma=gamma)
+        schedule = optimizers.schedule(self, optimizer, chosen["lr_schedule"], step_size=step_size, gamma=gamma)
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
 

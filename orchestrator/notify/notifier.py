@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orchestrator.journal import Event
-from orchestrator.notify import notes
-from orchestrator.notify.courier import Courier
-from orchestrator.notify.notes import Note
+from orchestrator.notify import messages
+from orchestrator.notify.delivery import Courier
+from orchestrator.notify.messages import Note
 from orchestrator.spec import Notification
 from orchestrator.state import Best, SweepState
 
@@ -46,18 +46,18 @@ class Notifier:
     def raced(self, state: SweepState, confirmation: Mapping[str, Any] | None) -> None:
         """Finals are over, for now: their state, and what they came to if they have come to their end."""
         if confirmation is not None:
-            self.tell(notes.confirmed(self.name, state, confirmation))
+            self.tell(messages.confirmed(self.name, state, confirmation))
         else:
-            self.tell(notes.paused(f"{self.name} (finals)", state))
+            self.tell(messages.paused(f"{self.name} (finals)", state))
 
     def broke(self, state: SweepState, error: Exception) -> None:
         """The finals of a sweep, whose state this is, have ended by an error."""
-        self.tell(notes.failed(f"{self.name} (finals)", state, f"{type(error).__name__}: {error}"))
+        self.tell(messages.failed(f"{self.name} (finals)", state, f"{type(error).__name__}: {error}"))
 
     def close(self, reason: str = "") -> None:
         """The process is done with the sweep; where its end is not on record, for ``reason``. Waits 9 s at most."""
         if self._state is not None and not self._told_end:
-            self.tell(notes.failed(self.name, self._state, reason or "its end could not be written down"))
+            self.tell(messages.failed(self.name, self._state, reason or "its end could not be written down"))
         until = time.monotonic() + CLOSE_SECONDS
         for courier in self._couriers:
             courier.close(until)
@@ -71,14 +71,14 @@ class Notifier:
             self._see_report(state, event)
         elif event.type in ("sweep.paused", "sweep.completed"):
             self._told_end = True
-            self.tell((notes.paused if event.type == "sweep.paused" else notes.finished)(self.name, state))
+            self.tell((messages.paused if event.type == "sweep.paused" else messages.finished)(self.name, state))
 
     def _see_report(self, state: SweepState, event: Event) -> None:
         trial, epoch = state.trials[event["trial"]], event["epoch"]
         value = state.objective.value(trial.reports[epoch].metrics)
         if -math.inf < (loss := state.objective.loss(value)) < self._lowest:
             self._lowest = loss
-            self.tell(notes.new_best(self.name, state, trial, Best(epoch, value)))
+            self.tell(messages.new_best(self.name, state, trial, Best(epoch, value)))
 
     def _lowest_of(self, state: SweepState) -> float:
         """Of the trials before this launch."""

@@ -17,7 +17,7 @@ from typing import IO, Any
 from urllib.parse import urlsplit
 
 from orchestrator.errors import Problem
-from orchestrator.notify.notes import Note
+from orchestrator.notify.messages import Note
 from orchestrator.spec import Notification
 
 TRY_SECONDS = 5.0

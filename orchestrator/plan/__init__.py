@@ -8,7 +8,7 @@ settle(spec)           a number for ``resources.gpus: auto``, likewise
 from __future__ import annotations
 
 from orchestrator.plan.costs import Costs, measure
-from orchestrator.plan.epochs import Plan, plan
-from orchestrator.plan.packing import settle
+from orchestrator.plan.gpu_sharing import settle
+from orchestrator.plan.trial_counts import Plan, plan
 
 __all__ = ["Costs", "Plan", "measure", "plan", "settle"]

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from orchestrator.engine.tune.slots import cpu_count, gpu_count, slot_count
 from orchestrator.errors import UsageError
-from orchestrator.plan.corners import Corner, checked_roots, corners
-from orchestrator.plan.epochs import Plan
-from orchestrator.plan.packing import settled, share
-from orchestrator.plan.sizes import memory, shown
+from orchestrator.plan.extremes import Corner, checked_roots, corners
+from orchestrator.plan.gpu_sharing import settled, share
+from orchestrator.plan.memory_size import memory, shown
+from orchestrator.plan.trial_counts import Plan
 from orchestrator.rundir import runs_root
 from orchestrator.spec import SweepSpec
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.errors import UsageError
-from orchestrator.policies.estimates import Estimate, estimates
 from orchestrator.policies.searchers.race import LEAST_SEEDS
+from orchestrator.policies.winner_statistics import Estimate, estimates
 from orchestrator.seeds import derive_seed
 from orchestrator.spec import Finalists, SweepSpec, from_mapping
-from orchestrator.spec.budget import RESERVED
+from orchestrator.spec.budget_checks import RESERVED
 from orchestrator.state import SweepState
 
 LEVEL = 0.9

@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from orchestrator.results.rows import read_state, rows
-from orchestrator.results.tables import BestTrial, Results
+from orchestrator.results.dataframes import BestTrial, Results
+from orchestrator.results.trial_rows import read_state, rows
 from orchestrator.results.why import why
 
 __all__ = ["BestTrial", "Results", "read_state", "rows", "why"]

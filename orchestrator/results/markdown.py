@@ -8,13 +8,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from orchestrator.results.figures.importance import importance_of
-from orchestrator.results.rows import rows
+from orchestrator.results.trial_rows import rows
 from orchestrator.results.verdict import verdict
 from orchestrator.results.why import show
 from orchestrator.rundir import RunDirectory
+from orchestrator.safe_text import markdown as inert
 from orchestrator.secrets import redact
 from orchestrator.state import SweepState
-from orchestrator.text import markdown as inert
 
 TOP = 10
 _MESSAGE = 300  # characters of a failure's message

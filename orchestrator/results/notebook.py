@@ -11,14 +11,14 @@ from types import TracebackType
 from typing import Any
 
 from orchestrator.journal import Event
-from orchestrator.results.rows import rows
-from orchestrator.results.terminal import Progress, short_names, summary
+from orchestrator.results.terminal_tables import Progress, short_names, summary
+from orchestrator.results.trial_rows import rows
 from orchestrator.results.verdict import verdict
 from orchestrator.results.why import show
 from orchestrator.rundir import RunDirectory
+from orchestrator.safe_text import visible
 from orchestrator.secrets import redact
 from orchestrator.state import SweepState
-from orchestrator.text import visible
 
 TOP = 10
 _EVERY = 0.5  # seconds between two drawings, or twenty times as long as one takes

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.results.confirmed import interval_of, looks
-from orchestrator.results.terminal import duration
+from orchestrator.results.confirmation import interval_of, looks
+from orchestrator.results.terminal_tables import duration
 from orchestrator.results.why import show
 from orchestrator.rundir import RunDirectory
+from orchestrator.safe_text import visible
 from orchestrator.state import SweepState
-from orchestrator.text import visible
 
 
 def verdict(run: RunDirectory, state: SweepState) -> list[str]:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
+from orchestrator.durable_files import check_file
 from orchestrator.errors import CheckpointError, SpecError, UsageError
-from orchestrator.files import check_file
 from orchestrator.journal import Event, plain, read
 from orchestrator.policies import (
     FIFO,
@@ -21,9 +21,9 @@ from orchestrator.policies import (
     foreign,
     foreign_scheduler,
 )
-from orchestrator.policies.extension import brought_back
+from orchestrator.policies.extend_limits import brought_back
 from orchestrator.policies.finals import confirmation
-from orchestrator.results.rows import has_begun
+from orchestrator.results.trial_rows import has_begun
 from orchestrator.results.winner import finals_of
 from orchestrator.rundir import RunDirectory
 from orchestrator.spec import SweepSpec

@@ -8,8 +8,8 @@ from functools import cached_property
 from typing import Any
 
 from orchestrator.errors import UsageError
+from orchestrator.safe_text import visible
 from orchestrator.state import Configuration, SweepState, Takeover, Trial, dominates, pareto_front
-from orchestrator.text import visible
 
 _SEARCHERS = {
     "random": "drawn at random",

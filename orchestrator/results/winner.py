@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from orchestrator.errors import UsageError
-from orchestrator.results.rows import has_begun, read_state
+from orchestrator.results.trial_rows import has_begun, read_state
 from orchestrator.rundir import RunDirectory
 from orchestrator.state import Best, Checkpoint, SweepState, Trial
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from orchestrator.space.choices import Choice, Const
 from orchestrator.space.domain import Domain, KeyProblem, Value
-from orchestrator.space.forms import (
+from orchestrator.space.normals import LogNormal, Normal
+from orchestrator.space.ranges import Int, LogInt, LogUniform, Uniform
+from orchestrator.space.search_space import Space
+from orchestrator.space.syntax import (
     KINDS,
     choice,
     const,
@@ -16,9 +19,6 @@ from orchestrator.space.forms import (
     normal,
     uniform,
 )
-from orchestrator.space.mapping import Space
-from orchestrator.space.normals import LogNormal, Normal
-from orchestrator.space.ranges import Int, LogInt, LogUniform, Uniform
 
 __all__ = [
     "KINDS",

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from orchestrator.space import KeyProblem
 from orchestrator.spec.constraints import Constraint
-from orchestrator.spec.files import dump, from_mapping, load, shipped, to_yaml
-from orchestrator.spec.finals import Finalists, finalists
+from orchestrator.spec.finalists import Finalists, finalists
 from orchestrator.spec.importers import import_file
-from orchestrator.spec.model import DEFAULT_EPOCHS, DEFAULT_TRIALS, SweepSpec
+from orchestrator.spec.json_schema import json_schema
 from orchestrator.spec.notify import OCCASIONS, Notification, Occasion
 from orchestrator.spec.parameters import apply, canonical
 from orchestrator.spec.parts import (
@@ -20,6 +19,7 @@ from orchestrator.spec.parts import (
     Resources,
 )
 from orchestrator.spec.repeats import Repeats
+from orchestrator.spec.scheduler_checks import mutable
 from orchestrator.spec.schedulers import (
     ASHAScheduler,
     FIFOScheduler,
@@ -32,8 +32,6 @@ from orchestrator.spec.schedulers import (
     RayTuneScheduler,
     Scheduler,
 )
-from orchestrator.spec.scheduling import mutable
-from orchestrator.spec.schema import json_schema
 from orchestrator.spec.searchers import (
     BOHBSearcher,
     CMAESSearcher,
@@ -48,6 +46,8 @@ from orchestrator.spec.searchers import (
     SobolSearcher,
     TPESearcher,
 )
+from orchestrator.spec.sweep_file import dump, from_mapping, load, shipped, to_yaml
+from orchestrator.spec.sweep_spec import DEFAULT_EPOCHS, DEFAULT_TRIALS, SweepSpec
 from orchestrator.spec.trackers import MlflowTracking, TensorboardTracking, Tracking, WandbTracking
 
 __all__ = [

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from orchestrator.errors import Problem
 
 if TYPE_CHECKING:
-    from orchestrator.spec.model import SweepSpec
+    from orchestrator.spec.sweep_spec import SweepSpec
 
 FOR_SEVERAL: dict[str, str] = {"searcher": "optuna.samplers.TPESampler", "scheduler": "fifo"}
 """The defaults: a scheduler would go by the first objective alone, and end what is best in another."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.errors import Problem, SpecError
 from orchestrator.space import Value
-from orchestrator.spec.document import DEPTH_LIMIT, Document, Path, brief, extent, read
+from orchestrator.spec.yaml_document import DEPTH_LIMIT, Document, Path, brief, extent, read
 
 _BARE = {"model": "class_path", "data": "class_path", "searcher": "name", "scheduler": "name"}
 

@@ -14,8 +14,8 @@ from orchestrator.errors import Problem, SpecError
 from orchestrator.space import KeyProblem, Space, Value
 
 if TYPE_CHECKING:
-    from orchestrator.spec.model import SweepSpec
     from orchestrator.spec.parts import ClassSpec
+    from orchestrator.spec.sweep_spec import SweepSpec
 
 ROOTS = ("model", "data", "trainer")
 NAME_LIMIT = 20

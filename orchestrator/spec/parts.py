@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from orchestrator.space.domain import is_number, same_value
-from orchestrator.spec.slices import canonical as slice_name
+from orchestrator.spec.tpu_slices import canonical as slice_name
 
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
 _CLASS_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")

@@ -1,11 +1,11 @@
 """The write side: launch, resume, extend, stop; confirm the winner, and test it."""
 
-from orchestrator.sweep.alone import launch_alone
-from orchestrator.sweep.confirming import confirm
-from orchestrator.sweep.python import Sweep
-from orchestrator.sweep.requests import promote, stop
-from orchestrator.sweep.running import Outcome, extend, launch, resume
-from orchestrator.sweep.sealed import Look, look
+from orchestrator.sweep.api import Sweep
+from orchestrator.sweep.confirm import confirm
+from orchestrator.sweep.control import promote, stop
+from orchestrator.sweep.lifecycle import Outcome, extend, launch, resume
+from orchestrator.sweep.no_ray import launch_alone
+from orchestrator.sweep.test_set import Look, look
 from orchestrator.tracking import send
 
 __all__ = [

@@ -10,7 +10,7 @@ They read the journal and the segments' CSV files, and write into ``<run>/wandb`
 
 from __future__ import annotations
 
-from orchestrator.tracking.companions import beside, check, send
-from orchestrator.tracking.parts import unsent
+from orchestrator.tracking.uploader_processes import beside, check, send
+from orchestrator.tracking.wandb_offline_runs import unsent
 
 __all__ = ["beside", "check", "send", "unsent"]

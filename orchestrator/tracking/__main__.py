@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from orchestrator.tracking.process import main
+from orchestrator.tracking.uploader import main
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1], sys.argv[2], send="send" in sys.argv[3:]))

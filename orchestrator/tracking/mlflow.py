@@ -11,9 +11,9 @@ from typing import Any
 from orchestrator.rundir import RunDirectory
 from orchestrator.secrets import redact
 from orchestrator.state import ENDED, SweepState, Trial
-from orchestrator.tracking.points import Point, config, points, summary
+from orchestrator.tracking.metric_stream import Point, config, points, summary
 from orchestrator.training.job import tracked
-from orchestrator.training.loggers.quiet import IMPATIENT, MLFLOW_TAG
+from orchestrator.training.loggers.quiet_settings import IMPATIENT, MLFLOW_TAG
 
 _REST_SECONDS = (5.0, 300.0)
 _BATCH = 1000  # metrics in one call, at most

@@ -8,14 +8,14 @@ from typing import Any
 
 from orchestrator.rundir import RunDirectory
 from orchestrator.state import ENDED, SweepState, Trial
-from orchestrator.tracking import wandb_log
-from orchestrator.tracking.parts import Ledger, Told, parts
-from orchestrator.tracking.points import STEP, Point, config, points, summary, tags
-from orchestrator.tracking.shipping import Shipping
-from orchestrator.tracking.sweep_run import sweep_values
+from orchestrator.tracking import wandb_transaction_log
+from orchestrator.tracking.metric_stream import STEP, Point, config, points, summary, tags
+from orchestrator.tracking.wandb_offline_runs import Ledger, Told, parts
+from orchestrator.tracking.wandb_summary import sweep_values
+from orchestrator.tracking.wandb_sync import Shipping
 from orchestrator.training.job import tracked
-from orchestrator.training.loggers.quiet import QUIET
-from orchestrator.training.login import wandb_mode
+from orchestrator.training.loggers.quiet_settings import QUIET
+from orchestrator.training.wandb_auth import wandb_mode
 
 _SNAPSHOT_SECONDS = 60.0
 """A trial that runs is written so often; one that has come to an end, at once."""
@@ -48,7 +48,7 @@ class Tracker:
         if self._shipping is not None:
             for part in parts(self._run):
                 if not part.sent and part.kind == "segment":
-                    wandb_log.settled(part.log, patience=1.0)
+                    wandb_transaction_log.settled(part.log, patience=1.0)
             self._shipping.finish()
         return all(part.sent for part in parts(self._run))
 
@@ -143,7 +143,7 @@ def end(run: Any, exit_code: int = 0) -> None:
     """Let it come to its end on the disk. Raises OSError where that does not happen."""
     log = Path(run.settings.sync_file)
     run.finish(exit_code=exit_code)
-    if not wandb_log.settled(log):
+    if not wandb_transaction_log.settled(log):
         raise OSError(f"W&B has not written {log} to its end")
 
 

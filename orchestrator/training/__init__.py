@@ -18,10 +18,10 @@ from orchestrator.seeds import derive_seed
 from orchestrator.training.job import Checkpoint, Job, Measured, Report
 
 if TYPE_CHECKING:
-    from orchestrator.training.images import ImagePredictionLogger
+    from orchestrator.training.fit_segment import fit
     from orchestrator.training.precision import resolve_precision
+    from orchestrator.training.prediction_logger import ImagePredictionLogger
     from orchestrator.training.seeding import EpochSeed
-    from orchestrator.training.segment import fit
 
 __all__ = [
     "Checkpoint",
@@ -35,7 +35,12 @@ __all__ = [
     "resolve_precision",
 ]
 
-_HOMES = {"EpochSeed": "seeding", "ImagePredictionLogger": "images", "fit": "segment", "resolve_precision": "precision"}
+_HOMES = {
+    "EpochSeed": "seeding",
+    "ImagePredictionLogger": "prediction_logger",
+    "fit": "fit_segment",
+    "resolve_precision": "precision",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -17,8 +17,8 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from torch.serialization import get_unsafe_globals_in_checkpoint
 
+from orchestrator.durable_files import check_file, storage_fault, write_durably
 from orchestrator.errors import CheckpointError, UsageError
-from orchestrator.files import check_file, storage_fault, write_durably
 from orchestrator.training.job import Checkpoint
 from orchestrator.training.memory import out_of_memory
 
@@ -38,8 +38,8 @@ def checkpoint_name(epoch: int, segment: int) -> str:
 class DurableCheckpointIO(TorchCheckpointIO):
     """Writes beside and renames, so that a file under its final name is always whole, and reads back what it wrote.
 
-    How, and what it raises, is :func:`orchestrator.files.write_durably`'s. ``written`` has the size and SHA-256 of the
-    last file of each path.
+    How, and what it raises, is :func:`orchestrator.durable_files.write_durably`'s. ``written`` has the size and
+    SHA-256 of the last file of each path.
 
     Loading is ``weights_only``: tensors and plain values, never code. What a file could not be loaded with is left out
     of its hyperparameters (an ``nn.Module`` given to the constructor is to be given to ``load_from_checkpoint`` again,

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from rich.cells import cell_len, set_cell_size
 
-from orchestrator.results.terminal import short_names
+from orchestrator.results.terminal_tables import short_names
 from orchestrator.results.why import show
-from orchestrator.text import visible
-from orchestrator.watch.rows import Row
+from orchestrator.safe_text import visible
 from orchestrator.watch.sparkline import sparkline
+from orchestrator.watch.watch_rows import Row
 
 _WIDEST = 16
 _CURVE = {False: 9, True: 14}

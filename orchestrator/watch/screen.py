@@ -14,16 +14,16 @@ from textual.widgets import Footer, Input
 
 from orchestrator.errors import SweepError
 from orchestrator.rundir import RunDirectory
-from orchestrator.text import visible
+from orchestrator.safe_text import visible
 from orchestrator.watch.columns import FIXED, Column, columns
 from orchestrator.watch.dialogs import KEYS, Page, Question
-from orchestrator.watch.head import head
+from orchestrator.watch.header import head
 from orchestrator.watch.lines import Lines
-from orchestrator.watch.rows import STATUSES, Rows
-from orchestrator.watch.side import side
-from orchestrator.watch.story import story
+from orchestrator.watch.panel import side
 from orchestrator.watch.table import Heading, TrialTable
-from orchestrator.watch.watched import Watched
+from orchestrator.watch.trial_page import story
+from orchestrator.watch.watch_rows import STATUSES, Rows
+from orchestrator.watch.watched_sweep import Watched
 
 LOOK_SECONDS = 1.0
 """Between two looks at the journal. Nothing is drawn where nothing is new."""
@@ -221,12 +221,12 @@ class WatchApp(App[None]):
 
 
 def _requested(run: RunDirectory, verb: str, trial: int) -> str:
-    from orchestrator.sweep import requests
+    from orchestrator.sweep import control
 
     given: dict[str, Any] = {"runs": run.runs, "trial": trial}
     if verb == "stop":
-        requests.stop(run.name, **given, wait=3.0)
+        control.stop(run.name, **given, wait=3.0)
         return f"trial {trial} has ended"
-    if requests.promote(run.name, **given):
+    if control.promote(run.name, **given):
         return f"trial {trial} goes on as soon as there is room for it"
     return f"trial {trial} was asked for; it is taken up when a trial next reports"

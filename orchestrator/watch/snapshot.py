@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
-from orchestrator.results.rows import rows
-from orchestrator.results.terminal import ranking
-from orchestrator.text import visible
-from orchestrator.watch import head as heads
-from orchestrator.watch.rows import Rows
-from orchestrator.watch.side import rungs_line, workers_line
-from orchestrator.watch.watched import Watched
+from orchestrator.results.terminal_tables import ranking
+from orchestrator.results.trial_rows import rows
+from orchestrator.safe_text import visible
+from orchestrator.watch import header as heads
+from orchestrator.watch.panel import rungs_line, workers_line
+from orchestrator.watch.watch_rows import Rows
+from orchestrator.watch.watched_sweep import Watched
 
 _LINES = 20
 _WITHOUT_SCREEN = frozenset({"", "dumb", "unknown", "vt52", "vt100", "vt102", "vt220"})

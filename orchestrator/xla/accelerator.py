@@ -10,8 +10,8 @@ from lightning.pytorch.accelerators import Accelerator
 
 from orchestrator.errors import SweepError
 from orchestrator.seeds import derive_seed
-from orchestrator.xla.env import Process
-from orchestrator.xla.process import PYTHON
+from orchestrator.xla.process_env import Process
+from orchestrator.xla.training_process import PYTHON
 
 
 class DeviceError(SweepError):
@@ -72,7 +72,7 @@ def trainer_arguments(process: Process, precision: Any, seed: int) -> dict[str, 
 
     Raises DeviceError where torch_xla is not there, or finds other devices than were planned.
     """
-    from orchestrator.xla.strategies import XlaPrecision, XlaStrategy
+    from orchestrator.xla.strategy import XlaPrecision, XlaStrategy
 
     join(process)
     strategy = XlaStrategy(process)

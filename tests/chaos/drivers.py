@@ -12,10 +12,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from orchestrator.engine.reaper import members, program
+from orchestrator.engine.process_reaper import members, program
 from orchestrator.errors import SweepError
 from orchestrator.journal import read
-from orchestrator.results.rows import rows
+from orchestrator.results.trial_rows import rows
 from orchestrator.results.verify import check
 from orchestrator.rundir import RunDirectory
 from orchestrator.state import SweepState

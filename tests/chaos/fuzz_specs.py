@@ -115,7 +115,7 @@ def _check_message(whole: str, message: str) -> None:
 
 def _check_imported(text: str) -> None:
     """What was imported is YAML that is read without a syntax error; what else is wrong with it is for its reader."""
-    from orchestrator.spec.document import read
+    from orchestrator.spec.yaml_document import read
 
     assert not read(text.encode(), "imported")[1]
 
@@ -123,7 +123,7 @@ def _check_imported(text: str) -> None:
 def _check_accepted(spec: Any) -> None:
     """Written back it is equal, and its space draws values that it contains."""
     from orchestrator.spec import SweepSpec, from_mapping, to_yaml
-    from orchestrator.spec.document import read
+    from orchestrator.spec.yaml_document import read
 
     data = read(to_yaml(spec).encode(), "written back")[0].data
     assert from_mapping(data) == spec, "written back it is another spec"

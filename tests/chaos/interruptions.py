@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from itertools import product
 from random import Random
 
-from orchestrator.engine.simulate import Simulated, simulate
-from orchestrator.engine.virtual import Crash, Faults
+from orchestrator.engine.simulator import Simulated, simulate
+from orchestrator.engine.virtual_host import Crash, Faults
 from orchestrator.journal import Event
 from orchestrator.results.verify import replay
 from orchestrator.spec import SweepSpec

@@ -29,7 +29,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from orchestrator.engine.reaper import MARK, reap
+from orchestrator.engine.process_reaper import MARK, reap
 from orchestrator.rundir import run_at
 from tests.chaos.drivers import Life, Story, seconds_until_gone, whole_lines
 from tests.chaos.forked import ROOT, Forked

@@ -19,14 +19,14 @@ import tempfile
 import time
 from pathlib import Path
 
-from orchestrator.engine.host import Host
-from orchestrator.engine.live import LiveSweep
-from orchestrator.engine.stopping import Stopping
+from orchestrator.engine.controller import LiveSweep
+from orchestrator.engine.runtime_env import Host
+from orchestrator.engine.stop_requests import Stopping
 from orchestrator.journal import Journal
 from orchestrator.rundir import RunDirectory, run_at
 from orchestrator.spec import SweepSpec, from_mapping
 from orchestrator.training import Report
-from orchestrator.training.machine import hardware
+from orchestrator.training.machine_info import hardware
 
 LIMITS = {"journal bytes a trial": 1024, "resume s": 3.0, "status s": 2.0, "driver MB beyond": 300, "status MB": 300}
 

@@ -22,13 +22,13 @@ from random import Random
 from statistics import median
 from typing import Any
 
-from orchestrator.engine.curves import synthetic
-from orchestrator.engine.simulate import Simulated, events, simulate
-from orchestrator.engine.virtual import Faults
+from orchestrator.engine.learning_curves import synthetic
+from orchestrator.engine.simulator import Simulated, events, simulate
+from orchestrator.engine.virtual_host import Faults
 from orchestrator.errors import JournalError
 from orchestrator.journal import Event
-from orchestrator.policies.extension import More
-from orchestrator.policies.warm import warmth
+from orchestrator.policies.extend_limits import More
+from orchestrator.policies.warm_start import warmth
 from orchestrator.results.verify import replay
 from orchestrator.spec import SweepSpec, from_mapping
 from orchestrator.state import SweepState

@@ -131,7 +131,7 @@ def corpus() -> tuple[bytes, ...]:
 def trees() -> tuple[Any, ...]:
     """What the well-formed ones of the corpus hold, as plain values."""
     from orchestrator.errors import SpecError
-    from orchestrator.spec.document import read
+    from orchestrator.spec.yaml_document import read
 
     found = []
     for content in corpus():

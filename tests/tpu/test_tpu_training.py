@@ -18,13 +18,13 @@ import pytest
 import torch
 from conftest import ROOT
 
-import orchestrator.xla.process as xla_process
-from orchestrator.spec.slices import Slice, slice_of
+import orchestrator.xla.training_process as xla_process
+from orchestrator.spec.tpu_slices import Slice, slice_of
 from orchestrator.training import Job, Report
-from orchestrator.xla.alone import Here
-from orchestrator.xla.engine import plain_process
-from orchestrator.xla.env import Process, plan_env
-from orchestrator.xla.gang import Ended, Gang, Refused
+from orchestrator.xla.no_ray_launch import Here
+from orchestrator.xla.process_env import Process, plan_env
+from orchestrator.xla.slice_engine import plain_process
+from orchestrator.xla.slice_processes import Ended, Gang, Refused
 
 PYTHON = os.environ.get("SWEEP_TPU_PYTHON", "")
 pytestmark = [

@@ -4,11 +4,11 @@ import sys
 from pathlib import Path
 
 import orchestrator
-from orchestrator.training import components
-from orchestrator.training.images import to_pictures
+from orchestrator.training import class_loading
+from orchestrator.training.prediction_logger import to_pictures
 
 bundle, folder = orchestrator.load_bundle(sys.argv[1]), Path(sys.argv[2])
-data = components.build(bundle.config["data"])
+data = class_loading.build(bundle.config["data"])
 data.setup("fit")
 images, labels = next(iter(data.val_dataloader()))
 folder.mkdir(exist_ok=True)

@@ -9,15 +9,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from orchestrator.engine.live import LiveSweep
-from orchestrator.engine.stopping import Stopping
-from orchestrator.engine.tune.cluster import NotJoined, Waiting, answers, joined, survey
-from orchestrator.engine.tune.feed import Segments, scheduler, searcher, stopper
-from orchestrator.engine.tune.gang import placed
-from orchestrator.engine.tune.instance import Instance, RayDied, instance
-from orchestrator.engine.tune.lookout import ANOTHER
+from orchestrator.engine.controller import LiveSweep
+from orchestrator.engine.stop_requests import Stopping
+from orchestrator.engine.tune.cluster_nodes import NotJoined, Waiting, answers, joined, survey
+from orchestrator.engine.tune.node_monitor import ANOTHER
+from orchestrator.engine.tune.ray_lifecycle import Instance, RayDied, instance
 from orchestrator.engine.tune.slots import REPLACED, Slots, cpu_count, slot_count
+from orchestrator.engine.tune.tune_adapters import Segments, scheduler, searcher, stopper
 from orchestrator.engine.tune.worker import run_segment
+from orchestrator.engine.tune.worker_group import placed
 from orchestrator.errors import ClusterLostError, SweepError, UsageError
 from orchestrator.spec import Resources
 

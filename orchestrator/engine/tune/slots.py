@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from orchestrator.engine.tune.instance import RayDied
-from orchestrator.engine.tune.lookout import Lookout
+from orchestrator.engine.tune.node_monitor import Lookout
+from orchestrator.engine.tune.ray_lifecycle import RayDied
 from orchestrator.errors import UsageError
 from orchestrator.spec import Resources
 

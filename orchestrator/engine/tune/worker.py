@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 
-from orchestrator.engine.tune import kernel
-from orchestrator.engine.tune.gang import together
+from orchestrator.engine.tune import oom_detection
+from orchestrator.engine.tune.worker_group import together
 from orchestrator.training import Checkpoint, Job, Report
 
 
@@ -15,8 +15,8 @@ def run_segment(config: dict[str, str]) -> None:
     import ray
     from ray import tune
 
-    from orchestrator.engine.segment import attempt
-    from orchestrator.training.components.importing import import_from
+    from orchestrator.engine.segment_runner import attempt
+    from orchestrator.training.class_loading.import_paths import import_from
 
     import_from(json.loads(config["roots"]))
 
@@ -27,7 +27,7 @@ def run_segment(config: dict[str, str]) -> None:
         return True
 
     job = Job(**json.loads(config["job"]))
-    kernel.note(job, node)
+    oom_detection.note(job, node)
     failed = together(job, config["roots"], report) if job.workers > 1 else attempt(job, report)
     if failed:
         tune.report({"failed": json.dumps(asdict(failed))})

@@ -9,8 +9,8 @@ from orchestrator.policies.schedulers.asha import ASHA, PromotionASHA, last_rung
 from orchestrator.policies.schedulers.base import FIFO, Scheduler, Verdict
 from orchestrator.policies.schedulers.frontier import Frontier
 from orchestrator.policies.schedulers.hyperband import Hyperband
-from orchestrator.policies.schedulers.population import PBT
-from orchestrator.policies.schedulers.rays import RAYS, RayScheduler
+from orchestrator.policies.schedulers.pbt import PBT
+from orchestrator.policies.schedulers.ray_schedulers import RAYS, RayScheduler
 from orchestrator.policies.schedulers.single import Median, Patience
 from orchestrator.spec import GridSearcher, RayTuneScheduler, SweepSpec
 from orchestrator.state import Objective
@@ -81,7 +81,7 @@ def foreign_scheduler(spec: SweepSpec) -> str:
 def _population(spec: SweepSpec, objective: Objective, options: dict[str, Any]) -> Scheduler:
     population, max_epochs = spec.budget.trials or 1, spec.trainer["max_epochs"]
     if spec.scheduler.name == "pb2":
-        from orchestrator.policies.schedulers.bandits import PB2
+        from orchestrator.policies.schedulers.pb2 import PB2
 
         return PB2(objective, spec.space, spec.seed, population=population, max_epochs=max_epochs, **options)
     return PBT(objective, spec.space, spec.seed, population=population, max_epochs=max_epochs, **options)

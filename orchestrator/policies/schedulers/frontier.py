@@ -9,7 +9,7 @@ from typing import Any
 
 from orchestrator.journal import Event
 from orchestrator.policies.schedulers.base import Scheduler, Verdict
-from orchestrator.policies.schedulers.waiting import REMEMBERED, WaitingRung, concordance, rung_epochs
+from orchestrator.policies.schedulers.rungs import REMEMBERED, WaitingRung, concordance, rung_epochs
 from orchestrator.state import Objective
 
 DEEP_SHARE = 0.6

@@ -29,7 +29,7 @@ def foreign(spec: SweepSpec) -> str:
     """The searcher's class path, if to ask it is to import what does not come with Optuna; else empty."""
     if not isinstance(spec.searcher, SamplerSearcher):
         return ""
-    from orchestrator.policies.searchers.samplers import is_optunas
+    from orchestrator.policies.searchers.optuna_sampler import is_optunas
 
     return "" if is_optunas(spec.searcher.model_dump()) else spec.searcher.class_path
 
@@ -69,7 +69,7 @@ def _objective(spec: SweepSpec) -> Objective:
 def _learner(name: str) -> Any:
     """The class of a searcher that looks at results; its file loads NumPy, SciPy or Optuna only then."""
     if name == "parzen":
-        from orchestrator.policies.searchers.factored import FactoredParzen
+        from orchestrator.policies.searchers.parzen import FactoredParzen
 
         return FactoredParzen
     if name == "tpe":
@@ -92,6 +92,6 @@ def _learner(name: str) -> Any:
         from orchestrator.policies.searchers.nsga import NSGA
 
         return NSGA
-    from orchestrator.policies.searchers.samplers import Sampler
+    from orchestrator.policies.searchers.optuna_sampler import Sampler
 
     return Sampler

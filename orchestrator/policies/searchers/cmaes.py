@@ -7,7 +7,7 @@ from typing import Any
 
 from orchestrator.journal import Event
 from orchestrator.policies.searchers.history import Past
-from orchestrator.policies.searchers.sampled import Sampled
+from orchestrator.policies.searchers.optuna_base import Sampled
 from orchestrator.seeds import derive_seed
 from orchestrator.space import Space
 from orchestrator.state import Objective
@@ -53,7 +53,7 @@ class CMAES(Sampled):
         """An earlier sweep's trial with the numbers that are searched, all of them and no others; else None."""
         from optuna.trial import TrialState
 
-        from orchestrator.policies.searchers.study import frozen
+        from orchestrator.policies.searchers.optuna_study import frozen
 
         numbers = self._numbers()
         if past.state not in ("finished", "stopped") or not numbers.keys() <= past.known.keys():

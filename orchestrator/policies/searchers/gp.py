@@ -8,7 +8,7 @@ from statistics import quantiles
 from typing import Any
 
 from orchestrator.policies.searchers.history import Past
-from orchestrator.policies.searchers.sampled import Sampled
+from orchestrator.policies.searchers.optuna_base import Sampled
 from orchestrator.seeds import derive_seed
 from orchestrator.space import Space
 from orchestrator.space.domain import Coordinate
@@ -69,7 +69,7 @@ class GP(Sampled):
     def _at_most(self, number: int, fence: float) -> Any:
         from optuna.trial import TrialState
 
-        from orchestrator.policies.searchers.study import frozen
+        from orchestrator.policies.searchers.optuna_study import frozen
 
         trial = self._trials[number]
         if trial.state != TrialState.COMPLETE or trial.value <= fence:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.policies.searchers.samplers import Sampler
+from orchestrator.policies.searchers.optuna_sampler import Sampler
 from orchestrator.space import Space
 from orchestrator.state import Objective
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orchestrator.journal import Event
-from orchestrator.policies.estimates import Estimate, estimates, spread
 from orchestrator.policies.searchers.base import Searcher
+from orchestrator.policies.winner_statistics import Estimate, estimates, spread
 from orchestrator.space import Space
 from orchestrator.state import Objective
 

@@ -38,7 +38,7 @@ class TPE(Searcher):
     learns = True
 
     def __init__(self, space: Space, seed: int, objective: Objective, startup_trials: int, multivariate: bool) -> None:
-        from orchestrator.policies.searchers.parzen import Axis, Table
+        from orchestrator.policies.searchers.tpe_density import Axis, Table
 
         self._space, self._seed, self._startup = space, seed, startup_trials
         self._history = History(space, objective)

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from orchestrator.results.figures.axis_limits import frame
 from orchestrator.results.figures.figure import Figure, finished, inert
-from orchestrator.results.figures.frame import frame
 from orchestrator.results.figures.style import BEST, MUTED, STATUSES
-from orchestrator.results.figures.trials import Floats, Places, thinned, trials
+from orchestrator.results.figures.trial_columns import Floats, Places, thinned, trials
 from orchestrator.results.why import show
 from orchestrator.rundir import RunDirectory
 from orchestrator.state import SweepState, Trial

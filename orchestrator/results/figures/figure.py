@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.results.figures.style import template
-from orchestrator.text import visible
+from orchestrator.safe_text import visible
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

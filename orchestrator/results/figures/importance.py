@@ -12,7 +12,7 @@ import numpy as np
 
 from orchestrator.results.figures.figure import Figure, finished, inert
 from orchestrator.results.figures.style import STATUSES
-from orchestrator.results.figures.trials import Axis, Trials, axes, trials
+from orchestrator.results.figures.trial_columns import Axis, Trials, axes, trials
 from orchestrator.rundir import RunDirectory
 from orchestrator.space import Space
 from orchestrator.state import SweepState

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from orchestrator.durable_files import write_durably
 from orchestrator.errors import UsageError
-from orchestrator.files import write_durably
-from orchestrator.results.rows import collecting_later
+from orchestrator.results.trial_rows import collecting_later
 from orchestrator.rundir import RunDirectory
 from orchestrator.state import SweepState
 
@@ -56,7 +56,7 @@ def _draw(run: RunDirectory, state: SweepState, file: Path, kind: str) -> None:
     """The sheet is drawn beside, and put in its place when it is whole."""
     from tempfile import TemporaryDirectory
 
-    from orchestrator.results.sheet import draw
+    from orchestrator.results.poster import draw
 
     with TemporaryDirectory() as folder:
         drawn = Path(folder, f"sheet.{kind}")

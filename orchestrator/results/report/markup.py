@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from html import escape
 from typing import Any
 
+from orchestrator.safe_text import visible
 from orchestrator.secrets import redact
-from orchestrator.text import visible
 
 _VOID = frozenset({"meta", "input", "br"})
 _UNSAFE = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}

@@ -9,9 +9,9 @@ from importlib.resources import files
 from pathlib import Path
 
 from orchestrator.results.figures import Figure
-from orchestrator.results.report import drawings, sections
+from orchestrator.results.report import figure_data, sections
 from orchestrator.results.report.markup import Html, data, element, joined
-from orchestrator.results.report.trials import trials
+from orchestrator.results.report.trial_data import trials
 from orchestrator.rundir import RunDirectory
 from orchestrator.state import SweepState
 
@@ -20,8 +20,8 @@ _SECTIONS = ("verdict", "figures", "trials", "failures", "environment")
 
 def html(run: RunDirectory, state: SweepState, path: Path) -> str:
     """The page of a sweep, to lie at ``path``."""
-    found = drawings.figures(run, state)
-    plotly = [drawings.plotly_source(), _asset("parallel.js"), _asset("figures.js")] if found else []
+    found = figure_data.figures(run, state)
+    plotly = [figure_data.plotly_source(), _asset("parallel.js"), _asset("figures.js")] if found else []
     scripts = [_asset("page.js"), _asset("table.js"), *plotly]
     return str(
         joined(
@@ -66,7 +66,7 @@ def _body(run: RunDirectory, state: SweepState, path: Path, found: list[Figure],
     main = element(
         "main",
         sections.the_verdict(run, state, won),
-        sections.section("figures", "Figures", *(drawings.places(found) or [_nothing()])),
+        sections.section("figures", "Figures", *(figure_data.places(found) or [_nothing()])),
         _table(state),
         sections.what_failed(state),
         sections.environment(run, state, won),
@@ -80,7 +80,7 @@ def _body(run: RunDirectory, state: SweepState, path: Path, found: list[Figure],
         element("footer", element("p", "Made by ", element("code", f"sweep report {run.name}"), " from the journal.")),
         data("trials-data", trials(run, state)),
         *map(_script, own),
-        drawings.contents(found) if found else None,
+        figure_data.contents(found) if found else None,
         *map(_script, plotly),
     )
 

@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from orchestrator.results.confirmed import interval_of
+from orchestrator.results.confirmation import interval_of
 from orchestrator.results.report.failures import failures
 from orchestrator.results.report.markup import Html, element, joined, pairs, table, text
-from orchestrator.results.terminal import duration
+from orchestrator.results.terminal_tables import duration
 from orchestrator.results.verdict import verdict
 from orchestrator.results.why import show
 from orchestrator.rundir import RunDirectory

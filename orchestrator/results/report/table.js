@@ -164,7 +164,7 @@
     at("next").disabled = view.page >= pages - 1;
   }
 
-  // As orchestrator.text.csv_cell: an apostrophe before what a spreadsheet would take for a formula.
+  // As orchestrator.safe_text.csv_cell: an apostrophe before what a spreadsheet would take for a formula.
   function csv(value) {
     if (value === null) return "";
     let text = String(value);

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import Problem, SpecError
-from orchestrator.spec.document import SIZE_LIMIT, read, readable
 from orchestrator.spec.importers.draft import Draft
 from orchestrator.spec.importers.lightning_cli import translate as translate_lightning_cli
 from orchestrator.spec.importers.wandb import translate as translate_wandb
-from orchestrator.spec.problems import validated
+from orchestrator.spec.validation_errors import validated
+from orchestrator.spec.yaml_document import SIZE_LIMIT, read, readable
 
 
 def import_file(path: str | Path, model: str | None = None, data: str | None = None) -> str:

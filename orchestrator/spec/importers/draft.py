@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from orchestrator.spec.files import dump
+from orchestrator.spec.sweep_file import dump
 
 PLACEHOLDER_MODEL = "my_package.MyModel"
 

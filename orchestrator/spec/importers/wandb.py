@@ -9,7 +9,7 @@ from typing import Any
 from orchestrator.errors import SpecError
 from orchestrator.space import Domain, choice, const, integer, log_int, log_normal, log_uniform, normal, uniform
 from orchestrator.space.domain import is_number
-from orchestrator.space.mapping import SPACE_LIMIT
+from orchestrator.space.search_space import SPACE_LIMIT
 from orchestrator.spec.importers.draft import PLACEHOLDER_MODEL, Draft
 from orchestrator.spec.parameters import ROOTS
 

@@ -11,7 +11,7 @@ from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from orchestrator.training.job import Job
-from orchestrator.training.loggers.quiet import IMPATIENT, MLFLOW_TAG
+from orchestrator.training.loggers.quiet_settings import IMPATIENT, MLFLOW_TAG
 
 
 class LazyMLFlowLogger(MLFlowLogger):

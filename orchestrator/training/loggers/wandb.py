@@ -12,7 +12,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from orchestrator.secrets import redact
 from orchestrator.training.job import Job
-from orchestrator.training.loggers.quiet import QUIET
+from orchestrator.training.loggers.quiet_settings import QUIET
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,63 @@
+"""The LightningModule of a bundle, built anew and given the exported weights."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.utilities.model_helpers import is_overridden
+from lightning.pytorch.utilities.seed import isolate_rng
+from safetensors.torch import load_model
+
+from orchestrator.bundle.manifest import CHECKPOINT, SAFETENSORS, Manifest
+from orchestrator.errors import CheckpointError, UsageError
+from orchestrator.training import class_loading
+
+
+def load_module(manifest: Manifest, config: Mapping[str, Any]) -> L.LightningModule:
+    """From model.safetensors, else from model.ckpt; on the CPU, in evaluation mode."""
+    if manifest.has(SAFETENSORS):
+        return from_safetensors(manifest.folder / SAFETENSORS, config["model"])
+    return from_checkpoint(manifest.folder / CHECKPOINT, config["model"])
+
+
+def from_checkpoint(file: Path, model: Mapping[str, Any]) -> L.LightningModule:
+    """The module that ``model`` (``{class_path, init_args}``) describes, with the checkpoint's weights, as Lightning
+    loads them.
+
+    Raises UsageError where it cannot be built, or the weights are not its own; CheckpointError where the file cannot be
+    read without running code.
+    """
+    module = built(model)
+    try:
+        checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError) as error:
+        raise CheckpointError(f"{file} cannot be loaded: {str(error).splitlines()[0]}") from error
+    try:
+        module.on_load_checkpoint(checkpoint)
+        module.load_state_dict(checkpoint["state_dict"], strict=module.strict_loading)
+    except (RuntimeError, KeyError) as error:
+        raise UsageError(f"{model['class_path']} does not take the checkpoint's weights: {error}") from error
+    return module.eval()
+
+
+def from_safetensors(file: Path, model: Mapping[str, Any]) -> L.LightningModule:
+    module = built(model)
+    load_model(module, str(file), strict=True)
+    return module.eval()
+
+
+def built(model: Mapping[str, Any]) -> L.LightningModule:
+    """The module on the CPU with initial weights; no random number is taken from the process's own generators.
+
+    Raises UsageError where the class cannot be imported, or its constructor raises.
+    """
+    with isolate_rng(include_cuda=False), class_loading.refusing(model["class_path"]):
+        module: L.LightningModule = class_loading.build(model)
+        if is_overridden("configure_model", module):
+            module.configure_model()
+    return module

@@ -1,0 +1,134 @@
+"""A sweep as an Optuna study, kept up with its journal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial
+
+from orchestrator.dashboard.optuna_distributions import Shown, shown
+from orchestrator.dashboard.optuna_trials import View
+from orchestrator.errors import JournalError
+from orchestrator.journal import Event, Follower, holder, store_at
+from orchestrator.results.confirmation import sentences
+from orchestrator.results.why import show
+from orchestrator.rundir import RunDirectory
+from orchestrator.safe_text import visible
+from orchestrator.space import Space
+from orchestrator.state import ENDED, SweepState
+
+TRIALS = 10_000_000
+"""More than any sweep has: trial n of study s has the id s x TRIALS + n."""
+CURVES = 2_000
+"""With more trials than these their curves are left out: the page, which draws them all, would not come up."""
+_DIRECTIONS = {"min": StudyDirection.MINIMIZE, "max": StudyDirection.MAXIMIZE}
+
+
+class Study:
+    """One sweep. What is shown of it changes in `refresh` alone, which one thread at a time may call.
+
+    ``trials`` is one list that is changed in place: who holds it sees every trial as it was last read.
+    """
+
+    def __init__(self, run: RunDirectory, name: str, number: int) -> None:
+        self.run, self.name, self.number = run, name, number
+        self.state = SweepState()
+        self.trials: list[FrozenTrial] = []
+        self.best: FrozenTrial | None = None
+        self.attributes: dict[str, Any] = {}
+        self._follower = Follower(store_at(run.journal))
+        self._space: dict[str, Shown] = {}
+        self._alive = False
+        self._curves = True
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is anything to show: the journal's first record."""
+        return bool(self.state.spec)
+
+    @property
+    def directions(self) -> list[StudyDirection]:
+        return [_DIRECTIONS[goal.mode] for goal in (self.state.objective, *self.state.objective.also)]
+
+    @property
+    def metrics(self) -> list[str]:
+        return [visible(goal.metric) for goal in (self.state.objective, *self.state.objective.also)]
+
+    def refresh(self) -> None:
+        """Read what is new, and show it. A journal that is damaged, or gone, leaves what was shown, and says so."""
+        alive = holder(self.run.journal) is not None  # asked first: whoever ends meanwhile has written that
+        try:
+            events = list(self._follower.events())
+        except (JournalError, OSError) as error:
+            self.attributes = {**self.attributes, "status": visible(f"cannot be read: {error}")}
+            return
+        if events or alive != self._alive:
+            self._alive = alive
+            self._fold(events, anew=bool(events) and events[0].seq == 0)
+
+    def _fold(self, events: Iterable[Event], *, anew: bool) -> None:
+        state = SweepState() if anew else self.state
+        changed = set(state.running)
+        for event in events:
+            state.apply(event)
+            changed |= _touched(event, state)
+        self.state = state
+        if state.spec:
+            self._show(sorted(changed), anew)
+
+    def _show(self, changed: Iterable[int], anew: bool) -> None:
+        state = self.state
+        if anew or not self._space:
+            self._space = shown(Space(state.spec["space"]))
+        curves = not state.objective.also and len(state.trials) <= CURVES
+        anew, self._curves = anew or curves != self._curves, curves
+        view = View(self.run, state.objective, self._space, self.number * TRIALS, self._alive, curves)
+        self.best = self._best(view)  # first: who sees a complete trial asks for the best
+        if anew:
+            self.trials[:] = [view.trial(state.trials[number]) for number in sorted(state.trials)]
+        else:
+            for number in changed:
+                self.trials[number : number + 1] = [view.trial(state.trials[number])]
+        self.attributes = self._attributes()
+
+    def _best(self, view: View) -> FrozenTrial | None:
+        """The winner by our ranking, with its values even while it goes on."""
+        won = self.state.winner()
+        if won is None:
+            return None
+        found = view.trial(won)
+        found.values = view.values(won, self.state.objective.best(won))
+        return found if found.values else None
+
+    def _attributes(self) -> dict[str, Any]:
+        state, spec = self.state, self.state.spec
+        status = "interrupted" if state.status == "running" and not self._alive else state.status
+        found = {"status": f"{status} ({state.reason})" if state.reason else status}
+        won = state.winner()
+        best = state.objective.best(won) if won else None
+        if won and best:
+            metric = state.objective.metric
+            found["winner"] = f"trial {won.number}: {metric} {show(best.value)} at epoch {best.epoch}"
+        if state.objective.also:
+            found["Pareto front"] = f"trials {', '.join(map(str, state.front()))}"
+        if state.confirmation:
+            found["confirmed"] = sentences(state.confirmation, state.objective.metric)[0]
+        budget = ", ".join(f"{key} {value}" for key, value in spec["budget"].items() if value)
+        found |= {"searcher": _name(spec["searcher"]), "scheduler": _name(spec["scheduler"]), "budget": budget}
+        found |= {"run directory": str(self.run.root)}
+        return {key: visible(text) for key, text in found.items()}
+
+
+def _touched(event: Event, state: SweepState) -> set[int]:
+    """The trials that an event may have changed."""
+    if event.type.startswith("sweep."):
+        return {number for number, trial in state.trials.items() if trial.status not in ENDED}
+    if event.type == "checkpoints.removed":
+        return {number for number, _ in event["removed"]}
+    return {event["trial"]} & state.trials.keys() if "trial" in event.fields else set()
+
+
+def _name(part: dict[str, Any]) -> str:
+    return str(part.get("class_path") or part["name"])

@@ -1,0 +1,82 @@
+"""What a model takes and gives, from its DataModule and from what it does on validation data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from orchestrator.bundle.preprocessing import Kind, Preprocessing
+from orchestrator.export.parity import Array
+from orchestrator.export.validation_samples import Samples
+
+_SCALE = 1 / 255
+_SLACK = 0.01
+
+
+def preprocessing_of(samples: Samples, outputs: Array, datamodule: Any) -> Preprocessing:
+    """What preprocessing.json is to say, of a model that gives such ``outputs`` (N, …).
+
+    What the DataModule does not tell, or contradicts, is None.
+    """
+    inputs = samples.inputs.numpy()
+    names = getattr(datamodule, "class_names", None)
+    kind = _kind(inputs, outputs, samples, names)
+    channels, height, width = _dims(inputs, getattr(datamodule, "dims", None))
+    scale = getattr(datamodule, "pixels", datamodule)
+    mean, std = (_per_channel(getattr(scale, name, None), channels) for name in ("mean", "std"))
+    if mean is None or std is None or not _are_pixels(inputs, mean, std):
+        mean = std = None
+    named = names is not None and kind != "values" and len(names) == outputs.shape[1]
+    return Preprocessing(
+        input_shape=(None, *inputs.shape[1:]),
+        input_type=str(inputs.dtype),
+        channels=channels,
+        height=height,
+        width=width,
+        scale=_SCALE if mean else None,
+        mean=mean,
+        std=std,
+        output_shape=(None, *outputs.shape[1:]),
+        kind=kind,
+        classes=tuple(map(str, names or ())) if named else None,
+    )
+
+
+def _kind(inputs: Array, outputs: Array, samples: Samples, names: Sequence[str] | None) -> Kind:
+    """A classifier gives (N, classes) for whole-numbered labels below that; as many as it takes is a reconstruction."""
+    if samples.labels is None or outputs.ndim != 2 or outputs[0].size in (1, inputs[0].size):
+        return "values"
+    labels = samples.labels.numpy()
+    if labels.min() < 0 or labels.max() >= outputs.shape[1] or (names and len(names) != outputs.shape[1]):
+        return "values"
+    wide = outputs.astype(np.float64)
+    if (wide <= 1e-6).all() and np.allclose(np.exp(wide).sum(axis=1), 1, atol=1e-3):
+        return "log_probabilities"
+    return "probabilities" if (wide >= 0).all() and np.allclose(wide.sum(axis=1), 1, atol=1e-3) else "scores"
+
+
+def _dims(inputs: Array, dims: Any) -> tuple[int | None, int | None, int | None]:
+    """Channels, height and width where the DataModule's ``dims`` are those of its batches."""
+    if dims is None or inputs.ndim != 4 or tuple(dims) != inputs.shape[1:]:
+        return None, None, None
+    channels, height, width = (int(size) for size in inputs.shape[1:])
+    return channels, height, width
+
+
+def _per_channel(value: Any, channels: int | None) -> tuple[float, ...] | None:
+    """One number a channel, of one number or as many; None for anything else."""
+    try:
+        numbers = tuple(float(number) for number in np.asarray(value, dtype=np.float64).reshape(-1))
+    except (TypeError, ValueError):
+        return None
+    if channels is None or len(numbers) not in (1, channels) or not np.isfinite(numbers).all():
+        return None
+    return numbers * channels if len(numbers) == 1 else numbers
+
+
+def _are_pixels(inputs: Array, mean: Sequence[float], std: Sequence[float]) -> bool:
+    """Whether the inputs, put back by mean and std, lie in [0, 1]: else they are not what the images were scaled by."""
+    back = inputs * np.reshape(std, (-1, 1, 1)) + np.reshape(mean, (-1, 1, 1))
+    return bool(min(std) > 0 and back.min() >= -_SLACK and back.max() <= 1 + _SLACK)

@@ -1,0 +1,48 @@
+"""Where run directories are: in a folder of runs, or below a URL in object storage."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from orchestrator.errors import UsageError
+from orchestrator.object_storage import is_url, objects
+from orchestrator.rundir.object_store_run import RunInObjects
+from orchestrator.rundir.run_directory import RunDirectory
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
+
+
+def runs_root(runs: str | Path | None = None) -> Path | str:
+    """Where run directories live: ``runs`` if given, else ``$SWEEP_RUNS``, else ``./runs``; absolute, or a URL."""
+    place = runs or os.environ.get("SWEEP_RUNS") or "runs"
+    return str(place).rstrip("/") if is_url(place) else Path(place).expanduser().absolute()
+
+
+def run_at(name: str, runs: str | Path | None = None) -> RunDirectory:
+    """The run directory of that name. Raises UsageError where the name could leave the folder of runs."""
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"{name!r} cannot name a run",
+            hint="a name is 1 to 100 letters, digits, dots, dashes and underscores, not starting with . or -",
+        )
+    root = runs_root(runs)
+    return RunDirectory(root / name) if isinstance(root, Path) else RunInObjects.of(f"{root}/{name}")
+
+
+def run_of(where: str) -> RunDirectory:
+    """The run directory at that path or URL, which is what its own ``where`` says."""
+    return RunInObjects.of(where) if is_url(where) else RunDirectory(Path(where))
+
+
+def list_runs(runs: str | Path | None = None) -> list[RunDirectory]:
+    """Every run under the folder of runs, oldest first."""
+    root = runs_root(runs)
+    found: list[RunDirectory]
+    if isinstance(root, Path):
+        found = [RunDirectory(path.parent) for path in root.glob("*/journal.jsonl")]
+    else:
+        names = (name.rpartition("/")[2] for name in objects(root).folders())
+        found = [RunInObjects.of(f"{root}/{name}") for name in names if _NAME.fullmatch(name)]
+    return sorted((run for run in found if run.exists()), key=lambda run: (run.began, run.name))

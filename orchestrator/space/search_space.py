@@ -1,0 +1,205 @@
+"""The space: hyperparameter names and their domains, with the conditions between them."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from difflib import get_close_matches
+from functools import cached_property
+
+from orchestrator.errors import Problem, SpecError
+from orchestrator.space.domain import Coordinate, Domain, KeyProblem, Value, refuse, same_value
+from orchestrator.space.syntax import from_yaml
+
+SPACE_LIMIT = 300
+"""Parameters of a space."""
+CASE_LIMIT = 20_000
+"""Steps in counting a grid, one for each case of the parameters that conditions look at."""
+_CASES_HINT = "give the parameters that `when` looks at fewer values, or use searcher random or tpe"
+
+
+class Space(Mapping[str, Domain]):
+    """Frozen: name → domain, in the order written. Raises SpecError with every problem found.
+
+    A parameter whose ``when`` does not hold is inactive: absent from the parameters, as are those that hang on it.
+    """
+
+    def __init__(self, domains: Mapping[str, object] | None = None) -> None:
+        parsed, problems = parse(domains or {})
+        if problems:
+            raise SpecError(problems)
+        self._domains = parsed
+
+    def __getitem__(self, name: str) -> Domain:
+        return self._domains[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._domains)
+
+    def __len__(self) -> int:
+        return len(self._domains)
+
+    def __repr__(self) -> str:
+        return f"Space({self.to_yaml()!r})"
+
+    def __hash__(self) -> int:
+        return hash(tuple(self._domains.items()))
+
+    @cached_property
+    def order(self) -> tuple[str, ...]:
+        """The names as written, but each after those that its ``when`` looks at."""
+        return _sorted(self._domains)
+
+    @cached_property
+    def _looked_at(self) -> frozenset[str]:
+        return frozenset(other for domain in self.values() for other in domain.when)
+
+    def active(self, params: Mapping[str, Value], name: str) -> bool:
+        """Whether ``name`` exists, given the values of the parameters before it in ``order``."""
+        return all(
+            other in params and same_value(params[other]) in map(same_value, values)
+            for other, values in self[name].when.items()
+        )
+
+    def sample(self, rng: random.Random) -> dict[str, Value]:
+        """One configuration, drawn independently of any other. Inactive parameters are absent."""
+        params: dict[str, Value] = {}
+        for name in self.order:
+            if self.active(params, name):
+                params[name] = self[name].sample(rng)
+        return params
+
+    def at(self, point: Sequence[float]) -> dict[str, Value]:
+        """The configuration at a point of the unit cube: one coordinate for each name in ``order``, active or not.
+
+        ``sample`` gives it where it draws these numbers.
+        """
+        params: dict[str, Value] = {}
+        for name, place in zip(self.order, point, strict=True):
+            if self.active(params, name):
+                params[name] = self[name].sample(Coordinate(place))
+        return params
+
+    def contains(self, params: Mapping[str, Value]) -> bool:
+        """Whether ``sample`` could have returned ``params``: all active names, no other, each value allowed."""
+        expected = {name for name in self.order if self.active(params, name)}
+        return expected == set(params) and all(self[name].contains(value) for name, value in params.items())
+
+    def grid(self) -> Iterator[dict[str, Value]]:
+        """Every configuration once, the last name in ``order`` varying fastest. SpecError if a domain has no grid."""
+        grids = self._grids()
+
+        def extend(params: dict[str, Value], names: tuple[str, ...]) -> Iterator[dict[str, Value]]:
+            if not names:
+                yield dict(params)
+            elif not self.active(params, names[0]):
+                yield from extend(params, names[1:])
+            else:
+                for value in grids[names[0]]:
+                    yield from extend(params | {names[0]: value}, names[1:])
+
+        return extend({}, self.order)
+
+    @property
+    def grid_size(self) -> int:
+        """How many configurations ``grid`` yields, counted without walking through them.
+
+        SpecError where conditions on one another have more cases than can be counted in a moment.
+        """
+        grids, cases = self._grids(), itertools.count()
+
+        def count(params: dict[str, Value], names: tuple[str, ...]) -> int:
+            if not names:
+                return 1
+            if next(cases) > CASE_LIMIT:
+                refuse("the conditions (`when`) have too many cases for a grid", hint=_CASES_HINT)
+            if not self.active(params, names[0]):
+                return count(params, names[1:])
+            if names[0] not in self._looked_at:
+                return len(grids[names[0]]) * count(params, names[1:])
+            return sum(count(params | {names[0]: value}, names[1:]) for value in grids[names[0]])
+
+        return count({}, self.order)
+
+    def _grids(self) -> dict[str, list[Value]]:
+        grids, problems = {}, []
+        for name in self.order:
+            try:
+                grids[name] = self[name].grid()
+            except SpecError as error:
+                problems += _under(name, error)
+        if problems:
+            raise SpecError(problems)
+        return grids
+
+    def to_yaml(self) -> dict[str, Value]:
+        """As it is written under ``space:`` in a sweep file."""
+        return {name: domain.to_yaml() for name, domain in self.items()}
+
+
+def parse(written: Mapping[str, object]) -> tuple[dict[str, Domain], list[Problem]]:
+    """The domains of a space and every problem found, with paths that start at the parameter's name."""
+    domains: dict[str, Domain] = {}
+    problems: list[Problem] = []
+    if len(written) > SPACE_LIMIT:
+        message = f"a space has at most {SPACE_LIMIT} parameters, but got {len(written):,}"
+        return domains, [Problem(message, "leave out what will hardly matter, or set it under init_args")]
+    for name, text in written.items():
+        try:
+            domains[name] = from_yaml(text)
+        except SpecError as error:
+            problems += _under(name, error)
+    for name, domain in domains.items():
+        problems += _condition_problems(name, domain, domains, known=written)
+    if not problems:
+        try:
+            _sorted(domains)
+        except SpecError as error:
+            problems += error.problems
+    return domains, problems
+
+
+def _under(name: str, error: SpecError) -> list[Problem]:
+    return [replace(p, message=f"{name}: {p.message}", path=(name, *p.path)) for p in error.problems]
+
+
+def _condition_problems(
+    name: str, domain: Domain, domains: Mapping[str, Domain], *, known: Mapping[str, object]
+) -> Iterator[Problem]:
+    for other, values in domain.when.items():
+        path = (name, "when", str(other))
+        if other not in known:
+            close = get_close_matches(str(other), list(known), n=1)
+            hint = f"did you mean {close[0]}?" if close else "`when` looks at another parameter of this space"
+            yield KeyProblem(f"{name}: `when` names an unknown parameter, {other!r}", hint, path)
+        elif other in domains:
+            for value in values:
+                if not domains[other].contains(value):
+                    text = f"{name}: `when` waits for {other} to be {value!r}, which is outside its domain"
+                    yield Problem(text, f"{other} is {domains[other].to_yaml()!r}", path)
+
+
+def _sorted(domains: Mapping[str, Domain]) -> tuple[str, ...]:
+    """Each name after those it looks at, else as written. Raises SpecError for a circle."""
+    placed: dict[str, None] = {}
+    waiting = list(domains)
+    while waiting:
+        ready = next((name for name in waiting if all(other in placed for other in domains[name].when)), None)
+        if ready is None:
+            circle = _circle(domains, waiting)
+            message = f"`when` runs in a circle: {' -> '.join([*circle, circle[0]])}"
+            raise SpecError([KeyProblem(message, "take one of these conditions away", (circle[0], "when"))])
+        placed[ready] = None
+        waiting.remove(ready)
+    return tuple(placed)
+
+
+def _circle(domains: Mapping[str, Domain], waiting: list[str]) -> list[str]:
+    path = [waiting[0]]
+    while True:
+        following = next(other for other in domains[path[-1]].when if other in waiting)
+        if following in path:
+            return path[path.index(following) :]
+        path.append(following)

@@ -1,0 +1,179 @@
+"""Sweep files: found, read, checked; and a spec written back as one."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from difflib import get_close_matches
+from pathlib import Path as FilePath
+from typing import Any
+
+from orchestrator.errors import Problem, SpecError
+from orchestrator.secrets import secrets
+from orchestrator.space import KeyProblem
+from orchestrator.spec.overrides import override, put
+from orchestrator.spec.sweep_spec import SweepSpec
+from orchestrator.spec.validation_errors import validated
+from orchestrator.spec.yaml_document import SIZE_LIMIT, Document, Path, brief, read, readable
+
+
+def shipped() -> dict[str, FilePath]:
+    """The sweep files that come with the package, by name: in the wheel inside it, in a checkout beside it."""
+    package = FilePath(__file__).resolve().parents[1]
+    folders = [folder for folder in (package / "search_spaces", package.parent / "search_spaces") if folder.is_dir()]
+    return {path.stem: path for folder in folders[:1] for path in sorted(folder.glob("*.yaml"))}
+
+
+def load(source: str | FilePath, overrides: Sequence[str] = (), name: str | None = None) -> SweepSpec:
+    """The spec in a file, or in the shipped one of that name, with each override ``key=value`` put in.
+
+    A file without a ``name`` takes its own. Raises SpecError with every problem found, each with its position.
+    """
+    path = _find(source)
+    document, problems = read(_content(path, str(source)), str(source) if FilePath(source) == path else str(path))
+    document, unusable = override(document, overrides)
+    problems += unusable
+    if isinstance(document.data, dict):
+        problems += _lightning_cli_names(document)
+        _name(document, path, name)
+    return _checked(document, problems)
+
+
+def from_mapping(written: Mapping[str, Any], overrides: Sequence[str] = ()) -> SweepSpec:
+    """The spec that Python values mean, each override ``key=value`` put in, checked and reported as a file's would be.
+
+    Raises SpecError.
+    """
+    return _checked(*override(Document(data=dict(written)), overrides))
+
+
+def _checked(document: Document, problems: list[Problem]) -> SweepSpec:
+    held = list(_secrets(document.data, known)) if (known := secrets()) else []
+    if held:
+        raise SpecError(readable([_located(problem, document) for problem in held]))
+    spec, found = validated(document.data)
+    problems = problems + [_located(problem, document) for problem in found]
+    if problems or spec is None:
+        raise SpecError(readable(problems))
+    spec._document = document
+    return spec
+
+
+def _secrets(value: Any, known: Sequence[tuple[str, str]], path: Path = ()) -> Iterator[Problem]:
+    """Keys and passwords of the environment that the spec holds: they would land in the journal and in tracking."""
+    if isinstance(value, str):
+        source = next((source for source, secret in known if secret in value), None)
+        if source:
+            message = f"`{'.'.join(map(str, path))}` holds the secret of {source}: it does not belong in a sweep file"
+            yield Problem(message, "leave it in the environment, and read it from there where it is used", path)
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _secrets(key, known, path)
+            yield from _secrets(item, known, (*path, key))
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            yield from _secrets(item, known, (*path, index))
+
+
+def _located(problem: Problem, document: Document) -> Problem:
+    return replace(problem, **document.locate(problem.path, key=isinstance(problem, KeyProblem)))
+
+
+def _find(source: str | FilePath) -> FilePath:
+    path = FilePath(source)
+    try:
+        if path.is_file():
+            return path
+    except (OSError, ValueError):  # a name that no file can have: too long, or with a NUL in it
+        raise SpecError(
+            [Problem("there is no such sweep file", "give a shorter name", file=brief(repr(str(source))))]
+        ) from None
+    known = shipped()
+    if str(source) in known:
+        return known[str(source)]
+    close = get_close_matches(str(source), list(known), n=1)
+    hint = f"did you mean {close[0]}?" if close else f"give a file, or one of {', '.join(known) or 'none shipped'}"
+    what = "is a folder, not a sweep file" if path.is_dir() else "there is no such sweep file"
+    raise SpecError([Problem(what, hint, file=str(source))])
+
+
+def _content(path: FilePath, source: str) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(SIZE_LIMIT + 1)
+    except OSError as error:
+        raise SpecError([Problem(f"cannot be read: {error.strerror}", "check its permissions", file=source)]) from None
+
+
+def _lightning_cli_names(document: Document) -> list[Problem]:
+    """Take LightningCLI's ``seed_everything`` as ``seed``, and drop the empty ``ckpt_path`` that it writes."""
+    data = document.data
+    if data.get("ckpt_path", 0) is None:
+        del data["ckpt_path"]
+    if "seed_everything" not in data:
+        return []
+    if "seed" in data:
+        place = document.locate(("seed_everything",), key=True)
+        return [Problem("`seed_everything` and `seed` are the same", "keep `seed`", ("seed_everything",), **place)]
+    seed = data.pop("seed_everything")
+    for marks in (document.keys, document.values):
+        if ("seed_everything",) in marks:
+            marks["seed",] = marks["seed_everything",]
+    if not isinstance(seed, bool):  # true and false ask for any seed, and for none
+        data["seed"] = seed
+    return []
+
+
+def _name(document: Document, path: FilePath, name: str | None) -> None:
+    if name is not None:
+        put(document, ("name",), name, source=brief(f"--name {name}"))
+    elif document.data.get("name") is None:
+        document.data["name"] = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip(".-")[:100] or "sweep"
+
+
+def to_yaml(spec: SweepSpec) -> str:
+    """The spec as a sweep file, every default written out; ``load`` of it gives an equal spec."""
+    return dump(spec.model_dump(mode="json"))
+
+
+def dump(written: Mapping[str, Any]) -> str:
+    """Plain values as YAML 1.2: sections in block style, what is inside a parameter on one line."""
+    from ruamel.yaml import YAML
+
+    yaml = YAML()
+    yaml.width = 110
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    stream = io.StringIO()
+    yaml.dump(_styled(written), stream)
+    return stream.getvalue()
+
+
+def _styled(value: Any, depth: int = 0) -> Any:
+    from ruamel.yaml.comments import CommentedMap, CommentedSeq
+    from ruamel.yaml.scalarstring import DoubleQuotedScalarString
+
+    if isinstance(value, str) and (not value.isprintable() or value[:1] in "?:-"):
+        # escaped: the writer would fold some line breaks into spaces, and leaves off quotes that a reader needs
+        return DoubleQuotedScalarString(value)
+    if isinstance(value, Mapping):
+        styled: CommentedMap | CommentedSeq = CommentedMap(
+            {_styled(key): _styled(item, depth + 1) for key, item in value.items()}
+        )
+    elif isinstance(value, list | tuple):
+        styled = CommentedSeq(_styled(item, depth + 1) for item in value)
+    else:
+        return value
+    if not value or (depth >= 2 and _is_flat(value)):
+        styled.fa.set_flow_style()
+    return styled
+
+
+def _is_flat(value: Any) -> bool:
+    """Whether it reads well on one line: no mapping in it but `when`, and not many values."""
+    children = list(value.values()) if isinstance(value, Mapping) else list(value)
+    return len(children) <= 12 and not any(
+        isinstance(child, Mapping) and not (isinstance(value, Mapping) and value.get("when") is child)
+        for child in children
+    )

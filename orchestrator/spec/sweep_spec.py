@@ -1,0 +1,218 @@
+"""The spec: everything a person asked for, in one frozen object."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, PrivateAttr, WithJsonSchema, model_validator
+
+from orchestrator.errors import Problem, SpecError
+from orchestrator.space import Space
+from orchestrator.spec.budget_checks import UNBOUNDED, budget_problems
+from orchestrator.spec.constraints import Constraint
+from orchestrator.spec.finalists import BareFinalists, for_a_race, race_problems
+from orchestrator.spec.initial_points import has_numbers, point_problems
+from orchestrator.spec.json_schema_parts import SPACE_SCHEMA, TRAINER_SCHEMA
+from orchestrator.spec.notify import Notification
+from orchestrator.spec.objectives import FOR_SEVERAL, has_several, objective_problems
+from orchestrator.spec.parameters import parameter_problems, placement_problems
+from orchestrator.spec.parts import (
+    Budget,
+    Checkpoints,
+    ClassSpec,
+    Objective,
+    Part,
+    Recovery,
+    Resources,
+    Slug,
+    plain_mapping,
+)
+from orchestrator.spec.repeats import BareRepeats, Repeats, seeds_written
+from orchestrator.spec.scheduler_checks import scheduler_problems
+from orchestrator.spec.schedulers import (
+    BareScheduler,
+    FrontierScheduler,
+)
+from orchestrator.spec.searchers import (
+    BareSearcher,
+    CMAESSearcher,
+    GridSearcher,
+    ParzenSearcher,
+)
+from orchestrator.spec.tpu_placement import place_problems
+from orchestrator.spec.trackers import Tracking
+from orchestrator.spec.yaml_document import Document, Path
+
+DEFAULT_EPOCHS = 10
+DEFAULT_TRIALS = 20
+
+
+def _space(value: object) -> Space:
+    if isinstance(value, Space):
+        return value
+    return Space(plain_domains(value))
+
+
+def plain_domains(value: object) -> Mapping[str, object]:
+    """What is written under ``space:``, if it is a mapping; None counts as empty."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise SpecError([Problem(f"`space` must be a mapping of parameters to domains, but got {value!r}",
+                                 "e.g. space: {model.learning_rate: {log_uniform: [1e-4, 1e-2]}}")])  # fmt: skip
+    return value
+
+
+def _trainer(value: object) -> dict[str, Any]:
+    """Trainer arguments: nulls (which LightningCLI writes for every default) dropped, callbacks in one form."""
+    given = {name: item for name, item in plain_mapping(value).items() if item is not None}
+    if "callbacks" in given:
+        callbacks = given["callbacks"]
+        listed = callbacks if isinstance(callbacks, list | tuple) else [callbacks]
+        given["callbacks"] = [ClassSpec.model_validate(callback).model_dump() for callback in listed]
+    if not any(name in given for name in ("max_epochs", "max_steps", "max_time")):
+        given["max_epochs"] = DEFAULT_EPOCHS
+    return given
+
+
+class SweepSpec(Part):
+    """A sweep as a person wrote it, defaults filled in. Equal specs mean the same sweep."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, arbitrary_types_allowed=True)
+
+    name: Slug = Field(description="Name of the sweep and of its run directory; the file's name by default.",
+                       examples=["cifar10"])  # fmt: skip
+    seed: int = Field(default=0, ge=0, lt=2**32, description="Fixes every random choice of the sweep.", examples=[7])
+    objective: Objective = Field(
+        description="What trials are judged by.", examples=[{"metric": "val_acc", "mode": "max"}]
+    )
+    constraints: list[Constraint] = Field(
+        default_factory=list, description="Bounds on other metrics; an epoch that breaks one does not count.",
+        examples=[[{"metric": "val_loss", "max": 0.7}]],
+    )  # fmt: skip
+    model: ClassSpec = Field(description="The LightningModule.", examples=["orchestrator.models.LitModel"])
+    data: ClassSpec | None = Field(
+        default=None, description="The LightningDataModule.", examples=["orchestrator.data.DigitsDataModule"]
+    )
+    trainer: Annotated[dict[str, Any], BeforeValidator(_trainer), WithJsonSchema(TRAINER_SCHEMA)] = Field(
+        default_factory=lambda: {"max_epochs": DEFAULT_EPOCHS},
+        description="Any argument of lightning.Trainer. Without max_epochs, max_steps or max_time, a trial has "
+        f"{DEFAULT_EPOCHS} epochs.",
+        examples=[{"max_epochs": 30, "precision": "auto"}],
+    )
+    space: Annotated[
+        Space, BeforeValidator(_space), PlainSerializer(lambda space: space.to_yaml()), WithJsonSchema(SPACE_SCHEMA)
+    ] = Field(
+        default_factory=Space,
+        description="What is searched: parameter names, which start with model., data. or trainer., and their domains.",
+        examples=[{"model.learning_rate": {"log_uniform": [0.0001, 0.01]}}],
+    )
+    searcher: BareSearcher = Field(
+        default_factory=ParzenSearcher, description="Who proposes parameters.", examples=[{"name": "parzen"}]
+    )
+    scheduler: BareScheduler = Field(
+        default_factory=FrontierScheduler, description="Who stops trials early, or sets them aside.",
+        examples=[{"name": "frontier"}],
+    )  # fmt: skip
+    budget: Budget = Field(
+        default_factory=lambda: Budget(trials=DEFAULT_TRIALS), description="How much may be spent.",
+        examples=[{"trials": 64, "wall_clock": "4h"}],
+    )  # fmt: skip
+    repeats: BareRepeats = Field(
+        default_factory=Repeats,
+        description="Under how many seeds each configuration is tried.",
+        examples=[{"seeds": 3}],
+    )
+    finalists: BareFinalists | None = Field(
+        default=None,
+        description="How the best are confirmed once the search has ended; without it, `sweep confirm` does so.",
+        examples=[{"top": 3}],
+    )
+    resources: Resources = Field(
+        default_factory=Resources, description="What one trial gets.", examples=[{"cpus": 4, "gpus": 1}]
+    )
+    checkpoints: Checkpoints = Field(
+        default_factory=Checkpoints, description="Which checkpoints stay.", examples=[{"keep_top": 10, "quota": "20GB"}]
+    )
+    recovery: Recovery = Field(
+        default_factory=Recovery, description="What is done about trials that get stuck.",
+        examples=[{"stalled_after": "1h"}],
+    )  # fmt: skip
+    tracking: Tracking = Field(
+        default_factory=Tracking, description="Where else metrics go.", examples=[{"wandb": {"project": "cifar10"}}]
+    )
+    notify: list[Notification] = Field(
+        default_factory=list,
+        description="Who is told when the sweep has finished, failed or paused, or has a new best trial.",
+        examples=[[{"webhook": "$SLACK_WEBHOOK"}]],
+    )
+
+    _document: Document = PrivateAttr(default_factory=Document)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults(cls, value: object) -> object:
+        """Empty sections left out; other defaults for several objectives; and a budget.
+
+        It is 20 configurations unless a grid or another budget bounds the sweep.
+        """
+        if not isinstance(value, Mapping):
+            return value
+        given = {key: part for key, part in value.items() if part is not None}
+        if has_several(given.get("objective")):
+            given = {**FOR_SEVERAL, **given}
+        budget, searcher = given.get("budget", {}), given.get("searcher")
+        name = searcher.get("name") if isinstance(searcher, Mapping) else getattr(searcher, "name", searcher)
+        given = for_a_race(given, name)
+        written = budget.model_dump() if isinstance(budget, Budget) else budget
+        if name == "grid" or not isinstance(written, Mapping):
+            return {**given, "budget": written}
+        said = {key: value for key, value in written.items() if value is not None}
+        bounded = said.keys() - UNBOUNDED
+        trials = DEFAULT_TRIALS * seeds_written(given.get("repeats"))
+        return {**given, "budget": said if bounded else {**said, "trials": trials}}
+
+    @model_validator(mode="after")
+    def _parts_agree(self) -> SweepSpec:
+        problems = list(parameter_problems(self.space, has_data=self.data is not None))
+        if isinstance(self.searcher, GridSearcher) and not problems:
+            try:
+                _ = self.space.grid_size
+            except SpecError as error:
+                problems += [replace(p, path=("space", *p.path)) for p in error.problems]
+        elif isinstance(self.searcher, CMAESSearcher) and self.space and not has_numbers(self.space):
+            message = "searcher cmaes needs a number to search, but every parameter is a choice"
+            problems.append(Problem(message, "use searcher tpe", ("searcher",)))
+        problems += objective_problems(self)
+        problems += budget_problems(self.budget, self.resources)
+        problems += place_problems(self)
+        problems += point_problems(self.space, getattr(self.searcher, "try_first", []), "try_first")
+        problems += race_problems(self)
+        problems += scheduler_problems(self)
+        problems += self._repeat_problems()
+        problems = problems or list(placement_problems(self))
+        if problems:
+            raise SpecError(problems)
+        return self
+
+    def _repeat_problems(self) -> list[Problem]:
+        trials, seeds = self.budget.trials, self.repeats.seeds
+        if trials is None or trials % seeds == 0:
+            return []
+        message = f"each configuration is tried under {seeds} seeds, and {trials} trials are no whole number of them"
+        near = sorted({max(seeds, trials - trials % seeds), trials - trials % seeds + seeds})
+        return [Problem(message, f"use {' or '.join(map(str, near))} trials", ("budget", "trials"))]
+
+    def locate(self, path: Path, *, key: bool = False) -> dict[str, Any]:
+        """Where ``path`` was written, as the fields file, line and column of a Problem; empty for a spec from Python.
+
+        With ``key``, the position of the key rather than of its value.
+        """
+        return self._document.locate(path, key=key)
+
+    @property
+    def file(self) -> str:
+        """The sweep file's path as it was given to ``load``; empty for a spec from Python."""
+        return self._document.file

@@ -1,0 +1,224 @@
+"""Everything wrong with what was written, as problems for people rather than as pydantic puts it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from difflib import get_close_matches
+from typing import Any, get_args
+
+from pydantic import ValidationError
+
+from orchestrator.errors import Problem, SpecError
+from orchestrator.space import KeyProblem, Space
+from orchestrator.space.search_space import parse
+from orchestrator.spec.parameters import parameter_problems
+from orchestrator.spec.parts import ClassSpec, Part
+from orchestrator.spec.sweep_spec import SweepSpec, plain_domains
+from orchestrator.spec.yaml_document import Path
+
+_WANTED = {
+    "int": "an integer",
+    "float": "a number",
+    "string": "text",
+    "bool": "true or false",
+    "dict": "a mapping",
+    "model": "a mapping",
+    "model_attributes": "a mapping",
+    "list": "a list",
+}
+_BOUNDS = {
+    "greater_than_equal": (">=", "ge"),
+    "greater_than": (">", "gt"),
+    "less_than_equal": ("<=", "le"),
+    "less_than": ("<", "lt"),
+}
+_LIGHTNING_CLI = ("fit", "validate", "test", "predict", "optimizer", "lr_scheduler", "ckpt_path")
+_WANDB = ("method", "parameters", "metric", "program", "command", "early_terminate", "run_cap")
+_FOREIGN = (*_LIGHTNING_CLI, *_WANDB)
+
+
+def validated(written: object) -> tuple[SweepSpec | None, list[Problem]]:
+    """The spec that ``written`` means, or every problem with it; each problem's path leads from the top."""
+    if not isinstance(written, Mapping):
+        what = "the file is empty" if written is None else f"a sweep is a mapping, but this is {_kind(written)}"
+        return None, [Problem(what, "start with model: and objective:; `sweep schema` describes the rest")]
+    space, problems = _space_problems(written)
+    callbacks, callback_problems = _callback_problems(written.get("trainer"))
+    problems += callback_problems
+    rest = {**written, "space": space}
+    searcher = written.get("searcher")
+    if problems and isinstance(searcher, Mapping):  # without the space there is nothing to hold its points against
+        rest["searcher"] = {key: value for key, value in searcher.items() if key != "try_first"}
+    if callback_problems:
+        rest["trainer"] = {**written["trainer"], "callbacks": callbacks}
+    try:
+        spec = SweepSpec.model_validate(rest)
+    except ValidationError as error:
+        problems += _translated(error)
+    except SpecError as error:
+        problems += error.problems
+    else:
+        return (None if problems else spec), problems
+    return None, problems
+
+
+def _kind(value: object) -> str:
+    return "a list" if isinstance(value, list) else "text" if isinstance(value, str) else f"a {type(value).__name__}"
+
+
+def _space_problems(written: Mapping[str, Any]) -> tuple[Space, list[Problem]]:
+    """The space, or an empty one in its place and what is wrong with it."""
+    try:
+        domains, found = parse(plain_domains(written.get("space")))
+    except SpecError as error:
+        return Space(), _inside(("space",), error.problems)
+    if not found:
+        return Space(domains), []
+    names = parameter_problems(written["space"], has_data=written.get("data") is not None)
+    return Space(), _inside(("space",), found) + list(names)
+
+
+def _callback_problems(trainer: object) -> tuple[list[Any], list[Problem]]:
+    """The callbacks that are well formed, and what is wrong with the others."""
+    callbacks = trainer.get("callbacks") if isinstance(trainer, Mapping) else None
+    good, problems = [], []
+    for index, callback in enumerate(callbacks if isinstance(callbacks, list) else []):
+        try:
+            good.append(ClassSpec.model_validate(callback).model_dump())
+        except ValidationError as error:
+            problems += _translated(error, start=ClassSpec, above=("trainer", "callbacks", index))
+    return good, problems
+
+
+def _inside(above: Path, problems: Any) -> list[Problem]:
+    return [replace(p, path=(*above, *p.path)) for p in problems]
+
+
+def _translated(error: ValidationError, *, start: type[Part] = SweepSpec, above: Path = ()) -> list[Problem]:
+    found = [(item, *_place(item["loc"], start)) for item in error.errors(include_url=False)]
+    missing = {path for item, path, _ in found if item["type"] == "missing"}
+    misspelt = {path: near for item, path, _ in found if (near := _meant(item, path, missing))}
+    problems = []
+    for item, path, owner in found:
+        if path in misspelt.values():
+            continue  # said once, at the key that was meant to be it
+        message, hint = _words(item, path, owner)
+        hint = f"did you mean {misspelt[path][-1]}?" if path in misspelt else hint
+        kind = KeyProblem if item["type"] == "extra_forbidden" else Problem
+        problems.append(kind(message, hint, (*above, *path)))
+    return problems
+
+
+def _meant(item: Any, path: Path, missing: set[Path]) -> Path | None:
+    """The missing key that an unknown key beside it was probably meant to be."""
+    if item["type"] != "extra_forbidden" or path[-1] in _FOREIGN:
+        return None
+    beside = {str(known[-1]): known for known in missing if known[:-1] == path[:-1]}
+    close = get_close_matches(str(path[-1]), list(beside), n=1, cutoff=0.5)
+    return beside[close[0]] if close else None
+
+
+def _place(loc: tuple[int | str, ...], start: type[Part]) -> tuple[Path, type[Part]]:
+    """The path in the file (without the tags that pydantic puts between), and the part that the last key is in."""
+    owner, path, inside = start, [], list(loc)
+    while inside:
+        name = inside.pop(0)
+        path.append(name)
+        field = owner.model_fields.get(str(name))
+        parts = list(_parts_in(field.annotation)) if field and inside else []
+        if len(parts) > 1:
+            tag = inside.pop(0)
+            parts = [part for part in parts if part.model_fields["name"].default == tag]
+        if parts and inside:
+            owner = parts[0]
+        else:
+            return (*path, *inside), owner
+    return tuple(path), owner
+
+
+def _parts_in(annotation: Any) -> Iterator[type[Part]]:
+    if isinstance(annotation, type) and issubclass(annotation, Part):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _parts_in(argument)
+
+
+def _words(found: Any, path: Path, owner: type[Part]) -> tuple[str, str]:
+    """A message and a hint for one of pydantic's findings."""
+    kind, value = found["type"], found["input"]
+    name = next((key for key in reversed(path) if isinstance(key, str)), "sweep")
+    hint = _example(owner, name)
+    if kind == "missing":
+        return f"`{name}` is missing", hint
+    if kind == "extra_forbidden":
+        return f"unknown key {name!r}{_where(path[:-1])}", _unknown_hint(name, path, owner)
+    if kind in _BOUNDS:
+        sign, bound = _BOUNDS[kind]
+        return f"`{name} {sign} {found['ctx'][bound]}` must hold, but got {value!r}", hint
+    if kind in ("literal_error", "union_tag_invalid"):
+        return _choice_words(found, name, value)
+    if kind == "union_tag_not_found":
+        return f"`{name}` must say which: its `name` is missing", hint
+    if kind == "value_error":
+        return f"{_dotted(path)}: {found['ctx']['error']}", hint
+    if kind == "string_too_short":
+        return f"`{name}` must not be empty", hint
+    wanted = _WANTED.get(kind.removesuffix("_type"))
+    if path in (("model",), ("data",)):
+        wanted = "an import path, or a mapping with class_path"
+    if wanted is None:
+        return f"{_dotted(path)}: {found['msg']}, but got {value!r}", hint
+    return f"`{name}` must be {wanted}, but got {value!r} ({type(value).__name__})", hint
+
+
+def _choice_words(found: Any, name: str, value: Any) -> tuple[str, str]:
+    """One of a few words was wanted, and another was given."""
+    tag = found["type"] == "union_tag_invalid"
+    given = found["ctx"]["tag"] if tag else value
+    allowed = [word.strip("'\" ") for word in _allowed(found["ctx"]["expected_tags" if tag else "expected"])]
+    close = get_close_matches(str(given), allowed, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"e.g. {name}: {allowed[0]}"
+    return f"`{name}` must be one of {', '.join(allowed)}, but got {given!r}", hint
+
+
+def _allowed(listed: str) -> list[str]:
+    return listed.replace(" or ", ", ").split(", ")
+
+
+def _dotted(path: Path) -> str:
+    return ".".join(map(str, path)) or "sweep"
+
+
+def _where(path: Path) -> str:
+    return f" in {_dotted(path)}" if path else ""
+
+
+def _example(owner: type[Part], name: str) -> str:
+    """How the field is written, from the field's own example."""
+    field = owner.model_fields.get(name)
+    if field is None or not field.examples:
+        return f"`sweep schema` describes {name}"
+    return f"e.g. {name}: {_flow(field.examples[0])}"
+
+
+def _flow(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_flow(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_flow, value)) + "]"
+    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
+
+
+def _unknown_hint(name: str, path: Path, owner: type[Part]) -> str:
+    known = [field for field in owner.model_fields if not (field == "name" and len(path) > 1 and path[0] != "tracking")]
+    close = get_close_matches(name, list(owner.model_fields), n=1)
+    foreign = owner is SweepSpec and name in _FOREIGN
+    if close and not foreign:
+        return f"did you mean {close[0]}?"
+    if owner is ClassSpec:
+        return f"arguments of the class go under init_args: {_dotted((*path[:-1], 'init_args', name))}"
+    if foreign:
+        return "`sweep import` makes a sweep file of a LightningCLI config or a W&B sweep file"
+    return f"known here: {', '.join(known)}" if known else "it takes no options; leave this out"

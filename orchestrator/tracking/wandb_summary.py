@@ -1,0 +1,49 @@
+"""The sweep's own run: the ranking as a table, parallel coordinates, and the verdict."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from orchestrator.results.trial_rows import rows
+from orchestrator.rundir import RunDirectory
+from orchestrator.secrets import redact
+from orchestrator.state import SweepState
+
+
+def sweep_values(run: RunDirectory, state: SweepState) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What is logged (tables and charts, as W&B's objects), and the summary."""
+    import wandb
+
+    found = rows(run, state)
+    names = sorted({name for row in found for name in row["params"]})
+    metric = state.objective.metric
+    columns = ["rank", "trial", "status", *names, metric, "epoch", "epochs", "seconds"]
+    table = wandb.Table(columns=columns, allow_mixed_types=True)
+    for row in found:
+        params = [_cell(row["params"].get(name)) for name in names]
+        table.add_data(
+            row["rank"], row["trial"], row["status"], *params, row["best"], row["epoch"], row["epochs"], row["seconds"]
+        )
+    logged = {"ranking": table}
+    return logged, _verdict(state)
+
+
+def _verdict(state: SweepState) -> dict[str, Any]:
+    best = state.winner()
+    found: dict[str, Any] = {
+        "status": state.status,
+        "reason": redact(state.reason),
+        "trials": len(state.trials),
+        **{status: state.count(status) for status in ("finished", "stopped", "failed")},
+        "epochs": state.epochs,
+        "hours": round(state.active_seconds / 3600, 4),
+    }
+    at = state.objective.best(best) if best else None
+    if best and at:
+        found |= {"best_trial": best.number, "best_epoch": at.epoch, f"best_{state.objective.metric}": at.value}
+        found |= {f"best.{name}": _cell(value) for name, value in best.params_at(at.epoch).items()}
+    return found
+
+
+def _cell(value: Any) -> Any:
+    return value if isinstance(value, bool | int | float) or value is None else redact(str(value))

@@ -1,0 +1,85 @@
+"""The lines above the table: how far the sweep is, what is best, what was spent, what is wrong."""
+
+from __future__ import annotations
+
+from rich.text import Text
+
+from orchestrator.results.confirmation import sentences
+from orchestrator.results.terminal_tables import COLOURS, duration, short_names, spending
+from orchestrator.results.why import show
+from orchestrator.safe_text import visible
+from orchestrator.state import SweepState
+from orchestrator.watch.panel import rungs_line, workers_line
+from orchestrator.watch.progress import progress
+from orchestrator.watch.watch_rows import Rows
+from orchestrator.watch.watched_sweep import Watched
+
+_SWEEP = {"running": "bold cyan", "completed": "bold green", "paused": "bold yellow", "interrupted": "bold magenta"}
+_ENDED = {
+    "completed": "the sweep has ended",
+    "paused": "nobody runs it; sweep resume goes on",
+    "interrupted": "its process is gone; sweep resume goes on",
+}
+
+
+def head(watched: Watched, rows: Rows, width: int, *, narrow: bool) -> list[Text]:
+    """So many lines as there are things to say; each is cut at ``width`` by who shows it."""
+    state = watched.state
+    if not state.spec:
+        return [Text.assemble((watched.run.name, "bold"), "  ", watched.trouble or "nothing is on record yet")]
+    lines = [_first(watched), _bar(watched, width), _counts(watched), _best(watched, rows)]
+    if narrow:
+        lines += [
+            Text("workers  ").append_text(workers_line(state)),
+            Text("rungs    ").append_text(rungs_line(state, rows)),
+        ]
+    return lines + _confirmed(state)
+
+
+def _first(watched: Watched) -> Text:
+    state = watched.state
+    reason = f" ({visible(state.reason)})" if state.reason else ""
+    said = _ENDED.get(state.status)
+    status = (state.status + reason, _SWEEP.get(state.status, ""))
+    return Text.assemble((watched.run.name, "bold"), "  ", status, f"; {said}" if said else "")
+
+
+def _bar(watched: Watched, width: int) -> Text:
+    found = progress(watched.state, watched.spent())
+    total = watched.state.spec["budget"].get("trials")
+    done = watched.state.count("finished", "stopped", "failed")
+    said = f" {done} of {total} trials ended" if total else f" {done} trials ended"
+    said += f", about {duration(found.left)} left" if found.left is not None else ""
+    room = max(10, width - len(said) - 8)
+    if found.share is None:
+        return Text(said.lstrip() + ", no limit on how much")
+    full = int(found.share * room)
+    return Text.assemble(("━" * full, "bold green"), ("─" * (room - full), "dim"), f" {found.share:4.0%}", said)
+
+
+def _counts(watched: Watched) -> Text:
+    state, text = watched.state, Text()
+    for status, style in COLOURS.items():
+        if count := state.count(status):
+            text.append(" · " if text else "").append(f"{count} {status.replace('_', ' ')}", style)
+    spent = spending(state.spec["budget"], watched.spent()) or f"spent: {duration(state.active_seconds)}"
+    return text.append("   " if text else "").append(spent)
+
+
+def _best(watched: Watched, rows: Rows) -> Text:
+    """The leader and its parameters; where configurations are repeated, the one of the best configuration."""
+    objective, found = watched.state.objective, rows.first
+    if found is None:
+        return Text(f"best     no trial has a finite {visible(objective.metric)} yet")
+    names = short_names(list(found.params))
+    told = ", ".join(
+        f"{visible(name)} {visible(show(value))}" for name, value in zip(names, found.params.values(), strict=True)
+    )
+    value = f"{visible(objective.metric)} {show(found.best)}"
+    return Text.assemble("best     ", (value, "bold green"), f" trial {found.trial}, epoch {found.epoch}: {told}")
+
+
+def _confirmed(state: SweepState) -> list[Text]:
+    if not state.confirmation:
+        return []
+    return [Text(visible(sentences(state.confirmation, state.objective.metric)[0]), "bold")]

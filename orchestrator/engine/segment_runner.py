@@ -22,7 +22,7 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 _STANDARD = {Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib")}
 _LIBRARIES = {"site-packages", "dist-packages"}
 _STAND_INS = {_PACKAGE / "models", _PACKAGE / "data"}  # for a user's own classes
-_CONSTRUCTION = _PACKAGE / "training/components"  # where constructors refuse what a sweep file gives them
+_CONSTRUCTION = _PACKAGE / "training/class_loading"  # where constructors refuse what a sweep file gives them
 
 
 def attempt(job: Job, report: Callable[[Report], bool], device: Mapping[str, Any] | None = None) -> Failed | None:

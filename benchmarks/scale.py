@@ -38,8 +38,8 @@ TARGET = 0.9
 SPEC: dict[str, Any] = {
     "seed": 1,
     "objective": {"metric": "val_loss", "mode": "min"},
-    "model": {"class_path": "tests.tiny.Waiting", "init_args": {"seconds": SECONDS}},
-    "data": {"class_path": "tests.tiny.TinyData", "init_args": {"batch_size": 64}},
+    "model": {"class_path": "tests.support.tiny.Waiting", "init_args": {"seconds": SECONDS}},
+    "data": {"class_path": "tests.support.tiny.TinyData", "init_args": {"batch_size": 64}},
     "trainer": {"max_epochs": 1, "accelerator": "cpu"},
     "space": {"model.learning_rate": {"log_uniform": [1e-3, 1e-1]}},
     "searcher": "random",
@@ -95,7 +95,7 @@ def nodes(events: list[Event]) -> list[str]:
 
 def measure(shared: Path, hosts: int, trials: int) -> Figures:
     """Boot the hosts, run the sweep, read its journal."""
-    made = importlib.import_module("tests.hosts")
+    made = importlib.import_module("tests.support.ray_hosts")
     folder = Path(tempfile.mkdtemp(prefix="sc", dir="/tmp"))  # short, for the names of Ray's sockets are limited
     try:
         with made.cluster(shared, folder, workers=hosts) as net:

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from tests.wandb_server import wandb_server
+from tests.support.wandb_server import wandb_server
 
 TARGET_RATIO, TARGET_EXIT_SECONDS = 1.01, 10.0
 KINDS = ("none", "refuses", "hangs", "errors", "drops", "slow")

@@ -30,7 +30,7 @@ from orchestrator.journal import Event
 from orchestrator.journal.lease import acquire
 from orchestrator.rundir import RunDirectory
 from orchestrator.watch.screen import WatchApp
-from tests.watching import thousand, write, written
+from tests.support.watched_runs import thousand, write, written
 
 REDRAW_MS, SHARE = 50.0, 0.02
 REDRAWS = 60

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import s3 as s3_server
+from tests.support import s3 as s3_server
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -1,6 +1,6 @@
 """Every fenced block of the pages: sweep files are valid, Python runs, commands are known, and the cheap ones run.
 
-What a block needs, or why it is not run, an HTML comment before it says: see tests/blocks.py.
+What a block needs, or why it is not run, an HTML comment before it says: see tests/support/doc_blocks.py.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from blocks import Block, blocks_of, fault, words
 from conftest import ROOT
 from ruamel.yaml import YAML
 
@@ -28,6 +27,7 @@ from orchestrator.spec import Finalists, SweepSpec, load
 from orchestrator.state import merged
 from orchestrator.sweep import launch
 from orchestrator.training import class_loading
+from tests.support.doc_blocks import Block, blocks_of, fault, words
 
 sys.path.insert(0, str(ROOT / "docs"))
 import check_links

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from blocks import blocks_of, words
 from conftest import ROOT
 
 from orchestrator.durable_files import storage_fault
@@ -28,7 +27,8 @@ from orchestrator.sweep import stop
 from orchestrator.sweep.lifecycle import launch, resume
 from tests import test_tune
 from tests.chaos.drivers import weights
-from tests.s3 import Line
+from tests.support.doc_blocks import blocks_of, words
+from tests.support.s3 import Line
 
 PAGE = "docs/cluster.md"
 SPEC: dict[str, Any] = {
@@ -129,7 +129,7 @@ def test_the_page_says_what_works(s3: str, tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_driver_elsewhere_is_asked_to_stop(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = f"{s3}/runs"
-    slow = {"class_path": "tests.tiny.Tiny", "init_args": {"pause": 0.05}}
+    slow = {"class_path": "tests.support.tiny.Tiny", "init_args": {"pause": 0.05}}
     written = tmp_path / "tiny.yaml"
     written.write_text(to_yaml(spec(model=slow, budget={"trials": 1000})))
     driver = subprocess.Popen(
@@ -206,7 +206,7 @@ def test_a_store_that_is_cut_off_is_a_fault_of_the_storage(s3: str, line: Line) 
 @pytest.mark.timeout(240)
 def test_an_outage_of_20_s_costs_nothing(s3: str, line: Line) -> None:
     """Driver and trial stand still meanwhile; no retry is used, and no epoch is trained twice."""
-    slow = {"class_path": "tests.tiny.Tiny", "init_args": {"pause": 0.1}}
+    slow = {"class_path": "tests.support.tiny.Tiny", "init_args": {"pause": 0.1}}
 
     def out() -> None:
         line.cut()
@@ -231,7 +231,7 @@ def test_a_driver_killed_twice_on_a_slow_store_loses_no_trial(s3: str, line: Lin
     """Under Ray, each request 80 ms: the ranking is the unbroken one's, and no trial repeats more than an epoch."""
     line.delay = 0.08
     runs, written = f"{s3}/runs", tmp_path / "tiny.yaml"
-    slow = {"class_path": "tests.tiny.Tiny", "init_args": {"pause": 0.1}}
+    slow = {"class_path": "tests.support.tiny.Tiny", "init_args": {"pause": 0.1}}
     written.write_text(to_yaml(spec(model=slow)))
 
     def driver(*words: str) -> subprocess.Popen[bytes]:

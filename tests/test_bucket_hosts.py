@@ -13,8 +13,8 @@ import pytest
 
 from orchestrator.journal import read
 from orchestrator.state import SweepState
-from tests import hosts
-from tests.hosts import BUCKET, ON_HOSTS, cluster, state, until, written
+from tests.support import ray_hosts
+from tests.support.ray_hosts import BUCKET, ON_HOSTS, cluster, state, until, written
 from tests.test_hosts import EPOCHS, REFERENCE, ranked, unbroken
 
 __all__ = ["unbroken"]
@@ -40,7 +40,7 @@ def net(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]
 
 
 def sweep(net: Any, *words: str) -> subprocess.Popen[bytes]:
-    return hosts.sweep(net, *words, runs=RUNS)
+    return ray_hosts.sweep(net, *words, runs=RUNS)
 
 
 def seen(net: Any) -> SweepState:

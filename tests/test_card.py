@@ -48,7 +48,7 @@ def test_the_card_says_what_was_searched_and_that_nothing_was_confirmed(swept: O
         "| confirmed | not confirmed |",
         "| test data | not looked at |",
         f"{won.best.value:.4g}",
-        "tests.tiny.TinyData",
+        "tests.support.tiny.TinyData",
         f"trials 2, epochs {state.epochs}",
         '| model.learning_rate | {"log_uniform": [0.001, 0.5]} |',
         f"Seed of the trial: {config(won)['seed']}",

@@ -182,7 +182,9 @@ def test_import_prints_a_sweep_file(sweep: Run, tmp_path: Path) -> None:
         "method: bayes\nmetric: {name: val_loss, goal: minimize}\n"
         "parameters: {learning_rate: {distribution: log_uniform_values, min: 0.001, max: 0.1}}\n"
     )
-    code, out, _ = sweep("import", str(file), "--model", "tests.tiny.Tiny", "--data", "tests.tiny.TinyData")
+    code, out, _ = sweep(
+        "import", str(file), "--model", "tests.support.tiny.Tiny", "--data", "tests.support.tiny.TinyData"
+    )
     assert code == 0
     path = tmp_path / "sweep.yaml"
     path.write_text(out)

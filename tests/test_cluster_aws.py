@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cloud import Cloud, cloud
+
+from tests.support.moto_aws import Cloud, cloud
 
 pytestmark = [
     pytest.mark.cluster,
@@ -26,8 +27,8 @@ SPEC = {
     "name": "far",
     "seed": 3,
     "objective": {"metric": "val_loss", "mode": "min"},
-    "model": {"class_path": "tests.tiny.Tiny", "init_args": {"pause": 0.75}},  # four batches an epoch
-    "data": "tests.tiny.TinyData",
+    "model": {"class_path": "tests.support.tiny.Tiny", "init_args": {"pause": 0.75}},  # four batches an epoch
+    "data": "tests.support.tiny.TinyData",
     "trainer": {"max_epochs": EPOCHS, "accelerator": "cpu"},
     "space": {"model.learning_rate": {"log_uniform": [1e-3, 0.5]}},
     "searcher": "random",

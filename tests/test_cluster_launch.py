@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from blocks import blocks_of, words
 from conftest import ROOT
-from onprem import RUNS, OnPrem, on_prem
 from test_gang import IN_SHARDS
+
+from tests.support.doc_blocks import blocks_of, words
+from tests.support.onprem_hosts import RUNS, OnPrem, on_prem
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1500)]
 
 MODULE = """
-from tests.tiny import Tiny
+from tests.support.tiny import Tiny
 
 class Mine(Tiny):
     def on_train_epoch_end(self):
@@ -31,7 +32,7 @@ SPEC = {
     "seed": 3,
     "objective": {"metric": "val_loss", "mode": "min"},
     "model": {"class_path": "mine.Mine", "init_args": {}},
-    "data": "tests.tiny.TinyData",
+    "data": "tests.support.tiny.TinyData",
     "trainer": {"max_epochs": 2},
     "space": {"model.learning_rate": {"log_uniform": [1e-3, 0.5]}},
     "searcher": "random",
@@ -120,7 +121,7 @@ def test_a_wrong_token_and_another_version_are_refused(hosts: OnPrem) -> None:
 
 TOGETHER: dict[str, Any] = {
     **SPEC,
-    "model": "tests.tiny.Tiny",
+    "model": "tests.support.tiny.Tiny",
     "trainer": {"max_epochs": 3, "accelerator": "cpu", "precision": "32-true"},
     "budget": {"trials": 2},
 }
@@ -137,18 +138,21 @@ def completed(hosts: OnPrem, name: str) -> bool:
 
 @pytest.mark.parametrize(
     ("kind", "model", "strategy"),
-    [("ddp", "tests.tiny.Tiny", {}), ("fsdp", "tests.ganged.Sharded", {"strategy": IN_SHARDS})],
+    [
+        ("ddp", "tests.support.tiny.Tiny", {}),
+        ("fsdp", "tests.support.member.Sharded", {"strategy": IN_SHARDS}),
+    ],
     ids=["ddp", "fsdp"],
 )
 def test_a_trial_on_two_hosts_equals_one_process_with_the_same_global_batch(
     hosts: OnPrem, kind: str, model: str, strategy: dict[str, Any]
 ) -> None:
     """Each host has two CPUs, and each of the two workers wants two."""
-    data = {"class_path": "tests.ganged.Straight", "init_args": {"batch_size": 8}}
+    data = {"class_path": "tests.support.member.Straight", "init_args": {"batch_size": 8}}
     trainer = {**TOGETHER["trainer"], **strategy}
     gang = {"model": model, "trainer": trainer, "data": data, "resources": {"cpus": 2, "workers": 2}}
     two = {**TOGETHER, "name": f"{kind}-two", **gang}
-    data = {"class_path": "tests.ganged.Straight", "init_args": {"batch_size": 16}}
+    data = {"class_path": "tests.support.member.Straight", "init_args": {"batch_size": 16}}
     one = {**TOGETHER, "name": f"{kind}-one", "model": model, "data": data}
     for spec in (two, one):
         write(hosts, f"{spec['name']}.yaml", json.dumps(spec))
@@ -171,8 +175,8 @@ def test_a_trial_on_two_hosts_survives_the_loss_of_one(hosts: OnPrem) -> None:
             {
                 **TOGETHER,
                 "name": "lost",
-                "model": {"class_path": "tests.tiny.Tiny", "init_args": {"pause": 0.3}},
-                "data": {"class_path": "tests.ganged.Straight", "init_args": {"batch_size": 8}},
+                "model": {"class_path": "tests.support.tiny.Tiny", "init_args": {"pause": 0.3}},
+                "data": {"class_path": "tests.support.member.Straight", "init_args": {"batch_size": 8}},
                 "trainer": {**TOGETHER["trainer"], "max_epochs": 8},
                 "budget": {"trials": 1},
                 "resources": {"cpus": 2, "workers": 2},

@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from blocks import blocks_of, words
 from conftest import ROOT
 
 from orchestrator import cli
+from tests.support.doc_blocks import blocks_of, words
 
 PAGE = "docs/cluster.md"
 

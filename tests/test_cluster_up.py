@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from blocks import blocks_of, words
 from conftest import ROOT
-from onprem import OnPrem, on_prem
+
+from tests.support.doc_blocks import blocks_of, words
+from tests.support.onprem_hosts import OnPrem, on_prem
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 

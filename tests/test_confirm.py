@@ -415,7 +415,8 @@ def test_what_cannot_be_confirmed_is_refused(tmp_path: Path, monkeypatch: pytest
     launch(local_spec(name="half"), runs, local=True, observer=stop)
     with pytest.raises(UsageError, match="has not ended"):
         confirm("half", runs, local=True)
-    launch(local_spec(name="hopeless", model={"class_path": "tests.tiny.Tiny", "init_args": {"learning_rate": 1e30}},
+    launch(local_spec(name="hopeless",
+                      model={"class_path": "tests.support.tiny.Tiny", "init_args": {"learning_rate": 1e30}},
                       space={}, budget={"trials": 1}), runs, local=True)  # fmt: skip
     with pytest.raises(UsageError, match="nothing to confirm"):
         confirm("hopeless", runs, local=True)
@@ -435,7 +436,8 @@ def test_the_spec_asks_for_finals_at_the_end(tmp_path: Path) -> None:
     from orchestrator import Sweep
 
     sweep = Sweep(
-        model="tests.tiny.Tiny", data="tests.tiny.TinyData", objective=("val_loss", "min"), name="asked",
+        model="tests.support.tiny.Tiny", data="tests.support.tiny.TinyData",
+        objective=("val_loss", "min"), name="asked",
         trainer={"max_epochs": 2}, space={"model.learning_rate": {"log_uniform": [1e-3, 0.5]}}, budget=3,
         finalists={"top": 1, "trials": 3},
     )  # fmt: skip

@@ -121,8 +121,8 @@ def test_a_metric_that_is_not_logged_is_named_before_the_start_and_at_the_first_
         seed=1,
         metric="val_loss",
         required=["val_los"],
-        model={"class_path": "tests.tiny.Tiny", "init_args": {}},
-        data={"class_path": "tests.tiny.TinyData", "init_args": {}},
+        model={"class_path": "tests.support.tiny.Tiny", "init_args": {}},
+        data={"class_path": "tests.support.tiny.TinyData", "init_args": {}},
         trainer={"max_epochs": 1, "accelerator": "cpu"},
         folder=str(tmp_path / "run/trials/0000"),
     )

@@ -42,8 +42,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Job, Checkpoint]:
         segment=0,
         seed=1,
         metric="val_loss",
-        model={"class_path": "tests.tiny.Tiny", "init_args": {}},
-        data={"class_path": "tests.tiny.TinyData", "init_args": {}},
+        model={"class_path": "tests.support.tiny.Tiny", "init_args": {}},
+        data={"class_path": "tests.support.tiny.TinyData", "init_args": {}},
         trainer={"max_epochs": 1, "accelerator": "cpu"},
         folder=str(tmp_path_factory.mktemp("damage") / "run/trials/0000"),
     )

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import browse
 from chaos.simulate import SCHEDULERS, SEARCHERS, Case
 from conftest import ROOT
 from optuna.trial import FrozenTrial, TrialState
@@ -36,6 +35,7 @@ from orchestrator.rundir import RunDirectory, run_at
 from orchestrator.space import Space
 from orchestrator.spec import from_mapping
 from orchestrator.state import SweepState, Trial
+from tests.support.browser import browse
 
 FAULTS = Faults(crash=0.03, asleep=0.01, lost=0.2, memory=0.1, stop=0.02, damage=0.3, retry=0.9)
 CASES = [

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from test_data import write_mnist
 
-from tests.hosts import ON_HOSTS, cluster, state, sweep, written
+from tests.support.ray_hosts import ON_HOSTS, cluster, state, sweep, written
 
 pytestmark = [*ON_HOSTS, pytest.mark.timeout(600)]
 
@@ -46,11 +46,11 @@ def test_each_host_fetches_each_file_once(net: Any) -> None:
     (net.shared / "files").mkdir()
     write_mnist(net.shared / "files", train=400, test=20, suffix=".gz")
     log = net.shared / "served.log"
-    net["driver"].popen([sys.executable, "-m", "tests.served", "/shared/files", str(PORT)], log=log)
+    net["driver"].popen([sys.executable, "-m", "tests.support.served_data", "/shared/files", str(PORT)], log=log)
     ray_hosts.wait_port(net["driver"], PORT)
     given = {"mirror": f"http://{net['driver'].ip}:{PORT}/", "data_dir": "/tmp/data"}
-    data = {"class_path": "tests.served.ServedDataModule", "init_args": given}
-    alone = f"from tests.served import ServedDataModule; ServedDataModule(**{given}).prepare_data()"
+    data = {"class_path": "tests.support.served_data.ServedDataModule", "init_args": given}
+    alone = f"from tests.support.served_data import ServedDataModule; ServedDataModule(**{given}).prepare_data()"
     net["head"].run([sys.executable, "-W", "ignore", "-c", alone])
     driver = sweep(net, "launch", written(net, "images", **IMAGES, data=data))
     assert driver.wait(300) == 0, (net.shared / "launch.log").read_text()

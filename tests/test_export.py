@@ -31,8 +31,8 @@ from orchestrator.export.validation_samples import read_validation
 from orchestrator.results import Results
 from orchestrator.safe_text import markdown
 from orchestrator.sweep import Outcome, launch
-from tests import tiny_exports
 from tests.chaos.forked import Forked
+from tests.support import exportable
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
 
@@ -41,7 +41,7 @@ FORMATS = ("model.safetensors", "model.onnx", "model.pt2")
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
-    spec = described(model="tests.tiny_exports.Line", budget={"trials": 3})
+    spec = described(model="tests.support.exportable.Line", budget={"trials": 3})
     return launch(spec, tmp_path_factory.mktemp("runs"), local=True)
 
 
@@ -77,7 +77,7 @@ def test_a_bundle_has_the_best_checkpoint_and_says_what_it_is(swept: Outcome, bu
         assert said == {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     assert found[MANIFEST]["missing"] == {}
     assert found[MANIFEST]["load_from_checkpoint"] is True
-    loaded = tiny_exports.Line.load_from_checkpoint(bundle / CHECKPOINT, map_location="cpu", weights_only=True)
+    loaded = exportable.Line.load_from_checkpoint(bundle / CHECKPOINT, map_location="cpu", weights_only=True)
     assert found[CONFIG]["model"]["init_args"]["learning_rate"] == loaded.hparams["learning_rate"]
 
 
@@ -135,7 +135,7 @@ def test_nothing_of_this_machine_or_of_the_data_is_in_what_is_traced(bundle: Pat
 def test_a_format_that_cannot_be_made_is_left_out_and_the_reason_told(
     model: str, missing: set[str], why: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    folder = exported(one(f"tests.tiny_exports.{model}", tmp_path), tmp_path / "bundle")
+    folder = exported(one(f"tests.support.exportable.{model}", tmp_path), tmp_path / "bundle")
     manifest = verify_bundle(folder)
     assert set(manifest.missing) == missing
     files = {"onnx": "model.onnx", "pt2": "model.pt2", "preprocessing": "preprocessing.json"}
@@ -151,8 +151,8 @@ def test_a_format_that_cannot_be_made_is_left_out_and_the_reason_told(
 def test_reasons_are_told_in_the_terminal_without_secrets(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    outcome = one("tests.tiny_exports.Line", tmp_path, data="tests.tiny_exports.Vanishing")
-    monkeypatch.setattr(tiny_exports.Vanishing, "gone", True)
+    outcome = one("tests.support.exportable.Line", tmp_path, data="tests.support.exportable.Vanishing")
+    monkeypatch.setattr(exportable.Vanishing, "gone", True)
     monkeypatch.setenv("DISK_TOKEN", "the disk with")
     assert sweep(monkeypatch, "export", outcome.run.name, "--runs", str(tmp_path)) == 0
     out, err = capsys.readouterr()
@@ -164,22 +164,24 @@ def test_reasons_are_told_in_the_terminal_without_secrets(
 
 
 def test_without_data_an_example_says_what_to_compare_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    outcome = one("tests.tiny_exports.Exemplary", tmp_path, data="tests.tiny_exports.Vanishing")
-    monkeypatch.setattr(tiny_exports.Vanishing, "gone", True)
+    outcome = one("tests.support.exportable.Exemplary", tmp_path, data="tests.support.exportable.Vanishing")
+    monkeypatch.setattr(exportable.Vanishing, "gone", True)
     found = verify_bundle(exported(outcome))
     assert found.missing == {}
     assert {parity["source"] for parity in found.parity.values()} == {"noise in the shape of example_input_array"}
 
 
 def test_a_module_with_loaders_of_its_own(tmp_path: Path, bundle: Path) -> None:
-    found = verify_bundle(exported(one("tests.tiny_exports.OwnLoaders", tmp_path, data=None)))
+    found = verify_bundle(exported(one("tests.support.exportable.OwnLoaders", tmp_path, data=None)))
     assert found.missing == {}
     assert found.content["data"] == contents(bundle)[MANIFEST]["data"], "the same data, and so the same digest"
 
 
 def test_a_split_that_hangs_on_the_seed_is_that_of_the_training(tmp_path: Path) -> None:
     trainer = {"max_epochs": 1, "precision": "32-true"}  # that of the samples below, whatever the processor has
-    folder = exported(one("tests.tiny_exports.Line", tmp_path, data="tests.tiny_exports.Split", trainer=trainer))
+    folder = exported(
+        one("tests.support.exportable.Line", tmp_path, data="tests.support.exportable.Split", trainer=trainer)
+    )
     recorded, bundle = contents(folder)[CONFIG]["metrics"], load_bundle(folder)
     assert validate(bundle.manifest)["val_loss"] == pytest.approx(recorded["val_loss"], rel=1e-6)
     config = contents(folder)[CONFIG]
@@ -196,7 +198,7 @@ def test_a_split_that_hangs_on_the_seed_is_that_of_the_training(tmp_path: Path) 
 
 def test_tied_weights_and_arguments_that_a_checkpoint_does_not_hold(tmp_path: Path) -> None:
     layer = {"class_path": "torch.nn.Linear", "init_args": {"in_features": 2, "out_features": 1}}
-    model = {"class_path": "tests.tiny_exports.Tied", "init_args": {"layer": layer}}
+    model = {"class_path": "tests.support.exportable.Tied", "init_args": {"layer": layer}}
     folder = exported(one(model, tmp_path))  # type: ignore[arg-type]
     found = verify_bundle(folder)
     assert found.missing == {}
@@ -295,7 +297,7 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def heavy(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
-    spec = described(model="tests.tiny.Heavy", trainer={"max_epochs": 1}, budget={"trials": 1})
+    spec = described(model="tests.support.tiny.Heavy", trainer={"max_epochs": 1}, budget={"trials": 1})
     return launch(spec, tmp_path_factory.mktemp("heavy"), local=True)
 
 

@@ -13,9 +13,6 @@ from typing import Any
 import numpy as np
 import optuna
 import pytest
-from browser import browse
-from hostile import hostile_run, names
-from invented import invent
 from playwright.async_api import Page
 
 from orchestrator.errors import UsageError
@@ -37,6 +34,9 @@ from orchestrator.results.figures.trial_columns import axes, thinned, trials
 from orchestrator.rundir import RunDirectory
 from orchestrator.state import SweepState, pareto_front
 from tests.chaos.simulate import Case
+from tests.support.browser import browse
+from tests.support.hostile_names import hostile_run, names
+from tests.support.synthetic_runs import invent
 
 Invented = tuple[RunDirectory, SweepState]
 

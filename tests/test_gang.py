@@ -25,8 +25,11 @@ def job(folder: Path, workers: int, **fields: Any) -> Job:
         "segment": 0,
         "seed": 11,
         "metric": "val_loss",
-        "model": {"class_path": "tests.ganged.Told", "init_args": {"learning_rate": 0.05}},
-        "data": {"class_path": "tests.ganged.Straight", "init_args": {"batch_size": 16 // workers}},
+        "model": {"class_path": "tests.support.member.Told", "init_args": {"learning_rate": 0.05}},
+        "data": {
+            "class_path": "tests.support.member.Straight",
+            "init_args": {"batch_size": 16 // workers},
+        },
         "trainer": {"max_epochs": 5, "accelerator": "cpu", "precision": "32-true"},
         "folder": str(folder / "trials/0000"),
         "threads": 1,
@@ -44,7 +47,7 @@ def free_port() -> int:
 def together(wanted: Job) -> list[dict[str, Any]]:
     """Train in as many processes; what rank 0 reported. The others report nothing."""
     port = free_port()
-    command = [sys.executable, "-m", "tests.ganged", json.dumps(asdict(wanted))]
+    command = [sys.executable, "-m", "tests.support.member", json.dumps(asdict(wanted))]
     processes = [
         subprocess.Popen(
             [*command, str(rank), str(port)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -106,7 +109,7 @@ IN_SHARDS: dict[str, Any] = {
     "init_args": {"data_parallel_size": 2, "tensor_parallel_size": 1, "save_distributed_checkpoint": False},
 }
 SHARDED: dict[str, Any] = {
-    "model": {"class_path": "tests.ganged.Sharded", "init_args": {"learning_rate": 0.05}},
+    "model": {"class_path": "tests.support.member.Sharded", "init_args": {"learning_rate": 0.05}},
     "trainer": {"max_epochs": 5, "accelerator": "cpu", "precision": "32-true", "strategy": IN_SHARDS},
 }
 

@@ -9,8 +9,8 @@ import pytest
 from test_tune import events, rows, said, sweep, written
 
 WORKERS: dict[str, Any] = {
-    "model": {"class_path": "tests.ganged.Told", "init_args": {}},
-    "data": {"class_path": "tests.ganged.Straight", "init_args": {"batch_size": 8}},
+    "model": {"class_path": "tests.support.member.Told", "init_args": {}},
+    "data": {"class_path": "tests.support.member.Straight", "init_args": {"batch_size": 8}},
     "trainer": {"max_epochs": 3, "accelerator": "cpu", "precision": "32-true"},
     "scheduler": "fifo",
     "resources": {"cpus": 0.5, "workers": 2, "concurrent": 1},
@@ -32,7 +32,7 @@ def test_each_trial_trains_in_as_many_processes(tmp_path: Path) -> None:
 @pytest.mark.timeout(600)
 def test_a_lost_worker_costs_an_epoch_and_no_trial(tmp_path: Path) -> None:
     fault = {"fault": "die_once", "marker": str(tmp_path / "died")}
-    model = {"class_path": "tests.ganged.Second", "init_args": fault}
+    model = {"class_path": "tests.support.member.Second", "init_args": fault}
     sweep("launch", written(tmp_path, **{**WORKERS, "model": model}, budget={"trials": 1}))
     assert [row["status"] for row in rows()] == ["finished"]
     (failed,) = [event for event in events() if event["type"] == "segment.failed"]

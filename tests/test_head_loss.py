@@ -14,7 +14,7 @@ from orchestrator.journal import Event, read
 from orchestrator.results.verify import check
 from orchestrator.rundir import RunDirectory
 from orchestrator.state import SweepState
-from tests.hosts import ON_HOSTS, cluster, keep_up, start_head, sweep, until, written
+from tests.support.ray_hosts import ON_HOSTS, cluster, keep_up, start_head, sweep, until, written
 from tests.test_hosts import EPOCHS, REFERENCE, ranked, unbroken, working
 
 __all__ = ["unbroken"]
@@ -24,7 +24,7 @@ pytestmark = [*ON_HOSTS, pytest.mark.timeout(900)]
 OUTAGE_SECONDS = 5.0
 SLOW: dict[str, Any] = {
     **REFERENCE,
-    "model": {"class_path": "tests.tiny.Tiny", "init_args": {"pause": 0.4}},
+    "model": {"class_path": "tests.support.tiny.Tiny", "init_args": {"pause": 0.4}},
 }
 
 

@@ -8,7 +8,6 @@ import unicodedata
 from pathlib import Path
 
 import pytest
-from hostile import Elements, hostile_run, names
 from markdown_it import MarkdownIt
 from typer.testing import CliRunner
 
@@ -17,6 +16,7 @@ from orchestrator.errors import UsageError
 from orchestrator.results import Results, why
 from orchestrator.rundir import RunDirectory, run_at
 from orchestrator.safe_text import csv_cell, markdown, markdown_code, visible
+from tests.support.hostile_names import Elements, hostile_run, names
 
 NAMES = names()
 HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}

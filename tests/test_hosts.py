@@ -15,7 +15,7 @@ from orchestrator.results.verify import check
 from orchestrator.rundir import RunDirectory
 from orchestrator.state import SweepState
 from orchestrator.sweep import launch
-from tests.hosts import ON_HOSTS, cluster, state, sweep, until, written
+from tests.support.ray_hosts import ON_HOSTS, cluster, state, sweep, until, written
 from tests.test_local import spec
 
 pytestmark = [*ON_HOSTS, pytest.mark.timeout(900)]
@@ -25,8 +25,8 @@ EPOCHS = 6
 REFERENCE: dict[str, Any] = {
     "seed": 5,
     "objective": {"metric": "val_loss", "mode": "min"},
-    "model": {"class_path": "tests.tiny.Tiny", "init_args": {"pause": 0.25}},
-    "data": "tests.tiny.TinyData",
+    "model": {"class_path": "tests.support.tiny.Tiny", "init_args": {"pause": 0.25}},
+    "data": "tests.support.tiny.TinyData",
     "trainer": {"max_epochs": EPOCHS, "accelerator": "cpu"},
     "space": {"model.learning_rate": {"log_uniform": [1e-3, 1e-1]}},
     "searcher": "random",
@@ -45,7 +45,7 @@ def net(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[int, float]]:
     """The reference sweep in this process: trials in the order of the ranking, and their values."""
-    wanted = spec(**{**REFERENCE, "name": "unbroken", "model": "tests.tiny.Tiny"})
+    wanted = spec(**{**REFERENCE, "name": "unbroken", "model": "tests.support.tiny.Tiny"})
     return ranked(launch(wanted, tmp_path_factory.mktemp("unbroken"), local=True).state)
 
 

@@ -20,8 +20,8 @@ LAUNCHES = 50
 SPEC: dict[str, Any] = {
     "name": "tiny",
     "objective": {"metric": "val_loss", "mode": "min"},
-    "model": {"class_path": "tests.tiny.Tiny", "init_args": {"pause": 0.05}},
-    "data": "tests.tiny.TinyData",
+    "model": {"class_path": "tests.support.tiny.Tiny", "init_args": {"pause": 0.05}},
+    "data": "tests.support.tiny.TinyData",
     "trainer": {"max_epochs": 3},
     "space": {"model.learning_rate": {"log_uniform": [1e-3, 0.5]}},
     "searcher": "random",

@@ -28,8 +28,8 @@ def spec(**fields: Any) -> SweepSpec:
         "name": "tiny",
         "seed": 3,
         "objective": {"metric": "val_loss", "mode": "min"},
-        "model": "tests.tiny.Tiny",
-        "data": "tests.tiny.TinyData",
+        "model": "tests.support.tiny.Tiny",
+        "data": "tests.support.tiny.TinyData",
         "trainer": {"max_epochs": 3},
         "space": {"model.learning_rate": {"log_uniform": [1e-3, 0.5]}},
         "searcher": {"name": "tpe", "startup_trials": 3},
@@ -182,7 +182,7 @@ def test_a_failing_trial_fails_alone(tmp_path: Path) -> None:
 def test_a_failed_trial_never_wins_though_it_led(tmp_path: Path) -> None:
     outcome = launch(
         spec(
-            model={"class_path": "tests.tiny.Tiny", "init_args": {"fault": "raise"}},
+            model={"class_path": "tests.support.tiny.Tiny", "init_args": {"fault": "raise"}},
             space={"model.learning_rate": {"choice": [0.3]}},
             budget={"trials": 1},
         ),
@@ -196,7 +196,7 @@ def test_a_failed_trial_never_wins_though_it_led(tmp_path: Path) -> None:
 
 
 def test_the_same_failure_three_times_stops_the_sweep(tmp_path: Path) -> None:
-    model = {"class_path": "tests.tiny.Tiny", "init_args": {"fault": "raise"}}
+    model = {"class_path": "tests.support.tiny.Tiny", "init_args": {"fault": "raise"}}
     described = spec(model=model, trainer={"max_epochs": 3, "check_val_every_n_epoch": 3}, budget={"trials": 50})
     outcome = launch(described, tmp_path, local=True)
     assert outcome.exit_code == 1
@@ -209,7 +209,7 @@ def test_a_failed_trial_that_is_retried_goes_on_from_its_last_checkpoint(tmp_pat
     """The fault is mended meanwhile, as a person would mend it."""
     marker = tmp_path / "mended"
     described = spec(
-        model={"class_path": "tests.tiny_faults.Mended", "init_args": {"marker": str(marker)}},
+        model={"class_path": "tests.support.faulty.Mended", "init_args": {"marker": str(marker)}},
         scheduler="fifo",
         searcher="random",
         budget={"trials": 2},
@@ -259,7 +259,7 @@ def test_an_unwritable_folder_is_refused_before_the_start(tmp_path: Path) -> Non
 
 
 def test_a_wall_clock_budget_ends_the_sweep(tmp_path: Path) -> None:
-    model = {"class_path": "tests.tiny.Tiny", "init_args": {"pause": 0.05}}
+    model = {"class_path": "tests.support.tiny.Tiny", "init_args": {"pause": 0.05}}
     outcome = launch(
         spec(model=model, scheduler="fifo", trainer={"max_epochs": 50}, budget={"wall_clock": 1}), tmp_path, local=True
     )

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from blocks import sweep_fault
 from jsonschema import Draft7Validator
 from ruamel.yaml import YAML
 
@@ -23,6 +22,7 @@ from orchestrator.errors import UsageError
 from orchestrator.spec import SweepSpec, load, to_yaml
 from orchestrator.spec.tpu_slices import slice_of
 from orchestrator.xla.gke_manifest import manifest as tpu_manifest
+from tests.support.doc_blocks import sweep_fault
 
 QUANTITY = (
     r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$"

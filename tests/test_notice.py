@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from orchestrator.cluster import preemption_watcher
-from tests.metadata import service
+from tests.support.metadata import service
 
 
 @pytest.fixture

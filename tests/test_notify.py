@@ -361,7 +361,7 @@ def test_a_pause_is_told_and_the_end_after_the_resume(
 def test_a_sweep_whose_trials_fail_alike_or_that_breaks_has_failed(hook: Callable[..., Hook], tmp_path: Path) -> None:
     server = hook(200)
     notify = [{"webhook": "$HOOK"}]
-    failing = {"class_path": "tests.tiny.Tiny", "init_args": {"fault": "raise"}}
+    failing = {"class_path": "tests.support.tiny.Tiny", "init_args": {"fault": "raise"}}
     never_validated = {"max_epochs": 3, "check_val_every_n_epoch": 3}
     launch(spec(notify=notify, model=failing, trainer=never_validated, budget={"trials": 50}), tmp_path, local=True)
 
@@ -425,7 +425,7 @@ def test_a_resume_wants_the_variable_too(hook: Callable[..., Hook], tmp_path: Pa
 
 def test_in_python_it_is_the_same_spec() -> None:
     given = {"webhook": "$HOOK", "on": ["new_best"]}
-    made = Sweep(model="tests.tiny.Tiny", objective=("val_loss", "min"), notify=[given])
+    made = Sweep(model="tests.support.tiny.Tiny", objective=("val_loss", "min"), notify=[given])
     assert made.spec.notify == [Notification(webhook="$HOOK", on=["new_best"])]
     assert from_mapping(made.spec.model_dump(mode="json")) == made.spec
     assert set(messages.Note("paused", "x").variables) == {"SWEEP_EVENT", "SWEEP_TEXT"}

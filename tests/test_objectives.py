@@ -260,8 +260,8 @@ def test_an_objective_that_the_source_leaves_open_is_missed_at_the_first_report(
         {
             "name": "tiny",
             "objective": {"metric": "val_loss", "mode": "min", "also": [{"metric": "val_latency", "mode": "min"}]},
-            "model": "tests.tiny.Computed",
-            "data": "tests.tiny.TinyData",
+            "model": "tests.support.tiny.Computed",
+            "data": "tests.support.tiny.TinyData",
             "trainer": {"max_epochs": 1},
             "budget": {"trials": 1},
         }

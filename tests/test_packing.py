@@ -1,6 +1,6 @@
 """`resources.gpus: auto`: as many trials share a GPU as its memory has room for.
 
-No GPU is here. Ray is told of one, and `tests.tiny_on_gpu` says what a trial takes of it; all else is real.
+No GPU is here. Ray is told of one, and `tests.support.gpu_stand_in` says what a trial takes of it; all else is real.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def test_what_cannot_be_measured_gets_a_whole_one(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(gpu_sharing, "gpu_count", lambda: 1)
-    hopeless = {"class_path": "tests.tiny.TinyData", "init_args": {"batch_size": 0}}
+    hopeless = {"class_path": "tests.support.tiny.TinyData", "init_args": {"batch_size": 0}}
     assert settle(spec(**AUTO, data=hopeless, space={})).resources.gpus == 1
     assert "what a trial takes cannot be measured; the large corner of the space" in capsys.readouterr().err
 
@@ -136,8 +136,8 @@ def test_trials_on_a_cluster_share_its_gpu(address: str, tmp_path: Path, capsys:
         return spec(**AUTO, model={"class_path": model, "init_args": {"pause": 0.05}})
 
     with pytest.raises(UsageError, match="a trial that had a GPU to itself used nothing of it"):
-        launch(wanted("tests.tiny.Tiny"), tmp_path / "plain", address=address)
-    ended = launch(wanted("tests.tiny_on_gpu.Tiny"), tmp_path / "shared", address=address)
+        launch(wanted("tests.support.tiny.Tiny"), tmp_path / "plain", address=address)
+    ended = launch(wanted("tests.support.gpu_stand_in.Tiny"), tmp_path / "shared", address=address)
     assert ended.exit_code == 0
     assert ended.state.created["spec"]["resources"]["gpus"] == 0.5
     assert ended.state.slots == 2, "its two CPUs would have room for four"

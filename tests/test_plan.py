@@ -173,8 +173,8 @@ def test_the_dear_corner_is_found_by_real_steps() -> None:
 
 
 def test_a_corner_that_cannot_be_trained_is_refused() -> None:
-    broken = tiny(data={"class_path": "tests.tiny.TinyData", "init_args": {"batch_size": 0}}, space={})
+    broken = tiny(data={"class_path": "tests.support.tiny.TinyData", "init_args": {"batch_size": 0}}, space={})
     with pytest.raises(UsageError, match=r"cannot be trained: ValueError: batch_size"):
         corners(broken, [])
     with pytest.raises(SpecError, match="did you mean"):
-        measure(tiny(model={"class_path": "tests.tiny.Tiny", "init_args": {"puase": 0}}), plan(tiny()))
+        measure(tiny(model={"class_path": "tests.support.tiny.Tiny", "init_args": {"puase": 0}}), plan(tiny()))

@@ -10,8 +10,6 @@ from xml.etree import ElementTree
 import nbformat
 import pytest
 from conftest import ROOT
-from hostile import Elements, hostile_run, names
-from invented import invent
 from nbclient import NotebookClient
 from test_docs import blocks
 
@@ -22,6 +20,8 @@ from orchestrator.results.notebook import Display, watched
 from orchestrator.results.poster import draw
 from orchestrator.results.terminal_tables import Progress
 from orchestrator.results.verdict import verdict
+from tests.support.hostile_names import Elements, hostile_run, names
+from tests.support.synthetic_runs import invent
 
 # Of the libraries of Jupyter, none of it ours: ipykernel's own warning about its frozen modules, and the event loop's.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:zmq", "ignore::DeprecationWarning:jupyter_client")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.hosts import ON_HOSTS, cluster, sweep, until, written
+from tests.support.ray_hosts import ON_HOSTS, cluster, sweep, until, written
 from tests.test_head_loss import SLOW, whole
 from tests.test_hosts import EPOCHS, unbroken, working
 
@@ -42,7 +42,7 @@ def test_a_trial_out_of_memory_on_a_small_host_is_named_so_and_goes_on(
     net = three
     limited(net["w1"], SMALL)
     greedy = {"host": "w1", "megabytes": 3000, "pause": 0.4, "marker": "/shared/greedy"}
-    model = {"class_path": "tests.tiny_faults.GreedyOn", "init_args": greedy}
+    model = {"class_path": "tests.support.faulty.GreedyOn", "init_args": greedy}
     driver = sweep(net, "launch", written(net, "reference", **{**SLOW, "model": model}))
     try:
         assert driver.wait(400) == 0, (net.shared / "launch.log").read_text()
@@ -66,7 +66,7 @@ def test_a_slow_host_is_waited_for(three: Any, unbroken: list[tuple[int, float]]
     """Eight times slower than the others, and a fifth of what it sends and gets is lost on the way; but alive."""
     net = three
     slow = {"host": "w1", "seconds": 3.0, "pause": 0.4}
-    model = {"class_path": "tests.tiny_faults.SlowOn", "init_args": slow}
+    model = {"class_path": "tests.support.faulty.SlowOn", "init_args": slow}
     driver = sweep(
         net, "launch", written(net, "reference", **{**SLOW, "model": model}, recovery={"stalled_after": 30.0})
     )

@@ -19,7 +19,7 @@ SPACE = {"model.learning_rate": {"log_uniform": [1e-4, 0.3]}, "model.momentum": 
 
 def swept(folder: Path, scheduler: str, **model: Any) -> Outcome:
     spec = described(
-        model={"class_path": "tests.tiny_population.Watched", "init_args": model},
+        model={"class_path": "tests.support.population.Watched", "init_args": model},
         space=SPACE, searcher="random", trainer={"max_epochs": 6}, budget={"trials": 6},
         scheduler={"name": scheduler, "interval_epochs": 2},
     )  # fmt: skip
@@ -72,7 +72,7 @@ def _cosine(epoch: int, epochs: int) -> float:
 
 
 def test_the_best_checkpoint_loads_with_the_parameters_that_it_was_trained_with(tmp_path: Path) -> None:
-    from tests.tiny_population import Watched
+    from tests.support.population import Watched
 
     outcome = swept(tmp_path, "pbt")
     best = Results(outcome.run).best()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from conftest import ROOT
 
-from tests.hosts import ON_HOSTS, sweep, until, written
+from tests.support.ray_hosts import ON_HOSTS, sweep, until, written
 from tests.test_head_loss import SLOW, whole
 from tests.test_hosts import EPOCHS, net, unbroken, working
 from tests.test_notice import in_seconds
@@ -25,7 +25,10 @@ NOTICE_SECONDS = 25.0
 def watched(net: Any, host: str) -> Path:
     """A metadata service on that host, and the watcher that the cluster file starts; the file is the notice."""
     notice = Path(net.shared) / "notice"
-    net[host].popen([sys.executable, str(ROOT / "tests/metadata.py"), "/shared/notice"], log=f"{net.dir}/metadata.log")
+    net[host].popen(
+        [sys.executable, str(ROOT / "tests/support/metadata.py"), "/shared/notice"],
+        log=f"{net.dir}/metadata.log",
+    )
     watcher = [sys.executable, "-m", "orchestrator.cluster.preemption_watcher", "aws", f"{net['head'].ip}:6379"]
     net[host].popen(watcher, log=f"{net.dir}/watcher.log")
     return notice
@@ -35,7 +38,7 @@ def watched(net: Any, host: str) -> Path:
 def test_trials_leave_a_host_that_is_told_to_go(net: Any, unbroken: list[tuple[int, float]], epoch: str) -> None:
     notice = watched(net, "w1")
     slow = {"host": "w1", "seconds": 10.0 if epoch == "is too long" else 0.0, "pause": 0.4}
-    model = {"class_path": "tests.tiny_faults.SlowOn", "init_args": slow}
+    model = {"class_path": "tests.support.faulty.SlowOn", "init_args": slow}
     driver = sweep(net, "launch", written(net, "reference", **{**SLOW, "model": model}))
     try:
         until("a trial that reports from w1", lambda: working(net, "w1"))

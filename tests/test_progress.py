@@ -21,8 +21,8 @@ def _tiny(folder: Path, **model: object) -> Job:
         segment=0,
         seed=1,
         metric="val_loss",
-        model={"class_path": "tests.tiny.Tiny", "init_args": model},
-        data={"class_path": "tests.tiny.TinyData", "init_args": {}},
+        model={"class_path": "tests.support.tiny.Tiny", "init_args": model},
+        data={"class_path": "tests.support.tiny.TinyData", "init_args": {}},
         trainer={"max_epochs": 2, "accelerator": "cpu"},
         folder=str(folder / "run/trials/0000"),
     )
@@ -51,7 +51,7 @@ def test_batches_move_it_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bat
         job.trainer["limit_val_batches"] = 0
         job = Job(**{**vars(job), "metric": "train_loss"})
     else:
-        from tests.tiny import Tiny
+        from tests.support.tiny import Tiny
 
         monkeypatch.setattr(Tiny, "on_validation_start", lambda self: os.utime(job.progress, LONG_AGO), raising=False)
     assert attempt(job, report) is None

@@ -19,8 +19,6 @@ from test_local import spec as described
 from test_policies import Log, report
 from test_policies import spec as described_without_module
 from test_promotion import PROMOTE, BruteForce
-from watching import WAITING, written
-from watching import described as simulated
 
 from orchestrator.engine import stop_requests
 from orchestrator.engine.simulator import Simulated, simulate
@@ -36,6 +34,8 @@ from orchestrator.rundir import run_at
 from orchestrator.state import SweepState
 from orchestrator.sweep import launch, promote, resume
 from orchestrator.sweep.control import _WHY_NOT
+from tests.support.watched_runs import WAITING, written
+from tests.support.watched_runs import described as simulated
 
 HYPERBAND = {"name": "hyperband", "reduction_factor": 2}
 PBT = {"name": "pbt", "interval_epochs": 2, "quantile": 0.5, "mutate": ["model.width"]}
@@ -227,7 +227,7 @@ def test_a_request_is_answered_by_the_process_that_runs_the_sweep(
 
     thread = threading.Thread(target=person)
     thread.start()
-    model = {"class_path": "tests.tiny.Tiny", "init_args": {"pause": 0.02}}
+    model = {"class_path": "tests.support.tiny.Tiny", "init_args": {"pause": 0.02}}
     # Four reports a rung of which none but the last goes on by itself: who is first set aside waits for the request.
     slow = {**PROMOTE, "reduction_factor": 4}
     sweep = described(model=model, trainer={"max_epochs": 4}, scheduler=slow, searcher="random", budget={"trials": 6})

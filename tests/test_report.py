@@ -13,9 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import browse
 from conftest import ROOT
-from hostile import hostile_run, names
 from playwright.async_api import Page
 
 from orchestrator import cli
@@ -32,6 +30,8 @@ from orchestrator.results.why import show, stories
 from orchestrator.rundir import RunDirectory
 from orchestrator.safe_text import visible
 from orchestrator.spec import Finalists, SweepSpec, from_mapping
+from tests.support.browser import browse
+from tests.support.hostile_names import hostile_run, names
 
 SPACE: dict[str, Any] = {
     "model.learning_rate": {"log_uniform": [1e-4, 1e-1]},
@@ -66,7 +66,7 @@ def spec(**fields: Any) -> SweepSpec:
         "name": "simulated",
         "seed": 3,
         "objective": {"metric": "val_acc", "mode": "max"},
-        "model": "tests.tiny.Tiny",
+        "model": "tests.support.tiny.Tiny",
         "trainer": {"max_epochs": 9},
         "space": SPACE,
         "searcher": "random",

@@ -25,8 +25,8 @@ WANDB = "f" * 39 + "7"
 SPEC = """\
 name: secretive
 objective: {metric: val_loss, mode: min}
-model: tests.secretive.Secretive
-data: tests.tiny.TinyData
+model: tests.support.leaky_module.Secretive
+data: tests.support.tiny.TinyData
 trainer: {max_epochs: 1}
 space: {model.learning_rate: {choice: [0.1, 0.2]}}
 searcher: grid

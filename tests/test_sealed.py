@@ -23,7 +23,7 @@ from orchestrator.rundir import RunDirectory
 from orchestrator.spec import Finalists
 from orchestrator.sweep import Outcome, confirm, launch, look
 from orchestrator.training import resolve_precision
-from tests.tiny import DataWithTest, WithTest
+from tests.support.tiny import DataWithTest, WithTest
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
 
@@ -34,7 +34,11 @@ def confirmed(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     folder = tmp_path_factory.mktemp("runs")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TINY_TEST_READ", str(folder / "read.txt"))
-        described = local_spec(model="tests.tiny.WithTest", data="tests.tiny.DataWithTest", budget={"trials": 3})
+        described = local_spec(
+            model="tests.support.tiny.WithTest",
+            data="tests.support.tiny.DataWithTest",
+            budget={"trials": 3},
+        )
         outcome = launch(described, folder, local=True)
         confirm(outcome.run.name, folder, finalists=Finalists(top=1, trials=3), local=True)
     return outcome
@@ -100,8 +104,8 @@ def test_what_is_not_confirmed_is_sealed_unless_somebody_insists(run: RunDirecto
 
 def test_without_a_test_nothing_is_looked_at(tmp_path: Path) -> None:
     for model, data, missing in (
-        ("tests.tiny.Tiny", "tests.tiny.DataWithTest", "Tiny has no test_step"),
-        ("tests.tiny.WithTest", "tests.tiny.TinyData", "TinyData has no test_dataloader"),
+        ("tests.support.tiny.Tiny", "tests.support.tiny.DataWithTest", "Tiny has no test_step"),
+        ("tests.support.tiny.WithTest", "tests.support.tiny.TinyData", "TinyData has no test_dataloader"),
     ):
         described = local_spec(name=missing.split()[0], model=model, data=data, budget={"trials": 1})
         outcome = launch(described, tmp_path, local=True)

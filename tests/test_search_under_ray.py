@@ -56,7 +56,7 @@ def _named(part: Any) -> str:
 def test_a_sweep_under_ray(
     tmp_path: Path, searcher: Any, scheduler: Any, space: dict[str, Any], expected: set[str]
 ) -> None:
-    model = {} if space is CHOICES else {"model": "tests.tiny_population.Watched"}
+    model = {} if space is CHOICES else {"model": "tests.support.population.Watched"}
     grid = {} if searcher == "grid" else {"budget": {"trials": 8}}
     several = {"objective": SEVERAL} if searcher in ("nsga2", "nsga3") else {}
     file = written(

@@ -19,7 +19,7 @@ from orchestrator.engine.segment_runner import attempt
 from orchestrator.errors import DataError
 from orchestrator.training import Job, Report
 from orchestrator.training.memory import out_of_memory
-from tests.tiny import Tiny
+from tests.support.tiny import Tiny
 
 kept: list[weakref.ref[Tensor]] = []
 
@@ -109,7 +109,7 @@ def _job(folder: Path, fault: str = "message", words: str = "", **others: Any) -
         "seed": 1,
         "metric": "val_loss",
         "model": {"class_path": f"{__name__}.Clumsy", "init_args": {"fault": fault, "words": words}},
-        "data": {"class_path": "tests.tiny.TinyData", "init_args": {}},
+        "data": {"class_path": "tests.support.tiny.TinyData", "init_args": {}},
         "trainer": {"max_epochs": 3, "accelerator": "cpu"},
         "folder": str(folder / "run/trials/0000"),
     }
@@ -150,7 +150,7 @@ def test_what_is_no_fault_of_the_module(tmp_path: Path) -> None:
     assert kind(_job(tmp_path, metric="val_f1")) == "objective"
     gone = {"path": "trials/0000/checkpoints/x.ckpt", "size": 1, "sha256": "0", "epoch": 1}
     assert kind(_job(tmp_path, checkpoint=gone)) == "checkpoint"
-    assert kind(_job(tmp_path, model={"class_path": "tests.tiny.Tiny", "init_args": {"no_such": 1}})) == "user"
+    assert kind(_job(tmp_path, model={"class_path": "tests.support.tiny.Tiny", "init_args": {"no_such": 1}})) == "user"
     assert kind(_job(tmp_path, trainer={"max_epochs": 1, "accelerator": "no such"})) == "user"
     assert kind(_job(tmp_path, model={"class_path": "orchestrator.models.LitModel", "init_args": {}})) == "user"
 
@@ -213,7 +213,12 @@ def test_after_running_out_of_memory_the_next_segment_in_the_process_trains(tmp_
     reports: list[Report] = []
     assert attempt(_job(tmp_path, "allocate"), lambda report: not reports.append(report)) is not None
     assert reports[-1].checkpoint is not None
-    again = _job(tmp_path, segment=1, checkpoint=vars(reports[-1].checkpoint), model={"class_path": "tests.tiny.Tiny"})
+    again = _job(
+        tmp_path,
+        segment=1,
+        checkpoint=vars(reports[-1].checkpoint),
+        model={"class_path": "tests.support.tiny.Tiny"},
+    )
     assert attempt(again, lambda report: not reports.append(report)) is None
     assert [report.epoch for report in reports] == [1, 2, 3]
 

@@ -24,8 +24,8 @@ SPEC: dict[str, Any] = {
     "name": "tiny",
     "seed": 3,
     "objective": {"metric": "val_loss", "mode": "min"},
-    "model": {"class_path": "tests.tiny.Tiny", "init_args": {"pause": 0.02}},
-    "data": "tests.tiny.TinyData",
+    "model": {"class_path": "tests.support.tiny.Tiny", "init_args": {"pause": 0.02}},
+    "data": "tests.support.tiny.TinyData",
     "trainer": {"max_epochs": 8},
     "space": {"model.learning_rate": {"log_uniform": [1e-3, 0.5]}},
     "searcher": "random",
@@ -138,7 +138,7 @@ def test_under_nohup_a_closed_terminal_changes_nothing(tmp_path: Path, started: 
 
 
 def test_a_second_signal_ends_it_at_once(tmp_path: Path, started: Callable[..., Process]) -> None:
-    slow = {"class_path": "tests.tiny.Tiny", "init_args": {"pause": 1.5}}  # an epoch of 6 s
+    slow = {"class_path": "tests.support.tiny.Tiny", "init_args": {"pause": 1.5}}  # an epoch of 6 s
     file = tmp_path / "tiny.yaml"
     file.write_text(json.dumps({**SPEC, "model": slow}))
     process = started("launch", str(file), "--local")

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import browse
 from conftest import ROOT
+
+from tests.support.browser import browse
 
 sys.path.insert(0, str(ROOT / "docs"))
 import check_site

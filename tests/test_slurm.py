@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from onprem import booted
 from test_cluster_launch import SPEC
+
+from tests.support.onprem_hosts import booted
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
 
@@ -64,7 +65,7 @@ def events(slurm: Any, name: str) -> list[dict[str, Any]]:
 
 
 def test_a_sweep_runs_on_the_nodes_of_an_allocation(slurm: Any) -> None:
-    spec = {**SPEC, "model": "tests.tiny.Tiny", "budget": {"trials": 6}, "resources": {"cpus": 2}}
+    spec = {**SPEC, "model": "tests.support.tiny.Tiny", "budget": {"trials": 6}, "resources": {"cpus": 2}}
     n1 = slurm["n1"]
     n1.run("mkdir -p /shared/home /shared/runs")
     n1.run(["tee", "/shared/far.yaml"], input=json.dumps(spec))

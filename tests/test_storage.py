@@ -320,7 +320,7 @@ def test_ctrl_c_on_a_full_disk_ends_it_soon_and_it_can_be_resumed(
     disk: Path, tmp_path: Path, reference: Ranking
 ) -> None:
     slow = spec(TRIALS).model_dump(mode="json") | {
-        "model": {"class_path": "tests.tiny.Tiny", "init_args": {"pause": 0.1}}
+        "model": {"class_path": "tests.support.tiny.Tiny", "init_args": {"pause": 0.1}}
     }
     file = tmp_path / "slow.yaml"
     file.write_text(to_yaml(from_mapping(slow)))

@@ -24,7 +24,7 @@ __all__ = ["address"]
 
 pytestmark = pytest.mark.slow
 
-LONG: dict[str, Any] = {**SPEC, "model": {"class_path": "tests.tiny.Tiny", "init_args": {"pause": 0.1}}}
+LONG: dict[str, Any] = {**SPEC, "model": {"class_path": "tests.support.tiny.Tiny", "init_args": {"pause": 0.1}}}
 
 
 @pytest.fixture
@@ -149,7 +149,7 @@ def test_the_driver_ends_with_who_supervises_it(
 def test_a_second_signal_ends_both_at_once(
     address: str, tmp_path: Path, started: Callable[..., subprocess.Popen[bytes]]
 ) -> None:
-    slow = {"class_path": "tests.tiny.Tiny", "init_args": {"pause": 1.5}}  # an epoch of 6 s
+    slow = {"class_path": "tests.support.tiny.Tiny", "init_args": {"pause": 1.5}}  # an epoch of 6 s
     process = started("launch", written(tmp_path, model=slow), "--address", address)
     wait_for(lambda: said("segment.started"), process)
     time.sleep(4)
@@ -164,7 +164,9 @@ def test_a_second_signal_ends_both_at_once(
 
 
 @pytest.mark.parametrize(
-    ("fields", "code"), [({"model": "tests.tiny.Nobody"}, 2), ({"resources": {"cpus": 64}}, 2)], ids=["class", "room"]
+    ("fields", "code"),
+    [({"model": "tests.support.tiny.Nobody"}, 2), ({"resources": {"cpus": 64}}, 2)],
+    ids=["class", "room"],
 )
 def test_what_is_wrong_is_said_once(
     address: str, tmp_path: Path, started: Callable[..., subprocess.Popen[bytes]], fields: dict[str, Any], code: int
@@ -179,7 +181,9 @@ def test_a_driver_that_always_dies_is_given_up(
     address: str, tmp_path: Path, started: Callable[..., subprocess.Popen[bytes]]
 ) -> None:
     """The module ends whoever imports it."""
-    (tmp_path / "deadly.py").write_text("import os, tests.tiny\nos._exit(7)\nclass Deadly(tests.tiny.Tiny): pass\n")
+    (tmp_path / "deadly.py").write_text(
+        "import os, tests.support.tiny\nos._exit(7)\nclass Deadly(tests.support.tiny.Tiny): pass\n"
+    )
     process = started("launch", written(tmp_path, model="deadly.Deadly"), "--address", address)
     assert process.wait(200) == 1
     said = (tmp_path / "log").read_text()

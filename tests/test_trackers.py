@@ -21,9 +21,9 @@ from orchestrator.sweep import Outcome, launch, resume
 from orchestrator.tracking import check
 from orchestrator.tracking.metric_stream import points
 from orchestrator.training import Job, fit
+from tests.support.wandb_server import wandb_server
 from tests.test_local import spec
 from tests.test_wandb import processes
-from tests.wandb_server import wandb_server
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::UserWarning:lightning"),
@@ -39,7 +39,12 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def tracked(tracking: dict[str, Any], **fields: Any) -> Any:
-    few = {"scheduler": "fifo", "budget": {"trials": 2}, "trainer": TRAINER, "model": "tests.tiny_tracked.Steps"}
+    few = {
+        "scheduler": "fifo",
+        "budget": {"trials": 2},
+        "trainer": TRAINER,
+        "model": "tests.support.tracked.Steps",
+    }
     return spec(**{**few, "tracking": tracking, **fields})
 
 
@@ -172,8 +177,8 @@ def job(folder: Path, **tracking: dict[str, Any]) -> Job:
         segment=0,
         seed=11,
         metric="val_loss",
-        model={"class_path": "tests.tiny_tracked.Steps", "init_args": {}},
-        data={"class_path": "tests.tiny.TinyData", "init_args": {}},
+        model={"class_path": "tests.support.tracked.Steps", "init_args": {}},
+        data={"class_path": "tests.support.tiny.TinyData", "init_args": {}},
         trainer={**TRAINER, "callbacks": [{"class_path": "tests.test_trackers.NoteLoggers", "init_args": {}}]},
         folder=str(folder / "run/trials/0003"),
         tracking={name: {**options, **named} for name, options in tracking.items()},
@@ -234,7 +239,7 @@ def test_a_broken_wandb_costs_a_notice(
     monkeypatch.setattr(wandb, "init", refuse)
     wanted = job(tmp_path, wandb={"project": "p"})
     reports: list[Any] = []
-    own = {**wanted.model, "class_path": "tests.tiny_tracked.Own"}
+    own = {**wanted.model, "class_path": "tests.support.tracked.Own"}
     fit(replace(wanted, model=own), lambda report: bool(reports.append(report)) or True)
     assert len(reports) == 3
     assert "goes on without W&B: RuntimeError: no service" in caplog.text
@@ -247,7 +252,7 @@ def test_a_disabled_wandb_is_no_logger(tmp_path: Path) -> None:
 
 def test_values_of_steps_and_of_epochs_are_told_apart(tmp_path: Path) -> None:
     outcome = launch(
-        spec(model="tests.tiny_tracked.Steps", trainer=TRAINER, budget={"trials": 1}), tmp_path, local=True
+        spec(model="tests.support.tracked.Steps", trainer=TRAINER, budget={"trials": 1}), tmp_path, local=True
     )
     (trial,) = outcome.state.trials.values()
     found = points(outcome.run, trial, "val_loss")

@@ -22,8 +22,8 @@ SPEC: dict[str, Any] = {
     "name": "tiny",
     "seed": 3,
     "objective": {"metric": "val_loss", "mode": "min"},
-    "model": {"class_path": "tests.tiny.Tiny", "init_args": {}},
-    "data": "tests.tiny.TinyData",
+    "model": {"class_path": "tests.support.tiny.Tiny", "init_args": {}},
+    "data": "tests.support.tiny.TinyData",
     "trainer": {"max_epochs": 3},
     "space": {"model.learning_rate": {"log_uniform": [1e-3, 0.5]}},
     "searcher": "random",
@@ -102,7 +102,7 @@ def test_a_sweep_under_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_stopped_by_a_signal_and_resumed_it_ends_as_the_unbroken_one(tmp_path: Path) -> None:
     """A reference sweep (random search, no early stopping): same trials and same weights, however often interrupted."""
-    slow = {"class_path": "tests.tiny.Tiny", "init_args": {"pause": 0.05}}
+    slow = {"class_path": "tests.support.tiny.Tiny", "init_args": {"pause": 0.05}}
     file = written(tmp_path, scheduler="fifo", model=slow, budget={"trials": 6})
     sweep("launch", file, "--name", "unbroken")
     whole = json.loads(sweep("results", "unbroken", "--json"))
@@ -126,7 +126,7 @@ def test_stopped_by_a_signal_and_resumed_it_ends_as_the_unbroken_one(tmp_path: P
 
 
 def test_stop_from_another_shell(tmp_path: Path) -> None:
-    slow = {"class_path": "tests.tiny.Tiny", "init_args": {"pause": 0.05}}
+    slow = {"class_path": "tests.support.tiny.Tiny", "init_args": {"pause": 0.05}}
     file = written(tmp_path, scheduler="fifo", model=slow, trainer={"max_epochs": 200})
     process = started("launch", file)
     wait_for(lambda: any(event["type"] == "segment.reported" for event in events()), process)
@@ -140,7 +140,10 @@ def test_stop_from_another_shell(tmp_path: Path) -> None:
 
 
 def test_a_process_that_dies_costs_its_trial_nothing(tmp_path: Path) -> None:
-    dying = {"class_path": "tests.tiny.Tiny", "init_args": {"fault": "die_once", "marker": str(tmp_path / "died")}}
+    dying = {
+        "class_path": "tests.support.tiny.Tiny",
+        "init_args": {"fault": "die_once", "marker": str(tmp_path / "died")},
+    }
     sweep("launch", written(tmp_path, scheduler="fifo", model=dying, budget={"trials": 3}))
     found = rows()
     assert [row["status"] for row in found] == ["finished"] * 3
@@ -152,7 +155,7 @@ def test_a_process_that_dies_costs_its_trial_nothing(tmp_path: Path) -> None:
 
 
 def test_a_killed_driver_loses_nothing_that_finished(tmp_path: Path) -> None:
-    slow = {"class_path": "tests.tiny.Tiny", "init_args": {"pause": 0.05}}
+    slow = {"class_path": "tests.support.tiny.Tiny", "init_args": {"pause": 0.05}}
     process = started("launch", written(tmp_path, scheduler="fifo", model=slow))
     wait_for(lambda: any(event["type"] == "trial.finished" for event in events()), process)
     process.kill()

@@ -23,7 +23,7 @@ from orchestrator.rundir import RunDirectory
 __all__ = ["nothing_is_left"]
 
 BOUND = 10.0  # seconds after the driver's end in which all of ours has to be gone
-SLOW = {"class_path": "tests.tiny.Tiny", "init_args": {"pause": 0.05}}
+SLOW = {"class_path": "tests.support.tiny.Tiny", "init_args": {"pause": 0.05}}
 
 
 def reports(at_least: int = 1) -> Callable[[], bool]:
@@ -55,9 +55,9 @@ def all_gone(folder: Path) -> float:
 @pytest.mark.parametrize("model", ["Tiny", "Fertile"])
 def test_nothing_of_ours_outlives_a_killed_driver(tmp_path: Path, model: str) -> None:
     """Fertile: its trials run programs of their own, one of them in another session and without output."""
-    module = "tests.tiny.Tiny" if model == "Tiny" else "tests.tiny_faults.Fertile"
+    module = "tests.support.tiny.Tiny" if model == "Tiny" else "tests.support.faulty.Fertile"
     slow = {"class_path": module, "init_args": {"pause": 0.05}}
-    data = {"class_path": "tests.tiny_faults.Loaded"}
+    data = {"class_path": "tests.support.faulty.Loaded"}
     process = started("launch", written(tmp_path, scheduler="fifo", model=slow, data=data))
     wait_for(reports(), process)
     before = ours()
@@ -223,7 +223,10 @@ def sweep_spec(folder: Path) -> Any:
 
 @pytest.mark.parametrize("how", ["sleep", "stop", "gil"])
 def test_a_trial_that_hangs_is_moved(tmp_path: Path, how: str) -> None:
-    model = {"class_path": "tests.tiny_faults.Hangs", "init_args": {"marker": str(tmp_path / "hung"), "how": how}}
+    model = {
+        "class_path": "tests.support.faulty.Hangs",
+        "init_args": {"marker": str(tmp_path / "hung"), "how": how},
+    }
     recovery = {"stalled_after": "3s"}
     sweep("launch", written(tmp_path, scheduler="fifo", model=model, budget={"trials": 3}, recovery=recovery))
     assert [row["status"] for row in rows()] == ["finished"] * 3
@@ -231,7 +234,7 @@ def test_a_trial_that_hangs_is_moved(tmp_path: Path, how: str) -> None:
 
 
 def test_a_trial_that_the_kernel_kills_goes_on(tmp_path: Path) -> None:
-    model = {"class_path": "tests.tiny_faults.Killed", "init_args": {"marker": str(tmp_path / "killed")}}
+    model = {"class_path": "tests.support.faulty.Killed", "init_args": {"marker": str(tmp_path / "killed")}}
     sweep("launch", written(tmp_path, scheduler="fifo", model=model, budget={"trials": 3}))
     assert [row["status"] for row in rows()] == ["finished"] * 3
     assert [kind for _, kind in failures()] == ["lost"]
@@ -246,7 +249,7 @@ def test_one_trial_out_of_memory_is_told_from_its_neighbour(tmp_path: Path, monk
     monkeypatch.setenv("RAY_memory_usage_threshold", f"{(used + 3_000_000_000) / total:.4f}")
     monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "100")
     arguments = {"marker": str(tmp_path / "greedy"), "megabytes": 3000, "pause": 0.2}
-    model = {"class_path": "tests.tiny_faults.Greedy", "init_args": arguments}
+    model = {"class_path": "tests.support.faulty.Greedy", "init_args": arguments}
     sweep("launch", written(tmp_path, scheduler="fifo", model=model, budget={"trials": 3}))
     assert [row["status"] for row in rows()] == ["finished"] * 3
     kinds = [kind for _, kind in failures()]

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 import torch
-from blocks import Block, blocks_of, words
 from conftest import ROOT
 
 from orchestrator import cli, results
@@ -20,6 +19,7 @@ from orchestrator.bundle import load_bundle
 from orchestrator.results.verify import check
 from orchestrator.spec import load
 from orchestrator.training import class_loading
+from tests.support.doc_blocks import Block, blocks_of, words
 
 pytestmark = [pytest.mark.filterwarnings("ignore::UserWarning:lightning"), pytest.mark.timeout(600)]
 

@@ -27,8 +27,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
         {
             "name": "tiny",
             "objective": {"metric": "val_loss", "mode": "min"},
-            "model": "tests.tiny.Tiny",
-            "data": "tests.tiny.TinyData",
+            "model": "tests.support.tiny.Tiny",
+            "data": "tests.support.tiny.TinyData",
             "trainer": {"max_epochs": 2},
             "space": {"model.learning_rate": {"log_uniform": [1e-3, 0.5]}},
             "searcher": {"name": "tpe", "startup_trials": 2},

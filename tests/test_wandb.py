@@ -22,8 +22,8 @@ from orchestrator.sweep import Outcome, launch, resume, send
 from orchestrator.tracking import unsent, wandb_transaction_log
 from orchestrator.tracking.wandb_offline_runs import Ledger, parts
 from orchestrator.tracking.wandb_sync import Shipping
+from tests.support.wandb_server import WandbServer, wandb_server
 from tests.test_local import spec
-from tests.wandb_server import WandbServer, wandb_server
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
 
@@ -50,7 +50,7 @@ def logged_in(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
 
 
-def tracked(mode: str = "offline", model: str = "tests.tiny.Tiny", **fields: Any) -> Any:
+def tracked(mode: str = "offline", model: str = "tests.support.tiny.Tiny", **fields: Any) -> Any:
     wandb = {"project": "p", "mode": mode, "log_model": "best"}
     return spec(**{**FIFO, "model": model, "tracking": {"wandb": wandb}, **fields})
 
@@ -84,7 +84,7 @@ def assert_whole(outcome: Outcome, server: WandbServer) -> None:
 
 
 def test_what_is_told_at_the_end_sends_every_point_once(tmp_path: Path) -> None:
-    outcome = launch(tracked(model="tests.tiny_tracked.Steps"), tmp_path, local=True)
+    outcome = launch(tracked(model="tests.support.tracked.Steps"), tmp_path, local=True)
     assert unsent(outcome.run) == outcome.notices[0]
     with wandb_server() as server:
         sync(outcome, server)
@@ -119,7 +119,7 @@ def test_a_trial_that_goes_on_in_another_segment_is_one_run(tmp_path: Path) -> N
         if event.type == "segment.reported" and event["epoch"] == 2 and event["trial"] == 0:
             signal.raise_signal(signal.SIGINT)
 
-    first = launch(tracked(model="tests.tiny_tracked.Own"), tmp_path, local=True, observer=stop_in_the_middle)
+    first = launch(tracked(model="tests.support.tracked.Own"), tmp_path, local=True, observer=stop_in_the_middle)
     assert first.state.status == "paused"
     outcome = resume("tiny", tmp_path, local=True)
     assert outcome.state.trials[0].segments == 2

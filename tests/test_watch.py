@@ -16,11 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from blocks import blocks_of
 from conftest import ROOT
-from hostile import hostile_run, names
 from test_hostile import hidden
-from watching import WAITING, described, thousand, until, write, written
 
 from orchestrator.engine.simulator import simulate
 from orchestrator.journal import Event
@@ -32,6 +29,9 @@ from orchestrator.watch.screen import WatchApp
 from orchestrator.watch.sparkline import sparkline
 from orchestrator.watch.watch_rows import Rows
 from orchestrator.watch.watched_sweep import Watched
+from tests.support.doc_blocks import blocks_of
+from tests.support.hostile_names import hostile_run, names
+from tests.support.watched_runs import WAITING, described, thousand, until, write, written
 
 SMALL, LARGE = (80, 24), (160, 50)
 Visit = Callable[[WatchApp, Any], Awaitable[None]]
@@ -165,7 +165,8 @@ def test_only_lines_that_have_changed_are_drawn_again(tmp_path: Path) -> None:
 def test_a_sweep_grows_while_it_is_watched(tmp_path: Path) -> None:
     """A real one, in another process, from before its first trial to its end; it costs the sweep nothing."""
     sweep = described(
-        3, 3, model={"class_path": "tests.tiny.Tiny", "init_args": {"pause": 0.05}}, data="tests.tiny.TinyData",
+        3, 3, model={"class_path": "tests.support.tiny.Tiny", "init_args": {"pause": 0.05}},
+        data="tests.support.tiny.TinyData",
         space={"model.learning_rate": {"log_uniform": [1e-3, 0.5]}}, objective={"metric": "val_loss", "mode": "min"},
         scheduler="fifo",
     )  # fmt: skip

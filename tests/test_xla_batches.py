@@ -19,7 +19,7 @@ def read_by_two(shares: list[list[list[int]]]) -> list[dict[str, Any]]:
         port = str(probe.getsockname()[1])
     running = [
         subprocess.Popen(
-            [sys.executable, "-m", "tests.uneven", str(rank), port], cwd=ROOT, text=True,
+            [sys.executable, "-m", "tests.support.uneven_shares", str(rank), port], cwd=ROOT, text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )
         for rank in range(2)

@@ -25,7 +25,7 @@ from orchestrator.xla.slice_engine import plain_process
 from orchestrator.xla.slice_inventory import POD_TYPE, SLICE_NAME, TOPOLOGY, WORKER_ID, Node, Roster
 from orchestrator.xla.slice_processes import Ended, Gang, HostLostError, Refused
 from orchestrator.xla.training_process import Child, Message
-from tests.tpu_payload import interpreter
+from tests.support.tpu_payload import interpreter
 
 HOSTS = ("10.0.0.1", "10.0.0.2")
 PLAN = plan_env(slice_of("v4-16"), HOSTS, "xla-spmd")
@@ -208,8 +208,8 @@ def test_a_training_process_ends_with_its_host(tmp_path: Path) -> None:
 
 def test_a_trial_beside_the_slices_trains_with_this_interpreter(tmp_path: Path) -> None:
     """The real training process, on the CPU: what it reports comes out of a Trainer."""
-    model = {"class_path": "tests.tiny.Tiny", "init_args": {}}
-    real = replace(job(tmp_path), model=model, data={"class_path": "tests.tiny.TinyData", "init_args": {}})
+    model = {"class_path": "tests.support.tiny.Tiny", "init_args": {}}
+    real = replace(job(tmp_path), model=model, data={"class_path": "tests.support.tiny.TinyData", "init_args": {}})
     gang = Gang([Here("here")])
     gang.start([plain_process("here")], {"job": asdict(real), "roots": [str(ROOT)]})
     try:

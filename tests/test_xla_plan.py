@@ -7,7 +7,6 @@ from math import prod
 from pathlib import Path
 
 import pytest
-from blocks import blocks_of, words
 from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,8 +21,9 @@ from orchestrator.spec.tpu_placement import kinds
 from orchestrator.spec.tpu_slices import GENERATIONS, Slice, canonical, slice_of
 from orchestrator.sweep import launch
 from orchestrator.xla.process_env import plan_env
+from tests.support.doc_blocks import blocks_of, words
 
-BASE = {"name": "t", "objective": {"metric": "val_loss", "mode": "min"}, "model": "tests.tiny.Tiny"}
+BASE = {"name": "t", "objective": {"metric": "val_loss", "mode": "min"}, "model": "tests.support.tiny.Tiny"}
 SLICES = [
     slice_of(f"{name}-{chips * generation.counted}")
     for name, generation in GENERATIONS.items()

@@ -25,15 +25,15 @@ from orchestrator.results.verify import check
 from orchestrator.rundir import RunDirectory, run_at
 from orchestrator.spec import SweepSpec, from_mapping
 from orchestrator.xla import slice_engine as slices
-from tests.fake_pod import FakePod, Seen, at_once
-from tests.tpu_payload import interpreter
+from tests.support.fake_pod import FakePod, Seen, at_once
+from tests.support.tpu_payload import interpreter
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore::ResourceWarning")]
 
 SPEC: dict[str, Any] = {
     "name": "pod",
     "objective": {"metric": "val_loss", "mode": "min"},
-    "model": {"class_path": "tests.tiny.Tiny", "init_args": {}},
+    "model": {"class_path": "tests.support.tiny.Tiny", "init_args": {}},
     "trainer": {"max_epochs": 3},
     "space": {"model.learning_rate": {"log_uniform": [1e-3, 0.5]}},
     "searcher": "random",
@@ -66,7 +66,7 @@ def pod(cluster: FakePod, monkeypatch: pytest.MonkeyPatch) -> FakePod:
 
 def spec(**fields: Any) -> SweepSpec:
     told = fields.pop("told", {})
-    model = {"class_path": "tests.tiny.Tiny", "init_args": told}
+    model = {"class_path": "tests.support.tiny.Tiny", "init_args": told}
     return from_mapping({**SPEC, **fields, "model": model})
 
 
@@ -231,7 +231,7 @@ def test_it_stops_at_an_epochs_end_and_goes_on_where_it_was(pod: FakePod, monkey
 def test_a_driver_that_is_killed_leaves_nothing_running(pod: FakePod, tmp_path: Path) -> None:
     """By the commands that a person types, in processes of their own."""
     file = tmp_path / "pod.yaml"
-    model = {"class_path": "tests.tiny.Tiny", "init_args": {"pause": 1.0}}
+    model = {"class_path": "tests.support.tiny.Tiny", "init_args": {"pause": 1.0}}
     file.write_text(json.dumps({**SPEC, "model": model, "trainer": {"max_epochs": 4}}))
     command = [sys.executable, "-m", "orchestrator"]
     with (tmp_path / "said").open("w") as said:

@@ -52,8 +52,8 @@ TRIALS, EPOCHS = 12, 4
 SPEC: dict[str, Any] = {
     "seed": 3,
     "objective": {"metric": "val_loss", "mode": "min"},
-    "model": {"class_path": "tests.tiny.Tiny", "init_args": {"pause": 0.02}},
-    "data": "tests.tiny.TinyData",
+    "model": {"class_path": "tests.support.tiny.Tiny", "init_args": {"pause": 0.02}},
+    "data": "tests.support.tiny.TinyData",
     "trainer": {"max_epochs": EPOCHS},
     "space": {"model.learning_rate": {"log_uniform": [1e-3, 0.5]}},
     "searcher": "random",

@@ -62,7 +62,7 @@ def train(config: dict[str, Any]) -> None:
     import lightning as L
     from ray import tune
 
-    from tests.tiny import Tiny, TinyData
+    from tests.support.tiny import Tiny, TinyData
 
     class Report(L.Callback):
         def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:

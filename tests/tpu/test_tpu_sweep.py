@@ -23,7 +23,7 @@ from orchestrator.results.trial_rows import read_state
 from orchestrator.results.verify import check
 from orchestrator.rundir import run_at
 from orchestrator.spec import from_mapping
-from tests.fake_pod import FakePod, Seen
+from tests.support.fake_pod import FakePod, Seen
 
 PYTHON = os.environ.get("SWEEP_TPU_PYTHON", "")
 pytestmark = [

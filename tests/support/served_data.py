@@ -1,6 +1,6 @@
 """A data set in MNIST's format that a web server on a host of its own holds, and a data module that downloads it.
 
-    python -m tests.served FOLDER PORT
+    python -m tests.support.served_data FOLDER PORT
 
 serves the folder, slowly; what was asked for, and by whom, is on standard error.
 """

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from tests.tiny import Tiny
+from tests.support.tiny import Tiny
 
 
 class Watched(Tiny):

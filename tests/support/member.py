@@ -1,4 +1,4 @@
-"""One process of a trial of several: `python -m tests.ganged JOB RANK PORT`; rank 0 prints what it reports."""
+"""One process of a trial of several: `python -m tests.support.member JOB RANK PORT`; rank 0 prints what it reports."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, DistributedSampler
 
 from orchestrator.training import Job, Report, fit
 from orchestrator.training.process_group import environment
-from tests.tiny import Tiny, TinyData
+from tests.support.tiny import Tiny, TinyData
 
 
 class Straight(TinyData):

@@ -1,6 +1,6 @@
 """A real S3 protocol server of the tests' own, and a line to it that can be slow, or cut.
 
-python -m tests.s3 PORT SECONDS BUCKET    a server with that bucket, on all addresses, so many seconds a request
+python -m tests.support.s3 PORT SECONDS BUCKET    a server with that bucket, on all addresses, so many seconds a request
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from tests.tiny import Tiny
+from tests.support.tiny import Tiny
 
 
 class Secretive(Tiny):

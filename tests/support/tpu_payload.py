@@ -21,9 +21,10 @@ from orchestrator.xla.slice_trial import Host
 def interpreter(folder: Path) -> Path:
     """A program to name in ``SWEEP_TPU_PYTHON`` that runs this, whatever it is asked to run."""
     program = folder / "python"
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     program.write_text(
-        f"#!{sys.executable}\nimport sys\nsys.path[:0] = [{str(root)!r}]\nimport tests.tpu_payload as p\np.main()\n"
+        f"#!{sys.executable}\nimport sys\nsys.path[:0] = [{str(root)!r}]\n"
+        "import tests.support.tpu_payload as p\np.main()\n"
     )
     program.chmod(0o755)
     return program

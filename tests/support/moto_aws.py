@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 from conftest import ROOT
-from onprem import BIN, OnPrem, booted, start_sshd
 
 from orchestrator.cluster.templates import template
+from tests.support.onprem_hosts import BIN, OnPrem, booted, start_sshd
 
 REGION = "us-west-2"
 BUCKET = "sweeps"

@@ -1,4 +1,4 @@
-"""Modules with faults to order, over the data of `tests.tiny`. Each does its worst once: a file remembers it."""
+"""Modules with faults to order, over the data of `tests.support.tiny`. Each fails once: a marker file remembers it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
-from tests.tiny import Tiny, TinyData
+from tests.support.tiny import Tiny, TinyData
 
 _SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
 

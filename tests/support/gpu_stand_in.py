@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from orchestrator.training import profiler
-from tests.tiny import Tiny as Tiny
+from tests.support.tiny import Tiny as Tiny
 
 profiler._device = lambda: (3_000_000_000, 8_000_000_000)

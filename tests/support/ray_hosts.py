@@ -15,8 +15,8 @@ import pytest
 
 from orchestrator.journal import read
 from orchestrator.state import SweepState
-from tests import s3
-from tests.onprem import booted
+from tests.support import s3
+from tests.support.onprem_hosts import booted
 
 ON_HOSTS = [
     pytest.mark.cluster,
@@ -51,7 +51,9 @@ def cluster(
             ray_hosts.wait_port(net["redis"], 6379)
         if store:
             place = f"http://{net['store'].ip}:5000"
-            net["store"].popen([sys.executable, "-m", "tests.s3", "5000", "0.08", BUCKET], log=folder / "store.log")
+            net["store"].popen(
+                [sys.executable, "-m", "tests.support.s3", "5000", "0.08", BUCKET], log=folder / "store.log"
+            )
             ray_hosts.wait_port(net["store"], 5000)
             net.extra_env.update(s3.environment(place))
         start_head(net)

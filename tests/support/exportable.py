@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, random_split
 
-from tests.tiny import Tiny, TinyData
+from tests.support.tiny import Tiny, TinyData
 
 
 class Line(Tiny):

@@ -168,7 +168,7 @@ def hostile_run(runs: Path, listed: Sequence[str], *, wide: int = 3, name: str =
         {
             "name": name,
             "objective": {"metric": "val_acc", "mode": "max"},
-            "model": "tests.tiny.Tiny",
+            "model": "tests.support.tiny.Tiny",
             "trainer": {"max_epochs": 2},
             "space": {"model.kind": {"choice": ["a", "b"]}},
             "budget": {"trials": len(listed)},

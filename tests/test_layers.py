@@ -13,13 +13,14 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "orchestrator"
 
-GROUND = {"errors", "seeds", "secrets", "safe_text", "durable_files", "object_storage", "rundir"}
+GROUND = {"errors", "registry", "seeds", "secrets", "safe_text", "durable_files", "object_storage", "rundir"}
 LADDER = ["space", "spec", "journal", "state", "policies"]
 CORE = GROUND | set(LADDER)
 
 # Room -> the rooms it may import; a room may always import itself.
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
+    "registry": {"errors"},
     "seeds": set(),
     "secrets": set(),
     "safe_text": set(),

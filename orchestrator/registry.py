@@ -28,7 +28,6 @@ To add a kind, add a row to `KINDS`. Every error is a UsageError that names the 
 from __future__ import annotations
 
 import importlib
-import inspect
 import pkgutil
 import sys
 from collections.abc import Callable
@@ -182,9 +181,8 @@ def _defect(kind: str, name: str, plugin: Any) -> str:
         return f"the class has no attribute {missing[0]!r}"
     if attributes["name"] != name:
         return f"the class's name is {attributes['name']!r}, the entry point's is {name!r}"
-    if inspect.isabstract(plugin):
-        return f"the class does not define {', '.join(sorted(plugin.__abstractmethods__))}"
-    return ""
+    undefined = sorted(getattr(plugin, "__abstractmethods__", ()))
+    return f"the class does not define {', '.join(undefined)}" if undefined else ""
 
 
 def _base(kind: str) -> type[Any]:

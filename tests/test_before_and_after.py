@@ -73,6 +73,6 @@ def test_every_command_of_the_page_does_what_it_says(run: Run) -> None:
     assert state.spec["trainer"]["max_epochs"] == 18
     run(warm)
     second = results("own-module-2")
-    assert second.state.warmed == 12
+    assert second.state.warm_start_trials == 12
     assert check(results("own-module").run).violations + check(second.run).violations == []
     assert json.loads(run("sweep status own-module --json"))["budget"]["trials"] == 12

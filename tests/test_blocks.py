@@ -24,7 +24,7 @@ from orchestrator import Sweep, cli
 from orchestrator.errors import SpecError
 from orchestrator.policies import build_scheduler, build_searcher
 from orchestrator.spec import Finalists, SweepSpec, load
-from orchestrator.state import merged
+from orchestrator.state import merge_spec
 from orchestrator.sweep import launch
 from orchestrator.training import class_loading
 from tests.support.doc_blocks import Block, blocks_of, fault, words
@@ -102,7 +102,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def short(spec: SweepSpec, runs: Any = None, **options: Any) -> Any:
         few = {"budget": {"trials": 3}, "trainer": {"max_epochs": 1, "limit_train_batches": 3}}
-        return launch(SweepSpec.model_validate(merged(spec.model_dump(), few)), runs, **{**options, "local": True})
+        return launch(SweepSpec.model_validate(merge_spec(spec.model_dump(), few)), runs, **{**options, "local": True})
 
     finals = partial(in_python.confirm, local=True, finalists=Finalists(top=1, trials=3))
     monkeypatch.setattr(in_python, "launch", short)

@@ -68,8 +68,8 @@ def test_the_card_says_what_was_confirmed_and_every_look(swept: Outcome) -> None
         "winner": {"configuration": 1, "trial": 12, "epoch": 9, "value": 0.3},
         "table": [{**row, "low": 0.29, "high": 0.35, "probability": 0.8}],
     }
-    state.looks = [{"look": 1, "run": "tiny", "trial": 1, "epoch": 3, "metrics": {"test_loss": 0.41}, "time": 0.0}]
-    state.looks.append({"look": 2, "run": "tiny", "trial": 1, "epoch": 3, "metrics": None, "time": 0.0})
+    first = {"look": 1, "run": "tiny", "trial": 1, "epoch": 3, "metrics": {"test_loss": 0.41}, "time": 0.0}
+    state.test_evaluations = [first, {**first, "look": 2, "metrics": None}]
     text = written(swept, state, won)
     assert "not clear yet" in text
     assert "val_loss 0.32 over 3 fresh trainings, 90% interval 0.29 to 0.35" in text
@@ -82,7 +82,7 @@ def drawn(metrics: list[dict[str, float]], metric: str, mode: Any = "min") -> El
     trial = Trial(7, {}, "tpe", 7)
     trial.reports = {epoch: Report(epoch, said, 0, 0.0) for epoch, said in enumerate(metrics, 1)}
     state = SweepState()
-    state.put_in_force({"name": "a <&> b", "objective": {"metric": metric, "mode": mode}})
+    state.set_spec({"name": "a <&> b", "objective": {"metric": metric, "mode": mode}})
     best = Objective(metric, mode).best(trial)
     return ElementTree.fromstring(curve(Winner(None, state, trial, best or Best(1, 0.0), None)))  # type: ignore[arg-type]
 

@@ -67,7 +67,7 @@ def test_where_nobody_keeps_to_them_nobody_wins() -> None:
 
 def test_a_searcher_hears_of_a_trial_that_breaks_them_as_of_the_worst() -> None:
     described = bounded()
-    history = History(described.space, Objective.of(described.model_dump()))
+    history = History(described.space, Objective.from_spec(described.model_dump()))
     found = ran(described)
     for event in found.events:
         history.observe(event)
@@ -84,7 +84,7 @@ def test_seeds_and_simulation_keep_to_them() -> None:
     first = state.configurations()[0]
     assert state.winner() is not None
     assert all(first.values)
-    assert first.whole
+    assert first.complete
     recorded = of_sweep("s", state)
     winner = state.winner()
     best = winner and state.objective.best(winner)

@@ -84,7 +84,7 @@ def test_the_front_is_that_of_brute_force(goals: int) -> None:
             continue
         rng = random.Random(seed)
         also = [{"metric": f"other{index}", "mode": rng.choice(("min", "max"))} for index in range(1, goals)]
-        state.put_in_force({**state.spec, "objective": {**state.spec["objective"], "also": also}})
+        state.set_spec({**state.spec, "objective": {**state.spec["objective"], "also": also}})
         for trial in state.trials.values():
             for report in trial.reports.values():
                 report.metrics.update({goal["metric"]: rng.choice((0, 1, 2, 3, math.nan, math.inf)) for goal in also})
@@ -190,7 +190,7 @@ def test_a_point_is_of_one_epoch_and_one_without_a_value_is_not_on_the_front() -
     state = simulate(described("random", trials=12, axes=1), curve=curve).state
     assert {number for number, trial in state.trials.items() if trial.params["model.x0"] <= 0.5} == set(state.points())
     assert {losses[1] for losses in state.points().values()} == {20.0}
-    assert Objective.of(state.spec).metrics == ["gain", "cost"]
+    assert Objective.from_spec(state.spec).metrics == ["gain", "cost"]
     lost = next(number for number in state.trials if number not in state.points())
     assert "not all objectives have a finite value" in why(state, lost)[-1]
 

@@ -91,7 +91,7 @@ def test_the_verdict_of_finals_and_looks(tmp_path: Path) -> None:
     found = {"table": [row, other], "level": 0.95, "confidence": 0.95, "clear": True, "optimism": 0.04, "first": 7}
     state.confirmation = {**found, "winner": {"configuration": 7}}
     look = {"look": 1, "time": 0.0, "run": "invented-finals", "trial": 2, "epoch": 9, "metrics": {"test_acc": 0.9}}
-    state.looks = [look, {**look, "look": 2}]
+    state.test_evaluations = [look, {**look, "look": 2}]
     said = verdict(run, state)
     assert said[0].startswith("Trial 7 won: score 0.91 on average over 2 fresh trainings, with model.rate = ")
     assert said[1] == (

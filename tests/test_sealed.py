@@ -53,7 +53,7 @@ def run(confirmed: Outcome, tmp_path: Path) -> RunDirectory:
 
 def test_a_search_and_its_finals_read_no_test_point(confirmed: Outcome) -> None:
     assert not (confirmed.run.root.parent / "read.txt").exists()
-    assert not read_state(confirmed.run).looks
+    assert not read_state(confirmed.run).test_evaluations
 
 
 def test_a_look_is_what_a_plain_trainer_sees_and_is_on_record(
@@ -74,7 +74,7 @@ def test_a_look_is_what_a_plain_trainer_sees_and_is_on_record(
     assert again.number == 2
     assert [known["metrics"] for known in again.before] == [seen.metrics]
     state = read_state(run)
-    assert [known["look"] for known in state.looks] == [1, 2]
+    assert [known["look"] for known in state.test_evaluations] == [1, 2]
     assert len(looks(state)) == 2
     assert not check(run).violations
 
@@ -98,7 +98,7 @@ def test_a_look_that_was_cut_off_counts(run: RunDirectory, monkeypatch: pytest.M
 def test_what_is_not_confirmed_is_sealed_unless_somebody_insists(run: RunDirectory) -> None:
     with pytest.raises(UsageError, match="sealed until a winner is confirmed"):
         look(run.name, run.root.parent, trial=0)
-    assert not read_state(run).looks
+    assert not read_state(run).test_evaluations
     assert look(run.name, run.root.parent, trial=0, unconfirmed=True).of.trial.number == 0
 
 
@@ -111,7 +111,7 @@ def test_without_a_test_nothing_is_looked_at(tmp_path: Path) -> None:
         outcome = launch(described, tmp_path, local=True)
         with pytest.raises(UsageError, match=missing):
             look(outcome.run.name, tmp_path, unconfirmed=True)
-        assert not read_state(outcome.run).looks
+        assert not read_state(outcome.run).test_evaluations
 
 
 def test_a_damaged_checkpoint_is_not_evaluated(run: RunDirectory) -> None:
@@ -122,7 +122,7 @@ def test_a_damaged_checkpoint_is_not_evaluated(run: RunDirectory) -> None:
     path.write_bytes(content)
     with pytest.raises(CheckpointError):
         look(run.name, run.root.parent)
-    assert not read_state(run).looks
+    assert not read_state(run).test_evaluations
 
 
 def test_nobody_looks_while_the_sweep_is_held(run: RunDirectory) -> None:

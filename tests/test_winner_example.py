@@ -42,8 +42,8 @@ def through(folder: Path, spec: str, *options: str, trials: int) -> str:
 def check(folder: Path, spec: str, said: str) -> None:
     found = Results(f"{spec}-winner", folder / "runs")
     assert found.state.confirmation
-    assert len(found.state.looks) == 1
-    assert f"test_acc: {found.state.looks[0]['metrics']['test_acc']:.4f}" in said
+    assert len(found.state.test_evaluations) == 1
+    assert f"test_acc: {found.state.test_evaluations[0]['metrics']['test_acc']:.4f}" in said
     bundle = load_bundle(folder / "bundle")
     assert not bundle.manifest.missing
     assert bundle.config["metrics"]["val_acc"] == found.best().value

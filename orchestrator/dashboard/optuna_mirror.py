@@ -11,13 +11,13 @@ from optuna.trial import FrozenTrial
 from orchestrator.dashboard.optuna_distributions import Shown, shown
 from orchestrator.dashboard.optuna_trials import View
 from orchestrator.errors import JournalError
-from orchestrator.journal import Event, Follower, holder, store_at
+from orchestrator.journal import holder
 from orchestrator.results.confirmation import sentences
 from orchestrator.results.why import show
 from orchestrator.rundir import RunDirectory
 from orchestrator.safe_text import visible
 from orchestrator.space import Space
-from orchestrator.state import ENDED, SweepState
+from orchestrator.state import ENDED, FollowedSweep, SweepState
 
 TRIALS = 10_000_000
 """More than any sweep has: trial n of study s has the id s x TRIALS + n."""
@@ -34,14 +34,19 @@ class Study:
 
     def __init__(self, run: RunDirectory, name: str, number: int) -> None:
         self.run, self.name, self.number = run, name, number
-        self.state = SweepState()
         self.trials: list[FrozenTrial] = []
         self.best: FrozenTrial | None = None
         self.attributes: dict[str, Any] = {}
-        self._follower = Follower(store_at(run.journal))
+        self._sweep = FollowedSweep(run.journal)
         self._space: dict[str, Shown] = {}
         self._alive = False
+        self._stale = False  # whether events were read before an error and are not shown yet
         self._curves = True
+
+    @property
+    def state(self) -> SweepState:
+        """The sweep's state as last read."""
+        return self._sweep.state
 
     @property
     def begun(self) -> bool:
@@ -59,24 +64,22 @@ class Study:
     def refresh(self) -> None:
         """Read what is new, and show it. A journal that is damaged, or gone, leaves what was shown, and says so."""
         alive = holder(self.run.journal) is not None  # asked first: whoever ends meanwhile has written that
+        running = set(self.state.running)
         try:
-            events = list(self._follower.events())
+            changes = self._sweep.refresh()
         except (JournalError, OSError) as error:
+            self._stale = self._stale or self._sweep.changes.events > 0
             self.attributes = {**self.attributes, "status": visible(f"cannot be read: {error}")}
             return
-        if events or alive != self._alive:
-            self._alive = alive
-            self._fold(events, anew=bool(events) and events[0].seq == 0)
-
-    def _fold(self, events: Iterable[Event], *, anew: bool) -> None:
-        state = SweepState() if anew else self.state
-        changed = set(state.running)
-        for event in events:
-            state.apply(event)
-            changed |= _touched(event, state)
-        self.state = state
-        if state.spec:
-            self._show(sorted(changed), anew)
+        if not changes.events and alive == self._alive and not self._stale:
+            return
+        self._alive = alive
+        if self.state.spec:
+            changed = running | changes.trials & self.state.trials.keys()
+            if changes.sweep:
+                changed |= {number for number, trial in self.state.trials.items() if trial.status not in ENDED}
+            self._show(sorted(changed), changes.restarted or self._stale)
+            self._stale = False
 
     def _show(self, changed: Iterable[int], anew: bool) -> None:
         state = self.state
@@ -119,15 +122,6 @@ class Study:
         found |= {"searcher": _name(spec["searcher"]), "scheduler": _name(spec["scheduler"]), "budget": budget}
         found |= {"run directory": str(self.run.root)}
         return {key: visible(text) for key, text in found.items()}
-
-
-def _touched(event: Event, state: SweepState) -> set[int]:
-    """The trials that an event may have changed."""
-    if event.type.startswith("sweep."):
-        return {number for number, trial in state.trials.items() if trial.status not in ENDED}
-    if event.type == "checkpoints.removed":
-        return {number for number, _ in event["removed"]}
-    return {event["trial"]} & state.trials.keys() if "trial" in event.fields else set()
 
 
 def _name(part: dict[str, Any]) -> str:

@@ -24,7 +24,7 @@ class _Held:
 
     @classmethod
     def of(cls, trial: Trial, objective: Objective) -> _Held:
-        held, borrowed = trial.latest_checkpoint, trial.borrowed
+        held, borrowed = trial.latest_checkpoint, trial.donor_checkpoint
         # What it goes on from; after a takeover that may be another's.
         latest = (borrowed or (trial.number, held.epoch)) if held else None
         return cls(objective.best(trial), latest, borrowed)
@@ -60,7 +60,7 @@ class Retention:
 
         ``lent`` is what other trials may yet go on from.
         """
-        numbers = {other for number in self._holders for other in state.seeds_of(number)}
+        numbers = {other for number in self._holders for other in state.trials_of_configuration(number)}
         holders = [state.trials[number] for number in sorted(numbers)]
         self._known = {
             trial.number: self._known.get(trial.number) or _Held.of(trial, self._objective) for trial in holders
@@ -127,7 +127,7 @@ class Retention:
     def _best(self, holders: list[Trial], state: SweepState) -> list[Held]:
         """The best epoch of each that did not fail, where its checkpoint is there: the best trial's first."""
         found = [(best, t) for t in holders if t.status != "failed" and (best := self._known[t.number].best)]
-        found.sort(key=lambda pair: (*state.place(pair[1]), self._objective.loss(pair[0].value), pair[1].number))
+        found.sort(key=lambda pair: (*state.ranking_key(pair[1]), self._objective.loss(pair[0].value), pair[1].number))
         return [(trial.number, best.epoch) for best, trial in found if best.epoch in trial.checkpoints]
 
     def _front(self, best: list[Held], state: SweepState) -> list[Held]:

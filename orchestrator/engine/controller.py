@@ -81,7 +81,7 @@ class LiveSweep:
             number = self._ready(on)
         if number is None:
             number = self._suggested()
-        if number is None and (self.state.waiting or (self._undecided and self.state.running)):
+        if number is None and (self.state.interrupted or (self._undecided and self.state.running)):
             return "wait"
         if number is None and self.state.set_aside:
             if self.state.running:
@@ -93,8 +93,8 @@ class LiveSweep:
 
     def _ready(self, on: str) -> int | None:
         """The first of the trials that wait for a slot, and for one of that kind."""
-        waiting = self.state.waiting
-        return min((n for n in waiting if not on or self.state.trials[n].on in ("", on)), default=None)
+        waiting = self.state.interrupted
+        return min((n for n in waiting if not on or self.state.trials[n].device_kind in ("", on)), default=None)
 
     def _promoted(self, *, last: bool) -> int | None:
         """A trial that was set aside and goes on now, by number. Those that the scheduler gives up meanwhile end."""
@@ -159,11 +159,11 @@ class LiveSweep:
         """
         if self.stopping or self.over:
             return False
-        return bool(self.state.waiting or (self.state.set_aside and self._scheduler.promote(last=True)))
+        return bool(self.state.interrupted or (self.state.set_aside and self._scheduler.promote(last=True)))
 
     def avoided(self, node: str) -> bool:
         """Whether a node has lost so many distinct trials that nothing more should be placed there."""
-        return self.state.suspect(node, NODE_FAILURES)
+        return self.state.is_suspect_node(node, NODE_FAILURES)
 
     def reported(self, trial: int, segment: int, report: Report, node: str = "") -> bool:
         """A report came in: journal it and judge. True to go on. The checkpoint is durable, and known, first.
@@ -249,16 +249,16 @@ class LiveSweep:
 
     def _pay_verdict(self) -> None:
         """Judge the last report, if the process that journaled it died before it could."""
-        if self.state.owed is None:
+        if self.state.pending_decision is None:
             return
-        trial, epoch = self.state.owed
+        trial, epoch = self.state.pending_decision
         verdict = self._scheduler.judge(trial, epoch) or budget.spent_by_report(self.spec, self.state)
         if verdict is not None:
             self._end(trial, self.state.trials[trial].segments - 1, epoch, verdict)
 
     def _dismiss(self, over: Verdict | None) -> None:
         """Nobody waits any more: a budget is spent, or all that will be promoted has been."""
-        left = sorted(self.state.set_aside | self.state.waiting if over else self.state.set_aside)
+        left = sorted(self.state.set_aside | self.state.interrupted if over else self.state.set_aside)
         for number in left:
             trial, verdict = self.state.trials[number], over or self._scheduler.dismiss(number)
             self._end(number, trial.segments - 1, trial.epoch, verdict, sync=len(left) == 1)
@@ -281,7 +281,7 @@ class LiveSweep:
         for number in asked:
             trial = self.state.trials.get(number)
             if trial and trial.status == "set_aside":
-                self._append("trial.promoted", trial=number, rule="request", why={"rung": trial.reached})
+                self._append("trial.promoted", trial=number, rule="request", why={"rung": trial.segment_epoch})
             self.host.trial_promoted(number)
 
     def _job(self, trial: Trial, node: str, on: str) -> Job:
@@ -300,7 +300,7 @@ class LiveSweep:
             folder=str(self.host.folder(trial.number)),
             url=self.run.url,
             checkpoint=asdict(checkpoint) if checkpoint else None,
-            new_params=checkpoint is not None and not trial.has_its_params(checkpoint),
+            new_params=checkpoint is not None and not trial.has_current_params(checkpoint),
             workers=self.spec.resources.workers,
             tracking=tracked(self.spec.tracking.wanted, self.run, self.state.started, trial.number),
         )
@@ -326,8 +326,8 @@ class LiveSweep:
 
     def _last_whole(self, trial: Trial) -> Checkpoint | None:
         """The last checkpoint that is still there, passing over as many as failed to load since it was saved."""
-        whole = [checkpoint for checkpoint in trial.origins if self._is_whole(checkpoint)]
-        damaged = trial.failed_to_load(whole[0]) if whole else 0
+        whole = [checkpoint for checkpoint in trial.restart_checkpoints if self._is_whole(checkpoint)]
+        damaged = trial.load_failures(whole[0]) if whole else 0
         return whole[damaged] if damaged < len(whole) else None
 
     def _is_whole(self, checkpoint: Checkpoint) -> bool:
@@ -365,7 +365,7 @@ class LiveSweep:
 
     @property
     def _largest(self) -> int:
-        sizes = (c.size for n in self.state.waiting for c in self.state.trials[n].checkpoints.values())
+        sizes = (c.size for n in self.state.interrupted for c in self.state.trials[n].checkpoints.values())
         return max(sizes, default=0)
 
     def _patience(self, error: OSError) -> bool:
@@ -414,4 +414,4 @@ class LiveSweep:
 
 
 def _objective(spec: SweepSpec) -> Objective:
-    return Objective.of(spec.model_dump(include={"objective", "constraints"}))
+    return Objective.from_spec(spec.model_dump(include={"objective", "constraints"}))

@@ -44,13 +44,13 @@ NODE_FAILURES = 3  # distinct trials lost on one node, with no epoch finished th
 def exhausted(trial: Trial, kind: str) -> bool:
     """Whether a trial that has just failed in that way has failed for good."""
     _, retries = KINDS[kind]
-    return retries is not None and trial.failures_in_a_row(kind) > retries
+    return retries is not None and trial.consecutive_failures(kind) > retries
 
 
 def reason_to_pause(state: SweepState) -> str:
     """Why the sweep had better not go on; empty where there is no reason."""
-    alike = state.alike
-    if alike.trials >= (ALIKE if state.got_somewhere else ALIKE_AT_FIRST):
+    alike = state.failure_streak
+    if alike.trials >= (ALIKE if state.has_reports else ALIKE_AT_FIRST):
         return f"{alike.trials} trials in a row failed alike: {alike.message}"
     if state.storage_failures >= STORAGE_FAILURES:
         return f"storage failed {state.storage_failures} times in a row though there is room"

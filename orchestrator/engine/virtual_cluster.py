@@ -80,7 +80,7 @@ class Driver:
 
     @property
     def complete(self) -> bool:
-        return self.live.state.status == "completed" and not self.live.state.waiting
+        return self.live.state.status == "completed" and not self.live.state.interrupted
 
     def run(self) -> None:
         """Until nothing is left to run, or a stop was asked for."""

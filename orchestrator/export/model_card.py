@@ -66,7 +66,7 @@ def _results(state: SweepState, won: Winner) -> list[str]:
 
 
 def _searched(state: SweepState, won: Winner) -> str:
-    best = state.lowest[0] if state.lowest else state.objective.loss(won.best.value)
+    best = state.lowest_loss[0] if state.lowest_loss else state.objective.loss(won.best.value)
     return _number(searched_best(state.confirmation)["searched"] if state.confirmation else state.objective.loss(best))
 
 
@@ -76,10 +76,10 @@ def _confirmed(state: SweepState) -> str:
 
 
 def _tested(state: SweepState) -> str:
-    looks = [look for look in state.looks if look.get("metrics")]
-    if not state.looks:
+    looks = [look for look in state.test_evaluations if look.get("metrics")]
+    if not state.test_evaluations:
         return "not looked at"
-    times = f"{len(state.looks)} look{'s' if len(state.looks) > 1 else ''} so far"
+    times = f"{len(state.test_evaluations)} look{'s' if len(state.test_evaluations) > 1 else ''} so far"
     if not looks:
         return f"{times}, none finished"
     said = ", ".join(f"{name} {_number(value)}" for name, value in looks[-1]["metrics"].items())
@@ -159,7 +159,7 @@ def _limits(state: SweepState, won: Winner, exported: Exported) -> list[str]:
     lines = ["It was judged on data like that above, and on nothing else; other data may give other scores."]
     if not won.confirmed:
         lines.append("The score is that of the best of many trials on the data that chose it: expect less elsewhere.")
-    if not state.looks:
+    if not state.test_evaluations:
         lines.append("It was never run on test data.")
     if exported.parity:
         lines.append("The formats were compared in float32 on a CPU; on other hardware rounding differs.")

@@ -32,8 +32,8 @@ def spent(spec: SweepSpec, state: SweepState) -> Verdict | None:
     The search leaves ``budget.reserve`` of epochs, GPU-hours and cost.
     """
     budget = spec.budget
-    if budget.target is not None and state.lowest is not None:
-        loss, trial = state.lowest
+    if budget.target is not None and state.lowest_loss is not None:
+        loss, trial = state.lowest_loss
         if loss <= state.objective.loss(budget.target):
             return Verdict(RULE, {"target": budget.target, "value": state.objective.loss(loss), "trial": trial})
     if budget.epochs is None and budget.gpu_hours is None and budget.cost is None:

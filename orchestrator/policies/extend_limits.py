@@ -9,7 +9,7 @@ from typing import Any
 from orchestrator.errors import UsageError
 from orchestrator.policies.budget import RULE, key_of, spent
 from orchestrator.spec import SweepSpec
-from orchestrator.state import SweepState, Trial, merged
+from orchestrator.state import SweepState, Trial, merge_spec
 
 Changed = dict[str, dict[str, Any]]
 """Fields of the spec's parts with their new values: ``{"budget": {"trials": 30}}``."""
@@ -36,10 +36,10 @@ def extension(state: SweepState, more: More) -> dict[str, Any]:
         _check_scheduler(before, changed)
     else:
         raise UsageError("more of what?", hint="--trials 10, --epochs 5, --wall-clock 2h or --budget cost=20")
-    after = SweepSpec.model_validate(merged(state.spec, changed))
+    after = SweepSpec.model_validate(merge_spec(state.spec, changed))
     _check_left(after, state)
     trials = brought_back(before, state, changed)
-    if state.status == "completed" and not (trials or state.waiting or _more_come(after, state)):
+    if state.status == "completed" and not (trials or state.interrupted or _more_come(after, state)):
         raise UsageError("no trial would go on, and none be added", hint=_why_none(state, more))
     return {"changed": changed, "trials": trials}
 
@@ -55,10 +55,10 @@ def brought_back(spec: SweepSpec, state: SweepState, changed: Mapping[str, Mappi
 
 
 def _goes_on(trial: Trial, longest: int | None) -> bool:
-    if trial.status == "stopped" and trial.stopped_by["rule"] == RULE and not trial.waited:
-        return bool(trial.origins) or not trial.reports
+    if trial.status == "stopped" and trial.stopped_by["rule"] == RULE and not trial.was_set_aside:
+        return bool(trial.restart_checkpoints) or not trial.reports
     at_the_end = longest is not None and trial.status == "finished" and trial.epoch >= longest
-    return at_the_end and bool(trial.origins)
+    return at_the_end and bool(trial.restart_checkpoints)
 
 
 def _changes(spec: SweepSpec, more: More) -> Iterator[tuple[str, dict[str, Any]]]:

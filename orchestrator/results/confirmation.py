@@ -60,7 +60,7 @@ def interval_of(row: Mapping[str, Any]) -> str:
 
 def looks(state: SweepState) -> list[str]:
     """One sentence for each look at the test set so far."""
-    return [_look(look) for look in state.looks]
+    return [_look(look) for look in state.test_evaluations]
 
 
 def _look(look: Mapping[str, Any]) -> str:

@@ -41,7 +41,7 @@ def read_state(run: RunDirectory) -> SweepState:
             f"{run.journal} holds no whole record", hint="if the sweep had not begun yet, launch it again"
         )
     if state.status == "running" and not held:
-        state.cut_off()
+        state.mark_interrupted()
     return state
 
 

@@ -75,10 +75,10 @@ def _sure(state: SweepState) -> str:
 
 
 def _tested(state: SweepState) -> list[str]:
-    if not state.looks:
+    if not state.test_evaluations:
         return ["The test set was not looked at."]
     last = looks(state)[-1]
-    count = len(state.looks)
+    count = len(state.test_evaluations)
     again = "" if count == 1 else f" It was looked at {count} times, and each look makes its number less honest."
     return [f"{last[0].upper()}{last[1:]}.{again}"]
 

@@ -27,7 +27,7 @@ from orchestrator.results.trial_rows import has_begun
 from orchestrator.results.winner import finals_of
 from orchestrator.rundir import RunDirectory
 from orchestrator.spec import SweepSpec
-from orchestrator.state import ENDED, PASSIVE, Objective, SweepState, Trial
+from orchestrator.state import ENDED, NON_DECISION_EVENTS, Objective, SweepState, Trial
 
 # What an extension may change.
 _EXTENDED = {"trainer": {"max_epochs"}, "budget": {"trials", "epochs", "wall_clock", "gpu_hours", "cost", "target"}}
@@ -164,7 +164,7 @@ class Replay:
     def _check(self, event: Event) -> None:
         if (event.type == "sweep.created") != (event.seq == 0):
             self._say(event, "is not in its place: a journal begins with sweep.created, and has one")
-        if self._owed and event.type not in PASSIVE and event.type not in _VERDICTS:
+        if self._owed and event.type not in NON_DECISION_EVENTS and event.type not in _VERDICTS:
             self._unpaid(event)
         if "trial" in event.fields and not self._may_be_told(event):
             return
@@ -219,11 +219,11 @@ class Replay:
         return runs
 
     def _check_sweep_launched(self, event: Event) -> None:
-        if self.state.created.get("warm_start") and not self.state.warmed:
+        if self.state.created.get("warm_start") and not self.state.warm_start_trials:
             self._say(event, "comes before the sweep was warmed")
 
     def _check_sweep_completed(self, event: Event) -> None:
-        left, spent = sorted(self.state.waiting | self.state.running | self.state.set_aside), self._spent()
+        left, spent = sorted(self.state.interrupted | self.state.running | self.state.set_aside), self._spent()
         if left:
             self._say(event, f"comes while trials {left} have not ended")
         if spent and event["reason"] != f"budget.{budget.key_of(spent.why)}":
@@ -301,7 +301,7 @@ class Replay:
             self._say(event, f"is of segment {event['segment']}, where {trial.segments} is the next")
         if trial.number in self._started:
             self._say(event, "comes while another segment of the trial runs")
-        epochs = {held.path: held.epoch for held in trial.origins}
+        epochs = {held.path: held.epoch for held in trial.restart_checkpoints}
         if origin is not None and origin not in epochs:
             self._say(event, f"goes on from {origin!r}, which is no checkpoint of an epoch that the trial reported")
         self._started[trial.number] = epochs.get(origin, 0)
@@ -358,13 +358,15 @@ class Replay:
         trial = self.state.trials[event["trial"]]
         if trial.status != "set_aside":
             self._say(event, f"comes though the trial was not set aside but is {trial.status}")
-        elif event["why"] != {"rung": trial.reached} or event.fields.keys() & {"donor", "params"}:
-            self._say(event, f"is {dict(event.fields)}, where the trial was set aside after epoch {trial.reached}")
+        elif event["why"] != {"rung": trial.segment_epoch} or event.fields.keys() & {"donor", "params"}:
+            self._say(
+                event, f"is {dict(event.fields)}, where the trial was set aside after epoch {trial.segment_epoch}"
+            )
         self._check_goes_on(event)
 
     def _due(self) -> tuple[int, Verdict] | None:
         """What the scheduler does now with a trial that was set aside."""
-        alone = self._all_suggested() and not self.state.running and not self.state.waiting
+        alone = self._all_suggested() and not self.state.running and not self.state.interrupted
         return self._scheduler.promote(last=False) or (self._scheduler.promote(last=True) if alone else None)
 
     def _all_suggested(self) -> bool:
@@ -410,7 +412,7 @@ class Replay:
             self._check_verdict(event, due[1])
             return
         self._check_verdict(event, self._scheduler.dismiss(trial.number))
-        if self.state.running or self.state.waiting or not self._all_suggested():
+        if self.state.running or self.state.interrupted or not self._all_suggested():
             self._say(event, "ends a trial that might have been promoted yet")
 
     def _check_spent(self, event: Event) -> None:

@@ -92,7 +92,7 @@ def _suggested(state: SweepState, trial: Trial) -> list[str]:
     startup = state.spec.get("searcher", {}).get("startup_trials", 0)
     before = f"the {trial.number} trials before it" if trial.number > 1 else "the trial before it"
     how = _SEARCHERS.get(trial.by, f"proposed by {trial.by}").replace("{before}", before)
-    if trial.by == "tpe" and trial.configuration // state.repeats["seeds"] + state.warmed < startup:
+    if trial.by == "tpe" and trial.configuration // state.repeats["seeds"] + state.warm_start_trials < startup:
         how = f"one of the {startup} drawn at random before TPE has seen enough"
     if trial.configuration != trial.number:
         how = f"the parameters of trial {trial.configuration} under another seed"
@@ -252,7 +252,7 @@ def _together(standing: _Standing, trial: Trial) -> list[str]:
     if found is None or found.mean is None:
         return []
     spread = "" if found.std is None else f", standard deviation {show(found.std)}"
-    unfinished = "" if found.whole else f" (not all {state.repeats['seeds']} have come to a value: it ranks behind)"
+    unfinished = "" if found.complete else f" (not all {state.repeats['seeds']} have come to a value: it ranks behind)"
     numbers, rule = ", ".join(map(str, found.trials)), state.repeats["rank_by"].replace("_", " ")
     return [
         f"Its configuration is that of trials {numbers}: {state.objective.metric} has mean {show(found.mean)}{spread}, "

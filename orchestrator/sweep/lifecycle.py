@@ -198,7 +198,7 @@ def _go_on(
                 return _not_begun(run, journal, stopping)
             if stopping.signal:
                 raise StoppedError(stopping.signal)
-            if state.created.get("warm_start") and not state.warmed:  # the launch was cut off before it could
+            if state.created.get("warm_start") and not state.warm_start_trials:  # the launch ended before this
                 earlier = _earlier(state.created["warm_start"], run.runs)
                 journal.append("sweep.warmed", **warmth(spec, earlier))
             for type, fields in first(state):

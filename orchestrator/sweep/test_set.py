@@ -59,7 +59,7 @@ def look(name: str, runs: str | Path | None = None, *, trial: int | None = None,
         model, data, trainer = apply(spec, won.trial.params_at(won.best.epoch))
         seed = trial_seed(spec.seed, won.trial.number)
         evaluation = Evaluation("test", model.model_dump(), data.model_dump() if data else None, trainer, seed)
-        before, number = list(state.looks), len(state.looks) + 1
+        before, number = list(state.test_evaluations), len(state.test_evaluations) + 1
         of = {"run": won.run.name, "trial": won.trial.number, "epoch": won.best.epoch, "confirmed": won.confirmed}
         journal.append("test.begun", look=number, of=of)
         metrics = evaluation.run(path)

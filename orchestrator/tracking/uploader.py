@@ -16,10 +16,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
-from orchestrator.journal import Follower, store_at
 from orchestrator.rundir import RunDirectory, run_of
 from orchestrator.secrets import redact
-from orchestrator.state import SweepState
+from orchestrator.state import FollowedSweep, SweepState
 
 END = b"end\n"
 """What the driver writes when the sweep is over; a pipe that closes without it means that the driver is gone."""
@@ -68,28 +67,18 @@ def _give_way() -> None:
 
 
 def _follow(tracker: Tracker, run: RunDirectory, over: threading.Event, told: _Log) -> None:
-    pause, sweep = _POLL_SECONDS, _Sweep(run)
+    pause, sweep = _POLL_SECONDS, FollowedSweep(run.journal)
     while not over.wait(pause):
         began = time.monotonic()
         with told:
-            tracker.follow(sweep.now(), over=False)
+            tracker.follow(_read(sweep), over=False)
         pause = max(_POLL_SECONDS, _SHARE * (time.monotonic() - began))
-    tracker.follow(sweep.now(), over=True)
+    tracker.follow(_read(sweep), over=True)
 
 
-class _Sweep:
-    """The sweep as its journal tells it, read on from where it was last asked."""
-
-    def __init__(self, run: RunDirectory) -> None:
-        self._follower = Follower(store_at(run.journal))
-        self._state = SweepState()
-
-    def now(self) -> SweepState:
-        for event in self._follower.events():
-            if event.seq == 0:
-                self._state = SweepState()
-            self._state.apply(event)
-        return self._state
+def _read(sweep: FollowedSweep) -> SweepState:
+    sweep.refresh()
+    return sweep.state
 
 
 def _listen(over: threading.Event) -> None:

@@ -84,7 +84,7 @@ def _workers(state: SweepState) -> list[Text]:
     for number in sorted(state.running)[:_WORKERS]:
         trial = state.trials[number]
         segment = f", segment {trial.segments - 1}" if trial.segments > 1 else ""
-        after = f", epoch {trial.reached}{segment}"
+        after = f", epoch {trial.segment_epoch}{segment}"
         lines.append(Text.assemble(f"{visible(trial.node) or '?'}  ", (f"trial {number}", "cyan"), after))
     more = len(state.running) - _WORKERS
     return [*lines, Text(f"… and {more} more", "dim")] if more > 0 else lines

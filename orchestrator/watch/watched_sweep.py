@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from orchestrator.errors import JournalError
-from orchestrator.journal import Event, Follower, holder, store_at
+from orchestrator.journal import holder
 from orchestrator.policies.budget import amounts
 from orchestrator.rundir import RunDirectory
 from orchestrator.spec import SweepSpec
-from orchestrator.state import SweepState
+from orchestrator.state import Changes, FollowedSweep, SweepState
 
 
 class Watched:
@@ -19,23 +21,27 @@ class Watched:
 
     def __init__(self, run: RunDirectory) -> None:
         self.run = run
-        self.state = SweepState()
         self.trouble = ""
         self.touched: set[int] | None = None
-        self._follower = Follower(store_at(run.journal))
-        self._cut_off_at: int | None = None  # the lease whose process was found dead
-        self._lease = 0
+        self._sweep = FollowedSweep(run.journal)
+        self._dead_lease: int | None = None  # of the process that was found dead
         self._spec: tuple[object, SweepSpec] | None = None
+
+    @property
+    def state(self) -> SweepState:
+        """The sweep's state as last read."""
+        return self._sweep.state
 
     def look(self) -> bool:
         """Take in what is new. Whether anything has changed."""
         trouble, status = self.trouble, self.state.status
-        self.touched = set()
-        seen = self._read()
-        if self._cut_off_at is not None and seen and self._lease == self._cut_off_at:
-            self._begin_anew()  # it was not dead after all, and what it ran was not interrupted
-        self._mark_if_cut_off()
-        return seen or trouble != self.trouble or status != self.state.status
+        changed = self._read(self._sweep.refresh)
+        if self._dead_lease is not None and changed and self._sweep.lease == self._dead_lease:
+            # The process was not dead after all, so what it ran was not interrupted.
+            self._dead_lease = None
+            self._read(self._sweep.restart)
+        self._mark_if_interrupted()
+        return changed or trouble != self.trouble or status != self.state.status
 
     def spent(self) -> dict[str, float]:
         """What was spent so far, as `orchestrator.policies.budget.amounts` has it."""
@@ -43,12 +49,10 @@ class Watched:
             self._spec = self.state.spec, SweepSpec.model_validate(self.state.spec)
         return amounts(self._spec[1], self.state)
 
-    def _read(self) -> bool:
-        seen = False
+    def _read(self, refresh: Callable[[], Changes]) -> bool:
+        """Read the journal on; return whether there were events."""
         try:
-            for event in self._follower.events():
-                seen = True
-                self._fold(event)
+            refresh()
         except JournalError as error:
             self.trouble = str(error).split("\nhint: ")[0].replace(str(self.run.journal), "the journal")
         except FileNotFoundError:
@@ -59,34 +63,20 @@ class Watched:
             self.trouble = f"the journal says what cannot be: {type(error).__name__}: {error}"
         else:
             self.trouble = ""
-        return seen
+        changes = self._sweep.changes
+        self.touched = None if changes.sweep or changes.restarted else changes.trials
+        return changes.events > 0
 
-    def _fold(self, event: Event) -> None:
-        if event.seq == 0:
-            self.state, self.touched = SweepState(), None
-        self.state.apply(event)
-        self._lease = event.lease
-        if "trial" not in event.fields:
-            if event.type != "checkpoints.removed":
-                self.touched = None
-        elif self.touched is not None:
-            self.touched.add(event["trial"])
-
-    def _mark_if_cut_off(self) -> None:
-        """The process that wrote the journal is gone and wrote no pause: what it ran is interrupted."""
+    def _mark_if_interrupted(self) -> None:
+        """Mark the sweep as interrupted if the process that wrote its journal is gone without recording a pause."""
         if self.state.status != "running":
-            self._cut_off_at = None if self.state.status != "interrupted" else self._cut_off_at
+            self._dead_lease = None if self.state.status != "interrupted" else self._dead_lease
         elif not self._is_written():
-            self._cut_off_at, self.touched = self._lease, None
-            self.state.cut_off()
+            self._dead_lease, self.touched = self._sweep.lease, None
+            self.state.mark_interrupted()
 
     def _is_written(self) -> bool:
         try:
             return holder(self.run.journal) is not None
         except OSError:
-            return True  # nothing is known; the journal's own trouble is told beside
-
-    def _begin_anew(self) -> None:
-        self._cut_off_at = None
-        self._follower.rewind()
-        self._read()
+            return True  # unknown; `trouble` reports that the journal cannot be read

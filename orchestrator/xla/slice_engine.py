@@ -249,7 +249,7 @@ class Engine:
             self._free(slot)
             self._live.ended(job.trial, job.segment)
         elif isinstance(outcome, Refused):
-            if not self._live.state.got_somewhere:
+            if not self._live.state.has_reports:
                 raise SweepError(outcome.message, hint=outcome.hint)
             self._rest(slot, outcome.message)
             self._lose(slot, Failed("node", outcome.message, "node"))

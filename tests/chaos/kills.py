@@ -337,7 +337,7 @@ def _checkpoints(run: RunDirectory) -> set[str]:
 def _near_failure(run: RunDirectory) -> bool:
     """Whether one more lost process might be one too many for a trial."""
     state = SweepState(read(run.journal))
-    return any(state.trials[number].failures_in_a_row("lost") >= LOST_IN_A_ROW for number in state.running)
+    return any(state.trials[number].consecutive_failures("lost") >= LOST_IN_A_ROW for number in state.running)
 
 
 def unbroken(runs: Path) -> list[dict[str, Any]]:

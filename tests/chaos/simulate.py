@@ -327,7 +327,7 @@ def tally(seeds: range) -> Tally:
         counters.update(ran.counters)
         counters.update({"records": len(ran.events), f"searcher {case.searcher}": 1, f"ended: {ran.state.reason}": 1})
         counters.update({"extended": sum(event.type == "sweep.extended" for event in ran.events)})
-        counters.update({"warmed": bool(ran.state.warmed)})
+        counters.update({"warmed": bool(ran.state.warm_start_trials)})
         found += [(seed, what) for what in violations(case, ran)]
     return Tally(counters, found)
 

@@ -97,7 +97,7 @@ def test_a_slice_without_ray_and_the_winners_bundle(tpu: str, runtime: str, host
     run = run_at("tpu")
     state = read_state(run)
     assert sorted(state.trials[0].reports) == [1, 2, 3, 4]
-    assert state.trials[0].on == tpu
+    assert state.trials[0].device_kind == tpu
     assert check(run).violations == []
 
     found = verify_bundle(export("tpu", to=tmp_path / "bundle"))

@@ -63,7 +63,7 @@ def _race(spec: SweepSpec, options: RaceSearcher) -> Searcher:
 
 
 def _objective(spec: SweepSpec) -> Objective:
-    return Objective.of(spec.model_dump(include={"objective", "constraints"}))
+    return Objective.from_spec(spec.model_dump(include={"objective", "constraints"}))
 
 
 def _learner(name: str) -> Any:

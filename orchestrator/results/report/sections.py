@@ -193,7 +193,7 @@ def _next(run: RunDirectory, state: SweepState, won: Won | None) -> Iterator[tup
         yield f"sweep why {run.name}", "why the winner won; --trial N for another"
     if won and state.status == "completed" and not state.confirmation and not state.racing:
         yield f"sweep confirm {run.name}", "train the best again under fresh seeds"
-    if state.confirmation and not state.looks:
+    if state.confirmation and not state.test_evaluations:
         yield f"sweep test {run.name}", "the winner on the test set, once"
     if won and not state.racing:
         yield f"sweep export {run.name}", "the winner in a folder of its own"

@@ -1,0 +1,34 @@
+"""The state of a sweep, computed from its journal: trials, reports, checkpoints, failures, the ranking.
+
+`sweep_state` applies events, `trial` and `objective` hold what they describe, `ranking` compares trials, and
+`followed_sweep` keeps a state up to date while the journal grows.
+"""
+
+from orchestrator.state.followed_sweep import Changes, FollowedSweep
+from orchestrator.state.objective import Constraint, Goal, Objective
+from orchestrator.state.ranking import Configuration, dominates, pareto_front
+from orchestrator.state.sweep_state import NON_DECISION_EVENTS, FailureStreak, SweepState, merge_spec
+from orchestrator.state.trial import ENDED, Best, Checkpoint, Failure, Report, Status, Takeover, Trial
+
+__all__ = [
+    "ENDED",
+    "NON_DECISION_EVENTS",
+    "Best",
+    "Changes",
+    "Checkpoint",
+    "Configuration",
+    "Constraint",
+    "Failure",
+    "FailureStreak",
+    "FollowedSweep",
+    "Goal",
+    "Objective",
+    "Report",
+    "Status",
+    "SweepState",
+    "Takeover",
+    "Trial",
+    "dominates",
+    "merge_spec",
+    "pareto_front",
+]

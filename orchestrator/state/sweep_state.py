@@ -1,0 +1,382 @@
+"""The state of a sweep, computed from its journal's events alone: no clock, no file."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.journal import Event
+from orchestrator.state.objective import Objective
+from orchestrator.state.ranking import Configuration, pareto_front
+from orchestrator.state.trial import ENDED, Checkpoint, Failure, Report, Status, Takeover, Trial
+
+# Events that may stand between a report and the decision on it, if a process died or the disk was full in between.
+NON_DECISION_EVENTS = frozenset(
+    {
+        "sweep.launched",
+        "sweep.paused",
+        "sweep.extended",
+        "trial.retried",
+        "checkpoints.removed",
+        "storage.waited",
+    }
+    | {"finals.begun", "winner.confirmed", "test.begun", "winner.tested"}
+)
+_BLAMES_NODE = frozenset({"lost", "node", "stalled"})
+
+
+@dataclass
+class FailureStreak:
+    """Consecutive trials that ended with the same failure."""
+
+    fingerprint: str = ""
+    message: str = ""
+    trials: int = 0
+
+
+def merge_spec(spec: Mapping[str, Any], changed: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the spec with the fields of some parts replaced."""
+    return {**spec, **{part: {**(spec.get(part) or {}), **fields} for part, fields in changed.items()}}
+
+
+class SweepState:
+    """The state that a journal's events lead to. Only `apply` and `mark_interrupted` change it.
+
+    Applying one event is O(1) in the number of trials, except for an event that interrupts all running trials.
+
+    Attributes:
+        spec: The spec in force, extensions included.
+        created: The fields of ``sweep.created``.
+        active_seconds: The time during which a process was running the sweep.
+        trial_seconds: The sum of that time over the running trials.
+        epochs: How many epochs were trained, repeated ones included.
+        lowest_loss: The lowest finite loss and its trial.
+        warm_start_trials: How many trials of earlier sweeps the searcher started with.
+        finals: How many finals were started; ``finals_open`` is False once the search has continued since.
+        confirmation: The result of the last finals; None before, and once the search has continued.
+        test_evaluations: The evaluations of the test set, in order.
+        machine: Engine, threads and hardware of the last launch.
+        has_reports: Whether any trial has reported an epoch.
+        pending_decision: Trial and epoch of a report that no decision has followed yet.
+    """
+
+    def __init__(self, events: Iterable[Event] = ()) -> None:
+        self.spec: dict[str, Any] = {}
+        self.objective = Objective("", "min")
+        self.created: dict[str, Any] = {}
+        self.trials: dict[int, Trial] = {}
+        self.status: str = "created"
+        self.reason: str = ""
+        self.seq = -1
+        self.started = 0.0
+        self.updated = 0.0
+        self.active_seconds = self.trial_seconds = 0.0
+        self.epochs = 0
+        self.lowest_loss: tuple[float, int] | None = None
+        self.warm_start_trials = 0
+        self.slots = 0
+        self.failure_streak = FailureStreak()
+        self.storage_failures = 0
+        self.confirmation: dict[str, Any] | None = None
+        self.test_evaluations: list[dict[str, Any]] = []
+        self.finals = 0
+        self.finals_open = False
+        self.machine: dict[str, Any] = {}
+        self.pending_decision: tuple[int, int] | None = None
+        self._by_status: dict[str, set[int]] = {"running": set(), "interrupted": set(), "set_aside": set()}
+        self._counts: Counter[str] = Counter()
+        self._failed_on: dict[str, set[int]] = {}
+        self._repeats: dict[int, list[int]] = {}  # the trials of each configuration that has more than one
+        self.has_reports = False
+        self._active_lease: int | None = None  # of the process that is running the sweep
+        for event in events:
+            self.apply(event)
+
+    @property
+    def interrupted(self) -> Set[int]:
+        """Trials that wait for their next segment: interrupted, failed with retries left, promoted or extended."""
+        return self._by_status["interrupted"]
+
+    @property
+    def set_aside(self) -> Set[int]:
+        """Trials that wait for a promotion."""
+        return self._by_status["set_aside"]
+
+    @property
+    def running(self) -> Set[int]:
+        """Trials with a running segment, and new ones whose first segment has not started."""
+        return self._by_status["running"]
+
+    def is_suspect_node(self, node: str, trials: int) -> bool:
+        """Return whether that many distinct trials were lost on ``node`` since an epoch last finished there."""
+        return len(self._failed_on.get(node, ())) >= trials
+
+    def apply(self, event: Event) -> None:
+        """Apply the next event. Types without a handler change nothing but ``seq`` and the times."""
+        self._count_time(event)
+        self.seq = event.seq
+        handler = getattr(self, "_on_" + event.type.replace(".", "_"), None)
+        if handler:
+            handler(event)
+        if event.type not in NON_DECISION_EVENTS:
+            self.pending_decision = (event["trial"], event["epoch"]) if event.type == "segment.reported" else None
+
+    def _count_time(self, event: Event) -> None:
+        """Count the time since the previous event if one process wrote both: when a dead process ended is unknown."""
+        if event.lease == self._active_lease:
+            passed = max(0.0, event.time - self.updated)
+            self.active_seconds += passed
+            self.trial_seconds += passed * len(self.running)
+        self.updated = event.time
+
+    @property
+    def repeats(self) -> dict[str, Any]:
+        """The spec's ``repeats``: how many ``seeds`` each configuration has, and ``rank_by``."""
+        return self.spec.get("repeats") or {"seeds": 1, "rank_by": "mean"}
+
+    @property
+    def repeated(self) -> bool:
+        """Whether configurations are tried under several seeds: a fixed number, or in a race until one has won."""
+        return self.repeats["seeds"] > 1 or self.racing
+
+    @property
+    def racing(self) -> bool:
+        """Whether the searcher is ``race``, which trains a few configurations until the best is clear."""
+        return bool((self.spec.get("searcher") or {}).get("name") == "race")
+
+    def ranking(self) -> list[Trial]:
+        """Return the trials, best first, by their best finite epoch and then their number.
+
+        Trials without a finite value come after these, failed ones last. If configurations are repeated, the order of
+        `configurations` comes first.
+        """
+        objective = self.objective
+        rank = {configuration.first: rank for rank, configuration in enumerate(self.configurations())}
+
+        def key(trial: Trial) -> tuple[Any, ...]:
+            best = objective.best(trial)
+            if trial.status == "failed":
+                return (2, trial.number)
+            if best is None:
+                return (1, trial.number)
+            return (0, rank.get(trial.configuration, 0), objective.loss(best.value), trial.number)
+
+        return sorted(self.trials.values(), key=key)
+
+    def configurations(self) -> list[Configuration]:
+        """Return the configurations, best first, by mean or lower bound and then number; incomplete ones come last.
+
+        Empty if each configuration has one trial only.
+        """
+        if not self.repeated:
+            return []
+        firsts = [trial for number, trial in self.trials.items() if trial.configuration == number]
+        return [self.configuration(trial.number) for trial in sorted(firsts, key=self.ranking_key)]
+
+    def ranking_key(self, trial: Trial) -> tuple[bool, float, int]:
+        """Return the key by which its configuration is ordered, best first; the same for all if none is repeated."""
+        if not self.repeated:
+            return False, 0.0, 0
+        configuration = self.configuration(trial.number)
+        loss = configuration.loss(self.objective, self.repeats["rank_by"])
+        return not configuration.complete, loss, configuration.first
+
+    def configuration(self, number: int) -> Configuration:
+        """Return the results of trial ``number`` and of the other trials with its parameters."""
+        numbers = self.trials_of_configuration(number)
+        trials = [self.trials[number] for number in numbers]
+        epochs = [self.objective.best(trial) for trial in trials if trial.status != "failed"]
+        all_suggested = self.racing or len(trials) == self.repeats["seeds"]
+        ended = all_suggested and all(trial.status in ENDED for trial in trials)
+        return Configuration(numbers[0], numbers, [best.value for best in epochs if best], ended)
+
+    def trials_of_configuration(self, number: int) -> Sequence[int]:
+        """Return the numbers of the trials with trial ``number``'s parameters, in order; its own is included."""
+        first = self.trials[number].configuration
+        return self._repeats.get(first, [first])
+
+    def winner(self) -> Trial | None:
+        """Return the best trial that did not fail and has a finite value; None if there is none."""
+        first = next(iter(self.ranking()), None)
+        return first if first and first.status != "failed" and self.objective.best(first) else None
+
+    def points(self) -> dict[int, tuple[float, ...]]:
+        """Return the trials' losses, lower is better: see `Objective.points`."""
+        return self.objective.points(self.trials.values())
+
+    def front(self) -> list[int]:
+        """Return the trials on the Pareto front, ordered by the first objective: see `pareto_front`."""
+        return pareto_front(self.points())
+
+    def mark_interrupted(self) -> None:
+        """Mark the sweep and its running trials as interrupted: the writing process died without recording a pause."""
+        self.status = "interrupted"
+        self._interrupt()
+
+    def count(self, *statuses: str) -> int:
+        """Return the number of trials with any of these statuses."""
+        return sum(self._counts[status] for status in statuses)
+
+    def set_spec(self, spec: dict[str, Any]) -> None:
+        """Replace the spec in force, and with it the objective."""
+        self.spec, self.objective = spec, Objective.from_spec(spec)
+
+    def _on_sweep_created(self, event: Event) -> None:
+        self.created = dict(event.fields)
+        self.set_spec(event["spec"])
+        self.started = event.time
+
+    def _on_sweep_launched(self, event: Event) -> None:
+        self.status, self.reason = "running", ""
+        self.slots = event["slots"]
+        self.machine = {key: event.fields.get(key) for key in ("engine", "threads", "hardware")}
+        self.failure_streak, self.storage_failures = FailureStreak(), 0
+        # A process that died recorded no pause: the trials that it ran are interrupted.
+        self._interrupt()
+        self._active_lease = event.lease
+
+    def _on_sweep_paused(self, event: Event) -> None:
+        self.status, self.reason = "paused", event["reason"]
+        self._interrupt()
+        self._active_lease = None
+
+    def _on_sweep_completed(self, event: Event) -> None:
+        self.status, self.reason = "completed", event["reason"]
+        self._active_lease = None
+
+    def _on_sweep_warmed(self, event: Event) -> None:
+        self.warm_start_trials = len(event["trials"])
+
+    def _on_sweep_extended(self, event: Event) -> None:
+        self.status, self.reason = "paused", "extended"
+        self.set_spec(merge_spec(self.spec, event["changed"]))
+        self._reopen()
+        for number in event["trials"]:
+            trial = self.trials[number]
+            trial.ended, trial.stopped_by = 0.0, {}
+            self._set(trial, "interrupted")
+
+    def _on_winner_confirmed(self, event: Event) -> None:
+        self.confirmation = dict(event.fields)
+
+    def _on_finals_begun(self, event: Event) -> None:
+        self.finals, self.finals_open = event["number"], True
+
+    def _reopen(self) -> None:
+        """Discard the confirmation: once the search continues, another trial may win."""
+        self.finals_open, self.confirmation = False, None
+
+    def _on_test_begun(self, event: Event) -> None:
+        self.test_evaluations.append({"look": event["look"], **event["of"], "time": event.time, "metrics": None})
+
+    def _on_winner_tested(self, event: Event) -> None:
+        metrics = {name: float(value) for name, value in event["metrics"].items()}
+        self.test_evaluations[event["look"] - 1]["metrics"] = metrics
+
+    def _interrupt(self) -> None:
+        for number in list(self.running):
+            self._set(self.trials[number], "interrupted")
+
+    def _on_trial_suggested(self, event: Event) -> None:
+        first = event.fields.get("repeats", event["trial"])
+        trial = Trial(event["trial"], event["params"], event["by"], first, started=event.time)
+        if first != trial.number:
+            self._repeats.setdefault(first, [first]).append(trial.number)
+        self.trials[trial.number] = trial
+        self._counts["running"] += 1
+        self._by_status["running"].add(trial.number)
+
+    def _on_segment_started(self, event: Event) -> None:
+        trial = self.trials[event["trial"]]
+        trial.segments, trial.node, trial.was_set_aside = event["segment"] + 1, event["node"], False
+        trial.device_kind = event.fields.get("on", trial.device_kind)
+        origin = event["origin"]
+        trial.segment_epoch = next((saved.epoch for saved in trial.checkpoints.values() if saved.path == origin), 0)
+        self._set(trial, "running")
+
+    def _on_segment_reported(self, event: Event) -> None:
+        metrics = {name: float(value) for name, value in event["metrics"].items()}
+        report = Report(event["epoch"], metrics, event["segment"], event.time)
+        trial = self.trials[event["trial"]]
+        trial.reports[report.epoch] = report
+        trial.node = event.fields.get("node", trial.node)
+        self.epochs += max(0, report.epoch - trial.segment_epoch)
+        trial.segment_epoch = report.epoch
+        loss = self.objective.loss(report.metrics.get(self.objective.metric, math.nan))
+        if math.isfinite(loss) and (self.lowest_loss is None or loss < self.lowest_loss[0]):
+            self.lowest_loss = loss, trial.number
+        self.has_reports, self.storage_failures = True, 0
+        self._failed_on.pop(trial.node, None)
+
+    def _on_segment_checkpointed(self, event: Event) -> None:
+        checkpoint = Checkpoint(event["epoch"], event["path"], event["size"], event["sha256"])
+        self.trials[event["trial"]].checkpoints[checkpoint.epoch] = checkpoint
+
+    def _on_checkpoints_removed(self, event: Event) -> None:
+        for number, epoch in event["removed"]:
+            self.trials[number].checkpoints.pop(epoch, None)
+
+    def _on_segment_failed(self, event: Event) -> None:
+        trial = self.trials[event["trial"]]
+        kind, node = event["kind"], trial.node
+        trial.failures.append(
+            Failure(event["segment"], kind, event["message"], event["fingerprint"], trial.epoch, node)
+        )
+        trial.halvings += kind == "memory"
+        self.storage_failures += kind == "storage"
+        if kind in _BLAMES_NODE:
+            self._failed_on.setdefault(node, set()).add(trial.number)
+        self._set(trial, "interrupted")
+
+    def _on_trial_retried(self, event: Event) -> None:
+        trial = self.trials[event["trial"]]
+        trial.forgiven_failures, trial.halvings, trial.ended = len(trial.failures), 0, 0.0
+        self._reopen()
+        self._set(trial, "interrupted")
+
+    def _on_trial_set_aside(self, event: Event) -> None:
+        self.trials[event["trial"]].was_set_aside = True
+        self._set(self.trials[event["trial"]], "set_aside")
+
+    def _on_trial_promoted(self, event: Event) -> None:
+        trial = self.trials[event["trial"]]
+        trial.promotions.append({"rule": event["rule"], **event["why"]})
+        if "params" in event.fields:
+            donor, epoch = event["donor"]
+            checkpoint = self.trials[donor].checkpoints[epoch]
+            trial.takeovers.append(Takeover(trial.segments, event["params"], checkpoint, donor))
+            trial.params = event["params"]
+        self._set(trial, "interrupted")
+
+    def _on_trial_finished(self, event: Event) -> None:
+        self._end(event, "finished")
+
+    def _on_trial_stopped(self, event: Event) -> None:
+        self._end(event, "stopped")
+        self.trials[event["trial"]].stopped_by = {"epoch": event["epoch"], "rule": event["rule"], **event["why"]}
+
+    def _on_trial_failed(self, event: Event) -> None:
+        self._end(event, "failed")
+
+    def _end(self, event: Event, status: Status) -> None:
+        trial = self.trials[event["trial"]]
+        trial.ended = event.time
+        self._set(trial, status)
+        last = trial.failures[-1] if status == "failed" and trial.failures else None
+        if last is None:
+            self.failure_streak = FailureStreak()
+        elif last.fingerprint == self.failure_streak.fingerprint:
+            self.failure_streak.trials += 1
+        else:
+            self.failure_streak = FailureStreak(last.fingerprint, last.message, 1)
+
+    def _set(self, trial: Trial, status: Status) -> None:
+        self._counts[trial.status] -= 1
+        self._by_status.get(trial.status, set()).discard(trial.number)
+        trial.status = status
+        self._counts[status] += 1
+        if status in self._by_status:
+            self._by_status[status].add(trial.number)

@@ -19,7 +19,8 @@ from orchestrator.durable_files import storage_fault
 from orchestrator.errors import ObjectStoreError, RunHeldError, UsageError
 from orchestrator.journal import holder, read
 from orchestrator.object_storage import is_url, objects
-from orchestrator.results.trial_rows import find, read_state, rows
+from orchestrator.results.run_state import find, read_state
+from orchestrator.results.trial_rows import rows
 from orchestrator.rundir import list_runs, run_at
 from orchestrator.spec import SweepSpec, to_yaml
 from orchestrator.state import SweepState

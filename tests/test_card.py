@@ -19,7 +19,7 @@ from orchestrator.export.model_card import card
 from orchestrator.export.training_config import config
 from orchestrator.export.validation_samples import Validation
 from orchestrator.export.write_formats import Exported
-from orchestrator.results.trial_rows import read_state
+from orchestrator.results.run_state import read_state
 from orchestrator.results.winner import Winner, winner
 from orchestrator.state import Best, Objective, Report, SweepState, Trial
 from orchestrator.sweep import Outcome, launch

@@ -28,7 +28,7 @@ from orchestrator.policies.finals import candidates, confirmation, finals
 from orchestrator.policies.searchers.race import LEAST_SEEDS
 from orchestrator.policies.winner_statistics import Estimate, estimates, spread
 from orchestrator.results import Results, read_state, why
-from orchestrator.results.confirmation import sentences
+from orchestrator.results.verdict import sentences
 from orchestrator.results.verify import check, replay
 from orchestrator.results.winner import finals_of, winner
 from orchestrator.rundir import RunDirectory, run_at

@@ -14,7 +14,7 @@ import pytest
 from orchestrator import cli, sweep
 from orchestrator.errors import CheckpointError, JournalError, RunHeldError
 from orchestrator.journal import Journal, read
-from orchestrator.results.trial_rows import read_state
+from orchestrator.results.run_state import read_state
 from orchestrator.rundir import RunDirectory
 from orchestrator.training import Checkpoint, Job, Report, fit
 from orchestrator.training.checkpoints import verify

@@ -22,10 +22,10 @@ from conftest import ROOT
 from optuna.trial import FrozenTrial, TrialState
 from playwright.async_api import Page, Request
 
-from orchestrator.dashboard import Server, Sweeps, sweeps
-from orchestrator.dashboard.optuna_distributions import shown
+from orchestrator.dashboard import Server, Sweeps, optuna_mirror
 from orchestrator.dashboard.optuna_mirror import Study
 from orchestrator.dashboard.optuna_storage import JournalStorage
+from orchestrator.dashboard.optuna_trials import shown
 from orchestrator.engine.virtual_host import Faults
 from orchestrator.errors import UsageError
 from orchestrator.journal import Event, Journal, encode
@@ -191,7 +191,7 @@ def test_values_are_shown_as_they_were_written() -> None:
 
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sweeps, "REFRESH_SECONDS", 0.0)
+    monkeypatch.setattr(optuna_mirror, "REFRESH_SECONDS", 0.0)
 
 
 @pytest.mark.usefixtures("at_once")

@@ -19,16 +19,14 @@ from orchestrator.errors import UsageError
 from orchestrator.journal import read
 from orchestrator.results import Results, read_state
 from orchestrator.results.figures import CONFIG, FIGURES, template
-from orchestrator.results.figures.axis_limits import frame
 from orchestrator.results.figures.contour import contour_of
 from orchestrator.results.figures.curves import QUANTILES, curves
-from orchestrator.results.figures.figure import inert
+from orchestrator.results.figures.figure import BACKGROUND, BEST, MUTED, STATUSES, WENT_ON, frame, inert
 from orchestrator.results.figures.history import history_of
 from orchestrator.results.figures.importance import importance_of
 from orchestrator.results.figures.parallel import parallel_of
 from orchestrator.results.figures.pareto_front import front_of
 from orchestrator.results.figures.rungs import rungs_of
-from orchestrator.results.figures.style import BACKGROUND, BEST, MUTED, STATUSES, WENT_ON
 from orchestrator.results.figures.timeline import timeline_of, told
 from orchestrator.results.figures.trial_columns import axes, thinned, trials
 from orchestrator.rundir import RunDirectory

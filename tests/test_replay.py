@@ -23,8 +23,7 @@ from orchestrator.durable_files import fingerprint
 from orchestrator.engine import stop_requests
 from orchestrator.export import export
 from orchestrator.results import read_state
-from orchestrator.results.lineage import lineage
-from orchestrator.results.winner import winner
+from orchestrator.results.winner import lineage, winner
 from orchestrator.rundir import run_at
 from orchestrator.spec import Finalists
 from orchestrator.sweep import Outcome, confirm, launch, resume

@@ -16,7 +16,7 @@ from test_local import spec as local_spec
 from orchestrator.errors import CheckpointError, RunHeldError, UsageError
 from orchestrator.journal import Journal, read
 from orchestrator.results import read_state
-from orchestrator.results.confirmation import looks
+from orchestrator.results.verdict import looks
 from orchestrator.results.verify import check
 from orchestrator.results.winner import winner
 from orchestrator.rundir import RunDirectory

@@ -22,7 +22,7 @@ import pytest
 
 from orchestrator.errors import UsageError
 from orchestrator.journal import FileStore, read
-from orchestrator.results.trial_rows import read_state
+from orchestrator.results.run_state import read_state
 from orchestrator.results.verify import check
 from orchestrator.rundir import RunDirectory, run_at
 from orchestrator.spec import from_mapping, to_yaml

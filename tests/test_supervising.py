@@ -16,7 +16,7 @@ import pytest
 from conftest import ROOT
 from test_signals import SPEC, events, said, wait_for
 
-from orchestrator.results.trial_rows import find, has_begun, read_state
+from orchestrator.results.run_state import find, has_begun, read_state
 from orchestrator.results.winner import finals_of
 from tests.test_cluster import address
 

@@ -24,7 +24,7 @@ from orchestrator.errors import UsageError
 from orchestrator.journal import Event, encode, read
 from orchestrator.policies import build_searcher
 from orchestrator.policies.warm_start import placed, warmth
-from orchestrator.results.trial_rows import find
+from orchestrator.results.run_state import find
 from orchestrator.results.verify import check, replay
 from orchestrator.space import Space
 from orchestrator.spec import SweepSpec

@@ -24,9 +24,9 @@ from orchestrator.journal import Event
 from orchestrator.journal.lease import acquire
 from orchestrator.rundir import RunDirectory, run_at
 from orchestrator.spec import to_yaml
-from orchestrator.watch.progress import progress
+from orchestrator.watch.columns import sparkline
+from orchestrator.watch.header import progress
 from orchestrator.watch.screen import WatchApp
-from orchestrator.watch.sparkline import sparkline
 from orchestrator.watch.watch_rows import Rows
 from orchestrator.watch.watched_sweep import Watched
 from tests.support.doc_blocks import blocks_of

@@ -20,7 +20,7 @@ from conftest import ROOT
 
 from orchestrator import sweep
 from orchestrator.journal import Event
-from orchestrator.results.trial_rows import read_state
+from orchestrator.results.run_state import read_state
 from orchestrator.results.verify import check
 from orchestrator.rundir import RunDirectory, run_at
 from orchestrator.spec import SweepSpec, from_mapping

@@ -44,7 +44,7 @@ def confirm(
     as_json: Json = False,
 ) -> None:
     """Train the best again in full, under fresh seeds, until the winner is clear: mean, interval, and how sure."""
-    from orchestrator.results.trial_rows import find, read_state
+    from orchestrator.results.run_state import find, read_state
     from orchestrator.results.winner import finals_of
 
     run = find(name, runs)
@@ -58,8 +58,8 @@ def confirm(
 
 def hold_finals(run: Any, given: dict[str, Any], local: bool, address: str, as_json: bool = False) -> int:
     """Finals of a run, with their progress, and what they came to; returns the exit code."""
+    from orchestrator.results.run_state import read_state
     from orchestrator.results.terminal_tables import Progress
-    from orchestrator.results.trial_rows import read_state
     from orchestrator.results.winner import finals_of
     from orchestrator.spec import finalists
 
@@ -78,8 +78,8 @@ def hold_finals(run: Any, given: dict[str, Any], local: bool, address: str, as_j
 
 
 def _print_finals(run: Any, outcome: Any, as_json: bool) -> None:
-    from orchestrator.results.confirmation import finalists, sentences
-    from orchestrator.results.trial_rows import read_state
+    from orchestrator.results.run_state import read_state
+    from orchestrator.results.verdict import finalists, sentences
     from orchestrator.results.winner import winner
 
     name, runs = run.name, run.runs

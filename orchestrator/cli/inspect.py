@@ -28,9 +28,9 @@ from orchestrator.safe_text import visible
 def status(name: Name, runs: Runs = None, as_json: Json = False) -> None:
     """How far a run is."""
     from orchestrator.policies.budget import amounts
-    from orchestrator.results.confirmation import looks, sentences
+    from orchestrator.results.run_state import find, has_begun, read_state
     from orchestrator.results.terminal_tables import spending, summary
-    from orchestrator.results.trial_rows import find, has_begun, read_state
+    from orchestrator.results.verdict import looks, sentences
     from orchestrator.results.winner import finals_of
     from orchestrator.spec import SweepSpec
 
@@ -73,7 +73,7 @@ def watch(name: Name, runs: Runs = None) -> None:
     import os
     import sys
 
-    from orchestrator.results.trial_rows import find
+    from orchestrator.results.run_state import find
     from orchestrator.watch.snapshot import show, why_no_screen
     from orchestrator.watch.watched_sweep import Watched
 
@@ -96,8 +96,8 @@ def watch(name: Name, runs: Runs = None) -> None:
 def list_(runs: Runs = None, as_json: Json = False) -> None:
     """The runs that are here."""
     from orchestrator.errors import JournalError
+    from orchestrator.results.run_state import read_state
     from orchestrator.results.terminal_tables import summary
-    from orchestrator.results.trial_rows import read_state
     from orchestrator.rundir import list_runs
 
     listed: list[tuple[dict[str, Any], str]] = []
@@ -165,7 +165,7 @@ def verify(name: Name, runs: Runs = None, as_json: Json = False) -> None:
     """Check a run: its journal's every record, each suggestion and decision derived anew, each checkpoint's SHA-256."""
     from dataclasses import asdict
 
-    from orchestrator.results.trial_rows import find
+    from orchestrator.results.run_state import find
     from orchestrator.results.verify import check
 
     found = check(find(name, runs))
@@ -224,7 +224,7 @@ def simulate(
 
     from orchestrator.engine.recorded_curves import of_sweep, of_table
     from orchestrator.engine.search_comparison import as_it_was, compare
-    from orchestrator.results.trial_rows import find, read_state
+    from orchestrator.results.run_state import find, read_state
 
     state = None if source.endswith(".npz") else read_state(find(source, runs))
     found = of_table(Path(source), task) if state is None else of_sweep(source, state)

@@ -108,8 +108,8 @@ def resume(
     insecure: Insecure = False,
 ) -> None:
     """Go on with a run that was stopped: what ended stays, what was in flight starts from its last checkpoint."""
+    from orchestrator.results.run_state import find
     from orchestrator.results.terminal_tables import Progress
-    from orchestrator.results.trial_rows import find
 
     run = find(name, runs)
     if cluster is not None:
@@ -137,8 +137,8 @@ def retry(
 ) -> None:
     """Give failed trials another chance, from their last checkpoint, and go on with the run."""
     from orchestrator.errors import UsageError
+    from orchestrator.results.run_state import find
     from orchestrator.results.terminal_tables import Progress
-    from orchestrator.results.trial_rows import find
 
     if failed == bool(trials):
         raise UsageError("which trials?", hint=f"sweep retry {name} --failed, or --trial N")
@@ -181,8 +181,8 @@ def extend(
     address: Address = "",
 ) -> None:
     """Let a run go on beyond the limits that it has come to: more trials, more epochs, more time."""
+    from orchestrator.results.run_state import find
     from orchestrator.results.terminal_tables import Progress
-    from orchestrator.results.trial_rows import find
 
     more = dict(_amount(text) for text in budget or ())
     run = find(name, runs)
@@ -240,7 +240,7 @@ def promote(
 @app.command(rich_help_panel="Run a sweep")
 def sync(name: Name, runs: Runs = None) -> None:
     """Send to W&B and MLflow what they have not got yet of a run; nothing is sent twice."""
-    from orchestrator.results.trial_rows import find, read_state
+    from orchestrator.results.run_state import find, read_state
     from orchestrator.spec import SweepSpec
     from orchestrator.sweep import send
 

@@ -47,7 +47,7 @@ def submit(cluster: str, words: Sequence[str], spec: Any, runs: str | None, toke
 
 def spec_of(run: Any) -> Any:
     """The spec of a run that is there."""
-    from orchestrator.results.trial_rows import read_state
+    from orchestrator.results.run_state import read_state
     from orchestrator.spec import SweepSpec
 
     return SweepSpec.model_validate(read_state(run).spec)

@@ -187,7 +187,7 @@ def _end_with(supervisor: int) -> None:
 def _on_record(run: RunDirectory) -> tuple[int, int]:
     """The number of the last event, from 0, and how many reports there are; -1 and 0 where there is no sweep yet."""
     from orchestrator.errors import JournalError, UsageError
-    from orchestrator.results.trial_rows import read_state
+    from orchestrator.results.run_state import read_state
 
     try:
         state = read_state(run)

@@ -4,7 +4,7 @@
 is where the dashboard looks for them, and `server` the dashboard itself.
 """
 
+from orchestrator.dashboard.optuna_mirror import Sweeps
 from orchestrator.dashboard.server import Server
-from orchestrator.dashboard.sweeps import Sweeps
 
 __all__ = ["Server", "Sweeps"]

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import itertools
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
-from orchestrator.dashboard.optuna_distributions import Shown, shown
-from orchestrator.dashboard.optuna_trials import View
+from orchestrator.dashboard.optuna_trials import Shown, View, shown
 from orchestrator.errors import JournalError
 from orchestrator.journal import holder
-from orchestrator.results.confirmation import sentences
+from orchestrator.results.run_state import find, has_begun
+from orchestrator.results.verdict import sentences
 from orchestrator.results.why import show
-from orchestrator.rundir import RunDirectory
+from orchestrator.results.winner import finals_of
+from orchestrator.rundir import RunDirectory, list_runs
 from orchestrator.safe_text import visible
 from orchestrator.space import Space
 from orchestrator.state import ENDED, FollowedSweep, SweepState
@@ -126,3 +131,52 @@ class Study:
 
 def _name(part: dict[str, Any]) -> str:
     return str(part.get("class_path") or part["name"])
+
+
+REFRESH_SECONDS = 0.5
+_NUMBERS = itertools.count()  # optuna-dashboard keeps what it computes by number, for all dashboards of a process
+
+
+class Sweeps:
+    """Those named, or all in a folder of runs, new ones too; and the finals of each, while they count.
+
+    Raises UsageError where there is no run of a name.
+    """
+
+    def __init__(self, names: Sequence[str] = (), runs: str | Path | None = None) -> None:
+        self._runs = runs
+        self._named = [find(name, runs) for name in dict.fromkeys(names)]
+        self._all: dict[Path, Study] = {}
+        self._lock = threading.Lock()
+        self._refreshed = 0.0
+        self.refresh()
+
+    def studies(self) -> list[Study]:
+        """Those of which there is something to show."""
+        return [study for study in list(self._all.values()) if study.begun]
+
+    def refresh(self) -> None:
+        """Read what the journals say that is new; not twice within half a second, and for one asker at a time.
+
+        Who asks meanwhile goes on with what there is.
+        """
+        if not self._lock.acquire(blocking=False):
+            return
+        try:
+            if time.monotonic() - self._refreshed >= REFRESH_SECONDS or not self._refreshed:
+                for run in self._named or list_runs(self._runs):
+                    self._follow(run)
+                self._refreshed = time.monotonic()
+        finally:
+            self._lock.release()
+
+    def _follow(self, run: RunDirectory) -> None:
+        study = self._refreshed_study(run, run.name)
+        if study.state.finals_open and has_begun(race := finals_of(run, study.state)):
+            self._refreshed_study(race, f"{run.name}/{race.name}")
+
+    def _refreshed_study(self, run: RunDirectory, name: str) -> Study:
+        study = self._all.get(run.root) or Study(run, name, next(_NUMBERS))
+        study.refresh()
+        self._all[run.root] = study
+        return study

@@ -11,8 +11,7 @@ from optuna.study import StudyDirection
 from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
 
-from orchestrator.dashboard.optuna_mirror import TRIALS, Study
-from orchestrator.dashboard.sweeps import Sweeps
+from orchestrator.dashboard.optuna_mirror import TRIALS, Study, Sweeps
 
 _METRIC_NAMES = "study:metric_names"  # where Optuna's Study.set_metric_names puts them
 

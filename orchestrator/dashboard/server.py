@@ -14,8 +14,8 @@ from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
+from orchestrator.dashboard.optuna_mirror import Sweeps
 from orchestrator.dashboard.optuna_storage import JournalStorage
-from orchestrator.dashboard.sweeps import Sweeps
 from orchestrator.errors import UsageError
 from orchestrator.safe_text import csv_cell
 

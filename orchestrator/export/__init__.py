@@ -17,7 +17,7 @@ from orchestrator.export.curve_figure import curve
 from orchestrator.export.manifest_record import record
 from orchestrator.export.model_card import card
 from orchestrator.export.training_config import config
-from orchestrator.results.trial_rows import find, read_state
+from orchestrator.results.run_state import find, read_state
 from orchestrator.results.winner import Winner, winner
 from orchestrator.rundir import RunDirectory
 from orchestrator.state import SweepState

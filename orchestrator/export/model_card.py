@@ -11,7 +11,7 @@ from orchestrator.bundle.preprocessing import shown
 from orchestrator.export.front_matter import front_matter
 from orchestrator.export.usage_snippets import snippets
 from orchestrator.policies.budget import amounts
-from orchestrator.results.confirmation import searched_best, sentences
+from orchestrator.results.verdict import searched_best, sentences
 from orchestrator.results.winner import Winner
 from orchestrator.rundir import RunDirectory
 from orchestrator.safe_text import markdown, markdown_code

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from orchestrator.results.lineage import lineage
-from orchestrator.results.winner import Winner
+from orchestrator.results.winner import Winner, lineage
 from orchestrator.seeds import trial_seed
 from orchestrator.spec import SweepSpec, apply
 
@@ -17,7 +16,7 @@ def config(won: Winner) -> dict[str, Any]:
     """The file's content. ``reports`` (epoch → metrics) end at the exported epoch; what is not finite is null.
 
     ``threads`` are the CPU threads that the engine gave each trial. ``lineage`` is what to train, in order, to come to
-    the weights: see `orchestrator.results.lineage`.
+    the weights: see `orchestrator.results.winner`.
     """
     spec = SweepSpec.model_validate(won.state.spec)
     trial, epoch = won.trial, won.best.epoch

@@ -11,7 +11,8 @@ from pathlib import Path
 from types import ModuleType
 
 from orchestrator.results.dataframes import BestTrial, Results
-from orchestrator.results.trial_rows import read_state, rows
+from orchestrator.results.run_state import read_state
+from orchestrator.results.trial_rows import rows
 from orchestrator.results.why import why
 
 __all__ = ["BestTrial", "Results", "read_state", "rows", "why"]

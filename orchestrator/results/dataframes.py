@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import SweepError
-from orchestrator.results.trial_rows import find, read_state, rows
+from orchestrator.results.run_state import find, read_state
+from orchestrator.results.trial_rows import rows
 from orchestrator.results.winner import winner
 from orchestrator.rundir import RunDirectory
 from orchestrator.state import SweepState

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
     from orchestrator.results.figures import Figure
-    from orchestrator.results.figures.style import Theme
+    from orchestrator.results.figures.figure import Theme
 
 
 class Plot:

@@ -13,13 +13,11 @@ import numpy as np
 
 from orchestrator.durable_files import write_durably
 from orchestrator.errors import UsageError
-from orchestrator.results.figures.axis_limits import frame
 from orchestrator.results.figures.curves import Curve, curves
-from orchestrator.results.figures.figure import plain
+from orchestrator.results.figures.figure import BEST, MUTED, STATUSES, WENT_ON, frame, plain
 from orchestrator.results.figures.history import history_of
 from orchestrator.results.figures.importance import importance_of
 from orchestrator.results.figures.rungs import FATES, rungs_of
-from orchestrator.results.figures.style import BEST, MUTED, STATUSES, WENT_ON
 from orchestrator.results.figures.timeline import columns_of, timeline_of
 from orchestrator.results.verdict import verdict
 from orchestrator.rundir import RunDirectory

@@ -23,7 +23,7 @@ from orchestrator.policies import (
 )
 from orchestrator.policies.extend_limits import brought_back
 from orchestrator.policies.finals import confirmation
-from orchestrator.results.trial_rows import has_begun
+from orchestrator.results.run_state import has_begun
 from orchestrator.results.winner import finals_of
 from orchestrator.rundir import RunDirectory
 from orchestrator.spec import SweepSpec

@@ -12,7 +12,7 @@ from orchestrator.errors import UsageError
 from orchestrator.results import BestTrial, Results
 from orchestrator.results.notebook import watched
 from orchestrator.results.plot import Plot
-from orchestrator.results.trial_rows import find, read_state
+from orchestrator.results.run_state import find, read_state
 from orchestrator.results.winner import finals_of
 from orchestrator.rundir import run_at
 from orchestrator.spec import Finalists, from_mapping, load

@@ -10,7 +10,7 @@ from orchestrator.errors import RunHeldError, SpecError, UsageError
 from orchestrator.journal import Journal, holder
 from orchestrator.notify import Notifier
 from orchestrator.policies.finals import confirmation, finals
-from orchestrator.results.trial_rows import find, has_begun, read_state
+from orchestrator.results.run_state import find, has_begun, read_state
 from orchestrator.results.winner import finals_number, finals_of
 from orchestrator.rundir import RunDirectory
 from orchestrator.spec import Finalists, SweepSpec

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from orchestrator.errors import SweepError, UsageError
 from orchestrator.journal import holder
-from orchestrator.results.trial_rows import find, read_state
+from orchestrator.results.run_state import find, read_state
 from orchestrator.results.winner import finals_of
 from orchestrator.rundir import RunDirectory
 from orchestrator.state import SweepState

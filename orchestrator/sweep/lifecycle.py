@@ -20,7 +20,7 @@ from orchestrator.notify import Notifier
 from orchestrator.plan import settle
 from orchestrator.policies.extend_limits import More, extension
 from orchestrator.policies.warm_start import warmth
-from orchestrator.results.trial_rows import find, read_state
+from orchestrator.results.run_state import find, read_state
 from orchestrator.rundir import RunDirectory, run_at
 from orchestrator.spec import SweepSpec, to_yaml
 from orchestrator.spec.parts import seconds

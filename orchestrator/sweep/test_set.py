@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.errors import UsageError
 from orchestrator.journal import Journal, plain
-from orchestrator.results.trial_rows import find
+from orchestrator.results.run_state import find
 from orchestrator.results.winner import Winner, winner
 from orchestrator.rundir import RunDirectory
 from orchestrator.seeds import trial_seed

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 from rich.text import Text
 
-from orchestrator.results.confirmation import sentences
 from orchestrator.results.terminal_tables import COLOURS, duration, short_names, spending
+from orchestrator.results.verdict import sentences
 from orchestrator.results.why import show
 from orchestrator.safe_text import visible
 from orchestrator.state import SweepState
 from orchestrator.watch.panel import rungs_line, workers_line
-from orchestrator.watch.progress import progress
 from orchestrator.watch.watch_rows import Rows
 from orchestrator.watch.watched_sweep import Watched
 
@@ -83,3 +85,36 @@ def _confirmed(state: SweepState) -> list[Text]:
     if not state.confirmation:
         return []
     return [Text(visible(sentences(state.confirmation, state.objective.metric)[0]), "bold")]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """``share`` of what ends the sweep first, from 0 to 1; ``left`` in seconds. None where nobody can know."""
+
+    share: float | None
+    left: float | None
+
+
+def progress(state: SweepState, spent: Mapping[str, float]) -> Progress:
+    """By whichever budget is nearest to its end, at the pace so far.
+
+    Of trials those count that have ended or were set aside: most of the latter go no further.
+    """
+    if state.status == "completed":
+        return Progress(1.0, None)
+    budget = state.spec["budget"]
+    done = {**spent, "trials": state.count("finished", "stopped", "failed", "set_aside")}
+    limits = {key: budget.get(key) for key in ("trials", "epochs", "wall_clock", "gpu_hours", "cost")}
+    reserve = budget.get("reserve") or 0.0
+    shares = [
+        min(1.0, done[key] / (limit * (1.0 if key in ("trials", "wall_clock") else 1.0 - reserve)))
+        for key, limit in limits.items()
+        if limit and key in done
+    ]
+    share = max(shares, default=None)
+    if not share or state.status != "running":
+        return Progress(share, None)
+    left = state.active_seconds * (1.0 - share) / share
+    if budget.get("wall_clock"):
+        left = min(left, max(0.0, budget["wall_clock"] - state.active_seconds))
+    return Progress(share, left)

@@ -16,12 +16,10 @@ from orchestrator.errors import SweepError
 from orchestrator.rundir import RunDirectory
 from orchestrator.safe_text import visible
 from orchestrator.watch.columns import FIXED, Column, columns
-from orchestrator.watch.dialogs import KEYS, Page, Question
+from orchestrator.watch.dialogs import KEYS, Page, Question, story
 from orchestrator.watch.header import head
-from orchestrator.watch.lines import Lines
 from orchestrator.watch.panel import side
-from orchestrator.watch.table import Heading, TrialTable
-from orchestrator.watch.trial_page import story
+from orchestrator.watch.table import Heading, Lines, TrialTable
 from orchestrator.watch.watch_rows import STATUSES, Rows
 from orchestrator.watch.watched_sweep import Watched
 

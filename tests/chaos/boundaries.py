@@ -31,7 +31,7 @@ from typing import Any
 from orchestrator import sweep
 from orchestrator.errors import SweepError
 from orchestrator.journal import Event, Journal, lease
-from orchestrator.results.trial_rows import read_state
+from orchestrator.results.run_state import read_state
 from orchestrator.results.verify import check
 from orchestrator.rundir import RunDirectory, run_at
 from orchestrator.spec import SweepSpec, from_mapping

@@ -19,7 +19,7 @@ from orchestrator import sweep
 from orchestrator.bundle import verify_bundle
 from orchestrator.export import export
 from orchestrator.journal import Event
-from orchestrator.results.trial_rows import read_state
+from orchestrator.results.run_state import read_state
 from orchestrator.results.verify import check
 from orchestrator.rundir import run_at
 from orchestrator.spec import from_mapping

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from orchestrator.results.figures.contour import contour
 from orchestrator.results.figures.curves import learning_curves
-from orchestrator.results.figures.figure import CONFIG, Figure
+from orchestrator.results.figures.figure import CONFIG, Figure, template
 from orchestrator.results.figures.finalists import finals
 from orchestrator.results.figures.history import history
 from orchestrator.results.figures.importance import importance
@@ -17,7 +17,6 @@ from orchestrator.results.figures.parallel import parallel
 from orchestrator.results.figures.pareto_front import front
 from orchestrator.results.figures.rungs import rungs
 from orchestrator.results.figures.slices import slices
-from orchestrator.results.figures.style import template
 from orchestrator.results.figures.timeline import timeline
 from orchestrator.rundir import RunDirectory
 from orchestrator.state import SweepState

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from orchestrator.errors import UsageError
-from orchestrator.results.figures.figure import Figure, finished, inert
+from orchestrator.results.figures.figure import BEST, Figure, finished, inert
 from orchestrator.results.figures.slices import by_importance
-from orchestrator.results.figures.style import BEST
 from orchestrator.results.figures.trial_columns import Axis, Floats, Places, Trials, axes, trials
 from orchestrator.rundir import RunDirectory
 from orchestrator.state import SweepState

@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from orchestrator.results.figures.axis_limits import frame
-from orchestrator.results.figures.figure import Figure, finished, inert
-from orchestrator.results.figures.style import BEST, MUTED, STATUSES
+from orchestrator.results.figures.figure import BEST, MUTED, STATUSES, Figure, finished, frame, inert
 from orchestrator.results.figures.trial_columns import Floats, Places, thinned, trials
 from orchestrator.results.why import show
 from orchestrator.rundir import RunDirectory

@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.results.confirmation import sentences
-from orchestrator.results.figures.figure import Figure, finished, inert
-from orchestrator.results.figures.style import BEST, MUTED, STATUSES
+from orchestrator.results.figures.figure import BEST, MUTED, STATUSES, Figure, finished, inert
+from orchestrator.results.verdict import sentences
 from orchestrator.rundir import RunDirectory
 from orchestrator.state import SweepState
 

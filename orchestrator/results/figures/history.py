@@ -6,9 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from orchestrator.results.figures.axis_limits import frame
-from orchestrator.results.figures.figure import Figure, finished, inert
-from orchestrator.results.figures.style import BEST, STATUSES
+from orchestrator.results.figures.figure import BEST, STATUSES, Figure, finished, frame, inert
 from orchestrator.results.figures.trial_columns import Floats, Places, Trials, trials
 from orchestrator.results.why import show
 from orchestrator.rundir import RunDirectory

@@ -10,8 +10,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from orchestrator.results.figures.figure import Figure, finished, inert
-from orchestrator.results.figures.style import STATUSES
+from orchestrator.results.figures.figure import STATUSES, Figure, finished, inert
 from orchestrator.results.figures.trial_columns import Axis, Trials, axes, trials
 from orchestrator.rundir import RunDirectory
 from orchestrator.space import Space

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.results.figures.axis_limits import Frame, frame
-from orchestrator.results.figures.figure import Figure, finished, inert, plain
+from orchestrator.results.figures.figure import Figure, Frame, finished, frame, inert, plain
 from orchestrator.results.figures.slices import by_importance
 from orchestrator.results.figures.trial_columns import Axis, Floats, Places, Trials, axes, trials
 from orchestrator.results.why import show

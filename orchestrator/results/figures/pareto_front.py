@@ -7,9 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from orchestrator.results.figures.axis_limits import frame
-from orchestrator.results.figures.figure import Figure, finished, inert
-from orchestrator.results.figures.style import BEST, MUTED
+from orchestrator.results.figures.figure import BEST, MUTED, Figure, finished, frame, inert
 from orchestrator.results.figures.trial_columns import Floats, Places, thinned
 from orchestrator.rundir import RunDirectory
 from orchestrator.state import Goal, SweepState

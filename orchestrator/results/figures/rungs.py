@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from orchestrator.results.figures.figure import Figure, finished
-from orchestrator.results.figures.style import STATUSES, WENT_ON, hatched
+from orchestrator.results.figures.figure import STATUSES, WENT_ON, Figure, finished, hatched
 from orchestrator.rundir import RunDirectory
 from orchestrator.state import SweepState, Trial
 

@@ -9,10 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.results.figures.axis_limits import frame
-from orchestrator.results.figures.figure import Figure, finished, inert
+from orchestrator.results.figures.figure import BEST, STATUSES, Figure, finished, frame, inert
 from orchestrator.results.figures.importance import importance_of
-from orchestrator.results.figures.style import BEST, STATUSES
 from orchestrator.results.figures.trial_columns import Axis, Floats, Places, Trials, axes, trials
 from orchestrator.rundir import RunDirectory
 from orchestrator.state import SweepState

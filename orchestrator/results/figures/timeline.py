@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from orchestrator.journal import store_at
-from orchestrator.results.figures.figure import Figure, finished, inert
-from orchestrator.results.figures.style import MUTED, STATUSES, hatched
+from orchestrator.results.figures.figure import MUTED, STATUSES, Figure, finished, hatched, inert
 from orchestrator.results.figures.trial_columns import Floats, Places
 from orchestrator.rundir import RunDirectory
 from orchestrator.state import SweepState

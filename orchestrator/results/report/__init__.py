@@ -6,7 +6,7 @@ from pathlib import Path
 
 from orchestrator.durable_files import write_durably
 from orchestrator.errors import UsageError
-from orchestrator.results.trial_rows import collecting_later
+from orchestrator.results.run_state import collecting_later
 from orchestrator.rundir import RunDirectory
 from orchestrator.state import SweepState
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
-from orchestrator.results.figures import Figure
-from orchestrator.results.report import figure_data, sections
-from orchestrator.results.report.markup import Html, data, element, joined
+from orchestrator.results.figures import FIGURES, Figure
+from orchestrator.results.figures.figure import template
+from orchestrator.results.report import sections
+from orchestrator.results.report.markup import Html, data, element, joined, raw_data
 from orchestrator.results.report.trial_data import trials
 from orchestrator.rundir import RunDirectory
+from orchestrator.secrets import redact
 from orchestrator.state import SweepState
 
 _SECTIONS = ("verdict", "figures", "trials", "failures", "environment")
@@ -20,8 +24,8 @@ _SECTIONS = ("verdict", "figures", "trials", "failures", "environment")
 
 def html(run: RunDirectory, state: SweepState, path: Path) -> str:
     """The page of a sweep, to lie at ``path``."""
-    found = figure_data.figures(run, state)
-    plotly = [figure_data.plotly_source(), _asset("parallel.js"), _asset("figures.js")] if found else []
+    found = figures(run, state)
+    plotly = [plotly_source(), _asset("parallel.js"), _asset("figures.js")] if found else []
     scripts = [_asset("page.js"), _asset("table.js"), *plotly]
     return str(
         joined(
@@ -66,7 +70,7 @@ def _body(run: RunDirectory, state: SweepState, path: Path, found: list[Figure],
     main = element(
         "main",
         sections.the_verdict(run, state, won),
-        sections.section("figures", "Figures", *(figure_data.places(found) or [_nothing()])),
+        sections.section("figures", "Figures", *(places(found) or [_nothing()])),
         _table(state),
         sections.what_failed(state),
         sections.environment(run, state, won),
@@ -80,7 +84,7 @@ def _body(run: RunDirectory, state: SweepState, path: Path, found: list[Figure],
         element("footer", element("p", "Made by ", element("code", f"sweep report {run.name}"), " from the journal.")),
         data("trials-data", trials(run, state)),
         *map(_script, own),
-        figure_data.contents(found) if found else None,
+        contents(found) if found else None,
         *map(_script, plotly),
     )
 
@@ -144,3 +148,60 @@ def _script(source: str) -> Html:
 @cache
 def _asset(name: str) -> str:
     return files(__package__).joinpath(name).read_text(encoding="utf-8")
+
+
+def figures(run: RunDirectory, state: SweepState) -> list[Figure]:
+    """Those that there is something to show for, in order."""
+    found = (draw(run, state) for draw in FIGURES.values())
+    return [figure for figure in found if figure is not None]
+
+
+def places(found: list[Figure]) -> list[Html]:
+    """Where they will be: heading, an empty box of the right height, and the caption."""
+    return [_place(figure) for figure in found]
+
+
+def _place(figure: Figure) -> Html:
+    height = figure.plot.layout.height
+    box = element(
+        "div",
+        id=f"plot-{figure.name}",
+        class_="plot",
+        data_figure=figure.name,
+        data_height=height,
+        role="img",
+        aria_labelledby=f"title-{figure.name}",
+        aria_describedby=f"caption-{figure.name}",
+    )
+    return element(
+        "figure",
+        element("h3", figure.title, id=f"title-{figure.name}"),
+        box,
+        element("figcaption", figure.caption, id=f"caption-{figure.name}"),
+    )
+
+
+def contents(found: list[Figure]) -> Html:
+    """Their data, as JSON, and how they look in light and in dark."""
+    templates = {theme: _json(template(theme).to_plotly_json()) for theme in ("light", "dark")}
+    looks = f'{{"light":{templates["light"]},"dark":{templates["dark"]}}}'
+    return joined([raw_data("templates", looks), *(_content(figure) for figure in found)])
+
+
+def _content(figure: Figure) -> Html:
+    plot = figure.plot.to_plotly_json()
+    layout = {key: value for key, value in plot["layout"].items() if key not in ("template", "title", "meta")}
+    return raw_data(f"data-{figure.name}", redact(_json({"data": plot["data"], "layout": layout})))
+
+
+def _json(value: Any) -> str:
+    """Arrays of numbers become base64, and what is not finite null."""
+    from plotly.utils import PlotlyJSONEncoder
+
+    return json.dumps(value, cls=PlotlyJSONEncoder, separators=(",", ":"))
+
+
+@cache
+def plotly_source() -> str:
+    """plotly.js, as the plotly package brings it."""
+    return files("plotly").joinpath("package_data", "plotly.min.js").read_text(encoding="utf-8")

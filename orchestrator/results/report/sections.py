@@ -4,20 +4,42 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from orchestrator.results.confirmation import interval_of
-from orchestrator.results.report.failures import failures
 from orchestrator.results.report.markup import Html, element, joined, pairs, table, text
 from orchestrator.results.terminal_tables import duration
-from orchestrator.results.verdict import verdict
+from orchestrator.results.verdict import interval_of, verdict
 from orchestrator.results.why import show
 from orchestrator.rundir import RunDirectory
 from orchestrator.spec import SweepSpec, dump
 from orchestrator.state import SweepState
+
+
+@dataclass
+class Alike:
+    """Failures of one kind that say the same: how many there were, and in which trials."""
+
+    kind: str
+    message: str
+    times: int = 0
+    trials: set[int] = field(default_factory=set)
+    nodes: set[str] = field(default_factory=set)
+
+
+def failures(state: SweepState) -> list[Alike]:
+    """The failures of all segments, the most frequent first, and the earliest of as many."""
+    found: dict[tuple[str, str], Alike] = {}
+    for trial in state.trials.values():
+        for failure in trial.failures:
+            alike = found.setdefault((failure.kind, failure.fingerprint), Alike(failure.kind, failure.message))
+            alike.times += 1
+            alike.trials.add(trial.number)
+            alike.nodes.add(failure.node)
+    return sorted(found.values(), key=lambda alike: -alike.times)
+
 
 _MOST_FAILURES = 50
 _MOST_NUMBERS = 12

@@ -13,10 +13,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from orchestrator import results
     from orchestrator.bundle import Bundle, load_bundle
     from orchestrator.errors import SweepError
-    from orchestrator.results import BestTrial, Results
+    from orchestrator.results import BestTrial, Results, load_results
     from orchestrator.space import (
         choice,
         const,
@@ -37,6 +36,7 @@ _HOMES = {
     "Bundle": ("orchestrator.bundle", "Bundle"),
     "Results": ("orchestrator.results", "Results"),
     "SweepSpec": ("orchestrator.spec", "SweepSpec"),
+    "load_results": ("orchestrator.results", "load_results"),
     "load_bundle": ("orchestrator.bundle", "load_bundle"),
     "load_spec": ("orchestrator.spec", "load"),
     "Sweep": ("orchestrator.sweep", "Sweep"),
@@ -57,19 +57,17 @@ __all__ = [
     "const",
     "integer",
     "load_bundle",
+    "load_results",
     "load_spec",
     "log_int",
     "log_normal",
     "log_uniform",
     "normal",
-    "results",
     "uniform",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "results":
-        return import_module("orchestrator.results")
     if name not in _HOMES:
         raise AttributeError(f"module 'orchestrator' has no attribute {name!r}")
     module, attribute = _HOMES[name]

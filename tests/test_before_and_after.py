@@ -13,7 +13,7 @@ import pytest
 from conftest import ROOT
 from test_docs import blocks
 
-from orchestrator import cli, results
+from orchestrator import cli, load_results
 from orchestrator.results.verify import check
 
 pytestmark = [pytest.mark.filterwarnings("ignore::UserWarning:lightning"), pytest.mark.timeout(900)]
@@ -64,15 +64,15 @@ def test_every_command_of_the_page_does_what_it_says(run: Run) -> None:
     for word in ("cheap corner", "dear corner", "hours: ", "cost: ", "memory: ", "checkpoints: "):
         assert word in costs, costs
     run(launched)
-    assert len(results("own-module").state.trials) == 8
+    assert len(load_results("own-module").state.trials) == 8
     run(more)
-    assert len(results("own-module").state.trials) == 12
+    assert len(load_results("own-module").state.trials) == 12
     run(longer)
-    state = results("own-module").state
+    state = load_results("own-module").state
     assert max(trial.epoch for trial in state.trials.values()) == 18
     assert state.spec["trainer"]["max_epochs"] == 18
     run(warm)
-    second = results("own-module-2")
+    second = load_results("own-module-2")
     assert second.state.warm_start_trials == 12
-    assert check(results("own-module").run).violations + check(second.run).violations == []
+    assert check(load_results("own-module").run).violations + check(second.run).violations == []
     assert json.loads(run("sweep status own-module --json"))["budget"]["trials"] == 12

@@ -73,7 +73,7 @@ def test_results_are_saved(sweep: Run, tmp_path: Path, ending: str, epochs: tupl
     code, _, _ = sweep("results", "tiny", "--out", str(file), *epochs)
     assert code == 0
     read = pd.read_csv(file) if ending == ".csv" else pd.read_parquet(file)
-    found = orchestrator.results("tiny", str(runs))
+    found = orchestrator.load_results("tiny", str(runs))
     expected = found.epochs if epochs else found.trials
     assert list(read.columns) == list(expected.columns)
     assert read["val_loss"].tolist() == expected["val_loss"].tolist()

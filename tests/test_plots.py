@@ -16,7 +16,7 @@ from test_docs import blocks
 from orchestrator.errors import UsageError
 from orchestrator.results import Results, read_state
 from orchestrator.results.markdown import markdown
-from orchestrator.results.notebook import Display, watched
+from orchestrator.results.notebook import Display, progress_observer
 from orchestrator.results.poster import draw
 from orchestrator.results.terminal_tables import Progress
 from orchestrator.results.verdict import verdict
@@ -76,7 +76,7 @@ def test_the_verdict_names_winner_doubt_test_and_cost(tmp_path: Path) -> None:
         f"Trial {won.number} is the best: score {best.value:.4g} at epoch {best.epoch}, with model."
     )
     assert said[1].startswith("Not confirmed")
-    assert said[2] == "The test set was not looked at."
+    assert said[2] == "The test set was not used."
     stopped = sum(trial.status == "stopped" for trial in state.trials.values()) / 50
     epochs = sum(len(trial.reports) for trial in state.trials.values())
     assert said[3].startswith(f"It took 50 trials and {epochs} epochs in ")
@@ -97,8 +97,8 @@ def test_the_verdict_of_finals_and_looks(tmp_path: Path) -> None:
     assert said[1] == (
         "Confirmed: it is the best with probability 97%, and the 95% interval of its mean is 0.9 to 0.92."
     )
-    assert "look 2 at the test set" in said[2].lower()
-    assert "looked at 2 times" in said[2]
+    assert "test set evaluation 2" in said[2].lower()
+    assert "used 2 times" in said[2]
     plot = Results(run)
     plot.state = state
     drawn = plot.plot.finals()
@@ -166,7 +166,7 @@ def test_progress_is_shown_where_somebody_looks(tmp_path: Path, monkeypatch: pyt
         (False, True, False),
     ):
         monkeypatch.setattr("sys.stderr.isatty", lambda answer=terminal: answer)
-        with watched(run, wanted) as observer:
+        with progress_observer(run, wanted) as observer:
             assert isinstance(observer, Progress) == shown
             assert shown or observer is None
 

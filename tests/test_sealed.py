@@ -16,7 +16,7 @@ from test_local import spec as local_spec
 from orchestrator.errors import CheckpointError, RunHeldError, UsageError
 from orchestrator.journal import Journal, read
 from orchestrator.results import read_state
-from orchestrator.results.verdict import looks
+from orchestrator.results.verdict import evaluations_on_test_set
 from orchestrator.results.verify import check
 from orchestrator.results.winner import winner
 from orchestrator.rundir import RunDirectory
@@ -75,7 +75,7 @@ def test_a_look_is_what_a_plain_trainer_sees_and_is_on_record(
     assert [known["metrics"] for known in again.before] == [seen.metrics]
     state = read_state(run)
     assert [known["look"] for known in state.test_evaluations] == [1, 2]
-    assert len(looks(state)) == 2
+    assert len(evaluations_on_test_set(state)) == 2
     assert not check(run).violations
 
 
@@ -92,7 +92,7 @@ def test_a_look_that_was_cut_off_counts(run: RunDirectory, monkeypatch: pytest.M
             look(run.name, run.root.parent)
     seen = look(run.name, run.root.parent)
     assert seen.number == 2
-    assert "cut off" in looks(read_state(run))[0]
+    assert "interrupted" in evaluations_on_test_set(read_state(run))[0]
 
 
 def test_what_is_not_confirmed_is_sealed_unless_somebody_insists(run: RunDirectory) -> None:

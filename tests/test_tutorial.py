@@ -14,7 +14,7 @@ import pytest
 import torch
 from conftest import ROOT
 
-from orchestrator import cli, results
+from orchestrator import cli, load_results
 from orchestrator.bundle import load_bundle
 from orchestrator.results.verify import check
 from orchestrator.spec import load
@@ -76,7 +76,7 @@ def test_the_whole_page(reader: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
                 said[command] = run(command, monkeypatch, capsys)
     plan = next(block for block in BLOCKS if "$ sweep plan" in block.text)
     assert said["sweep plan digits.yaml"] in plan.text
-    found = results("tutorial")
+    found = load_results("tutorial")
     assert len(found.state.trials) == 6
     assert found.best().value > 0.15, "it has learned something"
     assert told["best"]["trial"] == found.trials.iloc[0]["trial"]
@@ -125,4 +125,4 @@ def test_the_same_on_cifar10(
     few = line.replace("max_epochs=3", "max_epochs=1").replace("budget.trials=4", "budget.trials=1")
     assert few != line
     assert "finished" in run(few, monkeypatch, capsys)
-    assert results("tutorial-cifar10").best().value > 0.2
+    assert load_results("tutorial-cifar10").best().value > 0.2

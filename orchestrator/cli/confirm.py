@@ -79,7 +79,7 @@ def hold_finals(run: Any, given: dict[str, Any], local: bool, address: str, as_j
 
 def _print_finals(run: Any, outcome: Any, as_json: bool) -> None:
     from orchestrator.results.run_state import read_state
-    from orchestrator.results.verdict import finalists, sentences
+    from orchestrator.results.verdict import finalist_table, sentences
     from orchestrator.results.winner import winner
 
     name, runs = run.name, run.runs
@@ -92,7 +92,7 @@ def _print_finals(run: Any, outcome: Any, as_json: bool) -> None:
         print_json(found)
         return
     metric = state.objective.metric
-    wide_console().print(finalists(found))
+    wide_console().print(finalist_table(found))
     say(*sentences(found, metric))
     won = winner(run, state)
     say(f"its best model: {won.title}, {metric} {won.best.value:.4f}")

@@ -30,7 +30,7 @@ def status(name: Name, runs: Runs = None, as_json: Json = False) -> None:
     from orchestrator.policies.budget import amounts
     from orchestrator.results.run_state import find, has_begun, read_state
     from orchestrator.results.terminal_tables import spending, summary
-    from orchestrator.results.verdict import looks, sentences
+    from orchestrator.results.verdict import evaluations_on_test_set, sentences
     from orchestrator.results.winner import finals_of
     from orchestrator.spec import SweepSpec
 
@@ -64,7 +64,7 @@ def status(name: Name, runs: Runs = None, as_json: Json = False) -> None:
     elif state.finals_open and has_begun(finals):
         race = read_state(finals)
         say(f"finals: {summary(finals, race, race.spec['budget'].get('trials'))}; {race.status}")
-    say(*looks(state))
+    say(*evaluations_on_test_set(state))
 
 
 @app.command(rich_help_panel="Read what it did")

@@ -11,7 +11,7 @@ from orchestrator.bundle.preprocessing import shown
 from orchestrator.export.front_matter import front_matter
 from orchestrator.export.usage_snippets import snippets
 from orchestrator.policies.budget import amounts
-from orchestrator.results.verdict import searched_best, sentences
+from orchestrator.results.verdict import best_of_search, sentences
 from orchestrator.results.winner import Winner
 from orchestrator.rundir import RunDirectory
 from orchestrator.safe_text import markdown, markdown_code
@@ -67,7 +67,7 @@ def _results(state: SweepState, won: Winner) -> list[str]:
 
 def _searched(state: SweepState, won: Winner) -> str:
     best = state.lowest_loss[0] if state.lowest_loss else state.objective.loss(won.best.value)
-    return _number(searched_best(state.confirmation)["searched"] if state.confirmation else state.objective.loss(best))
+    return _number(best_of_search(state.confirmation)["searched"] if state.confirmation else state.objective.loss(best))
 
 
 def _confirmed(state: SweepState) -> str:

@@ -1,4 +1,4 @@
-"""A sweep as pandas DataFrames, and its winner."""
+"""A sweep as pandas DataFrames, and its best trial."""
 
 from __future__ import annotations
 
@@ -21,10 +21,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BestTrial:
-    """The winner: ``value`` is the objective at its best finite ``epoch``, ``checkpoint`` that epoch's file.
+    """The winner of a sweep.
 
-    After finals, as ``confirmed`` says, ``trial`` is that of the search whose parameters have won; value, epoch and
-    checkpoint are those of their best training in the finals.
+    ``value`` is the objective at ``epoch``, the trial's best finite epoch, ``params`` are the hyperparameters of that
+    epoch, and ``checkpoint`` is its file, None if it was not kept.
+
+    After finals ``confirmed`` is True: ``trial`` is then the trial of the search whose parameters won, while ``value``,
+    ``epoch`` and ``checkpoint`` are those of the best training in the finals.
+
+    Example:
+        ```python
+        best = orchestrator.load_results("quickstart").best()
+        print(best.trial, best.value, best.params)
+        ```
     """
 
     trial: int
@@ -35,8 +44,49 @@ class BestTrial:
     confirmed: bool = False
 
 
+def load_results(name: str | RunDirectory, runs: str | Path | None = None) -> Results:
+    """Read the results of a run.
+
+    Args:
+        name: The run's name, or its directory.
+        runs: The folder or URL that holds the runs; by default ``SWEEP_RUNS`` or ``./runs``.
+
+    Raises:
+        UsageError: If there is no such run.
+        JournalError: If its journal is damaged.
+
+    Example:
+        ```python
+        import orchestrator
+
+        results = orchestrator.load_results("quickstart")
+        print(results.trials.head())
+        ```
+    """
+    return Results(name, runs)
+
+
 class Results:
-    """What a sweep has found, read from its journal when this was made."""
+    """The results of a sweep, as its journal held them when this object was made.
+
+    ``run`` is the run directory, ``state`` the replayed journal, ``metric`` the name of the objective. In Jupyter a
+    Results shows the verdict and the best ten trials.
+
+    Args:
+        name: The run's name, or its directory.
+        runs: The folder or URL that holds the runs; by default ``SWEEP_RUNS`` or ``./runs``.
+
+    Raises:
+        UsageError: If there is no such run.
+        JournalError: If its journal is damaged.
+
+    Example:
+        ```python
+        results = orchestrator.Results("quickstart")
+        print(results.trials[["rank", "trial", "val_acc"]])
+        results.report("quickstart.html")
+        ```
+    """
 
     def __init__(self, name: str | RunDirectory, runs: str | Path | None = None) -> None:
         self.run = name if isinstance(name, RunDirectory) else find(name, runs)
@@ -45,101 +95,123 @@ class Results:
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """One dictionary a trial, best first (see ``results.rows``)."""
+        """One dictionary a trial, best first, with the keys of `orchestrator.results.rows`."""
         return rows(self.run, self.state)
 
     @property
     def trials(self) -> pd.DataFrame:
-        """One row a trial, best first; a column a parameter, and the objective under its own name."""
+        """One row a trial, best first; one column a parameter, and the objective under its own name."""
         import pandas as pd
 
-        flat = []
+        records = []
         for row in self.rows:
             params, best = row.pop("params"), row.pop("best")
             stopped, also = row.pop("stopped_by"), row.pop("also", {})
             head = {name: row.pop(name) for name in ("rank", "trial", "status")}
-            flat.append({**head, self.metric: best, **also, **params, **row, "stopped_by": stopped and stopped["rule"]})
+            rule = stopped and stopped["rule"]
+            records.append({**head, self.metric: best, **also, **params, **row, "stopped_by": rule})
         columns = ["rank", "trial", "status", self.metric, "epoch", "epochs", "checkpoint"]
-        return pd.DataFrame(_storable(flat)) if flat else pd.DataFrame(columns=columns)
+        return pd.DataFrame(_escape_surrogates(records)) if records else pd.DataFrame(columns=columns)
 
     @property
     def front(self) -> pd.DataFrame:
-        """The Pareto front: its rows of `trials`, by the first objective. Of one, the winner and its equals."""
-        found = self.trials
+        """The rows of `trials` on the Pareto front, by the first objective.
+
+        With one objective these are the winner and the trials that equal it.
+        """
+        trials = self.trials
         order = {number: place for place, number in enumerate(self.state.front())}
-        on_it = found[found["trial"].isin(order)]
-        return on_it.sort_values("trial", key=lambda numbers: numbers.map(order)).reset_index(drop=True)
+        front = trials[trials["trial"].isin(order)]
+        return front.sort_values("trial", key=lambda numbers: numbers.map(order)).reset_index(drop=True)
 
     @property
     def epochs(self) -> pd.DataFrame:
-        """One row a trial and epoch, a column a metric."""
+        """One row a trial and epoch, one column a metric."""
         import pandas as pd
 
-        flat = [
+        records = [
             {"trial": trial.number, "epoch": report.epoch, **report.metrics}
             for trial in self.state.trials.values()
             for _, report in sorted(trial.reports.items())
         ]
-        return pd.DataFrame(_storable(flat)) if flat else pd.DataFrame(columns=["trial", "epoch"])
+        return pd.DataFrame(_escape_surrogates(records)) if records else pd.DataFrame(columns=["trial", "epoch"])
 
     @property
     def finalists(self) -> pd.DataFrame:
-        """One row a configuration that took part in the finals, best first; empty before there were any."""
+        """One row a configuration of the finals, best first; empty if none were held."""
         import pandas as pd
 
         return pd.DataFrame((self.state.confirmation or {}).get("table", []))
 
     @property
     def plot(self) -> Plot:
-        """Its figures, for notebooks: ``results.plot.learning_curves()``."""
+        """The figures, for notebooks: ``results.plot.learning_curves()``."""
         from orchestrator.results.plot import Plot
 
         return Plot(self.run, self.state)
 
     def best(self) -> BestTrial:
-        """The winner, that of the finals if there were any. Raises SweepError where no trial has a finite value yet."""
+        """Return the winner: that of the finals if they confirmed one, else the best trial of the search.
+
+        Raises:
+            SweepError: If no trial has a finite value yet.
+
+        Example:
+            ```python
+            best = orchestrator.load_results("quickstart").best()
+            print(best.value, best.checkpoint)
+            ```
+        """
         if self.state.confirmation:
             won, number = winner(self.run, self.state), self.state.confirmation["winner"]["configuration"]
-            file = won.run.fetch(won.checkpoint.path)
-            checkpoint = file if file.exists() else None
+            path = self.run.fetch(won.checkpoint.path)
+            checkpoint = path if path.exists() else None
             return BestTrial(number, won.best.value, won.best.epoch, dict(won.trial.params), checkpoint, confirmed=True)
-        first = self.state.winner()
-        best = self.state.objective.best(first) if first else None
-        if first is None or best is None:
+        trial = self.state.winner()
+        best = self.state.objective.best(trial) if trial else None
+        if trial is None or best is None:
             within = " within the constraints" if self.state.objective.constraints else ""
             raise SweepError(
                 f"no trial of {self.run.name!r} has a finite {self.metric}{within} yet",
-                hint=f"see what happened: sweep results {self.run.name}",
+                hint=f"list the trials: sweep results {self.run.name}",
             )
-        kept = first.checkpoints.get(best.epoch)
-        path = self.run.fetch(kept.path) if kept else None
-        params, found = first.params_at(best.epoch), path if path and path.exists() else None
-        return BestTrial(first.number, best.value, best.epoch, params, found)
+        held = trial.checkpoints.get(best.epoch)
+        file = self.run.fetch(held.path) if held else None
+        checkpoint = file if file and file.exists() else None
+        return BestTrial(trial.number, best.value, best.epoch, trial.params_at(best.epoch), checkpoint)
 
     def report(self, path: str | Path | None = None, *, format: str | None = None) -> Path:
-        """Write a report and return where it is: by default ``report.html`` in the run directory.
+        """Write a report and return its path.
 
-        ``format`` is ``html``, ``md``, ``png`` or ``svg``; without it the ending of ``path`` says which.
+        Args:
+            path: The file; by default ``report.html`` in the run directory.
+            format: ``html``, ``md``, ``png`` or ``svg``; by default the suffix of ``path``.
 
-        Raises UsageError where the ending is none of these, or ``path`` is a folder.
+        Raises:
+            UsageError: If the suffix is none of these, or ``path`` is a folder.
+
+        Example:
+            ```python
+            orchestrator.load_results("quickstart").report("sheet.png")
+            ```
         """
         from orchestrator.results.report import write
 
         return write(self.run, self.state, path, format)
 
     def _repr_html_(self) -> str:
-        from orchestrator.results.notebook import page
+        from orchestrator.results.notebook import results_html
 
-        return page(self.run, self.state)
+        return results_html(self.run, self.state)
 
     def __repr__(self) -> str:
         return f"Results({self.run.name!r}: {len(self.state.trials)} trials, {self.state.status})"
 
 
-def _storable(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows with lone surrogates written out: a file name in a message may hold some, and no UTF-8 file can."""
+def _escape_surrogates(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Escape lone surrogates, which a file name in a message may hold and no UTF-8 file can."""
 
-    def whole(value: Any) -> Any:
+    def escaped(value: Any) -> Any:
         return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
 
-    return [{whole(name): whole(value) for name, value in row.items()} for row in rows]
+    return [{escaped(name): escaped(value) for name, value in record.items()} for record in records]

@@ -1,4 +1,4 @@
-"""A sweep as one page of Markdown, to paste into an issue, a pull request or a lab book."""
+"""A sweep as a page of Markdown, for an issue, a pull request or a lab notebook."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from orchestrator.secrets import redact
 from orchestrator.state import SweepState
 
 TOP = 10
-_MESSAGE = 300  # characters of a failure's message
+_MESSAGE_LENGTH = 300  # characters of a failure's message
 
 
 def markdown(run: RunDirectory, state: SweepState) -> str:
-    """The page. What others wrote (names, values, messages) is escaped, and secrets of this process are left out."""
+    """Return the page; text from the run is escaped, and secrets of this process are masked."""
     parts = [
         f"# {inert(run.name)}",
         "\n".join(f"- {inert(sentence)}" for sentence in verdict(run, state)),
@@ -35,16 +35,19 @@ def markdown(run: RunDirectory, state: SweepState) -> str:
 
 
 def _section(title: str, lines: Iterable[str]) -> list[str]:
-    """Nothing where there are no lines."""
-    found = list(lines)
-    return [f"## {title}", *found] if found else []
+    """Return a titled section, or nothing if it has no lines."""
+    content = list(lines)
+    return [f"## {title}", *content] if content else []
 
 
 def table(titles: Sequence[str], lines: Iterable[Sequence[object]], right: int = 0) -> str:
-    """A table of texts that are escaped here; the columns from number ``right`` on are set to the right."""
-    ends = ["---:" if right and place >= right else "---" for place in range(len(titles))]
+    """Return a Markdown table and escape its texts.
+
+    Columns from number ``right`` on are aligned to the right; 0 aligns none.
+    """
+    rules = ["---:" if right and column >= right else "---" for column in range(len(titles))]
     rows = [[inert(show(value)) or " " for value in line] for line in (titles, *lines)]
-    return "\n".join("| " + " | ".join(row) + " |" for row in (rows[0], ends, *rows[1:]))
+    return "\n".join("| " + " | ".join(row) + " |" for row in (rows[0], rules, *rows[1:]))
 
 
 def _winner(run: RunDirectory, state: SweepState) -> list[str]:
@@ -58,14 +61,14 @@ def _winner(run: RunDirectory, state: SweepState) -> list[str]:
 
 
 def _top(run: RunDirectory, state: SweepState) -> list[str]:
-    found = [row for row in rows(run, state) if row["best"] is not None][:TOP]
-    if not found:
+    top = [row for row in rows(run, state) if row["best"] is not None][:TOP]
+    if not top:
         return []
-    names = list(dict.fromkeys(name for row in found for name in row["params"]))
+    names = list(dict.fromkeys(name for row in top for name in row["params"]))
     titles = ["rank", "trial", "status", state.objective.metric, "at epoch", "of", *names]
-    lines = [[*_head(row), *(row["params"].get(name, "–") for name in names)] for row in found]
-    more = len(state.trials) - len(found)
-    return [table(titles, lines, 3), *([f"… and {more} more."] if more else [])]
+    lines = [[*_head(row), *(row["params"].get(name, "–") for name in names)] for row in top]
+    hidden = len(state.trials) - len(top)
+    return [table(titles, lines, 3), *([f"… and {hidden} more."] if hidden else [])]
 
 
 def _head(row: Mapping[str, Any]) -> list[object]:
@@ -74,27 +77,34 @@ def _head(row: Mapping[str, Any]) -> list[object]:
 
 
 def _importance(state: SweepState) -> list[str]:
-    found = importance_of(state)
-    if found is None:
+    importance = importance_of(state)
+    if importance is None:
         return []
-    shares = [(name, f"{share:.0%}") for name, share in found.shares.items()][:TOP]
-    said = f"How well each tells the best {found.quantile:.0%} of {found.trials} trials from all (Optuna's PED-ANOVA)."
-    return [table(("parameter", "share"), shares, 1), said]
+    shares = [(name, f"{share:.0%}") for name, share in importance.shares.items()][:TOP]
+    best = f"the best {importance.quantile:.0%} of {importance.trials} trials"
+    note = f"The share says how well a parameter separates {best} from all (Optuna's PED-ANOVA)."
+    return [table(("parameter", "share"), shares, 1), note]
 
 
 def _failures(state: SweepState) -> list[str]:
     failures = [failure for trial in state.trials.values() for failure in trial.failures]
     counts = Counter((failure.kind, failure.fingerprint) for failure in failures)
     messages = {(failure.kind, failure.fingerprint): failure.message for failure in reversed(failures)}
-    lines = [(times, key[0], messages[key][:_MESSAGE]) for key, times in counts.most_common(TOP)]
-    more = len(counts) - len(lines)
-    return [table(("times", "kind", "what"), lines), *([f"… and {more} kinds more."] if more else [])] if lines else []
+    lines = [(times, key[0], messages[key][:_MESSAGE_LENGTH]) for key, times in counts.most_common(TOP)]
+    if not lines:
+        return []
+    hidden = len(counts) - len(lines)
+    return (
+        [table(("times", "kind", "message"), lines), *([f"… and {hidden} more kinds."] if hidden else [])]
+        if lines
+        else []
+    )
 
 
 def _environment(state: SweepState) -> list[str]:
     machine, hardware = state.machine, state.machine.get("hardware") or {}
-    known = {
-        "begun": datetime.fromtimestamp(state.started, UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    facts = {
+        "started": datetime.fromtimestamp(state.started, UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "seed": state.created.get("seed"),
         "commit": state.created.get("git"),
         "engine": machine.get("engine"),
@@ -103,5 +113,5 @@ def _environment(state: SweepState) -> list[str]:
         "accelerators": ", ".join(map(str, hardware.get("gpus") or ())) or None,
         **(state.created.get("versions") or {}),
     }
-    lines = [(name, value) for name, value in known.items() if value is not None]
-    return [table(("what", "as recorded"), lines)]
+    lines = [(name, value) for name, value in facts.items() if value is not None]
+    return [table(("fact", "as recorded"), lines)]

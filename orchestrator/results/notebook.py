@@ -1,4 +1,4 @@
-"""A sweep in Jupyter: its results as a cell's output, and its progress while it runs."""
+"""Jupyter output: the results of a sweep under a cell, and its progress while it runs."""
 
 from __future__ import annotations
 
@@ -21,43 +21,46 @@ from orchestrator.secrets import redact
 from orchestrator.state import SweepState
 
 TOP = 10
-_EVERY = 0.5  # seconds between two drawings, or twenty times as long as one takes
+_INTERVAL = 0.5  # least seconds between two updates; an update may take 5 % of the time
 
 
-def page(run: RunDirectory, state: SweepState) -> str:
-    """The verdict and the top of the ranking as HTML. What others wrote is escaped."""
-    said = "".join(f"<li>{_inert(redact(sentence))}</li>" for sentence in verdict(run, state))
-    return f"<div><strong>{_inert(run.name)}</strong><ul>{said}</ul>{_table(run, state, TOP)}</div>"
+def results_html(run: RunDirectory, state: SweepState) -> str:
+    """Return the verdict and the top of the ranking as HTML, with all text escaped."""
+    items = "".join(f"<li>{_escaped(redact(sentence))}</li>" for sentence in verdict(run, state))
+    return f"<div><strong>{_escaped(run.name)}</strong><ul>{items}</ul>{_table(run, state, TOP)}</div>"
 
 
-def _table(run: RunDirectory, state: SweepState, most: int) -> str:
-    found = rows(run, state)
-    shown = found[:most]
+def _table(run: RunDirectory, state: SweepState, limit: int) -> str:
+    ranked = rows(run, state)
+    shown = ranked[:limit]
     if not shown:
         return ""
     names = list(dict.fromkeys(name for row in shown for name in row["params"]))
     shorts = short_names(names)
     titles = ["rank", "trial", "status", state.objective.metric, "at epoch", "of", *shorts]
-    head = "".join(f'<th scope="col">{_inert(title)}</th>' for title in titles)
+    head = "".join(f'<th scope="col">{_escaped(title)}</th>' for title in titles)
     body = "".join(_row(row, names) for row in shown)
-    more = f"<p>… and {len(found) - len(shown)} more</p>" if len(found) > len(shown) else ""
+    more = f"<p>… and {len(ranked) - len(shown)} more</p>" if len(ranked) > len(shown) else ""
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}"
 
 
 def _row(row: dict[str, Any], names: list[str]) -> str:
     status = row["status"].replace("_", " ")
-    known = [row["rank"], row["trial"], status, row["best"], row["epoch"], row["epochs"]]
-    cells = [*known, *(row["params"].get(name) for name in names)]
-    shown = (_inert(show(cell)) if cell is not None else "–" for cell in cells)
-    return f"<tr>{''.join(f'<td>{text}</td>' for text in shown)}</tr>"
+    head = [row["rank"], row["trial"], status, row["best"], row["epoch"], row["epochs"]]
+    cells = [*head, *(row["params"].get(name) for name in names)]
+    texts = (_escaped(show(cell)) if cell is not None else "–" for cell in cells)
+    return f"<tr>{''.join(f'<td>{text}</td>' for text in texts)}</tr>"
 
 
-def _inert(text: object) -> str:
+def _escaped(text: object) -> str:
     return escape(visible(str(text)))
 
 
 class Display:
-    """Shows a sweep under the cell that runs it, drawn anew as it goes on. Whatever fails here ends only this."""
+    """Show a running sweep under its notebook cell.
+
+    An error while drawing ends the display only, never the sweep.
+    """
 
     def __init__(self, run: RunDirectory) -> None:
         self._run = run
@@ -67,7 +70,7 @@ class Display:
 
     def __enter__(self) -> Display:
         with contextlib.suppress(Exception):
-            self._handle = _shown(f"<p>{_inert(self._run.name)}: checking the sweep …</p>")
+            self._handle = _display(f"<p>{_escaped(self._run.name)}: checking the sweep …</p>")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -75,62 +78,63 @@ class Display:
             self._draw(self._state)
 
     def __call__(self, state: SweepState, event: Event) -> None:
-        """The observer of a live sweep."""
+        """Take an event of the running sweep."""
         self._state = state
         if time.monotonic() >= self._next:
             self._draw(state)
 
     def _draw(self, state: SweepState) -> None:
-        began = time.monotonic()
+        started = time.monotonic()
         try:
             if self._handle:
                 self._handle.update(_html(self._progress(state)))
         except Exception:
             self._handle = None
-        self._next = time.monotonic() + max(_EVERY, 20 * (time.monotonic() - began))
+        self._next = time.monotonic() + max(_INTERVAL, 20 * (time.monotonic() - started))
 
     def _progress(self, state: SweepState) -> str:
         total = state.spec["budget"].get("trials")
         done = state.count("finished", "stopped", "failed")
         bar = f'<progress max="{total}" value="{done}" aria-label="trials that ended"></progress> ' if total else ""
-        return f"<div>{bar}{_inert(summary(self._run, state, total))}{_table(self._run, state, 5)}</div>"
+        return f"<div>{bar}{_escaped(summary(self._run, state, total))}{_table(self._run, state, 5)}</div>"
 
 
 def _html(text: str) -> Any:
     from IPython import display
 
-    made: Any = display.HTML
-    return made(text)
+    html_class: Any = display.HTML
+    return html_class(text)
 
 
-def _shown(text: str) -> Any:
-    """Under the cell, and a handle to change it."""
+def _display(text: str) -> Any:
+    """Show HTML under the cell and return the handle that updates it."""
     from IPython import display
 
-    show: Any = display.display
-    return show(_html(text), display_id=True)
+    show_html: Any = display.display
+    return show_html(_html(text), display_id=True)
 
 
 @contextlib.contextmanager
-def watched(run: RunDirectory, wanted: bool | None) -> Iterator[Display | Progress | None]:
-    """The observer that shows a sweep to whoever started it from Python.
+def progress_observer(run: RunDirectory, progress: bool | None) -> Iterator[Display | Progress | None]:
+    """Yield the observer that shows a sweep launched from Python, or None.
 
-    In Jupyter it draws under the cell. In a terminal it is the command's live view. Elsewhere (``wanted`` is None)
-    there is none, so that a script's log stays its own; asked for, it is a line for each trial that ends.
+    In Jupyter it draws under the cell, and in a terminal it is the live table of the command line. Elsewhere there is
+    none if ``progress`` is None, which keeps a script's log clean, and one line for each ended trial if it is True.
+    With ``progress`` False there is none anywhere.
     """
-    if wanted is False:
+    if progress is False:
         yield None
     elif _in_notebook():
         with Display(run) as display:
             yield display
-    elif wanted or sys.stderr.isatty():
-        with Progress(run) as progress:
-            yield progress
+    elif progress or sys.stderr.isatty():
+        with Progress(run) as observer:
+            yield observer
     else:
         yield None
 
 
 def _in_notebook() -> bool:
-    """Whether this process is Jupyter's kernel. IPython is not imported to find out."""
+    """Return whether this process is a Jupyter kernel, without importing IPython."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     return hasattr(shell, "kernel")

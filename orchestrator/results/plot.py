@@ -1,4 +1,4 @@
-"""A sweep's figures by name, for notebooks and Python: ``results.plot.learning_curves()``."""
+"""The figures of a sweep as methods: ``results.plot.learning_curves()``."""
 
 from __future__ import annotations
 
@@ -16,9 +16,16 @@ if TYPE_CHECKING:
 
 
 class Plot:
-    """Plotly figures of a sweep, as they stand in its report. They display in Jupyter by themselves.
+    """Plotly figures of a sweep, as in its report; Jupyter displays them.
 
-    Each raises UsageError where the sweep has nothing to show for it. Text in them is escaped.
+    Each method raises UsageError if the sweep has no data for the figure. Text in the figures is escaped.
+
+    Example:
+        ```python
+        plot = orchestrator.load_results("quickstart").plot
+        plot.learning_curves().write_html("curves.html")
+        plot.dark.history()
+        ```
     """
 
     def __init__(self, run: RunDirectory, state: SweepState, theme: Theme = "light") -> None:
@@ -30,58 +37,62 @@ class Plot:
         return Plot(self._run, self._state, "dark")
 
     def learning_curves(self) -> go.Figure:
-        """The objective by epoch, a line a trial, early stops marked, the winner emphasised."""
+        """Draw the objective by epoch: a line a trial, early stops marked, the winner emphasised."""
         return self._named("learning_curves", "no trial has reported an epoch yet")
 
     def history(self) -> go.Figure:
-        """What each trial came to in the order suggested, and the best so far."""
+        """Draw the value of each trial in the order suggested, and the best so far."""
         return self._named("history", "no trial has a value yet")
 
     def parallel(self) -> go.Figure:
-        """Parallel coordinates over the parameters, coloured by the objective."""
-        return self._named("parallel", "it takes two trials with a value, and a parameter that varies")
+        """Draw parallel coordinates over the parameters, coloured by the objective."""
+        return self._named("parallel", "it needs two trials with a value, and a parameter that varies")
 
     def importance(self) -> go.Figure:
-        """Which parameters tell the best trials from the rest (Optuna's PED-ANOVA)."""
-        return self._named("importance", "it takes ten trials with values that differ, and a parameter that varies")
+        """Draw how well each parameter separates the best trials from the rest (Optuna's PED-ANOVA)."""
+        return self._named("importance", "it needs ten trials with different values, and a parameter that varies")
 
     def slices(self) -> go.Figure:
-        """The objective against each parameter by itself."""
-        return self._named("slices", "it takes two trials with a value, and a parameter that varies")
+        """Draw the objective against each parameter."""
+        return self._named("slices", "it needs two trials with a value, and a parameter that varies")
 
     def contour(self, x: str | None = None, y: str | None = None) -> go.Figure:
-        """A smooth surface over two parameters; by default the two most important."""
+        """Draw a smooth surface over two parameters, by default the two most important.
+
+        Raises:
+            UsageError: If a name is not that of a parameter that varies, or too few trials have both.
+        """
         from orchestrator.results.figures.contour import contour
 
-        found = contour(self._run, self._state, x, y)
-        return self._shown(found, "it takes ten trials with a value that have two parameters that vary")
+        figure = contour(self._run, self._state, x, y)
+        return self._themed(figure, "it needs ten trials with a value and two parameters that vary")
 
     def rungs(self) -> go.Figure:
-        """How many trials came to each rung, and what became of them there."""
+        """Draw how many trials reached each rung, and their fate there."""
         return self._named("rungs", "the scheduler has compared no trials")
 
     def timeline(self) -> go.Figure:
-        """Which slot ran what when, and how much of their time was idle."""
-        return self._named("timeline", "nothing has run yet")
+        """Draw which slot ran which segment when, and the share of idle time."""
+        return self._named("timeline", "no trial has run yet")
 
     def front(self) -> go.Figure:
-        """The Pareto front, where there are several objectives."""
+        """Draw the Pareto front of a sweep with several objectives."""
         return self._named("front", "there is one objective, or no trial has a value in all")
 
     def finals(self) -> go.Figure:
-        """Confirmed means of the finalists with their intervals."""
-        return self._named("finals", "no finals were held: sweep confirm")
+        """Draw the confirmed means of the finalists with their intervals."""
+        return self._named("finals", "no finals were held; run sweep confirm")
 
-    def _named(self, name: str, without: str) -> go.Figure:
+    def _named(self, name: str, reason: str) -> go.Figure:
         from orchestrator.results.figures import FIGURES
 
-        return self._shown(FIGURES[name](self._run, self._state), without)
+        return self._themed(FIGURES[name](self._run, self._state), reason)
 
-    def _shown(self, found: Figure | None, without: str) -> go.Figure:
+    def _themed(self, figure: Figure | None, reason: str) -> go.Figure:
         from orchestrator.results.figures import template
 
-        if found is None:
+        if figure is None:
             raise UsageError(
-                f"there is nothing to draw: {without}", hint=f"see where it is: sweep status {self._run.name}"
+                f"the figure cannot be drawn: {reason}", hint=f"show the progress: sweep status {self._run.name}"
             )
-        return found.plot.update_layout(template=template(self._theme))
+        return figure.plot.update_layout(template=template(self._theme))

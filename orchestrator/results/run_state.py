@@ -1,4 +1,4 @@
-"""A sweep as plain rows, ranked: what tables, JSON and the terminal are made from."""
+"""Find a run and replay its journal into a state."""
 
 from __future__ import annotations
 
@@ -15,45 +15,55 @@ from orchestrator.state import SweepState
 
 
 def find(name: str, runs: str | Path | None = None) -> RunDirectory:
-    """The run of that name. Raises UsageError, with the nearest names, where there is none."""
+    """Return the run of that name.
+
+    Raises:
+        UsageError: If there is none; the hint names the nearest names.
+    """
     run = run_at(name, runs)
     if not run.exists():
-        known = [other.name for other in list_runs(runs)]
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"runs here: {', '.join(known) or 'none'}"
+        names = [listed.name for listed in list_runs(runs)]
+        similar = difflib.get_close_matches(name, names, n=1)
+        hint = f"did you mean {similar[0]!r}?" if similar else f"runs here: {', '.join(names) or 'none'}"
         raise UsageError(f"there is no run {name!r} in {run.runs}", hint=hint)
     return run
 
 
 def read_state(run: RunDirectory) -> SweepState:
-    """The sweep as its journal tells it now; ``interrupted`` where it says ``running`` and nobody holds it.
+    """Replay the journal of a run.
 
-    Raises JournalError where the journal is damaged, or cut off within its first record.
+    The status is ``interrupted`` if the journal says ``running`` and no process holds its lease.
+
+    Raises:
+        JournalError: If the journal is damaged, or torn within its first record.
     """
-    held = holder(run.journal)
-    with collecting_later():
+    lease_holder = holder(run.journal)
+    with without_garbage_collection():
         state = SweepState(read(run.journal))
     if not state.spec:
         raise JournalError(
-            f"{run.journal} holds no whole record", hint="if the sweep had not begun yet, launch it again"
+            f"{run.journal} holds no complete record", hint="launch the sweep again if it had not started yet"
         )
-    if state.status == "running" and not held:
+    if state.status == "running" and not lease_holder:
         state.mark_interrupted()
     return state
 
 
 @contextmanager
-def collecting_later() -> Iterator[None]:
-    """No garbage is looked for meanwhile: of a long journal all is kept, and looking through it is half of the time."""
-    before = gc.isenabled()
+def without_garbage_collection() -> Iterator[None]:
+    """Pause Python's garbage collector.
+
+    Everything read from a long journal is kept, and searching it for garbage took half of the time.
+    """
+    enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        if before:
+        if enabled:
             gc.enable()
 
 
 def has_begun(run: RunDirectory) -> bool:
-    """Whether its journal holds a whole record: one that was cut off within its first is launched anew."""
+    """Return whether the journal holds a complete record; a run without one is launched from the start."""
     return run.exists() and next(iter(read(run.journal)), None) is not None

@@ -1,4 +1,4 @@
-"""What a sweep has come to, in a few plain sentences: the first thing that a report says."""
+"""Sentences about a sweep's outcome: the winner, its confirmation, the test set and the cost."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from orchestrator.safe_text import visible
 from orchestrator.state import SweepState
 
 
-def finalists(confirmation: Mapping[str, Any]) -> Table:
-    """A row a finalist, best first: what the search said of it, and what its fresh trainings came to."""
+def finalist_table(confirmation: Mapping[str, Any]) -> Table:
+    """Return one row a finalist, best first: its value in the search and its fresh trainings."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
     interval = f"{confirmation['level']:.0%} interval"
     for title in ("finalist", "in the search", "fresh mean", interval, "n", "failed", "is best"):
@@ -30,66 +30,67 @@ def finalists(confirmation: Mapping[str, Any]) -> Table:
 
 
 def sentences(confirmation: Mapping[str, Any], metric: str) -> list[str]:
-    """The winner, how sure that is, and how flattering the search's own number was."""
+    """Return the winner, its probability of being the best, and how optimistic the search's value was."""
     first, chance = confirmation["table"][0], confirmation["table"][0]["probability"]
     number, trainings = first["configuration"], len(first["values"])
-    sure = "confirmed" if confirmation["clear"] else f"not clear yet, {confirmation['confidence']:.0%} was wanted"
+    certainty = "confirmed" if confirmation["clear"] else f"not clear yet, {confirmation['confidence']:.0%} is required"
     lines = [
-        f"winner: the parameters of trial {number}, the best with probability {chance:.0%} ({sure}): "
+        f"winner: the parameters of trial {number}, the best with probability {chance:.0%} ({certainty}): "
         f"{metric} {show(first['mean'])} over {trainings} fresh trainings, "
         f"{confirmation['level']:.0%} interval {interval_of(first)}"
     ]
-    leader = searched_best(confirmation)
+    leader = best_of_search(confirmation)
     if confirmation["optimism"] is not None and leader["mean"] is not None:
-        by = confirmation["optimism"]
+        optimism = confirmation["optimism"]
+        difference = f"{show(abs(optimism))} {'better' if optimism >= 0 else 'worse'}"
         lines.append(
-            f"the search's own best number, {show(leader['searched'])} of trial {leader['configuration']}, was "
-            f"{show(abs(by))} {'better' if by >= 0 else 'worse'} than the mean of that one's fresh trainings"
+            f"the best value of the search, {show(leader['searched'])} of trial {leader['configuration']}, was "
+            f"{difference} than the mean of that trial's fresh trainings"
         )
     return lines
 
 
-def searched_best(confirmation: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The row of the finalist that was the first in the search."""
+def best_of_search(confirmation: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the row of the finalist that led the search."""
     first = confirmation["first"]
     return next(row for row in confirmation["table"] if row["configuration"] == first)
 
 
 def interval_of(row: Mapping[str, Any]) -> str:
-    """``0.961 to 0.973``; an end that is not known is a question mark."""
+    """Return the interval as text, ``0.961 to 0.973``, with a question mark for an unknown end."""
     low, high = (show(row[end]) if row[end] is not None else "?" for end in ("low", "high"))
     return f"{low} to {high}"
 
 
-def looks(state: SweepState) -> list[str]:
-    """One sentence for each look at the test set so far."""
-    return [_look(look) for look in state.test_evaluations]
+def evaluations_on_test_set(state: SweepState) -> list[str]:
+    """Return one sentence for each evaluation on the test set, in order."""
+    return [_test_evaluation(look) for look in state.test_evaluations]
 
 
-def _look(look: Mapping[str, Any]) -> str:
+def _test_evaluation(look: Mapping[str, Any]) -> str:
     when = datetime.fromtimestamp(look["time"], UTC).strftime("%Y-%m-%d %H:%M UTC")
-    seen = ", ".join(f"{name} {show(value)}" for name, value in (look["metrics"] or {}).items())
-    whose = f"trial {look['trial']} of {look['run']}, epoch {look['epoch']}"
-    return f"look {look['look']} at the test set, {when}: {whose}: {seen or 'it was cut off'}"
+    metrics = ", ".join(f"{name} {show(value)}" for name, value in (look["metrics"] or {}).items())
+    checkpoint = f"trial {look['trial']} of {look['run']}, epoch {look['epoch']}"
+    return f"test set evaluation {look['look']}, {when}: {checkpoint}: {metrics or 'interrupted'}"
 
 
 def verdict(run: RunDirectory, state: SweepState) -> list[str]:
-    """Plain text, a sentence each: the winner, how sure that is, what the test set said, and what it has cost.
+    """Return plain sentences: the winner, its confirmation, the test result and the cost.
 
-    Control characters are written out; nothing is escaped for HTML, Markdown or a terminal.
+    Control characters are escaped; nothing is escaped for HTML, Markdown or a terminal.
     """
-    said = [*_status(state), *_winner(state), *_several(state), _sure(state), *_tested(state), _cost(state)]
-    return [visible(sentence) for sentence in said if sentence]
+    parts = [*_status(state), *_winner(state), *_objectives(state), _certainty(state), *_tested(state), _cost(state)]
+    return [visible(sentence) for sentence in parts if sentence]
 
 
 def _status(state: SweepState) -> list[str]:
-    """Nothing of a sweep that has come to its end."""
-    told = {
-        "running": "The sweep is still running: all of this may change.",
-        "interrupted": "The sweep was cut off; `sweep resume` goes on with it.",
-        "paused": f"The sweep is paused ({state.reason}); `sweep resume` goes on with it.",
+    """Return a sentence about a sweep that has not ended, else nothing."""
+    notices = {
+        "running": "The sweep is still running, and these numbers may change.",
+        "interrupted": "The sweep was interrupted; `sweep resume` continues it.",
+        "paused": f"The sweep is paused ({state.reason}); `sweep resume` continues it.",
     }
-    return [told[state.status]] if state.status in told else []
+    return [notices[state.status]] if state.status in notices else []
 
 
 def _winner(state: SweepState) -> list[str]:
@@ -115,31 +116,31 @@ def _listed(params: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} = {show(value)}" for name, value in params.items()) or "no parameters"
 
 
-def _several(state: SweepState) -> list[str]:
+def _objectives(state: SweepState) -> list[str]:
     if not state.objective.also:
         return []
-    others = ", ".join(goal.metric for goal in state.objective.also)
-    return [f"With {others} there are several objectives: {len(state.front())} trials are on the Pareto front."]
+    metrics = ", ".join(goal.metric for goal in state.objective.also)
+    return [f"{len(state.front())} trials are on the Pareto front of {state.objective.metric} and {metrics}."]
 
 
-def _sure(state: SweepState) -> str:
-    found = state.confirmation
-    if not found:
-        return "Not confirmed: this is the search's own number, which flatters." if state.winner() else ""
-    first = found["table"][0]
-    how = "Confirmed" if found["clear"] else f"Not clear yet ({found['confidence']:.0%} was wanted)"
+def _certainty(state: SweepState) -> str:
+    confirmation = state.confirmation
+    if not confirmation:
+        return "Not confirmed: this is the best value of the search, which is optimistic." if state.winner() else ""
+    first = confirmation["table"][0]
+    result = "Confirmed" if confirmation["clear"] else f"Not clear yet ({confirmation['confidence']:.0%} is required)"
     return (
-        f"{how}: it is the best with probability {first['probability']:.0%}, and the {found['level']:.0%} interval of "
-        f"its mean is {interval_of(first)}."
+        f"{result}: it is the best with probability {first['probability']:.0%}, and the "
+        f"{confirmation['level']:.0%} interval of its mean is {interval_of(first)}."
     )
 
 
 def _tested(state: SweepState) -> list[str]:
     if not state.test_evaluations:
-        return ["The test set was not looked at."]
-    last = looks(state)[-1]
+        return ["The test set was not used."]
+    last = evaluations_on_test_set(state)[-1]
     count = len(state.test_evaluations)
-    again = "" if count == 1 else f" It was looked at {count} times, and each look makes its number less honest."
+    again = "" if count == 1 else f" It was used {count} times, and each use makes its result more optimistic."
     return [f"{last[0].upper()}{last[1:]}.{again}"]
 
 
@@ -147,13 +148,13 @@ def _cost(state: SweepState) -> str:
     count, ended = len(state.trials), state.count("finished", "stopped")
     stopped, failed = state.count("stopped"), state.count("failed")
     parts = [f"{count} trial{'' if count == 1 else 's'}", f"{state.epochs} epoch{'' if state.epochs == 1 else 's'}"]
-    time = f"{duration(state.active_seconds)}, {duration(state.trial_seconds)} of trials together"
+    time = f"{duration(state.active_seconds)}, {duration(state.trial_seconds)} summed over trials"
     early = f"; {stopped / ended:.0%} of those that ended were stopped early" if stopped else ""
     lost = f"; {failed} failed" if failed else ""
-    return f"It took {' and '.join(parts)} in {time}{early}{lost}{_price(state)}."
+    return f"The sweep took {' and '.join(parts)} in {time}{early}{lost}{_price(state)}."
 
 
 def _price(state: SweepState) -> str:
-    """The cost of the trials' time, where the spec gives a price an hour."""
+    """Return the cost of the trials' time, if the spec gives a price an hour."""
     price = (state.spec.get("resources") or {}).get("price")
     return f"; a cost of {show(price * state.trial_seconds / 3600)}" if price else ""

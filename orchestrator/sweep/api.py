@@ -10,7 +10,7 @@ from typing import Any
 
 from orchestrator.errors import UsageError
 from orchestrator.results import BestTrial, Results
-from orchestrator.results.notebook import watched
+from orchestrator.results.notebook import progress_observer
 from orchestrator.results.plot import Plot
 from orchestrator.results.run_state import find, read_state
 from orchestrator.results.winner import finals_of
@@ -117,7 +117,7 @@ class Sweep:
         Raises RunHeldError where the run exists, SpecError and UsageError where something is wrong before the start.
         """
         self._runs = runs
-        with watched(run_at(self.spec.name, runs), progress) as observer:
+        with progress_observer(run_at(self.spec.name, runs), progress) as observer:
             outcome = launch(self.spec, runs, local=local, address=address, warm_start=warm_start, observer=observer)
         for notice in outcome.notices:
             print(notice, file=sys.stderr)
@@ -136,7 +136,7 @@ class Sweep:
     ) -> Results:
         """Let it go on beyond its limits; ``more`` as in `extend`: ``trials=10``, ``epochs=5``, ``wall_clock="2h"``."""
         self._runs = runs or self._runs
-        with watched(run_at(self.spec.name, self._runs), progress) as observer:
+        with progress_observer(run_at(self.spec.name, self._runs), progress) as observer:
             return Results(
                 extend(self.spec.name, self._runs, local=local, address=address, observer=observer, **more).run
             )
@@ -154,7 +154,7 @@ class Sweep:
         self._runs = runs or self._runs
         wanted = Finalists(**finalists) if finalists else None
         run = find(self.spec.name, self._runs)
-        with watched(finals_of(run, read_state(run)), progress) as observer:
+        with progress_observer(finals_of(run, read_state(run)), progress) as observer:
             confirm(self.spec.name, self._runs, finalists=wanted, local=local, address=address, observer=observer)
         return self.results()
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from orchestrator.durable_files import write_durably
 from orchestrator.errors import UsageError
-from orchestrator.results.run_state import collecting_later
+from orchestrator.results.run_state import without_garbage_collection
 from orchestrator.rundir import RunDirectory
 from orchestrator.state import SweepState
 
@@ -25,7 +25,7 @@ def write(run: RunDirectory, state: SweepState, path: str | Path | None = None, 
     file = Path(path).expanduser().absolute() if path is not None else run.report.with_suffix(f".{kind}")
     if file.is_dir():
         raise UsageError(f"{file} is a folder", hint=f"--out {file / run.report.name}")
-    with collecting_later():
+    with without_garbage_collection():
         if kind in ("png", "svg"):
             _draw(run, state, file, kind)
         else:

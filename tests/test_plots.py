@@ -79,7 +79,7 @@ def test_the_verdict_names_winner_doubt_test_and_cost(tmp_path: Path) -> None:
     assert said[2] == "The test set was not used."
     stopped = sum(trial.status == "stopped" for trial in state.trials.values()) / 50
     epochs = sum(len(trial.reports) for trial in state.trials.values())
-    assert said[3].startswith(f"It took 50 trials and {epochs} epochs in ")
+    assert said[3].startswith(f"The sweep took 50 trials and {epochs} epochs in ")
     assert said[3].endswith(f"; {stopped:.0%} of those that ended were stopped early.")
 
 

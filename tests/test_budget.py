@@ -160,7 +160,7 @@ def test_verify_finds_a_budget_that_was_not_kept() -> None:
     ran = simulate(spec, slots=2)
     stopped = next(e.seq for e in ran.events if e.type == "trial.stopped" and e["rule"] == "budget")
     wider, narrower = described({"trials": 200, "epochs": 99}), described({"trials": 200, "epochs": 9})
-    assert any("no such thing" in s or "no budget is spent" in s for s in replay(wider, ran.events))
+    assert any("no such decision" in s or "no budget is spent" in s for s in replay(wider, ran.events))
     assert any("comes where" in sentence for sentence in replay(narrower, ran.events))
     why = {**ran.events[stopped]["why"], "spent": 14}
     assert any("where the scheduler says" in s for s in replay(spec, changed(ran, stopped, why=why)))

@@ -143,7 +143,7 @@ def test_a_sweep_whose_process_was_killed_can_be_extended(last: int) -> None:
     assert state.active_seconds < 20.0
     assert state.spec["budget"]["epochs"] == 59
     at_work = replace(events[-2], lease=1)
-    assert any("at work" in sentence for sentence in replay(spec, [*events[:-2], at_work]))
+    assert any("comes while the sweep runs" in sentence for sentence in replay(spec, [*events[:-2], at_work]))
 
 
 def tampered(events: list[Event], **fields: Any) -> list[Event]:
@@ -154,7 +154,7 @@ def tampered(events: list[Event], **fields: Any) -> list[Event]:
     ("fields", "says"),
     [
         ({"trials": [0, 1]}, "had ended by an old limit"),
-        ({"changed": {"budget": {"trials": 2}}}, "makes less of"),
+        ({"changed": {"budget": {"trials": 2}}}, "lowers"),
         ({"changed": {"objective": {"mode": "min"}}}, "changes objective"),
         ({"changed": {"budget": {"trials": "many"}}}, "cannot be read"),
     ],

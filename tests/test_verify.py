@@ -101,7 +101,7 @@ def test_a_better_metric_is_not_what_was_judged(run: RunDirectory) -> None:
         return {"metrics": {"val_loss": 1e-9}} if mine else {}
 
     rewritten(run, change)
-    assert any("the scheduler says no such thing" in sentence for sentence in check(run).violations)
+    assert any("the scheduler made no such decision" in sentence for sentence in check(run).violations)
 
 
 def test_a_path_cannot_leave_the_run_directory(run: RunDirectory) -> None:

@@ -179,9 +179,9 @@ def test_verify_derives_the_suggestions_from_what_was_taken() -> None:
     assert any("tpe suggests" in sentence for sentence in replay(spec, changed(events, trials=trials)))
     outside = [{**warm["trials"][0], "params": {"model.width": 999}}]
     assert any("not of this space" in sentence for sentence in replay(spec, changed(events, trials=outside)))
-    assert any("asked for" in sentence for sentence in replay(spec, changed(events, sources=[])))
+    assert any("where the sweep names" in sentence for sentence in replay(spec, changed(events, sources=[])))
     without = [replace(e, seq=n) for n, e in enumerate(e for e in events if e.type != "sweep.warmed")]
-    assert any("before the sweep was warmed" in sentence for sentence in replay(spec, without))
+    assert any("comes before sweep.warmed" in sentence for sentence in replay(spec, without))
 
 
 def test_a_real_sweep_starts_from_others_and_needs_them_no_more(

@@ -1,0 +1,347 @@
+"""Replay a journal and check that every record follows from the records before it."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import Any
+
+from orchestrator.errors import SpecError
+from orchestrator.journal import Event, plain
+from orchestrator.policies import (
+    FIFO,
+    Searcher,
+    Verdict,
+    budget,
+    build_scheduler,
+    build_searcher,
+    foreign,
+    foreign_scheduler,
+)
+from orchestrator.policies.extend_limits import brought_back
+from orchestrator.spec import SweepSpec
+from orchestrator.state import ENDED, NON_DECISION_EVENTS, Objective, SweepState, Trial
+
+# The fields that an extension may change.
+_EXTENDED = {"trainer": {"max_epochs"}, "budget": {"trials", "epochs", "wall_clock", "gpu_hours", "cost", "target"}}
+_VERDICTS = {"trial.stopped": "stop", "trial.set_aside": "set_aside"}
+
+
+class JournalReplay:
+    """Replay a journal beside a fresh searcher and scheduler, which must decide the same."""
+
+    def __init__(self, spec: SweepSpec) -> None:
+        self.records = self.suggestions = self.decisions = 0
+        self.violations: list[str] = []
+        self.state = SweepState()
+        self._spec = spec
+        self.foreign_scheduler = foreign_scheduler(spec)
+        self.foreign = foreign(spec)  # a class that a run directory names is never imported
+        self._searcher: Searcher | None = None if self.foreign else build_searcher(spec)
+        self._scheduler = build_scheduler(spec)
+        self._foreign_rule = ""
+        if self.foreign_scheduler:
+            objective = Objective(spec.objective.metric, spec.objective.mode)
+            self._scheduler, self._foreign_rule = FIFO(objective), self._scheduler.name
+        self._pending_decision: tuple[Event, Verdict] | None = None
+        self._started: dict[int, int] = {}  # running trial -> last epoch of its segment
+        self._open, self._lease = False, 0
+
+    def take(self, event: Event) -> None:
+        """Check the next event and apply it."""
+        self.records += 1
+        try:
+            self._check(event)
+            self._fold(event)
+        except (LookupError, TypeError, ValueError, AttributeError, SpecError) as error:
+            self._violate(event, f"cannot be read: {type(error).__name__}: {error}")
+
+    def _violate(self, event: Event, problem: str) -> None:
+        subject = f", trial {event.fields['trial']}" if "trial" in event.fields else ""
+        self.violations.append(f"record {event.seq} ({event.type}{subject}) {problem}")
+
+    def _check(self, event: Event) -> None:
+        if (event.type == "sweep.created") != (event.seq == 0):
+            self._violate(event, "is out of place: a journal has one sweep.created, its first record")
+        if self._pending_decision and event.type not in NON_DECISION_EVENTS and event.type not in _VERDICTS:
+            self._report_missing_decision(event)
+        if "trial" in event.fields and not self._check_trial_exists(event):
+            return
+        check = getattr(self, "_check_" + event.type.replace(".", "_"), None)
+        if check:
+            check(event)
+
+    def _report_missing_decision(self, event: Event) -> None:
+        assert self._pending_decision
+        report, verdict = self._pending_decision
+        action = verdict.action.replace("set_aside", "set aside").replace("stop", "stopped")
+        expected = f"trial {report['trial']} had to be {action} by {verdict.rule} after record {report.seq}"
+        self._violate(event, f"comes where {expected}")
+        self._pending_decision = None
+
+    def _check_trial_exists(self, event: Event) -> bool:
+        """Return whether the trial exists and has not ended, and the sweep is running."""
+        trial = self.state.trials.get(event["trial"])
+        if (trial is None) != (event.type == "trial.suggested"):
+            self._violate(event, "names an unknown trial" if trial is None else "suggests a trial that exists")
+            return False
+        if trial and trial.status in ENDED and event.type != "trial.retried":
+            self._violate(event, f"comes after the trial had {trial.status}")
+            return False
+        if not self._open and event.type != "trial.retried" and not self._pending_decision:
+            self._violate(event, "comes while the sweep is not launched")
+        return True
+
+    def _fold(self, event: Event) -> None:
+        self.state.apply(event)
+        if self._searcher is not None:
+            self._searcher.observe(event)
+        self._scheduler.observe(event)
+        if event.type in ("sweep.launched", "sweep.paused", "sweep.completed"):
+            self._open, self._lease = event.type == "sweep.launched", event.lease
+            self._started.clear()
+        elif event.type == "sweep.extended":
+            self._spec = SweepSpec.model_validate(self.state.spec)
+            if self._pending_decision and self._pending_decision[1].rule == budget.RULE and not self._spent_by_report():
+                self._pending_decision = None
+        elif event.type == "segment.reported":
+            verdict = self._scheduler.judge(event["trial"], event["epoch"]) or self._spent_by_report()
+            self._pending_decision = (event, verdict) if verdict else None
+        elif event.type in ("segment.failed", "trial.finished", "trial.stopped", "trial.set_aside"):
+            self._started.pop(event["trial"], None)
+
+    def _running(self, event: Event) -> bool:
+        """Return whether the event belongs to the segment that runs."""
+        current = event["trial"] in self._started and event["segment"] == self.state.trials[event["trial"]].segments - 1
+        if not current:
+            self._violate(event, f"is of segment {event['segment']}, which is not running")
+        return current
+
+    def _check_sweep_launched(self, event: Event) -> None:
+        if self.state.created.get("warm_start") and not self.state.warm_start_trials:
+            self._violate(event, "comes before sweep.warmed")
+
+    def _check_sweep_completed(self, event: Event) -> None:
+        open_trials, spent = sorted(self.state.interrupted | self.state.running | self.state.set_aside), self._spent()
+        if open_trials:
+            self._violate(event, f"comes while trials {open_trials} have not ended")
+        if spent and event["reason"] != f"budget.{budget.key_of(spent.why)}":
+            self._violate(event, f"gives the reason {event['reason']}, where a budget is spent: {plain(spent.why)}")
+        if spent or event["reason"] == "budget.wall_clock":
+            return
+        if event["reason"].startswith("budget."):
+            self._violate(event, f"gives the reason {event['reason']}, a budget that is not spent")
+        number, limit = len(self.state.trials), self._spec.budget.trials
+        if number != limit and self._searcher is not None and self._searcher.has(number):
+            self._violate(event, f"comes after {number} trials of {limit}")
+
+    def _spent(self) -> Verdict | None:
+        return budget.spent(self._spec, self.state)
+
+    def _spent_by_report(self) -> Verdict | None:
+        return budget.spent_by_report(self._spec, self.state)
+
+    def _check_budget_left(self, event: Event) -> None:
+        """Check that nothing starts after a budget is spent; time budgets may have been spent since."""
+        if spent := self._spent_by_report():
+            self._violate(event, f"comes where a budget is spent: {plain(spent.why)}")
+
+    def _check_sweep_warmed(self, event: Event) -> None:
+        if event.seq != 1:
+            self._violate(event, "is out of place: it follows sweep.created")
+        if [source["run"] for source in event["sources"]] != self.state.created.get("warm_start"):
+            self._violate(
+                event,
+                f"has the sources {event['sources']}, where the sweep names {self.state.created.get('warm_start')}",
+            )
+        if event["metric"] != self._spec.objective.metric:
+            self._violate(event, f"ranks by {event['metric']}, and the sweep by {self._spec.objective.metric}")
+        outside = [index for index, t in enumerate(event["trials"]) if not self._spec.space.contains(t["params"])]
+        if outside:
+            self._violate(event, f"holds trials {outside} that are not of this space")
+
+    def _check_sweep_extended(self, event: Event) -> None:
+        if self._open and event.lease == self._lease:
+            self._violate(event, "comes while the sweep runs")
+        expected = brought_back(self._spec, self.state, event["changed"])
+        if event["trials"] != expected:
+            self._violate(event, f"reopens trials {event['trials']}, where {expected} had ended by an old limit")
+        for part, fields in event["changed"].items():
+            current = self.state.spec[part]
+            if part not in _EXTENDED or not fields.keys() <= _EXTENDED[part]:
+                self._violate(event, f"changes {part}: {fields}")
+            elif lowered := [key for key in fields.keys() - {"target"} if not fields[key] > current[key]]:
+                self._violate(event, f"lowers {lowered}")
+
+    def _check_trial_suggested(self, event: Event) -> None:
+        number = len(self.state.trials)
+        if event["trial"] != number:
+            self._violate(event, f"is out of order: trial {number} is the next")
+            return
+        first = self._searcher.first(number) if self._searcher else self._spec.repeats.first(number)
+        if event.fields.get("repeats", number) != first:
+            self._violate(
+                event, f"repeats trial {event.fields.get('repeats', number)}, where it has to repeat trial {first}"
+            )
+        if self._spec.budget.trials is not None and number >= self._spec.budget.trials:
+            self._violate(event, f"is beyond the budget of {self._spec.budget.trials} trials")
+        self._check_budget_left(event)
+        if promoted := self._scheduler.promote(last=False):
+            self._violate(event, f"is a new trial, where trial {promoted[0]} had to be promoted")
+        if self._searcher is None:
+            return
+        self.suggestions += 1
+        expected, by = self._searcher.suggest(number), self._searcher.by(number)
+        if event["params"] != expected or event["by"] != by:
+            recorded = f"{event['params']} by {event['by']}"
+            self._violate(event, f"has {recorded}, where {by} suggests {expected}")
+
+    def _check_segment_started(self, event: Event) -> None:
+        trial, origin = self.state.trials[event["trial"]], event["origin"]
+        self._check_budget_left(event)
+        if event["segment"] != trial.segments:
+            self._violate(event, f"is of segment {event['segment']}, where {trial.segments} is the next")
+        if trial.number in self._started:
+            self._violate(event, "comes while another segment of the trial runs")
+        epochs = {checkpoint.path: checkpoint.epoch for checkpoint in trial.restart_checkpoints}
+        if origin is not None and origin not in epochs:
+            self._violate(event, f"starts from {origin!r}, which is no checkpoint of an epoch that the trial reported")
+        self._started[trial.number] = epochs.get(origin, 0)
+
+    def _check_segment_checkpointed(self, event: Event) -> None:
+        self._check_epoch(event)
+        path = PurePosixPath(event["path"])
+        if path.is_absolute() or ".." in path.parts:
+            self._violate(event, f"names {event['path']!r}, which is outside the run directory")
+
+    def _check_segment_reported(self, event: Event) -> None:
+        if self._check_epoch(event):
+            self._started[event["trial"]] = event["epoch"]
+
+    def _check_epoch(self, event: Event) -> bool:
+        if not self._running(event):
+            return False
+        if event["epoch"] <= self._started[event["trial"]]:
+            self._violate(event, f"is of epoch {event['epoch']}, after epoch {self._started[event['trial']]}")
+        return True
+
+    def _check_segment_failed(self, event: Event) -> None:
+        self._running(event)
+
+    def _check_trial_finished(self, event: Event) -> None:
+        if self._running(event):
+            self._check_stop_epoch(event, self.state.trials[event["trial"]])
+
+    def _check_trial_failed(self, event: Event) -> None:
+        trial = self.state.trials[event["trial"]]
+        last = trial.failures[-1].segment if trial.failures else None
+        if trial.status != "interrupted" or not event["segment"] == last == trial.segments - 1:
+            self._violate(event, f"does not follow a failure of segment {event['segment']}")
+
+    def _check_trial_retried(self, event: Event) -> None:
+        status = self.state.trials[event["trial"]].status
+        if status != "failed":
+            self._violate(event, f"comes though the trial has not failed but is {status}")
+
+    def _check_trial_promoted(self, event: Event) -> None:
+        if event["rule"] == "request":
+            self._check_requested(event)
+            return
+        self.decisions += 1
+        decision = self._due_decision()
+        expected: tuple[Any, ...] | None = None
+        if decision:
+            number, verdict = decision
+            expected = number, verdict.action, verdict.rule, plain(verdict.why), verdict.donor, verdict.params
+        donor = tuple(event["donor"]) if "donor" in event.fields else None
+        recorded = event["trial"], "promote", event["rule"], event["why"], donor, event.fields.get("params")
+        if recorded != expected:
+            self._violate(event, f"is {recorded}, where the scheduler says {expected}")
+
+    def _check_requested(self, event: Event) -> None:
+        """Check a promotion on request: a trial that was set aside continues unchanged from its checkpoint."""
+        trial = self.state.trials[event["trial"]]
+        if trial.status != "set_aside":
+            self._violate(event, f"comes though the trial was not set aside but is {trial.status}")
+        elif event["why"] != {"rung": trial.segment_epoch} or event.fields.keys() & {"donor", "params"}:
+            self._violate(
+                event, f"is {dict(event.fields)}, where the trial was set aside after epoch {trial.segment_epoch}"
+            )
+        self._check_budget_left(event)
+
+    def _due_decision(self) -> tuple[int, Verdict] | None:
+        """Return what the scheduler decides now about a trial that was set aside."""
+        idle = self._all_suggested() and not self.state.running and not self.state.interrupted
+        return self._scheduler.promote(last=False) or (self._scheduler.promote(last=True) if idle else None)
+
+    def _all_suggested(self) -> bool:
+        number = len(self.state.trials)
+        return number == self._spec.budget.trials or (self._searcher is not None and not self._searcher.has(number))
+
+    def _check_trial_set_aside(self, event: Event) -> None:
+        self._check_trial_stopped(event)
+
+    def _check_trial_stopped(self, event: Event) -> None:
+        trial = self.state.trials[event["trial"]]
+        self._check_stop_epoch(event, trial)
+        if trial.status == "set_aside":
+            self._check_dismissed(event, trial)
+            return
+        pending, self._pending_decision = self._pending_decision, None
+        if pending and pending[0]["trial"] == trial.number:
+            self._check_verdict(event, pending[1])
+        elif pending:
+            self._pending_decision = pending
+            self._report_missing_decision(event)
+        elif self._is_external(event):
+            self._check_segment(event, trial)
+        elif event["rule"] == budget.RULE:
+            self._check_segment(event, trial)
+            self._check_spent(event)
+        else:
+            self._violate(event, f"is by {event['rule']}, but the scheduler made no such decision")
+
+    def _check_segment(self, event: Event, trial: Trial) -> None:
+        if trial.status == "running" and event["rule"] == budget.RULE:
+            self._running(event)
+
+    def _check_dismissed(self, event: Event, trial: Trial) -> None:
+        """Check the end of a trial that was set aside when the sweep ended."""
+        if self._is_external(event):
+            return
+        if event["rule"] == budget.RULE:
+            self._check_spent(event)
+            return
+        decision = self._due_decision()
+        if decision and decision[0] == trial.number and decision[1].action == "stop":
+            self._check_verdict(event, decision[1])
+            return
+        self._check_verdict(event, self._scheduler.dismiss(trial.number))
+        if self.state.running or self.state.interrupted or not self._all_suggested():
+            self._violate(event, "ends a trial that could still be promoted")
+
+    def _check_spent(self, event: Event) -> None:
+        spent = self._spent()
+        if spent:
+            self._check_verdict(event, spent)
+        else:
+            self._violate(event, f"gives {event['why']}, but no budget is spent")
+
+    def _is_external(self, event: Event) -> bool:
+        """Return whether the stop came from outside: a request, the clock, or a class that is not imported."""
+        by_clock = event["rule"] == budget.RULE and "wall_clock" in event["why"]
+        return by_clock or event["rule"] in ("request", self._foreign_rule)
+
+    def _check_verdict(self, event: Event, verdict: Verdict) -> None:
+        self.decisions += 1
+        expected = verdict.action, verdict.rule, plain(verdict.why)
+        if (_VERDICTS[event.type], event["rule"], event["why"]) != expected:
+            self._violate(event, f"is by {event['rule']} for {event['why']}, where the scheduler says {expected}")
+
+    def _check_stop_epoch(self, event: Event, trial: Trial) -> None:
+        if event["epoch"] != trial.epoch:
+            # A segment that restarted from an earlier checkpoint stops at its own epoch, below the trial's last.
+            reached = self._started.get(
+                trial.number, self._pending_decision[0]["epoch"] if self._pending_decision else None
+            )
+            if event["epoch"] != reached:
+                self._violate(event, f"is at epoch {event['epoch']}, but the trial has reported {trial.epoch}")

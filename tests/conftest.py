@@ -15,8 +15,12 @@ from pathlib import Path
 import pytest
 
 from tests.support import s3 as s3_server
+from tests.support.host_sweeps import net, unbroken
+from tests.support.one_host_cluster import address
+from tests.support.paths import ROOT
+from tests.support.ray_sweeps import nothing_is_left
 
-ROOT = Path(__file__).resolve().parent.parent
+__all__ = ["address", "net", "nothing_is_left", "unbroken"]  # fixtures
 
 # Set while pytest collects, before a test file can import Ray or W&B, which read some of this when imported.
 for name in ["RAY_ADDRESS", "RAY_NAMESPACE", "WANDB_API_KEY", "SWEEP_RUNS", "PL_GLOBAL_SEED", "FORCE_COLOR"]:

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
-from test_docs import blocks
 
 from orchestrator import cli, load_results
 from orchestrator.results.verify import check
+from tests.support.page_blocks import blocks
+from tests.support.paths import ROOT
 
 pytestmark = [pytest.mark.filterwarnings("ignore::UserWarning:lightning"), pytest.mark.timeout(900)]
 

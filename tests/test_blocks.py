@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT
 from ruamel.yaml import YAML
 
 import orchestrator.sweep.api as in_python
@@ -28,6 +27,7 @@ from orchestrator.state import merge_spec
 from orchestrator.sweep import launch
 from orchestrator.training import class_loading
 from tests.support.doc_blocks import Block, blocks_of, fault, words
+from tests.support.paths import ROOT
 
 sys.path.insert(0, str(ROOT / "docs"))
 import check_links

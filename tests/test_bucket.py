@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT
 
 from orchestrator.durable_files import storage_fault
 from orchestrator.errors import ObjectStoreError, RunHeldError, UsageError
@@ -26,14 +25,15 @@ from orchestrator.spec import SweepSpec, to_yaml
 from orchestrator.state import SweepState
 from orchestrator.sweep import stop
 from orchestrator.sweep.lifecycle import launch, resume
-from tests import test_tune
 from tests.chaos.drivers import weights
 from tests.support.doc_blocks import blocks_of, words
+from tests.support.paths import ROOT
+from tests.support.ray_sweeps import SPEC as RAY_SPEC
 from tests.support.s3 import Line
 
 PAGE = "docs/cluster.md"
 SPEC: dict[str, Any] = {
-    **test_tune.SPEC,
+    **RAY_SPEC,
     "trainer": {"max_epochs": 4},
     "scheduler": "fifo",
     "budget": {"trials": 4},

@@ -14,10 +14,8 @@ import pytest
 from orchestrator.journal import read
 from orchestrator.state import SweepState
 from tests.support import ray_hosts
+from tests.support.host_sweeps import EPOCHS, REFERENCE, ranked
 from tests.support.ray_hosts import BUCKET, ON_HOSTS, cluster, state, until, written
-from tests.test_hosts import EPOCHS, REFERENCE, ranked, unbroken
-
-__all__ = ["unbroken"]
 
 pytestmark = [*ON_HOSTS, pytest.mark.timeout(900)]
 

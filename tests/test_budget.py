@@ -15,27 +15,11 @@ from orchestrator.policies import budget
 from orchestrator.results.terminal_tables import spending
 from orchestrator.results.verify import replay
 from orchestrator.results.why import stop_reason, why
-from orchestrator.spec import SweepSpec, from_mapping
 from orchestrator.state import SweepState
 from tests.chaos.simulate import Case, story
+from tests.support.budget_specs import described
 
 ROUGH = Faults(crash=0.03, power=0.5, asleep=0.01, lost=0.1, node=0.03, stop=0.02, damage=0.3)
-
-
-def described(limits: dict[str, Any], **fields: Any) -> SweepSpec:
-    base: dict[str, Any] = {
-        "name": "s",
-        "seed": 3,
-        "objective": {"metric": "val_acc", "mode": "max"},
-        "model": "nowhere.Never",
-        "trainer": {"max_epochs": 8},
-        "space": {"model.width": {"int": [1, 64]}, "model.rate": {"log_uniform": [1e-4, 1e-1]}},
-        "searcher": "random",
-        "scheduler": "fifo",
-        "budget": limits,
-        "resources": {"gpus": 2, "price": 7.2},
-    }
-    return from_mapping(base | fields)
 
 
 def counted(events: list[Event]) -> tuple[int, float]:

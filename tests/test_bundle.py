@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
 from PIL import Image
 
 import orchestrator
@@ -26,6 +25,7 @@ from orchestrator.errors import CheckpointError, UsageError
 from orchestrator.export import export
 from orchestrator.spec import load
 from orchestrator.sweep import launch
+from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
 

@@ -11,9 +11,7 @@ from typing import Any
 import onnx
 import pytest
 import torch
-from conftest import ROOT
 from PIL import Image
-from test_docs import blocks
 
 from orchestrator import cli
 from orchestrator.bundle import load_bundle
@@ -21,6 +19,8 @@ from orchestrator.bundle.manifest import CARD
 from orchestrator.data import DigitsDataModule
 from orchestrator.spec import load
 from orchestrator.sweep import launch
+from tests.support.page_blocks import blocks
+from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
 

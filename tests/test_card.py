@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
-from test_local import spec as described
 
 from orchestrator.export.curve_figure import HEIGHT, WIDTH, curve, ticks
 from orchestrator.export.model_card import card
@@ -23,6 +22,7 @@ from orchestrator.results.run_state import read_state
 from orchestrator.results.winner import Winner, winner
 from orchestrator.state import Best, Objective, Report, SweepState, Trial
 from orchestrator.sweep import Outcome, launch
+from tests.support.small_sweeps import spec as described
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
 

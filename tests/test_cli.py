@@ -13,12 +13,12 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from test_local import spec
 
 import orchestrator
 from orchestrator import cli
 from orchestrator.rundir import run_at
 from orchestrator.sweep import launch
+from tests.support.small_sweeps import spec
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
 

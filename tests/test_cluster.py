@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +17,7 @@ from orchestrator.journal import read
 from orchestrator.spec import Resources
 from orchestrator.state import SweepState
 from orchestrator.sweep import launch
-from tests.test_local import spec
+from tests.support.small_sweeps import spec
 
 FEW: dict[str, Any] = {"scheduler": "fifo", "budget": {"trials": 3}, "trainer": {"max_epochs": 2, "accelerator": "cpu"}}
 
@@ -57,48 +53,6 @@ def test_an_address_where_nobody_is_is_said_at_once(tmp_path: Path) -> None:
 
 def test_a_number_of_trials_at_once_is_asked_for_before_the_hosts_are_there() -> None:
     assert Slots(Resources(cpus=64, concurrent=7), elsewhere=True)() == 7
-
-
-@pytest.fixture
-def address(tmp_path: Path) -> Iterator[str]:
-    with one_host(tmp_path) as there:
-        yield there
-
-
-@contextlib.contextmanager
-def one_host(tmp_path: Path, *options: str) -> Iterator[str]:
-    """A head with two CPUs in a session of its own, which ends with the test."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    folder = os.environ["RAY_TMPDIR"]
-    command = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--port", str(port)]
-    command += [
-        "--node-ip-address",
-        "127.0.0.1",
-        "--num-cpus",
-        "2",
-        "--include-dashboard",
-        "false",
-        "--temp-dir",
-        folder,
-    ]
-    command += ["--object-store-memory", "100000000", *options]
-    own = {**os.environ, "RAY_worker_niceness": "0"}
-    with (tmp_path / "ray.log").open("wb") as log:
-        head = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, env=own)
-    try:
-        until = time.monotonic() + 120
-        while "Ray runtime started" not in (tmp_path / "ray.log").read_text() and time.monotonic() < until:
-            time.sleep(0.2)
-        yield f"127.0.0.1:{port}"
-    finally:
-        head.send_signal(signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            head.wait(30)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(head.pid, signal.SIGKILL)
-        head.wait()
 
 
 def test_a_sweep_on_a_cluster_is_that_of_a_ray_of_its_own_and_leaves_the_cluster_up(

@@ -11,13 +11,13 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
 
 from orchestrator import cli
 from orchestrator.cluster import load
 from orchestrator.cluster.ray_start_parser import starts
 from orchestrator.cluster.templates import KINDS, template
 from orchestrator.errors import SpecError
+from tests.support.paths import ROOT
 
 HERE = version("sweep-orchestrator")
 

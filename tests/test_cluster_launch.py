@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT
-from test_gang import IN_SHARDS
 
+from tests.support.cluster_spec import SPEC
 from tests.support.doc_blocks import blocks_of, words
 from tests.support.onprem_hosts import RUNS, OnPrem, on_prem
+from tests.support.paths import ROOT
+from tests.support.sharded import IN_SHARDS
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1500)]
 
@@ -27,19 +28,6 @@ class Mine(Tiny):
         import time
         time.sleep(1.5)
 """
-SPEC = {
-    "name": "far",
-    "seed": 3,
-    "objective": {"metric": "val_loss", "mode": "min"},
-    "model": {"class_path": "mine.Mine", "init_args": {}},
-    "data": "tests.support.tiny.TinyData",
-    "trainer": {"max_epochs": 2},
-    "space": {"model.learning_rate": {"log_uniform": [1e-3, 0.5]}},
-    "searcher": "random",
-    "scheduler": "fifo",
-    "budget": {"trials": 36},
-    "resources": {"cpus": 1},
-}
 
 
 PAGE = "docs/cluster.md"

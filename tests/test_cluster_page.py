@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
 
 from orchestrator import cli
 from tests.support.doc_blocks import blocks_of, words
+from tests.support.paths import ROOT
 
 PAGE = "docs/cluster.md"
 

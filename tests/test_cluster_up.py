@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
 
 from tests.support.doc_blocks import blocks_of, words
 from tests.support.onprem_hosts import OnPrem, on_prem
+from tests.support.paths import ROOT
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import ROOT
 
 from orchestrator import cli
 from orchestrator.engine.learning_curves import Table, synthetic
@@ -24,6 +23,7 @@ from orchestrator.errors import UsageError
 from orchestrator.spec import from_mapping
 from orchestrator.state import SweepState
 from tests.chaos.simulate import spec
+from tests.support.paths import ROOT
 
 
 def ran(searcher: str = "random", scheduler: str = "fifo", **fields: Any) -> SweepState:

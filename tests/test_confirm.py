@@ -15,8 +15,6 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy import stats
-from test_local import request
-from test_local import spec as local_spec
 
 from benchmarks import intervals
 from orchestrator.engine import stop_requests
@@ -35,6 +33,8 @@ from orchestrator.rundir import RunDirectory, run_at
 from orchestrator.spec import Finalists, SweepSpec, from_mapping
 from orchestrator.sweep import Outcome, confirm, extend, launch, stop
 from tests.chaos.spread import spread as over_processes
+from tests.support.small_sweeps import request
+from tests.support.small_sweeps import spec as local_spec
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
 

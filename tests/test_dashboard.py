@@ -18,7 +18,6 @@ from typing import Any
 
 import pytest
 from chaos.simulate import SCHEDULERS, SEARCHERS, Case
-from conftest import ROOT
 from optuna.trial import FrozenTrial, TrialState
 from playwright.async_api import Page, Request
 
@@ -36,6 +35,7 @@ from orchestrator.space import Space
 from orchestrator.spec import from_mapping
 from orchestrator.state import SweepState, Trial
 from tests.support.browser import browse
+from tests.support.paths import ROOT
 
 FAULTS = Faults(crash=0.03, asleep=0.01, lost=0.2, memory=0.1, stop=0.02, damage=0.3, retry=0.9)
 CASES = [

@@ -26,6 +26,7 @@ from orchestrator.data.image_datamodule import ImageDataModule, stratified
 from orchestrator.data.mnist import read_idx
 from orchestrator.errors import DataError
 from orchestrator.models import LitModel
+from tests.support.mnist_files import write_idx, write_mnist
 
 NOWHERE = "http://127.0.0.1:9/"  # the discard port: refused at once
 
@@ -43,21 +44,6 @@ def labels_of(loader: BatchLoader) -> Tensor:
 
 def rows_of(loader: BatchLoader) -> list[int]:
     return [int(row) for batch in loader.order for row in batch]
-
-
-def write_idx(path: Path, array: Any) -> None:
-    array = np.asarray(array, dtype=np.uint8)
-    header = bytes([0, 0, 8, array.ndim]) + b"".join(size.to_bytes(4, "big") for size in array.shape)
-    data = header + array.tobytes()
-    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
-
-
-def write_mnist(folder: Path, *, suffix: str = "", train: int = 50, test: int = 20) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    random = np.random.default_rng(0)
-    for name, count in (("train", train), ("t10k", test)):
-        write_idx(folder / f"{name}-images-idx3-ubyte{suffix}", random.integers(0, 256, (count, 28, 28)))
-        write_idx(folder / f"{name}-labels-idx1-ubyte{suffix}", np.arange(count) % 10)
 
 
 # --- order -------------------------------------------------------------------------------------------------------

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_data import write_mnist
 
+from tests.support.mnist_files import write_mnist
 from tests.support.ray_hosts import ON_HOSTS, cluster, state, sweep, written
 
 pytestmark = [*ON_HOSTS, pytest.mark.timeout(600)]

@@ -7,21 +7,19 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
-from test_layers import ALLOWED, CORE
 
 from orchestrator.engine.failure_policy import KINDS
 from orchestrator.spec import load
+from tests.support.paths import ROOT
+from tests.support.rooms import ALLOWED, CORE
 
 sys.path.insert(0, str(ROOT / "docs"))
 import check_links
 import generate
 
+from tests.support.page_blocks import blocks
+
 EXAMPLE = ROOT / "docs/examples/own_module"
-
-
-def blocks(page: str, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", (ROOT / page).read_text(), re.DOTALL | re.MULTILINE)
 
 
 def sweep_files() -> list[tuple[str, str]]:

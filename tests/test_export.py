@@ -18,7 +18,6 @@ import onnx.numpy_helper
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from test_local import spec as described
 
 from orchestrator import cli
 from orchestrator.bundle import load_bundle, verify_bundle
@@ -33,6 +32,7 @@ from orchestrator.safe_text import markdown
 from orchestrator.sweep import Outcome, launch
 from tests.chaos.forked import Forked
 from tests.support import exportable
+from tests.support.small_sweeps import spec as described
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
 

@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_budget import described
-from test_local import spec as tiny
 
 from orchestrator.engine.simulator import simulate
 from orchestrator.engine.virtual_host import Faults
@@ -20,6 +18,8 @@ from orchestrator.state import SweepState
 from orchestrator.sweep import extend, launch
 from tests.chaos.simulate import spec as chaotic
 from tests.chaos.simulate import story
+from tests.support.budget_specs import described
+from tests.support.small_sweeps import spec as tiny
 
 GRID = {"model.width": {"int": [1, 3]}}
 PROMOTE = {"name": "asha", "reduction_factor": 2, "promote": True}

@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_policies import SPACE, Log, sweep
-from test_policies import spec as described
-from test_searchers import best
-from test_space import domains
 
 from orchestrator.policies import build_searcher
 from orchestrator.policies.searchers.parzen import CANDIDATES, CELLS, Axis, FactoredParzen
 from orchestrator.space import Choice, Domain, Space, choice, integer, uniform
 from orchestrator.space.domain import Coordinate
 from orchestrator.state import Objective
+from tests.support.domain_strategies import domains
+from tests.support.event_log import SPACE, Log, sweep
+from tests.support.event_log import spec as described
+from tests.support.search_quality import best
 
 
 @settings(max_examples=150, deadline=None)

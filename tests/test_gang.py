@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import ROOT
 
 from orchestrator.errors import UsageError
 from orchestrator.training import Job, Report, fit
+from tests.support.paths import ROOT
+from tests.support.sharded import IN_SHARDS
 
 
 def job(folder: Path, workers: int, **fields: Any) -> Job:
@@ -104,10 +105,6 @@ def test_they_go_on_from_a_checkpoint_as_the_unbroken_ones(tmp_path: Path) -> No
         torch.testing.assert_close(mine[name], known[name], rtol=0, atol=0)
 
 
-IN_SHARDS: dict[str, Any] = {
-    "class_path": "lightning.pytorch.strategies.ModelParallelStrategy",
-    "init_args": {"data_parallel_size": 2, "tensor_parallel_size": 1, "save_distributed_checkpoint": False},
-}
 SHARDED: dict[str, Any] = {
     "model": {"class_path": "tests.support.member.Sharded", "init_args": {"learning_rate": 0.05}},
     "trainer": {"max_epochs": 5, "accelerator": "cpu", "precision": "32-true", "strategy": IN_SHARDS},

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_tune import events, rows, said, sweep, written
+
+from tests.support.ray_sweeps import events, rows, said, sweep, written
 
 WORKERS: dict[str, Any] = {
     "model": {"class_path": "tests.support.member.Told", "init_args": {}},

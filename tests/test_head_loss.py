@@ -10,22 +10,14 @@ from typing import Any
 
 import pytest
 
-from orchestrator.journal import Event, read
-from orchestrator.results.verify import check
-from orchestrator.rundir import RunDirectory
-from orchestrator.state import SweepState
+from orchestrator.journal import Event
+from tests.support.host_sweeps import EPOCHS, working
 from tests.support.ray_hosts import ON_HOSTS, cluster, keep_up, start_head, sweep, until, written
-from tests.test_hosts import EPOCHS, REFERENCE, ranked, unbroken, working
-
-__all__ = ["unbroken"]
+from tests.support.slow_host_sweeps import SLOW, whole
 
 pytestmark = [*ON_HOSTS, pytest.mark.timeout(900)]
 
 OUTAGE_SECONDS = 5.0
-SLOW: dict[str, Any] = {
-    **REFERENCE,
-    "model": {"class_path": "tests.support.tiny.Tiny", "init_args": {"pause": 0.4}},
-}
 
 
 @pytest.fixture
@@ -45,24 +37,6 @@ def powered_off(net: Any) -> None:
     net["head"].power_off()
     time.sleep(OUTAGE_SECONDS)
     net["head"].power_on()
-
-
-def whole(net: Any, unbroken: list[tuple[int, float]], *, same_batches: bool = True) -> tuple[list[Event], SweepState]:
-    """The journal of the reference sweep, which is that of the unbroken one: the same trials, each ended once.
-
-    ``same_batches``: and the same ranking, to the last digits of what the trials came to.
-    """
-    run = RunDirectory(net.shared / "runs" / "reference")
-    events = list(read(run.journal))
-    ended = SweepState(events)
-    assert check(run).violations == []
-    assert ended.status == "completed"
-    finished = sorted(event["trial"] for event in events if event.type == "trial.finished")
-    assert finished == [number for number, _ in sorted(unbroken)], "each trial ends once"
-    if same_batches:
-        assert [number for number, _ in ranked(ended)] == [number for number, _ in unbroken]
-        assert dict(ranked(ended)) == pytest.approx(dict(unbroken))
-    return events, ended
 
 
 def silence(events: list[Event], began: float) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import unicodedata
 from pathlib import Path
 
 import pytest
@@ -16,20 +15,16 @@ from orchestrator.errors import UsageError
 from orchestrator.results import Results, why
 from orchestrator.rundir import RunDirectory, run_at
 from orchestrator.safe_text import csv_cell, markdown, markdown_code, visible
+from tests.support.hidden_characters import hidden
 from tests.support.hostile_names import Elements, hostile_run, names
 
 NAMES = names()
-HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 MARKUP = MarkdownIt("commonmark", {"html": True}).enable("table").enable("strikethrough")
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     return hostile_run(tmp_path_factory.mktemp("runs"), NAMES)
-
-
-def hidden(text: str) -> set[str]:
-    return {character for character in text if unicodedata.category(character) in HIDDEN and character != "\n"}
 
 
 def said(run: RunDirectory, *arguments: str) -> str:

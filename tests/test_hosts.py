@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,54 +13,12 @@ from orchestrator.journal import read
 from orchestrator.results.verify import check
 from orchestrator.rundir import RunDirectory
 from orchestrator.state import SweepState
-from orchestrator.sweep import launch
-from tests.support.ray_hosts import ON_HOSTS, cluster, state, sweep, until, written
-from tests.test_local import spec
+from tests.support.host_sweeps import EPOCHS, REFERENCE, ranked, working
+from tests.support.ray_hosts import ON_HOSTS, state, sweep, until, written
 
 pytestmark = [*ON_HOSTS, pytest.mark.timeout(900)]
 
 FAULT_SECONDS = 20.0
-EPOCHS = 6
-REFERENCE: dict[str, Any] = {
-    "seed": 5,
-    "objective": {"metric": "val_loss", "mode": "min"},
-    "model": {"class_path": "tests.support.tiny.Tiny", "init_args": {"pause": 0.25}},
-    "data": "tests.support.tiny.TinyData",
-    "trainer": {"max_epochs": EPOCHS, "accelerator": "cpu"},
-    "space": {"model.learning_rate": {"log_uniform": [1e-3, 1e-1]}},
-    "searcher": "random",
-    "scheduler": "fifo",
-    "budget": {"trials": 8},
-}
-
-
-@pytest.fixture
-def net(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """A head and three hosts with one CPU each."""
-    with cluster(shared, tmp_path_factory.mktemp("hosts"), workers=3) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def unbroken(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[int, float]]:
-    """The reference sweep in this process: trials in the order of the ranking, and their values."""
-    wanted = spec(**{**REFERENCE, "name": "unbroken", "model": "tests.support.tiny.Tiny"})
-    return ranked(launch(wanted, tmp_path_factory.mktemp("unbroken"), local=True).state)
-
-
-def ranked(state: SweepState) -> list[tuple[int, float]]:
-    best = ((trial.number, state.objective.best(trial)) for trial in state.ranking())
-    return [(number, found.value) for number, found in best if found]
-
-
-def working(net: Any, name: str) -> dict[int, str]:
-    """The trials that are running and have reported, with their hosts."""
-    seen = state(net, "reference")
-    return {
-        number: trial.node
-        for number, trial in seen.trials.items()
-        if trial.status == "running" and trial.epoch and (not name or trial.node == name)
-    }
 
 
 def powered_off(net: Any) -> None:

@@ -12,9 +12,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from conftest import ROOT
-
 from orchestrator.journal import read
+from tests.support.paths import ROOT
 
 LAUNCHES = 50
 SPEC: dict[str, Any] = {

@@ -11,43 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.rooms import ALLOWED, room
+
 PACKAGE = Path(__file__).resolve().parent.parent / "orchestrator"
 
-GROUND = {"errors", "registry", "seeds", "secrets", "safe_text", "durable_files", "object_storage", "rundir"}
-LADDER = ["space", "spec", "journal", "state", "policies"]
-CORE = GROUND | set(LADDER)
-
-# Room -> the rooms it may import; a room may always import itself.
-ALLOWED: dict[str, set[str]] = {
-    "errors": set(),
-    "registry": {"errors"},
-    "seeds": set(),
-    "secrets": set(),
-    "safe_text": set(),
-    "durable_files": {"errors"},
-    "object_storage": {"errors"},
-    "rundir": {"errors", "durable_files", "object_storage"},
-    **{room: GROUND | set(LADDER[:height]) for height, room in enumerate(LADDER)},
-    "models": {"errors", "seeds"},
-    "data": {"errors", "seeds"},
-    "training": GROUND | {"space", "spec"},
-    "engine": CORE | {"training"},
-    "xla": CORE | {"training", "engine"},
-    "results": CORE,
-    "plan": CORE | {"training", "engine"},
-    "notify": CORE,
-    "tracking": CORE | {"training", "results"},
-    "dashboard": CORE | {"results"},
-    "sweep": CORE | {"training", "engine", "xla", "plan", "results", "notify", "tracking"},
-    "watch": CORE | {"results", "sweep"},
-    "cluster": CORE | {"training", "engine", "xla", "sweep"},
-    "bundle": {"errors", "durable_files", "secrets", "seeds", "training"},
-    "export": CORE | {"results", "bundle", "training"},
-    "cli": CORE
-    | {"training", "engine", "xla", "sweep", "cluster", "results", "bundle", "export", "plan", "dashboard", "watch"},
-    "__main__": {"cli"},
-    "__init__": CORE | {"sweep", "results", "bundle"},
-}
 
 # Libraries beyond the standard one that a room may import, wherever in its files.
 TORCH = {"torch", "torchvision", "torchmetrics", "lightning", "numpy"}
@@ -113,10 +80,6 @@ def dotted(file: Path) -> str:
 
 
 FILES = {dotted(file): file for file in sorted(PACKAGE.rglob("*.py"))}
-
-
-def room(module: str) -> str:
-    return module.split(".")[1] if "." in module else "__init__"
 
 
 def is_for_types(node: ast.AST) -> bool:

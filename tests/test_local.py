@@ -15,48 +15,12 @@ from orchestrator.journal import read
 from orchestrator.policies import build_scheduler, build_searcher
 from orchestrator.results import Results, why
 from orchestrator.results.verify import check
-from orchestrator.rundir import RunDirectory, run_at
-from orchestrator.spec import SweepSpec, from_mapping
+from orchestrator.rundir import run_at
 from orchestrator.state import SweepState
 from orchestrator.sweep import Outcome, launch, resume
+from tests.support.small_sweeps import request, spec, story
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
-
-
-def spec(**fields: Any) -> SweepSpec:
-    base = {
-        "name": "tiny",
-        "seed": 3,
-        "objective": {"metric": "val_loss", "mode": "min"},
-        "model": "tests.support.tiny.Tiny",
-        "data": "tests.support.tiny.TinyData",
-        "trainer": {"max_epochs": 3},
-        "space": {"model.learning_rate": {"log_uniform": [1e-3, 0.5]}},
-        "searcher": {"name": "tpe", "startup_trials": 3},
-        "scheduler": {"name": "asha", "grace_epochs": 1, "reduction_factor": 2},
-        "budget": {"trials": 6},
-    }
-    return from_mapping({**base, **fields})
-
-
-def request(run: RunDirectory, trial: int | None = None) -> None:
-    """What `sweep stop` leaves in the run directory."""
-    run.requests.mkdir(exist_ok=True)
-    run.stop_request(trial).touch()
-
-
-def story(run: RunDirectory) -> list[tuple[Any, ...]]:
-    """What was decided and measured, without times, files and segments: suggestions, reports, stops, ends."""
-    told = []
-    for event in read(run.journal):
-        if event.type == "trial.suggested":
-            told.append((event["trial"], "suggested", event["params"]))
-        elif event.type == "segment.reported":
-            metrics = {name: value for name, value in event["metrics"].items() if name != "pid"}
-            told.append((event["trial"], "reported", event["epoch"], metrics))
-        elif event.type.startswith("trial."):
-            told.append((event["trial"], event.type, event.fields.get("rule"), event.fields.get("why")))
-    return told
 
 
 @pytest.fixture(scope="module")

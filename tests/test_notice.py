@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import pytest
 
 from orchestrator.cluster import preemption_watcher
 from tests.support.metadata import service
+from tests.support.notice_times import in_seconds
 
 
 @pytest.fixture
@@ -30,11 +30,6 @@ def metadata(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     server.shutdown()
     thread.join()
     server.server_close()
-
-
-def in_seconds(seconds: float) -> str:
-    """As EC2 writes a time."""
-    return (datetime.now(UTC) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def test_ec2_says_when_the_instance_goes(metadata: Any) -> None:

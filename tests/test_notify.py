@@ -15,9 +15,6 @@ from typing import Any
 
 import pytest
 from chaos.simulate import spec as simulated_spec
-from conftest import ROOT
-from test_docs import blocks
-from test_local import request, spec, story
 
 import orchestrator
 from orchestrator.engine import stop_requests
@@ -32,6 +29,9 @@ from orchestrator.rundir import run_at
 from orchestrator.spec import OCCASIONS, Finalists, Notification, from_mapping
 from orchestrator.state import SweepState
 from orchestrator.sweep import Sweep, confirm, launch, resume
+from tests.support.page_blocks import blocks
+from tests.support.paths import ROOT
+from tests.support.small_sweeps import request, spec, story
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from test_docs import blocks
 
 from benchmarks import fronts
 from orchestrator import Sweep
@@ -26,6 +25,7 @@ from orchestrator.spec import FIFOScheduler, SamplerSearcher, SweepSpec, from_ma
 from orchestrator.state import Objective, SweepState
 from orchestrator.sweep import launch
 from tests.chaos.rankings import METRIC, history
+from tests.support.page_blocks import blocks
 
 ALSO = [{"metric": "cost", "mode": "min"}]
 SEARCHERS: dict[str, Any] = {

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT
+
+from tests.support.paths import ROOT
 
 # Each starts a Ray of its own: half a minute on two idle cores, more on busy ones.
 pytestmark = pytest.mark.timeout(600)

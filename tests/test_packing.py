@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_cluster import one_host
-from test_local import spec
 
 from orchestrator.cluster.kuberay import Kubernetes, kuberay
 from orchestrator.cluster.slurm import Allocation, slurm
@@ -21,6 +19,8 @@ from orchestrator.plan.gpu_sharing import share
 from orchestrator.spec import SweepSpec, load
 from orchestrator.sweep import launch
 from orchestrator.training import Measured
+from tests.support.one_host_cluster import one_host
+from tests.support.small_sweeps import spec
 
 GB = 10**9
 AUTO: dict[str, Any] = {

@@ -10,8 +10,6 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import log_softmax
-from test_data import write_mnist
-from test_systems import FEW
 
 from orchestrator.bundle import Bundle, load_bundle
 from orchestrator.bundle.replay import replay
@@ -21,6 +19,8 @@ from orchestrator.export.parity import TOLERANCE, ParityError, batches, compare,
 from orchestrator.spec import load
 from orchestrator.sweep import launch
 from orchestrator.training import class_loading
+from tests.support.few_images import FEW
+from tests.support.mnist_files import write_mnist
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
 

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_budget import described
-from test_local import spec as tiny
 
 from orchestrator.engine.simulator import simulate
 from orchestrator.errors import SpecError, UsageError
@@ -21,6 +19,8 @@ from orchestrator.plan.extremes import Corner, configuration, corners
 from orchestrator.plan.formatting import lines
 from orchestrator.spec import SweepSpec
 from orchestrator.training import Measured
+from tests.support.budget_specs import described
+from tests.support.small_sweeps import spec as tiny
 
 ASHA = {"name": "asha", "reduction_factor": 3}
 MEGABYTE = 1_000_000

@@ -9,9 +9,7 @@ from xml.etree import ElementTree
 
 import nbformat
 import pytest
-from conftest import ROOT
 from nbclient import NotebookClient
-from test_docs import blocks
 
 from orchestrator.errors import UsageError
 from orchestrator.results import Results, read_state
@@ -21,6 +19,8 @@ from orchestrator.results.poster import draw
 from orchestrator.results.terminal_tables import Progress
 from orchestrator.results.verdict import verdict
 from tests.support.hostile_names import Elements, hostile_run, names
+from tests.support.page_blocks import blocks
+from tests.support.paths import ROOT
 from tests.support.synthetic_runs import invent
 
 # Of the libraries of Jupyter, none of it ours: ipykernel's own warning about its frozen modules, and the event loop's.

@@ -9,11 +9,9 @@ from typing import Any
 
 import pytest
 
+from tests.support.host_sweeps import EPOCHS, working
 from tests.support.ray_hosts import ON_HOSTS, cluster, sweep, until, written
-from tests.test_head_loss import SLOW, whole
-from tests.test_hosts import EPOCHS, unbroken, working
-
-__all__ = ["unbroken"]
+from tests.support.slow_host_sweeps import SLOW, whole
 
 pytestmark = [*ON_HOSTS, pytest.mark.timeout(900)]
 

@@ -6,28 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_local import spec as described
 
-from orchestrator.journal import Event, read
+from orchestrator.journal import read
 from orchestrator.results import Results, why
 from orchestrator.results.verify import check
 from orchestrator.state import SweepState
-from orchestrator.sweep import Outcome, launch
-
-SPACE = {"model.learning_rate": {"log_uniform": [1e-4, 0.3]}, "model.momentum": {"uniform": [0.1, 0.9]}}
-
-
-def swept(folder: Path, scheduler: str, **model: Any) -> Outcome:
-    spec = described(
-        model={"class_path": "tests.support.population.Watched", "init_args": model},
-        space=SPACE, searcher="random", trainer={"max_epochs": 6}, budget={"trials": 6},
-        scheduler={"name": scheduler, "interval_epochs": 2},
-    )  # fmt: skip
-    return launch(spec, folder, local=True)
-
-
-def takeovers(outcome: Outcome) -> list[Event]:
-    return [e for e in read(outcome.run.journal) if e.type == "trial.promoted" and "params" in e.fields]
+from tests.support.population_sweeps import swept, takeovers
 
 
 @pytest.mark.parametrize("scheduler", ["pbt", "pb2"])

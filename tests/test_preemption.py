@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT
 
+from tests.support.host_sweeps import EPOCHS, working
+from tests.support.notice_times import in_seconds
+from tests.support.paths import ROOT
 from tests.support.ray_hosts import ON_HOSTS, sweep, until, written
-from tests.test_head_loss import SLOW, whole
-from tests.test_hosts import EPOCHS, net, unbroken, working
-from tests.test_notice import in_seconds
-
-__all__ = ["net", "unbroken"]
+from tests.support.slow_host_sweeps import SLOW, whole
 
 pytestmark = [*ON_HOSTS, pytest.mark.timeout(900)]
 

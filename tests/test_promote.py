@@ -13,12 +13,6 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_frontier import BruteForce as FrontierBruteForce
-from test_frontier import History
-from test_local import spec as described
-from test_policies import Log, report
-from test_policies import spec as described_without_module
-from test_promotion import PROMOTE, BruteForce
 
 from orchestrator.engine import stop_requests
 from orchestrator.engine.simulator import Simulated, simulate
@@ -34,6 +28,12 @@ from orchestrator.rundir import run_at
 from orchestrator.state import SweepState
 from orchestrator.sweep import launch, promote, resume
 from orchestrator.sweep.control import _WHY_NOT
+from tests.support.event_log import Log, report
+from tests.support.event_log import spec as described_without_module
+from tests.support.frontier_oracle import BruteForce as FrontierBruteForce
+from tests.support.frontier_oracle import History
+from tests.support.promotion_oracle import PROMOTE, BruteForce
+from tests.support.small_sweeps import spec as described
 from tests.support.watched_runs import WAITING, written
 from tests.support.watched_runs import described as simulated
 

@@ -95,7 +95,7 @@ class Recording(Searcher):
 
 @pytest.mark.parametrize(("rank_by", "told"), [("mean", 2.0), ("lower_bound", 3.0)])
 def test_one_observation_a_configuration(rank_by: Any, told: float) -> None:
-    from tests.test_policies import Log
+    from tests.support.event_log import Log
 
     searcher, log = Recording(), Log()
     both = Repeated(searcher, Repeats(seeds=2, rank_by=rank_by), Objective("loss", "min"))

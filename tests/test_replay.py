@@ -11,11 +11,6 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import ROOT
-from test_local import request
-from test_local import spec as described
-from test_population import swept as population
-from test_population import takeovers
 
 from orchestrator.bundle.manifest import CONFIG, MANIFEST, dump, seal, verify_bundle
 from orchestrator.bundle.replay import Replayed, replay
@@ -27,6 +22,11 @@ from orchestrator.results.winner import lineage, winner
 from orchestrator.rundir import run_at
 from orchestrator.spec import Finalists
 from orchestrator.sweep import Outcome, confirm, launch, resume
+from tests.support.paths import ROOT
+from tests.support.population_sweeps import swept as population
+from tests.support.population_sweeps import takeovers
+from tests.support.small_sweeps import request
+from tests.support.small_sweeps import spec as described
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT
 from playwright.async_api import Page
 
 from orchestrator import cli
@@ -32,6 +31,7 @@ from orchestrator.safe_text import visible
 from orchestrator.spec import Finalists, SweepSpec, from_mapping
 from tests.support.browser import browse
 from tests.support.hostile_names import hostile_run, names
+from tests.support.paths import ROOT
 
 SPACE: dict[str, Any] = {
     "model.learning_rate": {"log_uniform": [1e-4, 1e-1]},

@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
 
 from benchmarks.scale import evaluate, nodes
 from orchestrator.journal import Event
 from tests.support.doc_blocks import blocks_of, words
+from tests.support.paths import ROOT
 
 PAGE = "docs/scale.md"
 SMALL = {"--trials": "60", "--simulated": "40", "--only": "journal,cluster"}

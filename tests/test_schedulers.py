@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_policies import Log, report, spec
 
 from orchestrator.engine.simulator import Simulated, simulate
 from orchestrator.engine.virtual_host import Faults
@@ -25,6 +24,7 @@ from orchestrator.policies.schedulers.ray_schedulers import try_out
 from orchestrator.results.verify import replay
 from orchestrator.spec import SweepSpec
 from orchestrator.state import Objective, SweepState
+from tests.support.event_log import Log, report, spec
 
 MODES = st.sampled_from(["min", "max"])
 SEEDS = st.integers(0, 2**32)

@@ -10,8 +10,6 @@ from typing import Any
 
 import lightning as L
 import pytest
-from conftest import ROOT
-from test_local import spec as local_spec
 
 from orchestrator.errors import CheckpointError, RunHeldError, UsageError
 from orchestrator.journal import Journal, read
@@ -23,6 +21,8 @@ from orchestrator.rundir import RunDirectory
 from orchestrator.spec import Finalists
 from orchestrator.sweep import Outcome, confirm, launch, look
 from orchestrator.training import resolve_precision
+from tests.support.paths import ROOT
+from tests.support.small_sweeps import spec as local_spec
 from tests.support.tiny import DataWithTest, WithTest
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_tune import events, rows, sweep, written
 
 from orchestrator.spec import SweepSpec
+from tests.support.ray_sweeps import events, rows, sweep, written
 
 NUMBERS = {
     "model.learning_rate": {"log_uniform": [1e-3, 0.3]},

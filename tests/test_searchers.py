@@ -19,7 +19,8 @@ from orchestrator.policies.searchers.tpe import HISTORY, thinned
 from orchestrator.policies.searchers.tpe_density import Axis, Mixture, Table, recency
 from orchestrator.results.verify import replay
 from orchestrator.spec import from_mapping
-from tests.test_policies import SPACE, Log, spec, sweep
+from tests.support.event_log import SPACE, Log, spec, sweep
+from tests.support.search_quality import best
 
 NSGA = {
     "class_path": "optuna.samplers.NSGAIISampler",
@@ -63,26 +64,6 @@ def test_a_question_without_an_answer_in_the_journal_leaves_no_trace() -> None:
             quiet.suggest(len(log.events))
         quiet.observe(event)
     assert quiet.suggest(12) == asked.suggest(12)
-
-
-def best(searcher: Any, seed: int, trials: int) -> float:
-    """The least of a smooth function that a searcher finds, by trials that run one after another."""
-    described = from_mapping(
-        {
-            "name": "smooth", "seed": seed, "objective": {"metric": "loss", "mode": "min"}, "model": "some.Model",
-            "space": {f"model.x{axis}": {"uniform": [-1.0, 1.0]} for axis in range(4)}, "searcher": searcher,
-        }
-    )  # fmt: skip
-    found, log, values = build_searcher(described), Log(), []
-    for number in range(trials):
-        params = found.suggest(number)
-        assert params is not None
-        values.append(sum((value - 0.3) ** 2 for value in params.values()))
-        found.observe(log.add("trial.suggested", trial=number, params=params, by=found.by(number)))
-        metrics = {"loss": values[-1]}
-        found.observe(log.add("segment.reported", trial=number, segment=0, epoch=1, metrics=metrics))
-        found.observe(log.add("trial.finished", trial=number, segment=0, epoch=1))
-    return min(values)
 
 
 @pytest.mark.parametrize(

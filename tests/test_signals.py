@@ -10,42 +10,15 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
-from conftest import ROOT
 
 from tests.chaos.forked import Forked
+from tests.support.paths import ROOT
+from tests.support.signalled_sweeps import SPEC, Process, events, journal, said, wait_for
 
 FRESH = [sys.executable, "-m", "orchestrator"]
 BOUND = 25.0  # seconds from a signal to the end of the process
-
-SPEC: dict[str, Any] = {
-    "name": "tiny",
-    "seed": 3,
-    "objective": {"metric": "val_loss", "mode": "min"},
-    "model": {"class_path": "tests.support.tiny.Tiny", "init_args": {"pause": 0.02}},
-    "data": "tests.support.tiny.TinyData",
-    "trainer": {"max_epochs": 8},
-    "space": {"model.learning_rate": {"log_uniform": [1e-3, 0.5]}},
-    "searcher": "random",
-    "scheduler": "fifo",
-    "budget": {"trials": 4},
-    "resources": {"cpus": 0.5, "concurrent": 2},
-}
-
-
-def journal() -> Path:
-    return Path(os.environ["SWEEP_RUNS"]) / "tiny" / "journal.jsonl"
-
-
-def events() -> list[dict[str, Any]]:
-    whole = [line for line in journal().read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
-    return [json.loads(line) for line in whole]
-
-
-def said(type: str, count: int = 1) -> bool:
-    return journal().exists() and sum(event["type"] == type for event in events()) >= count
 
 
 def _trial_folder() -> Path:
@@ -61,9 +34,6 @@ PHASES: dict[str, Callable[[], bool]] = {
     "finish": lambda: said("trial.finished", 4) or said("sweep.completed"),
 }
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
-
-
-Process = Forked | subprocess.Popen[bytes]
 
 
 @pytest.fixture
@@ -166,11 +136,3 @@ def left_running(text: str) -> list[str]:
         if text in line and int(entry.name) != os.getpid():
             found.append(line)
     return found
-
-
-def wait_for(condition: Callable[[], bool], process: Process, seconds: float = 90.0) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, f"exit code {process.returncode}"
-        assert time.monotonic() < until, "it did not come to that in time"
-        time.sleep(0.005)

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT
 
 from tests.support.browser import browse
+from tests.support.paths import ROOT
 
 sys.path.insert(0, str(ROOT / "docs"))
 import check_site

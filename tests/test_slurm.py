@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_cluster_launch import SPEC
 
+from tests.support.cluster_spec import SPEC
 from tests.support.onprem_hosts import booted
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT
-from test_tune import SPEC
 
 from orchestrator.journal import read
+from tests.support.paths import ROOT
+from tests.support.ray_sweeps import SPEC
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

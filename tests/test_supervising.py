@@ -13,14 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT
-from test_signals import SPEC, events, said, wait_for
 
 from orchestrator.results.run_state import find, has_begun, read_state
 from orchestrator.results.winner import finals_of
-from tests.test_cluster import address
-
-__all__ = ["address"]
+from tests.support.paths import ROOT
+from tests.support.signalled_sweeps import SPEC, events, said, wait_for
 
 pytestmark = pytest.mark.slow
 

@@ -11,8 +11,6 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from conftest import ROOT
-from test_data import write_mnist
 
 from orchestrator.models import LitModel
 from orchestrator.results import Results
@@ -21,10 +19,11 @@ from orchestrator.seeds import trial_seed
 from orchestrator.spec import SweepSpec, apply, load, shipped
 from orchestrator.sweep import launch
 from orchestrator.training import class_loading, resolve_precision
+from tests.support.few_images import FEW
+from tests.support.mnist_files import write_mnist
+from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
-
-FEW = ["trainer.limit_train_batches=3", "trainer.limit_val_batches=2", "trainer.max_epochs=2", "budget.trials=2"]
 
 
 @pytest.fixture

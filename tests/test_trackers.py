@@ -21,9 +21,9 @@ from orchestrator.sweep import Outcome, launch, resume
 from orchestrator.tracking import check
 from orchestrator.tracking.metric_stream import points
 from orchestrator.training import Job, fit
+from tests.support.small_sweeps import spec
+from tests.support.wandb_processes import processes
 from tests.support.wandb_server import wandb_server
-from tests.test_local import spec
-from tests.test_wandb import processes
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::UserWarning:lightning"),

@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT
-from test_tune import events, nothing_is_left, ours, rows, said, started, sweep, wait_for, written
 
 from orchestrator.engine import process_reaper
 from orchestrator.engine.tune import error_parsing
 from orchestrator.engine.watchdog import START_SECONDS, Watchdog
 from orchestrator.rundir import RunDirectory
+from tests.support.paths import ROOT
+from tests.support.ray_sweeps import events, ours, rows, said, started, sweep, wait_for, written
 
-__all__ = ["nothing_is_left"]
+pytestmark = pytest.mark.usefixtures("nothing_is_left")
 
 BOUND = 10.0  # seconds after the driver's end in which all of ours has to be gone
 SLOW = {"class_path": "tests.support.tiny.Tiny", "init_args": {"pause": 0.05}}

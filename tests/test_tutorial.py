@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import ROOT
 
 from orchestrator import cli, load_results
 from orchestrator.bundle import load_bundle
@@ -20,6 +19,7 @@ from orchestrator.results.verify import check
 from orchestrator.spec import load
 from orchestrator.training import class_loading
 from tests.support.doc_blocks import Block, blocks_of, words
+from tests.support.paths import ROOT
 
 pytestmark = [pytest.mark.filterwarnings("ignore::UserWarning:lightning"), pytest.mark.timeout(600)]
 

@@ -22,8 +22,9 @@ from orchestrator.sweep import Outcome, launch, resume, send
 from orchestrator.tracking import unsent, wandb_transaction_log
 from orchestrator.tracking.wandb_offline_runs import Ledger, parts
 from orchestrator.tracking.wandb_sync import Shipping
+from tests.support.small_sweeps import spec
+from tests.support.wandb_processes import processes
 from tests.support.wandb_server import WandbServer, wandb_server
-from tests.test_local import spec
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
 
@@ -215,19 +216,6 @@ def test_nothing_outlives_a_killed_driver(tmp_path: Path) -> None:
     while processes(tmp_path) and time.monotonic() < until:
         time.sleep(0.2)
     assert processes(tmp_path) == {}
-
-
-def processes(folder: Path) -> dict[int, str]:
-    """The trackers of runs in that folder: their command lines by process."""
-    found = {}
-    for file in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            words = file.read_bytes().decode().split("\0")
-        except OSError:
-            continue
-        if "orchestrator.tracking" in words and any(word.startswith(str(folder)) for word in words):
-            found[int(file.parent.name)] = " ".join(words)
-    return found
 
 
 def test_a_running_sweep_is_not_sent_by_hand(tmp_path: Path) -> None:

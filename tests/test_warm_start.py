@@ -13,10 +13,6 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_budget import described
-from test_local import spec as tiny
-from test_policies import SPACE as CONDITIONAL
-from test_policies import Log
 
 from orchestrator import cli
 from orchestrator.engine.simulator import simulate
@@ -30,6 +26,10 @@ from orchestrator.space import Space
 from orchestrator.spec import SweepSpec
 from orchestrator.state import SweepState
 from orchestrator.sweep import launch, resume
+from tests.support.budget_specs import described
+from tests.support.event_log import SPACE as CONDITIONAL
+from tests.support.event_log import Log
+from tests.support.small_sweeps import spec as tiny
 
 LEARNERS: dict[str, Any] = {
     "tpe": {"name": "tpe", "startup_trials": 6},

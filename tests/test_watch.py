@@ -16,8 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT
-from test_hostile import hidden
 
 from orchestrator.engine.simulator import simulate
 from orchestrator.journal import Event
@@ -30,7 +28,9 @@ from orchestrator.watch.screen import WatchApp
 from orchestrator.watch.watch_rows import Rows
 from orchestrator.watch.watched_sweep import Watched
 from tests.support.doc_blocks import blocks_of
+from tests.support.hidden_characters import hidden
 from tests.support.hostile_names import hostile_run, names
+from tests.support.paths import ROOT
 from tests.support.watched_runs import WAITING, described, thousand, until, write, written
 
 SMALL, LARGE = (80, 24), (160, 50)

@@ -10,14 +10,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
 from PIL import Image
-from test_docs import blocks
 
 from orchestrator.bundle import load_bundle
 from orchestrator.export.publish import publish_to_folder, publish_to_wandb
 from orchestrator.results import Results
 from orchestrator.spec import load
+from tests.support.page_blocks import blocks
+from tests.support.paths import ROOT
 
 EXAMPLE = ROOT / "docs/examples/winner"
 

@@ -9,7 +9,8 @@ import sys
 from typing import Any
 
 import pytest
-from conftest import ROOT
+
+from tests.support.paths import ROOT
 
 
 def read_by_two(shares: list[list[list[int]]]) -> list[dict[str, Any]]:

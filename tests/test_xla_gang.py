@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT
 
 from orchestrator.engine.failure_policy import Failed
 from orchestrator.spec import Resources
@@ -25,6 +24,7 @@ from orchestrator.xla.slice_engine import plain_process
 from orchestrator.xla.slice_inventory import POD_TYPE, SLICE_NAME, TOPOLOGY, WORKER_ID, Node, Roster
 from orchestrator.xla.slice_processes import Ended, Gang, HostLostError, Refused
 from orchestrator.xla.training_process import Child, Message
+from tests.support.paths import ROOT
 from tests.support.tpu_payload import interpreter
 
 HOSTS = ("10.0.0.1", "10.0.0.2")

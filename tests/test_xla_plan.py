@@ -7,7 +7,6 @@ from math import prod
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
@@ -22,6 +21,7 @@ from orchestrator.spec.tpu_slices import GENERATIONS, Slice, canonical, slice_of
 from orchestrator.sweep import launch
 from orchestrator.xla.process_env import plan_env
 from tests.support.doc_blocks import blocks_of, words
+from tests.support.paths import ROOT
 
 BASE = {"name": "t", "objective": {"metric": "val_loss", "mode": "min"}, "model": "tests.support.tiny.Tiny"}
 SLICES = [

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT
 
 from orchestrator import sweep
 from orchestrator.journal import Event
@@ -26,6 +25,7 @@ from orchestrator.rundir import RunDirectory, run_at
 from orchestrator.spec import SweepSpec, from_mapping
 from orchestrator.xla import slice_engine as slices
 from tests.support.fake_pod import FakePod, Seen, at_once
+from tests.support.paths import ROOT
 from tests.support.tpu_payload import interpreter
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore::ResourceWarning")]

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT
 
 from orchestrator.cluster.templates import template
 from tests.support.onprem_hosts import BIN, OnPrem, booted, start_sshd
+from tests.support.paths import ROOT
 
 REGION = "us-west-2"
 BUCKET = "sweeps"

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT
 
 from orchestrator.cluster.templates import template
+from tests.support.paths import ROOT
 
 BIN = Path(sys.executable).parent
 RUNS = "/shared/runs"  # what NFS would be

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT
 
 from orchestrator import sweep
 from orchestrator.bundle import verify_bundle
@@ -24,6 +23,7 @@ from orchestrator.results.verify import check
 from orchestrator.rundir import run_at
 from orchestrator.spec import from_mapping
 from tests.support.fake_pod import FakePod, Seen
+from tests.support.paths import ROOT
 
 PYTHON = os.environ.get("SWEEP_TPU_PYTHON", "")
 pytestmark = [

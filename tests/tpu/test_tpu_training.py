@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import ROOT
 
 import orchestrator.xla.training_process as xla_process
 from orchestrator.spec.tpu_slices import Slice, slice_of
@@ -25,6 +24,7 @@ from orchestrator.xla.no_ray_launch import Here
 from orchestrator.xla.process_env import Process, plan_env
 from orchestrator.xla.slice_engine import plain_process
 from orchestrator.xla.slice_processes import Ended, Gang, Refused
+from tests.support.paths import ROOT
 
 PYTHON = os.environ.get("SWEEP_TPU_PYTHON", "")
 pytestmark = [

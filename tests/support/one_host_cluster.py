@@ -1,0 +1,57 @@
+"""A Ray cluster of one host, for tests that join one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> Iterator[str]:
+    with one_host(tmp_path) as there:
+        yield there
+
+
+@contextlib.contextmanager
+def one_host(tmp_path: Path, *options: str) -> Iterator[str]:
+    """A head with two CPUs in a session of its own, which ends with the test."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    folder = os.environ["RAY_TMPDIR"]
+    command = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--port", str(port)]
+    command += [
+        "--node-ip-address",
+        "127.0.0.1",
+        "--num-cpus",
+        "2",
+        "--include-dashboard",
+        "false",
+        "--temp-dir",
+        folder,
+    ]
+    command += ["--object-store-memory", "100000000", *options]
+    own = {**os.environ, "RAY_worker_niceness": "0"}
+    with (tmp_path / "ray.log").open("wb") as log:
+        head = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, env=own)
+    try:
+        until = time.monotonic() + 120
+        while "Ray runtime started" not in (tmp_path / "ray.log").read_text() and time.monotonic() < until:
+            time.sleep(0.2)
+        yield f"127.0.0.1:{port}"
+    finally:
+        head.send_signal(signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            head.wait(30)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(head.pid, signal.SIGKILL)
+        head.wait()

@@ -1,0 +1,48 @@
+"""The rooms of the package: which room may import which."""
+
+from __future__ import annotations
+
+GROUND = {"errors", "registry", "seeds", "secrets", "safe_text", "durable_files", "object_storage", "rundir"}
+
+
+LADDER = ["space", "spec", "journal", "state", "policies"]
+
+
+CORE = GROUND | set(LADDER)
+
+
+# Room -> the rooms it may import; a room may always import itself.
+ALLOWED: dict[str, set[str]] = {
+    "errors": set(),
+    "registry": {"errors"},
+    "seeds": set(),
+    "secrets": set(),
+    "safe_text": set(),
+    "durable_files": {"errors"},
+    "object_storage": {"errors"},
+    "rundir": {"errors", "durable_files", "object_storage"},
+    **{room: GROUND | set(LADDER[:height]) for height, room in enumerate(LADDER)},
+    "models": {"errors", "seeds"},
+    "data": {"errors", "seeds"},
+    "training": GROUND | {"space", "spec"},
+    "engine": CORE | {"training"},
+    "xla": CORE | {"training", "engine"},
+    "results": CORE,
+    "plan": CORE | {"training", "engine"},
+    "notify": CORE,
+    "tracking": CORE | {"training", "results"},
+    "dashboard": CORE | {"results"},
+    "sweep": CORE | {"training", "engine", "xla", "plan", "results", "notify", "tracking"},
+    "watch": CORE | {"results", "sweep"},
+    "cluster": CORE | {"training", "engine", "xla", "sweep"},
+    "bundle": {"errors", "durable_files", "secrets", "seeds", "training"},
+    "export": CORE | {"results", "bundle", "training"},
+    "cli": CORE
+    | {"training", "engine", "xla", "sweep", "cluster", "results", "bundle", "export", "plan", "dashboard", "watch"},
+    "__main__": {"cli"},
+    "__init__": CORE | {"sweep", "results", "bundle"},
+}
+
+
+def room(module: str) -> str:
+    return module.split(".")[1] if "." in module else "__init__"

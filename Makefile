@@ -50,7 +50,7 @@ endif
 	@touch $@
 
 quickstart: $(STAMP) ## a first sweep: LitModel on 1,797 real digits, a minute or two
-	@$(BIN)/sweep launch quickstart --name "quickstart-$$(date +%Y%m%d-%H%M%S)"
+	@$(BIN)/sweep launch quickstart --new-name
 
 test: $(STAMP) ## the tests, but the slow ones (ARGS="-k space")
 	$(BIN)/python -m pytest -m 'not slow and not cluster' $(ARGS)

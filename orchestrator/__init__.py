@@ -13,6 +13,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    __version__: str
+
     from orchestrator.bundle import Bundle, load_bundle
     from orchestrator.errors import SweepError
     from orchestrator.results import BestTrial, Results, load_results
@@ -68,6 +70,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return import_module("orchestrator.version").version()
     if name not in _HOMES:
         raise AttributeError(f"module 'orchestrator' has no attribute {name!r}")
     module, attribute = _HOMES[name]

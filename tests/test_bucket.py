@@ -106,7 +106,7 @@ def test_every_command_works_from_another_machine(s3: str, tmp_path: Path, monke
     monkeypatch.setenv("SWEEP_RUNS", runs)
     assert "4 of 4 trials" in command("status", "tiny")
     assert "tiny" in command("list")
-    assert "all as it should be" in command("verify", "tiny")
+    assert "no violations" in command("verify", "tiny")
     page = Path(command("report", "tiny", folder=tmp_path).strip().splitlines()[-1])
     assert page.is_file()
     assert objects(f"{runs}tiny").get("report.html") == page.read_bytes()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,9 @@ import pandas as pd
 import pytest
 
 import orchestrator
-from orchestrator import cli
+from orchestrator import cli, version
 from orchestrator.rundir import run_at
+from orchestrator.spec import to_yaml
 from orchestrator.sweep import launch
 from tests.support.small_sweeps import spec
 
@@ -200,6 +203,56 @@ def test_help_answers_within_half_a_second() -> None:
         return time.perf_counter() - began
 
     assert min(seconds() for _ in range(5)) < 0.5
+
+
+def test_the_version_is_printed_and_in_python(sweep: Run) -> None:
+    assert sweep("--version") == (0, f"sweep-orchestrator {metadata.version('sweep-orchestrator')}\n", "")
+    assert orchestrator.__version__ == metadata.version("sweep-orchestrator")
+
+
+def test_a_clone_that_is_not_installed_has_a_version(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def not_installed(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    installed = metadata.version("sweep-orchestrator")
+    monkeypatch.setattr(metadata, "version", not_installed)
+    assert version.version() == f"{installed}+uninstalled"
+    (tmp_path / "orchestrator").mkdir()
+    monkeypatch.setattr(version, "__file__", str(tmp_path / "orchestrator" / "version.py"))
+    assert version.version() == "0+unknown"
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "somebody-elses"\nversion = "9"\n')
+    assert version.version() == "0+unknown"
+
+
+def test_new_name_takes_the_next_free_name(sweep: Run, runs: Path, tmp_path: Path) -> None:
+    file = tmp_path / "first.yaml"
+    file.write_text(to_yaml(spec(name="first")))
+    launch_words = ("launch", str(file), "--local", "--set", "budget.trials=1", "--new-name")
+    for name in ("first", "first-2", "first-3"):
+        code, _, err = sweep(*launch_words)
+        assert code == 0
+        assert f" why {name} " in err, "the next steps name the run"
+        assert run_at(name, runs).exists()
+    code, _, err = sweep(*launch_words, "--cluster", "cluster.yaml", "--set", "name=other")
+    assert (code, "--local and --cluster exclude each other" in err) == (2, True)
+    code, _, err = sweep("launch", str(file), "--new-name", "--cluster", "cluster.yaml")
+    assert (code, "hint: specify --name NAME" in err) == (2, True)
+    for name in ("first", "first-2", "first-3"):
+        shutil.rmtree(runs / name)
+
+
+def test_shared_options_are_declared_once() -> None:
+    shared = ("--runs", "--name", "--set", "--json", "--address", "--cluster", "--token", "--insecure", "--local")
+    folder = Path(cli.__file__).parent
+    declared = [
+        f"{file.name}: {option}"
+        for file in sorted(folder.glob("*.py"))
+        if file.name != "options.py"
+        for option in shared
+        if re.search(rf'typer\.Option\(\s*"{option}"', file.read_text(encoding="utf-8"))
+    ]
+    assert declared == []
+    assert all(f'"{option}"' in (folder / "options.py").read_text(encoding="utf-8") for option in shared)
 
 
 def test_what_the_package_says_it_has_it_has() -> None:

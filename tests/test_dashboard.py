@@ -377,4 +377,4 @@ def test_the_command_prints_where_and_ends_cleanly(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=20)
     assert (process.returncode, out) == (0, "")
-    assert err == "it follows the journals as they grow; Ctrl-C ends it\n"
+    assert err == "the page follows the runs; press Ctrl-C to stop\n"

@@ -35,7 +35,7 @@ LIBRARIES: dict[str, set[str]] = {
     "watch": {"rich", "textual"},
     "bundle": TORCH | {"PIL", "onnxruntime", "safetensors"},
     "export": TORCH | {"wandb", "onnx", "onnxscript", "onnxruntime", "safetensors"},
-    "cli": {"typer", "rich"},
+    "cli": {"pandas", "rich", "typer"},
 }
 
 RAY_ALONE = {

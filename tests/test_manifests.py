@@ -307,7 +307,7 @@ def test_what_slurm_would_not_read_is_refused(wanted: Allocation, spec: SweepSpe
     [
         (["kuberay", "quickstart", "--image", "r/x:1"], 0, "kind: RayJob"),
         (["slurm", "quickstart", "--nodes", "3"], 0, "#SBATCH --nodes=3"),
-        (["kuberay", "quickstart"], 2, "which image?"),
+        (["kuberay", "quickstart"], 2, "specify --image for kuberay"),
         (["pbs", "quickstart"], 2, "there is no manifest for 'pbs'"),
     ],
 )

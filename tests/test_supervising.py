@@ -71,7 +71,7 @@ def test_another_goes_on_where_a_driver_ends_without_a_word(
     assert ends() == [0, 1, 2, 3], "each trial ends once"
     assert not said("segment.failed"), "it costs no retry"
     assert said("sweep.launched", 2)
-    assert "the driver ended by SIGKILL" in (tmp_path / "log").read_text()
+    assert "the driver died by SIGKILL" in (tmp_path / "log").read_text()
 
 
 def test_what_a_run_was_extended_by_is_trained_once(
@@ -184,5 +184,8 @@ def test_a_driver_that_always_dies_is_given_up(
     process = started("launch", written(tmp_path, model="deadly.Deadly"), "--address", address)
     assert process.wait(200) == 1
     said = (tmp_path / "log").read_text()
-    assert "the driver has ended 4 times with its cluster, the last time with exit code 7" in said
-    assert said.count("another goes on") == 3
+    assert (
+        "the driver has died 4 times with its cluster without a report in between, the last time with exit code 7"
+        in said
+    )
+    assert said.count("a replacement starts") == 3

@@ -163,7 +163,7 @@ def test_a_second_argument_is_refused_where_nothing_is_warmed(
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 2
-    assert "'cifar10' is one argument too many" in capsys.readouterr().err
+    assert "unexpected argument 'cifar10'" in capsys.readouterr().err
 
 
 def changed(events: list[Event], **fields: Any) -> list[Event]:

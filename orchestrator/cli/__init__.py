@@ -1,4 +1,4 @@
-"""The command ``sweep``: data on stdout, what is said beside it on stderr; heavy imports wait for their command."""
+"""The command ``sweep``: results on stdout, messages on stderr; a command loads heavy libraries only when it runs."""
 
 from __future__ import annotations
 
@@ -6,41 +6,43 @@ import contextlib
 import sys
 from collections.abc import Iterator
 
-from orchestrator.cli import run, inspect, report, dashboard, confirm, export, publish, tpu, cluster, sweep_files  # isort: skip  # the order of --help
-from orchestrator.cli.app import app, complain
-from orchestrator.cli.supervisor import another_goes_on, driving
+# The order of these imports is the order of the commands in `sweep --help`.
+from orchestrator.cli import run, inspect, views, plan, confirm, export, sweep_files, cluster, tpu  # isort: skip
+from orchestrator.cli.app import app
+from orchestrator.cli.output import warn
+from orchestrator.cli.supervisor import report_exit_code, will_be_replaced
 from orchestrator.errors import SweepError
 
 __all__ = [
     "app",
     "cluster",
     "confirm",
-    "dashboard",
     "export",
     "inspect",
     "main",
-    "publish",
-    "report",
+    "plan",
     "run",
     "sweep_files",
     "tpu",
+    "views",
 ]
 
 
 def main() -> None:
-    """Run the command; errors meant for people go to stderr without a traceback, with their exit code."""
-    with driving(), _errors_for_people():
+    """Run the command. A SweepError is printed without a traceback and sets the exit code."""
+    with report_exit_code(), _printed_errors():
         app()
 
 
 @contextlib.contextmanager
-def _errors_for_people() -> Iterator[None]:
+def _printed_errors() -> Iterator[None]:
     try:
         yield
     except SweepError as error:
         message, _, hint = str(error).partition("\nhint: ")
-        hint = "" if another_goes_on(error) else hint
-        complain(f"error: {message}" + (f"\nhint: {hint}" if hint else ""))
+        if will_be_replaced(error):
+            hint = ""  # a replacement driver resumes the run: there is nothing for a person to do
+        warn(f"error: {message}" + (f"\nhint: {hint}" if hint else ""))
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -52,5 +54,5 @@ def _errors_for_people() -> Iterator[None]:
 
         if not storage_fault(error):
             raise
-        complain(f"error: {storage_fault(error)}: {error.filename or error}")
+        warn(f"error: {storage_fault(error)}: {error.filename or error}")
         sys.exit(1)

@@ -1,78 +1,89 @@
-"""Commands for the winner: what is done with the best of a sweep."""
+"""Commands for bundles: write one, predict and evaluate with it, train it again, publish it."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from orchestrator.cli.app import Bundle, DataArguments, Json, Name, Runs, app, complain, print_json, say
+from orchestrator.cli.app import PANEL_WINNER, app
+from orchestrator.cli.options import Bundle, DataArguments, Json, ModelName, Name, Runs, Trial
+from orchestrator.cli.output import print_json, print_lines, warn
+
+if TYPE_CHECKING:
+    from orchestrator.bundle.evaluation import Counted
+    from orchestrator.bundle.inference import Engine
+    from orchestrator.bundle.loading import Bundle as LoadedBundle
 
 
-@app.command(rich_help_panel="The winner")
+@app.command(rich_help_panel=PANEL_WINNER)
 def export(
     name: Name,
-    trial: Annotated[int | None, typer.Option("--trial", help="Number of the trial; else the winner.")] = None,
-    to: Annotated[Path | None, typer.Option("--to", metavar="DIR", help="The bundle's folder, not there yet.")] = None,
+    trial: Trial = None,
+    to: Annotated[
+        Path | None, typer.Option("--to", metavar="DIR", help="Folder of the bundle; must not exist.")
+    ] = None,
     runs: Runs = None,
 ) -> None:
-    """Write the winner as a bundle (checkpoint, safetensors, ONNX, .pt2, model card), and print its folder.
+    """Write the winner as a bundle (checkpoint, safetensors, ONNX, .pt2, model card) and print its folder.
 
-    Each format is run on validation data and has to give what the checkpoint gives.
+    Each format is run on validation data and must reproduce the checkpoint's outputs.
     """
     from orchestrator.export import export_with_report
 
-    found = export_with_report(name, runs, trial=trial, to=to)
-    for missing, reason in found.missing.items():
-        complain(f"without {missing}: {reason}")
-    complain(f"{', '.join(found.present)}: compared with the checkpoint in {found.seconds:.1f} s")
-    say(str(found.folder))
+    exported = export_with_report(name, runs, trial=trial, to=to)
+    for missing, reason in exported.missing.items():
+        warn(f"without {missing}: {reason}")
+    warn(f"{', '.join(exported.present)}: compared with the checkpoint in {exported.seconds:.1f} s")
+    print_lines(str(exported.folder))
 
 
-@app.command(rich_help_panel="The winner")
+@app.command(rich_help_panel=PANEL_WINNER)
 def predict(
     bundle: Bundle,
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGES", help="Picture files, or folders of them.")],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGES", help="Image files, or folders of them.")],
     engine: Annotated[
-        str | None, typer.Option("--engine", metavar="onnx|torch", help="Else ONNX Runtime if it can be, or torch.")
+        str | None,
+        typer.Option("--engine", metavar="onnx|torch", help="Default: ONNX Runtime if it runs the model, else torch."),
     ] = None,
-    top: Annotated[int, typer.Option("--top", min=1, help="Classes to print for each picture.")] = 3,
+    top: Annotated[int, typer.Option("--top", min=1, help="Classes to print for each image.")] = 3,
     grid: Annotated[
-        Path | None, typer.Option("--grid", metavar="FILE.png", help="Draw the pictures with their answers.")
+        Path | None, typer.Option("--grid", metavar="FILE.png", help="Draw the images with their predictions.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """What an exported model says of pictures: classes and probabilities, or how well it rebuilds each."""
+    """Predict images with an exported model: classes and probabilities, or the reconstruction error."""
     from orchestrator.bundle import load_bundle
     from orchestrator.bundle.image_input import check_writable, found
     from orchestrator.bundle.predictions import Answers
 
-    answers = Answers(load_bundle(bundle, _engine(engine)), found(images), top)
+    if engine not in (None, "onnx", "torch"):
+        raise typer.BadParameter(f"{engine!r} is neither onnx nor torch", param_hint="--engine")
+    answers = Answers(load_bundle(bundle, cast("Engine | None", engine)), found(images), top)
     if grid:
         check_writable(grid)
     if as_json:
         print_json([answer.as_json() for answer in answers])
     else:
-        for answer in answers:
-            say(str(answer))
+        print_lines(*(str(answer) for answer in answers))
     if grid:
         answers.grid().save(grid)
 
 
-@app.command(rich_help_panel="The winner")
+@app.command(rich_help_panel=PANEL_WINNER)
 def evaluate(
     bundle: Bundle,
     data: Annotated[
         str | None,
-        typer.Option("--data", metavar="DIR|IMPORT.PATH", help="Folders of pictures, or another DataModule."),
+        typer.Option("--data", metavar="DIR|IMPORT.PATH", help="A folder of images, or another DataModule."),
     ] = None,
     overrides: DataArguments = None,
     as_json: Json = False,
 ) -> None:
-    """Score an exported model: on the validation part of its DataModule or another, or on folders named as classes.
+    """Score an exported model on validation data: of its DataModule, of another, or of folders named as classes.
 
-    The test set is not touched here: `sweep test` is for that, and counts the looks.
+    The test set is not used: `sweep test` evaluates on it and records each evaluation.
     """
     from orchestrator.bundle import load_bundle
     from orchestrator.bundle.evaluation import count
@@ -81,20 +92,71 @@ def evaluate(
     if data is not None and Path(data).is_dir():
         if overrides:
             raise typer.BadParameter("a folder takes no arguments", param_hint="--set")
-        _print_counted(count(loaded, Path(data)), as_json)
+        _print_counted(count(loaded, Path(data)), as_json=as_json)
     elif data is not None and ("/" in data or "." not in data.strip(".")):
         raise typer.BadParameter(f"{data!r} is neither a folder nor an import path", param_hint="--data")
     else:
-        _print_validated(loaded, data, overrides or [], as_json)
+        _print_validated(loaded, data, overrides or [], as_json=as_json)
 
 
-def _engine(name: str | None) -> Any:
-    if name not in (None, "onnx", "torch"):
-        raise typer.BadParameter(f"{name!r} is neither onnx nor torch", param_hint="--engine")
-    return name
+@app.command(rich_help_panel=PANEL_WINNER)
+def replay(bundle: Bundle, overrides: DataArguments = None, as_json: Json = False) -> None:
+    """Train an exported model again from its bundle, and compare: identical, within tolerance, or different.
+
+    Exits with code 1 if it differs. Imports the classes that the bundle names: use it only for bundles you trust.
+    """
+    from dataclasses import asdict
+
+    from orchestrator.bundle.evaluation import arguments
+    from orchestrator.bundle.manifest import CONFIG, verify_bundle
+
+    manifest = verify_bundle(bundle)
+    data_arguments = arguments(overrides or [])
+    config = manifest.read_json(CONFIG)
+    from orchestrator.bundle.replay import replay as train_again
+
+    warn(f"training {config['model']['class_path']} of {bundle} again for {config['epoch']} epochs")
+    replayed = train_again(manifest, data_arguments)
+    recorded, now = replayed.objective
+    if as_json:
+        print_json(asdict(replayed))
+    else:
+        print_lines(
+            f"{replayed.verdict}: {config['metric']} {recorded:.9g} then, {now:.9g} now, after {replayed.epochs} epochs"
+        )
+        print_lines(*(f"  {line}" for line in (*replayed.where, *replayed.environment)))
+    if replayed.verdict == "differs":
+        raise typer.Exit(1)
 
 
-def _print_validated(bundle: Any, class_path: str | None, overrides: list[str], as_json: bool) -> None:
+@app.command(rich_help_panel=PANEL_WINNER)
+def publish(
+    bundle: Bundle,
+    to: Annotated[
+        Path | None, typer.Option("--to", metavar="DIR", help="A folder of models; writes DIR/NAME/VERSION.")
+    ] = None,
+    wandb: Annotated[
+        str | None,
+        typer.Option("--wandb", metavar="PROJECT", help="A W&B project, or ENTITY/PROJECT; logs an artifact."),
+    ] = None,
+    name: ModelName = "",
+) -> None:
+    """Verify every file of a bundle, and publish it to a folder of versions or to W&B as an artifact."""
+    from orchestrator.bundle.manifest import verify_bundle
+    from orchestrator.errors import UsageError
+
+    if not to and not wandb:
+        raise UsageError("specify --to or --wandb", hint="--to DIR, or --wandb PROJECT")
+    manifest = verify_bundle(bundle)
+    from orchestrator.export.publish import publish_to_folder, publish_to_wandb
+
+    if to:
+        print_lines(str(publish_to_folder(manifest, to, name)))
+    if wandb:
+        print_lines(publish_to_wandb(manifest, wandb, name))
+
+
+def _print_validated(bundle: LoadedBundle, class_path: str | None, overrides: list[str], *, as_json: bool) -> None:
     from orchestrator.bundle.evaluation import arguments, validate
 
     metrics = validate(bundle.manifest, class_path, arguments(overrides))
@@ -103,18 +165,18 @@ def _print_validated(bundle: Any, class_path: str | None, overrides: list[str], 
         print_json({"metrics": metrics, "recorded": {name: recorded.get(name) for name in metrics}})
         return
     for name, value in metrics.items():
-        beside = f"   recorded {recorded[name]:.6g}" if recorded.get(name) is not None else ""
-        say(f"{name} {value:.6g}{beside}")
+        comparison = f"   recorded {recorded[name]:.6g}" if recorded.get(name) is not None else ""
+        print_lines(f"{name} {value:.6g}{comparison}")
 
 
-def _print_counted(found: Any, as_json: bool) -> None:
+def _print_counted(counted: Counted, *, as_json: bool) -> None:
     if as_json:
         from dataclasses import asdict
 
-        print_json(asdict(found))
+        print_json(asdict(counted))
         return
-    say(f"accuracy {found.accuracy:.4f} of {found.images} pictures")
-    for name, (right, total) in found.classes.items():
-        say(f"  {name}: {right} of {total}")
-    for truth, guess, times in found.confused[:10]:
-        say(f"  {truth} taken for {guess}: {times}")
+    print_lines(f"accuracy {counted.accuracy:.4f} of {counted.images} images")
+    for name, (correct, total) in counted.classes.items():
+        print_lines(f"  {name}: {correct} of {total}")
+    for truth, prediction, times in counted.confused[:10]:
+        print_lines(f"  {truth} predicted as {prediction}: {times}")

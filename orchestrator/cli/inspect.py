@@ -1,4 +1,4 @@
-"""Commands that say what a sweep has done."""
+"""Commands that print what a sweep has done."""
 
 from __future__ import annotations
 
@@ -8,25 +8,15 @@ from typing import Annotated, Any
 
 import typer
 
-from orchestrator.cli.app import (
-    Json,
-    Name,
-    Runs,
-    app,
-    complain,
-    print_json,
-    print_ranking,
-    records,
-    save,
-    say,
-    wide_console,
-)
+from orchestrator.cli.app import PANEL_READ, app
+from orchestrator.cli.options import Json, Name, Runs, Trial
+from orchestrator.cli.output import json_rows, print_json, print_lines, print_ranking, save_table
 from orchestrator.safe_text import visible
 
 
-@app.command(rich_help_panel="Read what it did")
+@app.command(rich_help_panel=PANEL_READ)
 def status(name: Name, runs: Runs = None, as_json: Json = False) -> None:
-    """How far a run is."""
+    """Print the progress of a run: its trials, its budget, its state."""
     from orchestrator.policies.budget import amounts
     from orchestrator.results.run_state import find, has_begun, read_state
     from orchestrator.results.terminal_tables import spending, summary
@@ -54,68 +44,45 @@ def status(name: Name, runs: Runs = None, as_json: Json = False) -> None:
             }
         )
         return
-    say(summary(run, state, state.spec["budget"].get("trials")))
+    print_lines(summary(run, state, state.spec["budget"].get("trials")))
     if line := spending(state.spec["budget"], spent):
-        say(line)
-    say(f"{state.status}{f' ({state.reason})' if state.reason else ''}; {run.where}")
+        print_lines(line)
+    print_lines(f"{state.status}{f' ({state.reason})' if state.reason else ''}; {run.where}")
     finals = finals_of(run, state)
     if state.confirmation:
-        say(sentences(state.confirmation, state.objective.metric)[0])
+        print_lines(sentences(state.confirmation, state.objective.metric)[0])
     elif state.finals_open and has_begun(finals):
         race = read_state(finals)
-        say(f"finals: {summary(finals, race, race.spec['budget'].get('trials'))}; {race.status}")
-    say(*evaluations_on_test_set(state))
+        print_lines(f"finals: {summary(finals, race, race.spec['budget'].get('trials'))}; {race.status}")
+    print_lines(*evaluations_on_test_set(state))
 
 
-@app.command(rich_help_panel="Read what it did")
-def watch(name: Name, runs: Runs = None) -> None:
-    """See a run on the whole screen, while it runs or afterwards; where there is no screen, how it stands now."""
-    import os
-    import sys
-
-    from orchestrator.results.run_state import find
-    from orchestrator.watch.snapshot import show, why_no_screen
-    from orchestrator.watch.watched_sweep import Watched
-
-    run = find(name, runs)
-    streams = (sys.stdin, sys.stdout, sys.stderr)  # the last is where the screen is drawn
-    reason = why_no_screen(os.environ, terminal=all(stream.isatty() for stream in streams))
-    if reason is not None:
-        if reason:
-            complain(reason)
-        watched = Watched(run)
-        watched.look()
-        show(watched)
-        return
-    from orchestrator.watch.screen import WatchApp
-
-    WatchApp(run).run()
-
-
-@app.command("list", rich_help_panel="Read what it did")
+@app.command("list", rich_help_panel=PANEL_READ)
 def list_(runs: Runs = None, as_json: Json = False) -> None:
-    """The runs that are here."""
+    """List the runs, oldest first."""
     from orchestrator.errors import JournalError
     from orchestrator.results.run_state import read_state
     from orchestrator.results.terminal_tables import summary
     from orchestrator.rundir import list_runs
 
-    listed: list[tuple[dict[str, Any], str]] = []
+    rows: list[dict[str, Any]] = []
+    lines: list[str] = []
     for run in list_runs(runs):
         try:
             state = read_state(run)
-        except JournalError as error:  # one damaged run does not hide the others
-            listed.append(({"name": run.name, "status": "damaged", "trials": None}, f"{run.name}: {error.message}"))
+        except JournalError as error:  # one damaged run must not hide the others
+            rows.append({"name": run.name, "status": "damaged", "trials": None})
+            lines.append(f"{run.name}: {error.message}")
             continue
-        row = {"name": run.name, "status": state.status, "trials": len(state.trials)}
-        listed.append((row, f"{summary(run, state, state.spec['budget'].get('trials'))}; {state.status}"))
+        rows.append({"name": run.name, "status": state.status, "trials": len(state.trials)})
+        lines.append(f"{summary(run, state, state.spec['budget'].get('trials'))}; {state.status}")
     if as_json:
-        print_json([row for row, _ in listed])
-        return
-    say(*(line for _, line in listed))
+        print_json(rows)
+    else:
+        print_lines(*lines)
 
 
-@app.command(rich_help_panel="Read what it did")
+@app.command(rich_help_panel=PANEL_READ)
 def results(
     name: Name,
     runs: Runs = None,
@@ -123,75 +90,34 @@ def results(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Write the table to a .csv or .parquet file.")
     ] = None,
-    epochs: Annotated[bool, typer.Option("--epochs", help="One row a trial and epoch instead of one a trial.")] = False,
+    epochs: Annotated[
+        bool, typer.Option("--epochs", help="Print one row for each epoch of a trial instead of one for each trial.")
+    ] = False,
 ) -> None:
-    """The ranking of a run: every trial, best first."""
+    """Print the ranking of a run: every trial, best first."""
     from orchestrator.results import Results
 
-    found = Results(name, runs)
+    table = Results(name, runs)
     if out is not None:
-        save(found.epochs if epochs else found.trials, out)
+        save_table(table.epochs if epochs else table.trials, out)
     elif as_json:
-        print_json(records(found.epochs) if epochs else found.rows)
+        print_json(json_rows(table.epochs) if epochs else table.rows)
     elif epochs:
-        shown = found.epochs.rename(columns=visible).to_string(index=False)
-        say(*shown.splitlines())
+        print_lines(*table.epochs.rename(columns=visible).to_string(index=False).splitlines())
     else:
-        print_ranking(found)
+        print_ranking(table)
 
 
-@app.command(rich_help_panel="Read what it did")
-def why(
-    name: Name,
-    trial: Annotated[int | None, typer.Option("--trial", help="Number of the trial; else the winner.")] = None,
-    runs: Runs = None,
-    as_json: Json = False,
-) -> None:
-    """Why a trial got its parameters, ended as it did, and stands where it stands."""
-    from orchestrator.results import Results
-    from orchestrator.results import why as explain
-
-    found = Results(name, runs)
-    number = found.best().trial if trial is None else trial
-    sentences = explain(found.state, number)
-    if as_json:
-        print_json({"trial": number, "why": sentences})
-        return
-    say(f"trial {number}", *(f"  {sentence}" for sentence in sentences))
-
-
-@app.command(rich_help_panel="Read what it did")
-def verify(name: Name, runs: Runs = None, as_json: Json = False) -> None:
-    """Check a run: its journal's every record, each suggestion and decision derived anew, each checkpoint's SHA-256."""
-    from dataclasses import asdict
-
-    from orchestrator.results.run_state import find
-    from orchestrator.results.verify import check
-
-    found = check(find(name, runs))
-    if as_json:
-        print_json(asdict(found))
-    else:
-        say(
-            f"{name}: {found.records} records read, {found.suggestions} suggestions and {found.decisions} decisions "
-            f"derived anew, {found.checkpoints} checkpoints ({found.bytes / 1e6:.1f} MB) compared with what was written"
-        )
-        say(*(f"  {line}" for line in (*found.notes, *found.violations)))
-        say("all as it should be" if not found.violations else f"{len(found.violations)} violations")
-    if found.violations:
-        raise typer.Exit(4)
-
-
-@app.command(rich_help_panel="Read what it did")
+@app.command(rich_help_panel=PANEL_READ)
 def best(name: Name, runs: Runs = None, as_json: Json = False) -> None:
-    """The winner of a run: its objective, parameters and checkpoint."""
+    """Print the winner of a run: its objective, parameters and checkpoint."""
     from orchestrator.results import Results
 
-    found = Results(name, runs)
-    winner = found.best()
+    table = Results(name, runs)
+    winner = table.best()
     record = {
         "trial": winner.trial,
-        found.metric: winner.value,
+        table.metric: winner.value,
         "epoch": winner.epoch,
         "params": winner.params,
         "checkpoint": str(winner.checkpoint) if winner.checkpoint else None,
@@ -201,46 +127,41 @@ def best(name: Name, runs: Runs = None, as_json: Json = False) -> None:
         print_json(record)
         return
     for key, value in record.items():
-        say(f"{key}: {json.dumps(value) if isinstance(value, dict) else value}")
+        print_lines(f"{key}: {json.dumps(value) if isinstance(value, dict) else value}")
 
 
-@app.command(rich_help_panel="Read what it did")
-def simulate(
-    source: Annotated[str, typer.Argument(metavar="NAME|TABLE.npz", help="A run, or a table of learning curves.")],
-    searcher: Annotated[str | None, typer.Option("--searcher", help="Another searcher: its name or path.")] = None,
-    scheduler: Annotated[str | None, typer.Option("--scheduler", help="Another scheduler.")] = None,
-    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Trials at once; else as in the run.")] = None,
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Seeds that each search runs under.")] = 20,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Set any field: --set budget.trials=200. May be repeated."),
-    ] = None,
-    task: Annotated[str | None, typer.Option("--task", help="Which curves of a table that holds several.")] = None,
-    runs: Runs = None,
-    as_json: Json = False,
-) -> None:
-    """What another search would have cost and found, on the curves of a run or of a table; nothing is trained."""
+@app.command(rich_help_panel=PANEL_READ)
+def why(name: Name, trial: Trial = None, runs: Runs = None, as_json: Json = False) -> None:
+    """Explain a trial: why it got its parameters, why it ended, why it has its rank."""
+    from orchestrator.results import Results
+    from orchestrator.results import why as explain
+
+    table = Results(name, runs)
+    number = table.best().trial if trial is None else trial
+    sentences = explain(table.state, number)
+    if as_json:
+        print_json({"trial": number, "why": sentences})
+    else:
+        print_lines(f"trial {number}", *(f"  {sentence}" for sentence in sentences))
+
+
+@app.command(rich_help_panel=PANEL_READ)
+def verify(name: Name, runs: Runs = None, as_json: Json = False) -> None:
+    """Check a run: read every journal record, replay every suggestion and decision, hash every checkpoint."""
     from dataclasses import asdict
 
-    from orchestrator.engine.recorded_curves import of_sweep, of_table
-    from orchestrator.engine.search_comparison import as_it_was, compare
-    from orchestrator.results.run_state import find, read_state
+    from orchestrator.results.run_state import find
+    from orchestrator.results.verify import check
 
-    state = None if source.endswith(".npz") else read_state(find(source, runs))
-    found = of_table(Path(source), task) if state is None else of_sweep(source, state)
-    named = {"searcher": searcher, "scheduler": scheduler}
-    asked = [*(f"{key}={value}" for key, value in named.items() if value), *(overrides or ())]
-    was = [] if state is None else [as_it_was(found, state)]
-    searches = was + compare(found, asked, workers or (state.slots if state else 1), seeds, complain)
+    findings = check(find(name, runs))
     if as_json:
-        best = found.objective.loss(found.best)
-        print_json({"best": best, "searches": [asdict(search) for search in searches], "notes": found.notes})
-        return
-    _print_searches([asdict(search) for search in searches], found.objective.metric, found.notes)
-
-
-def _print_searches(searches: list[dict[str, Any]], metric: str, notes: list[str]) -> None:
-    from orchestrator.results.terminal_tables import comparison
-
-    wide_console().print(comparison(searches, metric))
-    say(*(f"note: {note}" for note in notes), err=True)
+        print_json(asdict(findings))
+    else:
+        print_lines(
+            f"{name}: read {findings.records} records, replayed {findings.suggestions} suggestions and "
+            f"{findings.decisions} decisions, hashed {findings.checkpoints} checkpoints ({findings.bytes / 1e6:.1f} MB)"
+        )
+        print_lines(*(f"  {line}" for line in (*findings.notes, *findings.violations)))
+        print_lines("no violations" if not findings.violations else f"{len(findings.violations)} violations")
+    if findings.violations:
+        raise typer.Exit(4)

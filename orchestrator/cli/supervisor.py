@@ -1,6 +1,8 @@
-"""A driver that outlives its cluster: it has a process of its own, and where that ends without a word another goes on.
+"""Supervise a driver that may die with its Ray cluster: run it in its own process, and replace it if it dies.
 
-Ray ends a driver whose head has been gone for a minute, out of C++, with nothing that Python could catch.
+Ray ends a driver from C++ once the head node has been unreachable for a minute; Python cannot catch that. A driver
+reports its exit code through a pipe before it ends. If no exit code arrives, the supervisor starts a replacement, which
+resumes the run.
 """
 
 from __future__ import annotations
@@ -17,36 +19,37 @@ from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import Any
 
-from orchestrator.cli.app import complain
+from orchestrator.cli.output import warn
 from orchestrator.engine.stop_requests import catch, give_back
 from orchestrator.errors import ClusterLostError, SweepError
 from orchestrator.rundir import RunDirectory
 
-# To the driver: the pipe that it tells its end through, who supervises it, and whether it is the first.
+# Set for a driver: the pipe for its exit code, the supervisor's process id, and "first" or "replacement".
 _ENVIRONMENT = "SWEEP_SUPERVISED"
-_RESTARTS = 3  # with not one report in between
+_RESTARTS = 3  # without a report in between
 _KILL_SECONDS = 5.0  # after a second signal
 _PDEATHSIG = 1
+_REPLACEMENT = "replacement"
 _LOST = "lost"
-_driver: list[str] = []  # what this process was told, if it is a driver
+_driver: list[str] = []  # the words of _ENVIRONMENT if this process is a driver, and _LOST once its cluster is lost
 
 
 @contextlib.contextmanager
-def driving() -> Iterator[None]:
-    """Where this process is a driver that somebody supervises: say how it ended, and end with who does."""
+def report_exit_code() -> Iterator[None]:
+    """If this process is a supervised driver, report its exit code, and die with the supervisor."""
     _driver[:] = os.environ.pop(_ENVIRONMENT, "").split()
     if not _driver:
         yield
         return
     pipe = int(_driver[0])
     os.set_inheritable(pipe, False)
-    _end_with(int(_driver[1]))
+    _die_with(int(_driver[1]))
     code: Any = 1
     try:
         yield
         code = 0
-    except SystemExit as ended:
-        code = ended.code
+    except SystemExit as exit_request:
+        code = exit_request.code
         raise
     finally:
         if _LOST not in _driver:
@@ -55,82 +58,89 @@ def driving() -> Iterator[None]:
 
 
 def supervised() -> bool:
-    """Whether somebody supervises this process."""
+    """Return whether this process is a supervised driver."""
     return bool(_driver)
 
 
-def alone(address: str, local: bool) -> bool:
-    """Whether a sweep is to run on a cluster, and nobody supervises this process."""
+def needs_supervisor(address: str, local: bool) -> bool:
+    """Return whether this process is to supervise a driver: the sweep runs on a cluster, and it is no driver itself."""
     return bool(address) and not local and not supervised()
 
 
-def again() -> bool:
-    """Whether this process goes on with what another driver could not: it waits for its cluster."""
-    return "again" in _driver
+def is_replacement() -> bool:
+    """Return whether this driver replaces one that died. A replacement waits for the cluster."""
+    return _REPLACEMENT in _driver
 
 
-def another_goes_on(error: SweepError) -> bool:
-    """Whether that ends this driver alone: its cluster has gone, and who supervises it is to start another."""
+def will_be_replaced(error: SweepError) -> bool:
+    """Return whether the supervisor will replace this driver, which is so once its cluster is lost."""
     if supervised() and isinstance(error, ClusterLostError):
         _driver.append(_LOST)
     return _LOST in _driver
 
 
-def supervise(run: RunDirectory, words: Sequence[str]) -> int:
-    """Run this very command in a process of its own, and return its exit code.
+def supervise(run: RunDirectory, *, resume_with: Sequence[str], extra_arguments: Sequence[str] = ()) -> int:
+    """Run this command in a driver process, and return its exit code.
 
-    Where that ends without a word, another goes on: with the same command as long as nothing has come on record of it,
-    then by ``sweep`` with ``words``. Signals are passed on; after the first nothing is started any more.
+    If the driver dies without an exit code, start a replacement: with the same arguments while the journal has no new
+    event, then as ``sweep RESUME_WITH``. Signals are passed on to the driver; after the first, no driver is started.
 
-    Raises SweepError where it ends so again and again with nothing done in between.
+    Args:
+        run: the run of the driver, whose journal shows its progress.
+        resume_with: arguments of the command that resumes the run.
+        extra_arguments: arguments to add to this command's own.
+
+    Raises:
+        SweepError: if drivers die repeatedly without a report in between.
     """
-    arguments, told, fruitless = sys.argv[1:], "first", 0
-    at_first, before = _on_record(run)
+    arguments, role, deaths_without_report = [*sys.argv[1:], *extra_arguments], "first", 0
+    first_event, reports_before = _progress(run)
     with _Signals() as signals:
         while True:
-            code, own = _ended(arguments, told, signals)
-            if own is not None:
-                return own
+            status, exit_code = _run_driver(arguments, role, signals)
+            if exit_code is not None:
+                return exit_code
             if signals.first:
                 return 128 + signals.first
-            last, after = _on_record(run)
-            fruitless, before = 0 if after > before else fruitless + 1, after
-            how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
-            if fruitless > _RESTARTS:
+            last_event, reports = _progress(run)
+            deaths_without_report = 0 if reports > reports_before else deaths_without_report + 1
+            reports_before = reports
+            cause = f"by {signal.Signals(-status).name}" if status < 0 else f"with exit code {status}"
+            if deaths_without_report > _RESTARTS:
                 raise SweepError(
-                    f"the driver has ended {fruitless} times with its cluster, the last time {how}, and with nothing "
-                    "done in between",
-                    hint=f"nothing that finished is lost; once the cluster is well: sweep {shlex.join(words)}",
+                    f"the driver has died {deaths_without_report} times with its cluster without a report in between, "
+                    f"the last time {cause}",
+                    hint=f"no finished trial is lost; once the cluster works, run: sweep {shlex.join(resume_with)}",
                 )
-            complain(f"the driver ended {how} with its cluster; another goes on once that answers")
-            if last >= 0:
-                told = "again"
-            if last > at_first:
-                arguments = list(words)
+            warn(f"the driver died {cause} with its cluster; a replacement starts once the cluster answers")
+            if last_event >= 0:
+                role = _REPLACEMENT
+            if last_event > first_event:
+                arguments = list(resume_with)
 
 
-def _ended(arguments: Sequence[str], told: str, signals: _Signals) -> tuple[int, int | None]:
-    """Run a driver: how its process ended, and the exit code that it gave itself; None where it gave none."""
-    ours, its = os.pipe()
+def _run_driver(arguments: Sequence[str], role: str, signals: _Signals) -> tuple[int, int | None]:
+    """Run a driver to its end; return its process's status, and the exit code that it reported or None."""
+    reader, writer = os.pipe()
     try:
         driver = subprocess.Popen(
-            [sys.executable, *_switches(), "-m", "orchestrator", *arguments],
-            env={**os.environ, _ENVIRONMENT: f"{its} {os.getpid()} {told}"},
-            pass_fds=[its],
-            start_new_session=True,  # a terminal's Ctrl-C comes to us, and from us to it, once
+            [sys.executable, *_interpreter_flags(), "-m", "orchestrator", *arguments],
+            env={**os.environ, _ENVIRONMENT: f"{writer} {os.getpid()} {role}"},
+            pass_fds=[writer],
+            start_new_session=True,  # a terminal's Ctrl-C reaches the supervisor, which passes it on once
         )
     finally:
-        os.close(its)
+        os.close(writer)
     with signals.passed_on(driver):
-        code = driver.wait()
-    os.set_blocking(ours, False)  # what the driver has left behind may hold its end
-    with os.fdopen(ours) as pipe:
-        own = pipe.read(8)
-    return code, int(own) if own else None
+        status = driver.wait()
+    os.set_blocking(reader, False)  # children of the driver may still hold the pipe's other end
+    with os.fdopen(reader) as pipe:
+        reported = pipe.read(8)
+    return status, int(reported) if reported else None
 
 
 class _Signals:
-    """While entered, signals are passed on to the driver; a driver that a second one does not end is killed."""
+    """While entered, passes signals on to the driver, and kills a driver that survives a second one."""
 
     def __init__(self) -> None:
         self.first = 0
@@ -148,6 +158,7 @@ class _Signals:
 
     @contextlib.contextmanager
     def passed_on(self, driver: subprocess.Popen[bytes]) -> Iterator[None]:
+        """Pass signals on to this driver, those that came before it included."""
         self._driver = driver
         self._pass_on()
         try:
@@ -171,21 +182,24 @@ class _Signals:
                 timer.start()
 
 
-def _switches() -> list[str]:
-    """This interpreter's own: warnings, -X, -O."""
+def _interpreter_flags() -> list[str]:
+    """Return this interpreter's own flags: warnings, -X, -O."""
     return subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined,no-any-return]
 
 
-def _end_with(supervisor: int) -> None:
-    """End when that process does, however it ends. Where the system has no word for that, Ray's workers go on."""
+def _die_with(supervisor: int) -> None:
+    """Die when the supervisor dies, however it dies.
+
+    Only Linux can do that; elsewhere Ray's workers continue.
+    """
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != supervisor:
         os._exit(1)
 
 
-def _on_record(run: RunDirectory) -> tuple[int, int]:
-    """The number of the last event, from 0, and how many reports there are; -1 and 0 where there is no sweep yet."""
+def _progress(run: RunDirectory) -> tuple[int, int]:
+    """Return the last event's number, from 0, and the number of reports; -1 and 0 if there is no sweep yet."""
     from orchestrator.errors import JournalError, UsageError
     from orchestrator.results.run_state import read_state
 

@@ -7,24 +7,25 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.app import app, print_json
+from orchestrator.cli.app import PANEL_FILES, app
+from orchestrator.cli.output import print_json
 
 
-@app.command("import", rich_help_panel="Sweep files")
+@app.command("import", rich_help_panel=PANEL_FILES)
 def import_(
     file: Annotated[Path, typer.Argument(help="A W&B sweep file or a LightningCLI config.")],
     model: Annotated[str | None, typer.Option("--model", help="Import path of the LightningModule.")] = None,
     data: Annotated[str | None, typer.Option("--data", help="Import path of the LightningDataModule.")] = None,
 ) -> None:
-    """Turn a W&B sweep file or a LightningCLI config into a sweep file, printed to stdout."""
+    """Convert a W&B sweep file or a LightningCLI config to a sweep file, and print it."""
     from orchestrator.spec import import_file
 
     typer.echo(import_file(file, model=model, data=data), nl=False)
 
 
-@app.command(rich_help_panel="Sweep files")
+@app.command(rich_help_panel=PANEL_FILES)
 def schema() -> None:
-    """The JSON schema of sweep files, for editors to complete and check from."""
+    """Print the JSON schema of sweep files, for completion and checks in editors."""
     from orchestrator.spec import json_schema
 
     print_json(json_schema())

@@ -1,4 +1,4 @@
-"""Commands for TPU slices."""
+"""Commands for TPU slices: `sweep tpu …`."""
 
 from __future__ import annotations
 
@@ -6,18 +6,13 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.app import Address, Json, RunName, Runs, Spec, app, print_json, say
-from orchestrator.cli.run import finish
+from orchestrator.cli.app import PANEL_SCALE, app
+from orchestrator.cli.options import Address, Json, Overrides, RunName, Runs, Spec
+from orchestrator.cli.outcome import finish
+from orchestrator.cli.output import print_json, print_lines
 
-tpu = typer.Typer(
-    help="Sweeps on TPU slices: what the processes of a trial are, and how they are run.", no_args_is_help=True
-)
-app.add_typer(tpu, name="tpu", rich_help_panel="Scale it")
-
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Set any field: --set resources.tpu=v5e-16. May be repeated."),
-]
+tpu = typer.Typer(help="Plan and run sweeps on TPU slices.", no_args_is_help=True)
+app.add_typer(tpu, name="tpu", rich_help_panel=PANEL_SCALE)
 
 
 @tpu.command()
@@ -30,39 +25,44 @@ def plan(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """For each host of a trial's slice: its processes, their environment and the command."""
+    """Print, for each host of a trial's slice, its processes, their environment and the command."""
     from orchestrator.spec import load
     from orchestrator.xla import slice_plan
 
     loaded = load(spec, overrides or ())
-    planned = slice_plan.processes(loaded, hosts or ())
+    processes = slice_plan.processes(loaded, hosts or ())
     if as_json:
-        print_json(slice_plan.as_record(loaded, planned))
+        print_json(slice_plan.as_record(loaded, processes))
     else:
-        say(*slice_plan.lines(loaded, planned))
+        print_lines(*slice_plan.lines(loaded, processes))
 
 
 @tpu.command()
 def manifest(
     spec: Spec,
-    image: Annotated[str, typer.Option("--image", help="An image with both environments and the sweep's code.")],
-    claim: Annotated[str, typer.Option("--claim", metavar="PVC", help="The volume claim for run directories.")],
+    image: Annotated[str, typer.Option("--image", help="Image with both environments and the sweep's code.")],
+    claim: Annotated[str, typer.Option("--claim", metavar="PVC", help="Volume claim of the run directories.")],
     overrides: Overrides = None,
-    slices: Annotated[int, typer.Option("--slices", min=1, help="How many slices: so many trials at once.")] = 1,
+    slices: Annotated[int, typer.Option("--slices", min=1, help="Number of slices, and so of concurrent trials.")] = 1,
     python: Annotated[
-        str, typer.Option("--python", metavar="PATH", help="torch_xla's interpreter in the image.")
+        str, typer.Option("--python", metavar="PATH", help="Interpreter with torch_xla in the image.")
     ] = "/opt/tpu/bin/python",
 ) -> None:
-    """A RayCluster of KubeRay's with slices on GKE, for kubectl apply."""
+    """Print a KubeRay RayCluster with TPU slices on GKE, for kubectl apply."""
     from orchestrator.spec import load
-    from orchestrator.xla import gke_manifest as manifests
-    from orchestrator.xla import slice_plan
+    from orchestrator.xla import gke_manifest, slice_plan
 
     loaded = load(spec, overrides or ())
-    wanted, cpus = slice_plan.slice_for(loaded), loaded.resources.cpus
-    count = slices * loaded.resources.slices
-    text = manifests.manifest(wanted, name=loaded.name, count=count, image=image, claim=claim, python=python, cpus=cpus)
-    say(*text.splitlines())
+    text = gke_manifest.manifest(
+        slice_plan.slice_for(loaded),
+        name=loaded.name,
+        count=slices * loaded.resources.slices,
+        image=image,
+        claim=claim,
+        python=python,
+        cpus=loaded.resources.cpus,
+    )
+    print_lines(*text.splitlines())
 
 
 @tpu.command()
@@ -72,16 +72,16 @@ def launch(
     name: RunName = None,
     address: Address = "",
     gcloud: Annotated[
-        str, typer.Option("--gcloud", metavar="TPU", help="Without Ray: run the one trial on this TPU VM's hosts.")
+        str, typer.Option("--gcloud", metavar="TPU", help="Without Ray: run the only trial on this TPU VM's hosts.")
     ] = "",
-    zone: Annotated[str, typer.Option("--zone", help="With --gcloud: the TPU VM's zone.")] = "",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="With --gcloud: print the command only.")] = False,
+    zone: Annotated[str, typer.Option("--zone", help="With --gcloud: zone of the TPU VM.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="With --gcloud: print the command and exit.")] = False,
     alone: Annotated[
-        bool, typer.Option("--alone", help="Without Ray: this host's part of the one trial; run it on every host.")
+        bool, typer.Option("--alone", help="Without Ray: run this host's part of the only trial; use it on every host.")
     ] = False,
     runs: Runs = None,
 ) -> None:
-    """Run a sweep on the slices of a pod's Ray cluster, or without Ray a single trial on one slice."""
+    """Run a sweep on the slices of a Ray cluster, or a single trial on one slice without Ray."""
     import shlex
 
     from orchestrator.results.terminal_tables import Progress
@@ -94,12 +94,13 @@ def launch(
     if gcloud:
         from orchestrator.xla import gcloud_launch
 
-        options = [word for key in overrides or () for word in ("--set", key)]
-        options += ["--name", name] if name else []
-        words = gcloud_launch.command([spec, *options, *(["--runs", str(runs)] if runs else [])], tpu=gcloud, zone=zone)
+        arguments = [spec, *(word for override in overrides or () for word in ("--set", override))]
+        arguments += ["--name", name] if name else []
+        arguments += ["--runs", runs] if runs else []
+        command = gcloud_launch.command(arguments, tpu=gcloud, zone=zone)
         if dry_run:
-            say(shlex.join(words))
-        raise typer.Exit(0 if dry_run else gcloud_launch.run(words))
+            print_lines(shlex.join(command))
+        raise typer.Exit(0 if dry_run else gcloud_launch.run(command))
     with Progress(run_at(loaded.name, runs)) as progress:
         from orchestrator import sweep
 
@@ -108,4 +109,4 @@ def launch(
         else:
             outcome = sweep.launch(loaded, runs, address=address, observer=progress)
     if outcome is not None:
-        finish(outcome, False, address)
+        finish(outcome, local=False, address=address)

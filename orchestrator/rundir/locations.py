@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from pathlib import Path
@@ -29,6 +30,12 @@ def run_at(name: str, runs: str | Path | None = None) -> RunDirectory:
         )
     root = runs_root(runs)
     return RunDirectory(root / name) if isinstance(root, Path) else RunInObjects.of(f"{root}/{name}")
+
+
+def free_name(name: str, runs: str | Path | None = None) -> str:
+    """Return the first of ``name``, ``name-2``, ``name-3``, … that no run has. Raises UsageError as `run_at` does."""
+    candidates = (name if number == 1 else f"{name}-{number}" for number in itertools.count(1))
+    return next(candidate for candidate in candidates if not run_at(candidate, runs).exists())
 
 
 def run_of(where: str) -> RunDirectory:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-GROUND = {"errors", "registry", "seeds", "secrets", "safe_text", "durable_files", "object_storage", "rundir"}
+GROUND = {"errors", "registry", "seeds", "version", "secrets", "safe_text", "durable_files", "object_storage", "rundir"}
 
 
 LADDER = ["space", "spec", "journal", "state", "policies"]
@@ -16,6 +16,7 @@ ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "registry": {"errors"},
     "seeds": set(),
+    "version": set(),
     "secrets": set(),
     "safe_text": set(),
     "durable_files": {"errors"},
@@ -35,7 +36,7 @@ ALLOWED: dict[str, set[str]] = {
     "sweep": CORE | {"training", "engine", "xla", "plan", "results", "notify", "tracking"},
     "watch": CORE | {"results", "sweep"},
     "cluster": CORE | {"training", "engine", "xla", "sweep"},
-    "bundle": {"errors", "durable_files", "secrets", "seeds", "training"},
+    "bundle": {"errors", "durable_files", "secrets", "seeds", "version", "training"},
     "export": CORE | {"results", "bundle", "training"},
     "cli": CORE
     | {"training", "engine", "xla", "sweep", "cluster", "results", "bundle", "export", "plan", "dashboard", "watch"},

@@ -1,0 +1,135 @@
+"""The end of a command that runs trials: its ranking, the confirmation of its winner, and the next steps."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from orchestrator.cli.output import (
+    command_line,
+    print_json,
+    print_lines,
+    print_next,
+    print_notices,
+    print_ranking,
+    wide_console,
+)
+from orchestrator.cli.supervisor import is_replacement
+
+if TYPE_CHECKING:
+    from orchestrator.results import Results
+    from orchestrator.rundir import RunDirectory
+    from orchestrator.sweep import Outcome
+
+
+def finish(outcome: Outcome, *, local: bool, address: str) -> None:
+    """Print the ranking, the winner and the next steps, run finals that are due, and exit with the run's code."""
+    state = outcome.state
+    finals_due = bool(
+        state.spec.get("finalists") and state.status == "completed" and not state.confirmation and not outcome.exit_code
+    )
+    with contextlib.suppress(OSError):  # a closed terminal does not change the exit code
+        _print_outcome(outcome, next_steps=not finals_due)
+        print_notices(outcome.notices)
+    raise typer.Exit(run_finals(outcome.run, {}, local=local, address=address) if finals_due else outcome.exit_code)
+
+
+def run_finals(
+    run: RunDirectory, options: Mapping[str, Any], *, local: bool, address: str, as_json: bool = False
+) -> int:
+    """Run the finals of a run, show their progress and result, and return the exit code.
+
+    ``options`` override fields of the spec's ``finalists``.
+    """
+    from orchestrator.results.run_state import read_state
+    from orchestrator.results.terminal_tables import Progress
+    from orchestrator.results.winner import finals_of
+    from orchestrator.spec import finalists
+
+    state = read_state(run)
+    merged = finalists({**(state.spec.get("finalists") or {}), **options})
+    from orchestrator import sweep
+
+    with Progress(finals_of(run, state)) as progress:
+        outcome = sweep.confirm(
+            run.name,
+            run.runs,
+            finalists=merged,
+            local=local,
+            address=address,
+            observer=progress,
+            patient=is_replacement(),
+        )
+    with contextlib.suppress(OSError):  # a closed terminal does not change the exit code
+        _print_finals(run, outcome, as_json=as_json)
+    return outcome.exit_code
+
+
+def _print_outcome(outcome: Outcome, *, next_steps: bool) -> None:
+    from orchestrator.results import Results
+
+    results = Results(outcome.run)
+    name, runs = outcome.run.name, outcome.run.runs
+    print_ranking(results)
+    if outcome.state.status == "paused":
+        resume = command_line("resume", name, runs)
+        print_lines("", f"stopped: {outcome.state.reason}", f"resume with: {resume}", err=True)
+    if failed := outcome.state.count("failed"):
+        print_lines(f"{failed} failed; retry with: {command_line('retry', name, runs, '--failed')}", err=True)
+    if results.state.winner() is None:
+        print_lines("", _no_winner(results), err=True)
+        return
+    best = results.best()
+    print_lines("", f"best: trial {best.trial}, {results.metric} {best.value:.4f} at epoch {best.epoch}")
+    print_lines(f"checkpoint: {best.checkpoint}")
+    if next_steps:
+        print_next(
+            (
+                (command_line("results", name, runs, "--json"), "every trial, ranked, as JSON"),
+                (command_line("why", name, runs), "why the winner won; --trial N for another trial"),
+                (command_line("report", name, runs), "one page with all figures"),
+                (command_line("confirm", name, runs), "retrain the best under fresh seeds to confirm the winner"),
+                (command_line("export", name, runs), "write the winner to a folder"),
+            )
+        )
+
+
+def _no_winner(results: Results) -> str:
+    error = next((row["error"] for row in results.rows if row["error"]), None)
+    constraints = " within the constraints" if results.state.objective.constraints else ""
+    reason = f"; one failed with: {error}" if error else ""
+    return f"no trial has a finite {results.metric}{constraints}{reason}"
+
+
+def _print_finals(run: RunDirectory, outcome: Outcome, *, as_json: bool) -> None:
+    from orchestrator.results.run_state import read_state
+    from orchestrator.results.verdict import finalist_table, sentences
+    from orchestrator.results.winner import winner
+
+    name, runs = run.name, run.runs
+    state = read_state(run)
+    confirmation = state.confirmation
+    if outcome.state.status != "completed" or confirmation is None:
+        confirm = command_line("confirm", name, runs)
+        print_lines("", f"stopped: {outcome.state.reason}", f"resume with: {confirm}", err=True)
+        return
+    if as_json:
+        print_json(confirmation)
+        return
+    metric = state.objective.metric
+    wide_console().print(finalist_table(confirmation))
+    print_lines(*sentences(confirmation, metric))
+    best = winner(run, state)
+    print_lines(f"its best model: {best.title}, {metric} {best.best.value:.4f}")
+    print_lines(f"checkpoint: {best.run.locate(best.checkpoint.path)}")
+    steps = [
+        (command_line("test", name, runs), "evaluate the winner on the test set, once"),
+        (command_line("export", name, runs), "write the winner to a folder"),
+    ]
+    if not confirmation["clear"]:
+        trials = str(2 * outcome.state.spec["budget"]["trials"])
+        steps.insert(0, (command_line("confirm", name, runs, "--trials", trials), "more trainings to settle it"))
+    print_next(steps)

@@ -1,0 +1,91 @@
+"""Commands that show a run on a screen or a page: `sweep watch`, `sweep report`, `sweep dashboard`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli.app import PANEL_READ, app
+from orchestrator.cli.options import Name, Runs
+from orchestrator.cli.output import warn
+
+
+class Format(StrEnum):
+    """Formats of a report."""
+
+    html = "html"
+    md = "md"
+    png = "png"
+    svg = "svg"
+
+
+@app.command(rich_help_panel=PANEL_READ)
+def watch(name: Name, runs: Runs = None) -> None:
+    """Show a live or ended run on the full screen; without a terminal, print its present state."""
+    import os
+    import sys
+
+    from orchestrator.results.run_state import find
+    from orchestrator.watch.snapshot import show, why_no_screen
+    from orchestrator.watch.watched_sweep import Watched
+
+    run = find(name, runs)
+    streams = (sys.stdin, sys.stdout, sys.stderr)  # the screen is drawn on stderr
+    reason = why_no_screen(os.environ, terminal=all(stream.isatty() for stream in streams))
+    if reason is not None:
+        if reason:
+            warn(reason)
+        watched = Watched(run)
+        watched.look()
+        show(watched)
+        return
+    from orchestrator.watch.screen import WatchApp
+
+    WatchApp(run).run()
+
+
+@app.command(rich_help_panel=PANEL_READ)
+def report(
+    name: Name,
+    format: Annotated[
+        Format | None,
+        typer.Option("--format", help="html; md to paste; png or svg for one sheet. Default: the suffix of FILE."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="File to write. Default: report.html in the run directory."),
+    ] = None,
+    runs: Runs = None,
+) -> None:
+    """Write a self-contained page about a live or ended run: result, figures, trials, failures."""
+    from orchestrator.results import Results
+
+    typer.echo(str(Results(name, runs).report(out, format=format.value if format else None)))
+
+
+@app.command(rich_help_panel=PANEL_READ)
+def dashboard(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Names of runs. Default: all, including new ones.")
+    ] = None,
+    runs: Runs = None,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port on 127.0.0.1. Default: a free one.")] = 0,
+    open_: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the browser.")] = False,
+) -> None:
+    """Serve runs to optuna-dashboard, live, read-only and on this machine only: history, curves, importance."""
+    import contextlib
+    import webbrowser
+
+    from orchestrator.dashboard import Server, Sweeps
+
+    server = Server(Sweeps(names or (), runs), port)
+    typer.echo(server.url)
+    typer.echo("the page follows the runs; press Ctrl-C to stop", err=True)
+    if open_:
+        webbrowser.open(server.url)
+    with contextlib.suppress(KeyboardInterrupt):
+        server.serve()
+    server.close()

@@ -257,6 +257,6 @@ def test_shared_options_are_declared_once() -> None:
 
 def test_what_the_package_says_it_has_it_has() -> None:
     values: dict[str, Any] = {name: getattr(orchestrator, name) for name in orchestrator.__all__}
-    assert callable(values["results"])
+    assert callable(values["load_results"])
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = orchestrator.nothing

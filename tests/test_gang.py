@@ -129,5 +129,5 @@ def test_shared_out_weights_equal_one_process_and_go_on_from_its_file(tmp_path: 
 
 
 def test_a_process_that_is_told_of_no_others_refuses(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="2 workers trains in as many processes, and this one is told of none"):
+    with pytest.raises(UsageError, match="2 workers needs as many processes, but WORLD_SIZE is not set"):
         fit(job(tmp_path, 2), lambda report: True)

@@ -1,4 +1,4 @@
-"""The sign of life that a segment gives while it gets on with its batches."""
+"""The heartbeat that a segment sends while it completes batches."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.engine.segment_runner import attempt
 from orchestrator.training import Job, Report
-from orchestrator.training.heartbeat import Progress, touch
+from orchestrator.training.shared_storage import Heartbeat, touch
 
 LONG_AGO = (1, 1)
 
@@ -38,7 +38,7 @@ def test_it_is_there_before_anything_is_built(tmp_path: Path) -> None:
 @pytest.mark.parametrize("batches", ["training", "validation"])
 def test_batches_move_it_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batches: str) -> None:
     """Each kind of batch alone does: the file is set back where the other kind is done."""
-    monkeypatch.setattr("orchestrator.training.shared_storage.EVERY", 0.0)
+    monkeypatch.setattr("orchestrator.training.shared_storage.HEARTBEAT_SECONDS", 0.0)
     job = _tiny(tmp_path)
     seen: list[bool] = []
 
@@ -60,14 +60,14 @@ def test_batches_move_it_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bat
 
 def test_it_is_touched_every_few_seconds_at_most(tmp_path: Path) -> None:
     path = tmp_path / "progress"
-    progress = Progress(lambda: touch(path), every=0.2)
-    progress.made()
+    heartbeat = Heartbeat(lambda: touch(path), every=0.2)
+    heartbeat.beat()
     assert path.exists()
     os.utime(path, LONG_AGO)
-    progress.made()
+    heartbeat.beat()
     assert path.stat().st_mtime == 1
     time.sleep(0.25)
-    progress.made()
+    heartbeat.beat()
     assert path.stat().st_mtime > 1
 
 
@@ -78,16 +78,16 @@ def test_storage_that_fails_costs_nothing(tmp_path: Path) -> None:
 
 
 def test_a_batch_costs_less_than_a_microsecond(tmp_path: Path) -> None:
-    progress = Progress(lambda: touch(tmp_path / "progress"))
-    progress.made()
+    heartbeat = Heartbeat(lambda: touch(tmp_path / "progress"))
+    heartbeat.beat()
     rounds = 100_000
-    best = min(_seconds(progress, rounds) for _ in range(5)) / rounds
+    best = min(_seconds(heartbeat, rounds) for _ in range(5)) / rounds
     print(f"progress: {best * 1e9:.0f} ns a batch")
     assert best < 1e-6
 
 
-def _seconds(progress: Progress, rounds: int) -> float:
+def _seconds(heartbeat: Heartbeat, rounds: int) -> float:
     start = time.perf_counter()
     for _ in range(rounds):
-        progress.made()
+        heartbeat.beat()
     return time.perf_counter() - start

@@ -242,7 +242,7 @@ def test_a_broken_wandb_costs_a_notice(
     own = {**wanted.model, "class_path": "tests.support.tracked.Own"}
     fit(replace(wanted, model=own), lambda report: bool(reports.append(report)) or True)
     assert len(reports) == 3
-    assert "goes on without W&B: RuntimeError: no service" in caplog.text
+    assert "continues without W&B: RuntimeError: no service" in caplog.text
 
 
 def test_a_disabled_wandb_is_no_logger(tmp_path: Path) -> None:

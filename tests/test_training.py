@@ -22,7 +22,6 @@ import numpy as np
 import pytest
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
-from lightning.fabric.utilities import registry
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -438,18 +437,6 @@ def test_the_memory_of_a_finished_trial_comes_back(tmp_path: Path, monkeypatch: 
     del module
     gc.collect()
     assert modules[0]() is None
-
-
-def test_lightning_gets_its_entry_points_back() -> None:
-    """The name that isolation.entry_points_read_once replaces has to be the one that Lightning calls."""
-    from orchestrator.training.process_state import entry_points_read_once
-
-    original: Any = vars(registry)["entry_points"]
-    with entry_points_read_once():
-        cached = vars(registry)["entry_points"]
-        plain_trainer()
-        assert cached.cache_info().currsize >= 1
-    assert vars(registry)["entry_points"] is original
 
 
 def test_epoch_seed_depends_on_seed_and_epoch_alone(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def built(model: Mapping[str, Any]) -> L.LightningModule:
 
     Raises UsageError where the class cannot be imported, or its constructor raises.
     """
-    with isolate_rng(include_cuda=False), class_loading.refusing(model["class_path"]):
+    with isolate_rng(include_cuda=False), class_loading.constructor_errors(model["class_path"]):
         module: L.LightningModule = class_loading.build(model)
         if is_overridden("configure_model", module):
             module.configure_model()

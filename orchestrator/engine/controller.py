@@ -25,7 +25,7 @@ from orchestrator.seeds import trial_seed
 from orchestrator.spec import SweepSpec, apply
 from orchestrator.state import Checkpoint, Objective, SweepState, Trial
 from orchestrator.training import Job, Report
-from orchestrator.training.job import tracked
+from orchestrator.training.job import tracking_options
 
 Observer = Callable[[SweepState, Event], None]
 _TEXTS = frozenset({"message", "reason", "fault"})  # what others have written, perhaps with a key in it
@@ -302,7 +302,7 @@ class LiveSweep:
             checkpoint=asdict(checkpoint) if checkpoint else None,
             new_params=checkpoint is not None and not trial.has_current_params(checkpoint),
             workers=self.spec.resources.workers,
-            tracking=tracked(self.spec.tracking.wanted, self.run, self.state.started, trial.number),
+            tracking=tracking_options(self.spec.tracking.wanted, self.run, self.state.started, trial.number),
         )
         fields: dict[str, Any] = {"node": node or self.host.name, "origin": checkpoint.path if checkpoint else None}
         if on:

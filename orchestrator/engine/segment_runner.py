@@ -15,7 +15,7 @@ from orchestrator.engine.failure_policy import Failed
 from orchestrator.errors import CheckpointError, DataError, ObjectiveError, SweepError, causes
 from orchestrator.secrets import redact
 from orchestrator.training import Job, Report
-from orchestrator.training.memory import give_back_memory, out_of_memory
+from orchestrator.training.memory import out_of_memory, release_memory
 
 _KINDS = {ObjectiveError: "objective", DataError: "data"}
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -34,7 +34,7 @@ def attempt(job: Job, report: Callable[[Report], bool], device: Mapping[str, Any
     """
     from orchestrator.training import fit, shared_storage
 
-    job = job.here()
+    job = job.localized()
     try:
         fit(job, report, device)
         return None
@@ -45,9 +45,9 @@ def attempt(job: Job, report: Callable[[Report], bool], device: Mapping[str, Any
         _write_log(job, redact(traceback.format_exc()))
         _clear_frames(error)
     finally:
-        shared_storage.leave(job)
+        shared_storage.finish(job)
     if failed.kind == "memory":  # only now has the error itself gone
-        give_back_memory()
+        release_memory()
     return failed
 
 

@@ -12,7 +12,7 @@ from orchestrator.rundir import RunDirectory
 from orchestrator.secrets import redact
 from orchestrator.state import ENDED, SweepState, Trial
 from orchestrator.tracking.metric_stream import Point, config, points, summary
-from orchestrator.training.job import tracked
+from orchestrator.training.job import tracking_options
 from orchestrator.training.loggers.quiet_settings import IMPATIENT, MLFLOW_TAG
 
 _REST_SECONDS = (5.0, 300.0)
@@ -142,7 +142,7 @@ class Tracker:
         return {held.step for held in self._client.get_metric_history(run, _REFUSED.sub("_", metric))}
 
     def _named(self, state: SweepState, trial: int | str, options: dict[str, Any]) -> dict[str, Any]:
-        return tracked({"mlflow": options}, self._run, state.started, trial)["mlflow"]
+        return tracking_options({"mlflow": options}, self._run, state.started, trial)["mlflow"]
 
 
 def _params(config: dict[str, object]) -> Iterator[Any]:

@@ -13,7 +13,7 @@ from orchestrator.tracking.metric_stream import STEP, Point, config, points, sum
 from orchestrator.tracking.wandb_offline_runs import Ledger, Told, parts
 from orchestrator.tracking.wandb_summary import sweep_values
 from orchestrator.tracking.wandb_sync import Shipping
-from orchestrator.training.job import tracked
+from orchestrator.training.job import tracking_options
 from orchestrator.training.loggers.quiet_settings import QUIET
 from orchestrator.training.wandb_auth import wandb_mode
 
@@ -118,7 +118,7 @@ class Tracker:
         self._ledger.save()
 
     def _named(self, state: SweepState, trial: int | str, options: dict[str, Any]) -> dict[str, Any]:
-        return tracked({"wandb": options}, self._run, state.started, trial)["wandb"]
+        return tracking_options({"wandb": options}, self._run, state.started, trial)["wandb"]
 
 
 def begin(root: Path, named: dict[str, Any], told: Told, **about: Any) -> Any:

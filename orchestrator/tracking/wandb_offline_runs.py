@@ -17,7 +17,7 @@ from pathlib import Path
 from orchestrator.journal import read
 from orchestrator.rundir import RunDirectory
 from orchestrator.state import SweepState
-from orchestrator.training.job import tracked
+from orchestrator.training.job import tracking_options
 
 _PART = re.compile(r"offline-run-\d{8}_\d{6}-(?P<id>.+)-(?P<kind>part|segment)-(?P<number>\d+)")
 
@@ -114,7 +114,7 @@ def _behind(run: RunDirectory, ledger: Ledger) -> set[str]:
     """The runs that lack an epoch of the journal."""
     state = SweepState(read(run.journal))
     options = {"wandb": state.spec["tracking"]["wandb"]}
-    names = {number: tracked(options, run, state.started, number)["wandb"]["id"] for number in state.trials}
+    names = {number: tracking_options(options, run, state.started, number)["wandb"]["id"] for number in state.trials}
     return {
         names[number]
         for number, trial in state.trials.items()

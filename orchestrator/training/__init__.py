@@ -1,10 +1,10 @@
-"""One segment of training: a real ``lightning.Trainer`` from a :class:`Job`, told through reports. Knows no Ray.
+"""Train one segment of a trial by a ``lightning.Trainer``, described by a :class:`Job`. Independent of Ray.
 
-    fit(job, report)        trains; calls ``report(Report)`` after each epoch; False from it ends the training gently
+    fit(job, report)        trains, and calls ``report(Report)`` after each epoch; stops if that returns False
     Job, Report, Checkpoint plain values, importable without torch
-    EpochSeed               reseeds at each epoch, so that a resumed trial has the epochs it would have had
-    ImagePredictionLogger   a picture of what the model says about some validation images
-    resolve_precision       what ``precision: auto`` means on this device
+    EpochSeed               reseeds at each epoch, so that a resumed trial equals an uninterrupted one
+    ImagePredictionLogger   shows predictions for some validation images
+    resolve_precision       the precision that ``precision: auto`` selects on this device
 
 Importing this package loads neither torch nor lightning; using ``fit`` or a callback does.
 """
@@ -18,10 +18,10 @@ from orchestrator.seeds import derive_seed
 from orchestrator.training.job import Checkpoint, Job, Measured, Report
 
 if TYPE_CHECKING:
+    from orchestrator.training.epoch_seed import EpochSeed
     from orchestrator.training.fit_segment import fit
     from orchestrator.training.precision import resolve_precision
     from orchestrator.training.prediction_logger import ImagePredictionLogger
-    from orchestrator.training.seeding import EpochSeed
 
 __all__ = [
     "Checkpoint",
@@ -35,8 +35,8 @@ __all__ = [
     "resolve_precision",
 ]
 
-_HOMES = {
-    "EpochSeed": "seeding",
+_MODULES = {
+    "EpochSeed": "epoch_seed",
     "ImagePredictionLogger": "prediction_logger",
     "fit": "fit_segment",
     "resolve_precision": "precision",
@@ -44,9 +44,9 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
     globals()[name] = value
     return value
 

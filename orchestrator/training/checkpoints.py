@@ -1,4 +1,4 @@
-"""Checkpoints that are on disk and readable when they are said to be, and that are what they were when read again."""
+"""Write checkpoints durably, and verify that a checkpoint is what was written before it is loaded."""
 
 from __future__ import annotations
 
@@ -24,85 +24,93 @@ from orchestrator.training.memory import out_of_memory
 
 PATTERN = "epoch=*-segment=*.ckpt"
 _LEFT_OVER = re.compile(r"\.epoch=\d+-segment=(?P<segment>\d+)\.ckpt\.\d+\.tmp")
-_HINT = "an earlier checkpoint of the trial, or a fresh start, is what remains"
+_HINT = "resume from an earlier checkpoint of the trial, or start the trial afresh"
 
 
 def checkpoint_name(epoch: int, segment: int) -> str:
-    """The file that holds the trial after ``epoch`` finished epochs, as ``segment`` trained it.
+    """Return the file name of the trial's checkpoint after ``epoch`` finished epochs in ``segment``.
 
-    No two processes write the same file: one whose sweep has been taken over meanwhile may still be training.
+    The segment is in the name so that no two processes write the same file: a process that lost its sweep to another
+    one may still be training.
     """
     return f"epoch={epoch:04d}-segment={segment}.ckpt"
 
 
 class DurableCheckpointIO(TorchCheckpointIO):
-    """Writes beside and renames, so that a file under its final name is always whole, and reads back what it wrote.
+    """Writes to a temporary file and renames it, so that a file under its final name is complete, and reads it back.
 
-    How, and what it raises, is :func:`orchestrator.durable_files.write_durably`'s. ``written`` has the size and
+    Errors are those of :func:`orchestrator.durable_files.write_durably`. ``written`` has the size in bytes and the
     SHA-256 of the last file of each path.
 
-    Loading is ``weights_only``: tensors and plain values, never code. What a file could not be loaded with is left out
-    of its hyperparameters (an ``nn.Module`` given to the constructor is to be given to ``load_from_checkpoint`` again,
-    as Lightning's own warning says); anywhere else in the checkpoint it raises UsageError at the first save.
+    Loading is ``weights_only``: tensors and plain values, never code. Hyperparameters that such loading cannot restore
+    are left out (an ``nn.Module`` that the constructor got must be passed to ``load_from_checkpoint`` again, as
+    Lightning's own warning says). Anywhere else in the checkpoint such a value raises UsageError at the first save.
     """
 
     def __init__(self) -> None:
         self.written: dict[str, tuple[int, str]] = {}
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        """Write ``checkpoint`` to ``path`` durably. Raises UsageError if loading it would need code."""
         buffer = io.BytesIO()
         torch.save(_with_plain_hyperparameters(checkpoint), buffer)
         _refuse_code(buffer, Path(path))
         self.written[os.fspath(path)] = write_durably(Path(path), buffer.getbuffer())
 
     def load_checkpoint(self, path: Any, map_location: Any = "cpu", weights_only: bool | None = True) -> dict[str, Any]:
+        """Load a checkpoint, always as weights only. Raises CheckpointError if the file cannot be read or loaded."""
         try:
-            with _unreadable(Path(path)):
+            with _read_errors(Path(path)):
                 return super().load_checkpoint(path, map_location, weights_only=True)
-        except (pickle.UnpicklingError, EOFError, RuntimeError) as problem:
-            if out_of_memory(problem):
+        except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
+            if out_of_memory(error):
                 raise
             raise CheckpointError(
-                f"{path} cannot be loaded: {str(problem).splitlines()[0]}",
+                f"{path} cannot be loaded: {str(error).splitlines()[0]}",
                 hint="a checkpoint may hold tensors and plain values only",
-            ) from problem
+            ) from error
 
 
 def verify(run_directory: Path, checkpoint: Checkpoint) -> Path:
-    """The absolute path of a checkpoint after checking that it is what it was: size first, then SHA-256.
+    """Check a checkpoint's size, then its SHA-256, and return its absolute path.
 
-    Raises CheckpointError where it is absent, differs, cannot be read, or is outside the run directory (symbolic links
-    followed); OSError where the file server does not answer.
+    Raises:
+        CheckpointError: the file is absent, differs, cannot be read, or is outside the run directory (symbolic links
+            are followed).
+        OSError: the file server does not answer.
     """
     path = Path(os.path.realpath(run_directory / checkpoint.path))
     if not path.is_relative_to(os.path.realpath(run_directory)):
         raise CheckpointError(
             f"the checkpoint {checkpoint.path!r} is outside the run directory {run_directory}",
-            hint="a run's checkpoints are files of its own; copy it to where it should be, not a link to it",
+            hint="copy the file into the run directory instead of linking it",
         )
-    with _unreadable(path):
+    with _read_errors(path):
         check_file(path, checkpoint.size, checkpoint.sha256)
     return path
 
 
 def remove_leftovers(folder: Path, segment: int) -> None:
-    """Remove the temporary files that segments before ``segment`` left in ``folder`` when their process died."""
+    """Remove temporary files in ``folder`` of earlier segments than ``segment``, whose processes died."""
     for path in folder.glob(f".{PATTERN}.*.tmp"):
-        found = _LEFT_OVER.fullmatch(path.name)
-        if found and int(found["segment"]) < segment:
-            with suppress(OSError):  # litter costs space, not the segment
+        match = _LEFT_OVER.fullmatch(path.name)
+        if match and int(match["segment"]) < segment:
+            with suppress(OSError):  # a leftover file only costs space
                 path.unlink()
 
 
 @contextmanager
-def _unreadable(path: Path) -> Iterator[None]:
-    """A disk that fails to read a file will fail again: what remains is another checkpoint, as for a damaged one."""
+def _read_errors(path: Path) -> Iterator[None]:
+    """Turn a read error (EIO) or an absent file into a CheckpointError; other storage faults pass through.
+
+    A disk that fails to read a file will fail again, so the file counts as damaged.
+    """
     try:
         yield
-    except OSError as problem:
-        if storage_fault(problem) and problem.errno != errno.EIO:
+    except OSError as error:
+        if storage_fault(error) and error.errno != errno.EIO:
             raise
-        raise CheckpointError(f"{path} cannot be read: {problem.strerror or problem}", hint=_HINT) from problem
+        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}", hint=_HINT) from error
 
 
 def _refuse_code(buffer: io.BytesIO, path: Path) -> None:
@@ -125,15 +133,15 @@ def _with_plain_hyperparameters(checkpoint: dict[str, Any]) -> dict[str, Any]:
 
 
 class _NotPlainError(Exception):
-    """A value that no weights-only loading restores."""
+    """A value that weights-only loading does not restore."""
 
 
 def _plain_items(values: Mapping[Any, Any]) -> dict[Any, Any]:
-    kept = {}
+    plain = {}
     for key, value in values.items():
         with suppress(_NotPlainError):
-            kept[key] = _plain(value)
-    return kept
+            plain[key] = _plain(value)
+    return plain
 
 
 def _plain(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Where a segment's metrics go besides its reports, always: a CSV file. What is asked for besides is in `loggers`."""
+"""Write every segment's metrics to a CSV file. The optional trackers are in `orchestrator.training.loggers`."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from lightning.pytorch.utilities import rank_zero_only
 
 
 class EpochCSVLogger(Logger):
-    """``metrics.csv`` with one row a step at which anything was logged: an epoch's values stand in one row.
+    """Writes ``metrics.csv`` with one row for each step at which something was logged: an epoch's values share a row.
 
-    The file is written at :meth:`flush`, once an epoch, and when training ends. Lightning's own CSVLogger opens and
-    appends to it at every call, and has one row for training and one for validation. Logging a row twice is harmless.
+    The file is written at :meth:`flush`, once an epoch, and when training ends. Lightning's own CSVLogger appends to
+    the file at every call, and writes one row for training and one for validation. Logging a row twice is harmless.
 
     Args:
-        folder: where ``metrics.csv`` goes; a file from an earlier run of the same segment is replaced.
+        folder: the folder of ``metrics.csv``; a file from an earlier run of the same segment is replaced.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -29,38 +29,43 @@ class EpochCSVLogger(Logger):
         self._rows: dict[int, dict[str, Any]] = {}
         self._columns: dict[str, None] = {"step": None, "epoch": None}
         self._written = 0
-        self._stale = True  # what the file holds is not the beginning of what it has to hold
+        self._stale = True  # the file's rows are not the first rows any more: write all of them again
 
     @property
     def name(self) -> str:
+        """Empty: the folder is that of the segment."""
         return ""
 
     @property
     def version(self) -> str:
+        """The folder's name."""
         return self._folder.name
 
     @property
     def save_dir(self) -> str:
+        """The folder's parent."""
         return str(self._folder.parent)
 
     @property
     def log_dir(self) -> str:
+        """The folder of ``metrics.csv``."""
         return str(self._folder)
 
     @property
     def path(self) -> Path:
+        """The path of ``metrics.csv``."""
         return self._folder / "metrics.csv"
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        """Nothing: a trial's parameters are in the sweep's journal."""
+        """Do nothing: a trial's parameters are in the sweep's journal."""
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Add the metrics to the row of ``step``; without a step, to a new row."""
         number = len(self._rows) if step is None else step
         row = self._rows.setdefault(number, {"step": number})
-        known = {name: row[name] for name in metrics if name in row}
-        if known == dict(metrics):
+        if {name: row[name] for name in metrics if name in row} == dict(metrics):
             return
         row.update(metrics)
         self._stale |= len(self._rows) <= self._written or any(name not in self._columns for name in metrics)
@@ -68,7 +73,7 @@ class EpochCSVLogger(Logger):
 
     @rank_zero_only
     def flush(self) -> None:
-        """Put every row into the file."""
+        """Write all rows to the file."""
         rows = list(self._rows.values())
         if not rows or (len(rows) == self._written and not self._stale):
             return
@@ -81,6 +86,7 @@ class EpochCSVLogger(Logger):
         self._written, self._stale = len(rows), False
 
     def finalize(self, status: str) -> None:
-        """The last rows. Where training has failed, a disk that takes no more must not hide why."""
+        """Write the last rows."""
+        # After a failure, a full disk must not hide the error that ended training.
         with suppress(OSError) if status == "failed" else nullcontext():
             self.flush()

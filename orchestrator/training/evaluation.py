@@ -1,4 +1,4 @@
-"""One evaluation of a checkpoint by a real ``lightning.Trainer``."""
+"""Evaluate a checkpoint by ``Trainer.validate`` or ``Trainer.test``."""
 
 from __future__ import annotations
 
@@ -26,12 +26,15 @@ class Evaluation:
     """A module and its data, to be evaluated by ``Trainer.validate`` or ``Trainer.test``.
 
     Args:
+        stage: ``validate`` or ``test``.
         model: ``{class_path, init_args}`` of the LightningModule.
-        data: the same for the LightningDataModule; None where the module brings its own loaders.
-        trainer: the arguments that it was trained with; precision, accelerator and the stage's batch limit count.
-        seed: the trial's. Both are built under it, in training's order, so a split that hangs on it comes out the same.
+        data: the same for the LightningDataModule; None if the module has its own loaders.
+        trainer: the arguments of training, of which precision, accelerator and the stage's batch limit are used.
+        seed: the trial's. Module and data are built with it in the order of training, so a split that depends on it is
+            the same.
 
-    Raises UsageError where a class cannot be built or has no such step or loader: nothing has been evaluated then.
+    Raises:
+        UsageError: a class cannot be built, or lacks the stage's step or loader. Nothing is evaluated then.
     """
 
     def __init__(
@@ -43,40 +46,40 @@ class Evaluation:
         seed: int,
     ) -> None:
         self._stage: Stage = stage
-        self._described, self._seed = (model, data), seed
-        kept = ("accelerator", "precision", _LIMITS[stage])
-        self._trainer = {name: trainer[name] for name in kept if trainer.get(name) is not None}
+        self._specs, self._seed = (model, data), seed
+        names = ("accelerator", "precision", _LIMITS[stage])
+        self._trainer = {name: trainer[name] for name in names if trainer.get(name) is not None}
         with isolated(), isolate_rng():
             self._check(*self._build())
 
     def run(self, checkpoint: Path) -> dict[str, float]:
-        """The metrics that the module logs, with the weights of ``checkpoint``; nothing in it is executed.
+        """Return the metrics that the module logs with the weights of ``checkpoint``, loaded as weights only.
 
-        Raises UsageError for whatever the user's module or data raise.
+        Raises:
+            UsageError: the user's module or data raised an error.
         """
         with isolated(), isolate_rng():
             model, data = self._build()
-            wanted: dict[str, Any] = {"accelerator": "auto", "precision": "auto", "devices": 1, **self._trainer}
-            wanted["precision"] = resolve_precision(wanted["precision"], wanted["accelerator"])
-            wanted |= dict.fromkeys(_QUIET, False)
-            trainer = L.Trainer(**wanted)
+            arguments: dict[str, Any] = {"accelerator": "auto", "precision": "auto", "devices": 1, **self._trainer}
+            arguments["precision"] = resolve_precision(arguments["precision"], arguments["accelerator"])
+            arguments |= dict.fromkeys(_QUIET, False)
+            trainer = L.Trainer(**arguments)
             evaluate = trainer.validate if self._stage == "validate" else trainer.test
             try:
-                found = evaluate(model, datamodule=data, ckpt_path=checkpoint, verbose=False, weights_only=True)
+                results = evaluate(model, datamodule=data, ckpt_path=checkpoint, verbose=False, weights_only=True)
             except SweepError:
                 raise
             except Exception as error:
-                hint = "if the data lie elsewhere now, their place is an argument of the DataModule"
-                said = f"{type(error).__name__}: {error}"
-                raise UsageError(f"Trainer.{self._stage} failed: {said}", hint=hint) from error
+                message = f"Trainer.{self._stage} failed: {type(error).__name__}: {error}"
+                raise UsageError(message, hint="if the data have moved, change the DataModule's argument") from error
             finally:
                 release(trainer)
-        return {name: float(value) for part in found for name, value in part.items()}
+        return {name: float(value) for result in results for name, value in result.items()}
 
     def _build(self) -> tuple[Any, Any]:
         L.seed_everything(self._seed, verbose=False)
-        model, data = self._described
-        return _built(model), _built(data) if data else None
+        model, data = self._specs
+        return _build(model), _build(data) if data else None
 
     def _check(self, model: Any, data: Any) -> None:
         source, parent = (model, L.LightningModule) if data is None else (data, L.LightningDataModule)
@@ -90,6 +93,6 @@ class Evaluation:
                 raise UsageError(f"{type(owner).__name__} has no {method}", hint=f"define it to {self._stage}")
 
 
-def _built(described: Mapping[str, Any]) -> Any:
-    with class_loading.refusing(described["class_path"]):
-        return class_loading.build(described)
+def _build(spec: Mapping[str, Any]) -> Any:
+    with class_loading.constructor_errors(spec["class_path"]):
+        return class_loading.build(spec)

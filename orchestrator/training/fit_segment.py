@@ -1,96 +1,102 @@
-"""``fit``: one segment of one trial, by a real Lightning Trainer, in whatever process it is called."""
+"""Train one segment of one trial by a Lightning Trainer, in the process that calls ``fit``."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import lightning as L
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.plugins.io import CheckpointIO
+from torch.optim import Optimizer
 
 from orchestrator.training import class_loading, loggers, process_group, shared_storage
 from orchestrator.training.checkpoints import DurableCheckpointIO, remove_leftovers, verify
+from orchestrator.training.compat_lightning import cached_entry_points
 from orchestrator.training.csv_logger import EpochCSVLogger
-from orchestrator.training.heartbeat import Progress
+from orchestrator.training.epoch_seed import EpochSeed
 from orchestrator.training.job import Checkpoint, Job, Report
 from orchestrator.training.memory import keep_freed_memory
-from orchestrator.training.optimizer_overrides import NewParams
 from orchestrator.training.precision import resolve_precision
-from orchestrator.training.process_state import entry_points_read_once, isolated, release
-from orchestrator.training.report_callback import Reporting
-from orchestrator.training.seeding import EpochSeed
+from orchestrator.training.process_state import isolated, release
+from orchestrator.training.report_callback import ReportCallback
+from orchestrator.training.shared_storage import Heartbeat, start_heartbeat
 
 DEFAULT_EPOCHS = 10
 
 
 def fit(job: Job, report: Callable[[Report], bool], device: Mapping[str, Any] | None = None) -> None:
-    """Train one segment; ``report`` each epoch after validation, its checkpoint durable; stop where that says False.
+    """Train one segment, and report each epoch after its validation, once its checkpoint is durable.
 
     The weights are those of ``seed_everything(job.seed)``, building model and data, and ``Trainer.fit`` with
-    ``EpochSeed(job.seed)`` among the callbacks. From ``job.checkpoint`` it goes on as the unbroken run would have.
-    ``device`` are Trainer arguments for the devices at hand: they stand before the job's, and plugins and callbacks
-    beside them. Where several processes train together, each calls this; rank 0 writes, and its ``report`` is asked.
+    ``EpochSeed(job.seed)`` among the callbacks. A segment that starts from ``job.checkpoint`` continues as an
+    uninterrupted run would have. From a checkpoint at which training was complete it returns without a report.
 
-    Raises ObjectiveError where the module does not log the objective, CheckpointError where a checkpoint is not what
-    it was, and whatever the user's classes, Lightning or ``report`` raise, ``SystemExit`` included. From a checkpoint
-    at which training was complete it returns without a report.
+    Args:
+        job: the segment. If several processes train it together, each calls this with the same job.
+        report: called on rank 0 after each epoch; training stops after the epoch for which it returns False.
+        device: Trainer arguments for the available devices. They override the job's; plugins and callbacks are added.
+
+    Raises:
+        ObjectiveError: the module does not log the objective.
+        CheckpointError: the job's checkpoint is absent, or differs from what was written.
+
+    Errors of the user's classes, of Lightning and of ``report`` pass through, ``SystemExit`` included.
     """
     start = None
     if job.checkpoint:
         shared_storage.fetch(job, job.checkpoint["path"])
         start = verify(job.run_directory, Checkpoint(**job.checkpoint))
-    first = process_group.rank(job) == 0
-    if first:
+    is_first = process_group.rank(job) == 0
+    if is_first:
         remove_leftovers(job.checkpoints, job.segment)
-    progress = shared_storage.progress(job)
+    heartbeat = start_heartbeat(job)
     keep_freed_memory()
     with isolated(job.threads):
         L.seed_everything(job.seed, verbose=False)
         model: Any = class_loading.build(job.model)
         data: Any = class_loading.build(job.data) if job.data else None
-        asked = loggers.start(job) if first else {}
-        trainer = _trainer(job, report, progress, list(asked.values()), device or {})
+        trackers = loggers.start(job) if is_first else {}
+        trainer = _trainer(job, report, heartbeat, list(trackers.values()), device or {})
         try:
             trainer.fit(model, datamodule=data, ckpt_path=start, weights_only=True)
         finally:
             release(trainer)
-            loggers.finish(asked)
-            process_group.part(job)
+            loggers.finish(trackers)
+            process_group.leave(job)
 
 
 def _trainer(
     job: Job,
     report: Callable[[Report], bool],
-    progress: Progress,
-    asked: list[Logger],
+    heartbeat: Heartbeat,
+    trackers: list[Logger],
     device: Mapping[str, Any],
 ) -> L.Trainer:
-    wanted = {name: _built(value) for name, value in job.trainer.items()}
+    user = {name: _build(value) for name, value in job.trainer.items()}
     table = EpochCSVLogger(job.logs)
-    plugins = _as_list(wanted.pop("plugins", None))
+    plugins = _as_list(user.pop("plugins", None))
     writer = next((plugin for plugin in plugins if isinstance(plugin, DurableCheckpointIO)), DurableCheckpointIO())
     if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
         plugins.append(writer)
-    callbacks = _as_list(wanted.pop("callbacks", None))
-    reporting = Reporting(job, report, writer=writer, table=table, progress=progress)
-    ours: list[L.Callback] = [EpochSeed(job.seed), reporting]
+    callbacks = _as_list(user.pop("callbacks", None))
     if job.new_params:
-        ours.insert(0, NewParams())
-    user_loggers = [logger for logger in _as_list(wanted.pop("logger", None)) if isinstance(logger, Logger)]
-    arguments = _defaults(wanted) | process_group.arguments(job) | wanted
+        callbacks.append(OptimizerOverrides())
+    callbacks += [EpochSeed(job.seed), ReportCallback(job, report, writer=writer, table=table, heartbeat=heartbeat)]
+    user_loggers = [logger for logger in _as_list(user.pop("logger", None)) if isinstance(logger, Logger)]
+    arguments = _defaults(user) | process_group.arguments(job) | user
     arguments |= device
     arguments["precision"] = resolve_precision(arguments["precision"], arguments["accelerator"])
     plugins += device.get("plugins", [])
-    ours += device.get("callbacks", [])
-    arguments |= {"callbacks": [*callbacks, *ours], "logger": [*asked, table, *user_loggers], "plugins": plugins}
-    with entry_points_read_once():
+    callbacks += device.get("callbacks", [])
+    arguments |= {"callbacks": callbacks, "logger": [*trackers, table, *user_loggers], "plugins": plugins}
+    with cached_entry_points():
         return L.Trainer(**arguments)
 
 
-def _defaults(wanted: dict[str, Any]) -> dict[str, Any]:
-    """What a sweep wants where the user says nothing: one device, and nothing that prints or repeats work."""
-    limited = any(wanted.get(name) is not None for name in ("max_steps", "max_time"))
+def _defaults(user: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a sweep's defaults for the Trainer: one device, and nothing that prints or repeats work."""
+    limited = any(user.get(name) is not None for name in ("max_steps", "max_time"))
     return {
         "accelerator": "auto",
         "devices": 1,
@@ -103,14 +109,61 @@ def _defaults(wanted: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _built(value: Any) -> Any:
-    """Objects for every ``{class_path, init_args}`` in a trainer argument."""
+def _build(value: Any) -> Any:
+    """Build every ``{class_path, init_args}`` in a Trainer argument."""
     if isinstance(value, dict) and "class_path" in value:
         return class_loading.build(value)
-    return [_built(item) for item in value] if isinstance(value, list) else value
+    return [_build(item) for item in value] if isinstance(value, list) else value
 
 
 def _as_list(value: Any) -> list[Any]:
     if value is None or isinstance(value, bool):
         return []
     return list(value) if isinstance(value, list | tuple) else [value]
+
+
+class OptimizerOverrides(L.Callback):
+    """Gives restored optimizers the options that ``configure_optimizers`` gives them now.
+
+    A checkpoint restores the optimizers' options (learning rate, weight decay, momentum …) with their moments. This
+    keeps the moments and replaces the options. A learning rate scheduler keeps its position: the ratio of the learning
+    rate to the initial one stays, and the initial one is replaced.
+    """
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Replace the options, after Lightning has restored the optimizers."""
+        fresh = list(_optimizers(pl_module.configure_optimizers()))
+        for restored, configured in zip(trainer.optimizers, fresh, strict=True):
+            for group, options in zip(restored.param_groups, configured.param_groups, strict=True):
+                _override(group, options)
+        for config in trainer.lr_scheduler_configs:
+            _rebase(config.scheduler)
+
+
+def _override(group: dict[str, Any], options: Mapping[str, Any]) -> None:
+    initial = group.get("initial_lr")
+    ratio = group["lr"] / initial if initial else None
+    for name, value in options.items():
+        if name != "params":
+            group[name] = value
+    if ratio is not None and "initial_lr" in options:
+        group["lr"] = options["initial_lr"] * ratio
+
+
+def _rebase(scheduler: Any) -> None:
+    """Set a scheduler's base learning rates, and those of the schedulers in it, to the present initial ones."""
+    for part in getattr(scheduler, "_schedulers", ()):
+        _rebase(part)
+    if hasattr(scheduler, "base_lrs"):
+        scheduler.base_lrs = [group["initial_lr"] for group in scheduler.optimizer.param_groups]
+
+
+def _optimizers(configured: Any) -> Iterator[Optimizer]:
+    """Yield the optimizers in any return value of ``configure_optimizers``, in Lightning's order."""
+    if isinstance(configured, Optimizer):
+        yield configured
+    elif isinstance(configured, Mapping):
+        yield from _optimizers(configured.get("optimizer"))
+    elif isinstance(configured, list | tuple):
+        for item in configured:
+            yield from _optimizers(item)

@@ -1,4 +1,4 @@
-"""What goes into one segment of training and what comes out of it: plain values, no heavy imports."""
+"""The input and output of one segment of training: plain values, no heavy imports."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ from orchestrator.rundir import RunDirectory, run_of
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint file as it was when last read back.
+    """A checkpoint file as it was read back after writing.
 
-    ``path`` is relative to the run directory (``trials/0007/checkpoints/epoch=0003-segment=0.ckpt``), ``size`` in
-    bytes, ``epoch`` the count of finished epochs that it holds.
+    Attributes:
+        path: relative to the run directory: ``trials/0007/checkpoints/epoch=0003-segment=0.ckpt``.
+        size: in bytes.
+        sha256: hexadecimal.
+        epoch: the number of finished epochs.
     """
 
     path: str
@@ -27,9 +30,12 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Report:
-    """One finished epoch: ``epoch`` counts from 1, ``checkpoint`` is on disk and verified.
+    """One finished epoch.
 
-    ``metrics`` are the epoch's values, NaN where the module logged NaN.
+    Attributes:
+        epoch: counts from 1.
+        metrics: the epoch's values, NaN if the module logged NaN.
+        checkpoint: on disk and verified; None on ranks other than 0.
     """
 
     epoch: int
@@ -39,11 +45,15 @@ class Report:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a configuration costs: see ``training.measuring``.
+    """The cost of a configuration, as `orchestrator.training.profiler` measures it.
 
-    ``seconds`` are those of an epoch with its validation and checkpoint, None where nobody knows how many batches it
-    has; ``memory`` and ``device_memory`` are at their peak, of ``device_total``; they and ``checkpoint`` are in bytes;
-    so many training ``steps`` were timed.
+    Attributes:
+        seconds: of an epoch with its validation and checkpoint; None if its number of batches is unknown.
+        memory: peak resident memory of the process, in bytes.
+        device_memory: peak memory of the device, in bytes; 0 without a device.
+        device_total: memory that the device has, in bytes; 0 without a device.
+        checkpoint: size of a checkpoint, in bytes.
+        steps: the number of training steps that were timed.
     """
 
     seconds: float | None
@@ -56,26 +66,26 @@ class Measured:
 
 @dataclass(frozen=True)
 class Job:
-    """One segment to train. JSON values only: ``Job(**dataclasses.asdict(job))`` is the same job on another machine.
+    """One segment to train. It holds JSON values only, so that it can be sent to another machine.
 
-    Args:
+    Attributes:
         trial: number of the trial in its sweep.
         segment: number of the segment in its trial, from 0.
         seed: the trial's seed; every segment of a trial has the same.
         metric: the objective, a name that the module logs.
         required: other metrics that each report must hold.
         model: ``{class_path, init_args}`` of a LightningModule.
-        data: ``{class_path, init_args}`` of a LightningDataModule, or None where the module brings its own loaders.
+        data: ``{class_path, init_args}`` of a LightningDataModule, or None if the module has its own loaders.
         trainer: arguments of ``lightning.Trainer``; objects among them as ``{class_path, init_args}``.
         folder: the trial's folder, absolute: ``<run directory>/trials/0007``.
-        checkpoint: a :class:`Checkpoint` as a dict, to go on from; None to start afresh.
-        new_params: whether the checkpoint was trained with other hyperparameters: these replace them in the optimizers.
-        tracking: for each tracker by its name, its options and what the trial's run is called there (see `tracked`).
-        threads: CPU threads for torch; None leaves the process's.
-        url: the run directory's in object storage; empty where the folder is one that all see. Each machine then has a
-            folder of its own (see `here`).
-        workers: processes that train it together; each calls `fit`, with the environment that torchrun would give it
-            (RANK, WORLD_SIZE, MASTER_ADDR, …), and the one of rank 0 reports.
+        checkpoint: a :class:`Checkpoint` as a dict, to resume from; None to start afresh.
+        new_params: whether the checkpoint was trained with other hyperparameters, to be replaced in the optimizers.
+        tracking: for each tracker by its name, its options and the trial's run there (see `tracking_options`).
+        threads: CPU threads for torch; None keeps the process's number.
+        workers: processes that train the segment together. Each calls `fit` with the environment that torchrun would
+            set (RANK, WORLD_SIZE, MASTER_ADDR, …), and rank 0 reports.
+        url: the run directory's URL in object storage, where each machine has a local folder (see `localized`); empty
+            if all machines share ``folder``.
     """
 
     trial: int
@@ -94,8 +104,8 @@ class Job:
     workers: int = 1
     url: str = ""
 
-    def here(self) -> Job:
-        """The same job with the folder that this machine has for it."""
+    def localized(self) -> Job:
+        """Return the same job with this machine's local folder for it."""
         return replace(self, folder=str(self.run.trial(self.trial))) if self.url else self
 
     @property
@@ -105,16 +115,17 @@ class Job:
 
     @property
     def run_directory(self) -> Path:
-        """The sweep's run directory, which checkpoint paths are relative to."""
+        """The local path of the run directory, to which checkpoint paths are relative."""
         return Path(self.folder).parents[1]
 
     @property
     def checkpoints(self) -> Path:
+        """The folder of the trial's checkpoints."""
         return Path(self.folder) / "checkpoints"
 
     @property
     def progress(self) -> Path:
-        """An empty file, touched while the segment gets on with its batches: see ``training.progress``."""
+        """An empty file, touched while the segment completes batches (see `orchestrator.training.shared_storage`)."""
         return Path(self.folder) / "progress"
 
     @property
@@ -123,23 +134,23 @@ class Job:
         return Path(self.folder) / "logs" / f"segment_{self.segment}"
 
 
-def tracked(
-    wanted: dict[str, dict[str, Any]], run: RunDirectory, began: float, trial: int | str
+def tracking_options(
+    trackers: dict[str, dict[str, Any]], run: RunDirectory, started: float, trial: int | str
 ) -> dict[str, dict[str, Any]]:
-    """The trackers' options with defaults filled in, and ``id``, ``name`` and ``group`` of a trial's run.
+    """Return the trackers' options with defaults filled in, and ``id``, ``name`` and ``group`` of a trial's run.
 
-    ``trial`` is a number, or what else the sweep has a run for. The id is the same for all segments of a trial, and
-    another for a sweep of the same name that began (Unix seconds) at another time; it has at most 64 characters.
+    ``trial`` is a number, or the label of another run of the sweep. The id is the same for all segments of a trial. It
+    differs for a sweep of the same name that started at another time (Unix seconds), and has at most 64 characters.
     """
-    if not wanted:
+    if not trackers:
         return {}
-    what = f"{trial:04d}" if isinstance(trial, int) else trial
-    age = blake2b(f"{run.name} {began!r}".encode(), digest_size=4).hexdigest()
-    named = {"id": f"{run.name[:40]}-{age}-{what}", "name": f"{run.name}-{what}", "group": run.name}
-    return {name: {**_filled(name, options, run), **named} for name, options in wanted.items()}
+    label = f"{trial:04d}" if isinstance(trial, int) else trial
+    digest = blake2b(f"{run.name} {started!r}".encode(), digest_size=4).hexdigest()
+    identity = {"id": f"{run.name[:40]}-{digest}-{label}", "name": f"{run.name}-{label}", "group": run.name}
+    return {name: {**_with_defaults(name, options, run), **identity} for name, options in trackers.items()}
 
 
-def _filled(tracker: str, options: dict[str, Any], run: RunDirectory) -> dict[str, Any]:
+def _with_defaults(tracker: str, options: dict[str, Any], run: RunDirectory) -> dict[str, Any]:
     if tracker != "mlflow":
         return options
     uri = options["tracking_uri"] or os.environ.get("MLFLOW_TRACKING_URI") or (run.root / "mlruns").as_uri()

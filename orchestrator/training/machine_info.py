@@ -1,4 +1,4 @@
-"""The machine and what is installed on it, for the record."""
+"""Describe the machine and its installed packages, for records."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 
 def hardware() -> dict[str, Any]:
-    """This machine: ``cpu`` (its name), ``cores`` that may be used, ``memory`` in bytes, ``gpus`` (their names)."""
+    """Return this machine's ``cpu`` (name), ``cores`` (usable), ``memory`` (bytes) and ``gpus`` (names)."""
     import torch
 
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
@@ -21,12 +21,12 @@ def hardware() -> dict[str, Any]:
 
 
 def versions(packages: Iterable[str]) -> dict[str, str]:
-    """Versions of Python and of those of the named distributions that are installed."""
-    found = {"python": platform.python_version()}
+    """Return the versions of Python and of those of the distributions that are installed."""
+    installed = {"python": platform.python_version()}
     for package in packages:
         with suppress(PackageNotFoundError):
-            found[package] = version(package)
-    return found
+            installed[package] = version(package)
+    return installed
 
 
 def _cpu() -> str:

@@ -1,4 +1,4 @@
-"""What ``precision: auto`` means: the fastest arithmetic that is safe on the device at hand."""
+"""Resolve ``precision: auto``: the fastest arithmetic that is safe on the device."""
 
 from __future__ import annotations
 
@@ -9,18 +9,25 @@ _FIRST_TENSOR_CORES = (7, 0)
 
 
 def resolve_precision(precision: str | int | None = "auto", accelerator: str = "auto") -> str | int | None:
-    """A value for ``Trainer(precision=...)``; anything but ``auto`` comes back as it is.
+    """Return a value for ``Trainer(precision=...)``; anything but ``auto`` is returned unchanged.
 
-    ``auto`` is, in this order:
+    ``auto`` is the first of these that applies:
 
     * CUDA with bfloat16 in hardware (Ampere and later): ``bf16-mixed``, which has float32's range and needs no scaler;
     * CUDA with tensor cores but without bfloat16 (Volta, Turing): ``16-mixed``;
-    * a CPU with bfloat16 multiplication (x86: AMX_BF16 or AVX512_BF16; Arm: BF16): ``bf16-mixed``. Elsewhere oneDNN
-      emulates it, which is slower than float32;
-    * everything else: ``32-true``.
+    * a CPU with bfloat16 multiplication (x86: AMX_BF16 or AVX512_BF16; Arm: BF16): ``bf16-mixed``. On other CPUs
+      oneDNN emulates it, which is slower than float32;
+    * ``32-true``.
 
     Source: https://pytorch.org/docs/stable/amp.html (CUDA and CPU op lists) and oneDNN's table of data types,
     https://oneapi-src.github.io/oneDNN/dev_guide_data_types.html.
+
+    Example:
+        >>> from orchestrator.training import resolve_precision
+        >>> resolve_precision("16-mixed")
+        '16-mixed'
+        >>> resolve_precision("auto", accelerator="tpu")
+        '32-true'
     """
     if precision != "auto":
         return precision

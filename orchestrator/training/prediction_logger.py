@@ -1,4 +1,4 @@
-"""A picture, each validation epoch, of what the model says about some validation images."""
+"""Show validation images with their predicted and true labels after each validation epoch."""
 
 from __future__ import annotations
 
@@ -22,18 +22,34 @@ log = logging.getLogger(__name__)
 class ImagePredictionLogger(L.Callback):
     """Shows validation images with their predicted and true labels after each validation.
 
-    With a W&B logger the images go there, each with a caption; without, a grid goes to
-    ``<log folder>/predictions/epoch=0003.png``. The samples are the first of the validation loader, taken as validation
-    runs over them, so nothing is loaded twice and no random number is drawn; the module is asked once more for these
-    few, in evaluation mode, under its own precision and without gradients.
+    With a W&B logger, the images are logged there with captions. Otherwise a grid is saved as
+    ``<log folder>/predictions/epoch=0003.png``. The samples are the first of the validation loader, kept while
+    validation runs, so nothing is loaded twice and no random number is drawn. The module predicts these few again, in
+    evaluation mode, with its own precision and without gradients.
+
+    Batches must be ``(images, labels)``: images (N, channels, height, width) with 1 or 3 channels, float or uint8, and
+    labels (N,) of an integer type. Other batches are skipped with a warning. If the module's output is not
+    (N, classes), only the true labels are shown. If the datamodule has ``class_names``, they replace the class numbers;
+    its ``mean`` and ``std``, or those of its ``pixels``, undo the normalisation.
 
     Args:
-        num_samples: images shown.
-        every_n_epochs: epochs between pictures.
+        num_samples: the number of images, at least 1.
+        every_n_epochs: the number of epochs from one picture to the next, at least 1.
 
-    Batches have to be ``(images, labels)`` with images (N, channels, height, width), channels 1 or 3. Where the
-    module's output is not (N, classes) only the true labels are shown. If the datamodule has them, ``class_names``
-    gives names to the classes, and ``mean`` and ``std`` (its own or its ``pixels``') undo the normalisation.
+    Raises:
+        ValueError: an argument is below 1.
+
+    Example:
+        >>> import lightning
+        >>> from orchestrator.data import DigitsDataModule
+        >>> from orchestrator.models import LitModel
+        >>> from orchestrator.training import ImagePredictionLogger
+        >>> trainer = lightning.Trainer(
+        ...     max_epochs=1, limit_train_batches=2, limit_val_batches=1, accelerator="cpu", logger=False,
+        ...     enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        ...     num_sanity_val_steps=0, callbacks=[ImagePredictionLogger(num_samples=8)],
+        ... )
+        >>> trainer.fit(LitModel(), datamodule=DigitsDataModule())  # saves predictions/epoch=0001.png
     """
 
     def __init__(self, num_samples: int = 32, every_n_epochs: int = 1) -> None:
@@ -47,6 +63,7 @@ class ImagePredictionLogger(L.Callback):
         self._labels: list[Tensor] = []
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Discard the images of an earlier validation."""
         self._images, self._labels = [], []
 
     def on_validation_batch_end(
@@ -58,44 +75,45 @@ class ImagePredictionLogger(L.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
+        """Keep the batch's images until there are ``num_samples``."""
         missing = self.num_samples - sum(len(images) for images in self._images)
-        if missing <= 0 or dataloader_idx or not self._due(trainer):
+        if missing <= 0 or dataloader_idx or not self._is_due(trainer):
             return
         if not _is_labelled_images(batch):
-            self._complain(batch_idx)
+            if batch_idx == 0:
+                log.warning(
+                    "ImagePredictionLogger shows nothing: the batches are not (images, labels) with 1 or 3 channels"
+                )
             return
         self._images.append(batch[0][:missing])
         self._labels.append(batch[1][:missing])
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Predict the kept images and show them."""
         if not self._images:
             return
         images, labels = torch.cat(self._images), torch.cat(self._labels)
         self._images, self._labels = [], []
-        guesses = _guesses(trainer, pl_module, images)
+        guesses = _predict(trainer, pl_module, images)
         data = getattr(trainer, "datamodule", None)
         scale = getattr(data, "pixels", data)
         pictures = to_pictures(images, mean=getattr(scale, "mean", None), std=getattr(scale, "std", None))
         names = getattr(data, "class_names", None)
-        truths = [_name(label, names) for label in labels.tolist()]
-        captions = [None if guess is None else _name(guess, names) for guess in guesses]
-        self._show(trainer, pictures, truths, captions)
+        truths = [_class_name(label, names) for label in labels.tolist()]
+        predictions = [None if guess is None else _class_name(guess, names) for guess in guesses]
+        self._show(trainer, pictures, truths, predictions)
 
-    def _due(self, trainer: L.Trainer) -> bool:
-        due = (trainer.current_epoch + 1) % self.every_n_epochs == 0
-        return due and not trainer.sanity_checking and trainer.is_global_zero
-
-    def _complain(self, batch_idx: int) -> None:
-        if batch_idx == 0:
-            log.warning("ImagePredictionLogger shows (images, labels) batches of 1 or 3 channels; these are others")
+    def _is_due(self, trainer: L.Trainer) -> bool:
+        is_due = (trainer.current_epoch + 1) % self.every_n_epochs == 0
+        return is_due and not trainer.sanity_checking and trainer.is_global_zero
 
     def _show(
         self, trainer: L.Trainer, pictures: Sequence[Image.Image], truths: Sequence[str], guesses: Sequence[str | None]
     ) -> None:
-        board = next((logger for logger in trainer.loggers if isinstance(logger, WandbLogger)), None)
-        if board is not None:
+        wandb_logger = next((logger for logger in trainer.loggers if isinstance(logger, WandbLogger)), None)
+        if wandb_logger is not None:
             captions = [_caption(truth, guess) for truth, guess in zip(truths, guesses, strict=True)]
-            board.log_image("examples", list(pictures), step=trainer.global_step, caption=captions)
+            wandb_logger.log_image("examples", list(pictures), step=trainer.global_step, caption=captions)
             return
         folder = Path(trainer.log_dir or trainer.default_root_dir) / "predictions"
         folder.mkdir(parents=True, exist_ok=True)
@@ -104,10 +122,10 @@ class ImagePredictionLogger(L.Callback):
 
 
 def to_pictures(images: Tensor, *, mean: Any = None, std: Any = None) -> list[Image.Image]:
-    """Images (N, 1 or 3, height, width), float or uint8, as PIL images.
+    """Convert images (N, 1 or 3, height, width), float or uint8, to PIL images.
 
-    ``mean`` and ``std`` (a number or one per channel) undo the normalisation; without them each image is stretched
-    from its smallest to its largest value.
+    ``mean`` and ``std`` (a number, or one per channel) undo the normalisation. Without them, each float image is
+    scaled from its smallest to its largest value.
     """
     pixels = images.detach().float().cpu()
     if images.dtype == torch.uint8:
@@ -127,7 +145,7 @@ def _caption(truth: str, guess: str | None) -> str:
     return f"Label: {truth}" if guess is None else f"Pred: {guess}, Label: {truth}"
 
 
-def _name(label: int, names: Sequence[str] | None) -> str:
+def _class_name(label: int, names: Sequence[str] | None) -> str:
     return names[label] if names is not None and 0 <= label < len(names) else str(label)
 
 
@@ -145,8 +163,8 @@ def _is_labelled_images(batch: Any) -> bool:
     )
 
 
-def _guesses(trainer: L.Trainer, module: L.LightningModule, images: Tensor) -> list[int | None]:
-    """The most probable class of each image, or None where the output is no (N, classes): a reconstruction, say."""
+def _predict(trainer: L.Trainer, module: L.LightningModule, images: Tensor) -> list[int | None]:
+    """Return the most probable class of each image; None if the output is not (N, classes), as in an autoencoder."""
     with isolate_rng(), torch.no_grad(), trainer.precision_plugin.forward_context():
         output = module(images)
     if not isinstance(output, Tensor) or output.ndim != 2 or output.shape[1] == images[0].numel():

@@ -1,4 +1,4 @@
-"""Several processes that train one trial together: each calls `fit`, in the environment that torchrun would give."""
+"""Train one trial by several processes: each calls `fit`, in the environment that torchrun would set."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from orchestrator.training.job import Job
 
 
 def environment(rank: int, ranks: int, address: str, port: int) -> dict[str, str]:
-    """What torchrun would set for the process of that rank, each on a node of its own as far as it can tell.
+    """Return what torchrun would set for the process of that rank, as if each process were on a node of its own.
 
-    By the first of them Lightning takes the processes as started by others, and starts none.
+    By TORCHELASTIC_RUN_ID Lightning detects that the processes are started externally, and starts none.
     """
     return {
         "TORCHELASTIC_RUN_ID": "sweep",
@@ -32,40 +32,44 @@ def environment(rank: int, ranks: int, address: str, port: int) -> dict[str, str
 
 
 def rank(job: Job) -> int:
-    """This process's among those that train the job, from 0. Raises UsageError where nobody has told it."""
+    """Return this process's rank among those that train the job, from 0.
+
+    Raises:
+        UsageError: the environment has no rank, or another number of processes than the job.
+    """
     if job.workers == 1:
         return 0
-    told = os.environ.get("WORLD_SIZE")
-    if told != str(job.workers) or "RANK" not in os.environ:
+    world_size = os.environ.get("WORLD_SIZE")
+    if world_size != str(job.workers) or "RANK" not in os.environ:
         raise UsageError(
-            f"a trial of {job.workers} workers trains in as many processes, and this one is told of {told or 'none'}",
-            hint="--local runs trials of one process alone: --set resources.workers=1",
+            f"a trial of {job.workers} workers needs as many processes, but WORLD_SIZE is {world_size or 'not set'}",
+            hint="--local runs each trial in one process: add --set resources.workers=1",
         )
     return int(os.environ["RANK"])
 
 
 def arguments(job: Job) -> dict[str, Any]:
-    """What a Trainer needs to know of it; the user's own arguments count more."""
+    """Return the Trainer arguments for several processes; the user's own override them."""
     return {"num_nodes": job.workers, "strategy": "ddp"} if job.workers > 1 else {}
 
 
-def part(job: Job) -> None:
-    """The processes go their ways. Without it the next segment of a process would join the group of this one."""
+def leave(job: Job) -> None:
+    """Destroy the process group, so that the next segment in this process does not join it."""
     if job.workers > 1 and dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()
 
 
 def mean_of_ranks(trainer: L.Trainer, metrics: Mapping[str, float]) -> dict[str, float]:
-    """Each metric that rank 0 logged, as the mean over the ranks that have it; the same on all.
+    """Return each metric that rank 0 logged, as the mean over the ranks that logged it; the same on all ranks.
 
-    Metrics that were logged with ``sync_dist=True``, or by torchmetrics, are the same on all ranks before.
+    Metrics logged with ``sync_dist=True`` or by torchmetrics are the same on all ranks already.
     """
     if trainer.world_size == 1:
         return dict(metrics)
-    told: list[Any] = [None] * trainer.world_size
-    dist.all_gather_object(told, dict(metrics))
-    found = {}
-    for name in told[0]:
-        values = torch.tensor([one[name] for one in told if name in one], dtype=torch.float64)
-        found[name] = float(values.mean())
-    return found
+    by_rank: list[Any] = [None] * trainer.world_size
+    dist.all_gather_object(by_rank, dict(metrics))
+    means = {}
+    for name in by_rank[0]:
+        values = torch.tensor([logged[name] for logged in by_rank if name in logged], dtype=torch.float64)
+        means[name] = float(values.mean())
+    return means

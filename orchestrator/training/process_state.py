@@ -1,9 +1,7 @@
-"""One process hosts segments one after another: what one changes in the process must not reach the next."""
+"""Isolate the segments that one process runs in turn: restore what a segment changes in the process."""
 
 from __future__ import annotations
 
-import functools
-import importlib.metadata
 import logging
 import os
 import warnings
@@ -14,7 +12,6 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.fabric.utilities import registry
 from lightning.fabric.utilities.warnings import PossibleUserWarning
 
 _LIGHTNING = ("lightning.pytorch", "lightning.fabric")
@@ -22,12 +19,12 @@ _LIGHTNING = ("lightning.pytorch", "lightning.fabric")
 
 @contextmanager
 def isolated(threads: int | None = None) -> Iterator[None]:
-    """Run a segment with ``threads`` CPU threads (None: as they are) and put the process back as it was.
+    """Run a segment with ``threads`` CPU threads (None: unchanged), then restore the process's state.
 
-    Put back are torch's default dtype and device, threads, deterministic and cuDNN flags, matrix-multiplication
+    The state is torch's default dtype and device, threads, deterministic and cuDNN flags, matrix-multiplication
     precision, gradient and anomaly modes; the environment, the working directory, warning filters, the root logger's
-    handlers and level. Lightning's advice (device lines, loader hints) is left out meanwhile; its warnings are not.
-    Random states are not put back: each segment is seeded.
+    handlers and level. Lightning's advice (device lines, loader hints) is suppressed meanwhile; its warnings are not.
+    Random states are not restored: each segment is seeded.
     """
     with ExitStack() as stack:
         stack.enter_context(_process())
@@ -54,12 +51,12 @@ def _process() -> Iterator[None]:
         _set_level(root, level)
 
 
-def _restore_environment(before: dict[str, str]) -> None:
-    now = dict(os.environ)
-    for name in now.keys() - before.keys():
+def _restore_environment(saved: dict[str, str]) -> None:
+    current = dict(os.environ)
+    for name in current.keys() - saved.keys():
         del os.environ[name]
-    for name, value in before.items():
-        if now.get(name) != value:
+    for name, value in saved.items():
+        if current.get(name) != value:
             os.environ[name] = value
 
 
@@ -70,13 +67,13 @@ def _set_level(logger: logging.Logger, level: int) -> None:
 
 @contextmanager
 def _torch_state() -> Iterator[None]:
-    before = _read_torch_state()
+    saved = _read_torch_state()
     try:
         yield
     finally:
-        now = _read_torch_state()
-        for name, value in before.items():
-            if now[name] != value:
+        current = _read_torch_state()
+        for name, value in saved.items():
+            if current[name] != value:
                 _SETTERS[name](value)
 
 
@@ -121,7 +118,7 @@ def _quiet_lightning() -> Iterator[None]:
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PossibleUserWarning)
-        # Lightning 2.6 makes LeafSpec objects, which torch deprecates; nobody here can act on that.
+        # Lightning 2.6 uses LeafSpec, which torch deprecates: a user cannot act on that.
         warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
         try:
             for logger in loggers:
@@ -132,27 +129,11 @@ def _quiet_lightning() -> Iterator[None]:
                 _set_level(logger, level)
 
 
-@contextmanager
-def entry_points_read_once() -> Iterator[None]:
-    """Let ``Trainer()`` have the callback entry points of installed packages without reading them all again.
-
-    It looks for them in the metadata of every package, 10 to 25 ms, at each construction; a process's packages do not
-    change. Lightning has no setting for it, so its name for ``importlib.metadata.entry_points`` is replaced meanwhile.
-    """
-    module: Any = registry
-    original = module.entry_points
-    try:
-        module.entry_points = _entry_points
-        yield
-    finally:
-        module.entry_points = original
-
-
-_entry_points = functools.cache(importlib.metadata.entry_points)
-
-
 def release(trainer: L.Trainer) -> None:
-    """Free a finished segment's memory: trainer and module refer to each other and would wait for the collector."""
+    """Free a finished segment's gradients and optimizer state at once.
+
+    Trainer and module refer to each other, so reference counting alone would keep them until garbage is collected.
+    """
     module = trainer.lightning_module
     if module is not None:
         module.zero_grad(set_to_none=True)

@@ -1,9 +1,9 @@
-"""What a configuration costs, after a few real steps: seconds an epoch, memory at its peak, bytes of a checkpoint.
+"""Measure the cost of a configuration in a few real steps: seconds of an epoch, peak memory, bytes of a checkpoint.
 
     python -m orchestrator.training.profiler < {"roots": […], "jobs": [{…}, …]}
 
-prints one line of JSON for each job, as it is done. It is a process of its own because memory at its peak is that of a
-whole process, and because what does not fit may take the process with it.
+prints one line of JSON for each job when it is done. It runs as a process of its own because peak memory is that of a
+process, and because a configuration that does not fit in memory may kill the process.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ import torch
 
 from orchestrator.training.fit_segment import fit
 from orchestrator.training.job import Job, Measured
-from orchestrator.training.memory import give_back_memory
+from orchestrator.training.memory import release_memory
 
 _WARM_STEPS = 3
 _STEPS = 20
-_VALIDATED = 10
-_ENOUGH_SECONDS = 8.0
+_VALIDATION_STEPS = 10
+_LONGEST_SECONDS = 8.0  # of training, and again of validation
 _PEAK = re.compile(r"VmHWM:\s*(\d+) kB")
 
 
-class Enough(Exception):
-    """The measurement is done. Nobody outside `measure` sees it."""
+class ProfilingDone(Exception):
+    """Ends the training when the measurement is complete. It never leaves `measure`."""
 
     def __init__(self, measured: Measured) -> None:
         super().__init__("measured")
@@ -44,68 +44,82 @@ class Enough(Exception):
 
 
 class Meter(L.Callback):
-    """Times training and validation batches, saves one checkpoint, and ends the training by `Enough`."""
+    """Times training and validation batches, saves one checkpoint, and ends the training by `ProfilingDone`.
+
+    Args:
+        steps: training steps to time, after the warm-up.
+    """
 
     def __init__(self, steps: int = _STEPS) -> None:
-        self._wanted = steps + _WARM_STEPS
+        self._train_steps = steps + _WARM_STEPS
         self._train: list[float] = []
         self._validation: list[float] = []
-        self._since = self._began = 0.0
+        self._lap_start = self._phase_start = 0.0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._began = self._since = _now()
+        """Start the clock of training."""
+        self._phase_start = self._lap_start = _now()
 
     def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
+        """Time a training batch; stop training after the last one to time."""
         self._train.append(self._lap())
-        if len(self._train) >= self._wanted or self._overdue(self._train):
-            trainer.should_stop = True  # validation comes next, and then the end
+        if len(self._train) >= self._train_steps or self._is_overdue(self._train):
+            trainer.should_stop = True  # Lightning validates before it stops
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._began = self._since = _now()
+        """Start the clock of validation."""
+        self._phase_start = self._lap_start = _now()
 
     def on_validation_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
+        """Time a validation batch; end the training after the last one to time."""
         self._validation.append(self._lap())
-        if len(self._validation) >= _VALIDATED or self._overdue(self._validation):
+        if len(self._validation) >= _VALIDATION_STEPS or self._is_overdue(self._validation):
             self._end(trainer)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """End the training, if validation was shorter than the steps to time."""
         self._end(trainer)
 
     def _lap(self) -> float:
         now = _now()
-        lap, self._since = now - self._since, now
-        return lap
+        seconds, self._lap_start = now - self._lap_start, now
+        return seconds
 
-    def _overdue(self, laps: list[float]) -> bool:
-        return len(laps) > 1 and self._since - self._began > _ENOUGH_SECONDS
+    def _is_overdue(self, laps: list[float]) -> bool:
+        return len(laps) > 1 and self._lap_start - self._phase_start > _LONGEST_SECONDS
 
     def _end(self, trainer: L.Trainer) -> None:
-        size, saving = _saved(trainer)
+        size, saving = _checkpoint_cost(trainer)
         validated = sum(trainer.num_val_batches) if self._validation else 0
-        seconds = _epoch(self._train, trainer.num_training_batches) + _epoch(self._validation, validated) + saving
-        known = seconds if math.isfinite(seconds) else None
-        raise Enough(Measured(known, _peak(), *_device(), size, len(self._train)))
+        seconds = (
+            _epoch_seconds(self._train, trainer.num_training_batches)
+            + _epoch_seconds(self._validation, validated)
+            + saving
+        )
+        epoch = seconds if math.isfinite(seconds) else None
+        raise ProfilingDone(Measured(epoch, _peak_memory(), *_device_memory(), size, len(self._train)))
 
 
 def measure(job: Job, steps: int = _STEPS) -> Measured:
-    """Train a few steps, validate a few batches and save once, by all that a trial goes through.
+    """Train a few steps, validate a few batches and save one checkpoint, by the same code as a trial.
 
-    Raises whatever the user's classes and Lightning raise.
+    Errors of the user's classes and of Lightning pass through.
     """
     meter = {"class_path": f"{__spec__.name}.Meter", "init_args": {"steps": steps}}
     callbacks = job.trainer.get("callbacks") or []
-    ours = {"min_epochs": None, "min_steps": None, "check_val_every_n_epoch": 1, "logger": False}
-    trainer = {**job.trainer, **ours, "callbacks": [*callbacks, meter]}
-    _forget_peak()
+    fixed = {"min_epochs": None, "min_steps": None, "check_val_every_n_epoch": 1, "logger": False}
+    trainer = {**job.trainer, **fixed, "callbacks": [*callbacks, meter]}
+    _reset_peak_memory()
     with tempfile.TemporaryDirectory(prefix="sweep-plan-") as folder:
         try:
             fit(replace(job, trainer=trainer, folder=f"{folder}/trials/0000", url=""), lambda report: False)
         except Exception as error:
-            if type(error).__name__ != "Enough":
+            # By name: under `python -m` the class that the callback raises is that of another module object.
+            if type(error).__name__ != "ProfilingDone":
                 raise
             measured: Measured = error.measured  # type: ignore[attr-defined]
             return measured
-    raise RuntimeError("the training came to its end and nothing was measured")
+    raise RuntimeError("training ended before anything was measured")
 
 
 def _on_gpu() -> bool:
@@ -113,75 +127,75 @@ def _on_gpu() -> bool:
 
 
 def _now() -> float:
-    """The time once the device has done what it was given."""
+    """Return the time after the device has finished its work, in seconds."""
     if _on_gpu():
         torch.cuda.synchronize()
     return time.perf_counter()
 
 
-def _epoch(laps: list[float], batches: float) -> float:
-    """Seconds of so many batches; the first few are left out where there are others."""
+def _epoch_seconds(laps: list[float], batches: float) -> float:
+    """Return the seconds of so many batches, by the median lap; the warm-up is left out if there are other laps."""
     if not laps or not batches:
         return 0.0
     return statistics.median(laps[_WARM_STEPS:] or laps) * batches
 
 
-def _saved(trainer: L.Trainer) -> tuple[int, float]:
-    """Bytes of a checkpoint, and the seconds that it takes."""
-    began = _now()
+def _checkpoint_cost(trainer: L.Trainer) -> tuple[int, float]:
+    """Save a checkpoint; return its bytes and the seconds that saving takes."""
+    start = _now()
     with tempfile.TemporaryDirectory(prefix="sweep-plan-") as folder:
         path = Path(folder) / "checkpoint"
         trainer.save_checkpoint(path)
         files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-        return sum(file.stat().st_size for file in files), _now() - began
+        return sum(file.stat().st_size for file in files), _now() - start
 
 
-def _device() -> tuple[int, int]:
-    """The device's memory at its peak, and how much it has; both 0 without one.
+def _device_memory() -> tuple[int, int]:
+    """Return the device's peak memory and its total memory, in bytes; both 0 without a device.
 
-    What CUDA and its libraries hold beside torch's own counts, some hundred megabytes a process; so does, for they
-    cannot be told apart, what other processes hold there now.
+    The peak includes what CUDA and its libraries hold in addition to torch's memory, some hundred megabytes a process.
+    Memory that other processes hold now is included, too, since it cannot be distinguished from that.
     """
     if not _on_gpu():
         return 0, 0
     free, total = torch.cuda.mem_get_info()
-    beside = total - free - torch.cuda.memory_reserved()
-    return torch.cuda.max_memory_reserved() + max(0, beside), total
+    outside_torch = total - free - torch.cuda.memory_reserved()
+    return torch.cuda.max_memory_reserved() + max(0, outside_torch), total
 
 
-def _forget_peak() -> None:
-    """Begin anew with the memory at its peak, where the system can: Linux does for what is written here."""
-    give_back_memory()
+def _reset_peak_memory() -> None:
+    """Reset the recorded peak memory; for host memory, Linux does this on a write to ``clear_refs`` (see proc(5))."""
+    release_memory()
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
     if _on_gpu():
         torch.cuda.reset_peak_memory_stats()
 
 
-def _peak() -> int:
-    """This process's resident memory at its peak, in bytes; processes that load its data do not count."""
+def _peak_memory() -> int:
+    """Return this process's peak resident memory in bytes, without that of its data-loading processes."""
     with suppress(OSError):
-        if found := _PEAK.search(Path("/proc/self/status").read_text()):
-            return int(found[1]) * 1024
+        if match := _PEAK.search(Path("/proc/self/status").read_text()):
+            return int(match[1]) * 1024
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def main(asked: Mapping[str, Any]) -> None:
-    """Measure each job. One that fails is told as ``{"error": …}``, and the next is measured all the same."""
-    for root in reversed(asked["roots"]):
+def main(request: Mapping[str, Any]) -> None:
+    """Measure each job and print the result. A job that fails gives ``{"error": …}`` and does not affect the next."""
+    for root in reversed(request["roots"]):
         sys.path.insert(0, root)
-    for job in asked["jobs"]:
+    for job in request["jobs"]:
         try:
-            told = asdict(measure(Job(**job), asked.get("steps", _STEPS)))
+            result = asdict(measure(Job(**job), request.get("steps", _STEPS)))
         except Exception as error:
-            told = {"error": f"{type(error).__name__}: {error}"[:1000]}
-        sys.__stdout__.write(json.dumps(told) + "\n")  # type: ignore[union-attr]
+            result = {"error": f"{type(error).__name__}: {error}"[:1000]}
+        sys.__stdout__.write(json.dumps(result) + "\n")  # type: ignore[union-attr]
         sys.__stdout__.flush()  # type: ignore[union-attr]
 
 
 if __name__ == "__main__":
-    given = json.load(sys.stdin)
-    sys.stdout = sys.stderr  # what a module prints is not among the answers
-    main(given)
+    request = json.load(sys.stdin)
+    sys.stdout = sys.stderr  # keep what a user's module prints out of the results
+    main(request)

@@ -1,4 +1,4 @@
-"""The strict reporting callback: an epoch is told once its metrics are floats and its checkpoint is on disk."""
+"""Report each epoch, once its metrics are floats and its checkpoint is on disk."""
 
 from __future__ import annotations
 
@@ -14,22 +14,24 @@ from orchestrator.durable_files import fingerprint
 from orchestrator.errors import ObjectiveError, UsageError
 from orchestrator.training import shared_storage
 from orchestrator.training.checkpoints import DurableCheckpointIO, checkpoint_name
+from orchestrator.training.compat_lightning import logged_step
 from orchestrator.training.csv_logger import EpochCSVLogger
-from orchestrator.training.heartbeat import Progress
 from orchestrator.training.job import Checkpoint, Job, Report
 from orchestrator.training.process_group import mean_of_ranks
+from orchestrator.training.shared_storage import Heartbeat
 
-_KEY = "orchestrator"  # our entry in the checkpoint
+_KEY = "orchestrator"  # of this callback's state in the checkpoint
 
 
-class Reporting(CheckpointCallback):
-    """Saves, then reports, each epoch that has a fresh objective; stops the trainer where the answer is False.
+class ReportCallback(CheckpointCallback):
+    """Saves, then reports, each epoch that logged the objective; stops the trainer if ``report`` returns False.
 
-    Lightning calls ``Checkpoint`` callbacks last, so what the module and the other callbacks log is there, and their
-    state is in the checkpoint. Nothing that matters happens after the report, for a scheduler may end the segment
-    inside it by ``SystemExit``, which passes through.
+    Lightning calls ``Checkpoint`` callbacks last, so the metrics of the module and of the other callbacks are complete,
+    and the callbacks' state is in the checkpoint. The report is the last thing done in an epoch, since a scheduler may
+    end the segment in it by ``SystemExit``, which passes through.
 
-    Raises ObjectiveError where an epoch was validated and the module did not log the objective.
+    Raises:
+        ObjectiveError: an epoch was validated, and the module did not log the objective.
     """
 
     def __init__(
@@ -39,7 +41,7 @@ class Reporting(CheckpointCallback):
         *,
         writer: DurableCheckpointIO,
         table: EpochCSVLogger,
-        progress: Progress,
+        heartbeat: Heartbeat,
     ) -> None:
         self._job = job
         self._report = report
@@ -48,27 +50,33 @@ class Reporting(CheckpointCallback):
         self._plateau: dict[int, float] = {}
         self._last: Tensor | None = None
         self._validated = False
-        self._reported = job.checkpoint is not None  # which was saved to be reported
-        self._progress = progress
+        self._reported = job.checkpoint is not None  # each checkpoint was saved for a report
+        self._heartbeat = heartbeat
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Take the plateau schedulers' step that the checkpoint lacks."""
         for index, value in self._plateau.items():
             pl_module.lr_scheduler_step(trainer.lr_scheduler_configs[index].scheduler, value)
         self._plateau = {}
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Note that this epoch is not validated yet."""
         self._validated = False
 
     def on_train_batch_end(self, *args: Any, **kwargs: Any) -> None:
-        self._progress.made()
+        """Send a heartbeat, if one is due."""
+        self._heartbeat.beat()
 
     def on_validation_batch_end(self, *args: Any, **kwargs: Any) -> None:
-        self._progress.made()
+        """Send a heartbeat, if one is due."""
+        self._heartbeat.beat()
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Note that this epoch is validated."""
         self._validated = not trainer.sanity_checking
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Save and report the epoch, if it logged the objective."""
         if not trainer.strategy.broadcast(self._has_fresh_objective(trainer)):
             return
         epoch = trainer.current_epoch + 1
@@ -81,21 +89,23 @@ class Reporting(CheckpointCallback):
         if trainer.is_global_zero:
             self._write_table(trainer, metrics)
         self._reported = True
-        if not self._answer(trainer, Report(epoch, metrics, checkpoint)):
+        if not self._report_once(trainer, Report(epoch, metrics, checkpoint)):
             _stop(trainer)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Raise ObjectiveError if no epoch was reported."""
         if not self._reported:
             raise self._missing(trainer)
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Leave our state beside the callbacks' own, where a plain Trainer passes over it in silence."""
+        """Add this callback's state under a key of its own, which a plain Trainer ignores."""
         checkpoint[_KEY] = {"trial": self._job.trial, "plateau": self._plateau, "stopped": trainer.should_stop}
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Take up our state. What the user's callbacks ended (early stopping, say) does not go on for an epoch more.
+        """Restore this callback's state, and the stop that a user's callback (early stopping, for example) requested.
 
-        Lightning keeps no record of that. Another trial's end is not ours.
+        Lightning does not record such a stop, and would train another epoch. In a checkpoint of another trial it is
+        ignored.
         """
         state = checkpoint.get(_KEY) or {}
         self._plateau = state.get("plateau") or {}
@@ -103,7 +113,7 @@ class Reporting(CheckpointCallback):
             trainer.should_stop = True
 
     def _has_fresh_objective(self, trainer: L.Trainer) -> bool:
-        """Whether this epoch logged the objective. An epoch without validation still holds the last one's value."""
+        """Return whether this epoch logged the objective; without validation, the last epoch's value is still there."""
         value = trainer.callback_metrics.get(self._job.metric)
         if value is None:
             if self._validated or not trainer.enable_validation:
@@ -126,33 +136,35 @@ class Reporting(CheckpointCallback):
         path = self._job.checkpoints / checkpoint_name(epoch, self._job.segment)
         trainer.save_checkpoint(path, weights_only=False)
         if not trainer.is_global_zero:
-            return None  # rank 0 wrote it, perhaps where this process cannot see it
+            return None  # rank 0 wrote it, perhaps to a disk that this process does not share
         if path.is_dir():
             raise UsageError(
-                f"{type(trainer.strategy).__name__} writes a checkpoint as a folder, and a trial's is one file",
-                hint="let it write one: `state_dict_type: full` for FSDP, `save_distributed_checkpoint: false`",
+                f"{type(trainer.strategy).__name__} writes a checkpoint as a folder, but a trial's must be one file",
+                hint="set `state_dict_type: full` for FSDP, or `save_distributed_checkpoint: false`",
             )
-        # A strategy that does its own writing passes our writer by; then the file is what there is to measure.
+        # A strategy that writes the file itself bypasses the writer; then the file itself is hashed.
         size, digest = self._writer.written.pop(str(path)) if str(path) in self._writer.written else fingerprint(path)
         shared_storage.publish_checkpoint(self._job, path)
         return Checkpoint(path.relative_to(self._job.run_directory).as_posix(), size, digest, epoch)
 
     def _write_table(self, trainer: L.Trainer, metrics: Mapping[str, float]) -> None:
         # Lightning logs the epoch's training metrics only after this hook, at the step that validation logged at.
-        step = trainer.fit_loop.epoch_loop._batches_that_stepped - 1
-        self._table.log_metrics({"epoch": trainer.current_epoch, **metrics}, step)
+        self._table.log_metrics({"epoch": trainer.current_epoch, **metrics}, logged_step(trainer))
         self._table.flush()
-        if self._job.tracking:  # trackers tell of the epoch's steps, too, by this table
+        if self._job.tracking:  # trackers read the epoch's steps from this table
             shared_storage.publish(self._job, self._table.path)
 
-    def _answer(self, trainer: L.Trainer, report: Report) -> bool:
-        """The caller's answer, asked on one process and given to all."""
-        answer = self._report(report) if trainer.is_global_zero else True
-        return bool(trainer.strategy.broadcast(answer))
+    def _report_once(self, trainer: L.Trainer, report: Report) -> bool:
+        """Report on rank 0; return on all ranks whether to continue."""
+        is_continued = self._report(report) if trainer.is_global_zero else True
+        return bool(trainer.strategy.broadcast(is_continued))
 
 
 def as_floats(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Scalars (tensors of one element on one device, or numbers) as floats, with one copy to the host for all."""
+    """Convert scalars to floats, with one copy to the host for all tensors.
+
+    ``metrics`` are numbers and tensors of one element, all on one device.
+    """
     tensors = {name: value for name, value in metrics.items() if isinstance(value, Tensor)}
     floats = {name: float(value) for name, value in metrics.items() if name not in tensors}
     if tensors:
@@ -163,10 +175,10 @@ def as_floats(metrics: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _plateau_values(trainer: L.Trainer, metrics: Mapping[str, float]) -> dict[int, float]:
-    """What each plateau scheduler will be stepped with after this epoch's hooks, by its index.
+    """Return the value with which each plateau scheduler is stepped after this epoch's hooks, by its index.
 
-    Lightning steps them after the last hook of the epoch, so the checkpoint has them one step behind; a segment that
-    goes on from it takes that step first.
+    Lightning steps them after the last hook of the epoch, so the checkpoint has them one step behind. A segment that
+    resumes from it takes that step first.
     """
     if not trainer.lightning_module.automatic_optimization:
         return {}
@@ -181,7 +193,7 @@ def _plateau_values(trainer: L.Trainer, metrics: Mapping[str, float]) -> dict[in
 
 
 def _stop(trainer: L.Trainer) -> None:
-    """End the training after this epoch, whatever ``min_epochs`` and ``min_steps`` say: a scheduler's word is final."""
+    """End the training after this epoch: a scheduler's decision overrides ``min_epochs`` and ``min_steps``."""
     trainer.fit_loop.min_epochs = 0
     trainer.fit_loop.epoch_loop.min_steps = None
     trainer.should_stop = True

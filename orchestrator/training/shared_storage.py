@@ -1,11 +1,13 @@
-"""What a segment shares with other machines: its checkpoints, logs and signs of life.
+"""Publish a segment's checkpoints, logs and heartbeats to other machines.
 
-Where all see one folder there is nothing to do. In object storage each file is put there once it is written here, and
-fetched before it is read; a store that does not answer is waited for, since nothing else is wrong with the segment.
+In a folder that all machines share there is nothing to do. In object storage, each file is uploaded after it is
+written here and fetched before it is read. A store that does not answer is retried for `PATIENCE_SECONDS`, since
+nothing else is wrong with the segment.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -16,41 +18,73 @@ from typing import TypeVar
 
 from orchestrator.errors import ObjectStoreError
 from orchestrator.object_storage import objects
-from orchestrator.training.heartbeat import EVERY, Progress, touch
 from orchestrator.training.job import Job
 
 T = TypeVar("T")
 PATIENCE_SECONDS = 120.0
-_EVERY_AWAY = 15.0  # seconds between signs of life that are requests, and cost something
+HEARTBEAT_SECONDS = 5.0
+_REMOTE_HEARTBEAT_SECONDS = 15.0  # longer, since each is a request that costs money
+
+
+class Heartbeat:
+    """Calls ``send`` at most every ``every`` seconds; otherwise :meth:`beat` costs one reading of the clock.
+
+    It shows that batches are completed on the host. It does not wait for the device.
+    """
+
+    def __init__(self, send: Callable[[], None], every: float = HEARTBEAT_SECONDS) -> None:
+        self._send = send
+        self._every = every
+        self._due = time.monotonic()
+
+    def beat(self) -> None:
+        """Record that a batch is done."""
+        now = time.monotonic()
+        if now >= self._due:
+            self._due = now + self._every
+            self._send()
+
+
+def touch(path: Path) -> None:
+    """Set a file's modification time to now, by the file system's own clock; create the file if needed.
+
+    Errors of the file system are ignored: a full or unresponsive disk is detected when checkpoints are written.
+    """
+    with suppress(OSError):
+        try:
+            os.utime(path)
+        except FileNotFoundError:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+
+
+def start_heartbeat(job: Job) -> Heartbeat:
+    """Send the segment's first heartbeat and return the object that sends the others."""
+    send = partial(_send_remote, job) if job.url else partial(touch, job.progress)
+    send()
+    return Heartbeat(send, _REMOTE_HEARTBEAT_SECONDS if job.url else HEARTBEAT_SECONDS)
 
 
 def fetch(job: Job, relative: str) -> None:
-    """Have that file of the run directory here. Raises OSError where it cannot be had."""
+    """Fetch that file of the run directory from object storage. Raises OSError if that fails."""
     if job.url:
-        _patiently(lambda: job.run.fetch(relative))
+        _retry(lambda: job.run.fetch(relative))
 
 
 def publish(job: Job, path: Path) -> None:
-    """Let others see the file. Raises OSError where that cannot be."""
-    _patiently(lambda: job.run.publish(path))
+    """Upload the file to object storage. Raises OSError if that fails."""
+    _retry(lambda: job.run.publish(path))
 
 
 def publish_checkpoint(job: Job, path: Path) -> None:
-    """As `publish`; where it has gone elsewhere, the file here is of no more use."""
+    """Upload the checkpoint, then delete the local copy of what is in object storage."""
     publish(job, path)
     if job.url:
         path.unlink()
 
 
-def progress(job: Job) -> Progress:
-    """The segment's signs of life, of which this is the first."""
-    sign = partial(_put, job) if job.url else partial(touch, job.progress)
-    sign()
-    return Progress(sign, _EVERY_AWAY if job.url else EVERY)
-
-
-def leave(job: Job) -> None:
-    """The segment has ended: its logs go to where all see them, and nothing that is large stays here."""
+def finish(job: Job) -> None:
+    """Upload the logs of a segment that has ended, and delete its local checkpoints."""
     if not job.url:
         return
     for path in job.checkpoints.glob("*"):
@@ -65,22 +99,22 @@ def leave(job: Job) -> None:
             job.run.publish(folder)
 
 
-def _put(job: Job) -> None:
-    """Beside the training, which does not wait for it."""
+def _send_remote(job: Job) -> None:
+    """Upload a heartbeat in a thread, so that training does not wait for the network."""
 
     def put() -> None:
         with suppress(OSError):
             objects(f"{job.url}/progress").put(Path(job.folder).name, b"")
 
-    threading.Thread(target=put, name="sign of life", daemon=True).start()
+    threading.Thread(target=put, name="heartbeat", daemon=True).start()
 
 
-def _patiently(step: Callable[[], T]) -> T:
-    until = time.monotonic() + PATIENCE_SECONDS
+def _retry(step: Callable[[], T]) -> T:
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
             return step()
         except ObjectStoreError:
-            if time.monotonic() > until:
+            if time.monotonic() > deadline:
                 raise
             time.sleep(1.0)

@@ -17,7 +17,7 @@ _COUNTERS = ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_c
 
 def note(job: Job, node: str) -> None:
     """Leave among the segment's logs where it runs, and how often the kernel has killed there so far."""
-    job = job.here()
+    job = job.localized()
     with suppress(OSError):  # then nobody will know
         file = job.logs / _FILE
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -32,7 +32,7 @@ def killed(job: Job) -> bool:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     try:
-        run, job = job.run, job.here()
+        run, job = job.run, job.localized()
         file = run.fetch((job.logs / _FILE).relative_to(run.root).as_posix())
         noted = json.loads(file.read_text(encoding="utf-8"))
         there = NodeAffinitySchedulingStrategy(noted["node"], soft=False)

@@ -1,9 +1,9 @@
-"""The classes that a sweep file names: imported, their arguments checked, and objects built of them."""
+"""Import the classes that a sweep file names, check their arguments, and build objects of them."""
 
 from __future__ import annotations
 
 from orchestrator.training.class_loading.argument_checks import check
-from orchestrator.training.class_loading.building_objects import build, refusing
 from orchestrator.training.class_loading.import_paths import import_class, import_roots
+from orchestrator.training.class_loading.instantiation import build, constructor_errors
 
-__all__ = ["build", "check", "import_class", "import_roots", "refusing"]
+__all__ = ["build", "check", "constructor_errors", "import_class", "import_roots"]

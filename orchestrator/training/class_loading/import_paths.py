@@ -1,4 +1,4 @@
-"""Classes by import path, and the folders that they may live in."""
+"""Import classes by their path, from the folders that a sweep may import from."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from orchestrator.spec import SweepSpec, shipped
 
 
 def import_roots(spec: SweepSpec) -> list[str]:
-    """Folders to put before ``sys.path``: the sweep file's own, as for a script, then the working directory.
+    """Return the folders to prepend to ``sys.path``: the sweep file's own, as for a script, then the working directory.
 
-    A class beside the sweep file is found wherever the command runs, and a worker that gets the same list finds the
-    same. Shipped files and run directories are left out: nothing in them is meant to be imported.
+    So a class beside the sweep file is importable wherever the command runs, and a worker with the same list imports
+    the same class. The folders of shipped files and run directories are excluded: they hold nothing to import.
     """
     roots = [Path.cwd()]
     if spec.file:
@@ -31,7 +31,7 @@ def import_roots(spec: SweepSpec) -> list[str]:
 
 
 def import_from(roots: list[str]) -> None:
-    """Put ``roots`` before ``sys.path`` where they are not on it yet."""
+    """Prepend those ``roots`` to ``sys.path`` that are not on it yet."""
     missing = [root for root in roots if root not in sys.path]
     sys.path[:0] = missing
     if missing:
@@ -39,44 +39,48 @@ def import_from(roots: list[str]) -> None:
 
 
 def import_class(class_path: str) -> type:
-    """The class at ``package.module.Class`` (``Class.Inner`` too). Raises UsageError that says what is missing."""
+    """Return the class at ``package.module.Class`` (or ``Class.Inner``).
+
+    Raises:
+        UsageError: a module or class does not exist, the import fails, or the path is not that of a class.
+    """
     names = class_path.split(".")
-    module, rest = _module(names)
-    found: Any = module
-    for depth, name in enumerate(rest):
-        if not hasattr(found, name):
-            where = ".".join(names[: len(names) - len(rest) + depth])
-            raise UsageError(f"{where} has no {name!r}", hint=_near(name, _public(found, like=name), where))
-        found = getattr(found, name)
-    if not isinstance(found, type):
-        raise UsageError(f"{class_path} is not a class but {_kind(found)}", hint="class_path names a class")
-    return found
+    module, attributes = _import_longest(names)
+    value: Any = module
+    for depth, name in enumerate(attributes):
+        if not hasattr(value, name):
+            parent = ".".join(names[: len(names) - len(attributes) + depth])
+            raise UsageError(f"{parent} has no {name!r}", hint=_name_hint(name, _public_names(value, name), parent))
+        value = getattr(value, name)
+    if not isinstance(value, type):
+        raise UsageError(f"{class_path} is not a class but a {type(value).__name__}", hint="class_path names a class")
+    return value
 
 
-def _module(names: list[str]) -> tuple[ModuleType, list[str]]:
-    """The longest importable module in ``names``, and the names after it."""
+def _import_longest(names: list[str]) -> tuple[ModuleType, list[str]]:
+    """Import the longest module path in ``names``; return the module and the names after it."""
     for end in range(len(names) - 1, 0, -1):
         path = ".".join(names[:end])
         try:
             return importlib.import_module(path), names[end:]
         except ModuleNotFoundError as error:
             if not error.name or not (path == error.name or path.startswith(f"{error.name}.")):
-                raise _failed(path, error) from error
-        except (Exception, SystemExit) as error:  # a user's module may raise anything at all
-            raise _failed(path, error) from error
-    raise _missing(names)
+                raise _import_failed(path, error) from error
+        except (Exception, SystemExit) as error:  # a user's module may raise any error
+            raise _import_failed(path, error) from error
+    raise _no_module(names[0])
 
 
-def _failed(path: str, error: BaseException) -> UsageError:
-    """The module was found and broke while it was imported."""
-    place = _place(error, path)
+def _import_failed(path: str, error: BaseException) -> UsageError:
+    """Describe an error that was raised while an existing module was imported."""
+    place = _error_position(error)
     reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     hint = "install what it needs, or correct its import" if isinstance(error, ImportError) else "correct the module"
     return UsageError(f"importing {path} failed{place}: {reason}", hint=hint)
 
 
-def _place(error: BaseException, path: str) -> str:
-    """Where in the user's file it broke: the last line of the traceback that is not the import machinery's or ours."""
+def _error_position(error: BaseException) -> str:
+    """Return " at file:line" of the last traceback entry outside the import system and this module."""
     if isinstance(error, SyntaxError) and error.filename:
         return f" at {error.filename}:{error.lineno}"
     trace, place = error.__traceback__, ""
@@ -88,30 +92,24 @@ def _place(error: BaseException, path: str) -> str:
     return place
 
 
-def _missing(names: list[str]) -> UsageError:
-    """No module at all: say which part of the path is the first that is not there."""
-    beside = [module.name for module in pkgutil.iter_modules()]
-    message = f"there is no module {names[0]!r}"
-    close = get_close_matches(names[0], [*beside, *sys.modules], n=1, cutoff=0.75)
-    hint = f"did you mean {close[0]}?" if close else "modules are looked for beside the sweep file, here, and installed"
-    return UsageError(message, hint=hint)
+def _no_module(name: str) -> UsageError:
+    importable = [module.name for module in pkgutil.iter_modules()]
+    close = get_close_matches(name, [*importable, *sys.modules], n=1, cutoff=0.75)
+    places = "modules are searched in the sweep file's folder, the working directory and the installed packages"
+    return UsageError(f"there is no module {name!r}", hint=f"did you mean {close[0]}?" if close else places)
 
 
-def _public(found: Any, *, like: str) -> Iterator[str]:
-    """Names in a module or class that could have been meant; of a package, its modules too."""
-    names = list(getattr(found, "__all__", dir(found)))
-    yield from (name for name in names if like.startswith("_") or not name.startswith("_"))
-    yield from (module.name for module in pkgutil.iter_modules(getattr(found, "__path__", [])))
+def _public_names(owner: Any, misspelt: str) -> Iterator[str]:
+    """Yield the names in a module or class that ``misspelt`` could mean; of a package, its modules, too."""
+    names = list(getattr(owner, "__all__", dir(owner)))
+    yield from (name for name in names if misspelt.startswith("_") or not name.startswith("_"))
+    yield from (module.name for module in pkgutil.iter_modules(getattr(owner, "__path__", [])))
 
 
-def _near(name: str, known: Iterator[str], where: str) -> str:
-    names = list(dict.fromkeys(known))
-    close = get_close_matches(name, names, n=1)
+def _name_hint(misspelt: str, candidates: Iterator[str], parent: str) -> str:
+    names = list(dict.fromkeys(candidates))
+    close = get_close_matches(misspelt, names, n=1)
     if close:
-        return f"did you mean {where}.{close[0]}?"
-    classes = [known for known in names if known[:1].isupper()]
-    return f"it has {', '.join(classes[:8])}" if classes else f"is {where} the right module?"
-
-
-def _kind(found: Any) -> str:
-    return f"a {type(found).__name__}"
+        return f"did you mean {parent}.{close[0]}?"
+    classes = [name for name in names if name[:1].isupper()]
+    return f"it has {', '.join(classes[:8])}" if classes else f"{parent} defines no classes; name another module"

@@ -1,4 +1,4 @@
-"""Which metrics a LightningModule logs, as far as its source tells."""
+"""Find the metrics that a LightningModule logs, by reading its source."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from typing import Any
 
 _LIBRARIES = ("builtins", "abc", "lightning", "pytorch_lightning", "torch", "typing")
 _HARMLESS = ("super", "isinstance", "getattr", "setattr", "hasattr", "type", "id", "repr", "str", "print", "len")
-_DEPTH = 3  # functions that are handed the module, and hand it on
+_DEPTH = 3  # nested calls of functions that get the module as an argument
 
 
-class _Unknown(Exception):
-    """A name that only running the module would tell."""
+class _Undecidable(Exception):
+    """Only running the module would tell which names it logs."""
 
 
 @functools.cache
-def logged(cls: type) -> tuple[str, ...] | None:
-    """The names that ``self.log`` and ``self.log_dict`` are called with in ``cls`` and its parents.
+def logged_names(cls: type) -> tuple[str, ...] | None:
+    """Return the names that ``self.log`` and ``self.log_dict`` are called with in ``cls`` and its parents.
 
-    ``*`` stands for what an f-string puts in: ``f"{stage}_loss"`` gives ``*_loss``. Functions that are handed the
-    module are followed. None where a name cannot be read off the source, or the source is not there.
+    ``*`` stands for the variable parts of an f-string: ``f"{stage}_loss"`` gives ``*_loss``. Functions that get the
+    module as an argument are followed. Returns None if the source is absent or does not determine every name.
     """
     if "configure_callbacks" in vars(cls):
         return None
@@ -34,13 +34,13 @@ def logged(cls: type) -> tuple[str, ...] | None:
         for owner in cls.__mro__:
             if owner.__module__.split(".")[0] not in _LIBRARIES:
                 names.update(dict.fromkeys(_in_class(owner)))
-    except (_Unknown, OSError, TypeError, SyntaxError):
+    except (_Undecidable, OSError, TypeError, SyntaxError):
         return None
     return tuple(names)
 
 
 def is_logged(metric: str, names: Sequence[str]) -> bool:
-    """Whether one of ``names`` covers ``metric``, or the metric whose epoch or step value it is."""
+    """Return whether one of ``names`` matches ``metric``, with or without Lightning's ``_epoch``, ``_step`` suffix."""
     stem = re.sub(r"/dataloader_idx_\d+$", "", metric)
     candidates = {metric, stem, re.sub(r"_(epoch|step)$", "", stem)}
     patterns = [".*".join(map(re.escape, name.split("*"))) for name in names]
@@ -56,20 +56,20 @@ def _in_class(cls: type) -> Iterator[str]:
 
 
 def _in_function(function: ast.AST, module: str, namespace: dict[str, Any], depth: int) -> Iterator[str]:
-    """The names logged in ``function``, in which the LightningModule is called ``module``."""
+    """Yield the names logged in ``function``, in which the LightningModule is called ``module``."""
     calls = [node for node in ast.walk(function) if isinstance(node, ast.Call)]
     methods = {id(call.func) for call in calls}
     for node in ast.walk(function):
         if _is_log(node, module) and id(node) not in methods:
-            raise _Unknown  # `log = self.log`: called under another name
+            raise _Undecidable  # `log = self.log`: called under another name
         if isinstance(node, ast.Assign) and _is_module(node.value, module):
-            raise _Unknown
+            raise _Undecidable
     for call in calls:
         if _is_log(call.func, module):
             yield from _names(call)
         elif _may_log(call.func):
-            raise _Unknown
-        yield from _handed_on(call, module, namespace, depth)
+            raise _Undecidable
+        yield from _in_callee(call, module, namespace, depth)
 
 
 def _is_module(node: ast.AST, module: str) -> bool:
@@ -81,47 +81,48 @@ def _is_log(node: ast.AST, module: str) -> bool:
 
 
 def _may_log(node: ast.AST) -> bool:
-    """Whether this reaches the module by another way: ``self.trainer.lightning_module.log``."""
+    """Return whether this may be the module under another name: ``self.trainer.lightning_module.log``."""
     if not (isinstance(node, ast.Attribute) and node.attr in ("log", "log_dict")):
         return False
     return re.search(r"trainer|module", ast.unparse(node.value)) is not None
 
 
-def _handed_on(call: ast.Call, module: str, namespace: dict[str, Any], depth: int) -> Iterator[str]:
-    """The names logged by a function that the module is passed to."""
-    place: int | str | None = next((i for i, item in enumerate(call.args) if _is_module(item, module)), None)
-    if place is None:
-        place = next((word.arg for word in call.keywords if _is_module(word.value, module)), None)
-    if place is None or (isinstance(call.func, ast.Name) and call.func.id in _HARMLESS):
+def _in_callee(call: ast.Call, module: str, namespace: dict[str, Any], depth: int) -> Iterator[str]:
+    """Yield the names logged by a function that the module is passed to."""
+    argument: int | str | None = next((i for i, item in enumerate(call.args) if _is_module(item, module)), None)
+    if argument is None:
+        argument = next((keyword.arg for keyword in call.keywords if _is_module(keyword.value, module)), None)
+    if argument is None or (isinstance(call.func, ast.Name) and call.func.id in _HARMLESS):
         return
-    function = _resolved(call.func, namespace)
+    function = _resolve(call.func, namespace)
     if not isinstance(function, FunctionType) or depth == 0:
-        raise _Unknown
-    names = list(inspect.signature(function).parameters)
+        raise _Undecidable
+    parameters = list(inspect.signature(function).parameters)
     tree = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
-    yield from _in_function(tree, names[place] if isinstance(place, int) else place, function.__globals__, depth - 1)
+    parameter = parameters[argument] if isinstance(argument, int) else argument
+    yield from _in_function(tree, parameter, function.__globals__, depth - 1)
 
 
-def _resolved(node: ast.AST, namespace: dict[str, Any]) -> Callable[..., Any] | None:
+def _resolve(node: ast.AST, namespace: dict[str, Any]) -> Callable[..., Any] | None:
     if isinstance(node, ast.Name):
         return namespace.get(node.id)
     if isinstance(node, ast.Attribute):
-        return getattr(_resolved(node.value, namespace), node.attr, None)
+        return getattr(_resolve(node.value, namespace), node.attr, None)
     return None
 
 
 def _names(call: ast.Call) -> Iterator[str]:
-    """The names in one call of ``log`` or ``log_dict``."""
-    word = "name" if getattr(call.func, "attr", "") == "log" else "dictionary"
-    given = call.args[0] if call.args else next((k.value for k in call.keywords if k.arg == word), None)
-    if word == "name":
-        yield _text(given)
-    elif isinstance(given, ast.Dict):
-        yield from map(_text, given.keys)
-    elif isinstance(given, ast.DictComp):
-        yield _text(given.key)
+    """Yield the names in one call of ``log`` or ``log_dict``."""
+    parameter = "name" if getattr(call.func, "attr", "") == "log" else "dictionary"
+    value = call.args[0] if call.args else next((k.value for k in call.keywords if k.arg == parameter), None)
+    if parameter == "name":
+        yield _text(value)
+    elif isinstance(value, ast.Dict):
+        yield from map(_text, value.keys)
+    elif isinstance(value, ast.DictComp):
+        yield _text(value.key)
     else:
-        raise _Unknown
+        raise _Undecidable
 
 
 def _text(node: ast.AST | None) -> str:
@@ -129,4 +130,4 @@ def _text(node: ast.AST | None) -> str:
         return node.value
     if isinstance(node, ast.JoinedStr):
         return "".join(_text(part) if isinstance(part, ast.Constant) else "*" for part in node.values)
-    raise _Unknown
+    raise _Undecidable

@@ -1,4 +1,4 @@
-"""The same effective batch in smaller pieces, for a trial that ran out of memory."""
+"""Split the batch of a trial that ran out of memory, keeping the effective batch size."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
+from orchestrator.training.class_loading.argument_types import signature
 from orchestrator.training.class_loading.import_paths import import_class
-from orchestrator.training.class_loading.signature import signature
 
 _NAME = "batch_size"
 _IN_BATCHES = ("limit_train_batches", "limit_val_batches", "val_check_interval", "overfit_batches")
@@ -18,21 +18,23 @@ _SCHEDULED = "GradientAccumulationScheduler"
 def smaller_batches(
     model: dict[str, Any], data: dict[str, Any] | None, trainer: dict[str, Any], halvings: int
 ) -> tuple[dict[str, Any], dict[str, Any] | None, dict[str, Any]] | None:
-    """The configuration with ``batch_size / 2**halvings`` and ``accumulate_grad_batches * 2**halvings``.
+    """Return the configuration with ``batch_size / 2**halvings`` and ``accumulate_grad_batches * 2**halvings``.
 
-    ``batch_size`` is the argument of that name that the data is given, or the model is given; else the default of the
+    ``batch_size`` is the argument of that name in the data's ``init_args``, or in the model's, else the default of the
     data's class or of the model's. Trainer arguments that count batches (``limit_train_batches: 40``) grow with the
-    number of batches; fractions and counts of steps stay.
+    number of batches; fractions and counts of steps stay. The arguments are not changed.
 
-    None where that cannot be: there is no batch size, it does not divide evenly, accumulation follows a schedule, or
-    the trainer does a ``fast_dev_run``. What is given is not changed.
+    If the loss is a mean over samples, the optimizer's steps are the same except for rounding, with three exceptions:
+    BatchNorm and similar statistics are those of the smaller batch; random draws (dropout, augmentation) have another
+    order; and Lightning divides by the full number of accumulated batches even if an epoch ends before they are
+    complete, so an epoch's last, incomplete step is shorter.
 
-    For losses that are means over their samples the optimizer's steps come out the same but for rounding, with three
-    exceptions: BatchNorm and other statistics are those of the smaller batch; random draws (dropout, augmentation) are
-    made in another order; and Lightning divides by the full number of accumulated batches also where an epoch ends
-    before they are complete, so an epoch's last, incomplete step is shorter.
+    Returns:
+        The model, data and trainer; None if there is no batch size, if it does not divide evenly, if accumulation
+        follows a schedule, or if the trainer does a ``fast_dev_run``.
 
-    Raises UsageError where a class cannot be imported.
+    Raises:
+        UsageError: a class cannot be imported.
     """
     model, data = deepcopy(model), deepcopy(data)
     holder, size = _batch_size([part for part in (data, model) if part])
@@ -43,15 +45,15 @@ def smaller_batches(
 
 
 def _batch_size(parts: list[dict[str, Any]]) -> tuple[dict[str, Any], int]:
-    """The part that has the batch size, and its value, 0 where it is not a number; no part at all: an empty one."""
-    given = ((part, part["init_args"][_NAME]) for part in parts if _NAME in (part.get("init_args") or {}))
+    """Return the part that has the batch size, and its value: 0 if it is not an integer, or if no part has one."""
+    explicit = ((part, part["init_args"][_NAME]) for part in parts if _NAME in (part.get("init_args") or {}))
     defaults = ((part, default) for part in parts if (default := _default(part["class_path"])) is not None)
-    part, size = next(given, None) or next(defaults, ({}, 0))
+    part, size = next(explicit, None) or next(defaults, ({}, 0))
     return part, size if type(size) is int else 0
 
 
 def _default(class_path: str) -> Any:
-    """The default of the class's ``batch_size``, or of a parent's that gets its ``**kwargs``; None without one."""
+    """Return the default of the class's ``batch_size``, or of a parent that gets its ``**kwargs``; None without one."""
     cls = import_class(class_path)
     if _NAME not in signature(cls).arguments:
         return None
@@ -66,8 +68,8 @@ def _default(class_path: str) -> Any:
 def _accumulates_by_number(trainer: Mapping[str, Any]) -> bool:
     steps = trainer.get("accumulate_grad_batches")
     callbacks = trainer.get("callbacks") or []
-    listed = callbacks if isinstance(callbacks, list) else [callbacks]
-    scheduled = any(isinstance(each, dict) and str(each.get("class_path")).endswith(_SCHEDULED) for each in listed)
+    specs = callbacks if isinstance(callbacks, list) else [callbacks]
+    scheduled = any(isinstance(spec, dict) and str(spec.get("class_path")).endswith(_SCHEDULED) for spec in specs)
     return (steps is None or type(steps) is int) and not scheduled and not trainer.get("fast_dev_run")
 
 

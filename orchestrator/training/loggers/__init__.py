@@ -1,9 +1,8 @@
-"""Loggers of a segment, by the names that a sweep file's ``tracking`` has for them.
+"""Build a segment's loggers from the sweep file's ``tracking`` section.
 
-A tracker joins by a file here with ``logger(job, options)`` and an optional ``finish(logger)``, by its name in
-``_FILES``, by its options in ``spec.trackers``, and where it talks to a server by a class in the room ``tracking``. No
-logger here talks to a network unless the user's own code asks it to: epochs and steps are shipped by a process beside
-the driver, from the journal and the CSV files.
+Each tracker has one file here, with ``logger(job, options)`` and ``finish(logger)``, and its name in ``_FILES``. No
+logger here uses the network unless the user's own code does: a process of the driver uploads epochs and steps, from the
+journal and the CSV files (see `orchestrator.tracking`).
 """
 
 from __future__ import annotations
@@ -24,33 +23,33 @@ _FILES = ("wandb", "tensorboard", "mlflow")
 
 
 def start(job: Job) -> dict[str, Logger]:
-    """The loggers that the job asks for. One that cannot be had costs a notice, never the trial."""
-    found = {}
+    """Return the job's loggers by tracker. One that cannot be built is reported by a warning; the trial continues."""
+    loggers = {}
     for name, options in job.tracking.items():
         if name not in _FILES:
             continue
         try:
-            logger = _file(name).logger(job, options)
-        except Exception as problem:  # whatever a tracker throws
-            log.warning("trial %d goes on without %s: %s", job.trial, name, _said(problem))
+            logger = _module(name).logger(job, options)
+        except Exception as error:  # a tracker may raise any error
+            log.warning("trial %d continues without %s: %s", job.trial, name, _text(error))
             continue
         if logger is not None:
-            found[name] = logger
-    return found
+            loggers[name] = logger
+    return loggers
 
 
 def finish(loggers: dict[str, Logger]) -> None:
-    """End what they have begun, so that the next trial of this process begins its own."""
+    """End the loggers' runs, so that the next trial of this process starts its own."""
     for name, logger in loggers.items():
         try:
-            _file(name).finish(logger)
-        except Exception as problem:
-            log.warning("%s did not end its run: %s", name, _said(problem))
+            _module(name).finish(logger)
+        except Exception as error:
+            log.warning("%s failed to end its run: %s", name, _text(error))
 
 
-def _file(name: str) -> Any:
+def _module(name: str) -> Any:
     return import_module(f"{__name__}.{name}")
 
 
-def _said(problem: Exception) -> str:
-    return f"{type(problem).__name__}: {redact(str(problem))}"
+def _text(error: Exception) -> str:
+    return f"{type(error).__name__}: {redact(str(error))}"

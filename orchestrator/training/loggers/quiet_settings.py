@@ -1,10 +1,10 @@
-"""Settings of W&B's and MLflow's for what is written beside a training; no heavy imports."""
+"""Settings of W&B and MLflow for runs that are written during training; no heavy imports."""
 
 from __future__ import annotations
 
 from typing import Any
 
-# Nothing is printed or measured. Without the last of them `wandb.init` lists every package: 200 ms instead of 10.
+# Nothing is printed or measured. Without the last setting `wandb.init` lists every package: 200 ms instead of 10.
 QUIET: dict[str, Any] = {
     "console": "off",
     "silent": True,
@@ -17,7 +17,7 @@ QUIET: dict[str, Any] = {
     "x_save_requirements": False,
 }
 
-# MLflow's own patience with a server that does not answer is more than ten minutes.
+# By default, MLflow retries a server that does not answer for more than ten minutes.
 IMPATIENT = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "5", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
 MLFLOW_TAG = "sweep.run"
-"""The tag of an MLflow run that holds our name for it."""
+"""The tag of an MLflow run that holds the sweep's id of it."""

@@ -1,4 +1,4 @@
-"""TensorBoard's event files, in the trial's folder: ``tensorboard --logdir runs/<name>`` shows every trial."""
+"""TensorBoard event files in the trial's folder: ``tensorboard --logdir runs/<name>`` shows every trial."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from orchestrator.training.job import Job
 
 
 def logger(job: Job, options: dict[str, Any]) -> TensorBoardLogger:
-    """All segments of a trial write to one folder, which TensorBoard shows as one run."""
+    """Return a logger whose folder all segments of the trial share, so that TensorBoard shows them as one run."""
     return TensorBoardLogger(
         save_dir=job.folder, name="", version="tensorboard", default_hp_metric=False, flush_secs=options["flush_secs"]
     )
 
 
 def finish(logger: TensorBoardLogger) -> None:
-    """Nothing: Lightning has closed its file."""
+    """Do nothing: Lightning has closed the file."""

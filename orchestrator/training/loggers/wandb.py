@@ -1,4 +1,4 @@
-"""A trial's ``WandbLogger``: always offline, and asleep until the user's own code logs something through it."""
+"""A trial's ``WandbLogger``: always offline, and started only when the user's own code logs something through it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from orchestrator.secrets import redact
+from orchestrator.training.compat_lightning import set_wandb_run, wandb_init_arguments, wandb_run
 from orchestrator.training.job import Job
 from orchestrator.training.loggers.quiet_settings import QUIET
 
@@ -18,71 +19,73 @@ log = logging.getLogger(__name__)
 
 
 class LazyWandbLogger(WandbLogger):
-    """Numbers that modules log are in the journal and in the segment's CSV file, from where they are sent.
+    """A ``WandbLogger`` that ignores numbers: they are uploaded from the journal and the segment's CSV file.
 
-    Only what those cannot hold (images, tables, ``self.logger.experiment.log(...)``) starts W&B in this process, and
-    offline even then: nothing here waits for a network. The folder is one more part of the trial's run.
+    Other values (images, tables, ``self.logger.experiment.log(...)``) start W&B in this process, offline, so that
+    training never waits for a network. Their folder is later uploaded as a part of the trial's run.
     """
 
     _suffix = ""  # of the folder
 
     @property
     def experiment(self) -> Any:
-        """The run; asleep for as long as nothing is asked of it, unless the user's code has imported W&B.
+        """The run, started at its first use, or now if the user's code has imported W&B.
 
-        Lightning asks every logger for it before training, and ``wandb.log`` needs a run that has begun.
+        Lightning reads this of every logger before training, and ``wandb.log`` needs a run that has started.
         """
-        return self._begun() if "wandb" in sys.modules else _Asleep(self)
+        return self._run() if "wandb" in sys.modules else _LazyRun(self)
 
-    def _begun(self) -> Any:
-        if self._experiment is None:
+    def _run(self) -> Any:
+        if wandb_run(self) is None:
             try:
                 import wandb
 
-                self._wandb_init["settings"] = wandb.Settings(**QUIET, x_sync_dir_suffix=self._suffix)
-                self._wandb_init.pop("anonymous", None)
+                arguments = wandb_init_arguments(self)
+                arguments["settings"] = wandb.Settings(**QUIET, x_sync_dir_suffix=self._suffix)
+                arguments.pop("anonymous", None)
                 return super().experiment
-            except Exception as problem:
-                log.warning("a trial goes on without W&B: %s: %s", type(problem).__name__, redact(str(problem)))
-                self._experiment = wandb.init(mode="disabled")
+            except Exception as error:
+                log.warning("a trial continues without W&B: %s: %s", type(error).__name__, redact(str(error)))
+                set_wandb_run(self, wandb.init(mode="disabled"))
         return super().experiment
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """Log to the run if any value is not a number; numbers alone are uploaded from the CSV file."""
         if all(isinstance(value, int | float) for value in metrics.values()):
             return
-        self._begun()
+        self._run()
         super().log_metrics(metrics, step)
 
     @rank_zero_only
     def log_hyperparams(self, params: Any) -> None:
-        """Nothing: the run's config has the trial's parameters, under the names that the sweep has for them."""
+        """Do nothing: the run's config has the trial's parameters, under the sweep's names."""
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Nothing: checkpoints are the sweep's."""
+        """Do nothing: the sweep keeps the checkpoints."""
 
     def finish(self) -> None:
-        """End the run, if there is one. Offline, this waits for the disk alone."""
-        if self._experiment is not None:
-            self._experiment.finish()
+        """End the run, if it was started. Offline, this waits only for the disk."""
+        if (run := wandb_run(self)) is not None:
+            run.finish()
 
 
-class _Asleep:
-    """Stands for a run that begins when something is asked of it."""
+class _LazyRun:
+    """Passes each attribute access to the run of a logger, which starts it at the first one."""
 
     def __init__(self, logger: LazyWandbLogger) -> None:
         self._logger = logger
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._logger._begun(), name)
+        return getattr(self._logger._run(), name)
 
 
 def logger(job: Job, options: dict[str, Any]) -> WandbLogger | None:
-    """The trial's logger; None where W&B is disabled. Raises whatever W&B does where it is absent or broken."""
+    """Return the trial's logger; None if W&B is disabled. Errors of a missing or broken W&B pass through."""
     if options.get("mode") == "disabled":
         return None
-    found = LazyWandbLogger(
+    wandb_logger = LazyWandbLogger(
         project=options["project"],
         entity=options.get("entity"),
         name=options["name"],
@@ -91,9 +94,10 @@ def logger(job: Job, options: dict[str, Any]) -> WandbLogger | None:
         save_dir=str(job.run_directory),
         mode="offline",
     )
-    found._suffix = f"segment-{job.segment}"
-    return found
+    wandb_logger._suffix = f"segment-{job.segment}"
+    return wandb_logger
 
 
 def finish(logger: LazyWandbLogger) -> None:
+    """End the logger's run, if it was started."""
     logger.finish()

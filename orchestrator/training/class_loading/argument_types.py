@@ -1,0 +1,239 @@
+"""The arguments of a class, and the values that their annotations allow.
+
+Plain JSON values are checked here; everything else (tuples, enums, paths, factories) is left to jsonargparse.
+"""
+
+from __future__ import annotations
+
+import collections.abc
+import contextlib
+import functools
+import inspect
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import PurePath
+from typing import Any, Literal, Union
+
+
+@dataclass(frozen=True)
+class Argument:
+    """One argument of a class. ``annotation`` is Any if there is none, or if it cannot be resolved."""
+
+    name: str
+    annotation: Any
+    required: bool
+
+
+@dataclass(frozen=True)
+class Signature:
+    """The arguments of a class, in order. ``open``: the class accepts further arguments by ``**kwargs``."""
+
+    arguments: Mapping[str, Argument]
+    open: bool
+
+
+@functools.cache
+def signature(cls: type) -> Signature:
+    """Return the arguments of ``cls(...)``, including those that ``**kwargs`` passes to a parent (by jsonargparse)."""
+    try:
+        parameters = inspect.signature(cls).parameters.values()
+    except (TypeError, ValueError):  # written in C, without a signature
+        return Signature({}, open=True)
+    hints = _hints(cls)
+    named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    arguments = {
+        p.name: Argument(p.name, hints.get(p.name, Any), required=p.default is inspect.Parameter.empty) for p in named
+    }
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return Signature(arguments, open=False)
+    forwarded = [name for name in _jsonargparse_names(cls) if name not in arguments]
+    inherited = {name: Argument(name, _inherited_hint(cls, name), required=False) for name in forwarded}
+    return Signature(arguments | inherited, open=not inherited)
+
+
+def _hints(cls: type) -> dict[str, Any]:
+    """Return the constructor's annotations, without those that only a type checker can resolve."""
+    constructor = cls.__init__ if cls.__init__ is not object.__init__ else cls.__new__  # type: ignore[misc]
+    try:
+        return typing.get_type_hints(constructor, include_extras=True)
+    except Exception:  # a NameError from `if TYPE_CHECKING:` imports, mostly
+        raw = getattr(constructor, "__annotations__", {})
+        return {name: hint for name, hint in raw.items() if not isinstance(hint, str)}
+
+
+def _jsonargparse_names(cls: type) -> list[str]:
+    from jsonargparse import ArgumentParser
+
+    try:
+        return list(ArgumentParser(exit_on_error=False).add_class_arguments(cls, fail_untyped=False))
+    except Exception:  # jsonargparse cannot follow the arguments: the signature stays open
+        return []
+
+
+def _inherited_hint(cls: type, name: str) -> Any:
+    for parent in cls.__mro__[1:]:
+        hints = _hints(parent) if "__init__" in vars(parent) else {}
+        if name in hints:
+            return hints[name]
+    return Any
+
+
+_ANYTHING = (Any, object)
+_PLAIN = (bool, int, float, str, type(None), *_ANYTHING)
+_LISTS = (list, collections.abc.Sequence, collections.abc.Iterable, collections.abc.Collection)
+_MAPPINGS = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
+_NO_COMPONENTS = ("builtins", "datetime", "decimal", "pathlib", "typing", "collections.abc", "types", "uuid")
+
+
+def alternatives(annotation: Any) -> tuple[Any, ...]:
+    """Return the members of a union, or the annotation itself if it is not a union."""
+    origin = typing.get_origin(annotation)
+    if origin is typing.Annotated:
+        return alternatives(typing.get_args(annotation)[0])
+    if origin in (Union, types.UnionType):
+        return tuple(inner for member in typing.get_args(annotation) for inner in alternatives(member))
+    return (annotation,)
+
+
+def fits(annotation: Any, value: Any) -> bool:
+    """Return whether ``value``, unconverted, is a value of ``annotation``. False may also mean "cannot be decided"."""
+    return any(_fits_one(member, value) for member in alternatives(annotation))
+
+
+def _fits_one(annotation: Any, value: Any) -> bool:
+    if annotation in _ANYTHING:
+        return True
+    if annotation in (None, type(None)):
+        return value is None
+    if annotation is float:
+        return type(value) in (float, int)
+    if annotation in (bool, int, str):
+        return type(value) is annotation
+    origin, inside = typing.get_origin(annotation) or annotation, typing.get_args(annotation)
+    if origin is Literal:
+        return any(type(value) is type(choice) and value == choice for choice in inside)
+    if origin in _LISTS:
+        return isinstance(value, list) and all(fits(inside[0] if inside else Any, item) for item in value)
+    if origin in _MAPPINGS:
+        return isinstance(value, dict) and all(fits(inside[1] if inside else Any, item) for item in value.values())
+    return False
+
+
+def is_plain(annotation: Any) -> bool:
+    """Return whether ``fits`` decides ``annotation`` completely, so that a value which does not fit is wrong."""
+    for member in alternatives(annotation):
+        origin, inside = typing.get_origin(member) or member, typing.get_args(member)
+        if origin is Literal:
+            if any(isinstance(choice, Enum) for choice in inside):
+                return False
+        elif origin in (*_LISTS, *_MAPPINGS):
+            if not all(is_plain(argument) for argument in inside):
+                return False
+        elif member not in (None, *_PLAIN):
+            return False
+    return True
+
+
+def as_floats(annotation: Any, value: Any) -> Any:
+    """Convert integers to floats if the annotation allows floats but no integers, in lists, too."""
+    if type(value) is int:
+        members = alternatives(annotation)
+        return float(value) if float in members and not {int, *_ANYTHING} & set(members) else value
+    if isinstance(value, list) and value and typing.get_args(annotation):
+        return [as_floats(element(annotation), item) for item in value]
+    return value
+
+
+def component_classes(annotation: Any) -> tuple[type, ...]:
+    """Return the classes in a union whose objects are built from a ``class_path``: modules, callbacks, a user's own."""
+    classes = []
+    for member in alternatives(annotation):
+        origin = typing.get_origin(member) or member
+        if isinstance(origin, type) and origin.__module__ not in _NO_COMPONENTS and not issubclass(
+            origin, Enum | PurePath
+        ):  # fmt: skip
+            classes.append(origin)
+    return tuple(classes)
+
+
+def is_factory(annotation: Any) -> bool:
+    """Return whether the annotation is a callable (LightningCLI's ``OptimizerCallable``), built by jsonargparse."""
+    return any((typing.get_origin(member) or member) is collections.abc.Callable for member in alternatives(annotation))
+
+
+def element(annotation: Any) -> Any:
+    """Return the annotation of a list's items; Any if there is none."""
+    for member in alternatives(annotation):
+        inside = typing.get_args(member)
+        if inside and (typing.get_origin(member) in (*_LISTS, tuple)):
+            return inside[0]
+    return Any
+
+
+def literal_choices(annotation: Any) -> list[str]:
+    """Return the choices of a Literal, as text."""
+    literals = [member for member in alternatives(annotation) if typing.get_origin(member) is Literal]
+    return [str(choice) for member in literals for choice in typing.get_args(member)]
+
+
+def type_name(annotation: Any) -> str:
+    """Return the annotation as source code has it: ``int | None``."""
+    text = " | ".join(map(_member_name, alternatives(annotation)))
+    return text.replace("typing.", "").replace("collections.abc.", "")
+
+
+def _member_name(member: Any) -> str:
+    if typing.get_origin(member) is Literal:
+        return " | ".join(map(repr, typing.get_args(member)))
+    if isinstance(member, type) and not typing.get_args(member):
+        return "None" if member is type(None) else member.__name__
+    return str(member)
+
+
+def parse_value(annotation: Any, value: Any) -> Any:
+    """Parse ``value`` for ``annotation`` by jsonargparse: lists become tuples, text becomes paths and enums.
+
+    Classes are not instantiated; ``instantiate_value`` does that.
+
+    Raises:
+        ValueError: the value does not fit, with jsonargparse's reason.
+    """
+    parser = _parser(annotation)
+    try:
+        return parser.parse_object({"value": value})
+    except Exception as error:  # argparse.ArgumentError, or any error of a registered type
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise ValueError(" ".join(line for line in lines if not line.startswith("Parser key"))) from None
+
+
+def instantiate_value(annotation: Any, value: Any) -> Any:
+    """Parse ``value`` for ``annotation`` and build its parts: tuples, enums, paths, factories, dataclasses."""
+    return _parser(annotation).instantiate(parse_value(annotation, value)).value
+
+
+def _parser(annotation: Any) -> Any:
+    with contextlib.suppress(TypeError):  # an annotation that cannot be hashed gets a new parser each time
+        return _cached_parser(annotation)
+    return _new_parser(annotation)
+
+
+def _new_parser(annotation: Any) -> Any:
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--value", type=annotation)
+    return parser
+
+
+_cached_parser = functools.cache(_new_parser)
+
+
+def items_of(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield the items of a list or mapping, each with its index or key."""
+    if isinstance(value, list):
+        yield from enumerate(value)
+    elif isinstance(value, dict):
+        yield from value.items()

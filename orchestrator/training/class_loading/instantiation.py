@@ -1,0 +1,99 @@
+"""Build objects of the classes that a sweep file names.
+
+This runs between trials, so plain values are passed directly: jsonargparse converts only arguments that are not plain
+JSON (tuples, enums, paths, factories).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from orchestrator.errors import SweepError, UsageError
+from orchestrator.training.class_loading import argument_types
+from orchestrator.training.class_loading.argument_types import signature
+from orchestrator.training.class_loading.import_paths import import_class
+
+
+def build(class_spec: Mapping[str, Any]) -> Any:
+    """Build the object that ``{class_path, init_args}`` describes, after the objects among its arguments.
+
+    Arguments are built in the order of the signature, so that random initial weights do not depend on their order in a
+    file. Errors of the constructors pass through.
+
+    Raises:
+        UsageError: the class cannot be imported.
+    """
+    cls = import_class(class_spec["class_path"])
+    init_args = class_spec.get("init_args") or {}
+    arguments = signature(cls).arguments
+    named = {name: _build_value(arguments[name].annotation, init_args[name]) for name in arguments if name in init_args}
+    extra = {name: _build_value(Any, value) for name, value in init_args.items() if name not in arguments}
+    return cls(**named, **extra)
+
+
+@contextmanager
+def constructor_errors(class_path: str) -> Iterator[None]:
+    """Turn any error of a user's constructor into a UsageError that names the class."""
+    try:
+        yield
+    except SweepError:
+        raise
+    except Exception as error:  # a user's code may raise any error
+        raise UsageError(f"{class_path} cannot be built: {type(error).__name__}: {error}") from error
+
+
+def as_component(annotation: Any, value: Any) -> dict[str, Any] | None:
+    """Return ``value`` as ``{class_path, init_args}`` if it describes an object; None for a plain value.
+
+    If the annotation names one class, a mapping without ``class_path`` holds arguments of that class. Text with a dot
+    is an import path.
+    """
+    if isinstance(value, dict) and "class_path" in value:
+        return value if value.keys() <= {"class_path", "init_args"} else None
+    if not isinstance(value, dict | str) or argument_types.fits(annotation, value):
+        return None
+    classes = argument_types.component_classes(annotation)
+    if isinstance(value, str):
+        return {"class_path": value} if classes and "." in value else None
+    if len(classes) != 1:
+        return None
+    arguments = value["init_args"] if set(value) == {"init_args"} else value
+    return {"class_path": f"{classes[0].__module__}.{classes[0].__qualname__}", "init_args": arguments}
+
+
+def has_objects(annotation: Any, value: Any) -> bool:
+    """Return whether there are objects among the items of a list or mapping, so that each item is built alone."""
+    classes = argument_types.component_classes(argument_types.element(annotation)) if isinstance(value, list) else ()
+    return bool(classes) or holds_components(value)
+
+
+def holds_components(value: Any) -> bool:
+    """Return whether a list or mapping holds a ``{class_path, …}``, at any depth."""
+    return any(
+        (isinstance(item, dict) and "class_path" in item) or holds_components(item)
+        for _, item in argument_types.items_of(value)
+    )
+
+
+def _build_value(annotation: Any, value: Any) -> Any:
+    if argument_types.is_factory(annotation) and not argument_types.fits(annotation, value):
+        return argument_types.instantiate_value(annotation, value)
+    component = as_component(annotation, value)
+    if component is not None:
+        return build(component)
+    if has_objects(annotation, value):
+        return _build_items(annotation, value)
+    value = argument_types.as_floats(annotation, value)
+    if argument_types.fits(annotation, value) or argument_types.is_plain(annotation):
+        return value
+    return argument_types.instantiate_value(annotation, value)
+
+
+def _build_items(annotation: Any, value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _build_value(Any, item) for name, item in value.items()}
+    items = [_build_value(argument_types.element(annotation), item) for item in value]
+    is_tuple = any(getattr(member, "__origin__", member) is tuple for member in argument_types.alternatives(annotation))
+    return tuple(items) if is_tuple else items

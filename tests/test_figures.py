@@ -21,13 +21,13 @@ from orchestrator.results import Results, read_state
 from orchestrator.results.figures import CONFIG, FIGURES, template
 from orchestrator.results.figures.contour import contour_of
 from orchestrator.results.figures.curves import QUANTILES, curves
-from orchestrator.results.figures.figure import BACKGROUND, BEST, MUTED, STATUSES, WENT_ON, frame, inert
+from orchestrator.results.figures.figure import BACKGROUND, BEST, CONTINUED, MUTED, STATUSES, axis_limits, escaped
 from orchestrator.results.figures.history import history_of
 from orchestrator.results.figures.importance import importance_of
 from orchestrator.results.figures.parallel import parallel_of
 from orchestrator.results.figures.pareto_front import front_of
 from orchestrator.results.figures.rungs import rungs_of
-from orchestrator.results.figures.timeline import timeline_of, told
+from orchestrator.results.figures.timeline import timeline_from, timeline_of
 from orchestrator.results.figures.trial_columns import axes, thinned, trials
 from orchestrator.rundir import RunDirectory
 from orchestrator.state import SweepState, pareto_front
@@ -125,7 +125,7 @@ def test_rungs_count_every_trial_once(sweep: Invented) -> None:
     for rung, after in zip(found, [*found[1:], None], strict=True):
         here = [trial for trial in sweep[1].trials.values() if trial.epoch >= rung.epoch]
         assert rung.reached == len(here) == sum(rung.fates.values())
-        assert rung.fates["went on"] == (after.reached if after else 0)
+        assert rung.fates["continued"] == (after.reached if after else 0)
         stopped = sum(trial.status == "stopped" and trial.epoch == rung.epoch for trial in here)
         assert rung.fates["stopped"] == stopped
 
@@ -167,7 +167,7 @@ def _check_timeline(run: RunDirectory, state: SweepState) -> None:
         )
         or record["type"] in ("trial.finished", "trial.stopped", "trial.failed", "trial.set_aside", "trial.promoted")
     ]
-    assert told(known, state) == found
+    assert timeline_from(known, state) == found
     lanes: dict[tuple[str, int], float] = {}
     for span in found.spans:
         assert span.started >= lanes.get((span.node, span.lane), 0.0)
@@ -205,7 +205,7 @@ def test_a_cut_off_launch_ends_with_its_last_sign_of_life_and_the_pause_is_left_
         record("sweep.completed", 1005),
     ]
     _, state = invent(tmp_path, 3)
-    found = told(story, state)
+    found = timeline_from(story, state)
     assert [(span.started, span.ended, span.status) for span in found.spans] == [
         (11, 15, "interrupted"),
         (1001, 1004, "finished"),
@@ -286,16 +286,16 @@ def test_a_surface_is_the_weighted_mean(sweep: Invented) -> None:
 
 def test_the_frame_leaves_out_what_is_far_out_and_says_so() -> None:
     values = np.array([*np.linspace(0.1, 1.0, 50), 1e9, math.nan, math.inf])
-    shown = frame(values, "min")
+    shown = axis_limits(values, "min")
     assert shown
     assert (shown.low < 0.1, 1.0 < shown.high < 10, shown.beyond) == (True, True, 1)
-    turned = frame(-values, "max")
+    turned = axis_limits(-values, "max")
     assert turned
     assert (turned.low, turned.high) == (-shown.high, -shown.low)
-    plain = frame(np.array([1.0, 2.0, 3.0]), "min")
+    plain = axis_limits(np.array([1.0, 2.0, 3.0]), "min")
     assert plain
-    assert (plain.low < 1, plain.high > 3, plain.words) == (True, True, "")
-    assert frame(np.array([math.nan]), "min") is None
+    assert (plain.low < 1, plain.high > 3, plain.note) == (True, True, "")
+    assert axis_limits(np.array([math.nan]), "min") is None
 
 
 def test_the_front_is_the_states(tmp_path: Path) -> None:
@@ -343,7 +343,7 @@ def contrast(one: str, other: str) -> float:
     return (high + 0.05) / (low + 0.05)
 
 
-@pytest.mark.parametrize("colour", [*(look.colour for look in STATUSES.values()), BEST, MUTED, WENT_ON])
+@pytest.mark.parametrize("colour", [*(style.colour for style in STATUSES.values()), BEST, MUTED, CONTINUED])
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_colours_stand_out_from_both_backgrounds(colour: str, theme: Any) -> None:
     assert contrast(colour, BACKGROUND[theme]) >= 3
@@ -358,7 +358,7 @@ def test_text_is_readable(theme: Any) -> None:
 
 def test_statuses_differ_in_more_than_colour() -> None:
     for part in ("symbol", "hatch"):
-        assert max(Counter(getattr(look, part) for look in STATUSES.values()).values()) == 1
+        assert max(Counter(getattr(style, part) for style in STATUSES.values()).values()) == 1
 
 
 def test_ten_thousand_trials_are_drawn_in_six_seconds_and_six_megabytes(tmp_path: Path) -> None:
@@ -438,5 +438,5 @@ def test_hostile_names_do_nothing_in_a_browser(tmp_path: Path, chromium: str) ->
 
 
 def test_labels_are_short_and_plain() -> None:
-    assert inert("<b>&$\x1b") == "&lt;b&gt;&amp;&#36;\\x1b"
-    assert inert("x" * 100, 10) == "x" * 9 + "…"
+    assert escaped("<b>&$\x1b") == "&lt;b&gt;&amp;&#36;\\x1b"
+    assert escaped("x" * 100, 10) == "x" * 9 + "…"

@@ -199,7 +199,7 @@ def test_the_page_runs_as_a_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyP
         if "application/vnd.plotly.v1+json" in output.data
     ]
     assert len(drawn) >= 3
-    assert drawn[0]["layout"]["title"]["text"].startswith("val_acc came to ")
+    assert drawn[0]["layout"]["title"]["text"].startswith("val_acc reached ")
     progress = next(
         output.data["text/html"] for output in book.cells[0].outputs if output.output_type == "display_data"
     )

@@ -24,7 +24,7 @@ from orchestrator.journal.records import encode
 from orchestrator.policies.finals import confirmation, finals
 from orchestrator.results import Results, why
 from orchestrator.results.report.markup import data, element
-from orchestrator.results.report.sections import failures
+from orchestrator.results.report.sections import failure_groups
 from orchestrator.results.why import show, stories
 from orchestrator.rundir import RunDirectory
 from orchestrator.safe_text import visible
@@ -250,7 +250,7 @@ def test_a_phone_shows_it_without_sideways_scrolling(chromium: str, report: Path
 
 def test_dark_and_light_and_print(chromium: str, report: Path) -> None:
     seen = Seen()
-    ground = "getComputedStyle(document.querySelector('.told')).backgroundColor"
+    ground = "getComputedStyle(document.querySelector('.verdict-text')).backgroundColor"
     paper = "document.querySelector('#plot-learning_curves').layout.template.layout.paper_bgcolor"
 
     async def visit(page: Page) -> dict[str, Any]:
@@ -498,7 +498,7 @@ def test_finals_name_the_search_and_link_to_its_page(tmp_path: Path) -> None:
 def test_failures_are_counted_alike_with_alike(found: Results) -> None:
     every = [(trial.number, failure) for trial in found.state.trials.values() for failure in trial.failures]
     assert every, "the simulation has to lose something"
-    listed = failures(found.state)
+    listed = failure_groups(found.state)
     assert sum(alike.times for alike in listed) == len(every)
     for alike in listed:
         same = [number for number, failure in every if (failure.kind, failure.message) == (alike.kind, alike.message)]
@@ -525,7 +525,7 @@ def test_a_secret_of_this_process_is_not_in_it(monkeypatch: pytest.MonkeyPatch, 
         if event.type == "segment.failed":
             event.fields["message"] = "refused: verysecretvalue"
     results = on_disk(tmp_path / "leaky", events)
-    assert failures(results.state)
+    assert failure_groups(results.state)
     text = results.report().read_text(encoding="utf-8")
     assert "verysecretvalue" not in text
     assert "refused: ***" in text

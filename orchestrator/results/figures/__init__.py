@@ -1,6 +1,6 @@
-"""Figures of a sweep, for the report, for notebooks and for Python: what is drawn, apart from how.
+"""The figures of a sweep, for the report, notebooks and Python.
 
-Each is a function of a run and its state, and None where the sweep has nothing to show for it.
+Each is a function of a run and its state, and returns None if the sweep has no data for it.
 """
 
 from __future__ import annotations
@@ -33,6 +33,6 @@ FIGURES: dict[str, Callable[[RunDirectory, SweepState], Figure | None]] = {
     "rungs": rungs,
     "timeline": timeline,
 }
-"""In the order of a report."""
+"""The figures, in the order of a report."""
 
 __all__ = ["CONFIG", "FIGURES", "Figure", "template"]

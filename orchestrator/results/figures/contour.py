@@ -1,4 +1,4 @@
-"""Two parameters together: a smooth surface through the trials' values."""
+"""Contour figure: a smooth surface of the objective over two parameters."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from typing import Any
 import numpy as np
 
 from orchestrator.errors import UsageError
-from orchestrator.results.figures.figure import BEST, Figure, finished, inert
+from orchestrator.results.figures.figure import BEST, Figure, escaped, make_figure
 from orchestrator.results.figures.slices import by_importance
 from orchestrator.results.figures.trial_columns import Axis, Floats, Places, Trials, axes, trials
 from orchestrator.rundir import RunDirectory
 from orchestrator.state import SweepState
 
-LEAST = 10  # trials that have both parameters
-MOST = 1000  # of the best, and as many of the rest, go into the surface
+MIN_TRIALS = 10  # that have both parameters
+MAX_TRIALS = 1000  # of the best, and as many of the rest
 CELLS = 36
 _DOTS = 30
-_NEAR = 1.0  # trials' weights that a cell needs together
+_MIN_WEIGHT = 1.0  # sum of trial weights that a cell needs
 
 
 @dataclass(frozen=True)
 class Contour:
-    """``surface``: cells of y x cells of x, the weighted mean of the trials near each; NaN where there are none.
+    """The surface as cells of y x cells of x: the weighted mean of the trials near each cell, NaN if there are none.
 
-    ``across`` and ``up`` are the places of the cells on the axes, ``width`` the kernel's in shares of a numeric axis.
-    ``shown`` are the places in ``trials`` that went into it.
+    ``across`` and ``up`` are the cells' positions on the axes, ``width`` is the kernel's width as a share of a numeric
+    axis, and ``shown`` are the indices in ``trials`` that were used.
     """
 
     trials: Trials
@@ -40,26 +40,29 @@ class Contour:
 
 
 def contour_of(state: SweepState, x: str | None = None, y: str | None = None) -> Contour | None:
-    """Of the two most important parameters, unless others are named; None where too few trials have both.
+    """Compute the surface over two parameters, by default the two most important.
 
-    Raises UsageError where a name is not that of a parameter that varies.
+    Returns None if too few trials have both.
+
+    Raises:
+        UsageError: If a name is not that of a parameter that varies.
     """
-    found, ranked = trials(state), by_importance(state, axes(state))
+    columns, ranked = trials(state), by_importance(state, axes(state))
     first, second = _chosen(ranked, x, y)
     if first is None or second is None:
         return None
     both = ~np.isnan(first.places) & ~np.isnan(second.places)
-    shown = found.sample(MOST, MOST)
+    shown = columns.sample(MAX_TRIALS, MAX_TRIALS)
     shown = shown[both[shown]]
-    if len(shown) < LEAST:
+    if len(shown) < MIN_TRIALS:
         return None
-    return _smoothed(found, first, second, shown)
+    return _smoothed(columns, first, second, shown)
 
 
 def _chosen(ranked: list[Axis], x: str | None, y: str | None) -> tuple[Axis | None, Axis | None]:
     named = [_named(ranked, name) if name is not None else None for name in (x, y)]
-    others = iter([axis for axis in ranked if axis not in named])
-    first, second = (axis or next(others, None) for axis in named)
+    unnamed = iter([axis for axis in ranked if axis not in named])
+    first, second = (axis or next(unnamed, None) for axis in named)
     return first, second
 
 
@@ -67,23 +70,23 @@ def _named(ranked: list[Axis], name: str) -> Axis:
     for axis in ranked:
         if name in (axis.name, axis.short):
             return axis
-    known = ", ".join(axis.name for axis in ranked) or "none"
-    raise UsageError(f"{name!r} is no parameter that varies here", hint=f"those that do: {known}")
+    names = ", ".join(axis.name for axis in ranked) or "none"
+    raise UsageError(f"{name!r} is not a parameter that varies", hint=f"parameters that vary: {names}")
 
 
-def _smoothed(found: Trials, x: Axis, y: Axis, shown: Places) -> Contour:
-    """Nadaraya and Watson's estimate, with a Gaussian kernel on numbers and none across categories.
+def _smoothed(columns: Trials, x: Axis, y: Axis, shown: Places) -> Contour:
+    """Estimate by Nadaraya and Watson's method, with a Gaussian kernel on numbers and none across categories.
 
-    Scott's rule in two dimensions for the width: n^(-1/6), of a third of the axis.
+    The width follows Scott's rule in two dimensions, n^(-1/6), of a third of the axis.
     """
     width = float(len(shown) ** (-1 / 6)) / 3
     across, up = _cells(x), _cells(y)
     weights = _weights(y, up, shown, width)[:, None, :] * _weights(x, across, shown, width)[None, :, :]
-    total = weights.sum(axis=2)
-    values = np.clip(found.values[shown], *np.quantile(found.values[shown], [0.02, 0.98]))
+    weight_sums = weights.sum(axis=2)
+    values = np.clip(columns.values[shown], *np.quantile(columns.values[shown], [0.02, 0.98]))
     with np.errstate(invalid="ignore", divide="ignore"):
-        surface = np.where(total >= _NEAR, (weights @ values) / total, np.nan)
-    return Contour(found, x, y, across, up, surface, width, shown)
+        surface = np.where(weight_sums >= _MIN_WEIGHT, (weights @ values) / weight_sums, np.nan)
+    return Contour(columns, x, y, across, up, surface, width, shown)
 
 
 def _cells(axis: Axis) -> Floats:
@@ -91,35 +94,36 @@ def _cells(axis: Axis) -> Floats:
 
 
 def _weights(axis: Axis, cells: Floats, shown: Places, width: float) -> Floats:
-    """Cells x trials: 1 at the cell itself, less with the distance."""
-    apart = cells[:, None] - axis.places[shown][None, :]
+    """Return cells x trials: 1 at the cell itself, less with distance."""
+    distances = cells[:, None] - axis.places[shown][None, :]
     if axis.words:
-        return (np.abs(apart) < 0.5).astype(np.float64)
+        return (np.abs(distances) < 0.5).astype(np.float64)
     low, high = axis.span
-    return np.exp(-0.5 * (apart / (width * (high - low))) ** 2)
+    return np.exp(-0.5 * (distances / (width * (high - low))) ** 2)
 
 
 def contour(run: RunDirectory, state: SweepState, x: str | None = None, y: str | None = None) -> Figure | None:
-    """The surface and the best trials; None where fewer than two parameters vary, or too few trials have both."""
-    found = contour_of(state, x, y)
-    return draw(found) if found else None
+    """Draw the surface and the best trials; None if fewer than two parameters vary or too few trials have both."""
+    surface = contour_of(state, x, y)
+    return draw(surface) if surface else None
 
 
-def draw(found: Contour) -> Figure:
+def draw(data: Contour) -> Figure:
+    """Draw a computed surface."""
     import plotly.graph_objects as go
 
-    columns = found.trials
+    columns = data.trials
     common: dict[str, Any] = {
-        "x": found.across,
-        "y": found.up,
-        "z": found.surface.astype(np.float32),
+        "x": data.across,
+        "y": data.up,
+        "z": data.surface.astype(np.float32),
         "coloraxis": "coloraxis",
         "hovertemplate": "about %{z:.4g}<extra></extra>",
     }
-    flat = found.x.words or found.y.words
+    flat = data.x.words or data.y.words
     surface = go.Heatmap(**common) if flat else go.Contour(**common, line_width=0.5, ncontours=12)
     plot = go.Figure(surface)
-    best = columns.order[np.isin(columns.order, found.shown)][:_DOTS]
+    best = columns.order[np.isin(columns.order, data.shown)][:_DOTS]
     for places, marker in (
         (best[1:], {"color": "#ffffff", "size": 6, "line": {"color": "#1d2129", "width": 1}}),
         (
@@ -128,31 +132,31 @@ def draw(found: Contour) -> Figure:
         ),
     ):
         plot.add_scatter(
-            x=found.x.places[places],
-            y=found.y.places[places],
+            x=data.x.places[places],
+            y=data.y.places[places],
             customdata=np.stack([columns.numbers[places], columns.values[places]], axis=1),
             mode="markers",
             marker=marker,
             showlegend=False,
             hovertemplate="trial %{customdata[0]:d}: %{customdata[1]:.4g}<extra></extra>",
         )
-    for axis, update in ((found.x, plot.update_xaxes), (found.y, plot.update_yaxes)):
+    for axis, update in ((data.x, plot.update_xaxes), (data.y, plot.update_yaxes)):
         at, labels = axis.ticks()
-        label = inert(axis.short + (" (log)" if axis.log else ""), 32)
-        update(title_text=label, tickvals=at, ticktext=[inert(text, 16) for text in labels], showgrid=False)
-    title = {"text": inert(columns.metric, 20), "side": "right"}
+        label = escaped(axis.short + (" (log)" if axis.log else ""), 32)
+        update(title_text=label, tickvals=at, ticktext=[escaped(text, 16) for text in labels], showgrid=False)
+    title = {"text": escaped(columns.metric, 20), "side": "right"}
     plot.update_coloraxes(reversescale=columns.mode == "min", colorbar_title=title)
-    return finished("contour", _title(found), _caption(found, len(best)), plot, 460)
+    return make_figure("contour", _title(data), _caption(data, len(best)), plot, 460)
 
 
-def _title(found: Contour) -> str:
-    return f"{found.trials.metric} over {found.x.short} and {found.y.short}"
+def _title(data: Contour) -> str:
+    return f"{data.trials.metric} over {data.x.short} and {data.y.short}"
 
 
-def _caption(found: Contour, best: int) -> str:
-    some = "" if len(found.shown) == len(found.trials.order) else f" ({len(found.shown)} of {len(found.trials.order)})"
+def _caption(data: Contour, best: int) -> str:
+    sampled = "" if len(data.shown) == len(data.trials.order) else f" ({len(data.shown)} of {len(data.trials.order)})"
     return (
-        f"A smooth mean of the trials near each point{some}: Gaussian kernel, {found.width:.0%} of an axis wide, blank "
-        f"where too few are near; the {best} best trials as dots, the best one as a star. A mean over trials that "
-        "differ in other parameters too, so single trials may lie well off it."
+        f"A smooth mean of the trials near each point{sampled}: Gaussian kernel, {data.width:.0%} of an axis wide, "
+        f"blank if too few are near. Dots are the {best} best trials, the star is the best one. The trials differ in "
+        "other parameters too, so single trials may lie far from the mean."
     )

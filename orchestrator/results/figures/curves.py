@@ -1,4 +1,4 @@
-"""Learning curves: the objective by epoch, a line a trial."""
+"""Learning curves figure: the objective by epoch, a line a trial."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from orchestrator.results.figures.figure import BEST, MUTED, STATUSES, Figure, finished, frame, inert
+from orchestrator.results.figures.figure import BEST, MUTED, STATUSES, Figure, axis_limits, escaped, make_figure
 from orchestrator.results.figures.trial_columns import Floats, Places, thinned, trials
 from orchestrator.results.why import show
 from orchestrator.rundir import RunDirectory
@@ -18,7 +18,7 @@ from orchestrator.state import SweepState, Trial
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-MOST = 150  # lines of the best, and as many of the rest
+MAX_LINES = 150  # of the best, and as many of the rest
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 
 
@@ -34,9 +34,9 @@ class Curve:
 
 @dataclass(frozen=True)
 class Bands:
-    """Quantiles over the trials that reported at an epoch, of how many ``counts`` says. ``values``: epochs x quantiles.
+    """Quantiles over the trials that reported at an epoch; ``values`` is epochs x quantiles, ``counts`` the trials.
 
-    The trials thin out where some are stopped early, so the bands of later epochs are those of the better ones.
+    Where trials are stopped early, the bands of later epochs are those of the better trials.
     """
 
     epochs: Places
@@ -46,7 +46,7 @@ class Bands:
 
 @dataclass(frozen=True)
 class Curves:
-    """``shown`` holds the winner's last; ``bands`` are there where ``shown`` are not all of the ``total``."""
+    """The curves to draw, the winner's last; ``bands`` are set if ``shown`` are not all of the ``total``."""
 
     metric: str
     mode: str
@@ -57,28 +57,31 @@ class Curves:
 
     @property
     def best(self) -> Curve | None:
-        """The winner's."""
+        """The winner's curve."""
         return self.shown[-1] if self.winner is not None else None
 
 
-def curves(state: SweepState, most: int = MOST) -> Curves | None:
-    """All curves; of more than twice ``most`` the best, a sample of the rest, and bands. None where there is none."""
-    found = trials(state)
-    reported = np.flatnonzero(found.epochs > 0)
-    rest = np.setdiff1d(reported, found.order)
-    chosen = thinned(np.concatenate([found.order, rest]), most, most)
+def curves(state: SweepState, most: int = MAX_LINES) -> Curves | None:
+    """Return all curves, or None if no trial reported.
+
+    With more than twice ``most`` trials they are the best, an even sample of the rest, and bands over all.
+    """
+    columns = trials(state)
+    reported = np.flatnonzero(columns.epochs > 0)
+    rest = np.setdiff1d(reported, columns.order)
+    chosen = thinned(np.concatenate([columns.order, rest]), most, most)
     if not len(chosen):
         return None
-    won = state.winner()
-    listed = [_curve(state.trials[int(found.numbers[place])], found.metric) for place in chosen]
-    listed.sort(key=lambda curve: (won is not None and curve.trial == won.number, curve.trial))
-    bands = _bands(state, found.metric) if len(chosen) < len(reported) else None
-    return Curves(found.metric, found.mode, listed, len(reported), won.number if won else None, bands)
+    winner = state.winner()
+    listed = [_curve(state.trials[int(columns.numbers[place])], columns.metric) for place in chosen]
+    listed.sort(key=lambda curve: (winner is not None and curve.trial == winner.number, curve.trial))
+    bands = _bands(state, columns.metric) if len(chosen) < len(reported) else None
+    return Curves(columns.metric, columns.mode, listed, len(reported), winner.number if winner else None, bands)
 
 
 def _curve(trial: Trial, metric: str) -> Curve:
-    every = sorted((epoch, report.metrics.get(metric, math.nan)) for epoch, report in trial.reports.items())
-    finite = [(epoch, value) for epoch, value in every if math.isfinite(value)]
+    points = sorted((epoch, report.metrics.get(metric, math.nan)) for epoch, report in trial.reports.items())
+    finite = [(epoch, value) for epoch, value in points if math.isfinite(value)]
     epochs, values = ([point[side] for point in finite] for side in (0, 1))
     return Curve(trial.number, trial.status, np.array(epochs, dtype=np.int64), np.array(values, dtype=np.float64))
 
@@ -88,43 +91,44 @@ def _bands(state: SweepState, metric: str) -> Bands:
     for trial in state.trials.values():
         for epoch, report in trial.reports.items():
             by_epoch.setdefault(epoch, []).append(report.metrics.get(metric, math.nan))
-    known = {epoch: np.array(values)[np.isfinite(values)] for epoch, values in sorted(by_epoch.items())}
-    known = {epoch: values for epoch, values in known.items() if values.size}
-    quantiles = np.array([np.quantile(values, QUANTILES) for values in known.values()]).reshape(len(known), -1)
-    counts = np.array([values.size for values in known.values()], dtype=np.int64)
-    return Bands(np.array(list(known), dtype=np.int64), quantiles, counts)
+    finite = {epoch: np.array(values)[np.isfinite(values)] for epoch, values in sorted(by_epoch.items())}
+    finite = {epoch: values for epoch, values in finite.items() if values.size}
+    quantiles = np.array([np.quantile(values, QUANTILES) for values in finite.values()]).reshape(len(finite), -1)
+    counts = np.array([values.size for values in finite.values()], dtype=np.int64)
+    return Bands(np.array(list(finite), dtype=np.int64), quantiles, counts)
 
 
 def learning_curves(run: RunDirectory, state: SweepState) -> Figure | None:
-    """Learning curves with early stops marked and the winner's emphasised; None before the first report."""
-    found = curves(state)
-    return draw(found) if found else None
+    """Draw learning curves with early stops marked and the winner emphasised; None before the first report."""
+    data = curves(state)
+    return draw(data) if data else None
 
 
-def draw(found: Curves) -> Figure:
+def draw(data: Curves) -> Figure:
+    """Draw computed curves."""
     import plotly.graph_objects as go
 
     plot = go.Figure()
-    if found.bands:
-        _draw_bands(plot, found.bands)
-    others = [curve for curve in found.shown if curve is not found.best]
-    thin = 0.35 if len(found.shown) > 60 else 0.85
+    if data.bands:
+        _draw_bands(plot, data.bands)
+    rest = [curve for curve in data.shown if curve is not data.best]
+    thin = 0.35 if len(data.shown) > 60 else 0.85
     for status in STATUSES:
-        of_it = [curve for curve in others if curve.status == status]
-        if of_it:
-            plot.add_trace(_lines(of_it, status, thin, found.metric))
-            plot.add_trace(_ends(of_it, status, thin))
-    if found.best:
-        plot.add_trace(_winner(found.best, found))
-    # What is framed is what is drawn as a line: the bands of the first epochs would squeeze them.
-    shown = frame(np.concatenate([curve.values for curve in found.shown]), found.mode)
+        matching = [curve for curve in rest if curve.status == status]
+        if matching:
+            plot.add_trace(_lines(matching, status, thin, data.metric))
+            plot.add_trace(_ends(matching, status, thin))
+    if data.best:
+        plot.add_trace(_winner(data.best, data))
+    # The limits follow the lines; the bands of the first epochs would squeeze them.
+    limits = axis_limits(np.concatenate([curve.values for curve in data.shown]), data.mode)
     plot.update_xaxes(title_text="epoch", rangemode="tozero", tickformat="d")
-    plot.update_yaxes(title_text=inert(found.metric), range=[shown.low, shown.high] if shown else None)
-    return finished("learning_curves", _title(found), _caption(found) + (shown.words if shown else ""), plot, 460)
+    plot.update_yaxes(title_text=escaped(data.metric), range=[limits.low, limits.high] if limits else None)
+    return make_figure("learning_curves", _title(data), _caption(data) + (limits.note if limits else ""), plot, 460)
 
 
 def _joined(curves: Iterable[Curve]) -> tuple[Floats, Floats, Floats]:
-    """Epochs, values and trial numbers of several curves in one line, with a gap after each."""
+    """Return epochs, values and trial numbers of several curves as one line, with a gap after each."""
     gap = np.array([math.nan])
     parts = [(curve.epochs, curve.values, np.full(len(curve.epochs), curve.trial)) for curve in curves]
     columns = [np.concatenate([piece for part in parts for piece in (part[side], gap)]) for side in range(3)]
@@ -134,33 +138,33 @@ def _joined(curves: Iterable[Curve]) -> tuple[Floats, Floats, Floats]:
 def _lines(curves: Sequence[Curve], status: str, opacity: float, metric: str) -> go.Scatter:
     import plotly.graph_objects as go
 
-    look = STATUSES[status]
+    style = STATUSES[status]
     epochs, values, numbers = _joined(curves)
     return go.Scatter(
         x=epochs,
         y=values,
         customdata=numbers,
         mode="lines",
-        line={"color": look.colour, "width": 1.2, "dash": look.dash},
+        line={"color": style.colour, "width": 1.2, "dash": style.dash},
         opacity=opacity,
-        name=f"{look.words} ({len(curves)})",
+        name=f"{style.words} ({len(curves)})",
         legendgroup=status,
-        hovertemplate=f"trial %{{customdata}}, epoch %{{x}}: %{{y:.4g}}<extra>{look.words}</extra>",
+        hovertemplate=f"trial %{{customdata}}, epoch %{{x}}: %{{y:.4g}}<extra>{style.words}</extra>",
     )
 
 
 def _ends(curves: Sequence[Curve], status: str, opacity: float) -> go.Scatter:
-    """A mark where each ends."""
+    """Return markers at the curves' last points."""
     import plotly.graph_objects as go
 
-    look = STATUSES[status]
+    style = STATUSES[status]
     last = [(curve.epochs[-1], curve.values[-1]) for curve in curves if len(curve.epochs)]
-    marker: dict[str, Any] = {"color": look.colour, "symbol": look.symbol, "size": 6}
+    marker: dict[str, Any] = {"color": style.colour, "symbol": style.symbol, "size": 6}
     return go.Scatter(
         x=np.array([epoch for epoch, _ in last], dtype=np.float32),
         y=np.array([value for _, value in last], dtype=np.float32),
         mode="markers",
-        marker=marker | {"line": {"color": look.colour, "width": 1.2}},
+        marker=marker | {"line": {"color": style.colour, "width": 1.2}},
         opacity=min(1.0, opacity + 0.2),
         legendgroup=status,
         showlegend=False,
@@ -168,7 +172,7 @@ def _ends(curves: Sequence[Curve], status: str, opacity: float) -> go.Scatter:
     )
 
 
-def _winner(best: Curve, found: Curves) -> go.Scatter:
+def _winner(best: Curve, data: Curves) -> go.Scatter:
     import plotly.graph_objects as go
 
     return go.Scatter(
@@ -177,13 +181,13 @@ def _winner(best: Curve, found: Curves) -> go.Scatter:
         mode="lines+markers",
         line={"color": BEST, "width": 3},
         marker={"size": 5, "color": BEST},
-        name=f"best: trial {found.winner}",
-        hovertemplate=f"trial {found.winner}, epoch %{{x}}: %{{y:.4g}}<extra>best</extra>",
+        name=f"best: trial {data.winner}",
+        hovertemplate=f"trial {data.winner}, epoch %{{x}}: %{{y:.4g}}<extra>best</extra>",
     )
 
 
 def _draw_bands(plot: go.Figure, bands: Bands) -> None:
-    """The middle 80 % and 50 % of all trials, and their median."""
+    """Draw the middle 80 % and 50 % of all trials, and their median."""
     for low, high, words in ((0, 4, "middle 80 % of all"), (1, 3, "middle 50 % of all")):
         around = {"x": bands.epochs, "mode": "lines", "line": {"width": 0}, "hoverinfo": "skip"}
         plot.add_scatter(**around, y=bands.values[:, high], showlegend=False)
@@ -204,23 +208,21 @@ def _veil() -> str:
     return f"rgba({red},{green},{blue},0.18)"
 
 
-def _title(found: Curves) -> str:
-    if not found.best or not len(found.best.values):
-        return f"{found.metric} by epoch: no trial has a finite value yet"
-    values = found.best.values
-    at = int(np.argmax(values) if found.mode == "max" else np.argmin(values))
-    return (
-        f"{found.metric} came to {show(float(values[at]))} in trial {found.winner}, epoch {int(found.best.epochs[at])}"
-    )
+def _title(data: Curves) -> str:
+    if not data.best or not len(data.best.values):
+        return f"{data.metric} by epoch: no trial has a finite value yet"
+    values = data.best.values
+    at = int(np.argmax(values) if data.mode == "max" else np.argmin(values))
+    return f"{data.metric} reached {show(float(values[at]))} in trial {data.winner}, epoch {int(data.best.epochs[at])}"
 
 
-def _caption(found: Curves) -> str:
-    marks = "One line a trial, marked where it ends; the line and the mark tell how."
-    if not found.bands:
-        return f"{found.metric} by epoch for all {found.total} trials that reported. {marks}"
-    shown = len(found.shown)
+def _caption(data: Curves) -> str:
+    marks = "One line a trial; the line and its end mark show the trial's status."
+    if not data.bands:
+        return f"{data.metric} by epoch for all {data.total} trials that reported. {marks}"
+    lines = len(data.shown)
     return (
-        f"{found.metric} by epoch. Lines: {shown} of {found.total} trials, the best {MOST} and an even sample by rank "
-        f"of the rest. {marks} Bands: all {found.total} trials, of each epoch those that reported it; where trials are "
-        "stopped early the later epochs are those of the better ones."
+        f"{data.metric} by epoch. Lines: {lines} of {data.total} trials, the best {MAX_LINES} and an even sample by "
+        f"rank of the rest. {marks} Bands: at each epoch all trials that reported it, {data.total} in all; if trials "
+        "are stopped early, later epochs hold only the better ones."
     )

@@ -1,4 +1,4 @@
-"""What each trial came to, in the order in which they were suggested, and the best so far."""
+"""History figure: the value of each trial in the order suggested, and the best so far."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from orchestrator.results.figures.figure import BEST, STATUSES, Figure, finished, frame, inert
+from orchestrator.results.figures.figure import BEST, STATUSES, Figure, axis_limits, escaped, make_figure
 from orchestrator.results.figures.trial_columns import Floats, Places, Trials, trials
 from orchestrator.results.why import show
 from orchestrator.rundir import RunDirectory
 from orchestrator.state import SweepState
 
-MOST = 1000  # points of the best, and as many of the rest
+MAX_POINTS = 1000  # of the best, and as many of the rest
 
 
 @dataclass(frozen=True)
 class History:
-    """``steps`` are the trials that were better than all before them, ``records`` their values; ``shown`` places."""
+    """Trials that beat all before them (``steps``), their values (``records``), and the indices drawn (``shown``)."""
 
     trials: Trials
     steps: Places
@@ -25,71 +25,80 @@ class History:
     shown: Places
 
 
-def history_of(state: SweepState, most: int = MOST) -> History | None:
-    """None where no trial has a value."""
-    found = trials(state)
-    known = np.flatnonzero(np.isfinite(found.values))
-    if not len(known):
+def history_of(state: SweepState, most: int = MAX_POINTS) -> History | None:
+    """Compute the history; None if no trial has a value."""
+    columns = trials(state)
+    valued = np.flatnonzero(np.isfinite(columns.values))
+    if not len(valued):
         return None
-    losses = found.losses[known]
-    before = np.concatenate([[np.inf], np.minimum.accumulate(losses)[:-1]])
-    better = known[losses < before]
-    return History(found, found.numbers[better], found.values[better], found.sample(most, most))
+    losses = columns.losses[valued]
+    earlier_best = np.concatenate([[np.inf], np.minimum.accumulate(losses)[:-1]])
+    better = valued[losses < earlier_best]
+    return History(columns, columns.numbers[better], columns.values[better], columns.sample(most, most))
 
 
 def history(run: RunDirectory, state: SweepState) -> Figure | None:
-    """Each trial's value as a mark, the best so far as a line; None where there is no value yet."""
-    found = history_of(state)
-    return draw(found) if found else None
+    """Draw each trial's value as a mark and the best so far as a line; None if there is no value yet."""
+    data = history_of(state)
+    return draw(data) if data else None
 
 
-def draw(found: History) -> Figure:
+def draw(data: History) -> Figure:
+    """Draw a computed history."""
     import plotly.graph_objects as go
 
-    plot, columns = go.Figure(), found.trials
-    for status, look in STATUSES.items():
-        places = found.shown[columns.statuses[found.shown] == status]
+    plot, columns = go.Figure(), data.trials
+    for status, style in STATUSES.items():
+        places = data.shown[columns.statuses[data.shown] == status]
         if len(places):
             plot.add_scatter(
                 x=columns.numbers[places],
                 y=columns.values[places].astype(np.float32),
                 mode="markers",
-                marker={"color": look.colour, "symbol": look.symbol, "size": 6, "line_color": look.colour}
-                | {"line_width": 1.2 if look.symbol.endswith(("thin", "open")) else 0},
-                opacity=0.45 if len(found.shown) > 300 else 0.85,
-                name=look.words,
-                hovertemplate=f"trial %{{x}}: %{{y:.4g}}<extra>{look.words}</extra>",
+                marker={
+                    "color": style.colour,
+                    "symbol": style.symbol,
+                    "size": 6,
+                    "line_color": style.colour,
+                }
+                | {"line_width": 1.2 if style.symbol.endswith(("thin", "open")) else 0},
+                opacity=0.45 if len(data.shown) > 300 else 0.85,
+                name=style.words,
+                hovertemplate=f"trial %{{x}}: %{{y:.4g}}<extra>{style.words}</extra>",
             )
     last = columns.numbers[-1:]
     plot.add_scatter(
-        x=np.concatenate([found.steps, last]),
-        y=np.concatenate([found.records, found.records[-1:]]),
+        x=np.concatenate([data.steps, last]),
+        y=np.concatenate([data.records, data.records[-1:]]),
         mode="lines",
         line={"color": BEST, "width": 2.5, "shape": "hv"},
         name="best so far",
         hovertemplate="from trial %{x} on: %{y:.4g}<extra>best so far</extra>",
     )
-    shown = frame(columns.values, columns.mode)
+    limits = axis_limits(columns.values, columns.mode)
     plot.update_xaxes(title_text="trial, in the order suggested", tickformat="d")
-    plot.update_yaxes(title_text=inert(columns.metric), range=[shown.low, shown.high] if shown else None)
-    return finished("history", _title(found), _caption(found) + (shown.words if shown else ""), plot)
+    plot.update_yaxes(title_text=escaped(columns.metric), range=[limits.low, limits.high] if limits else None)
+    return make_figure("history", _title(data), _caption(data) + (limits.note if limits else ""), plot)
 
 
-def _title(found: History) -> str:
-    first, best, at = found.records[0], found.records[-1], int(found.steps[-1])
-    after = len(found.trials) - 1 - int(np.searchsorted(found.trials.numbers, at))
-    since = f"the {after} trials after it brought nothing better" if after > 1 else "which is among the last"
-    if len(found.steps) == 1:
+def _title(data: History) -> str:
+    first, best, at = data.records[0], data.records[-1], int(data.steps[-1])
+    after = len(data.trials) - 1 - int(np.searchsorted(data.trials.numbers, at))
+    since = f"the {after} later trials were not better" if after > 1 else "it is one of the last two trials"
+    if len(data.steps) == 1:
         return f"The first trial with a value, {at}, was the best: {show(float(best))}"
     return f"From {show(float(first))} to {show(float(best))} in trial {at}; {since}"
 
 
-def _caption(found: History) -> str:
-    valued = int(np.isfinite(found.trials.values).sum())
-    without = len(found.trials) - valued
-    some = f"{len(found.shown)} of {valued} trials are marked, the best {MOST} and an even sample by rank of the rest; "
+def _caption(data: History) -> str:
+    valued = int(np.isfinite(data.trials.values).sum())
+    missing = len(data.trials) - valued
+    sampled = (
+        f"{len(data.shown)} of {valued} trials are marked, the best {MAX_POINTS} and an even sample by rank of the "
+        "rest; the line covers all. "
+    )
     return (
-        f"{found.trials.metric} at each trial's best epoch. "
-        + (some + "the line counts all. " if len(found.shown) < valued else "")
-        + (f"{without} trials without a value are left out." if without else "")
+        f"{data.trials.metric} at each trial's best epoch. "
+        + (sampled if len(data.shown) < valued else "")
+        + (f"{missing} trials without a value are not drawn." if missing else "")
     ).strip()

@@ -1,4 +1,4 @@
-"""Which parameters tell the best trials from the rest: Optuna's PED-ANOVA."""
+"""Importance figure: which parameters separate the best trials from the rest (Optuna's PED-ANOVA)."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from orchestrator.results.figures.figure import STATUSES, Figure, finished, inert
+from orchestrator.results.figures.figure import STATUSES, Figure, escaped, make_figure
 from orchestrator.results.figures.trial_columns import Axis, Trials, axes, trials
 from orchestrator.rundir import RunDirectory
 from orchestrator.space import Space
 from orchestrator.state import SweepState
 
-LEAST = 10  # trials with a value; of fewer nothing can be said
-_GOOD = 5  # Optuna: at least five trials above the quantile
+MIN_TRIALS = 10  # with a value; fewer give no reliable shares
+_MIN_GOOD = 5  # Optuna needs five trials above the quantile
 _BARS = 20
 
 
 @dataclass(frozen=True)
 class Importance:
-    """``shares`` of each parameter that varies, by full name, greatest first; they sum to one, or are all zero.
+    """The ``shares`` of the parameters that vary, by full name, greatest first; they sum to one, or all are zero.
 
-    A share says how well the parameter tells the best ``quantile`` of the ``trials`` from all of them.
+    A share says how well the parameter separates the best ``quantile`` of the ``trials`` from all of them.
     """
 
     shares: dict[str, float]
@@ -35,64 +35,64 @@ class Importance:
 
     @property
     def first(self) -> str | None:
-        """The parameter that matters most; None where none does."""
+        """The most important parameter; None if all shares are zero."""
         name, share = next(iter(self.shares.items()))
         return name if share > 0 else None
 
 
-_known: WeakKeyDictionary[SweepState, tuple[int, str, Importance | None]] = WeakKeyDictionary()
+_cache: WeakKeyDictionary[SweepState, tuple[int, str, Importance | None]] = WeakKeyDictionary()
 
 
 def importance_of(state: SweepState) -> Importance | None:
-    """PED-ANOVA [Watanabe et al. 2023, arXiv 2304.10255] of the trials' values; None of fewer than ten, or all alike.
+    """Return PED-ANOVA importance [Watanabe et al. 2023, arXiv 2304.10255], computed once for all figures.
 
-    Not fANOVA: that takes many times as long with 10,000 trials, and leaves out conditional parameters. It has no
-    chance in it: the same trials give the same shares. Made once for all figures.
+    Returns None with fewer than ten valued trials, or if all values are equal. fANOVA takes many times as long with
+    10,000 trials and omits conditional parameters. PED-ANOVA is deterministic: the same trials give the same shares.
     """
-    known = _known.get(state)
-    if known is None or known[:2] != (state.seq, state.status):
-        known = (state.seq, state.status, _importance(state))
-        _known[state] = known
-    return known[2]
+    cached = _cache.get(state)
+    if cached is None or cached[:2] != (state.seq, state.status):
+        cached = (state.seq, state.status, _importance(state))
+        _cache[state] = cached
+    return cached[2]
 
 
 def _importance(state: SweepState) -> Importance | None:
-    found, varying = trials(state), axes(state)
-    valued = len(found.order)
-    losses = found.losses[found.order]
-    if valued < LEAST or not varying or losses[0] == losses[-1]:
+    columns, varying = trials(state), axes(state)
+    valued = len(columns.order)
+    losses = columns.losses[columns.order]
+    if valued < MIN_TRIALS or not varying or losses[0] == losses[-1]:
         return None
-    quantile = min(0.5, max(0.1, _GOOD / valued))
-    divergences = _ped_anova(state, found, varying, quantile)
+    quantile = min(0.5, max(0.1, _MIN_GOOD / valued))
+    divergences = _ped_anova(state, columns, varying, quantile)
     total = sum(divergences.values())
     shares = {name: value / total if total > 0 else 0.0 for name, value in divergences.items()}
     ordered = dict(sorted(shares.items(), key=lambda item: -item[1]))
     return Importance(ordered, {axis.name: axis.short for axis in varying}, quantile, valued)
 
 
-def _ped_anova(state: SweepState, found: Trials, varying: list[Axis], quantile: float) -> dict[str, float]:
+def _ped_anova(state: SweepState, columns: Trials, varying: list[Axis], quantile: float) -> dict[str, float]:
     import optuna
 
     names = [axis.name for axis in varying]
     evaluator_of = optuna.importance.PedAnovaImportanceEvaluator
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it is marked as experimental
-        study = _study(state, found, names)
-        answer = evaluator_of(target_quantile=quantile).evaluate(study, names, target=_loss)
-    return {name: max(0.0, float(answer[name])) if math.isfinite(answer[name]) else 0.0 for name in names}
+        warnings.simplefilter("ignore")  # the evaluator is marked as experimental
+        study = _study(state, columns, names)
+        scores = evaluator_of(target_quantile=quantile).evaluate(study, names, target=_loss)
+    return {name: max(0.0, float(scores[name])) if math.isfinite(scores[name]) else 0.0 for name in names}
 
 
 def _loss(trial: Any) -> float:
     return float(trial.value)
 
 
-def _study(state: SweepState, found: Trials, names: list[str]) -> Any:
-    """The trials with a value as Optuna's, lower is better."""
+def _study(state: SweepState, columns: Trials, names: list[str]) -> Any:
+    """Return the trials with a value as an Optuna study; lower is better."""
     import optuna
     from optuna.trial import FrozenTrial, TrialState
 
-    class Held(optuna.storages.InMemoryStorage):
-        """Hands out what it is given, and copies nothing: `Study.add_trial` takes half a second for a thousand."""
+    class InPlaceStorage(optuna.storages.InMemoryStorage):
+        """Serve the given trials without copying; `Study.add_trial` takes half a second for a thousand."""
 
         trials: list[FrozenTrial]
 
@@ -102,34 +102,37 @@ def _study(state: SweepState, found: Trials, names: list[str]) -> Any:
     space = Space(state.spec["space"])
     domains = {name: space[name] for name in names}
     distributions = {name: domain.optuna_distribution() for name, domain in domains.items()}
-    kept = {name: distribution for name, distribution in distributions.items() if distribution is not None}
+    encodable = {name: distribution for name, distribution in distributions.items() if distribution is not None}
 
     def frozen(number: int, place: int) -> FrozenTrial:
-        given, loss = found.params[place], float(found.losses[place])
-        point = {name: domains[name].encode(given[name]) for name in kept if name in given}
-        its = {name: kept[name] for name in point}
-        return FrozenTrial(number, TrialState.COMPLETE, loss, None, None, point, its, {}, {}, {}, number)
+        params, loss = columns.params[place], float(columns.losses[place])
+        point = {name: domains[name].encode(params[name]) for name in encodable if name in params}
+        point_distributions = {name: encodable[name] for name in point}
+        return FrozenTrial(
+            number, TrialState.COMPLETE, loss, None, None, point, point_distributions, {}, {}, {}, number
+        )
 
-    storage = Held()
-    storage.trials = [frozen(number, place) for number, place in enumerate(np.sort(found.order).tolist())]
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)  # it tells of every new study
+    storage = InPlaceStorage()
+    storage.trials = [frozen(number, place) for number, place in enumerate(np.sort(columns.order).tolist())]
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # Optuna logs every new study
     try:
         return optuna.create_study(storage=storage)
     finally:
-        optuna.logging.set_verbosity(before)
+        optuna.logging.set_verbosity(verbosity)
 
 
 def importance(run: RunDirectory, state: SweepState) -> Figure | None:
-    """A bar for each parameter; None where there are too few trials, or nothing varies."""
-    found = importance_of(state)
-    return draw(found, state.objective.metric) if found else None
+    """Draw a bar for each parameter; None with too few trials, or if nothing varies."""
+    data = importance_of(state)
+    return draw(data, state.objective.metric) if data else None
 
 
-def draw(found: Importance, metric: str) -> Figure:
+def draw(data: Importance, metric: str) -> Figure:
+    """Draw computed importances."""
     import plotly.graph_objects as go
 
-    listed = list(found.shares.items())[:_BARS]
+    listed = list(data.shares.items())[:_BARS]
     shares = [share for _, share in listed]
     bars = go.Bar(
         x=shares,
@@ -139,27 +142,27 @@ def draw(found: Importance, metric: str) -> Figure:
         text=[f"{share:.0%}" for share in shares],
         textposition="outside",
         cliponaxis=False,
-        hovertext=[inert(name, 200) for name, _ in listed],
+        hovertext=[escaped(name, 200) for name, _ in listed],
         hovertemplate="%{hovertext}: %{x:.1%}<extra></extra>",
     )
     plot = go.Figure(bars)
-    labels = [inert(found.shorts[name], 28) for name, _ in listed]
+    labels = [escaped(data.shorts[name], 28) for name, _ in listed]
     plot.update_yaxes(autorange="reversed", tickvals=list(range(len(listed))), ticktext=labels, showgrid=False)
     plot.update_xaxes(title_text="share of importance", tickformat=".0%", range=[0, 1.12 * max(shares) or 1])
-    return finished("importance", _title(found), _caption(found, metric), plot, 150 + 34 * len(listed))
+    return make_figure("importance", _title(data), _caption(data, metric), plot, 150 + 34 * len(listed))
 
 
-def _title(found: Importance) -> str:
-    if found.first is None:
-        return "No parameter tells the best trials from the rest (PED-ANOVA)"
-    return f"{found.shorts[found.first]} matters most: {found.shares[found.first]:.0%} of the importance (PED-ANOVA)"
+def _title(data: Importance) -> str:
+    if data.first is None:
+        return "No parameter separates the best trials from the rest (PED-ANOVA)"
+    return f"{data.shorts[data.first]} matters most: {data.shares[data.first]:.0%} of the importance (PED-ANOVA)"
 
 
-def _caption(found: Importance, metric: str) -> str:
-    cut = f" The first {_BARS} of {len(found.shares)} are drawn." if len(found.shares) > _BARS else ""
-    few = " With so few trials this is a hint at most." if found.trials < 50 else ""
+def _caption(data: Importance, metric: str) -> str:
+    omitted = f" The first {_BARS} of {len(data.shares)} are drawn." if len(data.shares) > _BARS else ""
+    warning = " With fewer than 50 trials this is only a hint." if data.trials < 50 else ""
     return (
-        f"How well each parameter by itself tells the best {found.quantile:.0%} of {found.trials} trials, by {metric}, "
-        f"from all of them (Optuna's PED-ANOVA); trials that were stopped early count with what they had reached."
-        f"{cut}{few}"
+        f"How well each parameter alone separates the best {data.quantile:.0%} of {data.trials} trials, by {metric}, "
+        f"from all (Optuna's PED-ANOVA). Trials that were stopped early count with their best value so far."
+        f"{omitted}{warning}"
     )

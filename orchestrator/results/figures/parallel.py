@@ -1,4 +1,4 @@
-"""Parallel coordinates: a line a trial through all its parameters, coloured by the objective."""
+"""Parallel coordinates figure: a line a trial through all its parameters, coloured by the objective."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.results.figures.figure import Figure, Frame, finished, frame, inert, plain
+from orchestrator.results.figures.figure import AxisLimits, Figure, axis_limits, escaped, make_figure, shortened
 from orchestrator.results.figures.slices import by_importance
 from orchestrator.results.figures.trial_columns import Axis, Floats, Places, Trials, axes, trials
 from orchestrator.results.why import show
 from orchestrator.rundir import RunDirectory
 from orchestrator.state import SweepState
 
-MOST = 1000  # lines of the best, and as many of the rest
-_AXES = 12
+MAX_LINES = 1000  # of the best, and as many of the rest
+_MAX_AXES = 12
 
 
 @dataclass(frozen=True)
 class Parallel:
-    """The axes drawn, of ``parameters`` that vary, and the places in ``trials`` that are drawn, worst first."""
+    """The axes drawn, of ``parameters`` that vary, and the indices of the trials drawn, worst first."""
 
     trials: Trials
     axes: Sequence[Axis]
@@ -29,45 +29,46 @@ class Parallel:
     shown: Places
 
 
-def parallel_of(state: SweepState, most: int = MOST) -> Parallel | None:
-    """None with fewer than two trials with a value, or where no parameter varies."""
-    found, varying = trials(state), axes(state)
-    if len(found.order) < 2 or not varying:
+def parallel_of(state: SweepState, most: int = MAX_LINES) -> Parallel | None:
+    """Choose axes and trials; None with fewer than two valued trials, or if no parameter varies."""
+    columns, varying = trials(state), axes(state)
+    if len(columns.order) < 2 or not varying:
         return None
     chosen = varying
-    if len(varying) > _AXES:
-        first = {axis.name for axis in by_importance(state, varying)[:_AXES]}
-        chosen = [axis for axis in varying if axis.name in first]
-    shown = found.sample(most, most)
-    return Parallel(found, chosen, len(varying), shown[np.argsort(-found.losses[shown], kind="stable")])
+    if len(varying) > _MAX_AXES:
+        most_important = {axis.name for axis in by_importance(state, varying)[:_MAX_AXES]}
+        chosen = [axis for axis in varying if axis.name in most_important]
+    shown = columns.sample(most, most)
+    return Parallel(columns, chosen, len(varying), shown[np.argsort(-columns.losses[shown], kind="stable")])
 
 
 def parallel(run: RunDirectory, state: SweepState) -> Figure | None:
-    """Parallel coordinates; None where nothing can be compared."""
-    found = parallel_of(state)
-    return draw(found) if found else None
+    """Draw parallel coordinates; None if nothing can be compared."""
+    data = parallel_of(state)
+    return draw(data) if data else None
 
 
-def draw(found: Parallel) -> Figure:
+def draw(data: Parallel) -> Figure:
+    """Draw chosen axes and trials."""
     import plotly.graph_objects as go
 
-    columns = found.trials
-    values = columns.values[found.shown]
-    shown = frame(columns.values, columns.mode) or Frame(0.0, 1.0, 0)
-    low, high = max(shown.low, float(values.min())), min(shown.high, float(values.max()))
+    columns = data.trials
+    values = columns.values[data.shown]
+    limits = axis_limits(columns.values, columns.mode) or AxisLimits(0.0, 1.0, 0)
+    low, high = max(limits.low, float(values.min())), min(limits.high, float(values.max()))
     line = {"color": values.astype(np.float32), "coloraxis": "coloraxis"}
-    objective: dict[str, Any] = {"label": inert(columns.metric, 24), "values": np.clip(values, low, high)}
+    objective: dict[str, Any] = {"label": escaped(columns.metric, 24), "values": np.clip(values, low, high)}
     objective["range"] = [low, high] if low < high else [low - 1, high + 1]
-    dimensions = [*(_dimension(axis, found.shown) for axis in found.axes), objective]
+    dimensions = [*(_dimension(axis, data.shown) for axis in data.axes), objective]
     plot = go.Figure(go.Parcoords(line=line, dimensions=dimensions, labelangle=-15 if len(dimensions) > 4 else 0))
     plot.update_coloraxes(cmin=low, cmax=high, showscale=False, reversescale=columns.mode == "min")
-    figure = finished("parallel", _title(found), _caption(found) + shown.words, plot, 470)
+    figure = make_figure("parallel", _title(data), _caption(data) + limits.note, plot, 470)
     figure.plot.update_layout(margin={"l": 70, "r": 70, "b": 30, "t": figure.plot.layout.margin.t + 50})
     return figure
 
 
 def _dimension(axis: Axis, shown: Places) -> dict[str, Any]:
-    """With a place of its own, under all others, for trials that do not have the parameter."""
+    """Return plotly's dimension; trials without the parameter get a position of their own below all others."""
     at, labels = axis.ticks()
     low, high = axis.span
     places: Floats = axis.places[shown]
@@ -75,27 +76,27 @@ def _dimension(axis: Axis, shown: Places) -> dict[str, Any]:
         below = low - (0.12 * (high - low) or 1.0) if not axis.words else low - 1.0
         places, low = np.where(np.isnan(places), below, places), below
         at, labels = [below, *at], ["not set", *labels]
-    label = inert(axis.short + (" (log)" if axis.log else ""), 24)
+    label = escaped(axis.short + (" (log)" if axis.log else ""), 24)
     ends = [low, high] if low < high else [low - 1, high + 1]
-    ticks = {"tickvals": at, "ticktext": [plain(text, 16) for text in labels]}
+    ticks = {"tickvals": at, "ticktext": [shortened(text, 16) for text in labels]}
     return {"label": label, "values": places.astype(np.float32), "range": ends, **ticks}
 
 
-def _title(found: Parallel) -> str:
-    best = int(found.trials.order[0])
-    number, value = int(found.trials.numbers[best]), float(found.trials.values[best])
-    count = len(found.trials.order)
-    return f"{count} trials over {len(found.axes)} parameters; the best is trial {number} with {show(value)}"
+def _title(data: Parallel) -> str:
+    best = int(data.trials.order[0])
+    number, value = int(data.trials.numbers[best]), float(data.trials.values[best])
+    count = len(data.trials.order)
+    return f"{count} trials over {len(data.axes)} parameters; the best is trial {number} with {show(value)}"
 
 
-def _caption(found: Parallel) -> str:
-    count = len(found.trials.order)
-    some = f"{len(found.shown)} of {count} trials: the best {MOST}, and an even sample by rank of the rest. "
-    fewer = f"The {len(found.axes)} most important of {found.parameters} parameters. "
-    unset = "Trials that do not have a parameter lie at 'not set'. " if any(axis.unset for axis in found.axes) else ""
+def _caption(data: Parallel) -> str:
+    count = len(data.trials.order)
+    sampled = f"{len(data.shown)} of {count} trials: the best {MAX_LINES}, and an even sample by rank of the rest. "
+    fewer = f"The {len(data.axes)} most important of {data.parameters} parameters. "
+    unset = "Trials without a parameter are at 'not set'. " if any(axis.unset for axis in data.axes) else ""
     return (
-        f"A line a trial, in the stronger colour the better its {found.trials.metric}; drag along an axis to select. "
-        + (some if len(found.shown) < count else "")
-        + (fewer if found.parameters > len(found.axes) else "")
+        f"A line a trial; the better its {data.trials.metric}, the stronger its colour. Drag along an axis to select. "
+        + (sampled if len(data.shown) < count else "")
+        + (fewer if data.parameters > len(data.axes) else "")
         + unset
     ).strip()

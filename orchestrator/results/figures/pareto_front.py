@@ -1,4 +1,4 @@
-"""Where trials stand in several objectives, and the Pareto front."""
+"""Pareto front figure: the trials in several objectives."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from orchestrator.results.figures.figure import BEST, MUTED, Figure, finished, frame, inert
+from orchestrator.results.figures.figure import BEST, MUTED, Figure, axis_limits, escaped, make_figure
 from orchestrator.results.figures.trial_columns import Floats, Places, thinned
 from orchestrator.rundir import RunDirectory
 from orchestrator.state import Goal, SweepState
 
-MOST = 1000
+MAX_DOMINATED = 1000
 
 
 @dataclass(frozen=True)
 class Front:
-    """``values``: trials x objectives, in the metrics' own directions. ``on``: the front, by the first objective."""
+    """``values`` are trials x objectives, in the metrics' own directions; ``on`` holds the front's trial numbers."""
 
     goals: Sequence[Goal]
     numbers: Places
@@ -26,7 +26,7 @@ class Front:
 
 
 def front_of(state: SweepState) -> Front | None:
-    """None where there is one objective, or no trial has a value in all."""
+    """Compute the front; None with one objective, or if no trial has a value in all."""
     objective = state.objective
     points = state.points() if objective.also else {}
     if not points:
@@ -37,39 +37,40 @@ def front_of(state: SweepState) -> Front | None:
 
 
 def front(run: RunDirectory, state: SweepState) -> Figure | None:
-    """The first objective against each other one; None where there is one alone."""
-    found = front_of(state)
-    return draw(found) if found else None
+    """Draw the first objective against each other one; None with one objective."""
+    data = front_of(state)
+    return draw(data) if data else None
 
 
-def draw(found: Front) -> Figure:
+def draw(data: Front) -> Figure:
+    """Draw a computed front."""
     from plotly.subplots import make_subplots
 
-    others = found.goals[1:]
-    plot = make_subplots(rows=len(others), cols=1, vertical_spacing=0.16 / len(others))
-    row_of = {int(number): row for row, number in enumerate(found.numbers)}
-    on = np.array([row_of[number] for number in found.on])
-    off = np.setdiff1d(np.arange(len(found.numbers)), on)
-    shown = thinned(off, 0, MOST)
-    for row, goal in enumerate(others, 1):
-        for places, style in ((shown, _off()), (on, _on(len(others) == 1))):
+    goals = data.goals[1:]
+    plot = make_subplots(rows=len(goals), cols=1, vertical_spacing=0.16 / len(goals))
+    row_of = {int(number): row for row, number in enumerate(data.numbers)}
+    on = np.array([row_of[number] for number in data.on])
+    off = np.setdiff1d(np.arange(len(data.numbers)), on)
+    shown = thinned(off, 0, MAX_DOMINATED)
+    for row, goal in enumerate(goals, 1):
+        for places, style in ((shown, _off()), (on, _on(len(goals) == 1))):
             plot.add_scatter(
-                x=found.values[places, 0],
-                y=found.values[places, row],
-                customdata=found.numbers[places],
+                x=data.values[places, 0],
+                y=data.values[places, row],
+                customdata=data.numbers[places],
                 hovertemplate="trial %{customdata}: %{x:.4g}, %{y:.4g}<extra></extra>",
                 showlegend=row == 1,
                 row=row,
                 col=1,
                 **style,
             )
-        _frame(plot, found, row)
-        plot.update_yaxes(title_text=inert(f"{goal.metric} ({_better(goal)})"), row=row, col=1)
-    plot.update_xaxes(title_text=inert(f"{found.goals[0].metric} ({_better(found.goals[0])})"), row=len(others), col=1)
-    title = f"{len(on)} of {len(found.numbers)} trials are on the Pareto front: no other is better in all"
-    some = f" Of the others an even sample of {len(shown)} is drawn." if len(shown) < len(off) else ""
-    caption = "Each trial at the best epoch of the first objective; stars are those that no other trial dominates."
-    return finished("front", title, caption + some, plot, 160 + 260 * len(others))
+        _set_limits(plot, data, row)
+        plot.update_yaxes(title_text=escaped(f"{goal.metric} ({_better(goal)})"), row=row, col=1)
+    plot.update_xaxes(title_text=escaped(f"{data.goals[0].metric} ({_better(data.goals[0])})"), row=len(goals), col=1)
+    title = f"{len(on)} of {len(data.numbers)} trials are on the Pareto front: no trial dominates them"
+    sampled = f" Of the dominated trials an even sample of {len(shown)} is drawn." if len(shown) < len(off) else ""
+    caption = "Each trial at the best epoch of the first objective; stars are on the front."
+    return make_figure("front", title, caption + sampled, plot, 160 + 260 * len(goals))
 
 
 def _better(goal: Goal) -> str:
@@ -86,8 +87,8 @@ def _on(joined: bool) -> dict[str, object]:
     return {"mode": "lines+markers" if joined else "markers", "name": "on the front", "marker": marker, "line": line}
 
 
-def _frame(plot: object, found: Front, row: int) -> None:
+def _set_limits(plot: object, data: Front, row: int) -> None:
     for column, update in ((0, "update_xaxes"), (row, "update_yaxes")):
-        shown = frame(found.values[:, column], found.goals[column].mode)
-        if shown:
-            getattr(plot, update)(range=[shown.low, shown.high], row=row, col=1)
+        limits = axis_limits(data.values[:, column], data.goals[column].mode)
+        if limits:
+            getattr(plot, update)(range=[limits.low, limits.high], row=row, col=1)

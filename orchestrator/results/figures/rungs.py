@@ -1,21 +1,21 @@
-"""The funnel: how many trials came to each rung, and what became of them there."""
+"""Rungs figure: how many trials reached each rung, and their fate there."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from orchestrator.results.figures.figure import STATUSES, WENT_ON, Figure, finished, hatched
+from orchestrator.results.figures.figure import CONTINUED, STATUSES, Figure, bar_pattern, make_figure
 from orchestrator.rundir import RunDirectory
 from orchestrator.state import SweepState, Trial
 
-# What may become of a trial between one rung and the next, in the order drawn.
-FATES = ("went on", "finished", "stopped", "set_aside", "failed", "running", "interrupted")
+# The fates of a trial between two rungs, in the order drawn.
+FATES = ("continued", "finished", "stopped", "set_aside", "failed", "running", "interrupted")
 
 
 @dataclass(frozen=True)
 class Rung:
-    """The trials that finished ``epoch`` epochs, and how many of them came to which fate before the next rung."""
+    """The number of trials that finished ``epoch`` epochs, and how many of them met each fate before the next rung."""
 
     epoch: int
     reached: int
@@ -23,7 +23,7 @@ class Rung:
 
 
 def rungs_of(state: SweepState) -> list[Rung]:
-    """The first epoch, the epochs at which trials were compared, and the last; empty where none was compared."""
+    """Return the first epoch, the epochs of comparisons, and the last epoch; empty if nothing was compared."""
     compared = {epoch for trial in state.trials.values() for epoch in _compared(trial)}
     reached = [trial for trial in state.trials.values() if trial.epoch]
     if not compared or not reached:
@@ -34,65 +34,66 @@ def rungs_of(state: SweepState) -> list[Rung]:
 
 
 def _compared(trial: Trial) -> list[int]:
-    rungs = [on["rung"] for on in trial.promotions if "rung" in on]
+    rungs = [promotion["rung"] for promotion in trial.promotions if "rung" in promotion]
     return [*rungs, trial.stopped_by["rung"]] if "rung" in trial.stopped_by else rungs
 
 
 def _rung(epoch: int, after: float, reached: Sequence[Trial]) -> Rung:
-    here = [trial for trial in reached if trial.epoch >= epoch]
+    present = [trial for trial in reached if trial.epoch >= epoch]
     fates = dict.fromkeys(FATES, 0)
-    for trial in here:
-        fates["went on" if trial.epoch >= after else trial.status] += 1
-    return Rung(epoch, len(here), fates)
+    for trial in present:
+        fates["continued" if trial.epoch >= after else trial.status] += 1
+    return Rung(epoch, len(present), fates)
 
 
 def rungs(run: RunDirectory, state: SweepState) -> Figure | None:
-    """The funnel; None where the scheduler has compared nothing."""
-    found = rungs_of(state)
-    return draw(found, len(state.trials), _saved(state)) if found else None
+    """Draw the rungs; None if the scheduler compared nothing."""
+    data = rungs_of(state)
+    return draw(data, len(state.trials), _saved(state)) if data else None
 
 
-def draw(found: Sequence[Rung], trials: int, saved: float | None) -> Figure:
+def draw(data: Sequence[Rung], trials: int, saved: float | None) -> Figure:
+    """Draw computed rungs."""
     import plotly.graph_objects as go
 
     plot = go.Figure()
-    labels = [f"epoch {rung.epoch}" for rung in found]
+    labels = [f"epoch {rung.epoch}" for rung in data]
     for fate in FATES:
-        counts = [rung.fates[fate] for rung in found]
+        counts = [rung.fates[fate] for rung in data]
         if not any(counts):
             continue
-        look = STATUSES.get(fate)
+        style = STATUSES.get(fate)
         plot.add_bar(
             y=labels,
             x=counts,
             orientation="h",
-            name=look.words if look else fate,
+            name=style.words if style else fate,
             marker={
-                "color": look.colour if look else WENT_ON,
-                "pattern": hatched(look.hatch if look else ""),
+                "color": style.colour if style else CONTINUED,
+                "pattern": bar_pattern(style.hatch if style else ""),
             },
             text=[str(count) if count else "" for count in counts],
             textposition="inside",
             textangle=0,
             insidetextfont={"color": "#ffffff", "weight": 600},
             insidetextanchor="middle",
-            hovertemplate=f"%{{y}}: %{{x}} {look.words if look else fate}<extra></extra>",
+            hovertemplate=f"%{{y}}: %{{x}} {style.words if style else fate}<extra></extra>",
         )
     plot.update_layout(barmode="stack", bargap=0.25, legend_traceorder="normal")
     plot.update_yaxes(autorange="reversed")
     plot.update_xaxes(title_text="trials")
-    said = "Each bar is the trials that came so far; its parts are what became of them before the next rung."
-    return finished("rungs", _title(found, saved), said, plot, 150 + 44 * len(found))
+    caption = "Each bar counts the trials that reached the epoch; its parts show their fate before the next rung."
+    return make_figure("rungs", _title(data, saved), caption, plot, 150 + 44 * len(data))
 
 
-def _title(found: Sequence[Rung], saved: float | None) -> str:
-    last = found[-1]
-    title = f"{last.reached} of {found[0].reached} trials came to epoch {last.epoch}"
+def _title(data: Sequence[Rung], saved: float | None) -> str:
+    last = data[-1]
+    title = f"{last.reached} of {data[0].reached} trials reached epoch {last.epoch}"
     return title + (f"; {saved:.0%} of the epochs were saved" if saved else "")
 
 
 def _saved(state: SweepState) -> float | None:
-    """The share of epochs that were not trained, of those that all ended trials would have had; None if unknown."""
+    """Return the share of epochs that early stopping saved over all ended trials; None if unknown."""
     most = (state.spec.get("trainer") or {}).get("max_epochs")
     ended = [trial for trial in state.trials.values() if trial.status in ("finished", "stopped")]
     if not isinstance(most, int) or most <= 0 or not ended:

@@ -1,4 +1,4 @@
-"""The report of a sweep: one HTML file that needs no network; or the same in short, as text or as a picture."""
+"""The report of a sweep: one HTML file that needs no network, a page of Markdown, or a picture."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ FORMATS = ("html", "md", "png", "svg")
 
 
 def write(run: RunDirectory, state: SweepState, path: str | Path | None = None, format: str | None = None) -> Path:
-    """Write it, atomically, to ``path`` or to ``report.html`` (``.md``, …) in the run directory; returns where it is.
+    """Write a report and return its path; the file is replaced atomically.
 
-    Of a run in object storage it is put there too, and the file returned is this machine's own.
+    By default it is ``report.html`` (``.md``, …) in the run directory. That of a run in object storage is uploaded too,
+    and the path returned is the local copy.
 
-    Without ``format`` the ending of ``path`` says which. Raises UsageError where that is none of ``FORMATS`` or
-    ``path`` is a folder, OSError where it cannot be written.
+    Raises:
+        UsageError: If ``path`` has no suffix of ``FORMATS`` and ``format`` is None, or if ``path`` is a folder.
+        OSError: If the file cannot be written.
     """
     kind = format or _kind(path)
     file = Path(path).expanduser().absolute() if path is not None else run.report.with_suffix(f".{kind}")
@@ -38,7 +40,7 @@ def write(run: RunDirectory, state: SweepState, path: str | Path | None = None, 
 def _kind(path: str | Path | None) -> str:
     kind = Path(path).suffix[1:].lower() if path is not None else "html"
     if kind not in FORMATS:
-        raise UsageError(f"{path} ends in none of {', '.join(f'.{known}' for known in FORMATS)}", hint="--format html")
+        raise UsageError(f"{path} ends in none of {', '.join(f'.{name}' for name in FORMATS)}", hint="--format html")
     return kind
 
 
@@ -53,12 +55,12 @@ def _text(run: RunDirectory, state: SweepState, file: Path, kind: str) -> str:
 
 
 def _draw(run: RunDirectory, state: SweepState, file: Path, kind: str) -> None:
-    """The sheet is drawn beside, and put in its place when it is whole."""
+    """Draw into a temporary folder and replace the file when it is complete."""
     from tempfile import TemporaryDirectory
 
     from orchestrator.results.poster import draw
 
     with TemporaryDirectory() as folder:
-        drawn = Path(folder, f"sheet.{kind}")
-        draw(run, state, drawn)
-        write_durably(file, drawn.read_bytes())
+        picture = Path(folder, f"sheet.{kind}")
+        draw(run, state, picture)
+        write_durably(file, picture.read_bytes())

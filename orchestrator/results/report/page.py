@@ -1,4 +1,4 @@
-"""The page: one HTML file with everything in it, which may load nothing and run nothing but its own scripts."""
+"""The HTML page of a report: one file that loads nothing and runs only its own scripts."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _SECTIONS = ("verdict", "figures", "trials", "failures", "environment")
 
 
 def html(run: RunDirectory, state: SweepState, path: Path) -> str:
-    """The page of a sweep, to lie at ``path``."""
-    found = figures(run, state)
-    plotly = [plotly_source(), _asset("parallel.js"), _asset("figures.js")] if found else []
+    """Return the page of a sweep, to be saved at ``path``."""
+    drawn = figures(run, state)
+    plotly = [plotly_source(), _asset("parallel.js"), _asset("figures.js")] if drawn else []
     scripts = [_asset("page.js"), _asset("table.js"), *plotly]
     return str(
         joined(
             [
                 Html("<!DOCTYPE html>\n"),
-                element("html", _head(run, state, scripts), _body(run, state, path, found, scripts), lang="en"),
+                element("html", _head(run, state, scripts), _body(run, state, path, drawn, scripts), lang="en"),
                 Html("\n"),
             ]
         )
@@ -52,7 +52,7 @@ def _head(run: RunDirectory, state: SweepState, scripts: list[str]) -> Html:
 
 
 def _policy(scripts: list[str]) -> str:
-    """Nothing may be loaded; what runs has one of these digests. Plotly styles what it draws by itself."""
+    """Return a policy that forbids loading and allows scripts by digest; plotly needs inline styles."""
     digests = " ".join(_digest(script) for script in scripts)
     return (
         f"default-src 'none'; script-src {digests}; style-src 'unsafe-inline'; img-src data: blob:; "
@@ -64,16 +64,16 @@ def _digest(script: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 
 
-def _body(run: RunDirectory, state: SweepState, path: Path, found: list[Figure], scripts: list[str]) -> Html:
-    own, plotly = scripts[:2], scripts[2:]
-    won = sections.winning(state)
+def _body(run: RunDirectory, state: SweepState, path: Path, drawn: list[Figure], scripts: list[str]) -> Html:
+    page_scripts, plotly_scripts = scripts[:2], scripts[2:]
+    leader = sections.leader_of(state)
     main = element(
         "main",
-        sections.the_verdict(run, state, won),
-        sections.section("figures", "Figures", *(places(found) or [_nothing()])),
+        sections.verdict_section(run, state, leader),
+        sections.section("figures", "Figures", *(placeholders(drawn) or [_no_figures()])),
         _table(state),
-        sections.what_failed(state),
-        sections.environment(run, state, won),
+        sections.failure_section(state),
+        sections.environment_section(run, state, leader),
         id="main",
     )
     return element(
@@ -83,9 +83,9 @@ def _body(run: RunDirectory, state: SweepState, path: Path, found: list[Figure],
         main,
         element("footer", element("p", "Made by ", element("code", f"sweep report {run.name}"), " from the journal.")),
         data("trials-data", trials(run, state)),
-        *map(_script, own),
-        contents(found) if found else None,
-        *map(_script, plotly),
+        *map(_script, page_scripts),
+        figure_data(drawn) if drawn else None,
+        *map(_script, plotly_scripts),
     )
 
 
@@ -98,7 +98,7 @@ def _header(run: RunDirectory, state: SweepState, path: Path) -> Html:
             element("p", "Sweep report", class_="kicker"),
             element("h1", run.name),
             sections.status_line(state),
-            sections.kinship(run, state, path),
+            sections.link_to_search(run, state, path),
         ),
         element(
             "div",
@@ -109,12 +109,12 @@ def _header(run: RunDirectory, state: SweepState, path: Path) -> Html:
     )
 
 
-def _nothing() -> Html:
-    return element("p", "Nothing to draw yet: no trial has reported an epoch.")
+def _no_figures() -> Html:
+    return element("p", "No figures yet: no trial has reported an epoch.")
 
 
 def _table(state: SweepState) -> Html:
-    """The table's frame; its rows come from the page's script."""
+    """Return the table's frame; the page's script fills in the rows."""
     note = element("noscript", element("p", "The table and the figures need JavaScript; nothing is loaded for them."))
     statuses = sorted({trial.status.replace("_", " ") for trial in state.trials.values()})
     options = [element("option", "all", value=""), *(element("option", word, value=word) for word in statuses)]
@@ -137,8 +137,8 @@ def _table(state: SweepState) -> Html:
         element("button", "Next", id="next", type="button"),
         class_="pages",
     )
-    inside = element("div", controls, frame, pages, id="explorer", hidden=True)
-    return sections.section("trials", "Trials", note, inside)
+    content = element("div", controls, frame, pages, id="explorer", hidden=True)
+    return sections.section("trials", "Trials", note, content)
 
 
 def _script(source: str) -> Html:
@@ -151,17 +151,17 @@ def _asset(name: str) -> str:
 
 
 def figures(run: RunDirectory, state: SweepState) -> list[Figure]:
-    """Those that there is something to show for, in order."""
-    found = (draw(run, state) for draw in FIGURES.values())
-    return [figure for figure in found if figure is not None]
+    """Return the figures that the sweep has data for, in order."""
+    candidates = (draw(run, state) for draw in FIGURES.values())
+    return [figure for figure in candidates if figure is not None]
 
 
-def places(found: list[Figure]) -> list[Html]:
-    """Where they will be: heading, an empty box of the right height, and the caption."""
-    return [_place(figure) for figure in found]
+def placeholders(drawn: list[Figure]) -> list[Html]:
+    """Return a heading, an empty box of the right height and a caption for each figure."""
+    return [_placeholder(figure) for figure in drawn]
 
 
-def _place(figure: Figure) -> Html:
+def _placeholder(figure: Figure) -> Html:
     height = figure.plot.layout.height
     box = element(
         "div",
@@ -181,11 +181,11 @@ def _place(figure: Figure) -> Html:
     )
 
 
-def contents(found: list[Figure]) -> Html:
-    """Their data, as JSON, and how they look in light and in dark."""
+def figure_data(drawn: list[Figure]) -> Html:
+    """Return the figures' data and both plotly templates as JSON; the page draws a figure when it is scrolled to."""
     templates = {theme: _json(template(theme).to_plotly_json()) for theme in ("light", "dark")}
-    looks = f'{{"light":{templates["light"]},"dark":{templates["dark"]}}}'
-    return joined([raw_data("templates", looks), *(_content(figure) for figure in found)])
+    themes = f'{{"light":{templates["light"]},"dark":{templates["dark"]}}}'
+    return joined([raw_data("templates", themes), *(_content(figure) for figure in drawn)])
 
 
 def _content(figure: Figure) -> Html:
@@ -195,7 +195,7 @@ def _content(figure: Figure) -> Html:
 
 
 def _json(value: Any) -> str:
-    """Arrays of numbers become base64, and what is not finite null."""
+    """Return JSON; arrays of numbers become base64, and values that are not finite null."""
     from plotly.utils import PlotlyJSONEncoder
 
     return json.dumps(value, cls=PlotlyJSONEncoder, separators=(",", ":"))
@@ -203,5 +203,5 @@ def _json(value: Any) -> str:
 
 @cache
 def plotly_source() -> str:
-    """plotly.js, as the plotly package brings it."""
+    """Return plotly.js as the plotly package ships it."""
     return files("plotly").joinpath("package_data", "plotly.min.js").read_text(encoding="utf-8")

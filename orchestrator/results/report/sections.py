@@ -1,4 +1,4 @@
-"""What the page says in words: the verdict, what went wrong, and where and how the sweep ran."""
+"""The text sections of the report: verdict, failures, environment and next commands."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from orchestrator.state import SweepState
 
 
 @dataclass
-class Alike:
-    """Failures of one kind that say the same: how many there were, and in which trials."""
+class FailureGroup:
+    """Failures with the same kind and fingerprint: their number, trials and nodes."""
 
     kind: str
     message: str
@@ -29,35 +29,36 @@ class Alike:
     nodes: set[str] = field(default_factory=set)
 
 
-def failures(state: SweepState) -> list[Alike]:
-    """The failures of all segments, the most frequent first, and the earliest of as many."""
-    found: dict[tuple[str, str], Alike] = {}
+def failure_groups(state: SweepState) -> list[FailureGroup]:
+    """Return the failures of all segments in groups, the most frequent first, ties by time."""
+    groups: dict[tuple[str, str], FailureGroup] = {}
     for trial in state.trials.values():
         for failure in trial.failures:
-            alike = found.setdefault((failure.kind, failure.fingerprint), Alike(failure.kind, failure.message))
-            alike.times += 1
-            alike.trials.add(trial.number)
-            alike.nodes.add(failure.node)
-    return sorted(found.values(), key=lambda alike: -alike.times)
+            group = groups.setdefault((failure.kind, failure.fingerprint), FailureGroup(failure.kind, failure.message))
+            group.times += 1
+            group.trials.add(trial.number)
+            group.nodes.add(failure.node)
+    return sorted(groups.values(), key=lambda group: -group.times)
 
 
-_MOST_FAILURES = 50
-_MOST_NUMBERS = 12
-_LIVE = frozenset({"running", "paused", "interrupted", "created"})
+_MAX_FAILURES = 50
+_MAX_NUMBERS = 12
+_UNFINISHED = frozenset({"running", "paused", "interrupted", "created"})
 
 
 def section(id: str, title: str, *content: object) -> Html:
+    """Return a section with a heading."""
     return element("section", element("h2", title, id=f"{id}-title"), *content, id=id, aria_labelledby=f"{id}-title")
 
 
 def status_line(state: SweepState) -> Html:
-    """How far it is, and as of when."""
+    """Return the sweep's status and the time of its last record."""
     as_of = datetime.fromtimestamp(state.updated, UTC)
-    words = {"created": "not begun"}.get(state.status, state.status)
+    word = {"created": "not started"}.get(state.status, state.status)
     running = f", {state.count('running')} trials running" if state.status == "running" else ""
     return element(
         "p",
-        element("span", words, class_=f"chip sweep-{state.status}"),
+        element("span", word, class_=f"chip sweep-{state.status}"),
         " as of ",
         element("time", f"{as_of:%Y-%m-%d %H:%M:%S} UTC", datetime=as_of.isoformat(timespec="seconds")),
         f"{running}{f' · {state.reason}' if state.reason else ''}",
@@ -65,8 +66,8 @@ def status_line(state: SweepState) -> Html:
     )
 
 
-def kinship(run: RunDirectory, state: SweepState, page: Path) -> Html | None:
-    """The search that these are the finals of, with a link to its page where it has one."""
+def link_to_search(run: RunDirectory, state: SweepState, page: Path) -> Html | None:
+    """Return a link from the finals' page to that of their search, None if this is no page of finals."""
     parent = run.above
     if not state.racing or not parent.exists():
         return None
@@ -77,50 +78,50 @@ def kinship(run: RunDirectory, state: SweepState, page: Path) -> Html | None:
 
 
 @dataclass(frozen=True)
-class Won:
-    """The trial of the search that leads, or whose parameters the finals have confirmed. ``value`` is its own best."""
+class Leader:
+    """The best trial of the search, or the one that the finals confirmed; ``value`` is its value in the search."""
 
     number: int
     params: Mapping[str, Any]
     value: float
 
 
-def winning(state: SweepState) -> Won | None:
-    """None where no trial has a finite value."""
+def leader_of(state: SweepState) -> Leader | None:
+    """Return the leader; None if no trial has a finite value."""
     confirmed = (state.confirmation or {}).get("winner")
     trial = state.trials[confirmed["configuration"]] if confirmed else state.winner()
     best = state.objective.best(trial) if trial else None
-    return Won(trial.number, trial.params_at(best.epoch), best.value) if trial and best else None
+    return Leader(trial.number, trial.params_at(best.epoch), best.value) if trial and best else None
 
 
-def the_verdict(run: RunDirectory, state: SweepState, won: Won | None) -> Html:
-    """The winner, how sure that is, and what it took."""
-    first, *others = verdict(run, state)
-    said = [element("p", first, class_="lead"), *(element("p", line) for line in others)]
-    told = element("div", _number(state, won), *said, class_="told")
-    return section("verdict", "Verdict", element("div", told, _parameters(won), class_="verdict"), _tiles(state))
+def verdict_section(run: RunDirectory, state: SweepState, leader: Leader | None) -> Html:
+    """Return the section with the winner, its confirmation and the cost."""
+    first, *rest = verdict(run, state)
+    paragraphs = [element("p", first, class_="lead"), *(element("p", line) for line in rest)]
+    words = element("div", _number(state, leader), *paragraphs, class_="verdict-text")
+    return section("verdict", "Verdict", element("div", words, _parameters(leader), class_="verdict"), _tiles(state))
 
 
-def _number(state: SweepState, won: Won | None) -> Html | None:
-    """The number that all is about, large: confirmed, or else the search's best."""
+def _number(state: SweepState, leader: Leader | None) -> Html | None:
+    """Return the headline number: the confirmed mean, or the best value of the search."""
     metric, better = state.objective.metric, "higher" if state.objective.mode == "max" else "lower"
-    found = state.confirmation
-    if found:
-        row = found["table"][0]
-        value, note = row["mean"], f"{found['level']:.0%} interval {interval_of(row)}, n = {len(row['values'])}"
-    elif won:
-        value, note = won.value, f"the best of {len(state.trials):,} trials, not confirmed"
+    confirmation = state.confirmation
+    if confirmation:
+        row = confirmation["table"][0]
+        value, note = row["mean"], f"{confirmation['level']:.0%} interval {interval_of(row)}, n = {len(row['values'])}"
+    elif leader:
+        value, note = leader.value, f"the best of {len(state.trials):,} trials, not confirmed"
     else:
         return None
     number = element("strong", show(value), class_="number")
     return element("p", number, element("span", f"{metric} ({better} is better), {note}"), class_="headline")
 
 
-def _parameters(won: Won | None) -> Html | None:
-    if won is None or not won.params:
+def _parameters(leader: Leader | None) -> Html | None:
+    if leader is None or not leader.params:
         return None
-    listed = pairs(((name, element("code", show(value))) for name, value in won.params.items()), class_="params")
-    return element("div", element("h3", f"Parameters of trial {won.number}"), listed, class_="card")
+    items = pairs(((name, element("code", show(value))) for name, value in leader.params.items()), class_="params")
+    return element("div", element("h3", f"Parameters of trial {leader.number}"), items, class_="card")
 
 
 def _tiles(state: SweepState) -> Html:
@@ -128,32 +129,33 @@ def _tiles(state: SweepState) -> Html:
     share = f"{early / len(state.trials):.0%} of trials" if state.trials else "no trial"
     tiles = [
         ("trials", f"{len(state.trials):,}", f"{state.count('finished'):,} finished"),
-        ("epochs", f"{state.epochs:,}", "trained, repeated ones too"),
+        ("epochs", f"{state.epochs:,}", "trained, including repeated ones"),
         ("time", duration(state.active_seconds), f"{duration(state.trial_seconds)} over all trials"),
         ("stopped early", f"{early:,}", share),
         ("failed", f"{failed:,}", "trials" if failed != 1 else "trial"),
     ]
-    shown = [
+    rendered = [
         element("div", element("dt", name), element("dd", element("strong", value), element("span", note)))
         for name, value, note in tiles
     ]
-    return element("dl", *shown, class_="tiles")
+    return element("dl", *rendered, class_="tiles")
 
 
-def what_failed(state: SweepState) -> Html:
-    found = failures(state)
-    if not found:
-        return section("failures", "Failures", element("p", "None: no segment of any trial failed."))
+def failure_section(state: SweepState) -> Html:
+    """Return the section with the failures, grouped by kind and message."""
+    groups = failure_groups(state)
+    if not groups:
+        return section("failures", "Failures", element("p", "No segment failed."))
     rows = [
-        (alike.kind, element("span", alike.message, class_="message"), alike.times, _numbers(sorted(alike.trials)))
-        for alike in found[:_MOST_FAILURES]
+        (group.kind, element("span", group.message, class_="message"), group.times, _numbers(sorted(group.trials)))
+        for group in groups[:_MAX_FAILURES]
     ]
-    times, ended = sum(alike.times for alike in found), state.count("failed")
-    said = f"{_count(times, 'segment')} failed, in {len(found)} ways; {_count(ended, 'trial')} came to nothing by it."
-    rest = len(found) - len(rows)
-    more = element("p", f"… and {rest} other ways, each no more frequent than these.") if rest else None
-    shown = table(("kind", "message", "times", "trials"), rows, "Failures by what they say")
-    return section("failures", "Failures", element("p", said), shown, more)
+    times, ended = sum(group.times for group in groups), state.count("failed")
+    summary = f"{_count(times, 'segment')} failed in {len(groups)} ways; {_count(ended, 'trial')} failed for good."
+    rest = len(groups) - len(rows)
+    omitted = element("p", f"… and {rest} other ways, none more frequent than these.") if rest else None
+    rendered = table(("kind", "message", "times", "trials"), rows, "Failures by kind and message")
+    return section("failures", "Failures", element("p", summary), rendered, omitted)
 
 
 def _count(number: int, noun: str) -> str:
@@ -161,23 +163,24 @@ def _count(number: int, noun: str) -> str:
 
 
 def _numbers(numbers: list[int]) -> str:
-    rest = len(numbers) - _MOST_NUMBERS
-    return ", ".join(map(str, numbers[:_MOST_NUMBERS])) + (f" and {rest:,} more" if rest > 0 else "")
+    rest = len(numbers) - _MAX_NUMBERS
+    return ", ".join(map(str, numbers[:_MAX_NUMBERS])) + (f" and {rest:,} more" if rest > 0 else "")
 
 
-def environment(run: RunDirectory, state: SweepState, won: Won | None) -> Html:
-    written = dump(SweepSpec.model_validate(state.spec).model_dump(mode="json", exclude_defaults=True))
-    spec = element("details", element("summary", "The sweep file"), element("pre", text(written, keep="\n")))
+def environment_section(run: RunDirectory, state: SweepState, leader: Leader | None) -> Html:
+    """Return the section on where and how the sweep ran, with the commands that may follow."""
+    yaml = dump(SweepSpec.model_validate(state.spec).model_dump(mode="json", exclude_defaults=True))
+    spec = element("details", element("summary", "The sweep file"), element("pre", text(yaml, keep="\n")))
     versions = state.created.get("versions") or {}
-    told = ", ".join(f"{name} {version}" for name, version in versions.items())
-    facts = [*_where(run, state), ("versions", told or "not on record")]
+    packages = ", ".join(f"{name} {version}" for name, version in versions.items())
+    facts = [*_where(run, state), ("versions", packages or "not recorded")]
     return section(
         "environment",
         "Environment",
         pairs(facts, class_="facts"),
         spec,
-        element("h3", "Go on"),
-        pairs(((what, element("code", line)) for line, what in _next(run, state, won)), class_="commands"),
+        element("h3", "Next commands"),
+        pairs(((purpose, element("code", line)) for line, purpose in _next(run, state, leader)), class_="commands"),
     )
 
 
@@ -186,37 +189,37 @@ def _where(run: RunDirectory, state: SweepState) -> Iterator[tuple[str, object]]
     changed = f", with changes: {run.diff.name}" if commit.endswith("+") else ""
     yield "run directory", element("code", run.where)
     yield "journal", f"{state.seq + 1:,} records"
-    yield "commit", joined([element("code", commit.rstrip("+")), changed]) if commit else "not on record"
-    yield "machine", _machine(state.machine) or "not on record"
+    yield "commit", joined([element("code", commit.rstrip("+")), changed]) if commit else "not recorded"
+    yield "machine", _machine(state.machine) or "not recorded"
     yield "at once", _count(state.slots, "trial")
-    yield "seed", str(state.created.get("seed", "not on record"))
+    yield "seed", str(state.created.get("seed", "not recorded"))
     if warm := state.created.get("warm_start"):
-        yield "began with", ", ".join(map(str, warm))
+        yield "warm start from", ", ".join(map(str, warm))
 
 
-def _machine(told: dict[str, Any]) -> str:
-    hardware = told.get("hardware") or {}
+def _machine(machine: dict[str, Any]) -> str:
+    hardware = machine.get("hardware") or {}
     memory = f"{hardware['memory'] / 2**30:.0f} GiB" if hardware.get("memory") else ""
     cores = f"{hardware['cores']} cores" if hardware.get("cores") else ""
     gpus = ", ".join(map(str, hardware.get("gpus") or ())) or ("no GPU" if hardware else "")
-    threads = f"{told['threads']} threads a trial" if told.get("threads") else ""
-    parts = (hardware.get("cpu"), cores, memory, gpus, threads, told.get("engine") and f"engine {told['engine']}")
+    threads = f"{machine['threads']} threads a trial" if machine.get("threads") else ""
+    parts = (hardware.get("cpu"), cores, memory, gpus, threads, machine.get("engine") and f"engine {machine['engine']}")
     return ", ".join(str(part) for part in parts if part)
 
 
-def _next(run: RunDirectory, state: SweepState, won: Won | None) -> Iterator[tuple[str, str]]:
-    """Commands that can follow, and what for."""
-    if state.status in _LIVE - {"running"}:
-        yield f"sweep resume {run.name}", "go on with the sweep"
+def _next(run: RunDirectory, state: SweepState, leader: Leader | None) -> Iterator[tuple[str, str]]:
+    """Yield commands that can follow, and their purpose."""
+    if state.status in _UNFINISHED - {"running"}:
+        yield f"sweep resume {run.name}", "continue the sweep"
     if state.count("failed") and state.status != "running":
-        yield f"sweep retry {run.name} --failed", "give those that failed another chance"
-    yield f"sweep results {run.name}", "the ranking"
-    if won:
-        yield f"sweep why {run.name}", "why the winner won; --trial N for another"
-    if won and state.status == "completed" and not state.confirmation and not state.racing:
+        yield f"sweep retry {run.name} --failed", "retry the failed trials"
+    yield f"sweep results {run.name}", "show the ranking"
+    if leader:
+        yield f"sweep why {run.name}", "explain the winner; --trial N explains another trial"
+    if leader and state.status == "completed" and not state.confirmation and not state.racing:
         yield f"sweep confirm {run.name}", "train the best again under fresh seeds"
     if state.confirmation and not state.test_evaluations:
-        yield f"sweep test {run.name}", "the winner on the test set, once"
-    if won and not state.racing:
-        yield f"sweep export {run.name}", "the winner in a folder of its own"
-    yield f"sweep report {run.name}", "this page, as of then"
+        yield f"sweep test {run.name}", "evaluate the winner on the test set, once"
+    if leader and not state.racing:
+        yield f"sweep export {run.name}", "export the winner as a bundle"
+    yield f"sweep report {run.name}", "write this page again"

@@ -212,7 +212,7 @@ def test_a_cut_off_launch_ends_with_its_last_sign_of_life_and_the_pause_is_left_
     ]
     assert [(shift.started, shift.ended, shift.slots) for shift in found.shifts] == [(10, 15, 2), (1000, 1005, 1)]
     assert found.idle == pytest.approx(1 - (4 + 3) / (2 * 5 + 1 * 5))
-    assert found.at_work(1004) == 5 + 4
+    assert found.running_seconds(1004) == 5 + 4
 
 
 def test_importance_is_what_optuna_says(tmp_path: Path) -> None:

@@ -1,5 +1,5 @@
 "use strict";
-// The figures: each is drawn when it is scrolled near, and all of them before printing.
+// A figure is drawn when it is scrolled near, and all are drawn before printing.
 (() => {
   const parsed = (id) => JSON.parse(document.getElementById(id).textContent);
   const templates = parsed("templates");
@@ -9,11 +9,11 @@
   const coarse = matchMedia("(pointer: coarse)");
 
   function layout(figure) {
-    const room = Object.assign({}, figure.layout.margin, { t: 20 }); // the title stands above, as a heading
-    const made = Object.assign({}, figure.layout, { template: templates[window.report.theme()], margin: room });
+    const room = Object.assign({}, figure.layout.margin, { t: 20 }); // the title is a heading above
+    const layout = Object.assign({}, figure.layout, { template: templates[window.report.theme()], margin: room });
     // A finger that scrolls the page must not draw a box in a figure.
-    if (coarse.matches) made.dragmode = false;
-    return made;
+    if (coarse.matches) layout.dragmode = false;
+    return layout;
   }
 
   function draw(box) {

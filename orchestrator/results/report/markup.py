@@ -34,7 +34,7 @@ def element(name: str, /, *children: object, **attributes: Any) -> Html:
     In attribute names ``_`` becomes ``-``, and a trailing one is dropped (``class_``). An attribute that is True has no
     value; one that is None or False is omitted.
     """
-    written = "".join(_attribute(key.rstrip("_").replace("_", "-"), value) for key, value in attributes.items())
+    attribute_text = "".join(_attribute(key.rstrip("_").replace("_", "-"), value) for key, value in attributes.items())
     if name in _VOID:
         return Html(f"<{name}{attribute_text}>")
     return Html(f"<{name}{attribute_text}>{joined(children)}</{name}>")

@@ -1,5 +1,5 @@
 "use strict";
-// The theme: that of the system until the button says otherwise. Others hear of it by the event "theme".
+// The theme: the system's, or the one chosen by the button. Scripts are notified by the event "theme".
 (() => {
   const root = document.documentElement;
   const button = document.getElementById("theme");

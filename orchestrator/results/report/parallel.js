@@ -1,5 +1,5 @@
 "use strict";
-// Parallel coordinates in SVG. Plotly's own need WebGL, and compile code from text, which this page does not allow.
+// Parallel coordinates in SVG. Plotly's version needs WebGL and compiles code from text, which the page's policy forbids.
 (() => {
   const SVG = "http://www.w3.org/2000/svg";
   const KINDS = { f4: Float32Array, f8: Float64Array, i1: Int8Array, i2: Int16Array, i4: Int32Array, u1: Uint8Array,
@@ -7,19 +7,19 @@
   const ENTITIES = { "&lt;": "<", "&gt;": ">", "&#36;": "$", "&amp;": "&" };
   const TOP = 44, BOTTOM = 16, SIDE = 64, LEAST = 96;
 
-  function numbers(given) {
-    if (!given.bdata) return given;
-    const bytes = Uint8Array.from(atob(given.bdata), (character) => character.charCodeAt(0));
-    return new KINDS[given.dtype](bytes.buffer);
+  function numbers(array) {
+    if (!array.bdata) return array;
+    const bytes = Uint8Array.from(atob(array.bdata), (character) => character.charCodeAt(0));
+    return new KINDS[array.dtype](bytes.buffer);
   }
 
   const plain = (text) => String(text).replace(/&(lt|gt|amp|#36);/g, (entity) => ENTITIES[entity]);
 
   function element(name, attributes, text) {
-    const made = document.createElementNS(SVG, name);
-    for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-    if (text !== undefined) made.textContent = text;
-    return made;
+    const node = document.createElementNS(SVG, name);
+    for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+    if (text !== undefined) node.textContent = text;
+    return node;
   }
 
   function mixed(scale, share) {
@@ -33,32 +33,32 @@
 
   function axesOf(trace, width, height) {
     const step = (width - 2 * SIDE) / Math.max(1, trace.dimensions.length - 1);
-    return trace.dimensions.map((given, index) => {
-      const [low, high] = given.range;
+    return trace.dimensions.map((dimension, index) => {
+      const [low, high] = dimension.range;
       const y = (value) => height - BOTTOM - ((value - low) / (high - low)) * (height - TOP - BOTTOM);
-      return { given, values: numbers(given.values), x: SIDE + index * step, y, low, high, chosen: null };
+      return { dimension, values: numbers(dimension.values), x: SIDE + index * step, y, low, high, chosen: null };
     });
   }
 
   function ticksOf(axis) {
-    if (axis.given.tickvals) return axis.given.tickvals.map((at, index) => [at, plain(axis.given.ticktext[index])]);
+    if (axis.dimension.tickvals) return axis.dimension.tickvals.map((at, index) => [at, plain(axis.dimension.ticktext[index])]);
     const ends = [0, 0.25, 0.5, 0.75, 1].map((share) => axis.low + share * (axis.high - axis.low));
     return ends.map((value) => [value, String(Number(value.toPrecision(3)))]);
   }
 
   function drawAxis(axis, height) {
-    const made = element("g", { class: "axis" });
-    const label = plain(axis.given.label);
-    made.append(element("text", { x: axis.x, y: 16, class: "label" }, label));
-    made.append(element("line", { x1: axis.x, x2: axis.x, y1: TOP, y2: height - BOTTOM }));
+    const node = element("g", { class: "axis" });
+    const label = plain(axis.dimension.label);
+    node.append(element("text", { x: axis.x, y: 16, class: "label" }, label));
+    node.append(element("line", { x1: axis.x, x2: axis.x, y1: TOP, y2: height - BOTTOM }));
     for (const [value, text] of ticksOf(axis)) {
-      made.append(element("text", { x: axis.x + 6, y: axis.y(value) + 4, class: "tick" }, text));
-      made.append(element("line", { x1: axis.x - 4, x2: axis.x, y1: axis.y(value), y2: axis.y(value) }));
+      node.append(element("text", { x: axis.x + 6, y: axis.y(value) + 4, class: "tick" }, text));
+      node.append(element("line", { x1: axis.x - 4, x2: axis.x, y1: axis.y(value), y2: axis.y(value) }));
     }
-    return made;
+    return node;
   }
 
-  // Dragging along an axis chooses a part of it; a click takes the choice back.
+  // Dragging along an axis selects a range; a click clears the selection.
   function selectable(axis, height, changed) {
     const bar = element("rect", { x: axis.x - 7, width: 14, y: 0, height: 0, class: "chosen" });
     const hit = element("rect", { x: axis.x - 14, width: 28, y: TOP, height: height - TOP - BOTTOM, class: "hit" });

@@ -24,13 +24,13 @@
   }
 
   function element(name, text, attributes = {}) {
-    const made = document.createElement(name);
-    if (text !== null) made.textContent = text;
-    for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-    return made;
+    const node = document.createElement(name);
+    if (text !== null) node.textContent = text;
+    for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+    return node;
   }
 
-  // What has no value comes last, whichever way is sorted; words after numbers.
+  // Rows without a value come last in either direction; words come after numbers.
   function compare(a, b) {
     if (a === null || b === null) return a === b ? 0 : a === null ? 2 : -2;
     if (typeof a === typeof b) return a < b ? -1 : a > b ? 1 : 0;
@@ -38,20 +38,20 @@
   }
 
   function arrange() {
-    const wanted = filter.value.trim().toLowerCase().split(/\s+/).filter(Boolean);
-    if (wanted.length && !texts) {
+    const words = filter.value.trim().toLowerCase().split(/\s+/).filter(Boolean);
+    if (words.length && !texts) {
       texts = view.order.map((_, row) => all.map((column) => brief(raw(column, row))).join("\n").toLowerCase());
     }
     const state = named("status");
     const kept = [];
     for (let row = 0; row < count; row += 1) {
       if (status.value && raw(state, row) !== status.value) continue;
-      if (wanted.every((word) => texts[row].includes(word))) kept.push(row);
+      if (words.every((word) => texts[row].includes(word))) kept.push(row);
     }
     const way = view.falls ? -1 : 1;
     const ordered = (a, b) => {
-      const found = compare(raw(view.column, a), raw(view.column, b));
-      return (Math.abs(found) === 2 ? found : found * way) || a - b;
+      const order = compare(raw(view.column, a), raw(view.column, b));
+      return (Math.abs(order) === 2 ? order : order * way) || a - b;
     };
     view.kept = kept.sort(ordered);
     view.page = 0;
@@ -73,9 +73,9 @@
       line.append(cell);
       column.head = cell;
     }
-    const made = element("thead", null);
-    made.append(line);
-    return made;
+    const node = element("thead", null);
+    node.append(line);
+    return node;
   }
 
   function cells(row) {
@@ -117,9 +117,9 @@
     const line = element("tr", null, { class: "detail", id: `details-${number}` });
     const cell = element("td", null, { colspan: shown.length });
     const box = element("div", null, { class: "story" });
-    const told = element("ul", null);
-    const known = source.why[number] || [`Why it is what it is: sweep why ${source.name} --trial ${number}`];
-    for (const sentence of known) told.append(element("li", sentence));
+    const list = element("ul", null);
+    const sentences = source.why[number] || [`To explain this trial: sweep why ${source.name} --trial ${number}`];
+    for (const sentence of sentences) list.append(element("li", sentence));
     const listed = element("dl", null);
     for (const column of all) {
       const value = raw(column, row);
@@ -128,7 +128,7 @@
       pair.append(element("dt", column.title), element("dd", brief(value)));
       listed.append(pair);
     }
-    box.append(told, listed);
+    box.append(list, listed);
     cell.append(box);
     line.append(cell);
     return line;

@@ -280,7 +280,7 @@ def test_a_surface_is_the_weighted_mean(sweep: Invented) -> None:
         apart = ((x - found.across[column]) / (high - low)) ** 2 + ((y - found.up[row]) / (top - bottom)) ** 2
         weights = np.exp(-apart / (2 * found.width**2))
         assert found.surface[row, column] == pytest.approx(np.average(values, weights=weights))
-    with pytest.raises(UsageError, match=r"'model\.nothing' is no parameter"):
+    with pytest.raises(UsageError, match=r"'model\.nothing' is not a parameter"):
         contour_of(sweep[1], "model.nothing")
 
 

@@ -470,7 +470,7 @@ def test_a_sweep_without_a_trial_has_a_page(chromium: str, tmp_path: Path) -> No
 
     figures, shown, verdict = browse(chromium, visit)
     seen.check(file)
-    assert "Nothing to draw yet" in str(figures)
+    assert "No figures yet" in str(figures)
     assert shown == "No trial"
     assert "No trial has a finite val_acc" in str(verdict)
 

@@ -1,18 +1,19 @@
-"""The errors a person may see.
+"""The errors that a user may see.
 
-    SweepError                 exit 1   something ended the sweep; says what and what next
-    ├── UsageError             exit 2   what was asked for cannot be done as asked
+    SweepError                 exit 1   something ended the sweep; the message says what, the hint what to do next
+    ├── UsageError             exit 2   the request cannot be fulfilled as it stands
     │   ├── SpecError          exit 2   the sweep file is wrong; holds every problem with its position
     │   └── DataError          exit 2   a data set is absent, damaged or cannot be fetched
     ├── RunHeldError           exit 3   the run exists already, or another process holds it
-    ├── StoppedError           exit 128 + signal   stopped before there was anything to go on with
+    ├── StoppedError           exit 128 + signal   stopped before the sweep started; there is nothing to resume
     ├── JournalError           exit 4   the journal is damaged; names the byte offset
-    ├── CheckpointError        exit 4   a checkpoint is not what was written
-    ├── ClusterLostError       exit 1   the Ray cluster has gone; another process can go on once there is one again
-    └── ObjectiveError         exit 1   the module never logged the metric it is judged by
+    │   └── JournalVersionError  exit 4   a newer version of the program wrote the journal
+    ├── CheckpointError        exit 4   a checkpoint differs from what was written
+    ├── ClusterLostError       exit 1   the Ray cluster is gone; a new process can resume once there is a cluster
+    └── ObjectiveError         exit 1   the module never logged the metric by which it is judged
 
-Only these reach the terminal without a traceback, and faults of the storage, ObjectStoreError among them, which are
-OSErrors; anything else is our own bug.
+These reach the terminal without a traceback, as do faults of the storage, which are OSErrors (ObjectStoreError is one
+of them). Any other error is a bug of this program.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from dataclasses import dataclass
 
 
 class SweepError(Exception):
-    """The root: a message for people, a hint that says what to do next, an exit code."""
+    """The root: a message, a hint that says what to do next, and an exit code."""
 
     exit_code = 1
 
@@ -36,23 +37,23 @@ class SweepError(Exception):
 
 
 class ObjectStoreError(OSError):
-    """Object storage that does not answer, or refuses: a fault of the storage, as a full disk is.
+    """The object store does not answer, or refuses a request: a fault of the storage, as a full disk is.
 
-    ``strerror`` says what it said, ``filename`` is the object's URL.
+    ``strerror`` holds the store's message, ``filename`` the object's URL.
     """
 
 
 class UsageError(SweepError):
-    """What was asked for cannot be done as asked."""
+    """The request cannot be fulfilled as it stands."""
 
     exit_code = 2
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong in a sweep file. ``line`` and ``column`` count from 1; 0 where there is no position.
+    """One problem in a sweep file. ``line`` and ``column`` count from 1; they are 0 if there is no position.
 
-    ``path`` is where it sits in the spec: ``("space", "model.learning_rate")``.
+    ``path`` leads to it in the spec: ``("space", "model.learning_rate")``.
     """
 
     message: str
@@ -69,7 +70,7 @@ class Problem:
 
 
 class SpecError(UsageError):
-    """A sweep file is wrong. ``problems`` lists every one found, in the order of the file."""
+    """A sweep file is wrong. ``problems`` lists every problem, in the order of the file."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(problems)
@@ -87,17 +88,21 @@ class RunHeldError(SweepError):
 
 
 class StoppedError(SweepError):
-    """A signal came before the sweep had begun: nothing was started or written."""
+    """A signal came before the sweep had started: nothing was started or written."""
 
     def __init__(self, signal: int) -> None:
-        super().__init__("stopped before the sweep had begun: nothing was started or written")
+        super().__init__("stopped before the sweep had started: nothing was started or written")
         self.exit_code = 128 + signal
 
 
 class JournalError(SweepError):
-    """The journal is damaged. Names the file and the byte offset; nothing is repaired in silence."""
+    """The journal is damaged. The message names the file and the byte offset; nothing is repaired silently."""
 
     exit_code = 4
+
+
+class JournalVersionError(JournalError):
+    """The journal's format, or an event in it, is newer than this program. The hint names the version to install."""
 
 
 class CheckpointError(SweepError):
@@ -107,15 +112,15 @@ class CheckpointError(SweepError):
 
 
 class ClusterLostError(SweepError):
-    """The Ray cluster has gone from under the driver; another process is to join what comes in its place."""
+    """The Ray cluster is gone; a new process must join the cluster that replaces it."""
 
 
 class ObjectiveError(SweepError):
-    """The module never logged the metric that the sweep judges by."""
+    """The module never logged the metric by which the sweep judges trials."""
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
-    """The error, what caused it, what caused that: each once, for ``raise error from error`` makes a circle."""
+    """Yield the error, its cause and so on, each once: ``raise error from error`` is a cycle."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))

@@ -17,7 +17,7 @@ from orchestrator.engine.checkpoint_retention import Retention
 from orchestrator.engine.failure_policy import NODE_FAILURES, Failed, exhausted, reason_to_pause
 from orchestrator.engine.runtime_env import Host
 from orchestrator.errors import RunHeldError
-from orchestrator.journal import Event, Journal, plain
+from orchestrator.journal import FORMAT, Event, Journal, plain, program_version
 from orchestrator.policies import Scheduler, Searcher, Verdict, budget, build_scheduler, build_searcher
 from orchestrator.rundir import RunDirectory
 from orchestrator.secrets import redact
@@ -61,6 +61,7 @@ class LiveSweep:
         self._since = self.host.now()
         self._pay_verdict()
         who: dict[str, Any] = {"host": self.host.name, "pid": self.host.pid, "hardware": self.host.hardware()}
+        who |= {"format": FORMAT, "version": program_version()}
         self._append("sweep.launched", engine=engine, slots=slots, threads=threads, **who)
         self._remove_unknown()
         self._retire()
@@ -332,7 +333,7 @@ class LiveSweep:
 
     def _is_whole(self, checkpoint: Checkpoint) -> bool:
         """Asked until the storage answers: a trial does not start afresh because a folder cannot be read just now."""
-        return self.journal.patiently(partial(self.host.whole, checkpoint))
+        return self.journal.with_patience(partial(self.host.whole, checkpoint))
 
     def _checkpointed(self, trial: Trial, segment: int, checkpoint: dict[str, Any]) -> None:
         replaced = trial.checkpoints.get(checkpoint["epoch"])

@@ -18,7 +18,7 @@ from orchestrator.engine.learning_curves import Curve, synthetic
 from orchestrator.engine.virtual_cluster import Cluster, Driver, Seconds
 from orchestrator.engine.virtual_host import CALM, Crash, Faults, MemoryRight, MemoryStore, World
 from orchestrator.errors import RunHeldError, UsageError
-from orchestrator.journal import Event, Journal
+from orchestrator.journal import FORMAT, Event, Journal
 from orchestrator.journal.records import Line, parse
 from orchestrator.policies.extend_limits import More, extension
 from orchestrator.spec import SweepSpec
@@ -107,7 +107,7 @@ class _Lives:
         self._proven = True
         self._most = cluster.world.faults.deaths + _LIVES
         written = cluster.spec.model_dump(mode="json")
-        self._created: dict[str, Any] = {"format": 1, "spec": written, "seed": cluster.spec.seed, "versions": {}}
+        self._created: dict[str, Any] = {"format": FORMAT, "spec": written, "seed": cluster.spec.seed, "versions": {}}
         if warm:
             self._created["warm_start"] = [source["run"] for source in warm["sources"]]
 

@@ -1,16 +1,26 @@
-"""The journal: one append-only, checksummed log with one writer at a time, and the only code that touches it.
+"""The journal: one append-only, checksummed log with one writer at a time. No other room reads or writes the log.
 
-`records` is the form of a line, `stores` where lines are kept (a file, or objects in object storage), `lease` who may
-write, `writer` the two together, `follower` a reader of what is written meanwhile.
+`records` is the form of a line and the format's version, `stores` where lines are kept (a file, or objects in object
+storage), `lease` and `object_lease` decide who may write, `writer` appends, `reader` reads and follows.
 """
 
-from orchestrator.journal.follower import Follower
 from orchestrator.journal.lease import Holder
-from orchestrator.journal.records import Event, decode, encode, plain
+from orchestrator.journal.reader import Follower, read
+from orchestrator.journal.records import (
+    FORMAT,
+    Event,
+    decode,
+    encode,
+    plain,
+    program_version,
+    upgrade_hint,
+    writer_version,
+)
 from orchestrator.journal.stores import FileStore, ObjectStore, Place, Store, store_at
-from orchestrator.journal.writer import Journal, holder, read
+from orchestrator.journal.writer import Journal, holder
 
 __all__ = [
+    "FORMAT",
     "Event",
     "FileStore",
     "Follower",
@@ -23,6 +33,9 @@ __all__ = [
     "encode",
     "holder",
     "plain",
+    "program_version",
     "read",
     "store_at",
+    "upgrade_hint",
+    "writer_version",
 ]

@@ -1,8 +1,8 @@
 """The form of the journal: one JSON object a line, ``{"seq", "lease", "time", "type", …fields, "crc32"}``.
 
 ``crc32`` (zlib's, eight hex digits) covers the bytes of the line before it; ``seq`` counts from 0 and is the only
-order; ``lease`` is the writer's and never falls; ``time`` (Unix seconds) is for people, and for budgets of time and of
-money.
+order; ``lease`` is the writer's and never decreases; ``time`` (Unix seconds) is for display, and for budgets of time
+and money. `docs/journal-format.md` describes the fields of every event and the policy for versions.
 """
 
 from __future__ import annotations
@@ -12,18 +12,24 @@ import math
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple
 
-from orchestrator.errors import JournalError
+from orchestrator.errors import JournalError, JournalVersionError
 
-_ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)  # made once: that is half of its work
+FORMAT = 1
+"""The format that this program writes, and the newest that it reads. Increase it for every new event type, and for a
+field without which an older program would draw a wrong conclusion."""
+_VERSIONED = frozenset({"sweep.created", "sweep.launched"})  # the events that carry the format of what follows them
+_ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)  # made once: creating it is half of the cost
 _DECODER = json.JSONDecoder()
 _TAIL = len(',"crc32":"00000000"}')
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One thing that happened."""
+    """One record: what happened, when, and under which lease it was written."""
 
     seq: int
     lease: int
@@ -36,7 +42,7 @@ class Event:
 
 
 def plain(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Strict JSON has no NaN and no infinity: they are written as words that ``float`` reads back."""
+    """Return the fields with NaN and infinities as text that ``float`` reads back: strict JSON has neither."""
     return {
         name: str(value) if isinstance(value, float) and not math.isfinite(value) else value
         for name, value in fields.items()
@@ -44,27 +50,27 @@ def plain(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def encode(event: Event) -> bytes:
-    """The event's line, newline included. Non-finite numbers must be strings already: the line is strict JSON."""
+    """Return the event's line, newline included. Non-finite numbers must be text already: see `plain`."""
     head = {"seq": event.seq, "lease": event.lease, "time": event.time, "type": event.type}
     body = _ENCODER.encode({**head, **event.fields}).encode()[:-1]
     return body + b',"crc32":"%08x"}\n' % zlib.crc32(body)
 
 
 def decode(line: bytes) -> Event:
-    """The event on one line (with or without its newline). Raises ValueError where the line is not what was written."""
+    """Return the event on one line (with or without its newline). Raises ValueError if the line was altered."""
     line = line.rstrip(b"\n")
     body, tail = line[:-_TAIL], line[-_TAIL:]
     if tail != b',"crc32":"%08x"}' % zlib.crc32(body):
         raise ValueError("its checksum does not match")
     text = body.decode() + "}"
-    fields, end = _DECODER.raw_decode(text)  # what json.loads does, without looking for white space around it
+    fields, end = _DECODER.raw_decode(text)  # as json.loads, without the search for white space
     if end != len(text):
-        raise ValueError("something stands behind its end")
+        raise ValueError("text follows its end")
     return Event(fields.pop("seq"), fields.pop("lease"), fields.pop("time"), fields.pop("type"), fields)
 
 
 class Line(NamedTuple):
-    """A line as it lies in a store: ``place`` is what an error names, ``end`` the offset behind it."""
+    """A line of a store: ``place`` names it in an error, ``end`` is the offset after it."""
 
     content: bytes
     place: str
@@ -72,14 +78,21 @@ class Line(NamedTuple):
 
     @property
     def torn(self) -> bool:
-        """Whether its write was cut short. Only the last line can be."""
+        """Whether its write was interrupted, so that its newline is missing. Only the last line can be torn."""
         return not self.content.endswith(b"\n")
 
 
 def parse(lines: Iterable[Line], first: int = 0, lease: int = 0) -> Iterator[tuple[Event, Line]]:
-    """Each whole event with its line; a torn last line ends it. Raises JournalError on any other damage.
+    """Yield each complete event with its line, up to a torn last line.
 
-    ``first`` is the number of the first, ``lease`` that of the record before it.
+    Args:
+        lines: Consecutive lines of a journal.
+        first: The number of the first record among them.
+        lease: The lease of the record before it.
+
+    Raises:
+        JournalError: A line other than the last is damaged, or records are missing or out of order.
+        JournalVersionError: An event's ``format`` is newer than `FORMAT`.
     """
     for seq, line in enumerate(lines, first):
         if line.torn:
@@ -91,7 +104,43 @@ def parse(lines: Iterable[Line], first: int = 0, lease: int = 0) -> Iterator[tup
         except (ValueError, KeyError) as error:
             raise JournalError(
                 f"{line.place} (record {seq}): {error}",
-                hint="nothing was changed; put back a copy that is whole",
+                hint="nothing was changed; restore an undamaged copy",
             ) from None
+        if event.type in _VERSIONED:
+            _check_format(event)
         lease = event.lease
         yield event, line
+
+
+def _check_format(event: Event) -> None:
+    """Raise JournalVersionError if the event's ``format`` is newer than this program's; without one, it is 1."""
+    written = event.fields.get("format", 1)
+    if isinstance(written, int) and written <= FORMAT:
+        return
+    raise JournalVersionError(
+        f"the journal has format {written!r} from record {event.seq} on, but sweep-orchestrator {program_version()} "
+        f"reads formats up to {FORMAT}",
+        hint=f"nothing was changed; {upgrade_hint(writer_version(event))}",
+    )
+
+
+def writer_version(event: Event) -> str:
+    """Return the program's version that ``sweep.created`` or ``sweep.launched`` recorded; empty if there is none."""
+    versions = event.fields.get("versions")
+    recorded = versions.get("sweep-orchestrator") if isinstance(versions, Mapping) else event.fields.get("version")
+    return recorded if isinstance(recorded, str) else ""
+
+
+def upgrade_hint(writer: str) -> str:
+    """Return which version to install to read what the version ``writer`` has written; empty if it is unknown."""
+    newer = writer if writer != program_version() else ""
+    return f"install sweep-orchestrator {newer} or later" if newer else "install a newer version of sweep-orchestrator"
+
+
+@cache
+def program_version() -> str:
+    """Return the version of the installed distribution; ``unknown`` in a source tree that is not installed."""
+    try:
+        return version("sweep-orchestrator")
+    except PackageNotFoundError:
+        return "unknown"

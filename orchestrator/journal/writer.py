@@ -1,4 +1,4 @@
-"""The writer: a store and a lease together."""
+"""Append to a journal: a store, and the lease that gives the right to write to it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar
 from orchestrator.errors import JournalError, RunHeldError
 from orchestrator.journal import lease as leases
 from orchestrator.journal import object_lease
+from orchestrator.journal.reader import read
 from orchestrator.journal.records import Event, Line, encode, parse
 from orchestrator.journal.stores import Place, Store, store_at
 from orchestrator.object_storage import objects
@@ -20,7 +21,7 @@ T = TypeVar("T")
 
 
 class Right(Protocol):
-    """The right to write, as a lease gives it."""
+    """The right to write that a lease gives: `lease.Lease` or `object_lease.ObjectLease`."""
 
     epoch: int
     proven: bool
@@ -30,24 +31,22 @@ class Right(Protocol):
     def discard(self) -> None: ...
 
 
-def read(place: Place) -> Iterator[Event]:
-    """Every whole event, in order; a torn last line is passed over. Raises JournalError on any other damage."""
-    for event, _ in parse(store_at(place).lines()):
-        yield event
-
-
 def holder(place: Place) -> leases.Holder | None:
-    """The process that writes the journal now; None where there is none."""
+    """Return the process that writes the journal now; None if there is none."""
     if isinstance(place, Path):
         return leases.is_held(place.parent / "lease")
     return object_lease.Claims(objects(place)).holder()
 
 
 class Journal:
-    """The writer. One at a time: every append carries its lease, and is refused once another process has taken it.
+    """The only writer of a journal: an append is refused once another process has taken the lease.
 
-    ``notice`` says whether a torn tail was cut off; ``length`` counts records. ``patience`` is asked what to do about
-    an error of the storage: True to try the same write again. ``now`` is the clock that people read, in Unix seconds.
+    Attributes:
+        lease: The number of the lease, which every record carries.
+        length: How many records there are.
+        notice: A sentence if a torn write was cut off at the end, else empty.
+        patience: Called with an error of the storage; True tries the same write again.
+        now: The clock for the records' ``time``, in Unix seconds.
     """
 
     def __init__(self, store: Store, right: Right, length: int, end: int) -> None:
@@ -61,7 +60,7 @@ class Journal:
 
     @classmethod
     def create(cls, place: Place) -> Journal:
-        """A new journal. Raises RunHeldError where one is there already or another process is making it."""
+        """Start a new journal. Raises RunHeldError if there is one, or if another process is creating it."""
         folder = place.parent if isinstance(place, Path) else place.rpartition("/")[0]
         name = str(folder).rpartition("/")[2]
         if isinstance(folder, Path):
@@ -74,16 +73,20 @@ class Journal:
             right.release()
             raise RunHeldError(
                 f"the run {name!r} exists already: {folder}",
-                hint=f"go on with it: sweep resume {name}; or start another: --name {name}-2",
+                hint=f"resume it: sweep resume {name}; or start another: --name {name}-2",
             )
         return cls(store, right, 0, 0)
 
     @classmethod
     def open(cls, place: Place) -> Journal:
-        """Take over an existing journal.
+        """Open an existing journal for writing.
 
-        Raises RunHeldError while another process holds it, JournalError where it is damaged. Waits up to 20 s where
-        only silence can tell that its holder is dead.
+        Waits up to 20 s if only the lack of heartbeats can show that the previous holder is dead.
+
+        Raises:
+            RunHeldError: Another process holds it.
+            JournalError: It is damaged.
+            JournalVersionError: A newer version wrote it in a format that this one does not know.
         """
         right = _claim(place)
         try:
@@ -94,33 +97,34 @@ class Journal:
 
     @classmethod
     def over(cls, store: Store, right: Right) -> Journal:
-        """The writer over a store, for whoever holds the right to write. Raises JournalError where it is damaged."""
+        """Return the writer of a store, given the right to write to it. Raises JournalError if it is damaged."""
         length, last = 0, Line(b"", "", 0)
         for event, line in parse(store.lines()):
             length, last = event.seq + 1, line
         return cls(store, right, length, last.end)
 
     def events(self) -> Iterator[Event]:
-        """What the journal holds."""
+        """Yield the journal's events from the first on."""
         for event, _ in parse(self._store.lines()):
             yield event
 
     def append(self, type: str, *, sync: bool = True, **fields: Any) -> Event:
-        """Write one event, known to be still ours to write when this returns; with ``sync`` it is durable too.
+        """Append one event. When this returns, the lease was still held; with ``sync``, the event is durable.
 
-        Raises OSError where it cannot be written, with the journal as it was before; RunHeldError where another process
-        has taken over.
+        Raises:
+            OSError: It cannot be written; the journal is as before.
+            RunHeldError: Another process has taken over.
         """
         event = Event(self.length, self.lease, round(self.now(), 3), type, fields)
         line = encode(event)
-        self.patiently(self._right.require)
-        self.patiently(partial(self._store.append, line, sync=sync))
+        self.with_patience(self._right.require)
+        self.with_patience(partial(self._store.append, line, sync=sync))
         self.length += 1
-        self.patiently(self._right.require)  # whoever slept since the first look must not act on what it wrote
+        self.with_patience(self._right.require)  # a process suspended since the first check must not act on the record
         return event
 
-    def patiently(self, step: Callable[[], T]) -> T:
-        """What the step returns, tried again for as long as ``patience`` says. Raises OSError where it has none."""
+    def with_patience(self, step: Callable[[], T]) -> T:
+        """Return what ``step`` returns; repeat it after an OSError if ``patience`` says so, else raise the error."""
         while True:
             try:
                 return step()
@@ -129,12 +133,12 @@ class Journal:
                     raise
 
     def discard(self) -> None:
-        """Let the lease go and leave no trace of a journal that nothing was written to."""
+        """Release the lease, and remove a journal to which nothing was written."""
         self._store.discard()
         self._right.discard()
 
     def close(self) -> None:
-        """Make all durable and let the lease go."""
+        """Make all records durable and release the lease."""
         try:
             self._store.close()
         finally:
@@ -142,16 +146,16 @@ class Journal:
 
 
 def _claim(place: Place) -> Right:
-    """Take the lease, with a number above all that the journal has seen: its folder may have been removed."""
+    """Take the lease. If its folder was removed, its number is still above that of every record in the journal."""
     if not isinstance(place, Path):
         return object_lease.acquire(objects(place))
     folder = place.parent / "lease"
-    known = leases.current(folder) is not None or not place.exists()
-    return leases.acquire(folder, after=0 if known else _last_lease(place))
+    has_number = leases.current(folder) is not None or not place.exists()
+    return leases.acquire(folder, after=0 if has_number else _last_lease(place))
 
 
 def _last_lease(path: Path) -> int:
-    """The lease of the last whole record, 0 where there is none or the journal is damaged."""
+    """Return the lease of the last complete record; 0 if there is none or the journal is damaged before it."""
     last = 0
     with contextlib.suppress(JournalError):
         for event in read(path):

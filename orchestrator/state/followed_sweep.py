@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from orchestrator.errors import JournalVersionError
 from orchestrator.journal import Event, Follower, Place, store_at
 from orchestrator.state.sweep_state import SweepState
 
@@ -50,14 +51,18 @@ class FollowedSweep:
         self.changes = Changes()
         self.lease = 0
         self._follower = Follower(store_at(place))
+        self._refused: JournalVersionError | None = None
 
     def refresh(self) -> Changes:
         """Apply the events that are new since the last refresh.
 
         Raises:
             JournalError: The journal is damaged. The events before the damage have been applied.
+            JournalVersionError: A newer version wrote the journal; every later refresh raises it again.
             OSError: The journal is gone or cannot be read.
         """
+        if self._refused is not None:
+            raise self._refused
         state, self.changes = self.state, Changes()
         try:
             for event in self._follower.events():
@@ -66,6 +71,9 @@ class FollowedSweep:
                 self.changes.add(event)
                 state.apply(event)
                 self.lease = event.lease
+        except JournalVersionError as error:
+            self._refused = error
+            raise
         finally:
             if self.changes.events:
                 self.state = state
@@ -73,5 +81,6 @@ class FollowedSweep:
 
     def restart(self) -> Changes:
         """Compute the state again from the journal's first record. Raises as `refresh`."""
+        self._refused = None
         self._follower.rewind()
         return self.refresh()

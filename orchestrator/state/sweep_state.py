@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.journal import Event
+from orchestrator.errors import JournalVersionError
+from orchestrator.journal import Event, program_version, upgrade_hint, writer_version
 from orchestrator.state.objective import Objective
 from orchestrator.state.ranking import Configuration, pareto_front
 from orchestrator.state.trial import ENDED, Checkpoint, Failure, Report, Status, Takeover, Trial
@@ -25,6 +26,7 @@ NON_DECISION_EVENTS = frozenset(
     }
     | {"finals.begun", "winner.confirmed", "test.begun", "winner.tested"}
 )
+_WITHOUT_HANDLER = frozenset({"storage.waited"})
 _BLAMES_NODE = frozenset({"lost", "node", "stalled"})
 
 
@@ -91,6 +93,7 @@ class SweepState:
         self._failed_on: dict[str, set[int]] = {}
         self._repeats: dict[int, list[int]] = {}  # the trials of each configuration that has more than one
         self.has_reports = False
+        self._writer = ""  # the version of the program that launched the sweep last, if it is on record
         self._active_lease: int | None = None  # of the process that is running the sweep
         for event in events:
             self.apply(event)
@@ -115,12 +118,22 @@ class SweepState:
         return len(self._failed_on.get(node, ())) >= trials
 
     def apply(self, event: Event) -> None:
-        """Apply the next event. Types without a handler change nothing but ``seq`` and the times."""
+        """Apply the next event.
+
+        Raises:
+            JournalVersionError: This program does not know the event's type: a newer version wrote it.
+        """
         self._count_time(event)
         self.seq = event.seq
         handler = getattr(self, "_on_" + event.type.replace(".", "_"), None)
         if handler:
             handler(event)
+        elif event.type not in _WITHOUT_HANDLER:
+            raise JournalVersionError(
+                f"record {event.seq} of the journal is of type {event.type[:60]!r}, which sweep-orchestrator "
+                f"{program_version()} does not know",
+                hint=f"nothing was changed; {upgrade_hint(self._writer if self._writer != program_version() else '')}",
+            )
         if event.type not in NON_DECISION_EVENTS:
             self.pending_decision = (event["trial"], event["epoch"]) if event.type == "segment.reported" else None
 
@@ -226,12 +239,14 @@ class SweepState:
 
     def _on_sweep_created(self, event: Event) -> None:
         self.created = dict(event.fields)
+        self._writer = writer_version(event)
         self.set_spec(event["spec"])
         self.started = event.time
 
     def _on_sweep_launched(self, event: Event) -> None:
         self.status, self.reason = "running", ""
         self.slots = event["slots"]
+        self._writer = writer_version(event) or self._writer
         self.machine = {key: event.fields.get(key) for key in ("engine", "threads", "hardware")}
         self.failure_streak, self.storage_failures = FailureStreak(), 0
         # A process that died recorded no pause: the trials that it ran are interrupted.

@@ -75,7 +75,7 @@ def promote(name: str, runs: str | Path | None = None, *, trial: int, wait: floa
 def _who_runs(run: RunDirectory, name: str) -> str:
     asked = holder(run.journal)
     if not asked:
-        raise UsageError(f"nobody runs {name!r}", hint=f"go on with it: sweep resume {name}")
+        raise UsageError(f"nobody runs {name!r}", hint=f"resume it: sweep resume {name}")
     return str(asked)
 
 

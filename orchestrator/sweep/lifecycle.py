@@ -15,7 +15,7 @@ from orchestrator.engine.controller import LiveSweep, Observer
 from orchestrator.engine.runtime_env import Host
 from orchestrator.engine.stop_requests import Stopping
 from orchestrator.errors import RunHeldError, StoppedError, UsageError
-from orchestrator.journal import Event, Journal
+from orchestrator.journal import FORMAT, Event, Journal
 from orchestrator.notify import Notifier
 from orchestrator.plan import settle
 from orchestrator.policies.extend_limits import More, extension
@@ -78,7 +78,7 @@ def launch(
             asked: dict[str, Any] = {"warm_start": list(warm_start)} if warm else {}
             journal.append(
                 "sweep.created",
-                format=1,
+                format=FORMAT,
                 spec=written,
                 seed=spec.seed,
                 versions=installed,

@@ -18,7 +18,7 @@ from orchestrator.engine.controller import LiveSweep
 from orchestrator.engine.runtime_env import Host as Machine
 from orchestrator.engine.stop_requests import Stopping
 from orchestrator.errors import SweepError, UsageError
-from orchestrator.journal import Journal
+from orchestrator.journal import FORMAT, Journal
 from orchestrator.rundir import run_at
 from orchestrator.spec import SweepSpec
 from orchestrator.training import Job, Report
@@ -108,7 +108,7 @@ def follow(spec: SweepSpec, own: Sequence[Process], roots: Sequence[str]) -> Non
         run.root.mkdir(parents=True)
         journal = Journal.create(run.journal)
         written = spec.model_dump(mode="json")
-        journal.append("sweep.created", format=1, spec=written, seed=spec.seed, versions={}, git=None, roots=[])
+        journal.append("sweep.created", format=FORMAT, spec=written, seed=spec.seed, versions={}, git=None, roots=[])
         live = LiveSweep(spec, run, journal, Machine(run, Stopping()))
         job = live.next_job()
         journal.close()

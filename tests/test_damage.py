@@ -138,7 +138,7 @@ def test_every_damage_to_a_journal_is_found_before_it_is_used(run: RunDirectory)
 
 def _holds_nothing(run: RunDirectory, damage: str) -> None:
     """With its first record gone a journal says nothing, and is not taken for a sweep that has not begun."""
-    with pytest.raises(JournalError, match="holds no whole record"):
+    with pytest.raises(JournalError, match="holds no complete record"):
         read_state(run)
     assert run.journal.stat().st_size == 0 or run.exists(), damage
 

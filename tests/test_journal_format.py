@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -98,3 +99,20 @@ def test_a_launch_records_format_and_version() -> None:
     created, launched = simulate(spec(searcher="random", budget={"trials": 2})).events[:2]
     assert (created.type, created["format"]) == ("sweep.created", FORMAT)
     assert (launched.type, launched["format"], launched["version"]) == ("sweep.launched", FORMAT, program_version())
+
+
+def test_the_page_names_every_event_and_no_other() -> None:
+    page = (Path(__file__).parent.parent / "docs/journal-format.md").read_text().split("\n## Events")[1]
+    named = set(re.findall(r"^\| `(\w+\.\w+)` ", page, re.MULTILINE))
+    handlers = {name.removeprefix("_on_").replace("_", ".", 1) for name in vars(SweepState) if name.startswith("_on_")}
+    assert named == handlers | {"storage.waited"}
+
+
+@pytest.mark.parametrize("journal", sorted((Path(__file__).parent / "fixtures").rglob("journal.jsonl")), ids=str)
+def test_journals_of_released_versions_hold_documented_fields(journal: Path) -> None:
+    page = (Path(__file__).parent.parent / "docs/journal-format.md").read_text().split("\n## Events")[1]
+    fields = dict(re.findall(r"^\| `(\w+\.\w+)` \| `([^`]*)` ", page, re.MULTILINE))
+    for event in read(journal):
+        optional = {name.removesuffix("?") for name in fields[event.type].split() if name.endswith("?")}
+        required = set(fields[event.type].replace("?", "").split()) - optional
+        assert required <= event.fields.keys() <= required | optional, event

@@ -27,10 +27,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from orchestrator.engine.controller import LiveSweep
-from orchestrator.engine.runtime_env import Host
+from orchestrator.engine.controller import SweepController
+from orchestrator.engine.driver_host import DriverHost
 from orchestrator.engine.simulator import simulate
-from orchestrator.engine.stop_requests import Stopping
+from orchestrator.engine.stop_requests import StopRequests
 from orchestrator.journal import Event, Journal
 from orchestrator.rundir import run_at
 from orchestrator.spec import SweepSpec, from_mapping
@@ -108,13 +108,13 @@ def through_ray(trials: int, epochs: int) -> Clock:
     described = spec(trials, epochs, resources={"cpus": len(os.sched_getaffinity(0)) / SLOTS})
     clock = Clock()
     tune.run_segment = nothing_trained  # type: ignore[attr-defined]
-    with tempfile.TemporaryDirectory(dir=".") as folder, Stopping() as stopping:
+    with tempfile.TemporaryDirectory(dir=".") as folder, StopRequests() as stopping:
         run = run_at("ceiling", Path(folder).absolute())
         run.root.mkdir()
         written = Journal.create(run.journal)
         told = described.model_dump(mode="json")
         written.append("sweep.created", format=1, spec=told, seed=0, versions={}, roots=[])
-        live = LiveSweep(described, run, written, Host(run, stopping), clock)
+        live = SweepController(described, run, written, DriverHost(run, stopping), clock)
         tune.run(live, stopping, roots=[])
         live.close()
     return clock

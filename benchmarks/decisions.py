@@ -23,9 +23,9 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.engine.controller import LiveSweep
-from orchestrator.engine.runtime_env import Host
-from orchestrator.engine.stop_requests import Stopping
+from orchestrator.engine.controller import SweepController
+from orchestrator.engine.driver_host import DriverHost
+from orchestrator.engine.stop_requests import StopRequests
 from orchestrator.journal import Event, Journal
 from orchestrator.policies import build_scheduler, build_searcher
 from orchestrator.rundir import run_at
@@ -147,20 +147,20 @@ class Played:
 
 def filling(described: SweepSpec, ended: int, slots: int) -> float:
     """Seconds until ``slots`` free slots have a segment each, after ``ended`` trials of one epoch."""
-    with tempfile.TemporaryDirectory() as folder, Stopping() as stopping:
+    with tempfile.TemporaryDirectory() as folder, StopRequests() as stopping:
         run = run_at("filling", folder)
         run.root.mkdir()
         journal = Journal.create(run.journal)
         journal.append("sweep.created", format=1, spec=described.model_dump(mode="json"), seed=0, versions={}, roots=[])
-        live = LiveSweep(described, run, journal, Host(run, stopping))
-        live.launched("local", slots=slots)
+        live = SweepController(described, run, journal, DriverHost(run, stopping))
+        live.start("local", slots=slots)
         for _ in range(ended):
             job = live.next_job()
             assert isinstance(job, Job)
             params = live.state.trials[job.trial].params
             loss = sum((params[f"model.x{n}"] - 0.5) ** 2 for n in range(6))
-            live.reported(job.trial, 0, Report(1, {"loss": loss}, None))
-            live.ended(job.trial, 0)
+            live.on_report(job.trial, 0, Report(1, {"loss": loss}, None))
+            live.on_end(job.trial, 0)
         began = time.perf_counter()
         found = [live.next_job() for _ in range(slots)]
         seconds = time.perf_counter() - began

@@ -372,7 +372,7 @@ def test_finals_are_stopped_by_the_name_of_the_search(
         thread.join(30)
         assert not thread.is_alive()
     assert outcome.state.status == "paused"
-    with pytest.raises(UsageError, match="nobody runs"):
+    with pytest.raises(UsageError, match="no process runs"):
         stop(name, runs)
 
 

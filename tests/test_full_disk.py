@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from orchestrator.engine.failure_policy import Failed
+from orchestrator.engine.failure_policy import SegmentFailure
 from orchestrator.engine.segment_runner import attempt
 from orchestrator.training import Job, Report
 from orchestrator.training.checkpoints import verify
@@ -84,7 +84,7 @@ def _job(disk: Path, **trainer: Any) -> Job:
     )
 
 
-def _run(job: Job, then: Callable[[Report], Any] = lambda report: None) -> tuple[Failed | None, list[Report]]:
+def _run(job: Job, then: Callable[[Report], Any] = lambda report: None) -> tuple[SegmentFailure | None, list[Report]]:
     reports: list[Report] = []
 
     def report(told: Report) -> bool:

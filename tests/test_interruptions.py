@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from orchestrator.engine.controller import LiveSweep
+from orchestrator.engine.controller import SweepController
 from orchestrator.journal import Event
 from orchestrator.policies import ASHA, Random, Scheduler
 from orchestrator.state import SweepState
@@ -36,7 +36,7 @@ def test_every_report_is_followed_by_a_death() -> None:
 
 def verdict_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     """A verdict that a dead process owed is not paid."""
-    monkeypatch.setattr(LiveSweep, "_pay_verdict", lambda self: None)
+    monkeypatch.setattr(SweepController, "_replay_pending_decision", lambda self: None)
 
 
 def suggestions_follow_the_process(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from orchestrator.results import Results, why
 from orchestrator.results.verify import check
 from orchestrator.rundir import run_at
 from orchestrator.state import SweepState
-from orchestrator.sweep import Outcome, launch, resume
+from orchestrator.sweep import Outcome, launch, resume, retry
 from tests.support.small_sweeps import request, spec, story
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
@@ -182,11 +182,11 @@ def test_a_failed_trial_that_is_retried_goes_on_from_its_last_checkpoint(tmp_pat
     assert outcome.state.count("failed") == 2
     assert resume("tiny", tmp_path, local=True).state.count("failed") == 2, "a resume leaves failed trials alone"
     marker.touch()
-    outcome = resume("tiny", tmp_path, local=True, retry=[1])
+    outcome = retry("tiny", tmp_path, trials=[1], local=True)
     assert [trial.status for trial in outcome.state.trials.values()] == ["failed", "finished"]
     started = [event for event in read(outcome.run.journal) if event.type == "segment.started" and event["trial"] == 1]
     assert started[-1]["origin"].endswith("epoch=0001-segment=0.ckpt")
-    outcome = resume("tiny", tmp_path, local=True, retry="failed")
+    outcome = retry("tiny", tmp_path, local=True)
     assert [trial.status for trial in outcome.state.trials.values()] == ["finished", "finished"]
     assert check(outcome.run).violations == []
 

@@ -27,7 +27,7 @@ from orchestrator.results.verify import check, replay
 from orchestrator.rundir import run_at
 from orchestrator.state import SweepState
 from orchestrator.sweep import launch, promote, resume
-from orchestrator.sweep.control import _WHY_NOT
+from orchestrator.sweep.control import _NOT_PROMOTABLE
 from tests.support.event_log import Log, report
 from tests.support.event_log import spec as described_without_module
 from tests.support.frontier_oracle import BruteForce as FrontierBruteForce
@@ -241,7 +241,7 @@ def test_a_request_is_answered_by_the_process_that_runs_the_sweep(
 def test_what_cannot_be_promoted_is_refused_with_the_reason(tmp_path: Path) -> None:
     outcome = launch(described(budget={"trials": 2}), tmp_path, local=True)
     for number, trial in outcome.state.trials.items():
-        with pytest.raises(UsageError, match=_WHY_NOT[trial.status][0]):
+        with pytest.raises(UsageError, match=_NOT_PROMOTABLE[trial.status][0]):
             promote("tiny", tmp_path, trial=number)
     with pytest.raises(UsageError, match="has no trial 7"):
         promote("tiny", tmp_path, trial=7)
@@ -251,7 +251,7 @@ def test_where_nobody_runs_the_sweep_nobody_is_asked(tmp_path: Path) -> None:
     events = simulate(simulated(6, 9, scheduler=WAITING)).events
     aside = next(place for place, event in enumerate(events, 1) if event.type == "trial.set_aside")
     written(tmp_path, events[:aside])
-    with pytest.raises(UsageError, match="nobody runs 'watched'"):
+    with pytest.raises(UsageError, match="no process runs 'watched'"):
         promote("watched", tmp_path, trial=events[aside - 1]["trial"])
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import lightning as L
 import pytest
 
+from orchestrator import sweep
 from orchestrator.errors import CheckpointError, RunHeldError, UsageError
 from orchestrator.journal import Journal, read
 from orchestrator.results import read_state
@@ -19,7 +20,7 @@ from orchestrator.results.verify import check
 from orchestrator.results.winner import winner
 from orchestrator.rundir import RunDirectory
 from orchestrator.spec import Finalists
-from orchestrator.sweep import Outcome, confirm, launch, look
+from orchestrator.sweep import Outcome, confirm, launch
 from orchestrator.training import resolve_precision
 from tests.support.paths import ROOT
 from tests.support.small_sweeps import spec as local_spec
@@ -60,7 +61,7 @@ def test_a_look_is_what_a_plain_trainer_sees_and_is_on_record(
     run: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TINY_TEST_READ", str(tmp_path / "read.txt"))
-    seen = look(run.name, run.root.parent)
+    seen = sweep.test(run.name, run.root.parent)
     assert (tmp_path / "read.txt").read_text() == "read\n"
     won = winner(run, read_state(run))
     assert won.confirmed
@@ -69,10 +70,10 @@ def test_a_look_is_what_a_plain_trainer_sees_and_is_on_record(
     plain = L.Trainer(logger=False, enable_progress_bar=False, accelerator="cpu", precision=precision)
     (expected,) = plain.test(module, datamodule=DataWithTest(), verbose=False)
     assert seen.metrics == expected
-    assert (seen.number, seen.before) == (1, [])
-    again = look(run.name, run.root.parent)
+    assert (seen.number, seen.earlier) == (1, [])
+    again = sweep.test(run.name, run.root.parent)
     assert again.number == 2
-    assert [known["metrics"] for known in again.before] == [seen.metrics]
+    assert [known["metrics"] for known in again.earlier] == [seen.metrics]
     state = read_state(run)
     assert [known["look"] for known in state.test_evaluations] == [1, 2]
     assert len(evaluations_on_test_set(state)) == 2
@@ -89,17 +90,17 @@ def test_a_look_that_was_cut_off_counts(run: RunDirectory, monkeypatch: pytest.M
     with monkeypatch.context() as patch:
         patch.setattr(Evaluation, "run", dies)
         with pytest.raises(KeyboardInterrupt):
-            look(run.name, run.root.parent)
-    seen = look(run.name, run.root.parent)
+            sweep.test(run.name, run.root.parent)
+    seen = sweep.test(run.name, run.root.parent)
     assert seen.number == 2
     assert "interrupted" in evaluations_on_test_set(read_state(run))[0]
 
 
 def test_what_is_not_confirmed_is_sealed_unless_somebody_insists(run: RunDirectory) -> None:
     with pytest.raises(UsageError, match="sealed until a winner is confirmed"):
-        look(run.name, run.root.parent, trial=0)
+        sweep.test(run.name, run.root.parent, trial=0)
     assert not read_state(run).test_evaluations
-    assert look(run.name, run.root.parent, trial=0, unconfirmed=True).of.trial.number == 0
+    assert sweep.test(run.name, run.root.parent, trial=0, unconfirmed=True).winner.trial.number == 0
 
 
 def test_without_a_test_nothing_is_looked_at(tmp_path: Path) -> None:
@@ -110,7 +111,7 @@ def test_without_a_test_nothing_is_looked_at(tmp_path: Path) -> None:
         described = local_spec(name=missing.split()[0], model=model, data=data, budget={"trials": 1})
         outcome = launch(described, tmp_path, local=True)
         with pytest.raises(UsageError, match=missing):
-            look(outcome.run.name, tmp_path, unconfirmed=True)
+            sweep.test(outcome.run.name, tmp_path, unconfirmed=True)
         assert not read_state(outcome.run).test_evaluations
 
 
@@ -121,7 +122,7 @@ def test_a_damaged_checkpoint_is_not_evaluated(run: RunDirectory) -> None:
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     with pytest.raises(CheckpointError):
-        look(run.name, run.root.parent)
+        sweep.test(run.name, run.root.parent)
     assert not read_state(run).test_evaluations
 
 
@@ -129,7 +130,7 @@ def test_nobody_looks_while_the_sweep_is_held(run: RunDirectory) -> None:
     journal = Journal.open(run.journal)
     try:
         with pytest.raises(RunHeldError):
-            look(run.name, run.root.parent)
+            sweep.test(run.name, run.root.parent)
     finally:
         journal.close()
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.engine.controller import LiveSweep
+from orchestrator.engine.controller import SweepController
 from orchestrator.engine.learning_curves import Table, synthetic
 from orchestrator.engine.simulator import simulate
 from orchestrator.engine.virtual_host import Crash, Faults, MemoryRight
@@ -150,19 +150,19 @@ def torn_tail_stays(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def verdict_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     """A verdict that a dead process owed is not paid."""
-    monkeypatch.setattr(LiveSweep, "_pay_verdict", lambda self: None)
+    monkeypatch.setattr(SweepController, "_replay_pending_decision", lambda self: None)
 
 
 def finished_runs_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first job after a resume is a trial that has finished."""
-    real = LiveSweep.next_job
+    real = SweepController.next_job
 
-    def next_job(self: LiveSweep) -> Any:
+    def next_job(self: SweepController) -> Any:
         job = real(self)
         done = [t for t in self.state.trials.values() if t.status == "finished" and t.segments == 1]
         return self._job(done[0]) if self.journal.lease > 1 and done and job != "none_left" else job
 
-    monkeypatch.setattr(LiveSweep, "next_job", next_job)
+    monkeypatch.setattr(SweepController, "next_job", next_job)
 
 
 def fencing_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,14 +178,14 @@ def unreported_epoch_counts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def twice_counts_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reports are believed whenever they come, from whatever segment."""
-    monkeypatch.setattr(LiveSweep, "_running", lambda self, trial, segment: self.state.trials.get(trial))
+    monkeypatch.setattr(SweepController, "_running_trial", lambda self, trial, segment: self.state.trials.get(trial))
 
 
 def wrong_place_at_the_rung(monkeypatch: pytest.MonkeyPatch) -> None:
     """A driver judges by what it has seen itself, not by what is in the journal."""
-    real = LiveSweep._fold
+    real = SweepController._apply
 
-    def fold(self: LiveSweep, event: Event) -> None:
+    def fold(self: SweepController, event: Event) -> None:
         seen = self._observer is not None or self.journal.lease == event.lease
         scheduler = self._scheduler
         if not seen:
@@ -193,7 +193,7 @@ def wrong_place_at_the_rung(monkeypatch: pytest.MonkeyPatch) -> None:
         real(self, event)
         self._scheduler = scheduler
 
-    monkeypatch.setattr(LiveSweep, "_fold", fold)
+    monkeypatch.setattr(SweepController, "_apply", fold)
 
 
 class _Blind:

@@ -162,7 +162,7 @@ def test_a_full_disk_is_waited_out(
         assert any("o space left" in text for text in faults_on_record(outcome.run))
         said = capfd.readouterr().err
         assert "no space left; the sweep waits" in said
-        assert "the storage is there again" in said
+        assert "the storage can be written again" in said
 
 
 def test_a_disk_without_inodes_is_waited_out(

@@ -235,7 +235,7 @@ def test_what_is_asked_by_key_comes_to_the_process_that_runs_the_sweep(tmp_path:
 
     async def refused(app: WatchApp, pilot: Any) -> None:
         await pilot.press("x", "y")
-        await seen(app, pilot, "nobody runs 'watched'")
+        await seen(app, pilot, "no process runs 'watched'")
 
     with held(run):
         watching(run, ask)

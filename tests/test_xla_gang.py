@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.engine.failure_policy import Failed
+from orchestrator.engine.failure_policy import SegmentFailure
 from orchestrator.spec import Resources
 from orchestrator.spec.tpu_slices import slice_of
 from orchestrator.training import Job, Report
@@ -117,7 +117,7 @@ def test_one_that_dies_takes_the_others_with_it(gang: Gang, tmp_path: Path) -> N
     while isinstance(outcome, Report):
         gang.answer(True)
         outcome = next_of(gang)
-    assert outcome == Failed("lost", "process 1 was ended by signal 9: process 1 is here", "lost")
+    assert outcome == SegmentFailure("lost", "process 1 was ended by signal 9: process 1 is here", "lost")
     assert not any(is_there(int(line[4])) for line in seen(asked))
 
 
@@ -125,7 +125,7 @@ def test_a_users_error_is_told_as_such_though_the_others_hang(gang: Gang, tmp_pa
     asked = job(tmp_path, fault="raise", rank=0)
     start(gang, asked)
     outcome = next_of(gang)
-    assert outcome == Failed("user", "ValueError: the user's own mistake", "f")
+    assert outcome == SegmentFailure("user", "ValueError: the user's own mistake", "f")
     assert not any(is_there(int(line[4])) for line in seen(asked))
 
 
@@ -172,7 +172,7 @@ def test_an_error_beside_a_lost_host_is_the_hosts(how: str, tmp_path: Path) -> N
     hosts[1].gone = how
     outcome = next_of(gang)
     gang.end()
-    assert isinstance(outcome, Failed)
+    assert isinstance(outcome, SegmentFailure)
     assert (outcome.kind, outcome.message.partition(" ")[0].rstrip(":")) == ("node", HOSTS[1])
 
 
@@ -180,7 +180,7 @@ def test_what_comes_late_from_the_segment_before_is_passed_over(gang: Gang, tmp_
     start(gang, job(tmp_path, epochs=1))
     report = next_of(gang)
     stale = {"rank": 0, "serial": 2, "report": asdict(report)}
-    gang.hosts[1].poll = lambda: [{**stale, "serial": 1, "failed": asdict(Failed("user", "old", "f"))}]  # type: ignore[method-assign]
+    gang.hosts[1].poll = lambda: [{**stale, "serial": 1, "failed": asdict(SegmentFailure("user", "old", "f"))}]  # type: ignore[method-assign]
     start(gang, job(tmp_path, segment=1, epochs=1))
     assert next_of(gang).checkpoint.path.endswith("segment=1.ckpt")
 

@@ -58,14 +58,14 @@ def evaluate_on_test_set(
     """Evaluate the confirmed winner on the test set. Each evaluation is recorded in the journal."""
     from orchestrator import sweep
 
-    look = sweep.look(name, runs, trial=trial, unconfirmed=unconfirmed)
+    evaluation = sweep.test(name, runs, trial=trial, unconfirmed=unconfirmed)
     if as_json:
-        print_json({"look": look.number, "of": look.of.title, "metrics": look.written})
+        print_json({"look": evaluation.number, "of": evaluation.winner.title, "metrics": evaluation.metrics_as_json})
     else:
-        print_lines(*(f"{metric}: {value:.4f}" for metric, value in look.metrics.items()))
-    print_lines(f"look {look.number} at the test set: {look.of.title}", err=True)
-    if look.before:
-        times = "once" if len(look.before) == 1 else f"{len(look.before)} times"
+        print_lines(*(f"{metric}: {value:.4f}" for metric, value in evaluation.metrics.items()))
+    print_lines(f"look {evaluation.number} at the test set: {evaluation.winner.title}", err=True)
+    if evaluation.earlier:
+        times = "once" if len(evaluation.earlier) == 1 else f"{len(evaluation.earlier)} times"
         print_lines(
             f"warning: the test set had been used {times} before; the best of several looks is a biased score", err=True
         )

@@ -61,7 +61,7 @@ def run_finals(
             local=local,
             address=address,
             observer=progress,
-            patient=is_replacement(),
+            wait_for_cluster=is_replacement(),
         )
     with contextlib.suppress(OSError):  # a closed terminal does not change the exit code
         _print_finals(run, outcome, as_json=as_json)

@@ -110,7 +110,9 @@ def resume(
     def start(progress: Progress) -> Outcome:
         from orchestrator import sweep
 
-        return sweep.resume(name, runs, local=local, address=address, observer=progress, patient=is_replacement())
+        return sweep.resume(
+            name, runs, local=local, address=address, observer=progress, wait_for_cluster=is_replacement()
+        )
 
     _run_to_end(run, runs, start, local=local, address=address)
 
@@ -138,14 +140,14 @@ def retry(
     def start(progress: Progress) -> Outcome:
         from orchestrator import sweep
 
-        return sweep.resume(
+        return sweep.retry(
             name,
             runs,
             local=local,
             address=address,
             observer=progress,
-            retry="failed" if failed else trials or (),
-            patient=is_replacement(),
+            trials="failed" if failed else trials or (),
+            wait_for_cluster=is_replacement(),
         )
 
     _run_to_end(find(name, runs), runs, start, local=local, address=address)
@@ -189,7 +191,7 @@ def extend(
             local=local,
             address=address,
             observer=progress,
-            patient=is_replacement(),
+            wait_for_cluster=is_replacement(),
         )
 
     _run_to_end(find(name, runs), runs, start, local=local, address=address)

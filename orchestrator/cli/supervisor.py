@@ -20,7 +20,7 @@ from types import FrameType
 from typing import Any
 
 from orchestrator.cli.output import warn
-from orchestrator.engine.stop_requests import catch, give_back
+from orchestrator.engine.stop_requests import install_handlers, restore_handlers
 from orchestrator.errors import ClusterLostError, SweepError
 from orchestrator.rundir import RunDirectory
 
@@ -150,11 +150,11 @@ class _Signals:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> _Signals:
-        self._before = catch(self._on_signal)
+        self._before = install_handlers(self._on_signal)
         return self
 
     def __exit__(self, *error: object) -> None:
-        give_back(self._before)
+        restore_handlers(self._before)
 
     @contextlib.contextmanager
     def passed_on(self, driver: subprocess.Popen[bytes]) -> Iterator[None]:

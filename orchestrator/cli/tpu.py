@@ -105,7 +105,7 @@ def launch(
         from orchestrator import sweep
 
         if alone:
-            outcome = sweep.launch_alone(loaded, runs, observer=progress)
+            outcome = sweep.launch_without_ray(loaded, runs, observer=progress)
         else:
             outcome = sweep.launch(loaded, runs, address=address, observer=progress)
     if outcome is not None:

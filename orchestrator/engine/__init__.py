@@ -1,1 +1,1 @@
-"""Who runs segments: `tune` on Ray Tune, `local` in this process. Both are fed and judged by one `LiveSweep`."""
+"""Engines, which run segments: `tune` on Ray Tune, `local` in this process. `SweepController` drives both."""

@@ -1,4 +1,4 @@
-"""Failures told apart: what each kind costs a trial, and how often it is tried again."""
+"""Failure kinds: what each costs a trial, and how often it is retried."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from orchestrator.state import SweepState, Trial
 
 
 @dataclass(frozen=True)
-class Failed:
-    """How a segment ended badly.
+class SegmentFailure:
+    """Why a segment failed.
 
-    ``kind`` is one of `KINDS`; ``fingerprint`` is the same for the same mistake in the same place.
+    Args:
+        kind: one of `KINDS`.
+        message: the error, in one line.
+        fingerprint: equal for the same error raised in the same place.
     """
 
     kind: str
@@ -19,8 +22,8 @@ class Failed:
     fingerprint: str
 
 
-# Kind -> what it is, and how often in a row, with no epoch finished in between, a trial may fail so and go on from its
-# last checkpoint. None: as often as it takes, for the trial has no part in it.
+# Kind -> description, and how often in a row, with no epoch finished in between, a trial may fail so and resume from
+# its last checkpoint. None: without limit, since the trial is not the cause.
 KINDS: dict[str, tuple[str, int | None]] = {
     "user": ("an error in the module, the data or a callback", 0),
     "objective": ("the objective was not logged", 0),
@@ -28,30 +31,30 @@ KINDS: dict[str, tuple[str, int | None]] = {
     "bug": ("an error of our own", 1),
     "checkpoint": ("a checkpoint is not what was written", 3),
     "memory": ("out of memory", 4),
-    "lost": ("its process ended without a word", 3),
+    "lost": ("its process ended without an error message", 3),
     "stalled": ("it made no progress", 3),
     "node": ("its node is gone", None),
-    "preempted": ("its node was taken back", None),
+    "preempted": ("its node was preempted", None),
     "storage": ("the storage failed", None),
 }
-# Trials in a row that ended by the same failure before the sweep is paused: one mistake, not bad luck.
-ALIKE_AT_FIRST = 3  # where no trial has finished an epoch yet
-ALIKE = 10
-STORAGE_FAILURES = 10  # in a row, though the storage answers when it is asked
+# So many trials in a row that failed with one fingerprint pause the sweep: a mistake, not bad luck.
+SAME_FAILURES_AT_FIRST = 3  # before any trial has finished an epoch
+SAME_FAILURES = 10
+STORAGE_FAILURES = 10  # in a row, although a probe of the storage succeeds
 NODE_FAILURES = 3  # distinct trials lost on one node, with no epoch finished there since
 
 
-def exhausted(trial: Trial, kind: str) -> bool:
-    """Whether a trial that has just failed in that way has failed for good."""
+def exhausted_retries(trial: Trial, kind: str) -> bool:
+    """Return whether a trial that has just failed so has no retry left."""
     _, retries = KINDS[kind]
     return retries is not None and trial.consecutive_failures(kind) > retries
 
 
 def reason_to_pause(state: SweepState) -> str:
-    """Why the sweep had better not go on; empty where there is no reason."""
-    alike = state.failure_streak
-    if alike.trials >= (ALIKE if state.has_reports else ALIKE_AT_FIRST):
-        return f"{alike.trials} trials in a row failed alike: {alike.message}"
+    """Return why the sweep should pause; empty if it should continue."""
+    streak = state.failure_streak
+    if streak.trials >= (SAME_FAILURES if state.has_reports else SAME_FAILURES_AT_FIRST):
+        return f"{streak.trials} trials in a row failed alike: {streak.message}"
     if state.storage_failures >= STORAGE_FAILURES:
         return f"storage failed {state.storage_failures} times in a row though there is room"
     return ""

@@ -1,33 +1,37 @@
-"""The sweep in this very process, one segment after another: for breakpoints, tests and small machines."""
+"""Run a sweep in this process, one segment after another: for debugging, tests and small machines."""
 
 from __future__ import annotations
 
 import torch
 
-from orchestrator.engine.controller import LiveSweep
+from orchestrator.engine.controller import SweepController
 from orchestrator.engine.segment_runner import attempt
-from orchestrator.engine.stop_requests import Stopping
+from orchestrator.engine.stop_requests import StopRequests
 from orchestrator.errors import UsageError
 from orchestrator.training import Job, Report
 
 
-def run(live: LiveSweep, stopping: Stopping) -> None:
-    """Run every segment that the sweep has to give."""
-    if live.spec.resources.workers > 1:
+def run(controller: SweepController, stop_requests: StopRequests) -> None:
+    """Run segments until the sweep has no more.
+
+    Raises:
+        UsageError: A trial needs several processes.
+    """
+    if controller.spec.resources.workers > 1:
         raise UsageError(
             "--local runs a trial in one process, and resources.workers asks for more", hint="leave --local out"
         )
-    live.launched("local", slots=1, threads=torch.get_num_threads())
-    while not isinstance(job := live.next_job(), str):
-        _run_segment(live, job)
+    controller.start("local", slots=1, threads=torch.get_num_threads())
+    while not isinstance(job := controller.next_job(), str):
+        _run_segment(controller, job)
 
 
-def _run_segment(live: LiveSweep, job: Job) -> None:
+def _run_segment(controller: SweepController, job: Job) -> None:
     def report(epoch: Report) -> bool:
-        return live.reported(job.trial, job.segment, epoch)
+        return controller.on_report(job.trial, job.segment, epoch)
 
-    failed = attempt(job, report)
-    if failed:
-        live.failed(job.trial, job.segment, failed)
+    failure = attempt(job, report)
+    if failure:
+        controller.on_failure(job.trial, job.segment, failure)
     else:
-        live.ended(job.trial, job.segment)
+        controller.on_end(job.trial, job.segment)

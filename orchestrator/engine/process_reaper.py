@@ -1,7 +1,7 @@
-"""Ends what a dead driver would leave behind: every process of one Ray instance, and its temporary folder.
+"""Kill every process of one Ray instance and delete its temporary folder once the driver is dead.
 
-Also run as a script of its own, with the standard library alone, so that it is there at once. A driver that is killed
-cannot clean up; Ray's processes notice its end one after another, some of them after two minutes.
+A killed driver cannot clean up, and Ray's processes notice its end one by one, some only after two minutes. The reaper
+runs this file as a script with the standard library alone, so that it starts at once.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-# An instance is started with this variable in its environment. Whatever it starts inherits it: workers, their
-# DataLoader workers, the programs that a trial runs.
+# Set in the environment of an instance, and inherited by whatever it starts: workers, their DataLoader workers, the
+# programs that a trial runs.
 MARK = "SWEEP_RAY_FOLDER"
-GRACE_SECONDS = 1.0  # for Ray's own cleaning
+GRACE_SECONDS = 1.0  # for Ray's own clean-up
 _LIMIT_SECONDS = 8.0
 _POLL_SECONDS = 0.1
 _DRIVER_POLL_SECONDS = 0.5
 
 
 class Reaper:
-    """A process that outlives the driver by some seconds. It holds one end of a pipe whose other end only we have.
+    """A process that outlives the driver by some seconds, and waits for the driver's end of a pipe to close.
 
-    It has a session of its own, so Ctrl-C in a terminal does not reach it, and it ignores the polite signals.
+    It has its own session, so that Ctrl-C in a terminal does not reach it, and ignores SIGINT, SIGTERM and SIGHUP.
     """
 
     def __init__(self, folder: Path) -> None:
-        ours, self._write = os.pipe()  # neither is inherited by a program that we start, but as its stdin
+        ours, self._write = os.pipe()  # inherited by a child process only as its stdin
         command = [sys.executable, "-I", "-S", __file__, str(folder)]
         environment = {name: value for name, value in os.environ.items() if name != MARK}
         try:
@@ -49,7 +49,7 @@ class Reaper:
             os.close(ours)
 
     def end(self) -> None:
-        """Let it look once more, and wait for it."""
+        """Let the reaper clean up, and wait for it."""
         os.close(self._write)
         try:
             self._process.wait(GRACE_SECONDS + _LIMIT_SECONDS)
@@ -59,18 +59,18 @@ class Reaper:
 
 
 def reap(folder: Path, grace: float = GRACE_SECONDS) -> None:
-    """Kill what is left of the instance after ``grace`` seconds, until nothing is, and remove its folder."""
+    """Kill the instance's remaining processes after ``grace`` seconds, then delete its folder."""
     began = time.monotonic()
-    while (left := list(members(folder))) and time.monotonic() - began < grace + _LIMIT_SECONDS:
+    while (remaining := list(members(folder))) and time.monotonic() - began < grace + _LIMIT_SECONDS:
         if time.monotonic() - began >= grace:
-            for process in left:
+            for process in remaining:
                 _kill(process)
         time.sleep(_POLL_SECONDS)
     shutil.rmtree(folder, ignore_errors=True)
 
 
 def members(folder: Path) -> Iterator[int]:
-    """The processes of the instance, by number. Nothing where there is no /proc to look into."""
+    """Yield the instance's process ids; none if the system has no /proc."""
     for entry in Path("/proc").glob("[0-9]*"):
         process = int(entry.name)
         if process != os.getpid() and _belongs(entry, folder):
@@ -78,7 +78,7 @@ def members(folder: Path) -> Iterator[int]:
 
 
 def program(process: int) -> str:
-    """The name of the program that a process runs; empty where it has gone."""
+    """Return the name of the program that a process runs; empty if the process is gone."""
     try:
         return Path(f"/proc/{process}/cmdline").read_bytes().partition(b"\0")[0].rpartition(b"/")[2].decode()
     except OSError:
@@ -86,7 +86,7 @@ def program(process: int) -> str:
 
 
 def _belongs(entry: Path, folder: Path) -> bool:
-    """By its environment, or where a process title of Ray's was written over that, by the files that it has open."""
+    """Return whether a process has the instance's mark or, if Ray's title overwrote the mark, its files open."""
     try:
         if entry.stat().st_uid != os.getuid():
             return False
@@ -100,7 +100,7 @@ def _belongs(entry: Path, folder: Path) -> bool:
 
 
 def _opened(descriptor: Path) -> str:
-    """The file behind a descriptor; empty where it was closed meanwhile."""
+    """Return the path of a descriptor's file; empty if it was closed meanwhile."""
     try:
         return os.readlink(descriptor)  # noqa: PTH115
     except OSError:
@@ -115,11 +115,11 @@ def _kill(process: int) -> None:
 
 
 def _watch(folder: Path) -> None:
-    """Wait for the driver's end, and clean up behind it."""
+    """Wait for the driver's end, then clean up."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     driver = os.getppid()
-    # A process that the driver has forked may hold the pipe open for longer than the driver lives.
+    # A process that the driver forked may keep the pipe open after the driver's end.
     while os.getppid() == driver and not select.select([0], [], [], _DRIVER_POLL_SECONDS)[0]:
         pass
     reap(folder)

@@ -1,4 +1,4 @@
-"""One segment in the process that runs it: train, and turn what goes wrong into a record."""
+"""Train one segment in this process and turn an error into a `SegmentFailure`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.durable_files import storage_fault
-from orchestrator.engine.failure_policy import Failed
+from orchestrator.engine.failure_policy import SegmentFailure
 from orchestrator.errors import CheckpointError, DataError, ObjectiveError, SweepError, causes
 from orchestrator.secrets import redact
 from orchestrator.training import Job, Report
@@ -21,16 +21,26 @@ _KINDS = {ObjectiveError: "objective", DataError: "data"}
 _PACKAGE = Path(__file__).resolve().parents[1]
 _STANDARD = {Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib")}
 _LIBRARIES = {"site-packages", "dist-packages"}
-_STAND_INS = {_PACKAGE / "models", _PACKAGE / "data"}  # for a user's own classes
-_CONSTRUCTION = _PACKAGE / "training/class_loading"  # where constructors refuse what a sweep file gives them
+_SHIPPED = {_PACKAGE / "models", _PACKAGE / "data"}  # count as a user's own classes
+_CONSTRUCTION = _PACKAGE / "training/class_loading"  # constructors raise here for arguments of the sweep file
 
 
-def attempt(job: Job, report: Callable[[Report], bool], device: Mapping[str, Any] | None = None) -> Failed | None:
-    """Train one segment. None when it came to its end or was told to stop; else why not. ``device`` as for ``fit``.
+def attempt(
+    job: Job, report: Callable[[Report], bool], device: Mapping[str, Any] | None = None
+) -> SegmentFailure | None:
+    """Train one segment.
 
-    The whole traceback goes to ``logs/error_segment_K.txt`` in the trial's folder, if that can be written; keys and
-    passwords are left out of it and of the message. What is not an Exception (a scheduler's SystemExit, Ctrl-C) passes
-    through. After an error nothing of the segment stays in memory.
+    An error's traceback goes to ``logs/error_segment_K.txt`` in the trial's folder, if that can be written; traceback
+    and message are redacted. What is no Exception (a scheduler's SystemExit, Ctrl-C) is not caught. After an error
+    nothing of the segment stays in memory.
+
+    Args:
+        job: the segment.
+        report: receives each report; returns whether to continue.
+        device: as `fit` takes it.
+
+    Returns:
+        None if the segment ended or was stopped, else its failure.
     """
     from orchestrator.training import fit, shared_storage
 
@@ -39,28 +49,28 @@ def attempt(job: Job, report: Callable[[Report], bool], device: Mapping[str, Any
         fit(job, report, device)
         return None
     except Exception as error:
-        failed = Failed(
+        failure = SegmentFailure(
             _kind(error, job.run_directory), redact(f"{type(error).__name__}: {error}")[:1000], _fingerprint(error)
         )
         _write_log(job, redact(traceback.format_exc()))
         _clear_frames(error)
     finally:
         shared_storage.finish(job)
-    if failed.kind == "memory":  # only now has the error itself gone
+    if failure.kind == "memory":  # the error itself is released only here
         release_memory()
-    return failed
+    return failure
 
 
 def _kind(error: Exception, run: Path) -> str:
-    """Whose fault it is, and so what to do next; a kind of :class:`orchestrator.engine.failure_policy.Failed`."""
+    """Return the error's kind, a key of `failure_policy.KINDS`."""
     if isinstance(error, CheckpointError):
         return "checkpoint"
     if storage_fault(error, run):
         return "storage"
     if out_of_memory(error):
         return "memory"
-    known = next((kind for known, kind in _KINDS.items() if isinstance(error, known)), "")
-    return known or ("bug" if _is_bug(error) else "user")
+    kind = next((kind for cls, kind in _KINDS.items() if isinstance(error, cls)), "")
+    return kind or ("bug" if _is_bug(error) else "user")
 
 
 def _is_bug(error: Exception) -> bool:
@@ -71,12 +81,11 @@ def _is_bug(error: Exception) -> bool:
 
 
 def _fingerprint(error: Exception) -> str:
-    """The same for the same mistake, whatever its message: the error's type and the place it came from.
+    """Return a hash of the error's type and place, equal for equal mistakes whatever the message.
 
-    That is the last frame in the user's own code (the shipped models and data count as such), for one mistake there
-    surfaces at many depths of torch and Lightning, and the libraries' lines differ between machines. Where no frame is
-    the user's it is the last frame of all. Of a file's path the last two parts count, since a cluster's nodes have the
-    same code in different folders.
+    The place is the last frame in the user's code (shipped models and data included): one mistake surfaces at many
+    depths of torch and Lightning, and library lines differ between machines. Without such a frame it is the last one.
+    Only the last two parts of a path count, since the nodes of a cluster keep the same code in different folders.
     """
     frames = traceback.extract_tb(error.__traceback__)
     places = [frame for frame in frames if _is_users(frame)] or frames
@@ -85,28 +94,28 @@ def _fingerprint(error: Exception) -> str:
 
 
 def _is_own(frame: traceback.FrameSummary) -> bool:
-    """Whether a frame is in this package, and not where it stands in for a user's code."""
+    """Return whether a frame is in this package, outside the shipped models and data."""
     folders = set(Path(frame.filename).resolve().parents)
-    return _PACKAGE in folders and not _STAND_INS & folders
+    return _PACKAGE in folders and not _SHIPPED & folders
 
 
 def _is_users(frame: traceback.FrameSummary) -> bool:
-    """Whether a frame is neither generated code, nor a library's, nor this package's own."""
+    """Return whether a frame is neither generated code, nor a library's, nor this package's."""
     folders = set(Path(frame.filename).resolve().parents)
     if frame.filename.startswith("<") or _is_own(frame):
         return False
     in_library = _STANDARD & folders or any(folder.name in _LIBRARIES for folder in folders)
-    return bool(_STAND_INS & folders) or not in_library
+    return bool(_SHIPPED & folders) or not in_library
 
 
 def _write_log(job: Job, text: str) -> None:
     log = Path(job.folder) / "logs" / f"error_segment_{job.segment}.txt"
-    with suppress(OSError):  # a full disk is among what is logged here; the record goes to the driver all the same
+    with suppress(OSError):  # the disk may be full; the failure reaches the driver without this file
         log.parent.mkdir(parents=True, exist_ok=True)
         log.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def _clear_frames(error: BaseException) -> None:
-    """Empty the frames that an error holds: a batch and its graph are in their variables."""
+    """Empty the frames that an error holds: their variables keep a batch and its graph in memory."""
     for link in causes(error):
         traceback.clear_frames(link.__traceback__)

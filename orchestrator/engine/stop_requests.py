@@ -1,4 +1,4 @@
-"""How a running sweep is asked to stop: Ctrl-C, SIGTERM, a closed terminal, or a request left in the run directory."""
+"""Requests to a running sweep: Ctrl-C, SIGTERM, a closed terminal, or a file in the run directory."""
 
 from __future__ import annotations
 
@@ -12,83 +12,82 @@ from typing import Any
 
 from orchestrator.rundir import RunDirectory
 
-# What runs may come to the end of its epoch for this long; then it is cut off and loses the epoch it was in.
+# A running segment has this long to end its epoch; then it is killed and loses that epoch.
 GRACE_SECONDS = 8.0
 _POLL_SECONDS = 0.5
-# Who stops a job may tell both the process that supervises a driver, which passes it on, and the driver.
+# Whoever stops a job may signal both the driver and the process that supervises it, which forwards the signal.
 _ECHO_SECONDS = 0.3
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class Stopping:
-    """While entered, turns the first SIGINT, SIGTERM or SIGHUP into ``asked`` and a second into KeyboardInterrupt.
+class StopRequests:
+    """While entered, turn the first SIGINT, SIGTERM or SIGHUP into a `reason` and a second into KeyboardInterrupt.
 
-    The same one again within 0.3 s is its echo.
-    Under ``nohup``, SIGHUP goes on being ignored.
+    The same signal within 0.3 s of the first is an echo and ignored. Under ``nohup``, SIGHUP stays ignored.
     """
 
     def __init__(self) -> None:
         self.signal = 0
-        self._trials: frozenset[int] = frozenset()
-        self._promotions: frozenset[int] = frozenset()
+        self._trials_to_stop: frozenset[int] = frozenset()
+        self._trials_to_promote: frozenset[int] = frozenset()
         self._run: RunDirectory | None = None
-        self._asked_at: float | None = None
+        self._requested_at: float | None = None
         self._polled = 0.0
-        self._before: dict[int, Any] = {}
+        self._previous_handlers: dict[int, Any] = {}
 
-    def __enter__(self) -> Stopping:
+    def __enter__(self) -> StopRequests:
         if threading.current_thread() is threading.main_thread():
-            self._before = catch(self._on_signal)
+            self._previous_handlers = install_handlers(self._on_signal)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        give_back(self._before)
-        self._forget()
+        restore_handlers(self._previous_handlers)
+        self._delete_requests()
 
     def watch(self, run: RunDirectory) -> None:
-        """Read the requests that are left in this run directory from now on; older ones are forgotten."""
+        """Read the requests in this run directory from now on; delete older ones."""
         self._run = run
-        self._forget()
+        self._delete_requests()
 
     @property
-    def asked(self) -> str:
-        """Why the sweep is to stop; empty while nobody has asked."""
+    def reason(self) -> str:
+        """Why the sweep is to stop: a signal's name or ``sweep stop``; empty if no stop was requested."""
         self._poll()
-        if self._asked_at is None:
+        if self._requested_at is None:
             return ""
         return signal.Signals(self.signal).name if self.signal else "sweep stop"
 
     @property
-    def trials(self) -> frozenset[int]:
-        """Trials that somebody wants ended."""
+    def trials_to_stop(self) -> frozenset[int]:
+        """Trials with an open stop request."""
         self._poll()
-        return self._trials
+        return self._trials_to_stop
 
     @property
-    def promotions(self) -> frozenset[int]:
-        """Trials that were set aside and that somebody wants to go on."""
+    def trials_to_promote(self) -> frozenset[int]:
+        """Trials with an open promotion request."""
         self._poll()
-        return self._promotions
+        return self._trials_to_promote
 
     @property
     def overdue(self) -> bool:
-        """Whether the time for a clean end is over."""
-        return self._asked_at is not None and time.monotonic() - self._asked_at > GRACE_SECONDS
+        """Whether the grace period for a clean end is over."""
+        return self._requested_at is not None and time.monotonic() - self._requested_at > GRACE_SECONDS
 
     @property
     def exit_code(self) -> int:
         """130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP, else 0."""
         return 128 + self.signal if self.signal else 0
 
-    def done(self, trial: int) -> None:
-        """The end of a trial that was asked for has come."""
-        self._trials -= {trial}
+    def close_stop(self, trial: int) -> None:
+        """Delete a trial's stop request."""
+        self._trials_to_stop -= {trial}
         if self._run:
             self._run.answer(self._run.stop_request(trial))
 
-    def promoted(self, trial: int) -> None:
-        """What was asked for has been done, or cannot be."""
-        self._promotions -= {trial}
+    def close_promotion(self, trial: int) -> None:
+        """Delete a trial's promotion request."""
+        self._trials_to_promote -= {trial}
         if self._run:
             self._run.answer(self._run.promote_request(trial))
 
@@ -99,37 +98,37 @@ class Stopping:
         with contextlib.suppress(OSError):
             names = self._run.asked()
             if "stop" in names:
-                self._asked_at = self._asked_at or time.monotonic()
-            self._trials, self._promotions = _numbers(names, "stop-"), _numbers(names, "promote-")
+                self._requested_at = self._requested_at or time.monotonic()
+            self._trials_to_stop = _trial_numbers(names, "stop-")
+            self._trials_to_promote = _trial_numbers(names, "promote-")
 
-    def _forget(self) -> None:
+    def _delete_requests(self) -> None:
         if self._run is None:
             return
         with contextlib.suppress(OSError):
             self._run.forget_requests()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self._asked_at is not None:
-            if number == self.signal and time.monotonic() - self._asked_at < _ECHO_SECONDS:
+        if self._requested_at is not None:
+            if number == self.signal and time.monotonic() - self._requested_at < _ECHO_SECONDS:
                 return
             raise KeyboardInterrupt
-        self.signal, self._asked_at = number, time.monotonic()
+        self.signal, self._requested_at = number, time.monotonic()
 
 
-def catch(handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
-    """Let SIGINT, SIGTERM and SIGHUP come to the handler; returns who had them. Under nohup SIGHUP stays ignored."""
-    hung_up = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
-    taken = [number for number in _SIGNALS if not (number == signal.SIGHUP and hung_up)]
-    return {number: signal.signal(number, handler) for number in taken}
+def install_handlers(handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
+    """Handle SIGINT, SIGTERM and SIGHUP; return the previous handlers. Under nohup, SIGHUP stays ignored."""
+    ignores_hangup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    numbers = [number for number in _SIGNALS if not (number == signal.SIGHUP and ignores_hangup)]
+    return {number: signal.signal(number, handler) for number in numbers}
 
 
-def give_back(before: Mapping[int, Any]) -> None:
-    """Undo `catch`, by what it returned."""
-    for number, handler in before.items():
+def restore_handlers(previous: Mapping[int, Any]) -> None:
+    """Undo `install_handlers`, given what it returned."""
+    for number, handler in previous.items():
         signal.signal(number, handler)
 
 
-def _numbers(names: Iterable[str], prefix: str) -> frozenset[int]:
-    """The trials that requests of one kind name."""
+def _trial_numbers(names: Iterable[str], prefix: str) -> frozenset[int]:
     numbers = (name.removeprefix(prefix) for name in names if name.startswith(prefix))
     return frozenset(int(number) for number in numbers if number.isdecimal() and number.isascii())

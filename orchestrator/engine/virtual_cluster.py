@@ -10,8 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from orchestrator.engine.controller import LiveSweep, Observer
-from orchestrator.engine.failure_policy import Failed
+from orchestrator.engine.controller import Observer, SweepController
+from orchestrator.engine.failure_policy import SegmentFailure
 from orchestrator.engine.learning_curves import Curve
 from orchestrator.engine.virtual_host import Crash, VirtualHost, World
 from orchestrator.errors import RunHeldError
@@ -72,7 +72,7 @@ class Driver:
     def __init__(self, cluster: Cluster, journal: Journal) -> None:
         self._cluster, self._world = cluster, cluster.world
         self._rng, self._chance = cluster.world.rng, cluster.world.chance
-        self.live = LiveSweep(cluster.spec, _RUN, journal, VirtualHost(cluster.world), cluster.observer)
+        self.live = SweepController(cluster.spec, _RUN, journal, VirtualHost(cluster.world), cluster.observer)
         full, rest = divmod(cluster.slots, _SLOTS_A_NODE)
         self._nodes = [Node(_SLOTS_A_NODE) for _ in range(full)] + [Node(rest) for _ in range(rest > 0)]
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
@@ -84,7 +84,7 @@ class Driver:
 
     def run(self) -> None:
         """Until nothing is left to run, or a stop was asked for."""
-        self.live.launched("simulated", self._cluster.slots)
+        self.live.start("simulated", self._cluster.slots)
         self._fill()
         while self._queue and not self._overdue():
             at, _, arrive = heapq.heappop(self._queue)
@@ -152,7 +152,7 @@ class Driver:
             worker.epoch = origin["epoch"]
             self._train(worker)
         else:
-            failed = Failed("checkpoint", "it is not what was written", "checkpoint")
+            failed = SegmentFailure("checkpoint", "it is not what was written", "checkpoint")
             self._after(0.1, partial(self._failed, worker, failed))
 
     def _train(self, worker: Worker) -> None:
@@ -183,7 +183,7 @@ class Driver:
         if not worker.alive:
             return
         if self._world.full:
-            failed = Failed("storage", "no space left", "storage")
+            failed = SegmentFailure("storage", "no space left", "storage")
             self._after(self._delay(), partial(self._failed, worker, failed))
             return
         assert worker.pending
@@ -201,7 +201,7 @@ class Driver:
         job = worker.job
         if not worker.alive:
             return
-        goes_on = self.live.reported(job.trial, job.segment, report)
+        goes_on = self.live.on_report(job.trial, job.segment, report)
         self._note(job.trial)
         self._cluster.answered.add((job.trial, report.epoch))
         if goes_on:
@@ -211,17 +211,17 @@ class Driver:
 
     def _reported_late(self, worker: Worker, report: Report) -> None:
         """A report that came already, or whose segment is gone."""
-        self.live.reported(worker.job.trial, worker.job.segment, report)
+        self.live.on_report(worker.job.trial, worker.job.segment, report)
         self._note(worker.job.trial)
 
     def _ended(self, worker: Worker) -> None:
         if self._gone(worker):
-            self.live.ended(worker.job.trial, worker.job.segment)
+            self.live.on_end(worker.job.trial, worker.job.segment)
             self._note(worker.job.trial)
 
-    def _failed(self, worker: Worker, failed: Failed) -> None:
+    def _failed(self, worker: Worker, failed: SegmentFailure) -> None:
         if self._gone(worker):
-            self.live.failed(worker.job.trial, worker.job.segment, failed)
+            self.live.on_failure(worker.job.trial, worker.job.segment, failed)
             self._note(worker.job.trial)
 
     def _gone(self, worker: Worker) -> bool:
@@ -244,7 +244,7 @@ class Driver:
             self._lose_node(self._nodes[worker.node])
         for one in lost:
             if self._gone(one):
-                self.live.lost(one.job.trial, one.job.segment, f"{fault}, as was drawn", fault)
+                self.live.on_loss(one.job.trial, one.job.segment, f"{fault}, as was drawn", fault)
                 self._note(one.job.trial)
 
     def _lose_node(self, node: Node) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from orchestrator.engine.runtime_env import Host
+from orchestrator.engine.driver_host import DriverHost
 from orchestrator.errors import RunHeldError
 from orchestrator.journal.records import Line, parse
 from orchestrator.journal.stores import Store
@@ -226,7 +226,7 @@ class MemoryStore(Store):
         """There is nothing to leave."""
 
 
-class VirtualHost(Host):
+class VirtualHost(DriverHost):
     """The machine that one driver runs on."""
 
     def __init__(self, world: World) -> None:
@@ -240,7 +240,7 @@ class VirtualHost(Host):
     def now(self) -> float:
         return self._world.clock
 
-    def asked(self) -> str:
+    def stop_reason(self) -> str:
         return self._world.asked
 
     def trials_to_stop(self) -> Iterable[int]:
@@ -255,10 +255,10 @@ class VirtualHost(Host):
     def trial_promoted(self, trial: int) -> None:
         self._world.to_promote.discard(trial)
 
-    def whole(self, checkpoint: Checkpoint) -> bool:
+    def is_intact(self, checkpoint: Checkpoint) -> bool:
         return self._world.files.get(checkpoint.path, (-1, ""))[0] == checkpoint.size
 
-    def remove(self, paths: Iterable[str]) -> None:
+    def delete(self, paths: Iterable[str]) -> None:
         for path in paths:
             if self._epoch != self._world.epoch and path in self._world.held():
                 self._world.violations.append(f"a driver that was taken over removed {path}, which another needs")
@@ -267,18 +267,18 @@ class VirtualHost(Host):
                 raise Crash
             self._world.files.pop(path, None)
 
-    def remove_unknown(self, known: Iterable[str]) -> None:
-        names = set(known)
-        self.remove([path for path in self._world.files if path not in names])
+    def delete_unrecorded(self, recorded: Iterable[str]) -> None:
+        names = set(recorded)
+        self.delete([path for path in self._world.files if path not in names])
 
-    def fault(self, wanted: int) -> str:
+    def storage_fault(self, needed: int) -> str:
         return "no space left" if self._world.full else ""
 
-    def wait(self, fault: str) -> bool:
+    def wait_for_storage(self, fault: str) -> bool:
         self._world.pass_time(1.0)
         return not self._world.asked
 
-    def recovered(self) -> None:
+    def storage_recovered(self) -> None:
         """Nobody is told."""
 
     def smaller_batches(
@@ -286,5 +286,5 @@ class VirtualHost(Host):
     ) -> tuple[dict[str, Any], dict[str, Any] | None, dict[str, Any]] | None:
         return None if halvings > _HALVINGS else (dict(model), dict(data) if data else None, dict(trainer))
 
-    def folder(self, trial: int) -> Path:
+    def trial_folder(self, trial: int) -> Path:
         return Path(f"/simulated/trials/{trial:04d}")

@@ -1,4 +1,4 @@
-"""Which segments have stopped getting anywhere."""
+"""Detect segments that no longer make progress."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-# Until a segment has shown any sign of life, it may be starting a process and importing a user's modules.
+# Before its first sign of life a segment may be starting a process and importing a user's modules.
 START_SECONDS = 300.0
-_CHECKS = 10  # in the time that makes a segment a stalled one
+_CHECKS = 10  # per stall time-out
 
 
 @dataclass
@@ -21,13 +21,15 @@ class _Watched:
 
 
 class Watchdog:
-    """Signs of life are reports, and changes of a file's time of modification that are seen from here.
+    """Signs of life are reports, and changes of a progress file's modification time.
 
-    Only our own monotonic clock measures: the file's time may come from another machine, or from a clock that was set.
+    Only this machine's monotonic clock measures: the file's time may come from another machine, or from a clock that
+    was set.
 
     Args:
-        after: seconds without a sign of life; None to never call a segment stalled.
-        changed: says of a file when it was last changed, 0 where there is none.
+        after: seconds without a sign of life until a segment counts as stalled; None for never.
+        changed: returns a file's modification time, 0 if there is no file.
+        clock: returns seconds.
     """
 
     def __init__(
@@ -40,21 +42,21 @@ class Watchdog:
         self._checked = clock()
 
     def start(self, segment: str, file: Path) -> None:
-        """A segment starts; the file may be there from the one before."""
+        """Watch a segment. Its progress file may exist already, from the segment before."""
         self._watched[segment] = _Watched(file, self._changed(file), self._clock())
 
     def alive(self, segment: str) -> None:
-        """A report of it came in."""
+        """Note a segment's report."""
         watched = self._watched.get(segment)
         if watched is not None:
             watched.since, watched.alive = self._clock(), True
 
     def end(self, segment: str) -> None:
-        """It is not to be watched any more."""
+        """Stop watching a segment."""
         self._watched.pop(segment, None)
 
     def stalled(self) -> Iterator[tuple[str, float]]:
-        """Each segment that has just turned out to be stalled, and for how many seconds; it is told of once."""
+        """Yield each segment that stalled since the last call, once, with its seconds without progress."""
         if self._after is None or self._clock() - self._checked < self._after / _CHECKS:
             return
         self._checked = now = self._clock()

@@ -1,24 +1,27 @@
-"""The write side: launch, resume, extend, stop; confirm the winner, and test it."""
+"""The write side: launch, resume, retry, extend, stop and promote; confirm the winner, test and export it."""
 
+from orchestrator.export import export
 from orchestrator.sweep.api import Sweep
 from orchestrator.sweep.confirm import confirm
 from orchestrator.sweep.control import promote, stop
-from orchestrator.sweep.lifecycle import Outcome, extend, launch, resume
-from orchestrator.sweep.no_ray import launch_alone
-from orchestrator.sweep.test_set import Look, look
+from orchestrator.sweep.execution import Outcome
+from orchestrator.sweep.lifecycle import extend, launch, launch_without_ray, resume, retry
+from orchestrator.sweep.test_set import WinnerTest, test
 from orchestrator.tracking import send
 
 __all__ = [
-    "Look",
     "Outcome",
     "Sweep",
+    "WinnerTest",
     "confirm",
+    "export",
     "extend",
     "launch",
-    "launch_alone",
-    "look",
+    "launch_without_ray",
     "promote",
     "resume",
+    "retry",
     "send",
     "stop",
+    "test",
 ]

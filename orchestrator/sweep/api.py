@@ -1,4 +1,4 @@
-"""A sweep in Python."""
+"""The `Sweep` class: a sweep in Python."""
 
 from __future__ import annotations
 
@@ -19,28 +19,39 @@ from orchestrator.spec import Finalists, from_mapping, load
 from orchestrator.sweep.confirm import confirm
 from orchestrator.sweep.lifecycle import extend, launch
 from orchestrator.sweep.preflight import import_from
-from orchestrator.sweep.test_set import Look, look
+from orchestrator.sweep.test_set import WinnerTest, test
 
 
 class Sweep:
-    """A sweep in Python: the same as a sweep file, with classes where the file has import paths.
+    """A sweep in Python: the fields of a sweep file, with classes instead of import paths.
+
+    Example:
+        >>> sweep = Sweep(model=MyModel, data=MyData, objective=("val_acc", "max"),
+        ...               space={"model.learning_rate": log_uniform(1e-4, 1e-2)}, budget=20)
+        >>> results = sweep.launch()
 
     Args:
         model: a LightningModule class, its import path, or ``{"class_path": …, "init_args": {…}}``.
-        data: the same for the LightningDataModule; None where the module brings its own loaders.
+        data: the same for the LightningDataModule; None if the module brings its own loaders.
         space: parameter name → domain: ``{"model.learning_rate": log_uniform(1e-4, 1e-2)}``.
         objective: ``("val_acc", "max")`` or ``{"metric": "val_acc", "mode": "max"}``; more objectives under ``also``.
         constraints: bounds on other metrics: ``[{"metric": "val_loss", "max": 0.7}]``.
         name: of the run directory; by default the model class's name in lower case.
         seed: fixes every random choice of the sweep.
         trainer: any arguments of ``lightning.Trainer``.
-        searcher, scheduler: a name or a mapping with options; the defaults are those of a sweep file.
+        searcher: a name, or a mapping with options; by default that of a sweep file.
+        scheduler: likewise.
         budget: a number of trials, or ``{"trials": 64, "wall_clock": "4h"}``.
         repeats: trials of each configuration, or ``{"seeds": 3, "rank_by": "lower_bound"}``.
         finalists: how many of the best are confirmed once the search has ended, or a mapping with options.
-        resources, checkpoints, recovery, tracking, notify: as in a sweep file.
+        resources: as in a sweep file.
+        checkpoints: as in a sweep file.
+        recovery: as in a sweep file.
+        tracking: as in a sweep file.
+        notify: as in a sweep file.
 
-    Raises SpecError where any of it is wrong.
+    Raises:
+        SpecError: A field is wrong.
     """
 
     def __init__(
@@ -65,16 +76,16 @@ class Sweep:
         tracking: Mapping[str, Any] | None = None,
         notify: Sequence[Mapping[str, Any]] | None = None,
     ) -> None:
-        given = {
+        fields = {
             "name": name or _default_name(model),
             "seed": seed,
             "objective": dict(zip(("metric", "mode"), objective, strict=True))
             if isinstance(objective, tuple)
             else objective,
             "constraints": list(constraints) if constraints is not None else None,
-            "model": _class(model),
-            "data": _class(data),
-            "trainer": _class(trainer),
+            "model": _importable(model),
+            "data": _importable(data),
+            "trainer": _importable(trainer),
             "space": space,
             "searcher": searcher,
             "scheduler": scheduler,
@@ -87,12 +98,21 @@ class Sweep:
             "tracking": tracking,
             "notify": list(notify) if notify is not None else None,
         }
-        self.spec = from_mapping({key: value for key, value in given.items() if value is not None})
+        self.spec = from_mapping({key: value for key, value in fields.items() if value is not None})
         self._runs: str | Path | None = None
 
     @classmethod
     def from_file(cls, spec: str | Path, overrides: Sequence[str] = (), name: str | None = None) -> Sweep:
-        """The sweep of a file, or of a shipped one by name, with ``--set`` style overrides. Raises SpecError."""
+        """Read a sweep file, or a shipped one by name.
+
+        Args:
+            spec: the file, or the name of a shipped sweep.
+            overrides: ``key=value``, as ``--set`` takes them.
+            name: of the run directory, instead of the file's.
+
+        Raises:
+            SpecError: The file is wrong.
+        """
         sweep = cls.__new__(cls)
         sweep.spec = load(str(spec), overrides, name)
         sweep._runs = None
@@ -107,14 +127,19 @@ class Sweep:
         warm_start: Sequence[str] = (),
         progress: bool | None = None,
     ) -> Results:
-        """Run it to its end, under Ray Tune or (``local``) in this process, and return what it found.
+        """Run the sweep to its end and return its results; with ``finalists``, confirm the winner as well.
 
-        ``address`` is that of a Ray cluster which is there already (``"auto"``, ``"host:port"``); else Ray is our own.
+        Args:
+            runs: the folder of runs, or a URL; by default ``SWEEP_RUNS``, else ``runs``.
+            local: run the trials in this process instead of under Ray.
+            address: of a running Ray cluster (``"auto"``, ``"host:port"``); by default Ray starts on this machine.
+            warm_start: names of earlier runs in the same folder, whose trials the searcher starts from.
+            progress: show progress; by default in Jupyter and in a terminal only.
 
-        ``warm_start`` names earlier runs in the same folder, whose trials the searcher begins with. ``progress`` shows
-        it while it runs: by default where somebody looks, in Jupyter or in a terminal.
-
-        Raises RunHeldError where the run exists, SpecError and UsageError where something is wrong before the start.
+        Raises:
+            RunHeldError: A run of this name exists.
+            SpecError: The spec cannot run; nothing was started.
+            UsageError: The machine or the cluster cannot run it; nothing was started.
         """
         self._runs = runs
         with progress_observer(run_at(self.spec.name, runs), progress) as observer:
@@ -134,7 +159,7 @@ class Sweep:
         progress: bool | None = None,
         **more: Any,
     ) -> Results:
-        """Let it go on beyond its limits; ``more`` as in `extend`: ``trials=10``, ``epochs=5``, ``wall_clock="2h"``."""
+        """Extend the sweep beyond its limits: ``trials=10``, ``epochs=5``, ``wall_clock="2h"``, as in `extend`."""
         self._runs = runs or self._runs
         with progress_observer(run_at(self.spec.name, self._runs), progress) as observer:
             return Results(
@@ -150,45 +175,51 @@ class Sweep:
         progress: bool | None = None,
         **finalists: Any,
     ) -> Results:
-        """Train the best again under fresh seeds until the winner is clear; options as ``finalists`` has them."""
+        """Train the best again under fresh seeds until the winner is clear; options as in `Finalists`."""
         self._runs = runs or self._runs
-        wanted = Finalists(**finalists) if finalists else None
         run = find(self.spec.name, self._runs)
         with progress_observer(finals_of(run, read_state(run)), progress) as observer:
-            confirm(self.spec.name, self._runs, finalists=wanted, local=local, address=address, observer=observer)
+            confirm(
+                self.spec.name,
+                self._runs,
+                finalists=Finalists(**finalists) if finalists else None,
+                local=local,
+                address=address,
+                observer=observer,
+            )
         return self.results()
 
-    def test(self, runs: str | Path | None = None, **options: Any) -> Look:
-        """Evaluate the confirmed winner on the test set, which is put on record; options as in `look`."""
-        return look(self.spec.name, runs or self._runs, **options)
+    def test(self, runs: str | Path | None = None, **options: Any) -> WinnerTest:
+        """Evaluate the confirmed winner on the test set, on record; options as in `orchestrator.sweep.test`."""
+        return test(self.spec.name, runs or self._runs, **options)
 
     def results(self) -> Results:
-        """What it has found so far, read from its journal."""
+        """Return the results so far, read from the journal."""
         return Results(self.spec.name, self._runs)
 
     @property
     def plot(self) -> Plot:
-        """Figures of what it has found so far: ``sweep.plot.learning_curves()``."""
+        """Figures of the results so far: ``sweep.plot.learning_curves()``."""
         return self.results().plot
 
     def best(self) -> BestTrial:
-        """Its winner so far. Raises SweepError where there is none."""
+        """Return the winner so far. Raises SweepError if there is none."""
         return self.results().best()
 
 
-def _class(value: Any) -> Any:
-    """The value with each class of the running script named by the script's module, so that a worker can import it."""
+def _importable(value: Any) -> Any:
+    """Return the value with each class of the running script replaced by an import path that workers can import."""
     if isinstance(value, Mapping):
-        return {key: _class(item) for key, item in value.items()}
+        return {key: _importable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_class(item) for item in value]
+        return [_importable(item) for item in value]
     if not isinstance(value, type) or value.__module__ != "__main__":
         return value
     script = getattr(sys.modules["__main__"], "__file__", None)
     if script is None:
         raise UsageError(
-            f"{value.__qualname__} lives in this session only, and workers cannot import it",
-            hint="put the class into a file beside and import it from there",
+            f"{value.__qualname__} is defined in this session only, and workers cannot import it",
+            hint="put the class into a file beside the notebook and import it from there",
         )
     import_from([str(Path(script).parent.absolute())])
     return f"{Path(script).stem}.{value.__qualname__}"

@@ -15,8 +15,9 @@ from orchestrator.results.winner import finals_number, finals_of
 from orchestrator.rundir import RunDirectory
 from orchestrator.spec import Finalists, SweepSpec
 from orchestrator.state import SweepState
-from orchestrator.sweep.lifecycle import Outcome, extend, launch, resume
-from orchestrator.sweep.preflight import import_from, unreachable
+from orchestrator.sweep.execution import Outcome
+from orchestrator.sweep.lifecycle import extend, launch, resume
+from orchestrator.sweep.preflight import import_from, notify_problems
 
 
 def confirm(
@@ -27,37 +28,49 @@ def confirm(
     local: bool = False,
     address: str = "",
     observer: Observer | None = None,
-    patient: bool = False,
+    wait_for_cluster: bool = False,
 ) -> Outcome:
-    """Let the best configurations train again under fresh seeds until the winner is clear, and write down who won.
+    """Train the best configurations again under fresh seeds until the winner is clear, and record the winner.
 
-    Asked again, it goes on where it was stopped; with more ``finalists.trials`` than before, beyond its end. Without
-    ``finalists`` those of the spec count. The outcome is that of the finals, a sweep of its own. ``patient``: a cluster
-    that finals have begun on and that does not answer is waited for.
+    Stopped finals resume. Ended finals are extended if ``finalists.trials`` is larger than before.
 
-    Raises UsageError where the search has not ended or has no trial with a value, RunHeldError while it runs.
+    Args:
+        name: of the run.
+        runs: the folder of runs, or a URL.
+        finalists: by default those of the spec.
+        local: run the trials in this process.
+        address: a Ray cluster's.
+        observer: called with the finals' state and each new event.
+        wait_for_cluster: when finals resume, wait for a cluster that does not answer.
+
+    Returns:
+        The outcome of the finals, a sweep of their own.
+
+    Raises:
+        UsageError: The search has not ended, or has no trial with a value.
+        RunHeldError: The search is running.
     """
     run = find(name, runs)
     state = read_state(run)
-    _check_ended(run, state)
+    _require_ended(run, state)
     spec = SweepSpec.model_validate(state.spec)
-    wanted = finalists or spec.finalists or Finalists()
-    race, number = finals_of(run, state), finals_number(state)
-    described = finals(state, wanted, number, race.name)
+    finalists = finalists or spec.finalists or Finalists()
+    finals_run, number = finals_of(run, state), finals_number(state)
+    finals_spec = finals(state, finalists, number, finals_run.name)
     import_from(state.created.get("roots", []), run)
-    if problems := unreachable(spec):
+    if problems := notify_problems(spec):
         raise SpecError(problems)
     if not state.finals_open:
-        _append(run, "finals.begun", number=number, folder=race.name)
+        _append(run, "finals.begun", number=number, folder=finals_run.name)
     notifier = Notifier(spec.notify, run.name)
+    options: dict[str, Any] = {"local": local, "address": address, "observer": observer}
     try:
-        where: dict[str, Any] = {"local": local, "address": address, "observer": observer}
-        outcome = _race(race, described, wanted, where, patient=patient)
-        found = confirmation(state, outcome.state) if outcome.state.status == "completed" else None
-        if found is None or state.confirmation is None or state.confirmation["journal"] != found["journal"]:
-            if found is not None:
-                _append(run, "winner.confirmed", folder=race.name, **found)
-            notifier.raced(outcome.state, found)
+        outcome = _run_finals(finals_run, finals_spec, finalists, options, wait_for_cluster=wait_for_cluster)
+        result = confirmation(state, outcome.state) if outcome.state.status == "completed" else None
+        if result is None or state.confirmation is None or state.confirmation["journal"] != result["journal"]:
+            if result is not None:
+                _append(run, "winner.confirmed", folder=finals_run.name, **result)
+            notifier.raced(outcome.state, result)
     except Exception as error:
         notifier.broke(state, error)
         raise
@@ -66,24 +79,23 @@ def confirm(
     return outcome
 
 
-def _race(
-    race: RunDirectory, described: SweepSpec, wanted: Finalists, where: dict[str, Any], *, patient: bool
+def _run_finals(
+    run: RunDirectory, spec: SweepSpec, finalists: Finalists, options: dict[str, Any], *, wait_for_cluster: bool
 ) -> Outcome:
-    """Begin the race, go on with it, or let it go on beyond its end."""
-    name, runs = race.name, race.runs
-    if not has_begun(race):
-        return launch(described, runs, **where)
-    outcome = resume(name, runs, **where, patient=patient)
-    known = outcome.state.spec["budget"]["trials"]
-    if outcome.state.status == "completed" and wanted.trials > known:
-        return extend(name, runs, trials=wanted.trials - known, **where)
+    """Launch the finals, resume them, or extend them to ``finalists.trials``."""
+    if not has_begun(run):
+        return launch(spec, run.runs, **options)
+    outcome = resume(run.name, run.runs, **options, wait_for_cluster=wait_for_cluster)
+    trials = outcome.state.spec["budget"]["trials"]
+    if outcome.state.status == "completed" and finalists.trials > trials:
+        return extend(run.name, run.runs, trials=finalists.trials - trials, **options)
     return outcome
 
 
-def _check_ended(run: RunDirectory, state: SweepState) -> None:
+def _require_ended(run: RunDirectory, state: SweepState) -> None:
     if state.status == "running":
         who = holder(run.journal)
-        raise RunHeldError(f"{run.name!r} is still being run by {who}", hint="confirm it when it is over")
+        raise RunHeldError(f"{run.name!r} is still being run by {who}", hint="confirm it once it has ended")
     if state.status != "completed":
         raise UsageError(f"{run.name!r} has not ended: it is {state.status}", hint=f"first sweep resume {run.name}")
 

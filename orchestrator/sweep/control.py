@@ -1,4 +1,4 @@
-"""What is asked of a process that runs a sweep."""
+"""Requests to the process that runs a sweep: stop it, stop a trial, promote a trial."""
 
 from __future__ import annotations
 
@@ -13,70 +13,96 @@ from orchestrator.results.winner import finals_of
 from orchestrator.rundir import RunDirectory
 from orchestrator.state import SweepState
 
-_WHY_NOT = {
-    "running": ("it runs already", "the scheduler decides at its next rung"),
-    "interrupted": ("it goes on by itself as soon as there is room", "sweep status says how far the run is"),
+# Status of a trial that cannot be promoted -> why, and what to do instead.
+_NOT_PROMOTABLE = {
+    "running": ("it is running", "the scheduler decides at its next rung"),
+    "interrupted": ("it resumes by itself once a slot is free", "sweep status shows the run's progress"),
     "finished": ("it has finished", "more epochs for the whole sweep: sweep extend --epochs"),
-    "stopped": ("it was stopped, and what has ended stays so", "sweep why --trial says by what"),
-    "failed": ("it has failed", "give it another chance: sweep retry --trial"),
+    "stopped": ("it was stopped, and a stopped trial stays ended", "sweep why --trial names the rule that stopped it"),
+    "failed": ("it has failed", "retry it: sweep retry --trial"),
 }
 
 
 def stop(name: str, runs: str | Path | None = None, *, trial: int | None = None, wait: float = 60.0) -> str:
-    """Ask the process that runs the sweep for a clean stop, or for the end of one trial, and wait for it.
+    """Ask the process that runs a sweep to stop it, or to stop one trial, and wait until it has.
 
-    Waits at most ``wait`` seconds. Returns who was asked. A running trial ends at its next report. Where the search has
-    ended and its finals run, it is these that are asked.
+    A running trial stops at its next report. If the search has ended and its finals run, the finals are stopped.
 
-    Raises UsageError where nobody runs the sweep or there is no such trial, SweepError where it takes longer.
+    Args:
+        name: of the run.
+        runs: the folder of runs, or a URL.
+        trial: number of a trial; by default the sweep stops.
+        wait: seconds to wait at most.
+
+    Returns:
+        The process that ran the sweep, by host and number.
+
+    Raises:
+        UsageError: No process runs the sweep, or there is no such trial.
+        SweepError: The stop takes longer than ``wait``; it will still happen.
     """
     run = find(name, runs)
     state = read_state(run)
     if state.finals_open and not holder(run.journal):
         run = finals_of(run, state)
-    asked = _who_runs(run, name)
+    driver = _require_driver(run, name)
     if trial is not None:
         _require_trial(read_state(run), name, trial)
     run.ask(request := run.stop_request(trial))
-    if not _waited(lambda: not holder(run.journal) or (trial is not None and request.name not in run.asked()), wait):
-        what = repr(name) if trial is None else f"trial {trial}"
-        raise SweepError(f"{what} has not stopped in {wait:g} s, but will; {name!r} is held by {asked}")
-    return asked
+
+    def is_stopped() -> bool:
+        return not holder(run.journal) or (trial is not None and request.name not in run.asked())
+
+    if not _wait_until(is_stopped, wait):
+        subject = repr(name) if trial is None else f"trial {trial}"
+        raise SweepError(f"{subject} has not stopped in {wait:g} s, but will; {name!r} is run by {driver}")
+    return driver
 
 
 def promote(name: str, runs: str | Path | None = None, *, trial: int, wait: float = 3.0) -> bool:
-    """Ask the process that runs the sweep to let a trial go on that was set aside.
+    """Ask the process that runs a sweep to promote a trial that was set aside.
 
-    Waits at most ``wait`` seconds. True once it is on record that it goes on, which it then does before any other as
-    soon as there is room; False where the process has not taken the request up yet: it does when a trial next reports.
+    A promoted trial resumes before any other as soon as a slot is free.
 
-    Raises UsageError where nobody runs the sweep, there is no such trial or it is not set aside; SweepError where the
-    sweep came to its end meanwhile.
+    Args:
+        name: of the run.
+        runs: the folder of runs, or a URL.
+        trial: number of the trial.
+        wait: seconds to wait at most for the promotion to be recorded.
+
+    Returns:
+        True once the promotion is recorded; False if the process has not read the request yet, which it does when a
+        trial next reports.
+
+    Raises:
+        UsageError: No process runs the sweep, there is no such trial, or it is not set aside.
+        SweepError: The sweep ended the trial meanwhile.
     """
     run = find(name, runs)
     state = read_state(run)
     _require_trial(state, name, trial)
-    known = state.trials[trial]
-    if known.status in ("set_aside", "interrupted"):
-        _who_runs(run, name)
-    if known.status != "set_aside":
-        why, hint = _WHY_NOT[known.status]
+    before = state.trials[trial]
+    if before.status in ("set_aside", "interrupted"):
+        _require_driver(run, name)
+    if before.status != "set_aside":
+        why, hint = _NOT_PROMOTABLE[before.status]
         raise UsageError(f"trial {trial} of {name!r} cannot be promoted: {why}", hint=hint)
     run.ask(request := run.promote_request(trial))
-    answered = _waited(lambda: request.name not in run.asked() or not holder(run.journal), wait)
-    found = read_state(run).trials[trial]
-    if len(found.promotions) > len(known.promotions):
+    closed = _wait_until(lambda: request.name not in run.asked() or not holder(run.journal), wait)
+    after = read_state(run).trials[trial]
+    if len(after.promotions) > len(before.promotions):
         return True
-    if answered:
-        raise SweepError(f"trial {trial} of {name!r} does not go on: it is {found.status.replace('_', ' ')} now")
+    if closed:
+        status = after.status.replace("_", " ")
+        raise SweepError(f"trial {trial} of {name!r} was not promoted: it is {status} now")
     return False
 
 
-def _who_runs(run: RunDirectory, name: str) -> str:
-    asked = holder(run.journal)
-    if not asked:
-        raise UsageError(f"nobody runs {name!r}", hint=f"resume it: sweep resume {name}")
-    return str(asked)
+def _require_driver(run: RunDirectory, name: str) -> str:
+    driver = holder(run.journal)
+    if not driver:
+        raise UsageError(f"no process runs {name!r}", hint=f"resume it: sweep resume {name}")
+    return str(driver)
 
 
 def _require_trial(state: SweepState, name: str, trial: int) -> None:
@@ -84,11 +110,11 @@ def _require_trial(state: SweepState, name: str, trial: int) -> None:
         raise UsageError(f"{name!r} has no trial {trial}", hint=f"it has trials 0 to {len(state.trials) - 1}")
 
 
-def _waited(done: Callable[[], bool], seconds: float) -> bool:
-    """Whether it was done within that time."""
-    until = time.monotonic() + seconds
-    while not done():
-        if time.monotonic() > until:
+def _wait_until(condition: Callable[[], bool], seconds: float) -> bool:
+    """Return whether the condition holds within that time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
             return False
         time.sleep(0.1)
     return True

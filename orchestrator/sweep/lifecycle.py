@@ -1,22 +1,17 @@
-"""Launch, resume, extend: from a spec or a journal to the end of the sweep."""
+"""Launch, resume, retry and extend: from a spec or a journal to the end of the sweep."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from orchestrator import tracking
-from orchestrator.durable_files import storage_fault
-from orchestrator.engine.controller import LiveSweep, Observer
-from orchestrator.engine.runtime_env import Host
-from orchestrator.engine.stop_requests import Stopping
-from orchestrator.errors import RunHeldError, StoppedError, UsageError
-from orchestrator.journal import FORMAT, Event, Journal
-from orchestrator.notify import Notifier
+from orchestrator.engine.controller import Observer
+from orchestrator.engine.stop_requests import StopRequests
+from orchestrator.errors import StoppedError, UsageError
+from orchestrator.journal import FORMAT, Journal
 from orchestrator.plan import settle
 from orchestrator.policies.extend_limits import More, extension
 from orchestrator.policies.warm_start import warmth
@@ -25,25 +20,14 @@ from orchestrator.rundir import RunDirectory, run_at
 from orchestrator.spec import SweepSpec, to_yaml
 from orchestrator.spec.parts import seconds
 from orchestrator.state import SweepState
+from orchestrator.sweep.execution import Engine, Outcome, choose_engine, execute
 from orchestrator.sweep.git_info import git_commit, git_diff
 from orchestrator.sweep.preflight import check, check_writable, import_from
 from orchestrator.training.machine_info import versions
 
-Engine = Callable[[LiveSweep, Stopping, list[str]], None]
 _RECORDED = ("sweep-orchestrator", "torch", "torchvision", "torchmetrics", "lightning", "ray", "optuna", "numpy")
 
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a launch or resume ended; ``exit_code`` is 0 when a trial has a finite objective and none was cut off.
-
-    ``notices`` say what trackers have not been sent yet.
-    """
-
-    run: RunDirectory
-    state: SweepState
-    exit_code: int
-    notices: Sequence[str] = ()
+_Events = Iterable[tuple[str, dict[str, Any]]]
 
 
 def launch(
@@ -56,46 +40,83 @@ def launch(
     warm_start: Sequence[str] = (),
     engine: Engine | None = None,
 ) -> Outcome:
-    """Check everything, make the run directory and run the sweep to its end.
+    """Check the spec, create the run directory and run the sweep to its end.
 
-    ``warm_start`` names earlier runs in the same folder, whose trials the searcher begins with; ``engine`` is who runs
-    the trials, if not one of the usual.
+    Args:
+        spec: the sweep.
+        runs: the folder of runs, or a URL; by default ``SWEEP_RUNS``, else ``runs``.
+        local: run the trials in this process.
+        address: a Ray cluster's; by default Ray starts on this machine.
+        observer: called with the state and each new event.
+        warm_start: names of earlier runs in the same folder, whose trials the searcher starts from.
+        engine: runs the trials instead of the engine that the spec implies.
 
-    Raises SpecError, UsageError or RunHeldError with nothing started or written where something is wrong.
+    Raises:
+        SpecError: The spec cannot run; nothing was started or written.
+        UsageError: The run directory, the cluster or a warm start cannot be used; nothing was started or written.
+        RunHeldError: A run of this name exists.
     """
     run = run_at(spec.name, runs)
-    warm = warmth(spec, _earlier(warm_start, runs)) if warm_start else None
-    with Stopping() as stopping:
-        made = check_writable(run)
-        journal = Journal.create(run.journal)  # from here on the name is ours; others are told so at once
+    warm = warmth(spec, _read_runs(warm_start, runs)) if warm_start else None
+    with StopRequests() as stop_requests:
+        new_folders = check_writable(run)
+        journal = Journal.create(run.journal)  # takes the name, so that a second launch fails at once
         try:
-            spec = settle(spec, local=local, address=address, until=lambda: stopping.signal)
-            roots = [] if stopping.signal else check(spec, run, local=local, address=address)
-            if stopping.signal:
-                raise StoppedError(stopping.signal)
-            installed, commit = versions(_RECORDED), git_commit()
-            written = spec.model_dump(mode="json")
-            asked: dict[str, Any] = {"warm_start": list(warm_start)} if warm else {}
+            spec = settle(spec, local=local, address=address, until=lambda: stop_requests.signal)
+            roots = [] if stop_requests.signal else check(spec, run, local=local, address=address)
+            if stop_requests.signal:
+                raise StoppedError(stop_requests.signal)
+            warm_fields: dict[str, Any] = {"warm_start": list(warm_start)} if warm else {}
             journal.append(
                 "sweep.created",
                 format=FORMAT,
-                spec=written,
+                spec=spec.model_dump(mode="json"),
                 seed=spec.seed,
-                versions=installed,
-                git=commit,
+                versions=versions(_RECORDED),
+                git=git_commit(),
                 roots=roots,
-                **asked,
+                **warm_fields,
             )
             if warm:
                 journal.append("sweep.warmed", **warm)
         except BaseException:
             journal.discard()
-            _remove_empty(made)
+            with contextlib.suppress(OSError):
+                for folder in new_folders:
+                    folder.rmdir()
             raise
         run.write(run.spec, to_yaml(spec).encode())
         if diff := git_diff():
             run.write(run.diff, diff.encode())
-        return _run(spec, run, journal, roots, stopping, engine or _engine(spec, local, address), observer)
+        engine = engine or choose_engine(spec, local=local, address=address)
+        return execute(spec, run, journal, roots, stop_requests, engine, observer)
+
+
+def launch_without_ray(
+    spec: SweepSpec, runs: str | Path | None = None, *, observer: Observer | None = None
+) -> Outcome | None:
+    """Run this host's part of a sweep of one trial, on the hosts of one TPU slice without Ray.
+
+    Each host runs the same command. The first runs the sweep; the others return None when it ends.
+
+    Raises:
+        UsageError: The sweep has several trials, or the host does not know its place in the slice.
+    """
+    from orchestrator.training import class_loading
+    from orchestrator.xla import no_ray_launch
+
+    if spec.budget.trials != 1:
+        raise UsageError("without Ray a sweep has one trial", hint="--set budget.trials=1")
+    own = no_ray_launch.own_processes(spec)
+    if own[0].host == 0:
+        return launch(
+            spec,
+            runs,
+            observer=observer,
+            engine=lambda controller, stop_requests, roots: no_ray_launch.lead(controller, stop_requests, own, roots),
+        )
+    no_ray_launch.follow(spec, own, [str(Path(root).absolute()) for root in class_loading.import_roots(spec)])
+    return None
 
 
 def resume(
@@ -105,29 +126,63 @@ def resume(
     local: bool = False,
     address: str = "",
     observer: Observer | None = None,
-    retry: Literal["failed"] | Collection[int] = (),
-    patient: bool = False,
+    wait_for_cluster: bool = False,
 ) -> Outcome:
-    """Go on with a run: what was in flight starts again from its last checkpoint, what ended stays as it is.
+    """Resume a run: interrupted trials restart from their last checkpoint, ended trials stay as they are.
 
-    ``retry`` gives failed trials (all, or those numbered) another chance, from their last checkpoint if there is one.
-    A completed sweep is left as it is. ``patient``: a cluster that does not answer, or has no room, is waited for.
+    A completed run is returned as it is.
 
-    Raises UsageError where there is no such run or trial to retry, RunHeldError while another process runs it,
-    JournalError where its journal is damaged.
+    Args:
+        name: of the run.
+        runs: the folder of runs, or a URL.
+        local: run the trials in this process.
+        address: a Ray cluster's; by default Ray starts on this machine.
+        observer: called with the state and each new event.
+        wait_for_cluster: wait for a cluster that does not answer or has no room, instead of failing.
+
+    Raises:
+        UsageError: There is no such run.
+        RunHeldError: Another process runs it.
+        JournalError: Its journal is damaged.
     """
     run = find(name, runs)
     state = read_state(run)
-    again = _failed_trials(state, retry)
-    if state.status == "completed" and not again:
-        return _outcome(run, state, 0)
-    return _go_on(
+    if state.status == "completed":
+        return Outcome.of(run, state, 0)
+    return _reopen(run, lambda state: (), local, address, observer, wait_for_cluster)
+
+
+def retry(
+    name: str,
+    runs: str | Path | None = None,
+    *,
+    trials: Literal["failed"] | Collection[int] = "failed",
+    local: bool = False,
+    address: str = "",
+    observer: Observer | None = None,
+    wait_for_cluster: bool = False,
+) -> Outcome:
+    """Resume a run and retry failed trials, all or the numbered ones, from their last checkpoint if there is one.
+
+    A completed run without a failed trial is returned as it is. Other options as in `resume`.
+
+    Raises:
+        UsageError: There is no such run, or one of the trials has not failed.
+        RunHeldError: Another process runs it.
+        JournalError: Its journal is damaged.
+    """
+    run = find(name, runs)
+    state = read_state(run)
+    numbers = _trials_to_retry(state, trials)
+    if state.status == "completed" and not numbers:
+        return Outcome.of(run, state, 0)
+    return _reopen(
         run,
-        lambda state: [("trial.retried", {"trial": n}) for n in again],
-        local=local,
-        address=address,
-        observer=observer,
-        patient=patient,
+        lambda state: [("trial.retried", {"trial": number}) for number in numbers],
+        local,
+        address,
+        observer,
+        wait_for_cluster,
     )
 
 
@@ -142,171 +197,99 @@ def extend(
     local: bool = False,
     address: str = "",
     observer: Observer | None = None,
-    patient: bool = False,
+    wait_for_cluster: bool = False,
 ) -> Outcome:
-    """Let a sweep go on beyond its limits, which may have ended it: so much more of each.
+    """Extend a run beyond its limits, whether or not they have ended it. Other options as in `resume`.
 
     Args:
+        name: of the run.
+        runs: the folder of runs, or a URL.
         trials: more trials.
-        epochs: more epochs for each trial. Those that finished go on, where a checkpoint of theirs was kept.
+        epochs: more epochs for each trial. A finished trial continues if its checkpoint was kept.
         wall_clock: more time: ``"2h"``, or seconds.
-        budget: more of ``epochs`` (of all trials), ``gpu_hours`` or ``cost``, and a new ``target``.
-        patient: as `resume` has it.
+        budget: more ``epochs`` (of all trials), ``gpu_hours`` or ``cost``, or a new ``target``.
+        local: run the trials in this process.
+        address: a Ray cluster's.
+        observer: called with the state and each new event.
+        wait_for_cluster: as in `resume`.
 
-    Raises UsageError where there is no such run, or nothing would come of it; RunHeldError while a process runs it.
+    Raises:
+        UsageError: There is no such run, or the extension would change nothing.
+        RunHeldError: Another process runs it.
     """
     run = find(name, runs)
     try:
         more = More(trials, epochs, seconds(wall_clock or None) or 0.0, budget or {})
     except ValueError as error:
         raise UsageError(f"wall_clock: {error}", hint="e.g. 2h") from None
-    extension(read_state(run), more)  # what is wrong is said before anything is opened
-    return _go_on(
+    extension(read_state(run), more)  # raises before the journal is opened
+    return _reopen(
         run,
         lambda state: [("sweep.extended", extension(state, more))],
-        local=local,
-        address=address,
-        observer=observer,
-        patient=patient,
+        local,
+        address,
+        observer,
+        wait_for_cluster,
     )
 
 
-def _go_on(
+def _reopen(
     run: RunDirectory,
-    first: Callable[[SweepState], Iterable[tuple[str, dict[str, Any]]]],
-    *,
+    events: Callable[[SweepState], _Events],
     local: bool,
     address: str,
     observer: Observer | None,
-    patient: bool = False,
+    wait_for_cluster: bool,
 ) -> Outcome:
-    """Open the journal, write what is to be written first, and run what is left."""
-    with Stopping() as stopping:
+    """Open the journal, append ``events`` and run what remains."""
+    with StopRequests() as stop_requests:
         journal = Journal.open(run.journal)
         try:
             if journal.notice:
                 print(journal.notice, file=sys.stderr)
             state = SweepState(journal.events())
-            spec = SweepSpec.model_validate(state.created["spec"])
+            created = SweepSpec.model_validate(state.created["spec"])
             import_from(state.created.get("roots", []), run)
-            wanted = SweepSpec.model_validate(state.spec)
-            if patient:
-                stopping.watch(run)
-            until = (lambda: stopping.asked) if patient else None
-            roots = check(wanted, run, local=local, address=address, until=until)
-            if patient and stopping.asked:
-                return _not_begun(run, journal, stopping)
-            if stopping.signal:
-                raise StoppedError(stopping.signal)
-            if state.created.get("warm_start") and not state.warm_start_trials:  # the launch ended before this
-                earlier = _earlier(state.created["warm_start"], run.runs)
-                journal.append("sweep.warmed", **warmth(spec, earlier))
-            for type, fields in first(state):
+            spec = SweepSpec.model_validate(state.spec)
+            if wait_for_cluster:
+                stop_requests.watch(run)
+            until = (lambda: stop_requests.reason) if wait_for_cluster else None
+            roots = check(spec, run, local=local, address=address, until=until)
+            if wait_for_cluster and stop_requests.reason:
+                journal.append("sweep.paused", reason=stop_requests.reason)
+                journal.close()
+                return Outcome.of(run, read_state(run), stop_requests.exit_code)
+            if stop_requests.signal:
+                raise StoppedError(stop_requests.signal)
+            _complete_launch(run, journal, state, created)
+            for type, fields in events(state):
                 journal.append(type, **fields)
-            if run.size(run.spec.name) is None:  # the launch was cut off between its first record and this file
-                run.write(run.spec, to_yaml(spec).encode())
         except BaseException:
             journal.close()
             raise
-        return _run(spec, run, journal, roots, stopping, _engine(spec, local, address), observer)
+        engine = choose_engine(created, local=local, address=address)
+        return execute(created, run, journal, roots, stop_requests, engine, observer)
 
 
-def _not_begun(run: RunDirectory, journal: Journal, stopping: Stopping) -> Outcome:
-    """Somebody asked for a stop while the cluster was waited for."""
-    journal.append("sweep.paused", reason=stopping.asked)
-    journal.close()
-    return _outcome(run, read_state(run), stopping.exit_code)
+def _complete_launch(run: RunDirectory, journal: Journal, state: SweepState, spec: SweepSpec) -> None:
+    """Write what a launch that was killed after its first record did not."""
+    if state.created.get("warm_start") and not state.warm_start_trials:
+        journal.append("sweep.warmed", **warmth(spec, _read_runs(state.created["warm_start"], run.runs)))
+    if run.size(run.spec.name) is None:
+        run.write(run.spec, to_yaml(spec).encode())
 
 
-def _earlier(names: Sequence[str], runs: str | Path | None) -> list[tuple[str, SweepState]]:
+def _read_runs(names: Sequence[str], runs: str | Path | None) -> list[tuple[str, SweepState]]:
     return [(name, read_state(find(name, runs))) for name in names]
 
 
-def _failed_trials(state: SweepState, wanted: Literal["failed"] | Collection[int]) -> list[int]:
-    """The trials to retry, in order. Raises UsageError where one of them has not failed."""
+def _trials_to_retry(state: SweepState, trials: Literal["failed"] | Collection[int]) -> list[int]:
+    """Return the trials to retry, in order. Raises UsageError if one of them has not failed."""
     failed = [number for number, trial in sorted(state.trials.items()) if trial.status == "failed"]
-    if wanted == "failed":
+    if trials == "failed":
         return failed
-    for number in wanted:
+    for number in trials:
         if number not in failed:
-            raise UsageError(
-                f"trial {number} has not failed", hint=f"failed trials: {', '.join(map(str, failed)) or 'none'}"
-            )
-    return sorted(set(wanted))
-
-
-def _remove_empty(folders: Iterable[Path]) -> None:
-    with contextlib.suppress(OSError):
-        for folder in folders:
-            folder.rmdir()
-
-
-def _run(
-    spec: SweepSpec,
-    run: RunDirectory,
-    journal: Journal,
-    roots: list[str],
-    stopping: Stopping,
-    engine: Engine,
-    observer: Observer | None,
-) -> Outcome:
-    stopping.watch(run)
-    notifier = Notifier(spec.notify, run.name)
-    live = LiveSweep(spec, run, journal, Host(run, stopping), _both(observer, notifier))
-    with tracking.beside(run, spec) as trackers:
-        try:
-            _run_to_its_end(live, stopping, roots, engine)
-        finally:
-            trackers.over()  # they and the notifier end at the same time
-            notifier.close(live.stop_reason)
-        notices = trackers.wait()
-    return _outcome(run, live.state, stopping.exit_code, notices)
-
-
-def _engine(spec: SweepSpec, local: bool, address: str) -> Engine:
-    """Who runs the trials: this process, the TPU slices of a cluster, or Ray Tune."""
-    if local:
-        from orchestrator.engine import local as here
-
-        return lambda live, stopping, roots: here.run(live, stopping)
-    if spec.resources.tpu:
-        from orchestrator.xla import slice_engine as slices
-
-        return lambda live, stopping, roots: slices.run(live, stopping, roots=roots, address=address)
-    from orchestrator.engine import tune
-
-    return lambda live, stopping, roots: tune.run(live, stopping, roots=roots, address=address)
-
-
-def _run_to_its_end(live: LiveSweep, stopping: Stopping, roots: list[str], engine: Engine) -> None:
-    try:
-        engine(live, stopping, roots)
-    except BaseException as error:
-        live.stop_reason = live.stop_reason or stopping.asked or f"{type(error).__name__}: {error}"
-        _give_up(live)
-        # Whoever asked for a stop gets one, however the libraries in between put it (Lightning turns a second Ctrl-C
-        # and SIGTERM into SystemExit) and although a full disk may have left no room to write of it.
-        if not stopping.asked or (isinstance(error, Exception) and not storage_fault(error)):
-            raise
-    else:
-        live.close()
-
-
-def _both(observer: Observer | None, notifier: Notifier) -> Observer:
-    def observe(state: SweepState, event: Event) -> None:
-        notifier(state, event)
-        if observer is not None:
-            observer(state, event)
-
-    return observe
-
-
-def _give_up(live: LiveSweep) -> None:
-    """Write the pause, if that can be written: the journal may be another's by now, or the disk full."""
-    with contextlib.suppress(OSError, RunHeldError):
-        live.close()
-
-
-def _outcome(run: RunDirectory, state: SweepState, code: int, notices: Sequence[str] = ()) -> Outcome:
-    worked = state.winner() is not None and not (state.status == "paused" and state.count("failed") and not code)
-    return Outcome(run, state, code or (0 if worked else 1), notices)
+            hint = f"failed trials: {', '.join(map(str, failed)) or 'none'}"
+            raise UsageError(f"trial {number} has not failed", hint=hint)
+    return sorted(set(trials))

@@ -1,4 +1,4 @@
-"""What can be known before the start: whether all that a spec names is there, and can be used."""
+"""Checks before a sweep starts: that everything its spec names exists and can be used."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from orchestrator.rundir import RunDirectory
 from orchestrator.spec import RayTuneScheduler, SamplerSearcher, SweepSpec, apply
 from orchestrator.state import Objective
 
-_TRIED_EPOCHS = 100  # of trials that are not there, before a scheduler of Ray's is trusted
+_TRIED_EPOCHS = 100  # of simulated trials that a Ray scheduler must judge without an error
 
 
 def check(
@@ -30,9 +30,22 @@ def check(
     address: str = "",
     until: Callable[[], object] | None = None,
 ) -> list[str]:
-    """Everything that can be known before the start; returns the folders that the spec's modules are imported from.
+    """Check a spec before the sweep starts.
 
-    A cluster that cannot run a trial is waited for where ``until`` is given, as long as that says nothing.
+    Args:
+        spec: the sweep.
+        run: its run directory.
+        local: whether the trials run in this process.
+        address: a Ray cluster's, or empty.
+        until: if given, wait for a cluster that cannot run a trial until it can or ``until()`` is true.
+
+    Returns:
+        The folders that the spec's modules are imported from.
+
+    Raises:
+        SpecError: A class, an argument or a metric is wrong.
+        UsageError: The cluster, a tracker or this machine cannot run the sweep.
+        DataError: The data set cannot be fetched.
     """
     from orchestrator.tracking import check as check_trackers
     from orchestrator.training import class_loading
@@ -50,8 +63,7 @@ def check(
 
         check_resources(spec.resources)
     roots = [str(Path(root).absolute()) for root in class_loading.import_roots(spec)]
-    problems = unreachable(spec) + class_loading.check(spec)
-    if problems:
+    if problems := notify_problems(spec) + class_loading.check(spec):
         raise SpecError(problems)
     if isinstance(spec.searcher, SamplerSearcher):
         _try_sampler(spec, len(spec.searcher.try_first))
@@ -62,13 +74,13 @@ def check(
     return roots
 
 
-def unreachable(spec: SweepSpec) -> list[Problem]:
-    """What keeps those under ``notify`` from being told."""
+def notify_problems(spec: SweepSpec) -> list[Problem]:
+    """Return why a target under ``notify`` cannot be reached."""
     return [replace(problem, **spec.locate(problem.path)) for problem in missing(spec.notify)]
 
 
 def check_writable(run: RunDirectory) -> list[Path]:
-    """The folders still to be made, innermost first. Raises UsageError where they cannot be."""
+    """Return the folders that must be created, innermost first. Raises UsageError if they cannot be."""
     if run.url:
         _check_bucket(run.url)
         return []
@@ -80,28 +92,28 @@ def check_writable(run: RunDirectory) -> list[Path]:
 
 
 def _check_bucket(url: str) -> None:
-    """Raises UsageError where nothing can be written there, or two drivers could both believe that they were first."""
+    """Raise UsageError if the bucket cannot be written, or cannot tell two drivers which of them was first."""
     try:
         refuses = objects(url).refuses_a_second()
     except OSError as error:
-        hint = "is there such a bucket, and may you write to it? the cloud's own tool would say so"
+        hint = "check with the cloud's own tool that the bucket exists and that you may write to it"
         raise UsageError(f"{url} cannot be written: {error.strerror}", hint=hint) from error
     if not refuses:
         raise UsageError(
-            f"the store of {url} makes an object anew that was to be made only if there is none (If-None-Match: *)",
-            hint="two drivers could overwrite each other there; a newer version of it, another store, or a folder",
+            f"the store of {url} overwrites an object that was to be created only if absent (If-None-Match: *)",
+            hint="two drivers could overwrite each other there; use a newer version, another store or a folder",
         )
 
 
 def import_from(roots: Sequence[str], run: RunDirectory | None = None) -> None:
-    """Let modules be imported from these folders, but for what lies in a run directory: nothing there is code."""
+    """Add the folders to the import path, except those inside the run directory: nothing there is code."""
     for root in reversed(run.outside(roots) if run else roots):
         if root not in sys.path:
             sys.path.insert(0, root)
 
 
 def _try_sampler(spec: SweepSpec, number: int) -> None:
-    """Ask a sampler that the spec names for a trial: only its constructor knows which arguments it refuses."""
+    """Ask the spec's sampler for a trial: only its constructor knows which arguments it rejects."""
     path = ("searcher", "init_args")
     try:
         build_searcher(spec).suggest(number)
@@ -110,7 +122,7 @@ def _try_sampler(spec: SweepSpec, number: int) -> None:
 
 
 def _try_scheduler(spec: SweepSpec, scheduler: RayTuneScheduler) -> None:
-    """Let a scheduler that the spec names judge a few trials: only so is it known whether it can do without Ray."""
+    """Let the spec's scheduler judge simulated trials, to learn whether it works without Ray."""
     objective = Objective(spec.objective.metric, spec.objective.mode)
     epochs = min(spec.trainer.get("max_epochs") or _TRIED_EPOCHS, _TRIED_EPOCHS)
     try:
@@ -121,10 +133,10 @@ def _try_scheduler(spec: SweepSpec, scheduler: RayTuneScheduler) -> None:
 
 
 def _prepare_data(spec: SweepSpec) -> None:
-    """Fetch the data once, before any trial asks for it: what is missing is said now. Raises DataError."""
+    """Fetch the data once, before any trial needs it. Raises DataError."""
     from orchestrator.training import class_loading
 
     _, data, _ = apply(spec, spec.space.sample(random.Random(spec.seed)))
     if data is not None and data.class_path.startswith("orchestrator."):
-        # A user's own prepare_data runs in the trial, as it would under a plain Trainer.
+        # A user's prepare_data runs in the trial, as under a plain Trainer.
         class_loading.build(data.model_dump()).prepare_data()

@@ -1,4 +1,6 @@
-"""The sealed test set: looked at once, for the winner, and every look on record."""
+"""The sealed test set: evaluated once, for the winner, and every evaluation on record."""
+
+# ruff: noqa: PT028 (`test` is no test of pytest)
 
 from __future__ import annotations
 
@@ -18,27 +20,43 @@ from orchestrator.sweep.preflight import import_from
 
 
 @dataclass(frozen=True)
-class Look:
-    """What was seen at the ``number``-th look, from 1; ``before`` are the earlier ones, as the state holds them."""
+class WinnerTest:
+    """One evaluation on the test set.
+
+    Args:
+        number: of the evaluations of this sweep, from 1.
+        metrics: name → value.
+        winner: the trial and checkpoint that were evaluated.
+        earlier: the evaluations before, as the state holds them.
+    """
 
     number: int
     metrics: dict[str, float]
-    of: Winner
-    before: list[dict[str, Any]]
+    winner: Winner
+    earlier: list[dict[str, Any]]
 
     @property
-    def written(self) -> dict[str, float | str]:
-        """The metrics as JSON has them."""
+    def metrics_as_json(self) -> dict[str, float | str]:
+        """The metrics with values that JSON can hold."""
         return plain(self.metrics)
 
 
-def look(name: str, runs: str | Path | None = None, *, trial: int | None = None, unconfirmed: bool = False) -> Look:
-    """Evaluate the confirmed winner's checkpoint on the test set, and write that down, before the look and after it.
+def test(
+    name: str, runs: str | Path | None = None, *, trial: int | None = None, unconfirmed: bool = False
+) -> WinnerTest:
+    """Evaluate the confirmed winner's checkpoint on the test set; the journal records it before and after.
 
-    ``trial`` takes another one, of the search. One that no finals have confirmed needs ``unconfirmed``.
+    Args:
+        name: of the run.
+        runs: the folder of runs, or a URL.
+        trial: another trial of the search.
+        unconfirmed: allow a trial that no finals have confirmed.
 
-    Raises UsageError where the winner is not confirmed, the checkpoint is gone or there is nothing to test with, all of
-    that before the test set is touched; RunHeldError while the sweep runs; CheckpointError for a damaged checkpoint.
+    Raises:
+        UsageError: The winner is not confirmed, its checkpoint is gone or there is no test set. The test set is
+            untouched then.
+        RunHeldError: The sweep is running.
+        CheckpointError: The checkpoint is damaged.
     """
     from orchestrator.training.checkpoints import verify
     from orchestrator.training.evaluation import Evaluation
@@ -48,32 +66,37 @@ def look(name: str, runs: str | Path | None = None, *, trial: int | None = None,
     journal = Journal.open(run.journal)
     try:
         state = SweepState(journal.events())
-        won = winner(run, state, trial)
-        _check_sealed(run, state, won, unconfirmed=unconfirmed)
+        tested = winner(run, state, trial)
+        if not (tested.confirmed or unconfirmed):
+            raise _sealed(run, tested)
         import_from(state.created.get("roots", []), run)
-        held = won.checkpoint
-        if won.run.url:
-            won.run.fetch(held.path)
-        path = verify(won.run.root, Checkpoint(held.path, held.size, held.sha256, held.epoch))
-        spec = SweepSpec.model_validate(won.state.spec)
-        model, data, trainer = apply(spec, won.trial.params_at(won.best.epoch))
-        seed = trial_seed(spec.seed, won.trial.number)
+        checkpoint = tested.checkpoint
+        if tested.run.url:
+            tested.run.fetch(checkpoint.path)
+        path = verify(
+            tested.run.root, Checkpoint(checkpoint.path, checkpoint.size, checkpoint.sha256, checkpoint.epoch)
+        )
+        spec = SweepSpec.model_validate(tested.state.spec)
+        model, data, trainer = apply(spec, tested.trial.params_at(tested.best.epoch))
+        seed = trial_seed(spec.seed, tested.trial.number)
         evaluation = Evaluation("test", model.model_dump(), data.model_dump() if data else None, trainer, seed)
-        before, number = list(state.test_evaluations), len(state.test_evaluations) + 1
-        of = {"run": won.run.name, "trial": won.trial.number, "epoch": won.best.epoch, "confirmed": won.confirmed}
+        earlier, number = list(state.test_evaluations), len(state.test_evaluations) + 1
+        of = {
+            "run": tested.run.name,
+            "trial": tested.trial.number,
+            "epoch": tested.best.epoch,
+            "confirmed": tested.confirmed,
+        }
         journal.append("test.begun", look=number, of=of)
-        metrics = evaluation.run(path)
-        seen = Look(number, metrics, won, before)
-        journal.append("winner.tested", look=number, metrics=seen.written)
+        result = WinnerTest(number, evaluation.run(path), tested, earlier)
+        journal.append("winner.tested", look=number, metrics=result.metrics_as_json)
     finally:
         journal.close()
-    return seen
+    return result
 
 
-def _check_sealed(run: RunDirectory, state: SweepState, won: Winner, *, unconfirmed: bool) -> None:
-    if won.confirmed or unconfirmed:
-        return
-    raise UsageError(
-        f"the test set is sealed until a winner is confirmed, and {won.title} of {run.name!r} is not",
-        hint=f"sweep confirm {run.name}, or look all the same: --unconfirmed",
+def _sealed(run: RunDirectory, tested: Winner) -> UsageError:
+    return UsageError(
+        f"the test set is sealed until a winner is confirmed, and {tested.title} of {run.name!r} is not",
+        hint=f"sweep confirm {run.name}, or test it unconfirmed: --unconfirmed",
     )

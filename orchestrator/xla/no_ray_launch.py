@@ -14,9 +14,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from orchestrator.engine.controller import LiveSweep
-from orchestrator.engine.runtime_env import Host as Machine
-from orchestrator.engine.stop_requests import Stopping
+from orchestrator.engine.controller import SweepController
+from orchestrator.engine.driver_host import DriverHost
+from orchestrator.engine.stop_requests import StopRequests
 from orchestrator.errors import SweepError, UsageError
 from orchestrator.journal import FORMAT, Journal
 from orchestrator.rundir import run_at
@@ -78,24 +78,24 @@ def own_processes(spec: SweepSpec, environment: Mapping[str, str] = os.environ) 
     return [process for process in processes(spec, names.split(",")) if process.host == int(number)]
 
 
-def lead(live: LiveSweep, stopping: Stopping, own: Sequence[Process], roots: Sequence[str]) -> None:
+def lead(live: SweepController, stopping: StopRequests, own: Sequence[Process], roots: Sequence[str]) -> None:
     """The first host's part: run the sweep's one trial, with the others training theirs."""
-    live.launched("xla", slots=1)
+    live.start("xla", slots=1)
     job = live.next_job(own[0].address, live.spec.resources.tpu or "")
     if isinstance(job, str):
         return
 
     def report(epoch: Report) -> bool:
-        live.stop_reason = live.stop_reason or stopping.asked
-        return live.reported(job.trial, job.segment, epoch)
+        live.stop_reason = live.stop_reason or stopping.reason
+        return live.on_report(job.trial, job.segment, epoch)
 
     outcome = _train(own, job, roots, report)
     if isinstance(outcome, Refused):
         raise SweepError(outcome.message, hint=outcome.hint)
     if isinstance(outcome, Ended):
-        live.ended(job.trial, job.segment)
+        live.on_end(job.trial, job.segment)
     elif not isinstance(outcome, Report):
-        live.failed(job.trial, job.segment, outcome)
+        live.on_failure(job.trial, job.segment, outcome)
         raise SweepError(
             f"the trial cannot go on without Ray: {outcome.message}", hint="launch it again by another name"
         )
@@ -109,7 +109,7 @@ def follow(spec: SweepSpec, own: Sequence[Process], roots: Sequence[str]) -> Non
         journal = Journal.create(run.journal)
         written = spec.model_dump(mode="json")
         journal.append("sweep.created", format=FORMAT, spec=written, seed=spec.seed, versions={}, git=None, roots=[])
-        live = LiveSweep(spec, run, journal, Machine(run, Stopping()))
+        live = SweepController(spec, run, journal, DriverHost(run, StopRequests()))
         job = live.next_job()
         journal.close()
         assert isinstance(job, Job)

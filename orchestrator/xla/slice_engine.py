@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
 
-from orchestrator.engine.controller import LiveSweep
-from orchestrator.engine.failure_policy import Failed
-from orchestrator.engine.stop_requests import Stopping
+from orchestrator.engine.controller import SweepController
+from orchestrator.engine.failure_policy import SegmentFailure
+from orchestrator.engine.stop_requests import StopRequests
 from orchestrator.engine.watchdog import Watchdog
 from orchestrator.errors import SweepError, UsageError
 from orchestrator.spec import SweepSpec
@@ -64,7 +64,7 @@ class _Slot:
 
 
 def run(
-    live: LiveSweep, stopping: Stopping, *, roots: list[str], address: str = "", patience: float = PATIENCE
+    live: SweepController, stopping: StopRequests, *, roots: list[str], address: str = "", patience: float = PATIENCE
 ) -> None:
     """Run every segment on the cluster at ``address``, else on the one that this machine is part of.
 
@@ -99,8 +99,8 @@ class Engine:
 
     def __init__(
         self,
-        live: LiveSweep,
-        stopping: Stopping,
+        live: SweepController,
+        stopping: StopRequests,
         cluster: Cluster,
         *,
         roots: list[str],
@@ -141,7 +141,7 @@ class Engine:
     def _over(self) -> bool:
         """Whether it is time to go: what ran has ended after a stop was asked for, or its time is up."""
         live = self._live
-        live.stop_reason = live.stop_reason or self._stopping.asked
+        live.stop_reason = live.stop_reason or self._stopping.reason
         if self._running:
             self._busy_at = self._clock()
         elif not live.stop_reason and self._clock() - self._busy_at > self._patience:
@@ -166,7 +166,7 @@ class Engine:
         for slot in list(self._slots):
             gone = self._roster.gone(slot.place)
             if gone:
-                self._lose(slot, Failed("node", gone, "node"))
+                self._lose(slot, SegmentFailure("node", gone, "node"))
             elif self._roster.draining(slot.place) and slot.job is None:
                 self._drop(slot)
         held = {slot.place.key for slot in self._slots} | {
@@ -175,7 +175,7 @@ class Engine:
         limit = self._resources.concurrent
         for place in self._roster.free(held):
             rests = self._clock() < self._faults.get(place.name, ("", 0.0))[1]
-            if (limit is None or len(self._slots) < limit) and not rests and not self._live.avoided(place.name):
+            if (limit is None or len(self._slots) < limit) and not rests and not self._live.is_suspect(place.name):
                 self._slots.append(_Slot(place, self._cluster.reserve(place)))
 
     def _hand_out(self) -> bool:
@@ -183,7 +183,7 @@ class Engine:
         ready = [slot for slot in self._slots if slot.job is None and self._is_up(slot)]
         if ready and not self._launched:
             self._launched = True
-            self._live.launched("xla", len(self._slots), threads=max(1, int(self._resources.cpus)))
+            self._live.start("xla", len(self._slots), threads=max(1, int(self._resources.cpus)))
         answers = [self._give(slot) for slot in ready]
         return bool(answers) and all(answer == "none_left" for answer in answers)
 
@@ -202,7 +202,7 @@ class Engine:
 
     def _give(self, slot: _Slot) -> str:
         """Start the next segment on a free slot; else why there is none."""
-        if self._live.avoided(slot.place.name) or self._roster.draining(slot.place):
+        if self._live.is_suspect(slot.place.name) or self._roster.draining(slot.place):
             self._drop(slot)
             return "wait"
         job = self._live.next_job(slot.place.name, slot.place.kind)
@@ -215,7 +215,7 @@ class Engine:
         try:
             slot.gang.start(self._processes(slot), {"job": asdict(job), "roots": self._roots})
         except HostLostError as lost:
-            self._lose(slot, Failed("node", str(lost), "node"))
+            self._lose(slot, SegmentFailure("node", str(lost), "node"))
         return "given"
 
     def _processes(self, slot: _Slot) -> list[Process]:
@@ -240,19 +240,19 @@ class Engine:
             for slot in self._running:
                 if slot.place.key == key and slot.gang is not None:
                     slot.gang.end()
-                    self._close(slot, Failed("stalled", f"no progress for {seconds:.0f} s", "stalled"))
+                    self._close(slot, SegmentFailure("stalled", f"no progress for {seconds:.0f} s", "stalled"))
 
     def _deal_with(self, slot: _Slot, job: Job, outcome: Outcome) -> None:
         if isinstance(outcome, Report):
             self._reported(slot, job, outcome)
         elif isinstance(outcome, Ended):
             self._free(slot)
-            self._live.ended(job.trial, job.segment)
+            self._live.on_end(job.trial, job.segment)
         elif isinstance(outcome, Refused):
             if not self._live.state.has_reports:
                 raise SweepError(outcome.message, hint=outcome.hint)
             self._rest(slot, outcome.message)
-            self._lose(slot, Failed("node", outcome.message, "node"))
+            self._lose(slot, SegmentFailure("node", outcome.message, "node"))
         elif outcome.kind == "node":
             self._lose(slot, outcome)
         else:
@@ -262,25 +262,25 @@ class Engine:
         """Pass it on, and the answer back. On a place that was told to go the segment ends here, at its checkpoint."""
         assert slot.gang is not None
         self._watchdog.alive(slot.place.key)
-        go_on = self._live.reported(job.trial, job.segment, report)
+        go_on = self._live.on_report(job.trial, job.segment, report)
         if go_on and self._roster.draining(slot.place):
             slot.gang.end()
-            self._close(slot, Failed("preempted", f"{slot.place.name} was told to go", "preempted"))
+            self._close(slot, SegmentFailure("preempted", f"{slot.place.name} was told to go", "preempted"))
             self._drop(slot)
             return
         slot.gang.answer(go_on)
 
-    def _close(self, slot: _Slot, failed: Failed) -> None:
+    def _close(self, slot: _Slot, failed: SegmentFailure) -> None:
         """What ran in a slot has ended badly."""
         job = self._free(slot)
         if job is None:
             return
         if failed.fingerprint == failed.kind:  # nobody's error: a process, a host or a slice that went
-            self._live.lost(job.trial, job.segment, failed.message, kind=failed.kind)
+            self._live.on_loss(job.trial, job.segment, failed.message, kind=failed.kind)
         else:
-            self._live.failed(job.trial, job.segment, failed)
+            self._live.on_failure(job.trial, job.segment, failed)
 
-    def _lose(self, slot: _Slot, failed: Failed) -> None:
+    def _lose(self, slot: _Slot, failed: SegmentFailure) -> None:
         """The place has broken: what ran there goes on elsewhere, and the place comes back when it is whole."""
         self._close(slot, failed)
         self._drop(slot)

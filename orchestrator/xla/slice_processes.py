@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
-from orchestrator.engine.failure_policy import Failed
+from orchestrator.engine.failure_policy import SegmentFailure
 from orchestrator.training import Checkpoint, Report
 from orchestrator.xla.process_env import Process
 from orchestrator.xla.training_process import Message
@@ -66,7 +66,7 @@ class Refused:
     hint: str
 
 
-Outcome = Report | Ended | Refused | Failed
+Outcome = Report | Ended | Refused | SegmentFailure
 
 
 class Gang:
@@ -87,13 +87,13 @@ class Gang:
 
     def turn(self) -> Outcome | None:
         """What has happened since the last call, one thing at a time. After anything but a report nothing runs."""
-        gone: Failed | None = None
+        gone: SegmentFailure | None = None
         for host in self.hosts:
             try:
                 for message in host.poll():
                     self._take(message)
             except HostLostError as lost:
-                gone = Failed("node", f"{host.address}: {lost}"[:_CHARACTERS], "node")
+                gone = SegmentFailure("node", f"{host.address}: {lost}"[:_CHARACTERS], "node")
         if self._reports:  # its checkpoint is on the disk, whatever has come since
             return self._reports.popleft()
         if gone is not None:
@@ -119,8 +119,8 @@ class Gang:
         self._told: set[int] = set()
         self._ended: set[int] = set()
         self._reports: deque[Report] = deque()
-        self._trouble: Failed | Refused | None = None
-        self._without_a_word: Failed | None = None
+        self._trouble: SegmentFailure | Refused | None = None
+        self._without_a_word: SegmentFailure | None = None
 
     def _take(self, message: Message) -> None:
         rank = message["rank"]
@@ -133,7 +133,7 @@ class Gang:
             self._note(Refused(message["refused"], message.get("hint", "")))
         elif "failed" in message:
             self._told.add(rank)
-            self._note(Failed(**message["failed"]))
+            self._note(SegmentFailure(**message["failed"]))
         elif "ended" in message:
             self._told.add(rank)
             self._ended.add(rank)
@@ -142,15 +142,15 @@ class Gang:
             self._gone += 1
             if rank not in self._told:
                 text = f"process {rank} {_how(message['exit'])}: {message['tail'].rpartition(chr(10))[2]}"
-                lost = Failed("lost", text.rstrip(": ")[:_CHARACTERS], "lost")
+                lost = SegmentFailure("lost", text.rstrip(": ")[:_CHARACTERS], "lost")
                 self._without_a_word = self._without_a_word or lost
                 self._note(lost)
 
-    def _note(self, trouble: Failed | Refused) -> None:
+    def _note(self, trouble: SegmentFailure | Refused) -> None:
         if self._trouble is None:
             self._trouble, self._since = trouble, self._clock()
 
-    def _blame(self) -> Failed | Refused:
+    def _blame(self) -> SegmentFailure | Refused:
         """The cause of the trouble: a host that went, then a process that did, then the first that told of an error.
 
         An error of the others may be no more than that their peer is not there.
@@ -158,7 +158,7 @@ class Gang:
         assert self._trouble is not None
         lost = next((host.address for host in self.hosts if not host.answers(ANSWER_SECONDS)), None)
         if lost is not None:
-            return Failed("node", f"{lost} does not answer", "node")
+            return SegmentFailure("node", f"{lost} does not answer", "node")
         if isinstance(self._trouble, Refused):
             return self._trouble
         return self._without_a_word or self._trouble

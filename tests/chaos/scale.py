@@ -19,9 +19,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from orchestrator.engine.controller import LiveSweep
-from orchestrator.engine.runtime_env import Host
-from orchestrator.engine.stop_requests import Stopping
+from orchestrator.engine.controller import SweepController
+from orchestrator.engine.driver_host import DriverHost
+from orchestrator.engine.stop_requests import StopRequests
 from orchestrator.journal import Journal
 from orchestrator.rundir import RunDirectory, run_at
 from orchestrator.spec import SweepSpec, from_mapping
@@ -56,14 +56,14 @@ def drive(run: RunDirectory, trials: int, *, upto: int) -> None:
     described = spec(trials)
     journal = Journal.create(run.journal)
     journal.append("sweep.created", format=1, spec=described.model_dump(mode="json"), seed=0, versions={}, roots=[])
-    live = LiveSweep(described, run, journal, Host(run, Stopping()))
-    live.launched("noop", slots=1)
+    live = SweepController(described, run, journal, DriverHost(run, StopRequests()))
+    live.start("noop", slots=1)
     for _ in range(upto):
         job = live.next_job()
         assert job != "none_left"
         rate = job.model["init_args"]["learning_rate"]
-        if live.reported(job.trial, job.segment, Report(1, {"val_loss": rate, "val_acc": 1 - rate}, None)):
-            live.ended(job.trial, job.segment)
+        if live.on_report(job.trial, job.segment, Report(1, {"val_loss": rate, "val_acc": 1 - rate}, None)):
+            live.on_end(job.trial, job.segment)
     live.next_job()
 
 
@@ -71,8 +71,8 @@ def resume_seconds(run: RunDirectory, trials: int) -> float:
     hardware()  # imports PyTorch, which takes as long for any sweep
     began = time.perf_counter()
     journal = Journal.open(run.journal)
-    live = LiveSweep(spec(trials), run, journal, Host(run, Stopping()))
-    live.launched("noop", slots=1)
+    live = SweepController(spec(trials), run, journal, DriverHost(run, StopRequests()))
+    live.start("noop", slots=1)
     assert live.next_job() != "none_left"
     seconds = time.perf_counter() - began
     live.stop_reason = "measured"

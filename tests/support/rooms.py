@@ -33,7 +33,7 @@ ALLOWED: dict[str, set[str]] = {
     "notify": CORE,
     "tracking": CORE | {"training", "results"},
     "dashboard": CORE | {"results"},
-    "sweep": CORE | {"training", "engine", "xla", "plan", "results", "notify", "tracking"},
+    "sweep": CORE | {"training", "engine", "xla", "plan", "results", "notify", "tracking", "bundle", "export"},
     "watch": CORE | {"results", "sweep"},
     "cluster": CORE | {"training", "engine", "xla", "sweep"},
     "bundle": {"errors", "durable_files", "secrets", "seeds", "version", "training"},

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from orchestrator.engine.controller import LiveSweep
-from orchestrator.engine.stop_requests import Stopping
+from orchestrator.engine.controller import SweepController
+from orchestrator.engine.stop_requests import StopRequests
 from orchestrator.engine.tune.cluster_nodes import NotJoined, Waiting, answers, joined, survey
 from orchestrator.engine.tune.node_monitor import ANOTHER
 from orchestrator.engine.tune.ray_lifecycle import Instance, RayDied, instance
@@ -26,7 +26,7 @@ RESTARTS = 3
 _RESUME = "nothing that finished is lost; once there is a cluster again: sweep resume {}"
 
 
-def run(live: LiveSweep, stopping: Stopping, *, roots: list[str], address: str = "") -> None:
+def run(live: SweepController, stopping: StopRequests, *, roots: list[str], address: str = "") -> None:
     """Run every segment on a Ray instance of our own, or on the cluster at ``address``.
 
     ``roots`` are folders that users' modules are imported from. A segment whose process dies goes on in a new one; when
@@ -41,7 +41,7 @@ def run(live: LiveSweep, stopping: Stopping, *, roots: list[str], address: str =
         try:
             with joined(address) if address else instance(cpu_count()) as ray:
                 if not launched:
-                    live.launched("tune", slots(), threads=max(1, int(live.spec.resources.cpus)))
+                    live.start("tune", slots(), threads=max(1, int(live.spec.resources.cpus)))
                     launched = True
                 _run_on(ray, live, stopping, slots, roots)
                 return
@@ -84,7 +84,7 @@ def check_cluster(
             waiting.on(error.message)
 
 
-def _run_on(ray: Instance, live: LiveSweep, stopping: Stopping, slots: Slots, roots: list[str]) -> None:
+def _run_on(ray: Instance, live: SweepController, stopping: StopRequests, slots: Slots, roots: list[str]) -> None:
     """Tuner after Tuner, until there is nothing left to run."""
     try:
         while not _asked(live, stopping):
@@ -95,13 +95,13 @@ def _run_on(ray: Instance, live: LiveSweep, stopping: Stopping, slots: Slots, ro
         slots.rest()
 
 
-def _tune_once(ray: Instance, live: LiveSweep, stopping: Stopping, slots: Slots, roots: list[str]) -> None:
+def _tune_once(ray: Instance, live: SweepController, stopping: StopRequests, slots: Slots, roots: list[str]) -> None:
     """One Tuner, until it has nothing left to run. What it was running when it broke counts as lost."""
     segments = Segments(live, stopping, ray, slots)
     try:
         _tuner(segments, slots.most, roots).fit()
     except KeyboardInterrupt:
-        live.stop_reason = live.stop_reason or stopping.asked or "SIGINT"
+        live.stop_reason = live.stop_reason or stopping.reason or "SIGINT"
     except RayDied as death:
         segments.lose_all(f"Ray ended: {death}", kind="node")
         raise
@@ -117,8 +117,8 @@ def _survive(error: Exception, ray: Instance, segments: Segments) -> None:
     Raises RayDied where Ray itself is the cause, SweepError where nothing was running that could be.
     """
     live = segments.live
-    if live.broken is not None:  # Tune has wrapped it in an error of its own
-        raise live.broken from error
+    if live.journal_error is not None:  # Tune has wrapped it in an error of its own
+        raise live.journal_error from error
     text = f"{type(error).__name__}: {error}".partition("\n")[0][:1000]
     if ended := _ended(error, ray):
         segments.lose_all(f"Ray ended: {ended}", kind="node")
@@ -162,10 +162,10 @@ def _tuner(segments: Segments, most: int, roots: list[str]) -> Any:
     )
 
 
-def _asked(live: LiveSweep, stopping: Stopping) -> bool:
-    live.stop_reason = live.stop_reason or stopping.asked
+def _asked(live: SweepController, stopping: StopRequests) -> bool:
+    live.stop_reason = live.stop_reason or stopping.reason
     return bool(live.stop_reason)
 
 
-def _reports(live: LiveSweep) -> int:
+def _reports(live: SweepController) -> int:
     return sum(len(trial.reports) for trial in live.state.trials.values())

@@ -13,7 +13,7 @@ _KILLED = re.compile(r"Selected to kill: \(Actor\((?P<actor>\w+)\).*?actual memo
 
 
 def kind_of(text: str) -> tuple[str, str]:
-    """How a segment was lost (`LiveSweep.lost` names the kinds), and what Ray says of it, in one line.
+    """How a segment was lost (`SweepController.lost` names the kinds), and what Ray says of it, in one line.
 
     Tune hands over the text of the error, not the error.
     """

@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from orchestrator.engine.controller import LiveSweep
-from orchestrator.engine.failure_policy import Failed
-from orchestrator.engine.stop_requests import Stopping
+from orchestrator.engine.controller import SweepController
+from orchestrator.engine.failure_policy import SegmentFailure
+from orchestrator.engine.stop_requests import StopRequests
 from orchestrator.engine.tune import oom_detection
 from orchestrator.engine.tune.cluster_nodes import node_of
 from orchestrator.engine.tune.error_parsing import greediest, kind_of
@@ -56,7 +56,7 @@ class _Running:
 class Segments:
     """What runs, by the number of its Tune trial; what becomes of it goes to the live sweep."""
 
-    def __init__(self, live: LiveSweep, stopping: Stopping, instance: Instance, slots: Slots) -> None:
+    def __init__(self, live: SweepController, stopping: StopRequests, instance: Instance, slots: Slots) -> None:
         self.live, self._stopping, self._instance, self._slots = live, stopping, instance, slots
         self._running: dict[str, _Running] = {}
         self._watchdog = Watchdog(live.spec.recovery.stalled_after, live.run.changed)
@@ -88,13 +88,13 @@ class Segments:
         job = known.job
         self._watchdog.alive(trial_id)
         if "failed" in result:
-            self.live.failed(job.trial, job.segment, Failed(**json.loads(result["failed"])))
+            self.live.on_failure(job.trial, job.segment, SegmentFailure(**json.loads(result["failed"])))
             return True
         self.asked()
         known.node = result.get("node", "")
-        go_on = self.live.reported(job.trial, job.segment, read_report(result["report"]), node=result["hostname"])
+        go_on = self.live.on_report(job.trial, job.segment, read_report(result["report"]), node=result["hostname"])
         if go_on and known.node in self._slots.leaving:  # the checkpoint is there: the rest is for another host
-            self.live.lost(job.trial, job.segment, f"{result['hostname']} {_TOLD_TO_GO}", kind="preempted")
+            self.live.on_loss(job.trial, job.segment, f"{result['hostname']} {_TOLD_TO_GO}", kind="preempted")
             go_on = False
         if not go_on:
             self._pop(trial_id)
@@ -103,7 +103,7 @@ class Segments:
     def ended(self, trial_id: str) -> None:
         known = self._pop(trial_id)
         if known is not None:
-            self.live.ended(known.job.trial, known.job.segment)
+            self.live.on_end(known.job.trial, known.job.segment)
 
     def lost(self, trial_id: str, error: str | None) -> None:
         """Its process is gone; ``error`` is Ray's text."""
@@ -113,7 +113,7 @@ class Segments:
             kind, message = known.killed or kind_of(error or "")
             if kind == "lost" and oom_detection.killed(job):
                 kind, message = "memory", "the kernel ended its process: the host is out of memory"
-            self.live.lost(job.trial, job.segment, message, kind=kind)
+            self.live.on_loss(job.trial, job.segment, message, kind=kind)
 
     def lose_all(self, message: str, kind: str = "lost", cause: BaseException | None = None) -> None:
         """All of it is gone.
@@ -126,7 +126,7 @@ class Segments:
             self._watchdog.end(trial_id)
             if guilty:
                 kind = "memory" if guilty in known.process else "preempted"
-            self.live.lost(known.job.trial, known.job.segment, message, kind=kind)
+            self.live.on_loss(known.job.trial, known.job.segment, message, kind=kind)
 
     def look_after(self) -> bool:
         """Called some ten times a second. True when the Tuner is to end: what ran has ended, or time is up.
@@ -154,7 +154,7 @@ class Segments:
 
     def asked(self) -> bool:
         """Whether the sweep is to stop."""
-        self.live.stop_reason = self.live.stop_reason or self._stopping.asked
+        self.live.stop_reason = self.live.stop_reason or self._stopping.reason
         return bool(self.live.stop_reason)
 
     def stand_down(self) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict
 from typing import Any
 
-from orchestrator.engine.failure_policy import Failed
+from orchestrator.engine.failure_policy import SegmentFailure
 from orchestrator.spec import Resources
 from orchestrator.training import Job, Report
 
@@ -55,7 +55,7 @@ class Peer:
         return json.dumps(asdict(failed)) if failed else ""
 
 
-def together(job: Job, roots: str, report: Callable[[Report], bool]) -> Failed | None:
+def together(job: Job, roots: str, report: Callable[[Report], bool]) -> SegmentFailure | None:
     """Train one segment in ``job.workers`` processes, of which this is rank 0; None, or why it did not come to its end.
 
     Where another rank's process or host is lost, this process ends, too: it may be waiting for it for ever. The trial
@@ -115,7 +115,7 @@ def _end_with(running: list[Any], over: threading.Event) -> None:
                     os._exit(1)
 
 
-def _cause(failed: Failed | None, running: list[Any]) -> Failed | None:
+def _cause(failed: SegmentFailure | None, running: list[Any]) -> SegmentFailure | None:
     """What another rank says that went wrong, where rank 0 says only that it was left alone."""
     import ray
 
@@ -126,9 +126,11 @@ def _cause(failed: Failed | None, running: list[Any]) -> Failed | None:
         try:
             told = ray.get(ended)
         except Exception as lost:
-            return failed and Failed("lost", f"another worker is gone: {lost}".partition("\n")[0][:1000], "lost")
+            return failed and SegmentFailure(
+                "lost", f"another worker is gone: {lost}".partition("\n")[0][:1000], "lost"
+            )
         if told and failed is not None:
-            return Failed(**json.loads(told))
+            return SegmentFailure(**json.loads(told))
     return failed
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestrator.errors import ObjectStoreError, UsageError
+from orchestrator.extras import require
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore as Store
@@ -190,6 +191,7 @@ def objects(url: str) -> Objects:
 
 
 def _store(url: str) -> Store:
+    require("obstore", purpose="a run directory in object storage")
     from obstore.exceptions import BaseError
     from obstore.store import from_url
 

@@ -163,8 +163,8 @@ def test_the_processes_beside_give_way_to_all_others(tmp_path: Path) -> None:
 
 
 def test_a_missing_mlflow_is_said_before_anything_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orchestrator.tracking.uploader_processes.find_spec", lambda name: None)
-    with pytest.raises(UsageError, match="needs MLflow, which is not installed"):
+    monkeypatch.setattr("orchestrator.extras.find_spec", lambda name: None)
+    with pytest.raises(UsageError, match="needs mlflow, which is not installed"):
         launch(tracked({"mlflow": True}), tmp_path, local=True)
     assert not (tmp_path / "tiny").exists()
     check(tracked({"tensorboard": True}))

@@ -11,6 +11,7 @@ import numpy as np
 from orchestrator.bundle.manifest import ONNX, PROGRAM, Manifest
 from orchestrator.bundle.preprocessing import Array, Kind
 from orchestrator.errors import UsageError
+from orchestrator.extras import require
 
 Engine = Literal["onnx", "torch"]
 Run = Callable[[Array], Array]
@@ -33,6 +34,7 @@ def engine_of(manifest: Manifest, wanted: Engine | None) -> Engine:
 
 def session(file: Path) -> Any:
     """An ONNX Runtime session on the CPU."""
+    require("onnxruntime", purpose="engine onnx")
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

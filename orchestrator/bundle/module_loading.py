@@ -11,10 +11,10 @@ import lightning as L
 import torch
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from lightning.pytorch.utilities.seed import isolate_rng
-from safetensors.torch import load_model
 
 from orchestrator.bundle.manifest import CHECKPOINT, SAFETENSORS, Manifest
 from orchestrator.errors import CheckpointError, UsageError
+from orchestrator.extras import require
 from orchestrator.training import class_loading
 
 
@@ -47,6 +47,9 @@ def from_checkpoint(file: Path, model: Mapping[str, Any]) -> L.LightningModule:
 
 def from_safetensors(file: Path, model: Mapping[str, Any]) -> L.LightningModule:
     module = built(model)
+    require("safetensors", purpose=f"{file.name} of a bundle")
+    from safetensors.torch import load_model
+
     load_model(module, str(file), strict=True)
     return module.eval()
 

@@ -17,6 +17,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 from orchestrator.dashboard.optuna_mirror import Sweeps
 from orchestrator.dashboard.optuna_storage import JournalStorage
 from orchestrator.errors import UsageError
+from orchestrator.extras import require
 from orchestrator.safe_text import csv_cell
 
 HOST = "127.0.0.1"
@@ -78,6 +79,7 @@ class _Quiet(WSGIRequestHandler):
 
 
 def _dashboard(sweeps: Sweeps) -> WSGIApplication:
+    require("optuna_dashboard", purpose="`sweep dashboard`")
     import optuna
     import optuna_dashboard
 

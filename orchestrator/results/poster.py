@@ -13,6 +13,7 @@ import numpy as np
 
 from orchestrator.durable_files import write_durably
 from orchestrator.errors import UsageError
+from orchestrator.extras import require
 from orchestrator.results.figures.curves import Curve, curves
 from orchestrator.results.figures.figure import BEST, CONTINUED, MUTED, STATUSES, axis_limits, shortened
 from orchestrator.results.figures.history import history_of
@@ -64,6 +65,7 @@ def draw(run: RunDirectory, state: SweepState, path: Path) -> None:
     Raises:
         UsageError: If the suffix is neither .png nor .svg.
     """
+    require("matplotlib", purpose="the report as a picture")
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise UsageError(

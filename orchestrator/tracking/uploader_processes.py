@@ -10,10 +10,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from importlib.util import find_spec
 from pathlib import Path
 
 from orchestrator.errors import UsageError
+from orchestrator.extras import require
 from orchestrator.journal import holder
 from orchestrator.rundir import RunDirectory
 from orchestrator.spec import SweepSpec
@@ -29,8 +29,8 @@ _PACKAGES = Path(__file__).resolve().parents[2]
 
 def check(spec: SweepSpec) -> None:
     """Raises UsageError where a tracker that was asked for is not installed. W&B is a dependency of ours."""
-    if spec.tracking.mlflow and find_spec("mlflow") is None:
-        raise UsageError("`tracking.mlflow` needs MLflow, which is not installed", hint="pip install mlflow-skinny")
+    if spec.tracking.mlflow:
+        require("mlflow", purpose="`tracking.mlflow`")
 
 
 class Companions:

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-GROUND = {"errors", "registry", "seeds", "version", "secrets", "safe_text", "durable_files", "object_storage", "rundir"}
+GROUND = {
+    "errors",
+    "extras",
+    "registry",
+    "seeds",
+    "version",
+    "secrets",
+    "safe_text",
+    "durable_files",
+    "object_storage",
+    "rundir",
+}
 
 
 LADDER = ["space", "spec", "journal", "state", "policies"]
@@ -15,12 +26,13 @@ CORE = GROUND | set(LADDER)
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "registry": {"errors"},
+    "extras": {"errors"},
     "seeds": set(),
     "version": set(),
     "secrets": set(),
     "safe_text": set(),
     "durable_files": {"errors"},
-    "object_storage": {"errors"},
+    "object_storage": {"errors", "extras"},
     "rundir": {"errors", "durable_files", "object_storage"},
     **{room: GROUND | set(LADDER[:height]) for height, room in enumerate(LADDER)},
     "models": {"errors", "seeds"},
@@ -36,7 +48,7 @@ ALLOWED: dict[str, set[str]] = {
     "sweep": CORE | {"training", "engine", "xla", "plan", "results", "notify", "tracking", "bundle", "export"},
     "watch": CORE | {"results", "sweep"},
     "cluster": CORE | {"training", "engine", "xla", "sweep"},
-    "bundle": {"errors", "durable_files", "secrets", "seeds", "version", "training"},
+    "bundle": {"errors", "extras", "durable_files", "secrets", "seeds", "version", "training"},
     "export": CORE | {"results", "bundle", "training"},
     "cli": CORE
     | {"training", "engine", "xla", "sweep", "cluster", "results", "bundle", "export", "plan", "dashboard", "watch"},

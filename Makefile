@@ -16,6 +16,8 @@ EXTRAS := dev
 DATA_DIR ?= ./data
 CURVES ?=
 ARGS ?=
+# Processes that run tests side by side.
+WORKERS ?= $(shell getconf _NPROCESSORS_ONLN)
 UV := $(shell command -v uv 2>/dev/null)
 
 ifeq ($(origin PYTHON),undefined)
@@ -25,7 +27,7 @@ else
 UV_PYTHON := $(PYTHON)
 endif
 
-.PHONY: help install quickstart test test-slow test-cluster tpu-env test-tpu check chaos bench bench-scale bench-search docs clean
+.PHONY: help install quickstart test test-full test-cluster tpu-env test-tpu check dist chaos bench bench-scale bench-search docs clean
 
 help: ## what there is (the default)
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -52,11 +54,11 @@ endif
 quickstart: $(STAMP) ## a first sweep: LitModel on 1,797 real digits, a minute or two
 	@$(BIN)/sweep launch quickstart --new-name
 
-test: $(STAMP) ## the tests, but the slow ones (ARGS="-k space")
-	$(BIN)/python -m pytest -m 'not slow and not cluster' $(ARGS)
+test: $(STAMP) ## every room, each test at most 5 s: some minutes on two cores (ARGS="-k space")
+	$(BIN)/python -m pytest -m 'not slow and not cluster' --numprocesses $(WORKERS) --dist loadgroup $(ARGS)
 
-test-slow: $(STAMP) ## the slow tests alone
-	$(BIN)/python -m pytest -m 'slow and not cluster' $(ARGS)
+test-full: $(STAMP) ## all tests that need no hosts, with coverage: an hour or more (ARGS="-m slow --sample 0.1" for a tenth of the slow ones)
+	$(BIN)/python -m pytest -m 'not cluster' --numprocesses $(WORKERS) --dist loadgroup --cov --cov-report term:skip-covered $(ARGS)
 
 test-cluster: $(STAMP) ## the tests on throw-away hosts: needs root, iproute2, iptables, openssh-server, rsync, redis-server
 	$(BIN)/python -m pytest -m cluster $(ARGS)
@@ -74,13 +76,17 @@ $(TPU_STAMP): pyproject.toml constraints-tpu.txt
 test-tpu: $(STAMP) $(TPU_STAMP) ## training on XLA devices, PJRT's on the CPU: some minutes
 	SWEEP_TPU_PYTHON=$(CURDIR)/$(TPU_VENV)/bin/python $(BIN)/python -m pytest tests/tpu $(ARGS)
 
-check: $(STAMP) ## ruff, mypy --strict, import layers, links and generated pages
+check: $(STAMP) ## ruff, mypy --strict, layers, names, wording, links and generated pages: under a minute
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest tests/test_layers.py
+	$(BIN)/python -m pytest tests/test_layers.py tests/test_conventions.py
 	$(BIN)/python docs/generate.py --check
 	$(BIN)/python docs/check_links.py
+
+dist: $(STAMP) ## a wheel and a source distribution in dist/
+	rm -rf dist
+	$(BIN)/python -m build
 
 chaos: $(STAMP) ## kills, faults, cuts and fuzz in full: some hours (ARGS="kills" for one of them)
 	$(BIN)/python -m tests.chaos $(ARGS)
@@ -107,4 +113,4 @@ docs: $(STAMP) ## docs/reference made anew, every link checked, and the site bui
 	$(BIN)/python docs/check_site.py site
 
 clean: ## remove .venv, .venv-tpu, the built site and the tools' caches; runs/ and data/ stay
-	rm -rf $(VENV) $(TPU_VENV) site .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(TPU_VENV) site dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

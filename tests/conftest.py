@@ -20,6 +20,7 @@ from tests.support.one_host_cluster import address
 from tests.support.paths import ROOT
 from tests.support.ray_sweeps import nothing_is_left
 
+pytest_plugins = ["tests.support.tiers"]
 __all__ = ["address", "net", "nothing_is_left", "unbroken"]  # fixtures
 
 # Set while pytest collects, before a test file can import Ray or W&B, which read some of this when imported.

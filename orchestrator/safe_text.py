@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from orchestrator.secrets import masked
+
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 _MARKDOWN = re.compile(r"[\\`*|~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|\](?=[(\[:])")
@@ -18,6 +20,7 @@ def visible(text: str, *, keep: str = "") -> str:
     Those are control, format (direction, zero width), private, unassigned and lone surrogate characters, and the
     separators of lines and paragraphs. The characters of ``keep`` stay as they are.
     """
+    text = masked(text)
     if text.isascii() and text.isprintable():
         return text
     return "".join(

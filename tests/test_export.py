@@ -153,7 +153,7 @@ def test_reasons_are_told_in_the_terminal_without_secrets(
 ) -> None:
     outcome = one("tests.support.exportable.Line", tmp_path, data="tests.support.exportable.Vanishing")
     monkeypatch.setattr(exportable.Vanishing, "gone", True)
-    monkeypatch.setenv("DISK_TOKEN", "the disk with")
+    monkeypatch.setenv("DISK_TOKEN", "the d1sk with")
     assert sweep(monkeypatch, "export", outcome.run.name, "--runs", str(tmp_path)) == 0
     out, err = capsys.readouterr()
     reason = verify_bundle(out.strip()).missing["onnx"]

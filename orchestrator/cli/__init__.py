@@ -12,6 +12,7 @@ from orchestrator.cli.app import app
 from orchestrator.cli.output import warn
 from orchestrator.cli.supervisor import report_exit_code, will_be_replaced
 from orchestrator.errors import SweepError
+from orchestrator.secrets import guard_streams
 
 __all__ = [
     "app",
@@ -30,6 +31,7 @@ __all__ = [
 
 def main() -> None:
     """Run the command. A SweepError is printed without a traceback and sets the exit code."""
+    guard_streams()
     with report_exit_code(), _printed_errors():
         app()
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from orchestrator.safe_text import csv_cell, visible
+from orchestrator.secrets import masked, masked_values
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,10 +23,8 @@ if TYPE_CHECKING:
 
 def warn(text: str) -> None:
     """Print a message of one or more lines on stderr, with secrets masked."""
-    from orchestrator.secrets import redact
-
     with contextlib.suppress(OSError):  # the terminal may be closed
-        typer.echo(visible(redact(text), keep="\n"), err=True)
+        typer.echo(visible(text, keep="\n"), err=True)
 
 
 def print_lines(*lines: str, err: bool = False) -> None:
@@ -42,7 +41,7 @@ def print_notices(notices: Sequence[str]) -> None:
 
 def print_json(value: Any) -> None:
     """Print a value as indented JSON. Raises ValueError for NaN and infinities."""
-    typer.echo(json.dumps(value, indent=2, allow_nan=False))
+    typer.echo(json.dumps(masked_values(value), indent=2, allow_nan=False))
 
 
 def print_next(commands: Iterable[tuple[str, str]]) -> None:
@@ -102,6 +101,7 @@ def save_table(frame: pd.DataFrame, out: Path) -> None:
         inert = frame.map(lambda value: csv_cell(str(value)) if isinstance(value, str | dict | list) else value)
         inert.rename(columns=csv_cell).to_csv(out, index=False)
     elif out.suffix == ".parquet":
-        frame.map(lambda value: json.dumps(value) if isinstance(value, dict | list) else value).to_parquet(out)
+        written = frame.map(lambda value: json.dumps(value) if isinstance(value, dict | list) else value)
+        written.map(lambda value: masked(value) if isinstance(value, str) else value).to_parquet(out)
     else:
         raise UsageError(f"{out} must end in .csv or .parquet", hint=f"--out {out.with_suffix('.csv')}")

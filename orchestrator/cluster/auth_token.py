@@ -10,6 +10,7 @@ from pathlib import Path
 
 from orchestrator.durable_files import write_durably
 from orchestrator.errors import UsageError
+from orchestrator.secrets import register_file
 
 KEPT = "~/.sweep/token"
 """Where the token is kept. Not where Ray looks by itself: a file there changes what a later ``ray start`` does."""
@@ -28,6 +29,7 @@ def make(path: Path, *, new: bool = False) -> bool:
         path.chmod(0o600)
         return False
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    register_file(path, "the cluster's token")
     write_durably(path, secrets.token_hex(32).encode())
     return True
 
@@ -51,6 +53,7 @@ def read(path: Path, *, loose: bool = False) -> str:
             f"the token in {path} can be read by others (mode {mode:04o})",
             hint="sweep cluster token --new, if others may have read it; else sweep cluster token",
         )
+    register_file(path, "the cluster's token")
     return token
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from orchestrator.errors import UsageError
 from orchestrator.rundir import runs_root
+from orchestrator.secrets import write_masked
 from orchestrator.spec import SweepSpec, to_yaml
 
 FILE_LIMIT = 1 << 20
@@ -37,7 +38,7 @@ def ship(spec: SweepSpec, roots: Sequence[str], folder: Path) -> Shipment:
 
     Raises UsageError where it is too much.
     """
-    (folder / "sweep.yaml").write_text(to_yaml(spec), encoding="utf-8")
+    write_masked(folder / "sweep.yaml", to_yaml(spec))
     shipment = Shipment()
     for root in _used(roots):
         for file in _files(root):

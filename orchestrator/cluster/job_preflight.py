@@ -9,6 +9,8 @@ import os
 import sys
 from importlib.metadata import version
 
+from orchestrator.secrets import guard_streams
+
 READY = "this is sweep-orchestrator"
 
 
@@ -30,4 +32,5 @@ def main(expected: str, runs: str = "") -> int:
 
 
 if __name__ == "__main__":
+    guard_streams()
     sys.exit(main(*sys.argv[1:]))

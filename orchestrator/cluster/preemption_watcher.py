@@ -21,6 +21,8 @@ import urllib.request
 from collections.abc import Callable
 from datetime import datetime
 
+from orchestrator.secrets import guard_streams
+
 _EC2 = "http://169.254.169.254/latest"
 _EC2_POLL_SECONDS = 5.0
 _EC2_TOKEN_SECONDS = 21600
@@ -107,4 +109,5 @@ def _answer(url: str, headers: dict[str, str], method: str = "GET") -> str:
 
 
 if __name__ == "__main__":
+    guard_streams()
     sys.exit(main(*sys.argv[1:]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from orchestrator.errors import SweepError
+from orchestrator.secrets import masked, masked_values
 
 _ANSWER_SECONDS = 5.0
 
@@ -74,7 +75,10 @@ def submit(
     try:
         client = JobSubmissionClient(url, headers=dict(headers))
         job = client.submit_job(
-            entrypoint=entrypoint, submission_id=name, runtime_env={"working_dir": folder}, metadata=metadata
+            entrypoint=masked(entrypoint),
+            submission_id=name,
+            runtime_env={"working_dir": folder},
+            metadata=masked_values(metadata),
         )
     except (RuntimeError, ConnectionError, ValueError) as error:
         raise SweepError(f"the cluster does not take the job: {error}".partition("\n")[0][:600]) from error

@@ -16,7 +16,7 @@ from orchestrator.cluster.providers import PROVIDERS, unfilled
 from orchestrator.cluster.ray_start_parser import Start, at_home, unreadable
 from orchestrator.errors import Problem, UsageError
 from orchestrator.object_storage import is_url
-from orchestrator.secrets import secrets
+from orchestrator.secrets import secret_in
 from orchestrator.space import KeyProblem
 
 HEALTH = {"period_ms": 1000, "timeout_ms": 1000, "failure_threshold": 4}
@@ -251,10 +251,8 @@ def _below(path: str, command: str) -> bool:
 
 def _secrets(file: ClusterFile) -> Iterator[Problem]:
     """Ray copies the file to the head, and commands stand in every node's process list."""
-    known = secrets()
     for path, text in file.texts():
         if re.search(r"\bRAY_AUTH_TOKEN=\S", text):
             yield Problem("the token itself stands in the file", "export RAY_AUTH_TOKEN_PATH, and mount the file", path)
-        source = next((source for source, secret in known if secret in text), None)
-        if source:
+        if source := secret_in(text):
             yield Problem(f"the secret of {source} stands in the file", "leave it in the environment", path)

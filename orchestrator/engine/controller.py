@@ -21,7 +21,6 @@ from orchestrator.errors import RunHeldError
 from orchestrator.journal import FORMAT, Event, Journal, plain, program_version
 from orchestrator.policies import Scheduler, Searcher, Verdict, budget, build_scheduler, build_searcher
 from orchestrator.rundir import RunDirectory
-from orchestrator.secrets import redact
 from orchestrator.seeds import trial_seed
 from orchestrator.spec import SweepSpec, apply
 from orchestrator.state import Checkpoint, Objective, SweepState, Trial
@@ -29,7 +28,6 @@ from orchestrator.training import Job, Report
 from orchestrator.training.job import tracking_options
 
 Observer = Callable[[SweepState, Event], None]
-_TEXTS = frozenset({"message", "reason", "fault"})  # fields whose text comes from libraries and may contain a key
 _ENDS = ("trial.finished", "trial.stopped", "trial.failed", "trial.set_aside")
 
 
@@ -418,7 +416,6 @@ class SweepController:
             self._append("storage.waited", sync=False, fault=fault, seconds=round(self.host.now() - since, 3))
 
     def _append(self, type: str, *, sync: bool = True, **fields: Any) -> None:
-        fields = {name: redact(value) if name in _TEXTS else value for name, value in fields.items()}
         try:
             event = self.journal.append(type, sync=sync, **fields)
         except (OSError, RunHeldError) as error:

@@ -13,7 +13,7 @@ from typing import Any
 from orchestrator.durable_files import storage_fault
 from orchestrator.engine.failure_policy import SegmentFailure
 from orchestrator.errors import CheckpointError, DataError, ObjectiveError, SweepError, causes
-from orchestrator.secrets import redact
+from orchestrator.secrets import allow, guarded_streams, masked, write_masked
 from orchestrator.training import Job, Report
 from orchestrator.training.memory import out_of_memory, release_memory
 
@@ -45,14 +45,16 @@ def attempt(
     from orchestrator.training import fit, shared_storage
 
     job = job.localized()
+    allow([job.metric, job.model, job.data, job.trainer])
     try:
-        fit(job, report, device)
+        with guarded_streams():
+            fit(job, report, device)
         return None
     except Exception as error:
         failure = SegmentFailure(
-            _kind(error, job.run_directory), redact(f"{type(error).__name__}: {error}")[:1000], _fingerprint(error)
+            _kind(error, job.run_directory), masked(f"{type(error).__name__}: {error}")[:1000], _fingerprint(error)
         )
-        _write_log(job, redact(traceback.format_exc()))
+        _write_log(job, traceback.format_exc())
         _clear_frames(error)
     finally:
         shared_storage.finish(job)
@@ -111,8 +113,7 @@ def _is_users(frame: traceback.FrameSummary) -> bool:
 def _write_log(job: Job, text: str) -> None:
     log = Path(job.folder) / "logs" / f"error_segment_{job.segment}.txt"
     with suppress(OSError):  # the disk may be full; the failure reaches the driver without this file
-        log.parent.mkdir(parents=True, exist_ok=True)
-        log.write_text(text, encoding="utf-8", errors="backslashreplace")
+        write_masked(log, text)
 
 
 def _clear_frames(error: BaseException) -> None:

@@ -20,6 +20,7 @@ from orchestrator.export.training_config import config
 from orchestrator.results.run_state import find, read_state
 from orchestrator.results.winner import Winner, winner
 from orchestrator.rundir import RunDirectory
+from orchestrator.secrets import masked, masked_values
 from orchestrator.state import SweepState
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def _fill(folder: Path, run: RunDirectory, state: SweepState, won: Winner) -> Ex
         **({PREPROCESSING: dump(exported.preprocessing.as_json())} if exported.preprocessing else {}),
     }
     for name, content in files.items():
-        write_durably(folder / name, content)
+        write_durably(folder / name, masked(content.decode()).encode())
     copy_if_there(run.diff, folder / DIFF)
-    write_durably(folder / MANIFEST, seal(record(state, won, exported, written(folder))))
+    write_durably(folder / MANIFEST, seal(masked_values(record(state, won, exported, written(folder)))))
     return exported

@@ -47,7 +47,7 @@ def publish_to_wandb(manifest: Manifest, project: str, name: str = "", mode: str
     """
     import wandb
 
-    from orchestrator.training.wandb_auth import wandb_mode
+    from orchestrator.secrets import wandb_mode
 
     entity, _, last = project.rpartition("/")
     chosen, model = wandb_mode(mode), name or manifest.content["sweep"]

@@ -14,7 +14,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
-from orchestrator.secrets import redact
+from orchestrator.safe_text import visible
 from orchestrator.training import class_loading
 
 ENOUGH = 512
@@ -65,7 +65,7 @@ def read_validation(config: Mapping[str, Any], module: L.LightningModule) -> Val
 def first_line(error: BaseException) -> str:
     """What an error says, on one line, without secrets."""
     lines = str(error).strip().splitlines()
-    return redact(f"{type(error).__name__}: {lines[0].strip()}" if lines else type(error).__name__)
+    return visible(f"{type(error).__name__}: {lines[0].strip()}" if lines else type(error).__name__)
 
 
 def _read(data: Any, is_module: bool) -> Validation:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time as clock
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -16,8 +17,10 @@ from orchestrator.journal.reader import read
 from orchestrator.journal.records import Event, Line, encode, parse
 from orchestrator.journal.stores import Place, Store, store_at
 from orchestrator.object_storage import objects
+from orchestrator.secrets import holds_secret, masked_values
 
 T = TypeVar("T")
+_SETTINGS = frozenset({"spec", "params"})  # a spec with a secret is refused when it is loaded, and replay needs these
 
 
 class Right(Protocol):
@@ -109,7 +112,7 @@ class Journal:
             yield event
 
     def append(self, type: str, *, sync: bool = True, **fields: Any) -> Event:
-        """Append one event. When this returns, the lease was still held; with ``sync``, the event is durable.
+        """Append one event, its secrets masked. When this returns, the lease was still held; with ``sync``, the event is durable.
 
         Raises:
             OSError: It cannot be written; the journal is as before.
@@ -117,6 +120,9 @@ class Journal:
         """
         event = Event(self.length, self.lease, round(self.now(), 3), type, fields)
         line = encode(event)
+        if holds_secret(line.decode()):
+            event = replace(event, fields=masked_values(fields, keep=_SETTINGS))
+            line = encode(event)
         self.with_patience(self._right.require)
         self.with_patience(partial(self._store.append, line, sync=sync))
         self.length += 1

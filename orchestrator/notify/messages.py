@@ -9,7 +9,6 @@ from typing import Any
 
 from orchestrator.policies.budget import amounts
 from orchestrator.safe_text import visible
-from orchestrator.secrets import redact
 from orchestrator.spec import Occasion, SweepSpec
 from orchestrator.state import Best, SweepState, Trial
 
@@ -38,7 +37,7 @@ def note(occasion: Occasion, name: str, said: str, **parts: object) -> Note:
 
 
 def _inert(text: str) -> str:
-    return visible(redact(text))
+    return visible(text)
 
 
 def finished(name: str, state: SweepState) -> Note:

@@ -13,7 +13,6 @@ from orchestrator.results.verdict import verdict
 from orchestrator.results.why import show
 from orchestrator.rundir import RunDirectory
 from orchestrator.safe_text import markdown as inert
-from orchestrator.secrets import redact
 from orchestrator.state import SweepState
 
 TOP = 10
@@ -31,7 +30,7 @@ def markdown(run: RunDirectory, state: SweepState) -> str:
         *_section("Failures", _failures(state)),
         *_section("Environment", _environment(state)),
     ]
-    return redact("\n\n".join(parts)) + "\n"
+    return "\n\n".join(parts) + "\n"
 
 
 def _section(title: str, lines: Iterable[str]) -> list[str]:

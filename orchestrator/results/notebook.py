@@ -17,7 +17,6 @@ from orchestrator.results.verdict import verdict
 from orchestrator.results.why import show
 from orchestrator.rundir import RunDirectory
 from orchestrator.safe_text import visible
-from orchestrator.secrets import redact
 from orchestrator.state import SweepState
 
 TOP = 10
@@ -26,7 +25,7 @@ _INTERVAL = 0.5  # least seconds between two updates; an update may take 5 % of 
 
 def results_html(run: RunDirectory, state: SweepState) -> str:
     """Return the verdict and the top of the ranking as HTML, with all text escaped."""
-    items = "".join(f"<li>{_escaped(redact(sentence))}</li>" for sentence in verdict(run, state))
+    items = "".join(f"<li>{_escaped(sentence)}</li>" for sentence in verdict(run, state))
     return f"<div><strong>{_escaped(run.name)}</strong><ul>{items}</ul>{_table(run, state, TOP)}</div>"
 
 

@@ -22,7 +22,6 @@ from orchestrator.results.figures.rungs import FATES, rungs_of
 from orchestrator.results.figures.timeline import columns_of, timeline_of
 from orchestrator.results.verdict import verdict
 from orchestrator.rundir import RunDirectory
-from orchestrator.secrets import redact
 from orchestrator.state import SweepState
 
 if TYPE_CHECKING:
@@ -110,7 +109,7 @@ def _render(run: RunDirectory, state: SweepState, format: str) -> bytes:
 def _heading(poster: Any, run: RunDirectory, state: SweepState) -> float:
     """Write name and verdict; return the height left below, as a share of the poster."""
     poster.text(0.02, 0.965, shortened(run.name, 90), fontsize=19, fontweight="bold", va="top")
-    sentences = [redact(sentence) for sentence in verdict(run, state)]
+    sentences = verdict(run, state)
     lines = [line for sentence in sentences for line in textwrap.wrap(sentence, 190)][:7]
     for row, line in enumerate(lines):
         weight, colour = ("bold", _INK) if row == 0 else ("normal", _SOFT)

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
+from orchestrator.secrets import register_variable
 from orchestrator.spec.parts import Part
 
 Occasion = Literal["finished", "failed", "paused", "new_best"]
@@ -21,6 +22,7 @@ def _variable(value: str) -> str:
             "the address is a secret, which the journal would keep: put it into an environment variable, "
             "and write the variable's name"
         )
+    register_variable(value[1:])
     return value
 
 

@@ -11,7 +11,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from orchestrator.errors import Problem, SpecError
-from orchestrator.secrets import secrets
+from orchestrator.secrets import allow, secret_in
 from orchestrator.space import KeyProblem
 from orchestrator.spec.overrides import override, put
 from orchestrator.spec.sweep_spec import SweepSpec
@@ -50,7 +50,7 @@ def from_mapping(written: Mapping[str, Any], overrides: Sequence[str] = ()) -> S
 
 
 def _checked(document: Document, problems: list[Problem]) -> SweepSpec:
-    held = list(_secrets(document.data, known)) if (known := secrets()) else []
+    held = list(_secrets(document.data))
     if held:
         raise SpecError(readable([_located(problem, document) for problem in held]))
     spec, found = validated(document.data)
@@ -61,20 +61,20 @@ def _checked(document: Document, problems: list[Problem]) -> SweepSpec:
     return spec
 
 
-def _secrets(value: Any, known: Sequence[tuple[str, str]], path: Path = ()) -> Iterator[Problem]:
+def _secrets(value: Any, path: Path = ()) -> Iterator[Problem]:
     """Keys and passwords of the environment that the spec holds: they would land in the journal and in tracking."""
     if isinstance(value, str):
-        source = next((source for source, secret in known if secret in value), None)
-        if source:
+        allow(value)
+        if source := secret_in(value):
             message = f"`{'.'.join(map(str, path))}` holds the secret of {source}: it does not belong in a sweep file"
             yield Problem(message, "leave it in the environment, and read it from there where it is used", path)
     elif isinstance(value, Mapping):
         for key, item in value.items():
-            yield from _secrets(key, known, path)
-            yield from _secrets(item, known, (*path, key))
+            yield from _secrets(key, path)
+            yield from _secrets(item, (*path, key))
     elif isinstance(value, list | tuple):
         for index, item in enumerate(value):
-            yield from _secrets(item, known, (*path, index))
+            yield from _secrets(item, (*path, index))
 
 
 def _located(problem: Problem, document: Document) -> Problem:

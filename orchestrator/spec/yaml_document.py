@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orchestrator.errors import Problem, SpecError
-from orchestrator.secrets import redact
+from orchestrator.secrets import masked
 from orchestrator.space import Value
 
 Path = tuple[str | int, ...]
@@ -92,7 +92,7 @@ def readable(problems: Sequence[Problem]) -> list[Problem]:
     """The problems in the order of the file, each of a readable length, and no more than anyone would read."""
     ordered = sorted(problems, key=lambda problem: (problem.line == 0, problem.line, problem.column))
     shown = [
-        replace(p, message=brief(redact(p.message)), hint=brief(redact(p.hint)), file=redact(p.file))
+        replace(p, message=brief(masked(p.message)), hint=brief(masked(p.hint)), file=masked(p.file))
         for p in ordered[:PROBLEM_LIMIT]
     ]
     left = len(ordered) - len(shown)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from orchestrator.errors import JournalVersionError
 from orchestrator.journal import Event, Follower, Place, store_at
+from orchestrator.secrets import masked_values
 from orchestrator.state.sweep_state import SweepState
 
 
@@ -46,12 +47,14 @@ class FollowedSweep:
         lease: The lease of the last event read.
     """
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, *, mask: bool = False) -> None:
+        """Follow the journal at ``place``; ``mask``: secrets of this process are no part of the state."""
         self.state = SweepState()
         self.changes = Changes()
         self.lease = 0
         self._follower = Follower(store_at(place))
         self._refused: JournalVersionError | None = None
+        self._mask = mask
 
     def refresh(self) -> Changes:
         """Apply the events that are new since the last refresh.
@@ -66,6 +69,8 @@ class FollowedSweep:
         state, self.changes = self.state, Changes()
         try:
             for event in self._follower.events():
+                if self._mask:
+                    event = replace(event, fields=masked_values(event.fields))
                 if event.seq == 0:
                     state = SweepState()
                 self.changes.add(event)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 
-from orchestrator.secrets import redact
+from orchestrator.secrets import masked
 
 LARGEST_DIFF = 1_000_000
 """Characters; a longer diff is truncated."""
@@ -16,8 +16,8 @@ def git_commit() -> str | None:
 
 
 def git_diff() -> str:
-    """Return the redacted changes of the working directory since its commit."""
-    diff = redact(_git("diff", "HEAD"))
+    """Return the changes, secrets masked, of the working directory since its commit."""
+    diff = masked(_git("diff", "HEAD"))
     return diff if len(diff) <= LARGEST_DIFF else f"{diff[:LARGEST_DIFF]}\n(cut off here: {len(diff):,} characters)\n"
 
 

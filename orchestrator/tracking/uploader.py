@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 from orchestrator.rundir import RunDirectory, run_of
-from orchestrator.secrets import redact
+from orchestrator.secrets import write_masked
 from orchestrator.state import FollowedSweep, SweepState
 
 END = b"end\n"
@@ -67,7 +67,7 @@ def _give_way() -> None:
 
 
 def _follow(tracker: Tracker, run: RunDirectory, over: threading.Event, told: _Log) -> None:
-    pause, sweep = _POLL_SECONDS, FollowedSweep(run.journal)
+    pause, sweep = _POLL_SECONDS, FollowedSweep(run.journal, mask=True)
     while not over.wait(pause):
         began = time.monotonic()
         with told:
@@ -103,8 +103,6 @@ class _Log(contextlib.AbstractContextManager["_Log"]):
         if not isinstance(error, Exception):
             return error is None
         with contextlib.suppress(OSError):
-            self._file.parent.mkdir(exist_ok=True)
             if not self._file.exists() or self._file.stat().st_size < _LOG_BYTES:
-                with self._file.open("a", encoding="utf-8", errors="backslashreplace") as file:
-                    file.write(redact("".join(traceback.format_exception(error))))
+                write_masked(self._file, "".join(traceback.format_exception(error)), append=True)
         return True

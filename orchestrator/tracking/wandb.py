@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.rundir import RunDirectory
+from orchestrator.secrets import wandb_mode
 from orchestrator.state import ENDED, SweepState, Trial
 from orchestrator.tracking import wandb_transaction_log
 from orchestrator.tracking.metric_stream import STEP, Point, config, points, summary, tags
@@ -15,7 +16,6 @@ from orchestrator.tracking.wandb_summary import sweep_values
 from orchestrator.tracking.wandb_sync import Shipping
 from orchestrator.training.job import tracking_options
 from orchestrator.training.loggers.quiet_settings import QUIET
-from orchestrator.training.wandb_auth import wandb_mode
 
 _SNAPSHOT_SECONDS = 60.0
 """A trial that runs is written so often; one that has come to an end, at once."""

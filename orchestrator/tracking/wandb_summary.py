@@ -6,7 +6,6 @@ from typing import Any
 
 from orchestrator.results.trial_rows import rows
 from orchestrator.rundir import RunDirectory
-from orchestrator.secrets import redact
 from orchestrator.state import SweepState
 
 
@@ -32,7 +31,7 @@ def _verdict(state: SweepState) -> dict[str, Any]:
     best = state.winner()
     found: dict[str, Any] = {
         "status": state.status,
-        "reason": redact(state.reason),
+        "reason": state.reason,
         "trials": len(state.trials),
         **{status: state.count(status) for status in ("finished", "stopped", "failed")},
         "epochs": state.epochs,
@@ -46,4 +45,4 @@ def _verdict(state: SweepState) -> dict[str, Any]:
 
 
 def _cell(value: Any) -> Any:
-    return value if isinstance(value, bool | int | float) or value is None else redact(str(value))
+    return value if isinstance(value, bool | int | float) or value is None else str(value)

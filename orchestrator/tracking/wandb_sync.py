@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.rundir import RunDirectory
+from orchestrator.secrets import wandb_key, wandb_url
 from orchestrator.tracking import wandb_transaction_log
 from orchestrator.tracking.wandb_offline_runs import Ledger, Part, parts
-from orchestrator.training.wandb_auth import wandb_key, wandb_url
 
 _ANSWER_SECONDS = 5.0
 _REST_SECONDS = (15.0, 300.0)

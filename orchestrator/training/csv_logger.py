@@ -12,6 +12,8 @@ from typing import Any
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
+from orchestrator.secrets import masked
+
 
 class EpochCSVLogger(Logger):
     """Writes ``metrics.csv`` with one row for each step at which something was logged: an epoch's values share a row.
@@ -81,7 +83,7 @@ class EpochCSVLogger(Logger):
         with self.path.open("w" if self._stale else "a", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, list(self._columns))
             if self._stale:
-                writer.writeheader()
+                csv.writer(file).writerow(map(masked, self._columns))
             writer.writerows(rows if self._stale else rows[self._written :])
         self._written, self._stale = len(rows), False
 

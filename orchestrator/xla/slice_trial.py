@@ -65,8 +65,10 @@ def main() -> None:
 
 
 def _run(host: Host, order: Mapping[str, Any]) -> None:
+    from orchestrator.secrets import guard_streams
     from orchestrator.training.class_loading.import_paths import import_from
 
+    guard_streams()
     import_from(order["roots"])
     process = Process(**{**order["process"], "unset": tuple(order["process"]["unset"])})
     job = Job(**order["job"])

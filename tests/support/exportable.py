@@ -79,7 +79,7 @@ class Vanishing(TinyData):
 
     def setup(self, stage: str) -> None:
         if type(self).gone:
-            raise FileNotFoundError("the disk with the data is not mounted")
+            raise FileNotFoundError("the d1sk with the data is not mounted")
         super().setup(stage)
 
 

@@ -30,7 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "seeds": set(),
     "version": set(),
     "secrets": set(),
-    "safe_text": set(),
+    "safe_text": {"secrets"},
     "durable_files": {"errors"},
     "object_storage": {"errors", "extras"},
     "rundir": {"errors", "durable_files", "object_storage"},

@@ -16,7 +16,10 @@ def run_segment(config: dict[str, str]) -> None:
     from ray import tune
 
     from orchestrator.engine.segment_runner import attempt
+    from orchestrator.secrets import guard_streams
     from orchestrator.training.class_loading.import_paths import import_from
+
+    guard_streams()
 
     import_from(json.loads(config["roots"]))
 

@@ -8,6 +8,7 @@ from orchestrator.durable_files import write_durably
 from orchestrator.errors import UsageError
 from orchestrator.results.run_state import without_garbage_collection
 from orchestrator.rundir import RunDirectory
+from orchestrator.secrets import masked
 from orchestrator.state import SweepState
 
 FORMATS = ("html", "md", "png", "svg")
@@ -31,7 +32,7 @@ def write(run: RunDirectory, state: SweepState, path: str | Path | None = None, 
         if kind in ("png", "svg"):
             _draw(run, state, file, kind)
         else:
-            write_durably(file, _text(run, state, file, kind).encode("utf-8"))
+            write_durably(file, masked(_text(run, state, file, kind)).encode("utf-8"))
     if path is None:
         run.publish(file)
     return file

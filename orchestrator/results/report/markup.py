@@ -8,7 +8,7 @@ from html import escape
 from typing import Any
 
 from orchestrator.safe_text import visible
-from orchestrator.secrets import redact
+from orchestrator.secrets import masked
 
 _VOID = frozenset({"meta", "input", "br"})
 _UNSAFE = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
@@ -25,7 +25,7 @@ def text(value: object, *, keep: str = "") -> Html:
 
     Control characters in ``keep`` stay.
     """
-    return value if isinstance(value, Html) else Html(escape(visible(redact(str(value)), keep=keep)))
+    return value if isinstance(value, Html) else Html(escape(visible(str(value), keep=keep)))
 
 
 def element(name: str, /, *children: object, **attributes: Any) -> Html:
@@ -62,7 +62,7 @@ def data(id: str, value: Any) -> Html:
 
 def raw_data(id: str, json_text: str) -> Html:
     """Return text that is JSON already as a data element; nothing in it can close the element."""
-    return element("script", Html(json_text.translate(_UNSAFE)), type="application/json", id=id)
+    return element("script", Html(masked(json_text).translate(_UNSAFE)), type="application/json", id=id)
 
 
 def table(head: Iterable[object], rows: Iterable[Iterable[object]], caption: str) -> Html:

@@ -16,7 +16,6 @@ from orchestrator.results.report import sections
 from orchestrator.results.report.markup import Html, data, element, joined, raw_data
 from orchestrator.results.report.trial_data import trials
 from orchestrator.rundir import RunDirectory
-from orchestrator.secrets import redact
 from orchestrator.state import SweepState
 
 _SECTIONS = ("verdict", "figures", "trials", "failures", "environment")
@@ -191,7 +190,7 @@ def figure_data(drawn: list[Figure]) -> Html:
 def _content(figure: Figure) -> Html:
     plot = figure.plot.to_plotly_json()
     layout = {key: value for key, value in plot["layout"].items() if key not in ("template", "title", "meta")}
-    return raw_data(f"data-{figure.name}", redact(_json({"data": plot["data"], "layout": layout})))
+    return raw_data(f"data-{figure.name}", _json({"data": plot["data"], "layout": layout}))
 
 
 def _json(value: Any) -> str:

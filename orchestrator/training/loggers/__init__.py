@@ -11,7 +11,7 @@ import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.secrets import redact
+from orchestrator.secrets import masked
 from orchestrator.training.job import Job
 
 if TYPE_CHECKING:
@@ -52,4 +52,4 @@ def _module(name: str) -> Any:
 
 
 def _text(error: Exception) -> str:
-    return f"{type(error).__name__}: {redact(str(error))}"
+    return f"{type(error).__name__}: {masked(str(error))}"

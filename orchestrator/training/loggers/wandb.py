@@ -10,7 +10,7 @@ from typing import Any
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
-from orchestrator.secrets import redact
+from orchestrator.secrets import masked
 from orchestrator.training.compat_lightning import set_wandb_run, wandb_init_arguments, wandb_run
 from orchestrator.training.job import Job
 from orchestrator.training.loggers.quiet_settings import QUIET
@@ -45,7 +45,7 @@ class LazyWandbLogger(WandbLogger):
                 arguments.pop("anonymous", None)
                 return super().experiment
             except Exception as error:
-                log.warning("a trial continues without W&B: %s: %s", type(error).__name__, redact(str(error)))
+                log.warning("a trial continues without W&B: %s: %s", type(error).__name__, masked(str(error)))
                 set_wandb_run(self, wandb.init(mode="disabled"))
         return super().experiment
 

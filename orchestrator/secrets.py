@@ -36,7 +36,7 @@ _NAME = re.compile(
 _FILE_NAME = re.compile(r"(?:^|_)(?:KEY|TOKEN|SECRET|PASSWORD|CREDENTIALS?)(?:_FILE|_PATH)?$", re.IGNORECASE)
 _USERINFO = re.compile(r"(?<=://)[^\s/@:'\"]*:[^\s/@'\"]+(?=@)|(?<=://)[^\s/@:'\"]{20,}(?=@)")
 _NUMBER = re.compile(r"[-+\d.,:/ ]{1,15}(?:e[-+]?\d{1,3})?", re.IGNORECASE)
-_PASSPHRASE = re.compile(r"[A-Za-z]+(?:[-_. ]?[A-Za-z]+)*")
+_PASSPHRASE = re.compile(r"[A-Za-z]+(?:[-_. ][A-Za-z]+)*")
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _UNPRONOUNCEABLE = re.compile(r"[^aeiouy]{5}|^[^aeiouy]+$", re.IGNORECASE)
 

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from orchestrator.errors import Problem
 from orchestrator.notify.messages import Note
+from orchestrator.secrets import VARIABLES
 from orchestrator.spec import Notification
 
 TRY_SECONDS = 5.0
@@ -67,6 +68,7 @@ def tell(target: Notification, note: Note, given_up: threading.Event) -> None:
 def _run(command: Sequence[str], note: Note) -> None:
     """The command in a session of its own, which Ctrl-C does not reach and which can be ended whole."""
     environment = {**os.environ, **note.variables}
+    environment.pop(VARIABLES, None)  # SWEEP_… are the note's parts
     try:
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,

@@ -182,6 +182,7 @@ def whole_sweep(
     """Launch, then everything that reads a run; returns every text that was written anywhere."""
     texts = sweep("launch", "canary.yaml", *options)
     texts |= sweep("retry", "canary", "--trial", "0", *options)
+    texts |= sweep("sync", "canary")  # W&B may not have had the time to write its files
     for words in (
         ("status", "canary"), ("status", "canary", "--json"), ("list",), ("results", "canary"),
         ("results", "canary", "--json"), ("results", "canary", "--out", "results.csv"),

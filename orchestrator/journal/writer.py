@@ -112,7 +112,7 @@ class Journal:
             yield event
 
     def append(self, type: str, *, sync: bool = True, **fields: Any) -> Event:
-        """Append one event, its secrets masked. When this returns, the lease was still held; with ``sync``, the event is durable.
+        """Append one event, its secrets masked; with ``sync`` it is durable. On return the lease was still held.
 
         Raises:
             OSError: It cannot be written; the journal is as before.

@@ -18,7 +18,7 @@ from PIL import Image
 import orchestrator
 from orchestrator import cli
 from orchestrator.bundle import Bundle, Preprocessing, load_bundle, verify_bundle
-from orchestrator.bundle.evaluation import counted
+from orchestrator.bundle.evaluation import score
 from orchestrator.bundle.manifest import MANIFEST, seal
 from orchestrator.data import DigitsDataModule
 from orchestrator.errors import CheckpointError, UsageError
@@ -151,7 +151,7 @@ def test_other_damage_is_found_too_and_what_is_not_listed_is_passed_over(folder:
     with pytest.raises(CheckpointError, match=r"model\.onnx has .* bytes"):
         verify_bundle(copy)
     (copy / "model.onnx").unlink()
-    with pytest.raises(CheckpointError, match=r"model\.onnx is gone"):
+    with pytest.raises(CheckpointError, match=r"model\.onnx is missing"):
         verify_bundle(copy)
 
 
@@ -254,12 +254,12 @@ def test_resizing_is_antialiased_and_a_turned_photograph_is_upright(tmp_path: Pa
 
 @pytest.mark.parametrize("array", [np.zeros((2, 2), np.float32), np.zeros((2, 2, 5), np.uint8), np.zeros(3, np.uint8)])
 def test_arrays_that_are_no_pictures_are_refused(array: Any) -> None:
-    with pytest.raises(UsageError, match="is no picture"):
+    with pytest.raises(UsageError, match="is not an image"):
         plain(1).array([array])
 
 
 def test_what_the_datamodule_did_not_say_is_asked_for_and_not_guessed() -> None:
-    with pytest.raises(UsageError, match="does not say how a picture becomes the model's input: mean"):
+    with pytest.raises(UsageError, match="does not describe how an image becomes the model's input: mean"):
         plain(1, mean=None, std=None).array([np.zeros((2, 2), np.uint8)])
     with pytest.raises(UsageError, match="4 channels"):
         plain(4).array([np.zeros((2, 2), np.uint8)])
@@ -288,7 +288,7 @@ def test_predict_says_which_picture_it_cannot_read(folder: Path, pictures: Path,
     (tmp_path / "torn.png").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "text.png").write_text("no picture")
     (tmp_path / "empty").mkdir()
-    for name, why in [("torn.png", "cannot be read"), ("text.png", "no picture that Pillow knows")]:
+    for name, why in [("torn.png", "cannot be read"), ("text.png", "Pillow does not know its format")]:
         code, _, err = sweep("predict", folder, tmp_path / name)
         assert code == 2
         assert name in err
@@ -363,7 +363,7 @@ def test_evaluate_on_folders_of_pictures(
 
 
 def test_counting_is_right() -> None:
-    found = counted(["a", "a", "b", "b", "b"], ["a", "b", "a", "a", "b"])
+    found = score(["a", "a", "b", "b", "b"], ["a", "b", "a", "a", "b"])
     assert found.classes == {"a": (1, 2), "b": (1, 3)}
     assert found.accuracy == pytest.approx(2 / 5)
     assert found.confused == [("b", "a", 2), ("a", "b", 1)]
@@ -375,14 +375,14 @@ def test_what_evaluate_cannot_do_is_refused(
     (tmp_path / "wrong" / "eleven").mkdir(parents=True)
     (tmp_path / "none").mkdir()
     for arguments, why in [
-        ((folder, "--data", tmp_path / "wrong"), "is named as no class"),
-        ((folder, "--data", tmp_path / "none"), "holds no pictures"),
+        ((folder, "--data", tmp_path / "wrong"), "is not named as a class"),
+        ((folder, "--data", tmp_path / "none"), "holds no images"),
         ((folder, "--data", "nowhere"), "neither a folder nor an import path"),
         ((folder, "--data", "orchestrator.data.Nothing"), "has no 'Nothing'"),
         ((folder, "--data", "orchestrator.models.LitModel"), "is not a LightningDataModule"),
         ((folder, "--set", "colour=red"), "cannot be built"),
         ((folder, "--set", "image_size=16"), "Trainer.validate failed"),
-        ((folder, "--set", "batch_size"), "an argument and a value are wanted"),
+        ((folder, "--set", "batch_size"), "is not of the form NAME=VALUE"),
         ((rebuilding, "--data", pictures), "does not classify"),
     ]:
         code, out, err = sweep("evaluate", *arguments)

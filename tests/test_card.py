@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
+from orchestrator.export.bundle_records import config
 from orchestrator.export.curve_figure import HEIGHT, WIDTH, curve, ticks
 from orchestrator.export.model_card import card
-from orchestrator.export.training_config import config
 from orchestrator.export.validation_samples import Validation
 from orchestrator.export.write_formats import Exported
 from orchestrator.results.run_state import read_state
@@ -46,7 +46,7 @@ def test_the_card_says_what_was_searched_and_that_nothing_was_confirmed(swept: O
     assert head["model-index"][0]["results"][0]["metrics"][0]["value"] == won.best.value
     for said in (
         "| confirmed | not confirmed |",
-        "| test data | not looked at |",
+        "| test data | not evaluated |",
         f"{won.best.value:.4g}",
         "tests.support.tiny.TinyData",
         f"trials 2, epochs {state.epochs}",
@@ -74,8 +74,8 @@ def test_the_card_says_what_was_confirmed_and_every_look(swept: Outcome) -> None
     assert "not clear yet" in text
     assert "val_loss 0.32 over 3 fresh trainings, 90% interval 0.29 to 0.35" in text
     assert "0.25 of trial 1, was 0.07 better than the mean" in text
-    assert "flatters) | 0.25 |" in text
-    assert "test_loss 0.41 (trial 1 of tiny, epoch 3; 2 looks so far)" in text
+    assert "optimistic) | 0.25 |" in text
+    assert "test_loss 0.41 (trial 1 of tiny, epoch 3; 2 evaluations so far)" in text
 
 
 def drawn(metrics: list[dict[str, float]], metric: str, mode: Any = "min") -> ElementTree.Element:

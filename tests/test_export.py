@@ -19,12 +19,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from orchestrator import cli
+from orchestrator import cli, registry
 from orchestrator.bundle import load_bundle, verify_bundle
 from orchestrator.bundle.evaluation import validate
 from orchestrator.bundle.manifest import CARD, CHECKPOINT, CONFIG, MANIFEST
 from orchestrator.errors import CheckpointError, UsageError
-from orchestrator.export import export, formats
+from orchestrator.export import export
+from orchestrator.export.format import Model
+from orchestrator.export.formats import onnx as onnx_format
 from orchestrator.export.parity import ParityError
 from orchestrator.export.validation_samples import read_validation
 from orchestrator.results import Results
@@ -128,8 +130,8 @@ def test_nothing_of_this_machine_or_of_the_data_is_in_what_is_traced(bundle: Pat
     [
         ("Branching", {"onnx", "pt2"}, "data-dependent"),
         ("Unusual", {"onnx"}, "i1e"),
-        ("Noisy", {"onnx", "pt2", "preprocessing"}, "another output each time"),
-        ("Two", {"onnx", "pt2", "preprocessing"}, "gives a tuple"),
+        ("Noisy", {"onnx", "pt2", "preprocessing"}, "different outputs for the same input"),
+        ("Two", {"onnx", "pt2", "preprocessing"}, "returns a tuple"),
     ],
 )
 def test_a_format_that_cannot_be_made_is_left_out_and_the_reason_told(
@@ -212,10 +214,10 @@ def test_a_format_that_disagrees_fails_the_export_and_leaves_nothing(
     name: str, swept: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """One weight of what is written is off by a thousandth."""
-    planted = type(next(each for each in formats.FORMATS if each.name == name))
+    planted = registry.load("export_formats", name)
     write = planted.write
 
-    def wrong(self: Any, model: formats.Model, file: Path) -> None:
+    def wrong(self: Any, model: Model, file: Path) -> None:
         write(self, model, file)
         spoil(file)
 
@@ -247,7 +249,7 @@ def spoil(file: Path) -> None:
 def test_weights_beyond_2_gb_go_into_a_second_file(
     swept: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(formats, "LARGEST_ONNX", 0)
+    monkeypatch.setattr(onnx_format, "LARGEST_ONNX", 0)
     found = verify_bundle(exported(swept, tmp_path / "bundle"))
     assert found.missing == {}
     assert found.has("model.onnx.data")
@@ -287,7 +289,7 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="is not what was written"):
         export(run.name, tmp_path)
     path.unlink()
-    with pytest.raises(CheckpointError, match="is gone"):
+    with pytest.raises(CheckpointError, match="is missing"):
         export(run.name, tmp_path)
     assert list((run.root / "export").iterdir()) == []
 
@@ -325,7 +327,7 @@ def test_a_kill_at_any_point_leaves_no_bundle_or_a_whole_one_and_the_next_export
             shutil.rmtree(folder)
     folder = exported(swept)
     verify_bundle(folder)
-    assert [path.name for path in exports.iterdir()] == [folder.name], "what the killed ones left is gone"
+    assert [path.name for path in exports.iterdir()] == [folder.name], "what the killed ones left is missing"
 
 
 def ended_at(name: str, swept: Outcome, number: int, said: Path) -> tuple[float, Forked]:

@@ -1,8 +1,8 @@
-"""A bundle read: a model that was exported, every file compared with what was written before any is used.
+"""Read a bundle: an exported model whose files are verified before they are used.
 
-`manifest` says what is whole, `preprocessing` how a picture becomes the model's input, `loaded` is what
-``orchestrator.load_bundle`` gives, `evaluation` scores it on data. Knows neither Ray nor journals; what needs torch
-imports it when it is used.
+`manifest` verifies the files, `preprocessing` converts images to the model's input, `loading` has
+``orchestrator.load_bundle``, `evaluation` scores a bundle on data, `replay` trains it again. The room knows neither Ray
+nor journals; torch is imported only where it is used.
 """
 
 from orchestrator.bundle.loading import Bundle, Prediction, load_bundle

@@ -1,4 +1,4 @@
-"""What computes a bundle's outputs: ONNX Runtime on model.onnx, or torch on model.pt2."""
+"""Compute a bundle's outputs: by ONNX Runtime from model.onnx, or by torch from model.pt2."""
 
 from __future__ import annotations
 
@@ -14,60 +14,66 @@ from orchestrator.errors import UsageError
 from orchestrator.extras import require
 
 Engine = Literal["onnx", "torch"]
-Run = Callable[[Array], Array]
+Forward = Callable[[Array], Array]
+"""A model as a function of a batch: inputs (N, …) → outputs (N, …)."""
 FILES: dict[Engine, str] = {"onnx": ONNX, "torch": PROGRAM}
+_FORMATS: dict[Engine, str] = {"onnx": "onnx", "torch": "pt2"}
 
 
-def engine_of(manifest: Manifest, wanted: Engine | None) -> Engine:
-    """The one that is wanted; else ONNX Runtime where the bundle has its file. UsageError where a file is missing."""
-    present = [engine for engine, file in FILES.items() if manifest.has(file)]
-    if wanted is None and present:
-        return present[0]
-    if wanted in present and wanted is not None:
-        return wanted
-    formats = {"onnx": "onnx", "torch": "pt2"}
-    reasons = [f"{name}: {manifest.missing[name]}" for name in formats.values() if name in manifest.missing]
-    file = FILES[wanted] if wanted else " or ".join(FILES.values())
-    hint = f"--engine {present[0]}" if present else "the module itself is there: Bundle.module()"
+def choose_engine(manifest: Manifest, requested: Engine | None) -> Engine:
+    """Return the requested engine; by default ONNX Runtime if the bundle has model.onnx, else torch.
+
+    Raises:
+        UsageError: the bundle lacks the file of the engine.
+    """
+    available = [engine for engine, file in FILES.items() if manifest.has(file)]
+    if requested is None and available:
+        return available[0]
+    if requested in available and requested is not None:
+        return requested
+    reasons = [f"{name}: {manifest.missing[name]}" for name in _FORMATS.values() if name in manifest.missing]
+    file = FILES[requested] if requested else " or ".join(FILES.values())
+    hint = f"--engine {available[0]}" if available else "use the module itself: Bundle.module()"
     raise UsageError(f"{manifest.folder} has no {file} ({'; '.join(reasons)})", hint=hint)
 
 
-def session(file: Path) -> Any:
-    """An ONNX Runtime session on the CPU."""
+def onnx_session(file: Path) -> Any:
+    """Return an ONNX Runtime session on the CPU. Raises MissingExtraError if ONNX Runtime is not installed."""
     require("onnxruntime", purpose="engine onnx")
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors: its warnings are about graphs, which nobody can act on here
+    options.log_severity_level = 3  # errors only; the warnings concern graph optimisation
     return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
 
 
-def through_onnx(session: Any) -> Run:
+def onnx_forward(session: Any) -> Forward:
+    """Return the model of an ONNX Runtime session."""
     name = session.get_inputs()[0].name
 
-    def run(inputs: Array) -> Array:
+    def forward(inputs: Array) -> Array:
         outputs: Array = session.run(None, {name: inputs})[0]
         return outputs
 
-    return run
+    return forward
 
 
-def through_torch(file: Path) -> Run:
-    """``torch.export``'s program. Reading it may unpickle and evaluate: only for bundles you trust."""
+def program_forward(file: Path) -> Forward:
+    """Return the model of a ``torch.export`` program. Reading one may unpickle: only for bundles you trust."""
     import torch
 
     program = torch.export.load(file).module()
 
-    def run(inputs: Array) -> Array:
+    def forward(inputs: Array) -> Array:
         with torch.no_grad():
             outputs: Array = program(torch.from_numpy(inputs)).numpy()
         return outputs
 
-    return run
+    return forward
 
 
 def probabilities(kind: Kind, outputs: Array) -> Array:
-    """Outputs (N, classes) of a classifier as probabilities (N, classes) float64."""
+    """Return outputs (N, classes) of a classifier as probabilities (N, classes) float64."""
     wide = outputs.astype(np.float64)
     if kind == "probabilities":
         return wide

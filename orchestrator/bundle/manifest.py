@@ -1,4 +1,4 @@
-"""MANIFEST.json: what is in a bundle, to the bit, and whether that is what is there."""
+"""MANIFEST.json: the files of a bundle with their digests, and the check that they are unchanged."""
 
 from __future__ import annotations
 
@@ -23,10 +23,14 @@ _HINT = "export it again, or fetch another copy"
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a bundle's MANIFEST.json says, after every file that it lists was found to be what was written.
+    """The content of a bundle's MANIFEST.json, whose files are verified.
 
-    ``files``: name → size in bytes and SHA-256; ``missing``: format → why the bundle is without it; ``parity``:
-    format → how it was compared with the checkpoint; ``content``: all that the file holds.
+    Attributes:
+        folder: the bundle's folder.
+        files: name → size in bytes and SHA-256.
+        missing: format → reason why the bundle lacks it.
+        parity: format → comparison with the checkpoint.
+        content: everything that the file holds.
     """
 
     folder: Path
@@ -36,36 +40,40 @@ class Manifest:
     content: Mapping[str, Any]
 
     def has(self, name: str) -> bool:
+        """Return whether the bundle lists a file of that name."""
         return name in self.files
 
     def read_json(self, name: str) -> Any:
-        """A listed file's JSON. Raises CheckpointError where the bundle has no such file."""
+        """Return the content of a listed JSON file. Raises CheckpointError if the bundle does not list it."""
         if name not in self.files:
             raise CheckpointError(f"{self.folder} has no {name}", hint=_HINT)
         return json.loads((self.folder / name).read_bytes())
 
 
 def dump(value: Any) -> bytes:
-    """JSON as every file of a bundle has it: a value has one form, to the byte."""
+    """Return a value as JSON in the one form, to the byte, that every file of a bundle has."""
     return (json.dumps(value, indent=2, allow_nan=False) + "\n").encode()
 
 
 def seal(content: Mapping[str, Any]) -> bytes:
-    """The bytes of MANIFEST.json, a SHA-256 of the rest of it at its end."""
+    """Return the bytes of MANIFEST.json, which end in a SHA-256 of the rest."""
     return dump({**content, _DIGEST: hashlib.sha256(dump(dict(content))).hexdigest()})
 
 
 def verify_bundle(path: str | Path) -> Manifest:
-    """Compare every file that a bundle lists with what was written: names, sizes, SHA-256, and the list itself.
+    """Compare names, sizes and SHA-256 of all files that a bundle lists, and return its manifest.
 
-    Files that are not listed are passed over. Raises CheckpointError that names the first file that differs or is
-    gone, UsageError where ``path`` is no bundle.
+    Files that are not listed are ignored.
+
+    Raises:
+        CheckpointError: a file differs or is missing; names the first one.
+        UsageError: ``path`` is not a bundle.
     """
     folder = Path(path)
     content = _content(folder / MANIFEST)
-    files = {name: (said["size"], said["sha256"]) for name, said in content["files"].items()}
-    for name, written in files.items():
-        _compare(folder, name, written)
+    files = {name: (record["size"], record["sha256"]) for name, record in content["files"].items()}
+    for name, expected in files.items():
+        _verify_file(folder, name, expected)
     return Manifest(folder, files, content["missing"], content["parity"], content)
 
 
@@ -73,25 +81,25 @@ def _content(file: Path) -> dict[str, Any]:
     if not file.is_file():
         kind = "is not a bundle: it has no" if file.parent.is_dir() else "is not a folder with a"
         raise UsageError(f"{file.parent} {kind} {file.name}", hint="sweep export NAME makes one")
-    written = file.read_bytes()
+    text = file.read_bytes()
     try:
-        content = json.loads(written)
+        content = json.loads(text)
         if isinstance(content, dict) and content.get("format") == 1 and _DIGEST not in content:
             raise UsageError(f"{file.parent} is a bundle of an earlier version", hint="export it again")
-        if seal({name: value for name, value in content.items() if name != _DIGEST}) == written:
+        if seal({name: value for name, value in content.items() if name != _DIGEST}) == text:
             return content  # type: ignore[no-any-return]
     except (ValueError, AttributeError, RecursionError):
         pass
     raise CheckpointError(f"{file} is damaged: it is not what was written", hint=_HINT)
 
 
-def _compare(folder: Path, name: str, written: tuple[int, str]) -> None:
+def _verify_file(folder: Path, name: str, expected: tuple[int, str]) -> None:
     path = folder / name
     if path.name != name:
         raise CheckpointError(f"{folder / MANIFEST} lists {name!r}, which is no file's name", hint=_HINT)
     if not path.is_file():
-        raise CheckpointError(f"{path} is gone", hint=_HINT)
-    if path.stat().st_size != written[0]:
-        raise CheckpointError(f"{path} has {path.stat().st_size} bytes, but {written[0]} were written", hint=_HINT)
-    if fingerprint(path) != written:
+        raise CheckpointError(f"{path} is missing", hint=_HINT)
+    if path.stat().st_size != expected[0]:
+        raise CheckpointError(f"{path} has {path.stat().st_size} bytes, but {expected[0]} were written", hint=_HINT)
+    if fingerprint(path) != expected:
         raise CheckpointError(f"{path} is damaged: its SHA-256 is not what was written", hint=_HINT)

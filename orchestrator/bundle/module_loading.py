@@ -1,9 +1,10 @@
-"""The LightningModule of a bundle, built anew and given the exported weights."""
+"""Build the LightningModule of a bundle and load the exported weights into it."""
 
 from __future__ import annotations
 
 import pickle
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +20,20 @@ from orchestrator.training import class_loading
 
 
 def load_module(manifest: Manifest, config: Mapping[str, Any]) -> L.LightningModule:
-    """From model.safetensors, else from model.ckpt; on the CPU, in evaluation mode."""
-    if manifest.has(SAFETENSORS):
+    """Return the module on the CPU, in evaluation mode, with the weights of model.safetensors, else of model.ckpt."""
+    if manifest.has(SAFETENSORS) and find_spec("safetensors"):
         return from_safetensors(manifest.folder / SAFETENSORS, config["model"])
     return from_checkpoint(manifest.folder / CHECKPOINT, config["model"])
 
 
 def from_checkpoint(file: Path, model: Mapping[str, Any]) -> L.LightningModule:
-    """The module that ``model`` (``{class_path, init_args}``) describes, with the checkpoint's weights, as Lightning
-    loads them.
+    """Return the module of ``model`` (``{class_path, init_args}``) with a checkpoint's weights, loaded as by Lightning.
 
-    Raises UsageError where it cannot be built, or the weights are not its own; CheckpointError where the file cannot be
-    read without running code.
+    Raises:
+        UsageError: the module cannot be built, or the weights do not fit it.
+        CheckpointError: the file cannot be read without running code.
     """
-    module = built(model)
+    module = build(model)
     try:
         checkpoint = torch.load(file, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError) as error:
@@ -46,18 +47,20 @@ def from_checkpoint(file: Path, model: Mapping[str, Any]) -> L.LightningModule:
 
 
 def from_safetensors(file: Path, model: Mapping[str, Any]) -> L.LightningModule:
-    module = built(model)
+    """Return the module of ``model`` with the weights of a safetensors file."""
     require("safetensors", purpose=f"{file.name} of a bundle")
     from safetensors.torch import load_model
 
+    module = build(model)
     load_model(module, str(file), strict=True)
     return module.eval()
 
 
-def built(model: Mapping[str, Any]) -> L.LightningModule:
-    """The module on the CPU with initial weights; no random number is taken from the process's own generators.
+def build(model: Mapping[str, Any]) -> L.LightningModule:
+    """Return the module on the CPU with initial weights, without touching the process's random number generators.
 
-    Raises UsageError where the class cannot be imported, or its constructor raises.
+    Raises:
+        UsageError: the class cannot be imported, or its constructor raises.
     """
     with isolate_rng(include_cuda=False), class_loading.constructor_errors(model["class_path"]):
         module: L.LightningModule = class_loading.build(model)

@@ -1,4 +1,4 @@
-"""What ``sweep predict`` says of pictures: classes with probabilities, or how well each was reconstructed."""
+"""Predict image files for ``sweep predict``: classes with probabilities, or reconstruction errors; and draw a grid."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ import numpy as np
 from PIL import Image
 
 from orchestrator.bundle.loading import Bundle
-from orchestrator.bundle.prediction_grid import errors, prediction_grid, reconstruction_grid
-from orchestrator.bundle.preprocessing import Array, shown
+from orchestrator.bundle.preprocessing import Array, shape_text
 from orchestrator.errors import UsageError
+from orchestrator.training.image_grid import draw_grid
 
-MOST_IN_A_GRID = 128
+MAX_IN_GRID = 128
+_GAP = 2  # pixels between an input and its reconstruction
 
 
 @dataclass(frozen=True)
-class Answer:
-    """Of one picture the classes and their probabilities, the most probable first; or the mean squared error."""
+class ImagePrediction:
+    """The classes of an image with their probabilities, the most probable first; or its mean squared error."""
 
     image: Path
     classes: Sequence[tuple[str, float]] = ()
@@ -28,6 +29,7 @@ class Answer:
 
     @property
     def caption(self) -> str:
+        """The text below the image in a grid."""
         return f"mse {self.error:.3g}" if self.error is not None else "{} {:.1%}".format(*self.classes[0])
 
     def __str__(self) -> str:
@@ -36,57 +38,79 @@ class Answer:
         return f"{self.image}: " + ", ".join(f"{label} {probability:.4f}" for label, probability in self.classes)
 
     def as_json(self) -> dict[str, Any]:
+        """Return the prediction as ``--json`` prints it."""
         if self.error is not None:
             return {"image": str(self.image), "mean_squared_error": self.error}
-        said = [{"label": label, "probability": probability} for label, probability in self.classes]
-        return {"image": str(self.image), "classes": said}
+        classes = [{"label": label, "probability": probability} for label, probability in self.classes]
+        return {"image": str(self.image), "classes": classes}
 
 
 @dataclass
-class Answers:
-    """The answers for some picture files, in their order. What a grid needs is kept as they are made."""
+class ImagePredictions:
+    """Predictions of image files, computed as they are iterated over; a grid can be drawn afterwards."""
 
     bundle: Bundle
     images: Sequence[Path]
     top: int = 3
-    _shown: list[tuple[Array, Array, list[str]]] = field(default_factory=list)
+    _drawn: list[tuple[Array, Array, list[str]]] = field(default_factory=list)
 
-    def __iter__(self) -> Iterator[Answer]:
-        """Raises UsageError where a picture cannot be read, or the model neither classifies nor reconstructs."""
-        done, self._shown = 0, []
+    def __iter__(self) -> Iterator[ImagePrediction]:
+        """Yield a prediction for each image.
+
+        Raises:
+            UsageError: an image cannot be read, or the model neither classifies nor reconstructs.
+        """
+        done, self._drawn = 0, []
         for inputs, outputs in self.bundle.in_batches(self.images):
-            answers = self._answers(self.images[done : done + len(inputs)], inputs, outputs)
-            left = max(0, MOST_IN_A_GRID - done)
-            if left:
-                self._shown.append((inputs[:left], outputs[:left], [answer.caption for answer in answers[:left]]))
+            predictions = self._predictions(self.images[done : done + len(inputs)], inputs, outputs)
+            if (room := MAX_IN_GRID - done) > 0:
+                captions = [prediction.caption for prediction in predictions[:room]]
+                self._drawn.append((inputs[:room], outputs[:room], captions))
             done += len(inputs)
-            yield from answers
+            yield from predictions
 
     def grid(self) -> Image.Image:
-        """The first pictures with their answers, once these have been made."""
-        inputs, outputs = (np.concatenate([part[place] for part in self._shown]) for place in (0, 1))
-        captions = [caption for part in self._shown for caption in part[2]]
-        found, name = self.bundle.preprocessing, self.bundle.manifest.content["sweep"]
+        """Draw the first images with their predictions; a reconstruction is to the right of its input."""
+        inputs, outputs = (np.concatenate([batch[place] for batch in self._drawn]) for place in (0, 1))
+        captions = [caption for batch in self._drawn for caption in batch[2]]
+        preprocessing, name = self.bundle.preprocessing, self.bundle.manifest.content["sweep"]
         title = name if len(captions) == len(self.images) else f"{name}: the first {len(captions)}"
-        if found.classifies:
-            return prediction_grid(inputs, captions, found, title)
-        return reconstruction_grid(inputs, outputs, captions, found, title)
+        pictures = preprocessing.pictures(inputs)
+        if not preprocessing.classifies:
+            reconstructions = preprocessing.pictures(outputs.reshape(inputs.shape))
+            pictures = [_side_by_side(*pair) for pair in zip(pictures, reconstructions, strict=True)]
+        return draw_grid(pictures, captions, [None] * len(pictures), title=title)
 
-    def _answers(self, images: Sequence[Path], inputs: Array, outputs: Array) -> list[Answer]:
-        found = self.bundle.preprocessing
-        if not found.classifies:
+    def _predictions(self, images: Sequence[Path], inputs: Array, outputs: Array) -> list[ImagePrediction]:
+        preprocessing = self.bundle.preprocessing
+        if not preprocessing.classifies:
             if outputs[0].size != inputs[0].size:
                 raise UsageError(
-                    f"the model gives {shown(found.output_shape)} values, which are neither classes nor a "
-                    f"reconstruction of {shown(found.input_shape)}",
-                    hint="Bundle.outputs() gives them as they are",
+                    f"the model outputs {shape_text(preprocessing.output_shape)} values, which are neither classes nor "
+                    f"a reconstruction of {shape_text(preprocessing.input_shape)}",
+                    hint="Bundle.outputs() returns them as they are",
                 )
-            return [Answer(image, error=error) for image, error in zip(images, errors(inputs, outputs), strict=True)]
+            errors = _mean_squared_errors(inputs, outputs)
+            return [ImagePrediction(image, error=error) for image, error in zip(images, errors, strict=True)]
         return [
-            Answer(image, self._top(prediction.probabilities))
+            ImagePrediction(image, self._top_classes(prediction.probabilities))
             for image, prediction in zip(images, self.bundle.predictions(outputs), strict=True)
         ]
 
-    def _top(self, probabilities: Sequence[float]) -> list[tuple[str, float]]:
+    def _top_classes(self, probabilities: Sequence[float]) -> list[tuple[str, float]]:
         ranked = sorted(zip(self.bundle.classes, probabilities, strict=True), key=lambda pair: -pair[1])
         return ranked[: self.top]
+
+
+def _mean_squared_errors(inputs: Array, outputs: Array) -> list[float]:
+    """Return the mean squared error of each reconstruction, in the model's own units."""
+    differences = outputs.reshape(len(inputs), -1).astype(np.float64) - inputs.reshape(len(inputs), -1)
+    errors: list[float] = (differences**2).mean(axis=1).tolist()
+    return errors
+
+
+def _side_by_side(left: Image.Image, right: Image.Image) -> Image.Image:
+    pair = Image.new("RGB", (left.width + _GAP + right.width, left.height), "white")
+    pair.paste(left, (0, 0))
+    pair.paste(right, (left.width + _GAP, 0))
+    return pair

@@ -1,4 +1,4 @@
-"""A bundle's model trained again, from the bundle alone, and compared with what it holds."""
+"""Train a bundle's model again, from the bundle alone, and compare weights and metrics with the recorded ones."""
 
 from __future__ import annotations
 
@@ -20,18 +20,22 @@ from orchestrator.training.machine_info import versions
 
 Verdict = Literal["identical", "within tolerance", "differs"]
 WEIGHTS = 1e-3
-"""Of the largest weight of a tensor: by how much others may differ and still be within tolerance."""
+"""Tolerance of a weight, relative to the largest weight of its tensor."""
 OBJECTIVE = 0.01
-"""By how much the objective may, of its own size."""
+"""Relative tolerance of the objective."""
 
 
 @dataclass
 class Replayed:
-    """What came of it.
+    """The result of a replay.
 
-    ``identical``: all weights and all of the objective's values, bit for bit. ``within tolerance``: each weight within
-    ``WEIGHTS`` of its tensor's largest, and the objective within ``OBJECTIVE``. ``where`` says in sentences what
-    differs, the first epoch and the worst tensor first; ``environment`` what else is not as it was.
+    Attributes:
+        verdict: ``identical`` if all weights and all values of the objective are equal bit for bit; ``within
+            tolerance`` if each weight is within ``WEIGHTS`` and the objective within ``OBJECTIVE``; else ``differs``.
+        epochs: number of epochs trained.
+        objective: the recorded value and the new one.
+        where: sentences on what differs, the first epoch and the worst tensor first.
+        environment: sentences on versions that differ from those of the training.
     """
 
     verdict: Verdict
@@ -41,37 +45,42 @@ class Replayed:
     environment: list[str] = field(default_factory=list)
 
 
-def replay(manifest: Manifest, changed: Mapping[str, Any] | None = None) -> Replayed:
-    """Train the model again in a temporary folder, as config.json says, and compare weights and metrics.
+def replay(manifest: Manifest, data_arguments: Mapping[str, Any] | None = None) -> Replayed:
+    """Train the model again in a temporary folder, as config.json describes, and compare weights and metrics.
 
-    ``changed`` are arguments for the DataModule, such as where its files lie here. This builds the classes that
-    config.json names, as launching a sweep file does: only for bundles you trust.
+    This builds the classes that config.json names, as launching a sweep file does: use it only for bundles you trust.
 
-    Raises UsageError where the bundle does not say how it was trained, and whatever the training raises.
+    Args:
+        manifest: the verified bundle.
+        data_arguments: arguments of the DataModule to override, such as the folder of its files.
+
+    Raises:
+        UsageError: the bundle does not describe its training. Errors of the training are passed on.
     """
     config = manifest.read_json(CONFIG)
     if not config.get("lineage"):
         raise UsageError(f"{manifest.folder} does not say how it was trained", hint="export it again")
     import_from([str(Path.cwd())])
     with tempfile.TemporaryDirectory(prefix="replay-") as folder:
-        trained = _Training(config, Path(folder), changed or {})
-        trained.run()
-        weights = dict(_compared(manifest.folder / CHECKPOINT, Path(folder) / trained.last.path))
-    return _judged(manifest, config, trained.values, weights)
+        training = _Training(config, Path(folder), data_arguments or {})
+        training.run()
+        differences = dict(_differences(manifest.folder / CHECKPOINT, Path(folder) / training.checkpoint.path))
+    return _result(manifest, config, training.values, differences)
 
 
 class _Training:
-    """The stages of the bundle's lineage, one after another."""
+    """The stages of the bundle's lineage, trained one after another."""
 
-    def __init__(self, config: Mapping[str, Any], folder: Path, changed: Mapping[str, Any]) -> None:
-        self._config, self._folder, self._changed = config, folder, changed
+    def __init__(self, config: Mapping[str, Any], folder: Path, data_arguments: Mapping[str, Any]) -> None:
+        self._config, self._folder, self._data_arguments = config, folder, data_arguments
         self.values: dict[int, float] = {}
         self._checkpoint: Checkpoint | None = None
 
     @property
-    def last(self) -> Checkpoint:
+    def checkpoint(self) -> Checkpoint:
+        """The last checkpoint. Raises UsageError if there is none."""
         if self._checkpoint is None:
-            raise UsageError("the training reported no epoch", hint="does the DataModule give any data?")
+            raise UsageError("the training reported no epoch", hint="check that the DataModule provides data")
         return self._checkpoint
 
     def run(self) -> None:
@@ -82,7 +91,7 @@ class _Training:
     def _job(self, segment: int, stage: Mapping[str, Any]) -> Job:
         data = stage["data"]
         if data is not None:
-            data = {**data, "init_args": {**data["init_args"], **self._changed}}
+            data = {**data, "init_args": {**data["init_args"], **self._data_arguments}}
         return Job(
             trial=stage["trial"],
             segment=segment,
@@ -104,64 +113,66 @@ class _Training:
         return bool(report.epoch < self._until)
 
 
-def _compared(one: Path, other: Path) -> Iterator[tuple[str, float]]:
-    """Of each tensor that differs, by how much of its largest weight; infinity where only one has it, or a shape."""
-    held, trained = (_weights(path) for path in (one, other))
-    for name in held.keys() | trained.keys():
-        if name not in held or name not in trained or held[name].shape != trained[name].shape:
+def _differences(recorded: Path, trained: Path) -> Iterator[tuple[str, float]]:
+    """Yield each tensor that differs, with the difference relative to its largest weight.
+
+    The difference is infinite if the shapes differ or only one checkpoint has the tensor.
+    """
+    old, new = _weights(recorded), _weights(trained)
+    for name in old.keys() | new.keys():
+        if name not in old or name not in new or old[name].shape != new[name].shape:
             yield name, math.inf
-        elif not torch.equal(held[name], trained[name]):
-            yield name, _distance(held[name], trained[name])
+        elif not torch.equal(old[name], new[name]):
+            yield name, _relative_difference(old[name], new[name])
 
 
 def _weights(path: Path) -> dict[str, Tensor]:
-    found: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-    return found
+    weights: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    return weights
 
 
-def _distance(held: Tensor, trained: Tensor) -> float:
-    a, b = held.double(), trained.double()
-    found = float((a - b).abs().max() / a.abs().max().clamp_min(1e-12))
-    return found if math.isfinite(found) else math.inf
+def _relative_difference(recorded: Tensor, trained: Tensor) -> float:
+    old, new = recorded.double(), trained.double()
+    difference = float((old - new).abs().max() / old.abs().max().clamp_min(1e-12))
+    return difference if math.isfinite(difference) else math.inf
 
 
-def _judged(
-    manifest: Manifest, config: Mapping[str, Any], values: Mapping[int, float], weights: Mapping[str, float]
+def _result(
+    manifest: Manifest, config: Mapping[str, Any], values: Mapping[int, float], differences: Mapping[str, float]
 ) -> Replayed:
     metric, epoch = config["metric"], config["epoch"]
-    known = _recorded(config)
-    then, now = known[epoch], values.get(epoch, math.nan)
-    where = [*_first_epoch(metric, known, values), *_worst(weights)]
-    close = max(weights.values(), default=0.0) <= WEIGHTS and abs(now - then) <= OBJECTIVE * max(abs(then), 1e-12)
+    recorded = _recorded_values(config)
+    then, now = recorded[epoch], values.get(epoch, math.nan)
+    where = [*_first_epoch(metric, recorded, values), *_worst_tensor(differences)]
+    close = max(differences.values(), default=0.0) <= WEIGHTS and abs(now - then) <= OBJECTIVE * max(abs(then), 1e-12)
     verdict: Verdict = "identical" if not where else "within tolerance" if close else "differs"
-    environment = list(_environment(manifest)) if where else []
+    environment = list(_changed_versions(manifest)) if where else []
     return Replayed(verdict, len(values), (then, now), where, environment)
 
 
-def _recorded(config: Mapping[str, Any]) -> dict[int, float]:
-    """The objective by epoch, of those that the last stage trained: the trial's own before a takeover led nowhere."""
-    since = config["lineage"][-2]["until"] if len(config["lineage"]) > 1 else 0
-    found = {int(epoch): metrics.get(config["metric"]) for epoch, metrics in config["reports"].items()}
-    return {epoch: math.nan if value is None else value for epoch, value in found.items() if epoch > since}
+def _recorded_values(config: Mapping[str, Any]) -> dict[int, float]:
+    """Return the objective by epoch of the last stage: earlier epochs are not those of the exported weights."""
+    start = config["lineage"][-2]["until"] if len(config["lineage"]) > 1 else 0
+    values = {int(epoch): metrics.get(config["metric"]) for epoch, metrics in config["reports"].items()}
+    return {epoch: math.nan if value is None else value for epoch, value in values.items() if epoch > start}
 
 
-def _first_epoch(metric: str, known: Mapping[int, float], values: Mapping[int, float]) -> Iterator[str]:
-    for number in sorted(known):
-        then, now = known[number], values.get(number, math.nan)
+def _first_epoch(metric: str, recorded: Mapping[int, float], values: Mapping[int, float]) -> Iterator[str]:
+    for epoch in sorted(recorded):
+        then, now = recorded[epoch], values.get(epoch, math.nan)
         if then != now and not (math.isnan(then) and math.isnan(now)):
-            yield f"{metric} differs from epoch {number} on: {then:.9g} then, {now:.9g} now"
+            yield f"{metric} differs from epoch {epoch} on: {then:.9g} then, {now:.9g} now"
             return
 
 
-def _worst(weights: Mapping[str, float]) -> Iterator[str]:
-    if weights:
-        name, by = max(weights.items(), key=lambda found: found[1])
-        how = f"by {by:.2g} of its largest" if by < math.inf else "in shape, or it is there once only"
-        yield f"{len(weights)} tensors differ, most of all {name}: {how}"
+def _worst_tensor(differences: Mapping[str, float]) -> Iterator[str]:
+    if differences:
+        name, difference = max(differences.items(), key=lambda item: item[1])
+        amount = f"by {difference:.2g} of its largest" if difference < math.inf else "in shape, or only one has it"
+        yield f"{len(differences)} tensors differ, most of all {name}: {amount}"
 
 
-def _environment(manifest: Manifest) -> Iterator[str]:
-    """Versions that are not those of the training."""
+def _changed_versions(manifest: Manifest) -> Iterator[str]:
     recorded = manifest.content.get("versions") or {}
     here = versions(recorded)
     for package, then in recorded.items():

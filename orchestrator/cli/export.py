@@ -12,7 +12,7 @@ from orchestrator.cli.options import Bundle, DataArguments, Json, ModelName, Nam
 from orchestrator.cli.output import print_json, print_lines, warn
 
 if TYPE_CHECKING:
-    from orchestrator.bundle.evaluation import Counted
+    from orchestrator.bundle.evaluation import ClassificationScore
     from orchestrator.bundle.inference import Engine
     from orchestrator.bundle.loading import Bundle as LoadedBundle
 
@@ -24,6 +24,10 @@ def export(
     to: Annotated[
         Path | None, typer.Option("--to", metavar="DIR", help="Folder of the bundle; must not exist.")
     ] = None,
+    formats: Annotated[
+        list[str] | None,
+        typer.Option("--format", help="Format to write besides the checkpoint. May be repeated. Default: all."),
+    ] = None,
     runs: Runs = None,
 ) -> None:
     """Write the winner as a bundle (checkpoint, safetensors, ONNX, .pt2, model card) and print its folder.
@@ -32,7 +36,7 @@ def export(
     """
     from orchestrator.export import export_with_report
 
-    exported = export_with_report(name, runs, trial=trial, to=to)
+    exported = export_with_report(name, runs, trial=trial, to=to, formats=formats)
     for missing, reason in exported.missing.items():
         warn(f"without {missing}: {reason}")
     warn(f"{', '.join(exported.present)}: compared with the checkpoint in {exported.seconds:.1f} s")
@@ -55,20 +59,20 @@ def predict(
 ) -> None:
     """Predict images with an exported model: classes and probabilities, or the reconstruction error."""
     from orchestrator.bundle import load_bundle
-    from orchestrator.bundle.image_input import check_writable, found
-    from orchestrator.bundle.predictions import Answers
+    from orchestrator.bundle.image_input import check_writable, image_files
+    from orchestrator.bundle.predictions import ImagePredictions
 
     if engine not in (None, "onnx", "torch"):
         raise typer.BadParameter(f"{engine!r} is neither onnx nor torch", param_hint="--engine")
-    answers = Answers(load_bundle(bundle, cast("Engine | None", engine)), found(images), top)
+    predictions = ImagePredictions(load_bundle(bundle, cast("Engine | None", engine)), image_files(images), top)
     if grid:
         check_writable(grid)
     if as_json:
-        print_json([answer.as_json() for answer in answers])
+        print_json([prediction.as_json() for prediction in predictions])
     else:
-        print_lines(*(str(answer) for answer in answers))
+        print_lines(*(str(prediction) for prediction in predictions))
     if grid:
-        answers.grid().save(grid)
+        predictions.grid().save(grid)
 
 
 @app.command(rich_help_panel=PANEL_WINNER)
@@ -86,13 +90,13 @@ def evaluate(
     The test set is not used: `sweep test` evaluates on it and records each evaluation.
     """
     from orchestrator.bundle import load_bundle
-    from orchestrator.bundle.evaluation import count
+    from orchestrator.bundle.evaluation import score_folder
 
     loaded = load_bundle(bundle)
     if data is not None and Path(data).is_dir():
         if overrides:
             raise typer.BadParameter("a folder takes no arguments", param_hint="--set")
-        _print_counted(count(loaded, Path(data)), as_json=as_json)
+        _print_score(score_folder(loaded, Path(data)), as_json=as_json)
     elif data is not None and ("/" in data or "." not in data.strip(".")):
         raise typer.BadParameter(f"{data!r} is neither a folder nor an import path", param_hint="--data")
     else:
@@ -107,11 +111,11 @@ def replay(bundle: Bundle, overrides: DataArguments = None, as_json: Json = Fals
     """
     from dataclasses import asdict
 
-    from orchestrator.bundle.evaluation import arguments
+    from orchestrator.bundle.evaluation import parse_arguments
     from orchestrator.bundle.manifest import CONFIG, verify_bundle
 
     manifest = verify_bundle(bundle)
-    data_arguments = arguments(overrides or [])
+    data_arguments = parse_arguments(overrides or [])
     config = manifest.read_json(CONFIG)
     from orchestrator.bundle.replay import replay as train_again
 
@@ -157,9 +161,9 @@ def publish(
 
 
 def _print_validated(bundle: LoadedBundle, class_path: str | None, overrides: list[str], *, as_json: bool) -> None:
-    from orchestrator.bundle.evaluation import arguments, validate
+    from orchestrator.bundle.evaluation import parse_arguments, validate
 
-    metrics = validate(bundle.manifest, class_path, arguments(overrides))
+    metrics = validate(bundle.manifest, class_path, parse_arguments(overrides))
     recorded = bundle.config["metrics"] if class_path is None else {}
     if as_json:
         print_json({"metrics": metrics, "recorded": {name: recorded.get(name) for name in metrics}})
@@ -169,14 +173,14 @@ def _print_validated(bundle: LoadedBundle, class_path: str | None, overrides: li
         print_lines(f"{name} {value:.6g}{comparison}")
 
 
-def _print_counted(counted: Counted, *, as_json: bool) -> None:
+def _print_score(score: ClassificationScore, *, as_json: bool) -> None:
     if as_json:
         from dataclasses import asdict
 
-        print_json(asdict(counted))
+        print_json(asdict(score))
         return
-    print_lines(f"accuracy {counted.accuracy:.4f} of {counted.images} images")
-    for name, (correct, total) in counted.classes.items():
+    print_lines(f"accuracy {score.accuracy:.4f} of {score.images} images")
+    for name, (correct, total) in score.classes.items():
         print_lines(f"  {name}: {correct} of {total}")
-    for truth, prediction, times in counted.confused[:10]:
+    for truth, prediction, times in score.confused[:10]:
         print_lines(f"  {truth} predicted as {prediction}: {times}")

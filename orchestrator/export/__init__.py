@@ -1,22 +1,24 @@
-"""The winner as a bundle: a folder of its own, whole or not at all, each format of it compared with the checkpoint.
+"""Export the winner as a bundle: a folder with the model in several formats, each compared with the checkpoint.
 
-`folder` writes and renames, `samples` reads validation data, `formats` says what a model is written as, `parity` what
-counts as the same, `config`, `preprocessing`, `card`, `curve` and `record` make the files beside the model.
+`atomic_folder` writes the folder, `validation_samples` reads data to compare on, `format` is the base class of
+`formats`, `parity` compares, `write_formats` writes all formats, `bundle_records`, `model_card` and `curve_figure` make
+the other files.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.bundle.manifest import CARD, CHECKPOINT, CONFIG, CURVE, DIFF, MANIFEST, PREPROCESSING, dump, seal
 from orchestrator.durable_files import write_durably
-from orchestrator.export.atomic_folder import copy, copy_if_there, write_as_one, written
-from orchestrator.export.curve_figure import curve
-from orchestrator.export.manifest_record import record
+from orchestrator.export.atomic_folder import atomic_folder, copy_checkpoint, copy_if_exists, file_digests
+from orchestrator.export.bundle_records import config, manifest_content
 from orchestrator.export.model_card import card
-from orchestrator.export.training_config import config
+from orchestrator.extras import require
 from orchestrator.results.run_state import find, read_state
 from orchestrator.results.winner import Winner, winner
 from orchestrator.rundir import RunDirectory
@@ -26,75 +28,108 @@ from orchestrator.state import SweepState
 if TYPE_CHECKING:
     from orchestrator.export.write_formats import Exported
 
-__all__ = ["Report", "export", "export_with_report"]
+__all__ = ["ExportReport", "export", "export_with_report"]
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """The result of an export.
+
+    Attributes:
+        folder: the bundle's folder.
+        present: names of the formats that were written.
+        missing: format → reason why it was not written.
+        seconds: duration of the export.
+    """
+
+    folder: Path
+    present: Sequence[str]
+    missing: dict[str, str]
+    seconds: float
 
 
 def export(
-    name: str, runs: str | Path | None = None, *, trial: int | None = None, to: str | Path | None = None
+    name: str,
+    runs: str | Path | None = None,
+    *,
+    trial: int | None = None,
+    to: str | Path | None = None,
+    formats: Sequence[str] | None = None,
 ) -> Path:
     """Write the winner, or another trial at its best epoch, as a bundle, and return its folder.
 
-    The folder is ``<run directory>/export/trial-0007-epoch-12`` (``./NAME-export/…`` where that is in object storage),
-    or ``to``, and must not be there yet; docs/bundles.md says what it holds. The model is written as safetensors, ONNX
-    and a ``torch.export`` program. Each is loaded and run on validation data, and has to give what the checkpoint
-    gives; a format that cannot be made is left out, with the reason in the manifest. All is built under another name
-    beside and renamed when it is on the disk.
+    Each format is loaded and run on validation data, and must reproduce the checkpoint's outputs. A format that cannot
+    be made is left out, and the manifest records the reason. The folder appears complete or not at all.
 
-    This imports and builds the classes that the sweep's file names. Raises UsageError where there is no such run, trial
-    or checkpoint, a class cannot be built or the folder exists, CheckpointError where the checkpoint is not what was
-    written, and ParityError where a format disagrees with it.
+    This imports and builds the classes that the sweep's file names. docs/bundles.md describes the bundle.
+
+    Args:
+        name: name of the run.
+        runs: folder or URL of the run directories.
+        trial: number of the trial; by default the winner.
+        to: folder of the bundle, which must not exist; by default ``<run directory>/export/trial-0007-epoch-12``, or
+            ``./NAME-export/…`` for a run in object storage.
+        formats: names of formats to write besides the checkpoint; by default all: ``safetensors``, ``onnx``, ``pt2``
+            and those of installed packages.
+
+    Raises:
+        UsageError: there is no such run, trial, checkpoint or format, a class cannot be built, or the folder exists.
+        MissingExtraError: a package that the export or a named format requires is not installed.
+        CheckpointError: the checkpoint is damaged.
+        ParityError: a format does not reproduce the checkpoint's outputs.
     """
-    return export_with_report(name, runs, trial=trial, to=to).folder
-
-
-class Report:
-    """What an export came to: its ``folder``, which formats are there and which are not, and how long it took."""
-
-    def __init__(self, folder: Path, exported: Exported, seconds: float) -> None:
-        self.folder, self.missing, self.seconds = folder, exported.missing, seconds
-        self.present = exported.present
+    return export_with_report(name, runs, trial=trial, to=to, formats=formats).folder
 
 
 def export_with_report(
-    name: str, runs: str | Path | None = None, *, trial: int | None = None, to: str | Path | None = None
-) -> Report:
-    """As `export`, and what it came to."""
+    name: str,
+    runs: str | Path | None = None,
+    *,
+    trial: int | None = None,
+    to: str | Path | None = None,
+    formats: Sequence[str] | None = None,
+) -> ExportReport:
+    """Export as `export` does, and return the formats and the duration, too."""
     began = time.monotonic()
+    require("matplotlib", purpose="an export")
     run = find(name, runs)
     state = read_state(run)
-    won = winner(run, state, trial)
-    folder = Path(to) if to else _default_folder(run) / _default_name(won)
-    with write_as_one(folder) as temporary:
-        exported = _fill(temporary, run, state, won)
-    return Report(folder, exported, time.monotonic() - began)
+    exported_trial = winner(run, state, trial)
+    folder = Path(to) if to else _default_folder(run) / _default_name(exported_trial)
+    with atomic_folder(folder) as temporary:
+        exported = _fill(temporary, run, state, exported_trial, formats)
+    return ExportReport(folder, exported.present, exported.missing, time.monotonic() - began)
 
 
 def _default_folder(run: RunDirectory) -> Path:
-    """In the run directory; of a run in object storage, here where the user is, who takes the bundle away."""
+    """Return a folder in the run directory, or in the present folder for a run in object storage."""
     return Path(f"{run.name}-export") if run.url else run.root / "export"
 
 
-def _default_name(won: Winner) -> str:
-    finals = "finals-" if won.confirmed else ""
-    return f"{finals}trial-{won.trial.number:04d}-epoch-{won.best.epoch}"
+def _default_name(winner: Winner) -> str:
+    finals = "finals-" if winner.confirmed else ""
+    return f"{finals}trial-{winner.trial.number:04d}-epoch-{winner.best.epoch}"
 
 
-def _fill(folder: Path, run: RunDirectory, state: SweepState, won: Winner) -> Exported:
-    copy(won.run.fetch(won.checkpoint.path), folder / CHECKPOINT, won.checkpoint)
-    from orchestrator.export.write_formats import (
-        export_formats,  # torch and Lightning: what is refused is refused at once
-    )
+def _fill(
+    folder: Path, run: RunDirectory, state: SweepState, winner: Winner, formats: Sequence[str] | None
+) -> Exported:
+    copy_checkpoint(winner.run.fetch(winner.checkpoint.path), folder / CHECKPOINT, winner.checkpoint)
+    # Both import heavy libraries, which a refused export must not wait for.
+    from orchestrator.export.curve_figure import curve
+    from orchestrator.export.write_formats import export_formats
 
-    about = config(won)
-    exported = export_formats(folder, about, run.outside(state.created.get("roots", [])))
+    training = config(winner)
+    exported = export_formats(folder, training, run.outside(state.created.get("roots", [])), formats)
     files = {
-        CONFIG: dump(about),
-        CURVE: curve(won).encode(),
-        CARD: card(run, state, won, about, exported).encode(),
+        CONFIG: dump(training),
+        CURVE: curve(winner).encode(),
+        CARD: card(run, state, winner, training, exported).encode(),
         **({PREPROCESSING: dump(exported.preprocessing.as_json())} if exported.preprocessing else {}),
     }
     for name, content in files.items():
         write_durably(folder / name, masked(content.decode()).encode())
-    copy_if_there(run.diff, folder / DIFF)
-    write_durably(folder / MANIFEST, seal(masked_values(record(state, won, exported, written(folder)))))
+    copy_if_exists(run.diff, folder / DIFF)
+    manifest = manifest_content(state, winner, exported, file_digests(folder))
+    write_durably(folder / MANIFEST, seal(masked_values(manifest)))
     return exported

@@ -1,4 +1,4 @@
-"""A folder that is there whole or not at all, and files copied into it that are what they were."""
+"""Write a folder that appears complete or not at all, and copy files into it with verification."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from orchestrator.errors import CheckpointError, UsageError
 from orchestrator.state import Checkpoint
 
 _CHUNK = 1 << 20
-_LEFT_OVER = re.compile(r"\..+\.(?P<pid>\d+)\.tmp")
+_TEMPORARY = re.compile(r"\..+\.(?P<pid>\d+)\.tmp")
 
 
 @contextmanager
-def write_as_one(folder: Path) -> Iterator[Path]:
-    """A folder under another name beside, to be filled; it gets its own name when all that is in it is on the disk.
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """Yield a temporary folder to fill; rename it to ``folder`` once its content is synced to the disk.
 
-    What killed processes left beside is removed first. Raises UsageError where ``folder`` exists.
+    Temporary folders of killed processes are removed first. Raises UsageError if ``folder`` exists.
     """
     if folder.exists():
-        raise UsageError(f"{folder} exists", hint="remove it, or choose another: --to DIR")
+        raise UsageError(f"{folder} exists already", hint="remove it, or specify another folder: --to DIR")
     folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     _remove_leftovers(folder.parent)
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
@@ -41,47 +41,48 @@ def write_as_one(folder: Path) -> Iterator[Path]:
     settle(folder.parent)
 
 
-def written(folder: Path) -> dict[str, tuple[int, str]]:
-    """Name → size and SHA-256 of every file, each read back after it is on the disk."""
+def file_digests(folder: Path) -> dict[str, tuple[int, str]]:
+    """Return name → size and SHA-256 of every file, read back after it is synced to the disk."""
     files = sorted(folder.iterdir())
     for file in files:
-        sync(file)  # a library wrote it, and libraries do not
+        sync(file)  # the libraries that wrote it do not sync
     return {file.name: fingerprint(file) for file in files}
 
 
-def copy(source: Path, target: Path, kept: Checkpoint) -> None:
-    """Raises CheckpointError where what is copied is not what was written."""
+def copy_checkpoint(source: Path, target: Path, checkpoint: Checkpoint) -> None:
+    """Copy a checkpoint's file. Raises CheckpointError unless the copy has the recorded size and SHA-256."""
     digest, size = hashlib.sha256(), 0
     try:
-        with source.open("rb", buffering=0) as file, target.open("xb", buffering=0) as copied:
+        with source.open("rb", buffering=0) as file, target.open("xb", buffering=0) as copy:
             while chunk := file.read(_CHUNK):
-                copied.write(chunk)
+                copy.write(chunk)
                 digest.update(chunk)
                 size += len(chunk)
-            os.fsync(copied.fileno())
+            os.fsync(copy.fileno())
     except FileNotFoundError as error:
-        raise CheckpointError(f"{source} is gone", hint="export another trial: --trial N") from error
-    if (size, digest.hexdigest()) != (kept.size, kept.sha256):
+        raise CheckpointError(f"{source} is missing", hint="export another trial: --trial N") from error
+    if (size, digest.hexdigest()) != (checkpoint.size, checkpoint.sha256):
         raise CheckpointError(f"{source} is not what was written", hint="export another trial: --trial N")
-    if fingerprint(target) != (kept.size, kept.sha256):
+    if fingerprint(target) != (checkpoint.size, checkpoint.sha256):
         raise CheckpointError(f"{target} does not read back as it was written", hint="check the disk")
 
 
-def copy_if_there(source: Path, target: Path) -> None:
+def copy_if_exists(source: Path, target: Path) -> None:
+    """Copy a file durably, if it exists."""
     with suppress(FileNotFoundError):
         write_durably(target, source.read_bytes())
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """What exports that were killed have left."""
+    """Remove temporary folders of killed processes."""
     for path in folder.glob(".*.tmp"):
-        found = _LEFT_OVER.fullmatch(path.name)
-        if found and not _lives(int(found["pid"])):
+        match = _TEMPORARY.fullmatch(path.name)
+        if match and not _is_running(int(match["pid"])):
             with suppress(OSError):
                 shutil.rmtree(path)
 
 
-def _lives(pid: int) -> bool:
+def _is_running(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -1,15 +1,14 @@
-"""README.md: the model card, for people and, by the lines at its top, for the Hugging Face Hub."""
+"""README.md of a bundle: the model card, with metadata for the Hugging Face Hub at its top."""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.bundle.manifest import CURVE
-from orchestrator.bundle.preprocessing import shown
-from orchestrator.export.front_matter import front_matter
-from orchestrator.export.usage_snippets import snippets
+from orchestrator.bundle.preprocessing import shape_text
 from orchestrator.policies.budget import amounts
 from orchestrator.results.verdict import best_of_search, sentences
 from orchestrator.results.winner import Winner
@@ -27,99 +26,190 @@ _KINDS = {
     "scores": "scores of the classes; their softmax is the probabilities",
     "values": "values",
 }
+_CLASSIFIER = """\
+```console
+$ sweep predict . picture.png
+```
+
+```python
+import orchestrator
+
+bundle = orchestrator.load_bundle(".")       # verifies every file
+print(bundle.predict(["picture.png"])[0])    # the class, its probability, the probabilities of all
+```"""
+_VALUES = """\
+```console
+$ sweep evaluate .
+```
+
+```python
+import orchestrator
+
+bundle = orchestrator.load_bundle(".")   # verifies every file
+module = bundle.module()                 # the LightningModule; builds the classes that config.json names
+```"""
+_ONNX = """\
+```python
+import numpy as np
+import onnxruntime
+
+session = onnxruntime.InferenceSession("model.onnx")
+outputs = session.run(None, {"input": np.zeros((1, SHAPE), np.TYPE)})[0]
+```"""
+_PROGRAM = """\
+```python
+import torch
+
+program = torch.export.load("model.pt2").module()
+outputs = program(torch.zeros(1, SHAPE, dtype=torch.TYPE))
+```"""
 
 
-def card(run: RunDirectory, state: SweepState, won: Winner, about: Mapping[str, Any], exported: Exported) -> str:
-    """The card's text. ``state`` is the search's, ``won`` the winner with its own; ``about`` is config.json."""
-    metric, mode = state.objective.metric, "higher" if state.objective.mode == "max" else "lower"
+def card(run: RunDirectory, state: SweepState, winner: Winner, training: Mapping[str, Any], exported: Exported) -> str:
+    """Return the card's text.
+
+    Args:
+        run: the run directory of the search.
+        state: the state of the search.
+        winner: the exported trial, of the search or of its finals.
+        training: the content of config.json.
+        exported: the formats of the bundle.
+    """
+    metric, direction = state.objective.metric, "higher" if state.objective.mode == "max" else "lower"
     parts = [
-        front_matter(state, won, about, exported),
+        _front_matter(state, winner, training, exported),
         f"# {markdown(state.spec['name'])}",
-        f"{markdown_code(about['model']['class_path'])}, {won.title}, of the sweep `{run.name}`: "
-        f"**{markdown(metric)} {_number(won.best.value)}** on validation data ({mode} is better).",
+        f"{markdown_code(training['model']['class_path'])}, {winner.title}, of the sweep `{run.name}`: "
+        f"**{markdown(metric)} {_number(winner.best.value)}** on validation data ({direction} is better).",
         f"![Learning curve]({CURVE})",
-        _section("Results", _results(state, won)),
-        _section("What it takes and gives", _task(exported)),
-        _section("How to use it", [snippets(exported)]),
-        _section("Data", _data(about, exported)),
-        _section("Hyperparameters", [_table("parameter", "value", about["params"]), *_training(about)]),
+        _section("Results", _results(state, winner)),
+        _section("Input and output", _input_and_output(exported)),
+        _section("Usage", [_snippets(exported)]),
+        _section("Data", _data(training, exported)),
+        _section("Hyperparameters", [_table("parameter", "value", training["params"]), *_training(training)]),
         _section("Search", _search(state)),
         _section("Formats", _formats(exported)),
-        _section("Limits", _limits(state, won, exported)),
+        _section("Limits", _limits(state, winner, exported)),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _front_matter(state: SweepState, winner: Winner, training: Mapping[str, Any], exported: Exported) -> str:
+    """Return the Hub's metadata between two ``---``. Values are written as JSON, which is YAML, too."""
+    preprocessing = exported.preprocessing
+    classifies_images = preprocessing and preprocessing.channels and preprocessing.classifies
+    formats = [name for name in exported.present if name != "pt2"]  # the Hub has no tag for pt2
+    metadata: dict[str, Any] = {
+        "library_name": "lightning",
+        "tags": ["lightning", "pytorch", *formats, "hyperparameter-search"],
+    }
+    if classifies_images:
+        metadata["pipeline_tag"] = "image-classification"
+    source = training["data"] or training["model"]
+    dataset = source["class_path"].rsplit(".", 1)[-1]
+    logged = winner.trial.reports[winner.best.epoch].metrics
+    metrics = [
+        {"type": _metric_type(name), "name": name, "value": logged[name], "verified": False}
+        for name in state.objective.metrics
+        if math.isfinite(logged.get(name, math.nan))
+    ]
+    result = {
+        "task": {"type": "image-classification" if classifies_images else "other"},
+        "dataset": {"name": dataset, "type": dataset.lower(), "split": "validation"},
+        "metrics": metrics,
+    }
+    metadata["model-index"] = [{"name": state.spec["name"], "results": [result]}]
+    return "\n".join(["---", *(f"{name}: {json.dumps(value)}" for name, value in metadata.items()), "---"])
+
+
+def _metric_type(metric: str) -> str:
+    """Return the Hub's type of a metric, as far as its name tells."""
+    return "accuracy" if metric.removeprefix("val_") in ("acc", "accuracy") else metric.removeprefix("val_")
 
 
 def _section(title: str, lines: Iterable[str]) -> str:
     return f"## {title}\n\n" + "\n\n".join(lines)
 
 
-def _results(state: SweepState, won: Winner) -> list[str]:
+def _results(state: SweepState, winner: Winner) -> list[str]:
+    confirmation = state.confirmation
     rows = {
-        "the search's best score (the best of many, so it flatters)": _searched(state, won),
-        "confirmed": _confirmed(state),
-        "test data": _tested(state),
+        "best score of the search (the best of many, so optimistic)": _search_score(state, winner),
+        "confirmed": "; ".join(sentences(confirmation, state.objective.metric)) if confirmation else "not confirmed",
+        "test data": _test_score(state),
     }
-    metrics = {name: _number(value) for name, value in won.trial.reports[won.best.epoch].metrics.items()}
-    at = f"All that was logged at the exported epoch, {won.best.epoch} of {won.trial.epoch}:"
-    return [_table("", state.objective.metric, rows), at, _table("metric", "value", metrics)]
+    metrics = {name: _number(value) for name, value in winner.trial.reports[winner.best.epoch].metrics.items()}
+    heading = f"All metrics logged at the exported epoch, {winner.best.epoch} of {winner.trial.epoch}:"
+    return [_table("", state.objective.metric, rows), heading, _table("metric", "value", metrics)]
 
 
-def _searched(state: SweepState, won: Winner) -> str:
-    best = state.lowest_loss[0] if state.lowest_loss else state.objective.loss(won.best.value)
-    return _number(best_of_search(state.confirmation)["searched"] if state.confirmation else state.objective.loss(best))
+def _search_score(state: SweepState, winner: Winner) -> str:
+    if state.confirmation:
+        return _number(best_of_search(state.confirmation)["searched"])
+    best = state.lowest_loss[0] if state.lowest_loss else state.objective.loss(winner.best.value)
+    return _number(state.objective.loss(best))
 
 
-def _confirmed(state: SweepState) -> str:
-    """The winner, and how far the search's own number was off."""
-    return "; ".join(sentences(state.confirmation, state.objective.metric)) if state.confirmation else "not confirmed"
-
-
-def _tested(state: SweepState) -> str:
-    looks = [look for look in state.test_evaluations if look.get("metrics")]
+def _test_score(state: SweepState) -> str:
+    finished = [evaluation for evaluation in state.test_evaluations if evaluation.get("metrics")]
     if not state.test_evaluations:
-        return "not looked at"
-    times = f"{len(state.test_evaluations)} look{'s' if len(state.test_evaluations) > 1 else ''} so far"
-    if not looks:
+        return "not evaluated"
+    times = f"{len(state.test_evaluations)} evaluation{'s' if len(state.test_evaluations) > 1 else ''} so far"
+    if not finished:
         return f"{times}, none finished"
-    said = ", ".join(f"{name} {_number(value)}" for name, value in looks[-1]["metrics"].items())
-    return f"{said} (trial {looks[-1]['trial']} of {looks[-1]['run']}, epoch {looks[-1]['epoch']}; {times})"
+    last = finished[-1]
+    scores = ", ".join(f"{name} {_number(value)}" for name, value in last["metrics"].items())
+    return f"{scores} (trial {last['trial']} of {last['run']}, epoch {last['epoch']}; {times})"
 
 
-def _task(exported: Exported) -> list[str]:
-    found = exported.preprocessing
-    if found is None:
-        return [f"Not known: {markdown(exported.missing.get('preprocessing', 'there were no data to see'))}."]
-    takes = f"Takes `{shown(found.input_shape)}` {found.input_type}; gives `{shown(found.output_shape)}` float32: "
-    lines = [f"{takes}{_KINDS[found.kind]}."]
-    if found.channels:
-        scaled = (
-            f", then (x − {list(found.mean)}) / {list(found.std or ())}" if found.mean else ", not known how scaled"
-        )
+def _input_and_output(exported: Exported) -> list[str]:
+    preprocessing = exported.preprocessing
+    if preprocessing is None:
+        return [f"Unknown: {markdown(exported.missing.get('preprocessing', 'there were no data'))}."]
+    source = f"`{shape_text(preprocessing.input_shape)}` {preprocessing.input_type}"
+    target = f"`{shape_text(preprocessing.output_shape)}` float32"
+    lines = [f"Input: {source}. Output: {target}: {_KINDS[preprocessing.kind]}."]
+    if preprocessing.channels:
+        scaling = ", scaled in an unknown way"
+        if preprocessing.mean:
+            scaling = f", then (x − {list(preprocessing.mean)}) / {list(preprocessing.std or ())}"
         lines.append(
-            f"An input is a picture of {found.channels} channels, {found.height} x {found.width} pixels, "
-            f"in [0, 1]{scaled}. `preprocessing.json` says the same to programs."
+            f"An input is an image of {preprocessing.channels} channels, {preprocessing.height} x "
+            f"{preprocessing.width} pixels, in [0, 1]{scaling}. `preprocessing.json` holds the same for programs."
         )
-    if found.classifies:
-        lines.append(f"Classes: {', '.join(map(markdown, found.labels))}.")
+    if preprocessing.classifies:
+        lines.append(f"Classes: {', '.join(map(markdown, preprocessing.labels))}.")
     return lines
 
 
-def _data(about: Mapping[str, Any], exported: Exported) -> list[str]:
-    found = exported.validation
-    if about["data"] is None:
-        source = "The module brings its own loaders."
-    else:
-        source = f"{markdown_code(about['data']['class_path'])} with {_json(about['data'].get('init_args') or {})}."
-    if found.sha256 is None:
-        return [source, f"Split sizes and digest are not known: {markdown(str(found.reason))}."]
-    sizes = f"Training: {found.training or 'not known how many'} samples; validation: {found.validation}. "
-    return [source, f"{sizes}SHA-256 of the validation data: `{found.sha256}`."]
+def _snippets(exported: Exported) -> str:
+    """Return commands and code that use the formats of the bundle: with this package, and without it."""
+    preprocessing = exported.preprocessing
+    images = preprocessing is not None and preprocessing.classifies and preprocessing.mean is not None
+    runnable = [name for name in ("onnx", "pt2") if name in exported.present]
+    parts = [_CLASSIFIER if images and runnable else _VALUES]
+    if preprocessing is not None and runnable:
+        shape = ", ".join(str(size) for size in preprocessing.input_shape[1:])
+        snippet = _ONNX if runnable[0] == "onnx" else _PROGRAM
+        snippet = snippet.replace(", SHAPE", f", {shape}" if shape else "")
+        parts.append(snippet.replace("TYPE", preprocessing.input_type))
+    return "\n\n".join(parts)
 
 
-def _training(about: Mapping[str, Any]) -> list[str]:
-    arguments = f"Model arguments: {_json(about['model'].get('init_args') or {})}."
-    return [arguments, f"Trainer: {_json(about['trainer'])}. Seed of the trial: {about['seed']}."]
+def _data(training: Mapping[str, Any], exported: Exported) -> list[str]:
+    validation, data = exported.validation, training["data"]
+    source = "The module brings its own loaders."
+    if data is not None:
+        source = f"{markdown_code(data['class_path'])} with {_json(data.get('init_args') or {})}."
+    if validation.sha256 is None:
+        return [source, f"Split sizes and digest are unknown: {markdown(str(validation.reason))}."]
+    sizes = f"Training: {validation.training or 'unknown number of'} samples; validation: {validation.validation}. "
+    return [source, f"{sizes}SHA-256 of the validation data: `{validation.sha256}`."]
+
+
+def _training(training: Mapping[str, Any]) -> list[str]:
+    arguments = f"Model arguments: {_json(training['model'].get('init_args') or {})}."
+    return [arguments, f"Trainer: {_json(training['trainer'])}. Seed of the trial: {training['seed']}."]
 
 
 def _search(state: SweepState) -> list[str]:
@@ -128,11 +218,11 @@ def _search(state: SweepState) -> list[str]:
     words = {"gpu_hours": "GPU-hours", "cost": "cost", "epochs": "epochs", "trials": "trials"}
     cost = [f"{words[name]} {value:.4g}" for name, value in spent.items() if name in words]
     hours = f"hours {spent['wall_clock'] / 3600:.3g}, trial-hours {state.trial_seconds / 3600:.3g}"
-    how = f"Searcher `{spec.searcher.name}`, scheduler `{spec.scheduler.name}`, seed {spec.seed}"
+    method = f"Searcher `{spec.searcher.name}`, scheduler `{spec.scheduler.name}`, seed {spec.seed}"
     repeats = state.repeats["seeds"]
     seeds = f", {repeats} seeds a configuration" if repeats > 1 else ""
     space = {name: json.dumps(domain) for name, domain in state.spec.get("space", {}).items()}
-    return [f"{how}{seeds}. Spent: {', '.join(cost)}, {hours}.", _table("parameter", "domain", space)]
+    return [f"{method}{seeds}. Spent: {', '.join(cost)}, {hours}.", _table("parameter", "domain", space)]
 
 
 def _formats(exported: Exported) -> list[str]:
@@ -140,29 +230,29 @@ def _formats(exported: Exported) -> list[str]:
     rows["model.ckpt"] = (
         f"the checkpoint; `load_from_checkpoint` needs more arguments ({exported.loads})"
         if exported.loads
-        else "the checkpoint, as it was"
+        else "the checkpoint, unchanged"
     )
     missing = [f"- without {name}: {markdown(reason)}" for name, reason in exported.missing.items()]
-    return [_table("format", "beside the checkpoint", rows), *(["\n".join(missing)] if missing else [])]
+    return [_table("format", "compared with the checkpoint", rows), *(["\n".join(missing)] if missing else [])]
 
 
 def _parity(exported: Exported, name: str) -> str:
-    found = exported.parity.get(name)
-    if found is None:
-        return "the same weights"
-    classes = "" if found.argmax_equal is None else f", same class for all but {found.ties} ties"
-    sizes = ", ".join(found.batches)
-    return f"at most {found.max_difference:.1g} off on {found.samples} samples in batches of {sizes}{classes}"
+    parity = exported.parity.get(name)
+    if parity is None:
+        return "the same weights" if name == "safetensors" else "not compared"
+    classes = "" if parity.argmax_equal is None else f", same class for all but {parity.ties} ties"
+    sizes = ", ".join(parity.batches)
+    return f"at most {parity.max_difference:.1g} off on {parity.samples} samples in batches of {sizes}{classes}"
 
 
-def _limits(state: SweepState, won: Winner, exported: Exported) -> list[str]:
-    lines = ["It was judged on data like that above, and on nothing else; other data may give other scores."]
-    if not won.confirmed:
-        lines.append("The score is that of the best of many trials on the data that chose it: expect less elsewhere.")
+def _limits(state: SweepState, winner: Winner, exported: Exported) -> list[str]:
+    lines = ["The model was evaluated on the data above only; scores on other data may differ."]
+    if not winner.confirmed:
+        lines.append("The score is the best of many trials on the data that selected it; expect a lower one elsewhere.")
     if not state.test_evaluations:
-        lines.append("It was never run on test data.")
+        lines.append("The model was never run on test data.")
     if exported.parity:
-        lines.append("The formats were compared in float32 on a CPU; on other hardware rounding differs.")
+        lines.append("The formats were compared in float32 on a CPU; rounding differs on other hardware.")
     return ["\n".join(f"- {line}" for line in lines)]
 
 

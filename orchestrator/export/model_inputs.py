@@ -1,4 +1,4 @@
-"""What a model takes and gives, from its DataModule and from what it does on validation data."""
+"""Describe a model's input and output, from its DataModule and its outputs on validation data."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.bundle.preprocessing import Kind, Preprocessing
-from orchestrator.export.parity import Array
+from orchestrator.bundle.preprocessing import Array, Kind, Preprocessing
 from orchestrator.export.validation_samples import Samples
 
 _SCALE = 1 / 255
@@ -16,9 +15,9 @@ _SLACK = 0.01
 
 
 def preprocessing_of(samples: Samples, outputs: Array, datamodule: Any) -> Preprocessing:
-    """What preprocessing.json is to say, of a model that gives such ``outputs`` (N, …).
+    """Return the preprocessing of a model that outputs ``outputs`` (N, …) for the samples.
 
-    What the DataModule does not tell, or contradicts, is None.
+    What the DataModule does not provide, or contradicts, is None.
     """
     inputs = samples.inputs.numpy()
     names = getattr(datamodule, "class_names", None)
@@ -28,7 +27,7 @@ def preprocessing_of(samples: Samples, outputs: Array, datamodule: Any) -> Prepr
     mean, std = (_per_channel(getattr(scale, name, None), channels) for name in ("mean", "std"))
     if mean is None or std is None or not _are_pixels(inputs, mean, std):
         mean = std = None
-    named = names is not None and kind != "values" and len(names) == outputs.shape[1]
+    has_names = names is not None and kind != "values" and len(names) == outputs.shape[1]
     return Preprocessing(
         input_shape=(None, *inputs.shape[1:]),
         input_type=str(inputs.dtype),
@@ -40,12 +39,16 @@ def preprocessing_of(samples: Samples, outputs: Array, datamodule: Any) -> Prepr
         std=std,
         output_shape=(None, *outputs.shape[1:]),
         kind=kind,
-        classes=tuple(map(str, names or ())) if named else None,
+        classes=tuple(map(str, names or ())) if has_names else None,
     )
 
 
 def _kind(inputs: Array, outputs: Array, samples: Samples, names: Sequence[str] | None) -> Kind:
-    """A classifier gives (N, classes) for whole-numbered labels below that; as many as it takes is a reconstruction."""
+    """Return the meaning of the outputs.
+
+    A classifier outputs (N, classes) and has integer labels below the number of classes. A model with as many outputs
+    as inputs reconstructs them.
+    """
     if samples.labels is None or outputs.ndim != 2 or outputs[0].size in (1, inputs[0].size):
         return "values"
     labels = samples.labels.numpy()
@@ -58,7 +61,7 @@ def _kind(inputs: Array, outputs: Array, samples: Samples, names: Sequence[str] 
 
 
 def _dims(inputs: Array, dims: Any) -> tuple[int | None, int | None, int | None]:
-    """Channels, height and width where the DataModule's ``dims`` are those of its batches."""
+    """Return channels, height and width if the DataModule's ``dims`` are those of its batches."""
     if dims is None or inputs.ndim != 4 or tuple(dims) != inputs.shape[1:]:
         return None, None, None
     channels, height, width = (int(size) for size in inputs.shape[1:])
@@ -66,7 +69,7 @@ def _dims(inputs: Array, dims: Any) -> tuple[int | None, int | None, int | None]
 
 
 def _per_channel(value: Any, channels: int | None) -> tuple[float, ...] | None:
-    """One number a channel, of one number or as many; None for anything else."""
+    """Return one number a channel, given one number or one a channel; None for anything else."""
     try:
         numbers = tuple(float(number) for number in np.asarray(value, dtype=np.float64).reshape(-1))
     except (TypeError, ValueError):
@@ -77,6 +80,6 @@ def _per_channel(value: Any, channels: int | None) -> tuple[float, ...] | None:
 
 
 def _are_pixels(inputs: Array, mean: Sequence[float], std: Sequence[float]) -> bool:
-    """Whether the inputs, put back by mean and std, lie in [0, 1]: else they are not what the images were scaled by."""
-    back = inputs * np.reshape(std, (-1, 1, 1)) + np.reshape(mean, (-1, 1, 1))
-    return bool(min(std) > 0 and back.min() >= -_SLACK and back.max() <= 1 + _SLACK)
+    """Return whether the inputs, scaled back by mean and std, lie in [0, 1]; else the images were scaled otherwise."""
+    pixels = inputs * np.reshape(std, (-1, 1, 1)) + np.reshape(mean, (-1, 1, 1))
+    return bool(min(std) > 0 and pixels.min() >= -_SLACK and pixels.max() <= 1 + _SLACK)

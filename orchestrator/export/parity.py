@@ -1,36 +1,40 @@
-"""What counts as the same: a format's outputs beside the checkpoint's, in batches of one, of seven and of many."""
+"""Compare a format's outputs with the checkpoint's, in batches of one, of seven and of many."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from orchestrator.bundle.preprocessing import Kind
+from orchestrator.bundle.inference import Forward
+from orchestrator.bundle.preprocessing import Array, Kind
 from orchestrator.errors import SweepError
-from orchestrator.export.validation_samples import ENOUGH
-
-Array = NDArray[Any]
-Run = Callable[[Array], Array]
+from orchestrator.export.validation_samples import MAX_SAMPLES
 
 TOLERANCE = 1e-4
-BATCHES = {1: 16, 7: 16, ENOUGH: 1}  # size of a batch -> how many of them are compared
+BATCHES = {1: 16, 7: 16, MAX_SAMPLES: 1}  # size of a batch → maximum number of such batches
 
 
 class ParityError(SweepError):
-    """A format does not give what the checkpoint gives. Nothing is exported."""
+    """A format does not reproduce the checkpoint's outputs. Nothing is exported."""
 
 
 @dataclass
 class Parity:
-    """How a format compared: the largest difference, as ``compared`` says, over ``batches`` (size → how many).
+    """How a format compared with the checkpoint.
 
-    ``argmax_equal`` says that each sample's most probable class is the same but for ``ties``: those whose two classes
-    are no further apart than the tolerance. Both are None for a model that does not classify.
+    Attributes:
+        samples: size of the largest batch.
+        source: origin of the inputs.
+        compared: what was compared.
+        tolerance: largest difference allowed.
+        max_difference: largest difference found.
+        batches: size of a batch → number of such batches.
+        argmax_equal: whether each sample's most probable class is the same, ties aside; None for values.
+        ties: samples whose two classes are no further apart than the tolerance; None for values.
     """
 
     samples: int
@@ -43,80 +47,84 @@ class Parity:
     ties: int | None = None
 
     def as_json(self) -> dict[str, Any]:
+        """Return the comparison as the manifest holds it."""
         return asdict(self)
 
 
-def batches(inputs: Array, reference: Run) -> list[tuple[Array, Array]]:
-    """The batches of ``inputs`` (N, …) that formats are compared on, each with what the reference gives for it."""
-    cut = [
+def batches(inputs: Array, reference: Forward) -> list[tuple[Array, Array]]:
+    """Return the batches of ``inputs`` (N, …) to compare on, each with the reference's outputs."""
+    parts = [
         inputs[start : start + size]
-        for size, most in BATCHES.items()
-        for start in range(0, min(len(inputs), size * most), size)
+        for size, count in BATCHES.items()
+        for start in range(0, min(len(inputs), size * count), size)
     ]
-    return [(batch, np.asarray(reference(batch))) for batch in cut]
+    return [(batch, np.asarray(reference(batch))) for batch in parts]
 
 
 def compare(
-    name: str, run: Run, expected: Sequence[tuple[Array, Array]], *, kind: Kind, source: str = "validation data"
+    name: str, forward: Forward, expected: Sequence[tuple[Array, Array]], *, kind: Kind, source: str = "validation data"
 ) -> Parity:
-    """Run a format on the `batches`. Raises ParityError where it differs from the reference by more than rounding.
+    """Run a format on the `batches`, and compare its outputs with the expected ones.
 
-    Scores are compared after log-softmax, all else as it is. The tolerance is 1e-4; for values, 1e-4 of the largest
-    one where that is above 1.
+    Scores are compared after log-softmax, other outputs as they are. The tolerance is 1e-4; for values, 1e-4 of the
+    largest one if that is above 1.
+
+    Raises:
+        ParityError: the outputs differ by more than the tolerance.
     """
     compared = "log-softmax of the scores" if kind == "scores" else kind.replace("_", "-")
-    found = Parity(max(len(batch) for batch, _ in expected), source, compared, TOLERANCE)
+    parity = Parity(max(len(batch) for batch, _ in expected), source, compared, TOLERANCE)
     if kind != "values":
-        found.argmax_equal, found.ties = True, 0
-    for batch, wanted in expected:
-        _compare_batch(name, found, wanted, np.asarray(run(batch)), kind)
-        found.batches[str(len(batch))] = found.batches.get(str(len(batch)), 0) + 1
-    return found
+        parity.argmax_equal, parity.ties = True, 0
+    for batch, outputs in expected:
+        _compare_batch(name, parity, outputs, np.asarray(forward(batch)), kind)
+        parity.batches[str(len(batch))] = parity.batches.get(str(len(batch)), 0) + 1
+    return parity
 
 
-def _compare_batch(name: str, found: Parity, wanted: Array, got: Array, kind: Kind) -> None:
-    if wanted.shape != got.shape:
-        raise _differs(name, f"outputs of shape {got.shape}, and the checkpoint {wanted.shape}")
+def _compare_batch(name: str, parity: Parity, expected: Array, actual: Array, kind: Kind) -> None:
+    if expected.shape != actual.shape:
+        raise _parity_error(name, f"its outputs have shape {actual.shape}, the checkpoint's {expected.shape}")
     if kind == "scores":
-        wanted, got = log_softmax(wanted), log_softmax(got)
+        expected, actual = log_softmax(expected), log_softmax(actual)
     if kind == "values":
-        finite = np.abs(wanted[np.isfinite(wanted)])
-        found.tolerance = max(found.tolerance, TOLERANCE * max(1.0, float(finite.max(initial=0.0))))
-    difference = largest_difference(wanted, got)
-    found.max_difference = max(found.max_difference, difference)
-    if not difference <= found.tolerance:
-        raise _differs(name, f"outputs that are {difference:.3g} off, of {found.tolerance:.3g} allowed")
+        finite = np.abs(expected[np.isfinite(expected)])
+        parity.tolerance = max(parity.tolerance, TOLERANCE * max(1.0, float(finite.max(initial=0.0))))
+    difference = largest_difference(expected, actual)
+    parity.max_difference = max(parity.max_difference, difference)
+    if not difference <= parity.tolerance:
+        raise _parity_error(name, f"its outputs are {difference:.3g} off, of {parity.tolerance:.3g} allowed")
     if kind != "values":
-        _compare_classes(name, found, wanted, got)
+        _compare_classes(name, parity, expected, actual)
 
 
-def _compare_classes(name: str, found: Parity, wanted: Array, got: Array) -> None:
-    rows = np.arange(len(wanted))
-    ours, theirs = wanted.argmax(axis=1), got.argmax(axis=1)
-    gaps = (wanted[rows, ours] - wanted[rows, theirs])[ours != theirs]
-    if np.any(gaps > found.tolerance):
-        raise _differs(name, f"another class for {int((gaps > found.tolerance).sum())} samples")
-    found.ties = (found.ties or 0) + len(gaps)
+def _compare_classes(name: str, parity: Parity, expected: Array, actual: Array) -> None:
+    rows = np.arange(len(expected))
+    reference, predicted = expected.argmax(axis=1), actual.argmax(axis=1)
+    gaps = (expected[rows, reference] - expected[rows, predicted])[reference != predicted]
+    if np.any(gaps > parity.tolerance):
+        raise _parity_error(name, f"it predicts another class for {int((gaps > parity.tolerance).sum())} samples")
+    parity.ties = (parity.ties or 0) + len(gaps)
 
 
-def largest_difference(wanted: Array, got: Array) -> float:
-    """The largest; 0 where both are the same infinity or both NaN, infinite where one alone is."""
-    same = (wanted == got) | (np.isnan(wanted) & np.isnan(got))
+def largest_difference(expected: Array, actual: Array) -> float:
+    """Return the largest difference: 0 for two equal infinities or two NaNs, infinite if only one is."""
+    same = (expected == actual) | (np.isnan(expected) & np.isnan(actual))
     with np.errstate(invalid="ignore"):
-        gaps = np.where(same, 0.0, np.abs(wanted.astype(np.float64) - got.astype(np.float64)))
+        gaps = np.where(same, 0.0, np.abs(expected.astype(np.float64) - actual.astype(np.float64)))
     return float(np.nan_to_num(gaps, nan=math.inf, posinf=math.inf).max(initial=0.0))
 
 
 def log_softmax(scores: Array) -> Array:
-    """Over the last axis, in float64."""
+    """Return the log-softmax over the last axis, in float64."""
     wide = scores.astype(np.float64)
     shifted = wide - wide.max(axis=-1, keepdims=True)
-    found: Array = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-    return found
+    result: Array = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return result
 
 
-def _differs(name: str, what: str) -> ParityError:
+def _parity_error(name: str, reason: str) -> ParityError:
     return ParityError(
-        f"the {name} format does not give what the checkpoint gives: {what}; nothing was exported",
-        hint="forward has to be the same function of its input in evaluation mode; report it if it is",
+        f"the {name} format does not reproduce the checkpoint's outputs: {reason}; nothing was exported",
+        hint="forward must be the same function of its input in evaluation mode; if it is, report this",
     )

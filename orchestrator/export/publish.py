@@ -1,4 +1,4 @@
-"""A bundle handed on: into a folder of versions, or to Weights & Biases as an artifact."""
+"""Publish a bundle to a folder of versions, or to Weights & Biases as an artifact."""
 
 from __future__ import annotations
 
@@ -7,43 +7,60 @@ from pathlib import Path
 
 from orchestrator.bundle.manifest import CONFIG, MANIFEST, Manifest, verify_bundle
 from orchestrator.errors import SweepError, UsageError
-from orchestrator.export.atomic_folder import write_as_one, written
+from orchestrator.export.atomic_folder import atomic_folder, file_digests
 from orchestrator.rundir import run_at
 
-_TRIES = 100  # of version numbers that others take at the same time
+_ATTEMPTS = 100  # version numbers to try while other processes publish
 
 
 def publish_to_folder(manifest: Manifest, registry: Path, name: str = "") -> Path:
     """Copy a bundle to ``registry/<name>/<version>``, and return that folder.
 
-    ``name`` is the sweep's by default; versions count from 1. Each is whole or not there. A bundle whose newest version
-    is this very one is left as it is. Raises UsageError for a name that could leave the folder.
+    Versions count from 1. If the newest version is this bundle, its folder is returned.
+
+    Args:
+        manifest: the verified bundle.
+        registry: the folder of models.
+        name: the model's name; by default the sweep's.
+
+    Raises:
+        UsageError: the name could leave the folder.
+        SweepError: other processes take every next version.
     """
     model = run_at(name or manifest.content["sweep"], registry).root
     newest = max(_versions(model), default=0)
     if newest and (model / str(newest) / MANIFEST).read_bytes() == (manifest.folder / MANIFEST).read_bytes():
         return model / str(newest)
-    for version in range(newest + 1, newest + _TRIES):
+    for version in range(newest + 1, newest + _ATTEMPTS):
         target = model / str(version)
         try:
-            with write_as_one(target) as temporary:
+            with atomic_folder(target) as temporary:
                 for file in (*manifest.files, MANIFEST):
                     shutil.copyfile(manifest.folder / file, temporary / file)
-                written(temporary)
+                file_digests(temporary)
                 verify_bundle(temporary)
         except (UsageError, FileExistsError):
             if not target.exists():
                 raise
         else:
             return target
-    raise SweepError(f"{model}: others take each next version")
+    raise SweepError(f"other processes took {_ATTEMPTS} versions of {model} in a row")
 
 
 def publish_to_wandb(manifest: Manifest, project: str, name: str = "", mode: str = "auto") -> str:
-    """Log a bundle as an artifact of type ``model``; returns ``project/name`` and how it went there.
+    """Log a bundle as an artifact of type ``model``; return ``project/name (mode)``.
 
-    ``project`` may be ``entity/project``. Offline, unless a key is configured: `wandb sync` sends it later, from the
-    folder beside the bundle that W&B writes to. Raises SweepError where W&B refuses.
+    Without a configured key W&B works offline: ``wandb sync`` sends the artifact later, from the folder ``wandb`` next
+    to the bundle.
+
+    Args:
+        manifest: the verified bundle.
+        project: ``project`` or ``entity/project``.
+        name: the model's name; by default the sweep's.
+        mode: ``auto``, ``online`` or ``offline``.
+
+    Raises:
+        SweepError: W&B refuses the artifact.
     """
     import wandb
 
@@ -66,7 +83,7 @@ def publish_to_wandb(manifest: Manifest, project: str, name: str = "", mode: str
                 artifact.add_file(str(manifest.folder / file), name=file)
             run.log_artifact(artifact)
     except (wandb.Error, ValueError) as error:
-        raise SweepError(f"W&B did not take it: {error}", hint="offline: WANDB_MODE=offline") from error
+        raise SweepError(f"W&B refused the artifact: {error}", hint="log it offline: WANDB_MODE=offline") from error
     return f"{project}/{model} ({chosen})"
 
 

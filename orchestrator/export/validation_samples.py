@@ -1,4 +1,4 @@
-"""Validation data read as training reads it: what the formats are compared on, and a fingerprint of all of it."""
+"""Read validation data as training does: samples to compare formats on, and a digest of all of it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from torch import Tensor
 from orchestrator.safe_text import visible
 from orchestrator.training import class_loading
 
-ENOUGH = 512
+MAX_SAMPLES = 512
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Inputs of ``forward`` (N, …), the labels (N,) beside them where there are such, and ``source``, what they are."""
+    """Inputs of ``forward`` (N, …), their labels (N,) or None, and ``source``, the origin of the inputs."""
 
     inputs: Tensor
     labels: Tensor | None
@@ -31,10 +31,15 @@ class Samples:
 
 @dataclass(frozen=True)
 class Validation:
-    """What was read. ``sha256`` covers all validation data; ``validation`` and ``training`` count samples.
+    """Validation data.
 
-    ``samples`` are up to 512; None where there are none, and ``reason`` says why. ``datamodule`` is the object they
-    came from, None for a module with loaders of its own.
+    Attributes:
+        samples: up to 512 samples; None if there are none.
+        reason: why there are no samples.
+        sha256: digest of all validation data.
+        validation: number of validation samples.
+        training: number of training samples.
+        datamodule: the DataModule; None for a module with loaders of its own.
     """
 
     samples: Samples | None
@@ -46,11 +51,11 @@ class Validation:
 
 
 def read_validation(config: Mapping[str, Any], module: L.LightningModule) -> Validation:
-    """The validation data of the DataModule that ``config`` names, or of the module's own loaders.
+    """Return the validation data of the DataModule that ``config`` names, or of the module's own loaders.
 
-    Everything is seeded and built in the order in which a trial does it, so that a split which depends on the seed
-    comes out as in training. Where the data cannot be read, samples are noise in the shape of the module's
-    ``example_input_array``, if it has one. Test data are not asked for.
+    Everything is seeded and built in the order of a trial, so that a split which depends on the seed is that of the
+    training. If the data cannot be read, samples are noise in the shape of the module's ``example_input_array``, if it
+    has one. Test data are not read.
     """
     with isolate_rng():
         L.seed_everything(config["seed"], verbose=False)
@@ -63,7 +68,7 @@ def read_validation(config: Mapping[str, Any], module: L.LightningModule) -> Val
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, on one line, without secrets."""
+    """Return type and first line of an error, with control characters escaped."""
     lines = str(error).strip().splitlines()
     return visible(f"{type(error).__name__}: {lines[0].strip()}" if lines else type(error).__name__)
 
@@ -73,18 +78,18 @@ def _read(data: Any, is_module: bool) -> Validation:
         raise ValueError("there is no DataModule, and the module has no val_dataloader of its own")
     data.prepare_data()
     data.setup("fit")
-    gathered, digest = _Gathered(), _Digest()
+    buffer, digest = _SampleBuffer(), _Digest()
     with torch.no_grad():
         for batch in _first_loader(data.val_dataloader()):
             digest.add(batch)
-            gathered.add(batch)
-    samples = gathered.samples()
+            buffer.add(batch)
+    samples = buffer.samples()
     owner = None if is_module else data
-    return Validation(samples, gathered.reason, digest.hexdigest(), digest.count, _training(data), owner)
+    return Validation(samples, buffer.reason, digest.hexdigest(), digest.count, _training(data), owner)
 
 
 def _training(data: Any) -> int | None:
-    """Training samples, for the card alone: None where they cannot be counted, whatever the reason."""
+    """Return the number of training samples, None if they cannot be counted. It is for the model card only."""
     with suppress(Exception):
         return _count(_first_loader(data.train_dataloader()))
     return None
@@ -97,10 +102,10 @@ def _first_loader(loaders: Any) -> Any:
 
 
 def _count(loader: Any) -> int | None:
-    """Samples of a loader, None where it does not say."""
+    """Return the number of samples of a loader, None if it is unknown."""
     order = getattr(loader, "order", None)  # as orchestrator.data's loaders have it
-    counted = getattr(loader, "dataset", None) if order is None else order.rows
-    return len(counted) if isinstance(counted, Sized) else None
+    samples = getattr(loader, "dataset", None) if order is None else order.rows
+    return len(samples) if isinstance(samples, Sized) else None
 
 
 def _noise(module: L.LightningModule) -> Samples | None:
@@ -108,17 +113,17 @@ def _noise(module: L.LightningModule) -> Samples | None:
     if not isinstance(example, Tensor) or not example.is_floating_point() or not example.ndim:
         return None
     generator = torch.Generator().manual_seed(0)
-    noise = torch.randn(ENOUGH, *example.shape[1:], generator=generator)
+    noise = torch.randn(MAX_SAMPLES, *example.shape[1:], generator=generator)
     return Samples(noise, None, "noise in the shape of example_input_array")
 
 
 def as_float32(inputs: Tensor) -> Tensor:
-    """Numbers with a fraction as float32, which the formats take; others as they are."""
+    """Return floating-point inputs as float32, which the formats take, and others unchanged."""
     return inputs.float() if inputs.is_floating_point() else inputs
 
 
-class _Gathered:
-    """The first inputs, and labels, of the same shape, up to 512."""
+class _SampleBuffer:
+    """The first inputs of the same shape with their labels, up to 512."""
 
     def __init__(self) -> None:
         self.inputs: list[Tensor] = []
@@ -130,24 +135,24 @@ class _Gathered:
         if not isinstance(inputs, Tensor) or not inputs.ndim:
             self.reason = f"a validation batch begins with a {type(inputs).__name__}, not with a tensor"
             return
-        rest = ENOUGH - sum(map(len, self.inputs))
-        if rest > 0 and (not self.inputs or inputs.shape[1:] == self.inputs[0].shape[1:]):
-            self.inputs.append(inputs[:rest].detach().cpu())
+        room = MAX_SAMPLES - sum(map(len, self.inputs))
+        if room > 0 and (not self.inputs or inputs.shape[1:] == self.inputs[0].shape[1:]):
+            self.inputs.append(inputs[:room].detach().cpu())
             labels = batch[1] if isinstance(batch, list | tuple) and len(batch) > 1 else None
             if isinstance(labels, Tensor) and labels.shape == inputs.shape[:1]:
-                self.labels.append(labels[:rest].detach().cpu())
+                self.labels.append(labels[:room].detach().cpu())
 
     def samples(self) -> Samples | None:
         if not self.inputs:
             self.reason = self.reason or "there are no validation data"
             return None
         inputs, labels = as_float32(torch.cat(self.inputs)), torch.cat(self.labels) if self.labels else None
-        whole = labels is not None and len(labels) == len(inputs) and not labels.is_floating_point()
-        return Samples(inputs, labels if whole else None, "validation data")
+        usable = labels is not None and len(labels) == len(inputs) and not labels.is_floating_point()
+        return Samples(inputs, labels if usable else None, "validation data")
 
 
 class _Digest:
-    """SHA-256 of all tensors in the batches: the same however the samples are cut into batches."""
+    """SHA-256 of all tensors in the batches, independent of the batch size."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -157,20 +162,20 @@ class _Digest:
         leaves = list(_leaves(batch, ""))
         self.count += len(leaves[0][1]) if leaves and leaves[0][1].ndim else 1
         for place, tensor in leaves:
-            whole = tensor.detach().cpu().contiguous()
-            name = f"{place} {whole.dtype} {tuple(whole.shape[1:])}"
+            contiguous = tensor.detach().cpu().contiguous()
+            name = f"{place} {contiguous.dtype} {tuple(contiguous.shape[1:])}"
             part = self._parts.setdefault(name, hashlib.sha256(name.encode()))
-            part.update(whole.reshape(-1).view(torch.uint8).numpy())
+            part.update(contiguous.reshape(-1).view(torch.uint8).numpy())
 
     def hexdigest(self) -> str | None:
-        """None where the batches hold no tensors."""
+        """Return the digest; None if the batches hold no tensors."""
         if not self._parts:
             return None
         return hashlib.sha256("\n".join(part.hexdigest() for part in self._parts.values()).encode()).hexdigest()
 
 
 def _leaves(value: Any, place: str) -> Iterator[tuple[str, Tensor]]:
-    """The tensors of a batch, each with where it is."""
+    """Yield the tensors of a batch, each with its place in it."""
     if isinstance(value, Tensor):
         yield place, value
     elif isinstance(value, Mapping | list | tuple):

@@ -1,116 +1,166 @@
-"""The model in every format that it can be written as, each compared with the checkpoint."""
+"""Write a model in every export format, each compared with the checkpoint."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
+from orchestrator import registry
+from orchestrator.bundle.inference import Forward
 from orchestrator.bundle.manifest import CHECKPOINT
 from orchestrator.bundle.module_loading import from_checkpoint
-from orchestrator.bundle.preprocessing import Preprocessing
+from orchestrator.bundle.preprocessing import Array, Preprocessing
 from orchestrator.durable_files import storage_fault
-from orchestrator.export.formats import FORMATS, Format, Model, eager
+from orchestrator.errors import SweepError, UsageError
+from orchestrator.export.format import Format, Model, Reference, forward_of
 from orchestrator.export.model_inputs import preprocessing_of
-from orchestrator.export.parity import TOLERANCE, Array, Parity, ParityError, Run, batches, compare, largest_difference
+from orchestrator.export.parity import TOLERANCE, Parity, ParityError, batches, largest_difference
 from orchestrator.export.validation_samples import Validation, first_line, read_validation
 from orchestrator.training.class_loading import import_class
 from orchestrator.training.class_loading.import_paths import import_from
 from orchestrator.training.process_state import isolated
 
-Expected = list[tuple[Array, Array]]
+_KIND = "export_formats"
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @dataclass
 class Exported:
-    """The formats that are there, with how each compared, and those that are ``missing``, with the reason.
+    """The formats of a bundle.
 
-    ``loads`` says why Lightning's own ``load_from_checkpoint`` does not do without further arguments; empty if it does.
+    Attributes:
+        validation: the validation data that outputs were compared on.
+        preprocessing: the model's input and output, if known.
+        present: names of the formats that were written.
+        parity: format → comparison with the checkpoint.
+        missing: format (or ``preprocessing``) → reason why the bundle lacks it.
+        loads: why ``load_from_checkpoint(path)`` fails without further arguments; empty if it works.
     """
 
     validation: Validation
     preprocessing: Preprocessing | None = None
+    present: list[str] = field(default_factory=list)
     parity: dict[str, Parity] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
     loads: str = ""
 
-    @property
-    def present(self) -> list[str]:
-        """Names of the formats that were written."""
-        return [each.name for each in FORMATS if each.name not in self.missing]
 
+def select_formats(names: Sequence[str] | None = None) -> tuple[list[Format], dict[str, str]]:
+    """Return the named formats, and for each that cannot be used the reason.
 
-def export_formats(folder: Path, config: Mapping[str, Any], roots: list[str]) -> Exported:
-    """Write the model in ``folder`` beside its checkpoint. ``roots`` are the folders that its classes may live in.
+    Args:
+        names: names of formats; None for all that are built in or installed, of which unusable ones are skipped.
 
-    The reference is the module with the weights of ``folder``'s checkpoint, in evaluation mode, in float32, on the CPU.
-    Raises ParityError where a format disagrees with it, UsageError where the module cannot be built.
+    Raises:
+        UsageError: a named format does not exist or cannot be loaded.
+        MissingExtraError: a package that a named format requires is not installed.
     """
+    formats: list[Format] = []
+    unusable: dict[str, str] = {}
+    for name in dict.fromkeys(registry.names(_KIND) if names is None else names):
+        try:
+            format_class = cast(type[Format], registry.load(_KIND, name))
+            format_class().check_installed()
+        except UsageError as error:
+            if names is not None:
+                raise
+            unusable[name] = _reason(error)
+        else:
+            formats.append(format_class())
+    return sorted(formats, key=lambda each: (each.needs_input, each.name)), unusable
+
+
+def export_formats(
+    folder: Path, config: Mapping[str, Any], roots: list[str], names: Sequence[str] | None = None
+) -> Exported:
+    """Write the model in ``folder``, which holds its checkpoint, in the named formats, by default all.
+
+    The reference is the module with the weights of the checkpoint, in evaluation mode, in float32, on the CPU.
+
+    Args:
+        folder: the bundle's folder.
+        config: the content of config.json.
+        roots: folders from which the module's class may be imported.
+        names: names of formats, as in `select_formats`.
+
+    Raises:
+        ParityError: a format's outputs differ from the reference.
+        UsageError: the module cannot be built, or a named format cannot be used.
+    """
+    formats, unusable = select_formats(names)
     import_from(roots)
     with isolated():
         module = from_checkpoint(folder / CHECKPOINT, config["model"]).float()
-        found = Exported(read_validation(config, module), loads=_loads(folder / CHECKPOINT, config["model"]))
-        samples, reason = found.validation.samples, found.validation.reason
-        expected: Expected = []
+        exported = Exported(read_validation(config, module), missing=unusable)
+        exported.loads = _load_failure(folder / CHECKPOINT, config["model"])
+        samples, reason = exported.validation.samples, exported.validation.reason
+        reference: Reference | None = None
         if samples is not None:
-            expected, reason = _expected(eager(module), samples.inputs.numpy())
-        if samples is None or not expected:
-            found.missing = dict.fromkeys(("preprocessing", *(f.name for f in FORMATS if f.needs_input)), reason)
-        else:
-            found.preprocessing = preprocessing_of(samples, expected[-1][1], found.validation.datamodule)
+            outputs, reason = _reference_outputs(forward_of(module), samples.inputs.numpy())
+            if outputs:
+                preprocessing = preprocessing_of(samples, outputs[-1][1], exported.validation.datamodule)
+                exported.preprocessing = preprocessing
+                reference = Reference(outputs, preprocessing.kind, samples.source)
+        if reference is None:
+            exported.missing.update(
+                dict.fromkeys(("preprocessing", *(each.name for each in formats if each.needs_input)), reason)
+            )
         model = Model(module, config["model"], samples.inputs if samples else None)
-        for each in FORMATS:
-            if each.name not in found.missing:
-                _export(each, folder, model, expected, found)
-        return found
+        for each in formats:
+            if each.name not in exported.missing:
+                _export(each, folder, model, reference, exported)
+        return exported
 
 
-def _expected(reference: Run, inputs: Array) -> tuple[Expected, str]:
-    """What the checkpoint gives for batches of ``inputs``; or nothing, and why outputs cannot be compared at all."""
+def _reference_outputs(reference: Forward, inputs: Array) -> tuple[list[tuple[Array, Array]], str]:
+    """Return the checkpoint's outputs for batches of ``inputs``; or none, and why outputs cannot be compared."""
     try:
-        again, found = reference(inputs[:1]), batches(inputs, reference)
+        repeated, outputs = reference(inputs[:1]), batches(inputs, reference)
     except Exception as error:  # the user's forward
         return [], f"forward does not run on a validation batch: {first_line(error)}"
-    for batch, outputs in found:
-        if outputs.ndim == 0 or len(outputs) != len(batch):
-            return [], f"forward gives {outputs.shape} for {len(batch)} inputs, not an output for each"
-    if not largest_difference(again, found[0][1]) <= TOLERANCE:
-        return [], "forward gives another output each time it is asked"
-    return found, ""
+    for batch, output in outputs:
+        if output.ndim == 0 or len(output) != len(batch):
+            return [], f"forward returns {output.shape} for {len(batch)} inputs, not one output for each"
+    if not largest_difference(repeated, outputs[0][1]) <= TOLERANCE:
+        return [], "forward returns different outputs for the same input"
+    return outputs, ""
 
 
-def _export(each: Format, folder: Path, model: Model, expected: Expected, found: Exported) -> None:
-    file = folder / each.file
+def _export(each: Format, folder: Path, model: Model, reference: Reference | None, exported: Exported) -> None:
+    before = set(folder.iterdir())
     try:
-        each.write(model, file)
-        run = each.load(model, file)
-        if found.preprocessing is not None and found.validation.samples is not None:
-            kind, source = found.preprocessing.kind, found.validation.samples.source
-            found.parity[each.name] = compare(each.name, run, expected, kind=kind, source=source)
+        parity = each.export(model, folder, reference)
     except ParityError:
         raise
-    except Exception as error:  # what the libraries raise is not one kind
+    except Exception as error:  # the libraries raise many kinds
         if storage_fault(error):
             raise
-        for path in folder.glob(f"{each.file}*"):
-            path.unlink()
-        found.missing[each.name] = _reason(error)
+        for path in set(folder.iterdir()) - before:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        exported.missing[each.name] = _reason(error)
+    else:
+        exported.present.append(each.name)
+        if parity is not None:
+            exported.parity[each.name] = parity
 
 
 def _reason(error: BaseException) -> str:
-    """The first line of what went wrong in the first place: the libraries wrap it in advice."""
+    """Return the first line of the error's first cause: libraries wrap it in advice."""
+    if isinstance(error, SweepError):
+        return f"{error.message}; {error.hint}" if error.hint else error.message
     while error.__cause__ is not None:
         error = error.__cause__
     return _COLOURS.sub("", first_line(error))
 
 
-def _loads(checkpoint: Path, model: Mapping[str, Any]) -> str:
-    """Why the class's own ``load_from_checkpoint(path)`` fails; empty where it works."""
+def _load_failure(checkpoint: Path, model: Mapping[str, Any]) -> str:
+    """Return why the class's own ``load_from_checkpoint(path)`` fails; empty if it works."""
     cls: Any = import_class(model["class_path"])
     with torch.random.fork_rng(devices=[]):
         try:

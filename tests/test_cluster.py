@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.engine.tune.slots import Slots, slots_of
+from orchestrator.engine.tune.placement import Slots, slots_on
 from orchestrator.errors import UsageError
 from orchestrator.journal import read
 from orchestrator.spec import Resources
@@ -40,7 +40,7 @@ def host(cpus: float, gpus: float = 0.0) -> dict[str, Any]:
 def test_a_trial_runs_on_one_host_and_never_on_what_two_have_left(
     resources: dict[str, float], hosts: list[dict[str, Any]], expected: int
 ) -> None:
-    assert slots_of(hosts, Resources(**resources)) == expected
+    assert slots_on(hosts, Resources(**resources)) == expected
 
 
 def test_an_address_where_nobody_is_is_said_at_once(tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_an_address_where_nobody_is_is_said_at_once(tmp_path: Path) -> None:
 
 
 def test_a_number_of_trials_at_once_is_asked_for_before_the_hosts_are_there() -> None:
-    assert Slots(Resources(cpus=64, concurrent=7), elsewhere=True)() == 7
+    assert Slots(Resources(cpus=64, concurrent=7), on_cluster=True).now() == 7
 
 
 def test_a_sweep_on_a_cluster_is_that_of_a_ray_of_its_own_and_leaves_the_cluster_up(

@@ -26,6 +26,7 @@ LIBRARIES: dict[str, set[str]] = {
     "models": TORCH,
     "data": TORCH | {"PIL", "sklearn"},
     "training": TORCH | {"PIL", "jsonargparse", "wandb"},
+    "compat_ray": {"ray"},
     "engine": {"numpy", "ray", "torch"},
     "xla": TORCH | {"ray", "torch_xla"},
     "cluster": {"jsonschema", "ray", "ruamel"},
@@ -43,17 +44,16 @@ RAY_ALONE = {
         f"orchestrator.engine.tune{part}"
         for part in (
             "",
-            ".cluster_nodes",
-            ".error_parsing",
+            ".cluster_probe",
+            ".loss_diagnosis",
             ".node_monitor",
-            ".oom_detection",
             ".ray_lifecycle",
-            ".slots",
+            ".placement",
             ".tune_adapters",
             ".worker",
-            ".worker_group",
         )
     ),
+    "orchestrator.compat_ray",
     "orchestrator.xla.ray_slices",
     "orchestrator.cluster.ray_client",
 }

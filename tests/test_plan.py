@@ -93,7 +93,7 @@ def known(monkeypatch: pytest.MonkeyPatch, **fields: Any) -> None:
     monkeypatch.setattr(costing, "corners", lambda spec, roots: found)
     monkeypatch.setattr(costing, "checked_roots", lambda spec: [])
     monkeypatch.setattr(costing, "cpu_count", lambda: 4)
-    monkeypatch.setattr(costing, "slot_count", lambda resources, cpus: 4)
+    monkeypatch.setattr(costing, "local_slots", lambda resources, cpus: 4)
     monkeypatch.setattr(costing, "memory", lambda: 64_000 * MEGABYTE)
 
 

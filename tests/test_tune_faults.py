@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from orchestrator.engine import process_reaper
-from orchestrator.engine.tune import error_parsing
+from orchestrator.engine.tune import loss_diagnosis
 from orchestrator.engine.watchdog import START_SECONDS, Watchdog
 from orchestrator.rundir import RunDirectory
 from tests.support.paths import ROOT
@@ -275,9 +275,9 @@ def test_who_used_most_memory_is_to_blame() -> None:
     )
     outer = RuntimeError("Caught unexpected exception")
     outer.__cause__ = MemoryError(text)
-    assert error_parsing.greediest(outer) == "531701"
-    assert error_parsing.greediest(RuntimeError("something else")) == ""
-    assert error_parsing.kind_of(text)[0] == "memory"
+    assert loss_diagnosis.largest_memory_victim(outer) == "531701"
+    assert loss_diagnosis.largest_memory_victim(RuntimeError("something else")) == ""
+    assert loss_diagnosis.kind_of(text)[0] == "memory"
 
 
 @pytest.mark.parametrize(
@@ -290,7 +290,7 @@ def test_who_used_most_memory_is_to_blame() -> None:
     ],
 )
 def test_what_rays_text_says_of_a_loss(text: str, kind: str) -> None:
-    found, message = error_parsing.kind_of(text)
+    found, message = loss_diagnosis.kind_of(text)
     assert found == kind
     assert message
     assert "\n" not in message

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from orchestrator import compat_ray
 from orchestrator.errors import SweepError
 from orchestrator.secrets import masked, masked_values
 
@@ -20,13 +21,11 @@ def nodes(address: str, *, patience: float = 5.0) -> list[str]:
             pass
     except (OSError, ValueError):
         return []
-    from ray._raylet import GcsClient  # type: ignore[attr-defined]
-
     try:
-        known = GcsClient(address=address).get_all_node_info(timeout=patience)
+        alive = compat_ray.alive_nodes(compat_ray.gcs_client(address), patience)
     except Exception:
         return []
-    return sorted(node.node_manager_hostname for node in known.values() if int(node.state) == 0)
+    return sorted(node["NodeManagerHostname"] for node in alive)
 
 
 def wait(address: str, count: int, seconds: float) -> list[str]:
@@ -50,19 +49,15 @@ def drain(address: str, seconds: float, why: str) -> int:
     """
     import socket
 
-    from ray._raylet import GcsClient  # type: ignore[attr-defined]
-
     host, _, port = address.rpartition(":")
     with socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_SECONDS) as connection:
         own = connection.getsockname()[0]
-    client = GcsClient(address=address)
-    known = client.get_all_node_info(timeout=_ANSWER_SECONDS).values()
-    mine = [node.node_id.hex() for node in known if int(node.state) == 0 and node.node_manager_address == own]
+    client = compat_ray.gcs_client(address)
+    alive = compat_ray.alive_nodes(client, _ANSWER_SECONDS)
+    mine = [node["NodeID"] for node in alive if node["NodeManagerAddress"] == own]
     for node in mine:
-        # 2 is DRAIN_NODE_REASON_PREEMPTION, of Ray's autoscaler.proto
-        taken, refused = client.drain_node(node, 2, why, int((time.time() + seconds) * 1000))
-        if not taken:
-            raise SweepError(f"the head refuses: {refused}")
+        if refusal := compat_ray.drain_for_preemption(client, node, why, int((time.time() + seconds) * 1000)):
+            raise SweepError(f"the head refuses: {refusal}")
     return len(mine)
 
 

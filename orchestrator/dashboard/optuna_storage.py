@@ -8,12 +8,10 @@ from typing import Any
 
 from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
-from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
 
+from orchestrator.dashboard.compat_optuna import METRIC_NAMES, FrozenStudy
 from orchestrator.dashboard.optuna_mirror import TRIALS, Study, Sweeps
-
-_METRIC_NAMES = "study:metric_names"  # where Optuna's Study.set_metric_names puts them
 
 
 class JournalStorage(BaseStorage):
@@ -38,7 +36,7 @@ class JournalStorage(BaseStorage):
         return self._study(study_id).attributes
 
     def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
-        return {_METRIC_NAMES: self._study(study_id).metrics}
+        return {METRIC_NAMES: self._study(study_id).metrics}
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
         return self._study(trial_id // TRIALS).trials[trial_id % TRIALS]
@@ -71,7 +69,7 @@ class JournalStorage(BaseStorage):
         return found
 
     def _frozen(self, study: Study) -> FrozenStudy:
-        notes = {_METRIC_NAMES: study.metrics}
+        notes = {METRIC_NAMES: study.metrics}
         return FrozenStudy(study.name, None, study.attributes, notes, study.number, directions=study.directions)
 
     def _refuse(self, *args: Any, **kwargs: Any) -> Any:

@@ -19,6 +19,8 @@ from pathlib import Path
 # Set in the environment of an instance, and inherited by whatever it starts: workers, their DataLoader workers, the
 # programs that a trial runs.
 MARK = "SWEEP_RAY_FOLDER"
+# Ray's workers set a process title with this start, which overwrites their environment in /proc.
+WORKER_TITLE = b"ray::"
 GRACE_SECONDS = 1.0  # for Ray's own clean-up
 _LIMIT_SECONDS = 8.0
 _POLL_SECONDS = 0.1
@@ -92,7 +94,7 @@ def _belongs(entry: Path, folder: Path) -> bool:
             return False
         if f"{MARK}={folder}".encode() in (entry / "environ").read_bytes().split(b"\0"):
             return True
-        titled = (entry / "cmdline").read_bytes().startswith(b"ray::")
+        titled = (entry / "cmdline").read_bytes().startswith(WORKER_TITLE)
         numbers = os.listdir(entry / "fd") if titled else ("1", "2")  # noqa: PTH208
         return any(_opened(entry / "fd" / number).startswith(f"{folder}/") for number in numbers)
     except OSError:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.engine.tune.slots import cpu_count, gpu_count, slot_count
+from orchestrator.engine.tune.placement import cpu_count, gpu_count, local_slots
 from orchestrator.errors import UsageError
 from orchestrator.plan.extremes import Corner, checked_roots, corners
 from orchestrator.plan.gpu_sharing import settled, share
@@ -53,7 +53,7 @@ def measure(spec: SweepSpec, plan: Plan, runs: str | Path | None = None) -> Cost
     found = corners(spec, checked_roots(spec))
     if spec.resources.gpus == "auto":
         spec = settled(spec, share(found["large"].measured, memory() // max(1, gpu_count())))
-    slots = slot_count(spec.resources, cpu_count())
+    slots = local_slots(spec.resources, cpu_count())
     hours = _trial_hours(spec, plan, slots, found)
     gpus, price = spec.resources.gpu_count * spec.resources.workers, spec.resources.price
     costs = Costs(

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from orchestrator.engine.tune.slots import gpu_count
+from orchestrator.engine.tune.placement import gpu_count
 from orchestrator.errors import SpecError, UsageError
 from orchestrator.plan.extremes import checked_roots, largest
 from orchestrator.plan.memory_size import memory, shown
@@ -111,11 +111,11 @@ def _need(spec: SweepSpec, roots: list[str], gpus: int) -> Need:
 
 
 def _elsewhere(spec: SweepSpec, roots: list[str], address: str, until: Callable[[], object]) -> list[Need]:
-    from orchestrator.engine.tune.cluster_nodes import on_gpus
+    from orchestrator.engine.tune.cluster_probe import run_on_gpus
 
     asked = spec.model_dump(mode="json")
 
     def work(gpus: int) -> Need:  # in a worker process, on a host of the cluster
         return _need(SweepSpec.model_validate(asked), roots, gpus)
 
-    return on_gpus(address, spec.resources, work, until)
+    return run_on_gpus(address, spec.resources, work, until)

@@ -13,19 +13,13 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from orchestrator import compat_ray
 from orchestrator.errors import UsageError
 from orchestrator.xla.slice_host import SliceHost
 from orchestrator.xla.slice_inventory import Node, Place
 from orchestrator.xla.slice_processes import HostLostError
 from orchestrator.xla.training_process import Message
 
-# Read by Ray when it is imported, so set before.
-_ENVIRONMENT = {
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-    "RAY_USAGE_STATS_ENABLED": "0",
-}
-_NODE_ID = "ray.io/node-id"  # each node's own label
 _POLL_SECONDS = 2.0
 _START_SECONDS = 120.0
 _CONCURRENT_CALLS = 4  # of an actor: a poll that waits holds up no answer
@@ -35,7 +29,7 @@ class Pod:
     """A connection to the cluster."""
 
     def __init__(self, address: str) -> None:
-        os.environ.update({name: value for name, value in _ENVIRONMENT.items() if name not in os.environ})
+        os.environ.update({name: value for name, value in compat_ray.SLICE_SWITCHES.items() if name not in os.environ})
         import ray
 
         for name in ("ray", "ray.tune"):
@@ -52,9 +46,8 @@ class Pod:
     def nodes(self) -> list[Node]:
         """The nodes that are alive."""
         import ray
-        from ray._private.state import state
 
-        draining = state.get_draining_nodes()
+        draining = compat_ray.connected_draining_nodes()
         known: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
         return [_node(found, draining) for found in known if found["Alive"]]
 
@@ -79,7 +72,7 @@ class Reservation:
         self._group = placement_group(
             [dict(place.bundle) for _ in place.nodes],
             strategy="PACK" if len(place.nodes) == 1 else "STRICT_SPREAD",
-            bundle_label_selector=[{_NODE_ID: node.id} for node in place.nodes],
+            bundle_label_selector=[{compat_ray.NODE_ID_LABEL: node.id} for node in place.nodes],
         )
         self._ready = self._group.ready()
         self._hosts: list[RayHost] = []

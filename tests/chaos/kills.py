@@ -75,7 +75,7 @@ _EXPLAINED = re.compile(
     r"|a torn write at the end of the journal was cut off .*|next:|  \S*sweep (results|why|report|confirm|export) .*"
 )
 _GAVE_UP = re.compile(
-    r"error: Ray has ended \d+ times.*|hint: is there memory left.*|stopped: .*|resume with: .*"
+    r"error: Ray has ended \d+ times.*|hint: check the free memory.*|stopped: .*|resume with: .*"
     r"|error: Ray's \w+ process ended, and Ray does not answer|hint: nothing that finished is lost; .*"
     r"|\[[\d-]+ [\d:,]+ [IWEC] \d+ \d+\] .*"  # Ray's client, of a Ray that was killed
 )

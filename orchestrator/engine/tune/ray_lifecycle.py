@@ -1,4 +1,4 @@
-"""A Ray instance of our own: started quietly, watched while it runs, and gone without a trace afterwards."""
+"""Ray in the driver: an instance of its own, started and removed without a trace, or a cluster that it joins."""
 
 from __future__ import annotations
 
@@ -7,95 +7,87 @@ import logging
 import os
 import select
 import signal
+import socket
 import sys
 import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+from orchestrator import compat_ray
 from orchestrator.engine.process_reaper import MARK, Reaper, members, program, reap
 
-# Read by Ray when it is imported or started, so set before either. Why each: see docs/decisions.md.
-ENVIRONMENT = {
-    "RAY_AUTH_MODE": "disabled",  # a local instance must neither make nor ask for a token file
-    "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints a banner even when silent
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "300",  # a slow teardown must not fail the next, innocent segment
-    "TUNE_GLOBAL_CHECKPOINT_S": "1000000",  # Tune's own state is never read back
-    "TUNE_RESULT_BUFFER_LENGTH": "1",
-    "TUNE_STATE_REFRESH_PERIOD": "1000000",  # it asks the GCS, and waits a minute for the answer of a dead one
-}
 _OBJECT_STORE_BYTES = 200_000_000
-# Without either of them nothing runs, and Ray's driver notices so late or never.
-_VITAL = ("raylet", "gcs_server")
 _GUARD_POLL_SECONDS = 0.5
 _STUCK_SECONDS = 15.0
+_CONNECT_SECONDS = 10.0
 
 
 class RayDied(BaseException):
-    """Ray itself has ended under the driver. No Exception: Tune would first ask the dead for help with cleaning up."""
+    """Ray itself has ended. No Exception: Tune would catch it and wait for the dead Ray to clean up."""
 
 
-def _vital(folder: Path) -> dict[int, str]:
-    """The vital processes of an instance that run, by number."""
-    return {process: name for process in members(folder) if (name := program(process)) in _VITAL}
+class NotJoined(RayDied):
+    """No cluster answers at the address."""
+
+
+def _vital_processes(folder: Path) -> dict[int, str]:
+    """Return the vital processes of an instance: process id → program."""
+    names = {process: program(process) for process in members(folder)}
+    return {process: name for process, name in names.items() if name in compat_ray.VITAL_PROCESSES}
 
 
 class _Guard:
-    """Ends the driver when Ray has died and a call into Ray does not come back.
+    """Ends the driver if Ray has died and a call into Ray does not return.
 
-    Ray's client waits 60 s for a dead GCS and then ends the process in its own words. Nothing can be written by then:
-    the journal says all that happened, and ``sweep resume`` goes on from there.
+    Ray's client waits 60 s for a dead GCS and then ends the process with a message of its own. The journal is complete
+    by then, and ``sweep resume`` continues from it.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._over = threading.Event()
+        self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="ray guard", daemon=True)
         self._thread.start()
 
     def end(self) -> None:
-        """Ray's calls have all come back."""
-        self._over.set()
+        """Stop watching: every call into Ray has returned."""
+        self._done.set()
         self._thread.join()
 
     def _watch(self) -> None:
         vital: dict[int, str] = {}
         died: float | None = None
-        while not self._over.wait(_GUARD_POLL_SECONDS):
-            if len(vital) < len(_VITAL):
-                vital |= _vital(self._folder)
+        while not self._done.wait(_GUARD_POLL_SECONDS):
+            if len(vital) < len(compat_ray.VITAL_PROCESSES):
+                vital |= _vital_processes(self._folder)
             ended = next((name for process, name in vital.items() if not program(process)), "")
             died = (died or time.monotonic()) if ended else None
             if died and time.monotonic() - died > _STUCK_SECONDS:
                 print(f"error: Ray's {ended} process ended, and Ray does not answer", file=sys.stderr)
-                print("hint: nothing that finished is lost; go on with: sweep resume", file=sys.stderr, flush=True)
+                print("hint: nothing that finished is lost; resume with: sweep resume", file=sys.stderr, flush=True)
                 os._exit(1)
 
 
 class Instance:
-    """A running Ray: ours, known by its temporary folder; or a cluster, by its head's address, which we only watch."""
+    """A running Ray: the driver's own, with its temporary folder; or a cluster, with its head's address."""
 
     def __init__(self, folder: Path | None, head: str = "") -> None:
         self._folder, self.head = folder, head
         self._vital: dict[int, str] = {}
         if folder is not None and hasattr(os, "pidfd_open"):
-            self._vital = {os.pidfd_open(process): name for process, name in _vital(folder).items()}
+            self._vital = {os.pidfd_open(process): name for process, name in _vital_processes(folder).items()}
 
     def check(self) -> None:
-        """Raises RayDied where Ray cannot go on."""
+        """Raise RayDied if a vital process has ended."""
         ended = self.ended()
         if ended:
             raise RayDied(f"its {ended} process ended")
 
     def ended(self) -> str:
-        """Which vital process has ended; empty while all live, and where the system cannot tell."""
+        """Return the vital process that has ended; empty if all run, or if the system cannot tell."""
         if not self._vital:
             return ""
         poll = select.poll()
@@ -104,7 +96,7 @@ class Instance:
         return next((self._vital[descriptor] for descriptor, _ in poll.poll(0)), "")
 
     def close(self) -> None:
-        """Shut Ray down. It is not asked for a clean end where it cannot answer."""
+        """Shut Ray down; kill it if it cannot answer."""
         import ray
 
         if self._folder is not None and self.ended():
@@ -117,17 +109,14 @@ class Instance:
 
 @contextlib.contextmanager
 def instance(cpus: int) -> Iterator[Instance]:
-    """Ray with that many CPUs; while it lives, a process beside us waits to clean up should we be killed.
+    """Run Ray with that many CPUs; a second process cleans up if the driver is killed.
 
-    Raises RayDied where it does not start.
+    Raises:
+        RayDied: Ray does not start.
     """
-    os.environ.update({name: value for name, value in ENVIRONMENT.items() if name not in os.environ})
-    # Without it Ray takes a driver's parent for the raylet: under process 1 (nohup, setsid) it would end us by _Exit.
-    os.environ.setdefault("RAY_RAYLET_PID", str(os.getpid()))
-    # Tune logs a traceback for each process that dies; ours goes to the journal and to the trial's folder.
-    logging.getLogger("ray").setLevel(logging.CRITICAL)
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    # Short, for the names of Ray's sockets are limited.
+    _set_switches(use_token=False)
+    compat_ray.claim_parent_process()
+    # A short path: the names of Ray's sockets are limited.
     folder = Path(tempfile.mkdtemp(prefix="sweep-", dir="/tmp" if os.access("/tmp", os.W_OK) else None))
     reaper, guard = Reaper(folder), _Guard(folder)
     running = None
@@ -143,11 +132,75 @@ def instance(cpus: int) -> Iterator[Instance]:
             reaper.end()
 
 
+@contextlib.contextmanager
+def joined(address: str) -> Iterator[Instance]:
+    """Join the cluster at an address as Ray writes it: ``auto``, ``host:port``.
+
+    Its processes are neither watched nor ended with the sweep.
+
+    Raises:
+        NotJoined: No cluster answers there.
+    """
+    import ray
+
+    _set_switches(use_token=True)
+    try:
+        _connect(address)
+        with kept_signals():
+            ray.init(
+                address=address,
+                log_to_driver=False,
+                logging_level=logging.CRITICAL,
+                namespace=f"sweep-{uuid.uuid4().hex[:12]}",
+                runtime_env={"env_vars": _worker_environment()},
+            )
+    except Exception as error:
+        ray.shutdown()
+        raise NotJoined(f"no cluster at {address}: {type(error).__name__}: {error}") from error
+    try:
+        yield Instance(None, ray.get_runtime_context().gcs_address)
+    finally:
+        ray.shutdown()
+
+
+def answers(head: str) -> bool:
+    """Return whether a cluster's head accepts a connection."""
+    try:
+        _connect(head)
+    except OSError:
+        return False
+    return True
+
+
+def _connect(address: str) -> None:
+    """Raise OSError at once if nothing listens there; Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS).close()
+
+
+def _set_switches(*, use_token: bool) -> None:
+    """Set Ray's switches and silence its logs. With ``use_token``, a configured token is used."""
+    if use_token and (os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH")):
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+    for name, value in compat_ray.DRIVER_SWITCHES.items():
+        os.environ.setdefault(name, value)
+    # Tune logs a traceback for each process that dies; the journal and the trial's folder have it.
+    for name in ("ray", "ray.tune"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def _worker_environment() -> dict[str, str]:
+    """Return the switches that workers on other hosts need, with the import path."""
+    names = [name for name in compat_ray.DRIVER_SWITCHES if not name.startswith("RAY_AUTH")]
+    return {name: os.environ[name] for name in (*names, "PYTHONPATH") if name in os.environ}
+
+
 def _start(folder: Path, cpus: int) -> Instance:
     import ray
 
     try:
-        with our_signals(), _marked(folder):
+        with kept_signals(), _marked(folder):
             ray.init(
                 address="local",
                 num_cpus=cpus,
@@ -155,7 +208,7 @@ def _start(folder: Path, cpus: int) -> Instance:
                 log_to_driver=False,
                 logging_level=logging.CRITICAL,
                 object_store_memory=_OBJECT_STORE_BYTES,
-                _temp_dir=str(folder),
+                **compat_ray.start_options(folder),
             )
     except Exception as error:
         raise RayDied(f"it did not start: {type(error).__name__}: {error}") from error
@@ -172,11 +225,11 @@ def _marked(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def our_signals() -> Iterator[None]:
-    """Keep the handler of SIGTERM, which ``ray.init`` replaces by one that ends the process; spare Ray the SIGHUP.
+def kept_signals() -> Iterator[None]:
+    """Keep the handler of SIGTERM, which ``ray.init`` replaces by one that ends the process; block SIGHUP for Ray.
 
-    A terminal that is closed sends SIGHUP to all that was started in it. What Ray starts inherits that it is blocked,
-    so that trials may come to the end of their epoch.
+    A closed terminal sends SIGHUP to every process started in it. Ray's processes inherit that it is blocked, so that
+    trials can end their epoch.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -193,4 +246,4 @@ def our_signals() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     if terminated:
         signal.raise_signal(signal.SIGTERM)
-        raise RayDied("it was told to end while it started")
+        raise RayDied("it received SIGTERM while it started")

@@ -1,4 +1,4 @@
-"""Tune's searcher, scheduler and stopper over one live sweep."""
+"""Ray Tune's searcher, scheduler and stopper as adapters of one sweep's controller."""
 
 from __future__ import annotations
 
@@ -10,30 +10,32 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from orchestrator.compat_ray import actor_of_trial, node_of_actor
 from orchestrator.engine.controller import SweepController
 from orchestrator.engine.failure_policy import SegmentFailure
 from orchestrator.engine.stop_requests import StopRequests
-from orchestrator.engine.tune import oom_detection
-from orchestrator.engine.tune.cluster_nodes import node_of
-from orchestrator.engine.tune.error_parsing import greediest, kind_of
+from orchestrator.engine.tune.loss_diagnosis import kind_of, largest_memory_victim, was_killed_for_memory
+from orchestrator.engine.tune.placement import Slots, trial_request
 from orchestrator.engine.tune.ray_lifecycle import Instance, RayDied
-from orchestrator.engine.tune.slots import Slots
 from orchestrator.engine.tune.worker import read_report
-from orchestrator.engine.tune.worker_group import placed
 from orchestrator.engine.watchdog import Watchdog
 from orchestrator.training import Job
 
-_ABANDON_SECONDS = 6.0
-_LEAVE_SECONDS = 2.0  # before a host that was told to go is gone
-_TOLD_TO_GO = "was told to go"
+_ABANDON_SECONDS = 6.0  # for the Tuner to end by itself
+_LEAVE_SECONDS = 2.0  # before a preempted node is gone
+_PREEMPTED = "is being preempted"
 
 
 @dataclass
 class _Running:
     """A segment and the Tune trial that runs it.
 
-    ``process`` is how Ray calls the actor that it runs in, which Tune forgets before it raises; ``node`` is the
-    ``NodeID`` of its host, once that is known; ``killed`` says as what it counts that we ended it, and why.
+    Args:
+        job: the segment.
+        trial: Tune's trial.
+        process: Ray's name of the actor that the segment runs in; Tune forgets the actor before it raises.
+        node: ``NodeID`` of its node, once known.
+        killed: the failure kind and the reason, if the driver has killed the segment.
     """
 
     job: Job
@@ -44,107 +46,116 @@ class _Running:
 
     @property
     def progress(self) -> Path:
-        """The file that its process touches while it gets on."""
+        """The file that its process touches while it makes progress."""
         return Path(self.job.folder) / "progress"
 
     @property
     def actor(self) -> Any:
-        """Ray's handle of its process; None until it has one. Tune has no public way to it."""
-        return self.trial.temporary_state.ray_actor if self.trial is not None else None
+        """Ray's handle of its process; None until it has one."""
+        return actor_of_trial(self.trial) if self.trial is not None else None
 
 
 class Segments:
-    """What runs, by the number of its Tune trial; what becomes of it goes to the live sweep."""
+    """The running segments, by the id of their Tune trial; their reports and ends go to the controller."""
 
-    def __init__(self, live: SweepController, stopping: StopRequests, instance: Instance, slots: Slots) -> None:
-        self.live, self._stopping, self._instance, self._slots = live, stopping, instance, slots
+    def __init__(
+        self, controller: SweepController, stop_requests: StopRequests, instance: Instance, slots: Slots
+    ) -> None:
+        self.controller, self._stop_requests, self._instance, self._slots = controller, stop_requests, instance, slots
         self._running: dict[str, _Running] = {}
-        self._watchdog = Watchdog(live.spec.recovery.stalled_after, live.run.changed)
+        self._watchdog = Watchdog(controller.spec.recovery.stalled_after, controller.run.changed)
         self._timer: threading.Timer | None = None
 
     def next(self, trial_id: str) -> Job | str:
-        """The next segment; else ``none_left``, or ``wait`` where there may be one later."""
-        self.asked()
-        if len(self._running) >= self._slots():
+        """Return the next segment, ``"wait"`` or ``"none_left"`` as `SweepController.next_job` does."""
+        self.is_stopping()
+        if len(self._running) >= self._slots.now():
             return "wait"
-        job = self.live.next_job()
+        job = self.controller.next_job()
         if isinstance(job, str):
             return job
         self._running[trial_id] = _Running(job)
         self._watchdog.start(trial_id, self._running[trial_id].progress)
         return job
 
-    def added(self, trial: Any) -> None:
+    def on_added(self, trial: Any) -> None:
+        """Keep a new Tune trial off the excluded nodes."""
         if trial.trial_id in self._running:
             self._running[trial.trial_id].trial = trial
-            if shunned := self._slots.shunned:
-                trial.update_resources(placed(self.live.spec.resources, shunned))
+            if excluded := self._slots.excluded_nodes:
+                trial.update_resources(trial_request(self.controller.spec.resources, excluded))
 
-    def reported(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """True to go on."""
-        known = self._running.get(trial_id)
-        if known is None:
+    def on_result(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Pass on a report or a failure; return whether the segment continues."""
+        running = self._running.get(trial_id)
+        if running is None:
             return False
-        job = known.job
+        job = running.job
         self._watchdog.alive(trial_id)
         if "failed" in result:
-            self.live.on_failure(job.trial, job.segment, SegmentFailure(**json.loads(result["failed"])))
+            self.controller.on_failure(job.trial, job.segment, SegmentFailure(**json.loads(result["failed"])))
             return True
-        self.asked()
-        known.node = result.get("node", "")
-        go_on = self.live.on_report(job.trial, job.segment, read_report(result["report"]), node=result["hostname"])
-        if go_on and known.node in self._slots.leaving:  # the checkpoint is there: the rest is for another host
-            self.live.on_loss(job.trial, job.segment, f"{result['hostname']} {_TOLD_TO_GO}", kind="preempted")
-            go_on = False
-        if not go_on:
+        self.is_stopping()
+        running.node, host = result.get("node", ""), result["hostname"]
+        continues = self.controller.on_report(job.trial, job.segment, read_report(result["report"]), node=host)
+        if continues and running.node in self._slots.preempted:  # its checkpoint is durable: resume on another node
+            self.controller.on_loss(job.trial, job.segment, f"{host} {_PREEMPTED}", kind="preempted")
+            continues = False
+        if not continues:
             self._pop(trial_id)
-        return go_on
+        return continues
 
-    def ended(self, trial_id: str) -> None:
-        known = self._pop(trial_id)
-        if known is not None:
-            self.live.on_end(known.job.trial, known.job.segment)
+    def on_complete(self, trial_id: str) -> None:
+        """Pass on that a segment returned."""
+        running = self._pop(trial_id)
+        if running is not None:
+            self.controller.on_end(running.job.trial, running.job.segment)
 
-    def lost(self, trial_id: str, error: str | None) -> None:
-        """Its process is gone; ``error`` is Ray's text."""
-        known = self._pop(trial_id)
-        if known is not None:
-            job = known.job
-            kind, message = known.killed or kind_of(error or "")
-            if kind == "lost" and oom_detection.killed(job):
+    def on_error(self, trial_id: str, error: str | None) -> None:
+        """Pass on that a segment's process is gone; ``error`` is Ray's text."""
+        running = self._pop(trial_id)
+        if running is not None:
+            job = running.job
+            kind, message = running.killed or kind_of(error or "")
+            if kind == "lost" and was_killed_for_memory(job):
                 kind, message = "memory", "the kernel ended its process: the host is out of memory"
-            self.live.on_loss(job.trial, job.segment, message, kind=kind)
+            self.controller.on_loss(job.trial, job.segment, message, kind=kind)
 
     def lose_all(self, message: str, kind: str = "lost", cause: BaseException | None = None) -> None:
-        """All of it is gone.
+        """Count every running segment as lost.
 
-        Where Ray's memory monitor is the cause, who used most is out of memory, and the others had no part in it.
+        If Ray's memory monitor is the cause, the segment that held most memory is out of memory, and the others count
+        as preempted.
         """
-        guilty = greediest(cause)
+        victim = largest_memory_victim(cause)
         for trial_id in list(self._running):
-            known = self._running.pop(trial_id)
+            running = self._running.pop(trial_id)
             self._watchdog.end(trial_id)
-            if guilty:
-                kind = "memory" if guilty in known.process else "preempted"
-            self.live.on_loss(known.job.trial, known.job.segment, message, kind=kind)
+            if victim:
+                kind = "memory" if victim in running.process else "preempted"
+            self.controller.on_loss(running.job.trial, running.job.segment, message, kind=kind)
 
-    def look_after(self) -> bool:
-        """Called some ten times a second. True when the Tuner is to end: what ran has ended, or time is up.
+    def poll(self) -> bool:
+        """Check Ray, the nodes and the running segments, some ten times a second.
 
-        Raises RayDied where Ray cannot go on.
+        Returns:
+            True if the Tuner is to end: the sweep stops and no segment runs, or the grace period is over.
+
+        Raises:
+            RayDied: Ray cannot continue.
         """
         self._instance.check()
-        self._slots.look_after()
-        for known in self._running.values():
-            known.process = known.process or (repr(known.actor) if known.actor else "")
-        self._leave_in_time()
+        self._slots.check()
+        for running in self._running.values():
+            running.process = running.process or (repr(running.actor) if running.actor else "")
+        self._kill_on_leaving_nodes()
         for trial_id, seconds in self._watchdog.stalled():
-            known = self._running[trial_id]
-            if self._slots.elsewhere and known.actor is None:  # it waits for a host, however long that takes
-                self._watchdog.start(trial_id, known.progress)
+            running = self._running[trial_id]
+            if self._slots.on_cluster and running.actor is None:  # it waits for a node, however long that takes
+                self._watchdog.start(trial_id, running.progress)
             else:
-                self._end_stalled(known, seconds)
-        if not self.asked() or (self._running and not self._stopping.overdue):
+                self._kill_stalled(running, seconds)
+        if not self.is_stopping() or (self._running and not self._stop_requests.overdue):
             return False
         if self._timer is None:
             self._timer = threading.Timer(_ABANDON_SECONDS, _thread.interrupt_main)
@@ -152,36 +163,37 @@ class Segments:
             self._timer.start()
         return True
 
-    def asked(self) -> bool:
-        """Whether the sweep is to stop."""
-        self.live.stop_reason = self.live.stop_reason or self._stopping.reason
-        return bool(self.live.stop_reason)
+    def is_stopping(self) -> bool:
+        """Return whether the sweep is to stop."""
+        self.controller.stop_reason = self.controller.stop_reason or self._stop_requests.reason
+        return bool(self.controller.stop_reason)
 
-    def stand_down(self) -> None:
+    def cancel_timer(self) -> None:
+        """Cancel the interrupt of a Tuner that has ended by itself."""
         if self._timer is not None:
             self._timer.cancel()
 
-    def _end_stalled(self, known: _Running, seconds: float) -> None:
+    def _kill_stalled(self, running: _Running, seconds: float) -> None:
         import ray
 
-        if known.actor is None:
-            raise RayDied(f"it started no process for trial {known.job.trial} in {seconds:.0f} s")
-        known.killed = "stalled", f"no progress for {seconds:.0f} s"
-        if self._slots.elsewhere and (node := node_of(known.actor)):
-            self._slots.avoid(node)
-        ray.kill(known.actor)
+        if running.actor is None:
+            raise RayDied(f"it started no process for trial {running.job.trial} in {seconds:.0f} s")
+        running.killed = "stalled", f"no progress for {seconds:.0f} s"
+        if self._slots.on_cluster and (node := node_of_actor(running.actor)):
+            self._slots.monitor.exclude(node)
+        ray.kill(running.actor)
 
-    def _leave_in_time(self) -> None:
-        """End what still runs on a host whose time is up: elsewhere it then goes on before the loss is noticed."""
+    def _kill_on_leaving_nodes(self) -> None:
+        """Kill segments on a node that is about to go, so that they resume elsewhere before Ray notices the loss."""
         import ray
 
-        due = {node for node, gone in self._slots.leaving.items() if gone and time.time() > gone - _LEAVE_SECONDS}
-        for known in self._running.values() if due else ():
-            if known.killed is None and known.actor is not None:
-                known.node = known.node or node_of(known.actor)
-                if known.node in due:
-                    known.killed = "preempted", f"its host {_TOLD_TO_GO}, and the epoch did not end in time"
-                    ray.kill(known.actor)
+        leaving = {node for node, end in self._slots.preempted.items() if end and time.time() > end - _LEAVE_SECONDS}
+        for running in self._running.values() if leaving else ():
+            if running.killed is None and running.actor is not None:
+                running.node = running.node or node_of_actor(running.actor)
+                if running.node in leaving:
+                    running.killed = "preempted", f"its host {_PREEMPTED}, and the epoch did not end in time"
+                    ray.kill(running.actor)
 
     def _pop(self, trial_id: str) -> _Running | None:
         self._watchdog.end(trial_id)
@@ -189,17 +201,22 @@ class Segments:
 
 
 class _NeverPickled:
-    """Tune pickles what it is given into its own state, which is never read back: nothing goes there."""
+    """Tune pickles its searcher, scheduler and stopper into a state that is never read: leave them out."""
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
         return object, ()
 
 
 def searcher(segments: Segments, roots: list[str]) -> Any:
-    """Suggests the next segment. ``roots`` are folders that users' modules are imported from."""
+    """Return a searcher that suggests the next segment.
+
+    Args:
+        segments: of the sweep.
+        roots: folders that users' modules are imported from.
+    """
     from ray.tune.search import Searcher
 
-    class Suggest(_NeverPickled, Searcher):
+    class SegmentSearcher(_NeverPickled, Searcher):
         def suggest(self, trial_id: str) -> Any:
             job = segments.next(trial_id)
             if isinstance(job, Job):
@@ -207,41 +224,41 @@ def searcher(segments: Segments, roots: list[str]) -> Any:
             return Searcher.FINISHED if job == "none_left" else None
 
         def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
-            """The scheduler has dealt with it."""
+            """Do nothing: the scheduler handles it."""
 
-    return Suggest()
+    return SegmentSearcher()
 
 
 def scheduler(segments: Segments) -> Any:
-    """Takes reports to the live sweep and its answers back."""
+    """Return a scheduler that passes reports to the controller and its answers to Tune."""
     from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-    class Judge(_NeverPickled, FIFOScheduler):
+    class SegmentScheduler(_NeverPickled, FIFOScheduler):
         def on_trial_add(self, controller: Any, trial: Any) -> None:
-            segments.added(trial)
+            segments.on_added(trial)
 
         def on_trial_result(self, controller: Any, trial: Any, result: dict[str, Any]) -> str:
-            go_on = segments.reported(trial.trial_id, result)
-            return str(TrialScheduler.CONTINUE if go_on else TrialScheduler.STOP)
+            continues = segments.on_result(trial.trial_id, result)
+            return str(TrialScheduler.CONTINUE if continues else TrialScheduler.STOP)
 
         def on_trial_complete(self, controller: Any, trial: Any, result: dict[str, Any]) -> None:
-            segments.ended(trial.trial_id)
+            segments.on_complete(trial.trial_id)
 
         def on_trial_error(self, controller: Any, trial: Any) -> None:
-            segments.lost(trial.trial_id, trial.get_error())
+            segments.on_error(trial.trial_id, trial.get_error())
 
-    return cast(Any, Judge)()  # Ray's own class has no types
+    return cast(Any, SegmentScheduler)()  # Ray's own class has no types
 
 
 def stopper(segments: Segments) -> Any:
-    """Ends the Tuner when it is time; Tune asks in every turn of its loop."""
+    """Return a stopper that polls the segments; Tune calls it in every turn of its loop."""
     from ray import tune
 
-    class WhenAsked(_NeverPickled, tune.Stopper):
+    class SegmentStopper(_NeverPickled, tune.Stopper):
         def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
             return False
 
         def stop_all(self) -> bool:
-            return segments.look_after()
+            return segments.poll()
 
-    return WhenAsked()
+    return SegmentStopper()

@@ -20,7 +20,12 @@ DOCS = ROOT / "docs"
 sys.path.insert(0, str(ROOT))
 from docs.check_links import fenced, links, pages, slug  # noqa: E402
 
-TOP = {"README.md": "overview.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
+TOP = {
+    "README.md": "overview.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "CHANGELOG.md": "changelog.md",
+    "SECURITY.md": "security.md",
+}
 SHOWN_AS_THEY_ARE = {".md", ".svg", ".png", ".json", ".html"}
 LANGUAGES = {".py": "python", ".yaml": "yaml", ".sh": "bash"}
 TARGET = re.compile(r"(\]\(|(?:href|src|srcset)=\")([^)\s\"#]+)(#[^)\s\"]*)?(?=[)\s\"])")

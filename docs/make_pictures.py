@@ -1,0 +1,78 @@
+"""Write docs/pictures/watch.svg: `sweep watch` on a simulated sweep that is cut off in the middle.
+
+    python docs/make_pictures.py
+
+Textual draws the screen as SVG. Its web fonts are removed, so that a page with the picture loads nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+import tempfile
+from pathlib import Path
+
+from orchestrator.engine.simulator import simulate
+from orchestrator.journal import Event, encode
+from orchestrator.journal.lease import acquire
+from orchestrator.rundir import RunDirectory
+from orchestrator.spec import from_mapping
+from orchestrator.watch.screen import WatchApp
+
+PICTURE = Path(__file__).resolve().parent / "pictures/watch.svg"
+NAME = "cifar10-litmodel"
+SIZE = (130, 26)
+SHOWN = 0.9  # of the sweep's events
+SPEC = {
+    "name": NAME,
+    "objective": {"metric": "val_acc", "mode": "max"},
+    "model": "nowhere.Never",
+    "trainer": {"max_epochs": 27},
+    "space": {
+        "model.learning_rate": {"log_uniform": [1e-4, 1e-1]},
+        "model.width": {"int": [4, 64]},
+        "model.optimizer": {"choice": ["sgd", "adam"]},
+    },
+    "scheduler": {"name": "asha", "grace_epochs": 1, "reduction_factor": 3},
+    "budget": {"trials": 40},
+}
+
+
+def events() -> list[Event]:
+    """Return the first part of a sweep of 40 trials on four slots."""
+    whole = simulate(from_mapping(SPEC), slots=4).events
+    return whole[: int(SHOWN * len(whole))]
+
+
+async def screenshot(run: RunDirectory) -> str:
+    """Return the watch screen of the run as SVG."""
+    app = WatchApp(run)
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.pause(1.0)
+        return app.export_screenshot(title=f"sweep watch {NAME}")
+
+
+def without_web_fonts(svg: str) -> str:
+    """Remove the ``@font-face`` rules, whose files lie on the web; a local monospaced font takes their place."""
+    return re.sub(r"@font-face\s*\{.*?\}", "", svg, flags=re.DOTALL)
+
+
+def main() -> int:
+    shown = events()
+    with tempfile.TemporaryDirectory() as folder:
+        run = RunDirectory(Path(folder) / NAME)
+        run.root.mkdir()
+        run.journal.write_bytes(b"".join(map(encode, shown)))
+        lease = acquire(run.root / "lease", after=shown[-1].lease)  # so that the sweep counts as running
+        try:
+            svg = asyncio.run(screenshot(run))
+        finally:
+            lease.release()
+    PICTURE.write_text(without_web_fonts(svg), encoding="utf-8")
+    print(f"{PICTURE.name} written")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

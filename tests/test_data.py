@@ -451,7 +451,7 @@ def test_mnist_offline_says_what_to_do(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_fashion_mnist_has_names_and_serves_real_files(tmp_path: Path) -> None:
-    folder = FashionMNISTDataModule.elsewhere[0]
+    folder = FashionMNISTDataModule.system_folders[0]
     if not folder.is_dir():
         pytest.skip(f"needs Debian's package dataset-fashion-mnist, which installs {folder}")
     data = FashionMNISTDataModule(str(tmp_path), batch_size=512, download=False)

@@ -217,5 +217,5 @@ def test_the_classifier_rebuilds_its_own_mlp(tmp_path: Path) -> None:
 
 
 def test_an_encoder_of_another_width_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"\(N, 10\) scores, but gave \(2, 7\)"):
+    with pytest.raises(ValueError, match=r"\(N, 10\) scores, but returned \(2, 7\)"):
         LitClassifier(MLP(out_features=7))(torch.zeros(2, 784))

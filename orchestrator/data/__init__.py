@@ -1,6 +1,7 @@
-"""The shipped DataModules: images decoded once a node, batches made whole by tensor operations, in a seeded order.
+"""DataModules that come with the package: images decoded once a node, batches built by tensor operations, seeded order.
 
-Named in sweep files by import path (``orchestrator.data.CIFAR10DataModule``). Nothing else in the package imports them.
+A sweep file names them by import path (``orchestrator.data.CIFAR10DataModule``). Nothing else in the package imports
+them.
 """
 
 from orchestrator.data.cifar10 import CIFAR10DataModule

@@ -1,9 +1,9 @@
-"""Whole batches by tensor operations: gather, crop, flip and normalise N images at once, in an order fixed by a seed.
+"""Build whole batches by tensor operations: gather, crop, flip and normalise N images at once, in a seeded order.
 
-A torch ``DataLoader`` handles one sample at a time and then collates; here a batch is one gather from the decoded
-images and a few operations over all of it, so no worker processes are needed. :class:`BatchLoader` is a plain iterable
-with a length, which Lightning takes as it is: it draws nothing from the global random state (a ``DataLoader`` draws a
-seed each time it is iterated), and nothing warns about missing workers.
+A torch ``DataLoader`` handles one sample at a time and then collates. Here a batch is one gather from the decoded
+images and a few operations over all of them, so no worker processes are needed. :class:`BatchLoader` is a plain
+iterable with a length, which Lightning accepts. Unlike a ``DataLoader``, which draws a seed each time it is iterated,
+it does not use the global random state, and Lightning does not warn about missing workers.
 """
 
 from __future__ import annotations
@@ -16,19 +16,23 @@ import torch
 from torch import Tensor
 
 
-def seeded(*parts: int | str) -> torch.Generator:
-    """A CPU generator fixed by ``parts`` alone, on every machine and in every process."""
+def seeded_generator(*parts: int | str) -> torch.Generator:
+    """Return a CPU generator whose seed depends on ``parts`` alone, on every machine and in every process."""
     digest = hashlib.blake2b("/".join(map(str, parts)).encode(), digest_size=8).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest) >> 1)
 
 
 class BatchOrder:
-    """Which rows make which batch of an epoch.
+    """The rows of each batch of an epoch: an iterable of (at most batch_size,) int64 tensors.
 
-    With ``seed`` the rows are shuffled anew each epoch, by (seed, epoch) alone; without, they come as given. Every
-    row comes exactly once and the last batch may be smaller. Where ``torch.distributed`` runs, each rank takes every
-    world-size-th row; in a shuffled order the first rows are repeated until all ranks have as many, as gradients are
-    averaged step by step.
+    Every row occurs once, and the last batch may be smaller. If ``torch.distributed`` is initialised, each rank gets
+    every world-size-th row. In a shuffled order the first rows are then repeated until all ranks have the same number,
+    since gradients are averaged step by step.
+
+    Args:
+        rows: row numbers, (rows,) int64.
+        batch_size: rows in a batch.
+        seed: shuffles the rows in each epoch, by (seed, epoch) alone; None keeps their order.
     """
 
     def __init__(self, rows: Tensor, *, batch_size: int, seed: int | None = None) -> None:
@@ -38,7 +42,7 @@ class BatchOrder:
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Lightning calls this with the number of epochs finished, before each epoch."""
+        """Set the number of finished epochs; Lightning calls this before each epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -47,7 +51,7 @@ class BatchOrder:
     def __iter__(self) -> Iterator[Tensor]:
         rows = self.rows
         if self.seed is not None:
-            rows = rows[torch.randperm(len(rows), generator=seeded(self.seed, "order", self.epoch))]
+            rows = rows[torch.randperm(len(rows), generator=seeded_generator(self.seed, "order", self.epoch))]
         yield from torch.split(self._share(rows), self.batch_size)
 
     def _share(self, rows: Tensor) -> Tensor:
@@ -60,10 +64,13 @@ class BatchOrder:
 
 @dataclass(frozen=True)
 class Pixels:
-    """How uint8 images become float ones.
+    """The conversion of uint8 images to float ones, with augmentation.
 
-    ``mean`` and ``std`` are of pixels in [0, 1], one value a channel, as in torchvision's ``Normalize``. Images are
-    cropped at random from a black border of ``crop_padding`` pixels, and ``flip`` mirrors half of them.
+    Attributes:
+        mean: of pixels in [0, 1], one value for each channel, as in torchvision's ``Normalize``.
+        std: as ``mean``.
+        crop_padding: width in pixels of a black border from which images are cropped at random; 0 crops nothing.
+        flip: whether to mirror a random half of the images.
     """
 
     mean: tuple[float, ...]
@@ -73,10 +80,11 @@ class Pixels:
 
     @property
     def augments(self) -> bool:
+        """Whether images are cropped or mirrored."""
         return self.flip or self.crop_padding > 0
 
     def augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Crop and mirror each of ``images`` (N, height, width, channels) by draws from ``generator``."""
+        """Crop and mirror each of ``images`` (N, height, width, channels) by draws from ``generator``, a CPU one."""
         count, height, width, _ = images.shape
         pad, device = self.crop_padding, images.device
         draws = torch.randint(2 * pad + 1, (2, count, 1), generator=generator)
@@ -85,15 +93,15 @@ class Pixels:
         across = torch.arange(width)
         column = torch.where(mirrored, across.flip(0), across) + draws[1]
         padded = torch.nn.functional.pad(images, (0, 0, pad, pad, pad, pad)) if pad else images
-        # One flat gather of whole pixels: (image, row, column) counted in pixels of the padded batch.
+        # One flat gather of pixels: the index of (image, row, column) in the padded batch.
         start = torch.arange(count).view(-1, 1, 1) * (height + 2 * pad) + row.unsqueeze(2)
         pixel = start * (width + 2 * pad) + column.unsqueeze(1)
         return padded.flatten(0, 2).index_select(0, pixel.flatten().to(device)).view_as(images)
 
     def normalise(self, images: Tensor) -> Tensor:
-        """(N, height, width, channels) uint8 to (N, channels, height, width) float32, channels last in memory."""
+        """Convert (N, height, width, channels) uint8 to (N, channels, height, width) float32, channels-last memory."""
         x = images.permute(0, 3, 1, 2).to(torch.float32)
-        if len(set(self.mean)) == len(set(self.std)) == 1:  # one pass with scalars vectorises best
+        if len(set(self.mean)) == len(set(self.std)) == 1:  # arithmetic with scalars is the fastest
             return x.mul_(1 / (255 * self.std[0])).sub_(self.mean[0] / self.std[0])
         std = torch.tensor(self.std, device=x.device).view(-1, 1, 1)
         mean = torch.tensor(self.mean, device=x.device).view(-1, 1, 1)
@@ -103,8 +111,14 @@ class Pixels:
 class BatchLoader:
     """An iterable of (images (N, channels, height, width) float32, labels (N,) int64), on the device of ``images``.
 
-    Random cropping and mirroring are drawn by (seed, epoch, batch number) alone, so a resumed epoch is what it would
-    have been. ``images`` is (rows, height, width, channels) uint8 and ``labels`` (rows,) int64, on one device.
+    Crops and flips are drawn by (seed, epoch, batch number) alone, so that a resumed run has the batches of an
+    uninterrupted one.
+
+    Args:
+        images: (rows, height, width, channels) uint8.
+        labels: (rows,) int64, on the device of ``images``.
+        order: the rows of each batch.
+        pixels: normalisation and augmentation.
     """
 
     def __init__(self, images: Tensor, labels: Tensor, *, order: BatchOrder, pixels: Pixels) -> None:
@@ -114,7 +128,7 @@ class BatchLoader:
         self.pixels = pixels
         self.batch_size = order.batch_size
         if order.seed is not None:
-            # Where Lightning looks for set_epoch; it takes any sampler it does not know for a shuffled one.
+            # Lightning calls `set_epoch` of this attribute, and takes a sampler of any class for a shuffled one.
             self.sampler = order
 
     def __len__(self) -> int:
@@ -125,5 +139,7 @@ class BatchLoader:
             rows = rows.to(self.images.device)
             images = self.images.index_select(0, rows)
             if self.pixels.augments:
-                images = self.pixels.augment(images, seeded(self.order.seed or 0, "augment", self.order.epoch, number))
+                images = self.pixels.augment(
+                    images, seeded_generator(self.order.seed or 0, "augment", self.order.epoch, number)
+                )
             yield self.pixels.normalise(images), self.labels.index_select(0, rows)

@@ -1,4 +1,4 @@
-"""The embedded data set: 1,797 real handwritten digits of 8x8 pixels that come with scikit-learn. Needs no network."""
+"""Digits: 1,797 real handwritten digits of 8x8 pixels that come with scikit-learn. Needs no network."""
 
 from __future__ import annotations
 
@@ -12,20 +12,34 @@ from orchestrator.data.image_datamodule import CacheDevice, ImageDataModule, Par
 
 
 class DigitsDataModule(ImageDataModule):
-    """Digits at any size and number of channels, split 1,257 / 270 / 270 with every class in proportion.
+    """Handwritten digits of any size: 1,257 for training, 270 for validation and 270 for testing, stratified by class.
 
-    Batches are (N, channels, image_size, image_size) float32 in [-1, 1]. The whole set is resized once (bilinear).
-    Source: the test part of https://archive.ics.uci.edu/dataset/80, as ``sklearn.datasets.load_digits`` gives it.
+    Batches are (images (N, channels, image_size, image_size) float32 in [-1, 1], labels (N,) int64). The images are
+    resized once (bilinear).
+
+    Source: the test part of https://archive.ics.uci.edu/dataset/80, by ``sklearn.datasets.load_digits``.
 
     Args:
-        batch_size: images a batch; the last of an epoch may have fewer.
-        image_size: pixels a side.
-        channels: the grey image repeated so many times.
-        val_size: validation images.
-        test_size: test images.
-        seed: base of the order of batches; None takes the seed of ``lightning.seed_everything``.
-        split_seed: which images are for validation and test; kept apart from ``seed``, so all trials share the split.
-        cache_device: ``auto`` keeps the images on the trainer's GPU; ``cpu`` never does.
+        batch_size: images in a batch; the last batch of an epoch may have fewer.
+        image_size: height and width in pixels.
+        channels: number of channels, each the same grey image.
+        val_size: number of validation images.
+        test_size: number of test images.
+        seed: determines the order of batches; None uses the seed of ``lightning.seed_everything``.
+        split_seed: determines the validation and test images; separate from ``seed``, so that all trials share them.
+        cache_device: ``auto`` keeps the images on the trainer's GPU if they take at most a quarter of its free memory;
+            ``cpu`` keeps them in host memory.
+
+    Raises:
+        ValueError: a size is out of range.
+
+    Example:
+        >>> from orchestrator.data import DigitsDataModule
+        >>> data = DigitsDataModule(batch_size=64, image_size=16, channels=1)
+        >>> data.setup("fit")
+        >>> images, labels = next(iter(data.train_dataloader()))
+        >>> tuple(images.shape), tuple(labels.shape)
+        ((64, 1, 16, 16), (64,))
     """
 
     def __init__(
@@ -53,6 +67,7 @@ class DigitsDataModule(ImageDataModule):
         self.test_size = test_size
 
     def read(self, part: Part) -> tuple[Tensor, Tensor]:
+        """Return a part's images (N, height, width, channels) uint8 and labels (N,) int64, on the CPU."""
         labels = _digits(self.dims[1])[1]
         if min(self.val_size, self.test_size) < 1 or self.val_size + self.test_size >= len(labels):
             raise ValueError(
@@ -62,14 +77,14 @@ class DigitsDataModule(ImageDataModule):
         return _part(part, self.dims, test_size=self.test_size, split_seed=self.split_seed)
 
     def split(self, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Row numbers of the training and the validation images; :meth:`read` has put them in stratified order."""
+        """Return the row numbers of the training and the validation images, which :meth:`read` returns stratified."""
         rows = torch.arange(len(labels))
         return rows[self.val_size :], rows[: self.val_size]
 
 
 @functools.lru_cache(maxsize=4)
 def _part(part: Part, dims: tuple[int, int, int], *, test_size: int, split_seed: int) -> tuple[Tensor, Tensor]:
-    """One part as a trial gets it; kept, for the trials of a warm process mostly want the same. Nobody writes to it."""
+    """Return one part's images and labels; cached for the process's later trials, and never written to."""
     images, labels = _digits(dims[1])
     rows = stratified(labels, split_seed)
     chosen = rows[:test_size] if part == "test" else rows[test_size:]
@@ -78,7 +93,7 @@ def _part(part: Part, dims: tuple[int, int, int], *, test_size: int, split_seed:
 
 @functools.cache
 def _digits(image_size: int) -> tuple[Tensor, Tensor]:
-    """All images (1797, image_size, image_size, 1) uint8 and labels; kept, so a warm process reads them once."""
+    """Return all images (1797, image_size, image_size, 1) uint8 and labels; cached for the process's later trials."""
     from sklearn.datasets import load_digits
 
     official = load_digits()

@@ -1,4 +1,4 @@
-"""What the shipped image DataModules share: splits, loaders, seeds and where the images live."""
+"""The base class of the image DataModules: splits, loaders, seeds, and the device that holds the images."""
 
 from __future__ import annotations
 
@@ -10,23 +10,27 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from orchestrator.data.batch_loader import BatchLoader, BatchOrder, Pixels, seeded
+from orchestrator.data.batch_loader import BatchLoader, BatchOrder, Pixels, seeded_generator
 
 Part = Literal["fit", "test"]
 CacheDevice = Literal["auto", "cpu"]
 
-# More than one trial may share a GPU, and the model needs room too.
+# Several trials may share a GPU, and the model needs memory, too.
 LARGEST_SHARE_OF_FREE_MEMORY = 0.25
 
 
 class ImageDataModule(L.LightningDataModule):
-    """Loaders over decoded images. A subclass says how to read a part, and how big an image is.
+    """Loaders over decoded images. A subclass defines :meth:`read` and ``dims``.
 
-    Batches are ordered by (base seed, epoch) alone. The base seed is ``seed``; without it ``PL_GLOBAL_SEED``, which
-    ``lightning.seed_everything`` sets; without that torch's own. ``setup("fit")`` reads no test images, and
-    ``predict_dataloader`` gives the validation images: test images come from ``test_dataloader`` alone.
+    Batches are ordered by (base seed, epoch) alone. The base seed is ``seed``, else ``PL_GLOBAL_SEED``, which
+    ``lightning.seed_everything`` sets, else torch's. ``setup("fit")`` reads no test images, and ``predict_dataloader``
+    returns the validation images: only ``test_dataloader`` returns test images.
 
-    Attributes: ``dims`` (channels, height, width), ``num_classes``, ``class_names``, ``batch_size``.
+    Attributes:
+        dims: (channels, height, width) of an image.
+        num_classes: the number of classes.
+        class_names: the name of each class.
+        batch_size: images in a batch.
     """
 
     num_classes: int = 10
@@ -55,13 +59,16 @@ class ImageDataModule(L.LightningDataModule):
         self._read: dict[Part, tuple[Tensor, Tensor]] = {}
 
     def read(self, part: Part) -> tuple[Tensor, Tensor]:
-        """A part's images (N, height, width, channels) uint8 and labels (N,) int64, on the CPU."""
-        raise NotImplementedError(f"{type(self).__name__} must say how to read its {part} images")
+        """Return a part's images (N, height, width, channels) uint8 and labels (N,) int64, on the CPU."""
+        raise NotImplementedError(f"{type(self).__name__} must define read()")
 
     def split(self, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Row numbers of the training and the validation images among the ``fit`` part, by ``split_seed`` alone.
+        """Return the row numbers of the training and the validation images in the ``fit`` part, by ``split_seed``.
 
-        The same rows in the same order as ``random_split`` gives under a generator of that seed.
+        They are those of torch's ``random_split`` with a generator of that seed.
+
+        Raises:
+            ValueError: ``val_size`` is not between 1 and the number of images less 1.
         """
         count = len(labels)
         if not 0 < self.val_size < count:
@@ -70,26 +77,30 @@ class ImageDataModule(L.LightningDataModule):
         return rows[: count - self.val_size], rows[count - self.val_size :]
 
     def setup(self, stage: str | None = None) -> None:
-        """Read what ``stage`` needs: fit, validate, test, predict, or None for all."""
+        """Read the images of ``stage``: fit, validate, test, predict, or None for all."""
         for part in _parts(stage):
             self._arrays(part)
 
     def teardown(self, stage: str) -> None:
-        """Let the images go, those on a GPU above all. A loader asked for later reads them again."""
+        """Free the images, also those on a GPU. A later loader reads them again."""
         self._read.clear()
 
     def train_dataloader(self) -> BatchLoader:
-        # "Overfit on a few batches" means the same few in every epoch.
+        """Return the training batches, shuffled in each epoch and augmented."""
+        # Trainer(overfit_batches=…) needs the same batches in every epoch.
         overfit = self.trainer is not None and bool(self.trainer.overfit_batches)  # type: ignore[attr-defined]
         return self._loader("fit", validation=False, seed=None if overfit else _base_seed(self.seed))
 
     def val_dataloader(self) -> BatchLoader:
+        """Return the validation batches, in a fixed order."""
         return self._loader("fit", validation=True)
 
     def predict_dataloader(self) -> BatchLoader:
+        """Return the validation batches."""
         return self._loader("fit", validation=True)
 
     def test_dataloader(self) -> BatchLoader:
+        """Return the test batches, in a fixed order."""
         return self._loader("test")
 
     def _arrays(self, part: Part) -> tuple[Tensor, Tensor]:
@@ -100,7 +111,7 @@ class ImageDataModule(L.LightningDataModule):
         return self._read[part]
 
     def _device(self, images: Tensor) -> torch.device:
-        """The trainer's GPU where there is one and the images fit it, else the CPU."""
+        """Return the trainer's GPU if it has one with enough free memory, else the CPU."""
         device = self.trainer.strategy.root_device if self.trainer is not None else torch.device("cpu")
         if self.cache_device == "cpu" or device.type != "cuda":
             return torch.device("cpu")
@@ -120,18 +131,17 @@ def _parts(stage: str | None) -> tuple[Part, ...]:
     return ("test",) if stage == "test" else ("fit",)
 
 
-def _base_seed(given: int | None) -> int:
-    if given is not None:
-        return given
+def _base_seed(seed: int | None) -> int:
+    if seed is not None:
+        return seed
     return int(os.environ.get("PL_GLOBAL_SEED") or torch.initial_seed())
 
 
 def stratified(labels: Tensor, seed: int) -> Tensor:
-    """All row numbers, ordered so that every run of them holds the classes in the proportions of the whole."""
-    place = torch.empty(len(labels), dtype=torch.float64)
+    """Return all row numbers, ordered so that every contiguous part has the classes in the same proportions."""
+    position = torch.empty(len(labels), dtype=torch.float64)
     for label in torch.unique(labels):
         rows = (labels == label).nonzero().flatten()
-        place[rows[torch.randperm(len(rows), generator=seeded(seed, "class", int(label)))]] = (
-            torch.arange(len(rows), dtype=torch.float64) + 0.5
-        ) / len(rows)
-    return place.argsort(stable=True)
+        shuffled = rows[torch.randperm(len(rows), generator=seeded_generator(seed, "class", int(label)))]
+        position[shuffled] = (torch.arange(len(rows), dtype=torch.float64) + 0.5) / len(rows)
+    return position.argsort(stable=True)

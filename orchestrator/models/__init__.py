@@ -1,6 +1,6 @@
-"""The shipped LightningModules: each is the tutorial's or the guide's system with its choices made arguments.
+"""LightningModules that come with the package: the systems of Lightning's and W&B's tutorials, with arguments to sweep.
 
-Named in sweep files by import path (``orchestrator.models.LitModel``). Nothing else in the package imports them.
+A sweep file names them by import path (``orchestrator.models.LitModel``). Nothing else in the package imports them.
 """
 
 from orchestrator.models.autoencoder import Decoder, Encoder, LitAutoEncoder

@@ -1,4 +1,7 @@
-"""LitModel: the small convolutional network of the W&B tutorial for Lightning, with its choices made sweepable."""
+"""LitModel: the small convolutional network of W&B's tutorial for Lightning, with arguments to sweep.
+
+Source: "Image Classification Using PyTorch Lightning and Weights & Biases", by Ayush Thakur, https://wandb.ai.
+"""
 
 from __future__ import annotations
 
@@ -16,26 +19,36 @@ SMALLEST_SIDE = 16
 
 
 class LitModel(L.LightningModule):
-    """Convolutions c→32→32, pool, 32→64→64, pool, then fully connected n→512→128→classes; log-softmax and NLL.
+    """Classifies images: convolutions c→32→32, pool, 32→64→64, pool, fully connected n→512→128→classes, log-softmax.
 
-    With the defaults it is the tutorial's module: same layers, same names, 952,234 parameters for (3, 32, 32) and 10
-    classes, and the same initial weights under the same seed. Logs ``train_loss train_acc val_loss val_acc test_loss
-    test_acc``, each an exact mean over the epoch's samples.
+    The defaults give the tutorial's module: the same layers and names, 952,234 parameters for (3, 32, 32) and 10
+    classes, and the same initial weights for the same seed. Batches are (images (N, *input_shape) float, labels (N,)
+    int64).
+
+    Logs ``train_loss``, ``train_acc``, ``val_loss``, ``val_acc``, ``test_loss`` and ``test_acc``: negative
+    log-likelihood in nats and accuracy in [0, 1], each an exact mean over the epoch's samples.
 
     Args:
-        input_shape: channels, height, width; height and width at least 16.
+        input_shape: channels, height, width; height and width at least 16 pixels.
         num_classes: width of the output.
-        learning_rate: the optimizer's; the peak where ``lr_schedule`` is ``onecycle``.
+        learning_rate: the optimizer's; the highest one if ``lr_schedule`` is ``onecycle``.
         weight_decay: L2 penalty (decoupled for ``adamw``).
-        dropout: probability after each hidden fully connected layer, in [0, 1); 0 is the tutorial's.
-        optimizer: ``adam`` is the tutorial's.
-        momentum: SGD's alone.
-        lr_schedule: None is the tutorial's; see :func:`orchestrator.models.optimizers.schedule`.
+        dropout: probability after each hidden fully connected layer, in [0, 1); the tutorial has 0.
+        optimizer: the tutorial has ``adam``.
+        momentum: used by ``sgd`` alone.
+        lr_schedule: the tutorial has None, a constant rate. See :func:`orchestrator.models.optimizers.schedule`.
         lr_step_size: epochs between the steps of the ``step`` schedule.
         lr_gamma: factor of each step of the ``step`` schedule.
 
-    Raises ValueError where the shape is too small for four unpadded convolutions and two pools, or ``dropout`` is out
-    of range.
+    Raises:
+        ValueError: the shape is too small for four unpadded convolutions and two pools, or ``dropout`` is out of range.
+
+    Example:
+        >>> import torch
+        >>> from orchestrator.models import LitModel
+        >>> model = LitModel(input_shape=(1, 28, 28), learning_rate=1e-3, dropout=0.1)
+        >>> model(torch.zeros(8, 1, 28, 28)).shape
+        torch.Size([8, 10])
     """
 
     def __init__(
@@ -52,7 +65,7 @@ class LitModel(L.LightningModule):
         lr_gamma: float = 0.1,
     ) -> None:
         super().__init__()
-        input_shape = _checked_shape(input_shape)
+        input_shape = _check_shape(input_shape)
         if not 0.0 <= dropout < 1.0:
             raise ValueError(f"`0 <= dropout < 1` must hold, but got dropout={dropout}")
         self.save_hyperparameters()
@@ -65,8 +78,8 @@ class LitModel(L.LightningModule):
         self.pool1 = nn.MaxPool2d(2)
         self.pool2 = nn.MaxPool2d(2)
 
-        # The tutorial sends a random image through the convolutions here to learn n. We compute n, and draw the same
-        # numbers all the same: without them the layers below would start from other weights under the same seed.
+        # The tutorial passes a random image through the convolutions here to find n. Here n is computed, and the same
+        # random numbers are drawn: otherwise the layers below would have other initial weights for the same seed.
         torch.rand(1, *input_shape)
         self.fc1 = nn.Linear(64 * _side_after(input_shape[1]) * _side_after(input_shape[2]), 512)
         self.fc2 = nn.Linear(512, 128)
@@ -77,7 +90,7 @@ class LitModel(L.LightningModule):
         self.to(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images (N, *input_shape) float to log-probabilities (N, num_classes) float."""
+        """Return the log-probabilities (N, num_classes) of images (N, *input_shape), both float."""
         # Pooling before the ReLU gives the same values and gradients as the tutorial's ReLU before pooling, bit for
         # bit, as both are monotonic, over a quarter of the elements.
         x = F.relu(self.conv1(x))
@@ -90,16 +103,19 @@ class LitModel(L.LightningModule):
         return F.log_softmax(self.fc3(x), dim=1)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Return the mean loss of the batch, a scalar to minimise, and log the metrics."""
         return self._step(batch, "train")
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """Log the batch's ``val_`` metrics."""
         self._step(batch, "val")
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """Log the batch's ``test_`` metrics."""
         self._step(batch, "test")
 
     def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """The most probable class of each image: (N,) int64."""
+        """Return the most probable class of each image: (N,) int64."""
         return self(batch[0]).argmax(dim=1)  # type: ignore[no-any-return]
 
     def _step(self, batch: tuple[Tensor, Tensor], stage: str) -> Tensor:
@@ -110,27 +126,28 @@ class LitModel(L.LightningModule):
         return loss
 
     def configure_optimizers(self) -> Any:
-        chosen = self.hparams
+        """Return the optimizer, with its scheduler if one is chosen."""
+        hparams = self.hparams
         optimizer = optimizers.optimizer(
             self,
-            chosen["optimizer"],
+            hparams["optimizer"],
             learning_rate=self.learning_rate,
-            weight_decay=chosen["weight_decay"],
-            momentum=chosen["momentum"],
+            weight_decay=hparams["weight_decay"],
+            momentum=hparams["momentum"],
         )
-        if chosen["lr_schedule"] is None:
+        if hparams["lr_schedule"] is None:
             return optimizer
-        step_size, gamma = chosen["lr_step_size"], chosen["lr_gamma"]
-        schedule = optimizers.schedule(self, optimizer, chosen["lr_schedule"], step_size=step_size, gamma=gamma)
+        step_size, gamma = hparams["lr_step_size"], hparams["lr_gamma"]
+        schedule = optimizers.schedule(self, optimizer, hparams["lr_schedule"], step_size=step_size, gamma=gamma)
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
 
 def _side_after(side: int) -> int:
-    """Pixels left of one side after two 3x3 convolutions, a pool, two more and a pool."""
+    """Return the side's pixels after two 3x3 convolutions, a pool, two more convolutions and a pool."""
     return ((side - 4) // 2 - 4) // 2
 
 
-def _checked_shape(shape: tuple[int, ...]) -> tuple[int, int, int]:
+def _check_shape(shape: tuple[int, ...]) -> tuple[int, int, int]:
     if len(shape) != 3 or shape[0] < 1 or min(shape[1:]) < SMALLEST_SIDE:
         raise ValueError(
             "`input_shape` must be (channels, height, width) with height and width "

@@ -1,4 +1,4 @@
-"""Optimizers and learning-rate schedules by name, as a sweep chooses them."""
+"""Build optimizers and learning-rate schedules by name."""
 
 from __future__ import annotations
 
@@ -20,9 +20,19 @@ def optimizer(
     weight_decay: float = 0.0,
     momentum: float = 0.9,
 ) -> optim.Optimizer:
-    """The named optimizer over all of ``module``'s parameters. ``momentum`` is SGD's alone.
+    """Return the named optimizer over all of ``module``'s parameters.
 
-    One fused update of all parameters where the device has one: the same arithmetic in fewer passes over memory.
+    Uses a fused update if the device has one: the same arithmetic in fewer passes over memory.
+
+    Args:
+        module: the module, attached to its trainer if it has one.
+        name: ``adam``, ``adamw`` or ``sgd``.
+        learning_rate: initial learning rate.
+        weight_decay: L2 penalty (decoupled for ``adamw``).
+        momentum: used by ``sgd`` alone.
+
+    Raises:
+        ValueError: the name is unknown.
     """
     common: dict[str, Any] = {"lr": learning_rate, "weight_decay": weight_decay, "fused": _may_fuse(module)}
     parameters: Iterable[nn.Parameter] = module.parameters()
@@ -36,11 +46,15 @@ def optimizer(
 
 
 def _may_fuse(module: L.LightningModule) -> bool:
+    if module.device.type not in ("cpu", "cuda"):
+        return False
+    try:
+        trainer = module.trainer
+    except RuntimeError:  # Lightning's, for a module that has no trainer
+        return True
     # A fused optimizer unscales 16-bit gradients itself, and Lightning then refuses to clip them, bfloat16's as well.
-    attached = module._trainer
-    scaled = attached is not None and attached.precision == "16-mixed"
-    clipped = attached is not None and attached.precision == "bf16-mixed" and bool(attached.gradient_clip_val)
-    return module.device.type in ("cpu", "cuda") and not scaled and not clipped
+    precision = getattr(trainer, "precision", None)  # a Fabric's stand-in for the trainer has none
+    return precision != "16-mixed" and not (precision == "bf16-mixed" and trainer.gradient_clip_val)
 
 
 def schedule(
@@ -51,13 +65,15 @@ def schedule(
     step_size: int = 1,
     gamma: float = 0.1,
 ) -> dict[str, Any]:
-    """Lightning's ``lr_scheduler`` entry for the named schedule.
+    """Return the ``lr_scheduler`` entry of ``configure_optimizers`` for the named schedule.
 
-    ``cosine`` falls to zero over the trainer's ``max_epochs``; ``step`` multiplies by ``gamma`` every ``step_size``
-    epochs; ``exponential`` by ``gamma`` every epoch; ``onecycle`` rises to the learning rate and falls again over all
-    optimizer steps (https://arxiv.org/abs/1708.07120). The first three move once an epoch, the last once a step.
+    ``cosine`` decreases to zero over the trainer's ``max_epochs``; ``step`` multiplies by ``gamma`` every ``step_size``
+    epochs; ``exponential`` multiplies by ``gamma`` every epoch; ``onecycle`` increases to the learning rate and then
+    decreases, over all optimizer steps (https://arxiv.org/abs/1708.07120). The first three change the rate once an
+    epoch, the last once a step.
 
-    Raises ValueError for an unknown name, or where the schedule needs a length and the trainer has no ``max_epochs``.
+    Raises:
+        ValueError: the name is unknown, or ``cosine`` or ``onecycle`` is used without the trainer's ``max_epochs``.
     """
     if name == "step":
         return {"scheduler": optim.lr_scheduler.StepLR(optimizer, step_size, gamma), "interval": "epoch"}

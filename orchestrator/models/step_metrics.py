@@ -1,4 +1,4 @@
-"""What a classifier logs in a step: the mean loss and accuracy of the batch, weighted so that epochs come out exact."""
+"""Log a classifier's loss and accuracy, weighted so that the epoch's values are exact means over samples."""
 
 from __future__ import annotations
 
@@ -10,10 +10,16 @@ from torch import Tensor
 def log_loss_and_accuracy(module: L.LightningModule, stage: str, loss: Tensor, scores: Tensor, labels: Tensor) -> None:
     """Log ``{stage}_loss`` and ``{stage}_acc`` for one batch.
 
-    ``loss`` is the batch's mean (a scalar), ``scores`` (N, classes) float, ``labels`` (N,) int64. Lightning weighs each
-    batch by N, so the epoch's value is the mean over samples even where the last batch is smaller. Epoch values only:
-    a value a step would be read by nobody in a sweep, and reading it waits for the device. Everything stays a tensor
-    on the module's device; nothing is copied to the host.
+    Lightning weighs each batch by N, so the epoch's value is the mean over samples even if the last batch is smaller.
+    Only epoch values are logged: a sweep does not read step values, and reading them waits for the device. All values
+    stay tensors on the module's device.
+
+    Args:
+        module: the module to log by.
+        stage: ``train``, ``val`` or ``test``.
+        loss: the batch's mean, a scalar.
+        scores: (N, classes) float.
+        labels: (N,) int64.
     """
     accuracy = (scores.detach().argmax(dim=1) == labels).float().mean()
     module.log_dict(

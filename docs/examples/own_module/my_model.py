@@ -1,4 +1,4 @@
-"""A module and data of one's own, as a plain Lightning project has them: nothing here knows of sweeps."""
+"""A plain Lightning module and its data, independent of sweeps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The image classifier of the W&B tutorial for Lightning, and its data; nothing here knows of sweeps."""
+"""The image classifier of the W&B tutorial for Lightning, and its data; independent of sweeps."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ class LitModel(L.LightningModule):
 
     def step(self, batch: Batch, stage: str) -> Tensor:
         images, labels = batch
-        said = self(images)
-        loss = F.nll_loss(said, labels)
-        scores = {f"{stage}_loss": loss, f"{stage}_acc": self.accuracy(said, labels)}
+        log_probabilities = self(images)
+        loss = F.nll_loss(log_probabilities, labels)
+        scores = {f"{stage}_loss": loss, f"{stage}_acc": self.accuracy(log_probabilities, labels)}
         self.log_dict(scores, on_step=False, on_epoch=True, batch_size=len(labels))
         return loss
 
@@ -64,7 +64,7 @@ class LitModel(L.LightningModule):
 
 
 class Images(L.LightningDataModule):
-    """What the two data sets below share: loaders, and how a picture becomes numbers."""
+    """Shared by the two data sets below: loaders and normalisation."""
 
     mean, std = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
     training: Dataset[Any]
@@ -105,12 +105,12 @@ class CIFAR10Data(Images):
             self.held_out = CIFAR10(self.data_dir, train=False, transform=self.transform)
             return
         photographs = CIFAR10(self.data_dir, train=True, transform=self.transform)
-        same_split = torch.Generator().manual_seed(0)  # in every trial
-        self.training, self.validation = random_split(photographs, [45_000, 5_000], same_split)
+        fixed_split = torch.Generator().manual_seed(0)  # in every trial
+        self.training, self.validation = random_split(photographs, [45_000, 5_000], fixed_split)
 
 
 class DigitsData(Images):
-    """scikit-learn's 1,797 handwritten digits, made 20x20 in three channels: the same in small, and no download."""
+    """scikit-learn's 1,797 handwritten digits, resized to 20x20 in three channels; no download."""
 
     class_names = tuple("0123456789")
     dims = (3, 20, 20)
@@ -119,6 +119,6 @@ class DigitsData(Images):
         digits = load_digits()
         grey = torch.tensor(digits.images, dtype=torch.float32)[:, None] / 16
         images = F.interpolate(grey, size=20, mode="bilinear", antialias=True).clamp(0, 1).expand(-1, 3, -1, -1)
-        all_of_them = TensorDataset((images - 0.5) / 0.5, torch.tensor(digits.target))
-        same_split = torch.Generator().manual_seed(0)  # in every trial
-        self.training, self.validation, self.held_out = random_split(all_of_them, [1257, 270, 270], same_split)
+        dataset = TensorDataset((images - 0.5) / 0.5, torch.tensor(digits.target))
+        fixed_split = torch.Generator().manual_seed(0)  # in every trial
+        self.training, self.validation, self.held_out = random_split(dataset, [1257, 270, 270], fixed_split)

@@ -178,4 +178,7 @@ def test_a_trial_that_waits_for_room_says_what_it_needs() -> None:
     launched = next(event for event in events if event.type == "sweep.launched")
     begun = [event for event in events if event.type == "segment.started"][:2]
     state = SweepState([*events[: begun[1].seq + 1], launched, begun[0]])
-    assert "Waiting for room: a trial needs {cpus: 1, gpus: 2}, and 2 run at once (now trial 0)." in why(state, 1)
+    assert (
+        "Waiting for free resources: a trial needs {cpus: 1, gpus: 2}, and at most 2 run at once (now trial 0)."
+        in why(state, 1)
+    )

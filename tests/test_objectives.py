@@ -173,7 +173,7 @@ def test_why_says_who_is_better() -> None:
     state = simulate(described(trials=24), curve=dtlz2).state
     front = state.front()
     outside = next(number for number in state.trials if number not in front)
-    assert why(state, front[0])[-1] == f"It is on the Pareto front, of {len(front)} of 24 trials."
+    assert why(state, front[0])[-1] == f"It is one of the {len(front)} trials on the Pareto front, of 24 in all."
     told = why(state, outside)[-1]
     ahead = int(told.split("trial ")[1].split()[0])
     assert ahead in front

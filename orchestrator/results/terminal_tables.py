@@ -1,4 +1,4 @@
-"""A sweep in the terminal: the live view while it runs, the ranking afterwards. Reads state, changes nothing."""
+"""Terminal output of a sweep: the live view, the ranking, summary lines and durations."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from orchestrator.rundir import RunDirectory
 from orchestrator.safe_text import visible
 from orchestrator.state import SweepState
 
-_LONGEST = 60  # characters of a cell; `--json` has the whole
+_MAX_CELL = 60  # characters; `--json` has the full text
 COLOURS = {
     "running": "cyan",
     "set_aside": "blue",
@@ -34,21 +34,21 @@ COLOURS = {
 
 
 def ranking(
-    found: Iterable[Mapping[str, Any]], metric: str, *, limit: int | None = None, width: int | None = None
+    trials: Iterable[Mapping[str, Any]], metric: str, *, limit: int | None = None, width: int | None = None
 ) -> Table:
-    """The ranking as a table: rank, trial, status, objective, its epoch of how many, last rung, the parameters.
+    """Return the ranking as a table, from rows of `trial_rows.rows`.
 
-    Of these as many as fit into ``width`` characters; how many more there are stands below.
-
-    Where configurations are tried under several seeds, their mean, standard deviation and number of values as well;
-    where there are several objectives, all of them, and a star for those on the Pareto front.
+    The columns are rank, trial, status, objective, its epoch, the epochs reported, the last rung, and as many
+    parameters as fit into ``width`` characters; the caption counts the rest. With several seeds a configuration there
+    are also its mean, standard deviation and number of values; with several objectives all of them, and a star marks
+    the front.
     """
-    listed = list(found)
+    listed = list(trials)
     shown = listed[:limit]
-    together = ("mean", "std", "n") if any("configuration" in row for row in shown) else ()
+    group_columns = ("mean", "std", "n") if any("configuration" in row for row in shown) else ()
     also = list(dict.fromkeys(name for row in shown for name in row.get("also", ())))
-    titles = ["rank", "trial", "status", metric, *also, *together, "at epoch", "of", "rung"]
-    heads = [[cell(title) for title in titles], *(_head(row, also, together) for row in shown)]
+    titles = ["rank", "trial", "status", metric, *also, *group_columns, "at epoch", "of", "rung"]
+    heads = [[cell(title) for title in titles], *(_head(row, also, group_columns) for row in shown)]
     names = list(dict.fromkeys(name for row in shown for name in row["params"]))
     parameters = [
         [cell(title), *(cell(show(row["params"][name])) if name in row["params"] else cell("–") for row in shown)]
@@ -62,35 +62,35 @@ def ranking(
     for line in zip(*(column[1:] for column in columns), strict=True):
         table.add_row(*line)
     notes = [f"… and {len(listed) - len(shown)} more"] if len(listed) > len(shown) else []
-    if unseen := len(heads[0]) + len(names) - len(columns):
-        notes.append(f"{unseen} of {len(names)} parameters do not fit here; --json has all")
+    if hidden := len(heads[0]) + len(names) - len(columns):
+        notes.append(f"{hidden} of {len(names)} parameters do not fit; --json has all")
     if also:
         notes.append(f"* on the Pareto front: {sum(row['front'] for row in listed)} of {len(listed)} trials")
     table.caption = "; ".join(notes) or None
     return table
 
 
-def _head(row: Mapping[str, Any], also: Iterable[str], together: Iterable[str]) -> list[Text]:
-    """What stands before the parameters."""
-    values = [row["best"], *(row["also"][name] for name in also), *(row[name] for name in together)]
+def _head(row: Mapping[str, Any], also: Iterable[str], group_columns: Iterable[str]) -> list[Text]:
+    """Return the cells before the parameters."""
+    values = [row["best"], *(row["also"][name] for name in also), *(row[name] for name in group_columns)]
     number = f"* {row['trial']}" if row.get("front") else str(row["trial"])
     status = cell(row["status"].replace("_", " "), COLOURS.get(row["status"], ""))
     epochs = (str(row["epoch"] or "–"), str(row["epochs"]), str(row["rung"] or "–"))
-    told = (show(value) if value is not None else "–" for value in values)
-    return [cell(str(row["rank"])), cell(number), status, *map(cell, told), *map(cell, epochs)]
+    texts = (show(value) if value is not None else "–" for value in values)
+    return [cell(str(row["rank"])), cell(number), status, *map(cell, texts), *map(cell, epochs)]
 
 
 def _fitting(head: list[list[Text]], more: list[list[Text]], width: int | None) -> list[list[Text]]:
-    """The columns of the head, and as many more as fit into ``width`` characters beside them, but one at least.
+    """Return the head's columns and as many of ``more`` as fit into ``width`` characters, but at least one.
 
-    Where not all fit, their titles are no longer than their values.
+    If not all fit, titles are cut to the length of their values.
     """
-    columns, left = list(head), math.inf if width is None else width - sum(map(_width, head))
-    if sum(map(_width, more)) > left:
+    columns, room = list(head), math.inf if width is None else width - sum(map(_width, head))
+    if sum(map(_width, more)) > room:
         more = [[_cut(title, max(6, *(value.cell_len for value in values))), *values] for title, *values in more]
     for place, column in enumerate(more):
-        left -= _width(column)
-        if left < 0 and place:
+        room -= _width(column)
+        if room < 0 and place:
             break
         columns.append(column)
     return columns
@@ -102,7 +102,7 @@ def _width(column: Iterable[Text]) -> int:
 
 
 def comparison(searches: Iterable[Mapping[str, Any]], metric: str) -> Table:
-    """Searches side by side, as `engine.comparison.Figures` has them: what they cost and what they found."""
+    """Return a table of compared searches: cost and results, as `engine.comparison.Figures` holds them."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
     for title in ("search", "workers", "seeds", "trials", "epochs", "hours", metric, "found best", "after epochs"):
         table.add_column(cell(title), justify="left" if title == "search" else "right", no_wrap=True)
@@ -111,29 +111,29 @@ def comparison(searches: Iterable[Mapping[str, Any]], metric: str) -> Table:
     for row in searches:
         counts = (f"{row[name]:g}" for name in ("workers", "seeds", "trials", "epochs"))
         costs = [show(row[name]) if row[name] is not None else "–" for name in ("hours", "best")]
-        found = f"{row['found']:.0%}", "–" if row["to_best"] is None else f"{row['to_best']:g}"
+        hits = f"{row['found']:.0%}", "–" if row["to_best"] is None else f"{row['to_best']:g}"
         regret = "–" if row["regret"] is None else show(row["regret"])
-        table.add_row(cell(row["search"]), *counts, *costs, *found, regret, f"{row['past_end']:.0%}")
+        table.add_row(cell(row["search"]), *counts, *costs, *hits, regret, f"{row['past_end']:.0%}")
     return table
 
 
 def cell(text: str, style: str = "") -> Text:
-    """Text that others wrote, in a table: no markup, nothing that moves the cursor, and no more than fits."""
-    return _cut(Text(visible(text), style=style), _LONGEST)
+    """Return text from a run as a table cell: no markup, no control characters, cut to the longest cell."""
+    return _cut(Text(visible(text), style=style), _MAX_CELL)
 
 
-def _cut(text: Text, longest: int) -> Text:
-    return text if len(text) <= longest else Text(f"{text.plain[: longest - 1]}…", style=text.style)
+def _cut(text: Text, limit: int) -> Text:
+    return text if len(text) <= limit else Text(f"{text.plain[: limit - 1]}…", style=text.style)
 
 
 def short_names(names: list[str]) -> list[str]:
-    """Parameter names without their first part, where that leaves them distinct."""
+    """Return parameter names without their first part, where they stay distinct."""
     last = [name.split(".", 1)[-1].replace("init_args.", "") for name in names]
     return [short if last.count(short) == 1 else name for short, name in zip(last, names, strict=True)]
 
 
 def summary(run: RunDirectory, state: SweepState, total: int | None) -> str:
-    """One line: how far it is, what is best, how long it may take."""
+    """Return one line with the number of ended trials, the counts by status, and the best value."""
     done = state.count("finished", "stopped", "failed")
     parts = [f"{run.name}: {done}" + (f" of {total} trials" if total else " trials")]
     for status, word in (
@@ -152,35 +152,37 @@ def summary(run: RunDirectory, state: SweepState, total: int | None) -> str:
 
 
 def spending(limits: Mapping[str, Any], spent: Mapping[str, float]) -> str:
-    """What was spent of each budget that is limited; empty where only trials and a target are."""
-    words = {
+    """Return what was spent of each limited budget; empty if only trials and a target are limited."""
+    templates = {
         "epochs": "{:.4g} of {:g} epochs",
         "gpu_hours": "{:.4g} of {:g} GPU-hours",
         "cost": "a cost of {:.4g} of {:g}",
     }
-    parts = [said.format(spent[key], limits[key]) for key, said in words.items() if limits.get(key) is not None]
+    parts = [
+        template.format(spent[key], limits[key]) for key, template in templates.items() if limits.get(key) is not None
+    ]
     if (limit := limits.get("wall_clock")) is not None:
         parts.append(f"{duration(spent['wall_clock'])} of {duration(limit)}")
     return f"spent: {', '.join(parts)}" if parts else ""
 
 
 def duration(seconds: float) -> str:
-    """Seconds for people: 42 s, 3 min 10 s, 2 h 05 min."""
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    """Return seconds as text: 42 s, 3 min 10 s, 2 h 05 min."""
+    rounded = max(0, round(seconds))
+    if rounded < 60:
+        return f"{rounded} s"
+    if rounded < 3600:
+        return f"{rounded // 60} min {rounded % 60:02d} s"
+    return f"{rounded // 3600} h {rounded % 3600 // 60:02d} min"
 
 
 class Progress:
-    """Shows a sweep while it runs, on stderr: a live table in a terminal, else one line for each trial that ends."""
+    """Show a running sweep on stderr: a live table in a terminal, else one line for each trial that ends."""
 
     def __init__(self, run: RunDirectory, console: Console | None = None) -> None:
         self._run = run
         self._console = console or Console(stderr=True)
-        self._began = time.monotonic()
+        self._started = time.monotonic()
         self._drawn = -1
         self._state: SweepState | None = None
         self._table: Table | str = ""
@@ -197,35 +199,35 @@ class Progress:
                 self._live.stop()
 
     def __call__(self, state: SweepState, event: Event) -> None:
-        """The observer of a live sweep."""
+        """Take an event of the running sweep."""
         self._state = state
         if event.type == "sweep.launched":
-            self._began = time.monotonic()
+            self._started = time.monotonic()
         if not self._console.is_terminal:
-            self._line(state, event)
+            self._print_event(state, event)
 
     def _view(self) -> Group:
-        """The live view. Drawn by a thread of its own, so that the sweep never waits for the terminal."""
+        """Return the live view; a thread of its own calls this, so the sweep never waits for the terminal."""
         if self._state is None:
             return Group(Text("checking the sweep and starting Ray …", style="dim"))
         if self._state.seq != self._drawn:
-            # The sweep may add a trial meanwhile: then this frame shows the table before.
+            # The sweep may add a trial during iteration; the previous table is shown then.
             with contextlib.suppress(RuntimeError):
-                seq, room = self._state.seq, max(5, self._console.height - 8)
+                seq, limit = self._state.seq, max(5, self._console.height - 8)
                 self._table = ranking(
-                    rows(self._run, self._state), self._state.objective.metric, limit=room, width=self._console.width
+                    rows(self._run, self._state), self._state.objective.metric, limit=limit, width=self._console.width
                 )
                 self._drawn = seq
         total = self._state.spec["budget"].get("trials")
         line = cell(summary(self._run, self._state, total), style="bold")
-        spent = time.monotonic() - self._began
+        elapsed = time.monotonic() - self._started
         done = self._state.count("finished", "stopped", "failed")
-        eta = f", about {duration(spent / done * (total - done))} left" if total and 0 < done < total else ""
-        return Group(line, self._table, Text(f"{duration(spent)}{eta}; Ctrl-C stops cleanly", style="dim"))
+        eta = f", about {duration(elapsed / done * (total - done))} left" if total and 0 < done < total else ""
+        return Group(line, self._table, Text(f"{duration(elapsed)}{eta}; Ctrl-C stops cleanly", style="dim"))
 
-    def _line(self, state: SweepState, event: Event) -> None:
+    def _print_event(self, state: SweepState, event: Event) -> None:
         if event.type == "sweep.launched":
-            self._say(f"{self._run.name}: {event['slots']} at once, journal {self._run.journal}")
+            self._print(f"{self._run.name}: {event['slots']} at once, journal {self._run.journal}")
         if event.type not in ("trial.finished", "trial.stopped", "trial.failed"):
             return
         trial = state.trials[event["trial"]]
@@ -233,8 +235,8 @@ class Progress:
         score = f"{state.objective.metric} {show(best.value)} at epoch {best.epoch}" if best else "no finite value"
         reason = f": {stop_reason(trial.stopped_by)}" if trial.stopped_by else ""
         reason = f": {trial.failures[-1].message}" if trial.status == "failed" and trial.failures else reason
-        self._say(f"trial {trial.number} {trial.status}, {score}{reason}")
+        self._print(f"trial {trial.number} {trial.status}, {score}{reason}")
 
-    def _say(self, text: str) -> None:
-        with contextlib.suppress(OSError):  # the terminal may be gone; the sweep goes on
+    def _print(self, text: str) -> None:
+        with contextlib.suppress(OSError):  # the terminal may be closed; the sweep continues
             self._console.print(visible(text), markup=False, highlight=False, soft_wrap=True)

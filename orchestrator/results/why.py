@@ -1,4 +1,4 @@
-"""Why a trial is what it is: its story, in sentences, from the journal alone."""
+"""Explain a trial in sentences, from the journal alone."""
 
 from __future__ import annotations
 
@@ -36,23 +36,28 @@ _FRONTIER = {
 
 
 def why(state: SweepState, number: int) -> list[str]:
-    """One sentence for each thing that decided the trial. Raises UsageError where there is no such trial."""
+    """Return one sentence for each decision about a trial.
+
+    Raises:
+        UsageError: If there is no such trial.
+    """
     if number not in state.trials:
         last = len(state.trials) - 1
         raise UsageError(
-            f"there is no trial {number}", hint=f"trials run from 0 to {last}" if last >= 0 else "none yet"
+            f"there is no trial {number}",
+            hint=f"trials are numbered from 0 to {last}" if last >= 0 else "no trial was suggested yet",
         )
     return stories(state, [number])[number]
 
 
 def stories(state: SweepState, numbers: Iterable[int]) -> dict[int, list[str]]:
-    """`why` of many trials, which are ranked once for all."""
+    """Return `why` for several trials; they are ranked once for all."""
     standing = _Standing(state)
     return {number: _story(standing, state.trials[number]) for number in numbers}
 
 
 class _Standing:
-    """How the trials of a sweep stand to each other: what takes all of them to know, found once."""
+    """Ranks, configurations and the Pareto front of a sweep, each computed once."""
 
     def __init__(self, state: SweepState) -> None:
         self.state = state
@@ -63,8 +68,8 @@ class _Standing:
 
     @cached_property
     def configurations(self) -> dict[int, tuple[int, Configuration]]:
-        """Place and configuration, by its first trial."""
-        return {found.first: (place, found) for place, found in enumerate(self.state.configurations(), 1)}
+        """Place and configuration, by the number of its first trial."""
+        return {each.first: (place, each) for place, each in enumerate(self.state.configurations(), 1)}
 
     @cached_property
     def points(self) -> dict[int, tuple[float, ...]]:
@@ -77,14 +82,14 @@ class _Standing:
 
 def _story(standing: _Standing, trial: Trial) -> list[str]:
     state = standing.state
-    told = [
+    sentences = [
         *_suggested(state, trial),
         *_segments(trial),
         *_end(state, trial),
         *_place(standing, trial),
         *_in_the_finals(state, trial),
     ]
-    return [visible(sentence) for sentence in told]
+    return [visible(sentence) for sentence in sentences]
 
 
 def _suggested(state: SweepState, trial: Trial) -> list[str]:
@@ -104,7 +109,7 @@ def _segments(trial: Trial) -> list[str]:
     takeovers = iter(trial.takeovers)
     lines += [_taken_over(on, next(takeovers)) if "donor" in on else _promoted(on) for on in trial.promotions]
     if trial.segments > 1:
-        lines.append(f"It ran in {trial.segments} segments, each going on from the last checkpoint.")
+        lines.append(f"It ran in {trial.segments} segments; each resumed from the last checkpoint.")
     return lines
 
 
@@ -136,25 +141,25 @@ def _end(state: SweepState, trial: Trial) -> list[str]:
     if trial.status == "stopped":
         return [f"Stopped after epoch {trial.stopped_by['epoch']}: {stop_reason(trial.stopped_by)}."]
     ends = {
-        "finished": f"Finished: it trained for {trial.epoch} epochs, as long as it was meant to.",
-        "failed": "Failed: it takes no part in the ranking.",
-        "running": f"Running: {trial.epoch} epochs reported so far.",
-        "set_aside": f"Set aside after {trial.epoch} epochs: it goes on from its checkpoint if it is promoted.",
-        "interrupted": f"Interrupted after {trial.epoch} epochs; `sweep resume` goes on from there.",
+        "finished": f"Finished: it trained for all its {trial.epoch} epochs.",
+        "failed": "Failed: it ranks behind all others and cannot win.",
+        "running": f"Running: it has reported {trial.epoch} epochs.",
+        "set_aside": f"Set aside after {trial.epoch} epochs: it continues from its checkpoint if it is promoted.",
+        "interrupted": f"Interrupted after {trial.epoch} epochs; `sweep resume` continues it.",
     }
     if trial.status == "interrupted" and state.status == "running":
-        return [_waiting(state)]
+        return [_waiting_for_resources(state)]
     return [ends[trial.status]]
 
 
-def _waiting(state: SweepState) -> str:
-    """What a trial waits for that goes on as soon as there is room for it."""
+def _waiting_for_resources(state: SweepState) -> str:
+    """Describe the resources that an interrupted trial of a running sweep waits for."""
     needs, running = state.spec.get("resources") or {}, sorted(state.running)
-    wanted = (
+    needed = (
         f"tpu: {needs['tpu']}, " if needs.get("tpu") else ""
     ) + f"cpus: {needs.get('cpus', 1):g}, gpus: {needs.get('gpus', 0):g}"
-    taken = f" (now {', '.join(f'trial {number}' for number in running)})" if running else ""
-    return f"Waiting for room: a trial needs {{{wanted}}}, and {state.slots} run at once{taken}."
+    busy = f" (now {', '.join(f'trial {number}' for number in running)})" if running else ""
+    return f"Waiting for free resources: a trial needs {{{needed}}}, and at most {state.slots} run at once{busy}."
 
 
 def stop_reason(stopped: dict[str, Any]) -> str:
@@ -211,28 +216,28 @@ def _place(standing: _Standing, trial: Trial) -> list[str]:
     return [
         f"Judged by its best epoch, {best.epoch}: {state.objective.metric} = {show(best.value)}, "
         f"rank {standing.rank[trial.number]} of {len(standing.rank)}.",
-        *_together(standing, trial),
+        *_in_its_configuration(standing, trial),
         *_on_the_front(standing, trial),
     ]
 
 
 def _on_the_front(standing: _Standing, trial: Trial) -> list[str]:
-    """Where there are several objectives: whether it is on the Pareto front, or else the first there that is better."""
+    """State whether a trial is on the Pareto front, or which trial dominates it."""
     state = standing.state
     if not state.objective.also:
         return []
     points, front = standing.points, standing.front
     if trial.number in front:
-        return [f"It is on the Pareto front, of {len(front)} of {len(points)} trials."]
+        return [f"It is one of the {len(front)} trials on the Pareto front, of {len(points)} in all."]
     if trial.number not in points:
-        return ["It is not on the Pareto front: not all objectives have a finite value there, or it failed."]
-    ahead = next(number for number in front if dominates(points[number], points[trial.number]))
-    best = state.objective.best(state.trials[ahead])
+        return ["It is not on the Pareto front: it failed, or an objective has no finite value at its best epoch."]
+    dominating = next(number for number in front if dominates(points[number], points[trial.number]))
+    best = state.objective.best(state.trials[dominating])
     assert best is not None
-    metrics = state.trials[ahead].reports[best.epoch].metrics
+    metrics = state.trials[dominating].reports[best.epoch].metrics
     goals = (state.objective, *state.objective.also)
-    told = ", ".join(f"{goal.metric} = {show(metrics[goal.metric])}" for goal in goals)
-    return [f"It is not on the Pareto front: trial {ahead} is no worse in any objective and better in one ({told})."]
+    values = ", ".join(f"{goal.metric} = {show(metrics[goal.metric])}" for goal in goals)
+    return [f"It is not on the Pareto front: trial {dominating} dominates it ({values})."]
 
 
 def _without_value(state: SweepState, trial: Trial) -> str:
@@ -240,28 +245,32 @@ def _without_value(state: SweepState, trial: Trial) -> str:
     if replace(objective, constraints=()).best(trial) is None:
         return f"It never reported a finite {objective.metric}."
     last = trial.reports[trial.epoch].metrics
-    broken = next((bound for bound in objective.constraints if not bound.holds(last)), objective.constraints[0])
-    told = f"{show(last[broken.metric])} in the last" if broken.metric in last else "none in the last"
-    return f"No epoch kept to the constraint {broken} ({told}), so it cannot win."
+    violated = next((bound for bound in objective.constraints if not bound.holds(last)), objective.constraints[0])
+    value = (
+        f"{show(last[violated.metric])} in the last epoch" if violated.metric in last else "no value in the last epoch"
+    )
+    return f"No epoch satisfied the constraint {violated} ({value}), so the trial cannot win."
 
 
-def _together(standing: _Standing, trial: Trial) -> list[str]:
-    """How its configuration did, where configurations are tried under several seeds."""
-    state, listed = standing.state, standing.configurations
-    place, found = listed.get(trial.configuration, (0, None))
-    if found is None or found.mean is None:
+def _in_its_configuration(standing: _Standing, trial: Trial) -> list[str]:
+    """Describe the trial's configuration, if configurations run under several seeds."""
+    state, configurations = standing.state, standing.configurations
+    place, group = configurations.get(trial.configuration, (0, None))
+    if group is None or group.mean is None:
         return []
-    spread = "" if found.std is None else f", standard deviation {show(found.std)}"
-    unfinished = "" if found.complete else f" (not all {state.repeats['seeds']} have come to a value: it ranks behind)"
-    numbers, rule = ", ".join(map(str, found.trials)), state.repeats["rank_by"].replace("_", " ")
+    spread = "" if group.std is None else f", standard deviation {show(group.std)}"
+    unfinished = (
+        "" if group.complete else f" (it ranks behind, since fewer than {state.repeats['seeds']} trials have a value)"
+    )
+    numbers, rule = ", ".join(map(str, group.trials)), state.repeats["rank_by"].replace("_", " ")
     return [
-        f"Its configuration is that of trials {numbers}: {state.objective.metric} has mean {show(found.mean)}{spread}, "
-        f"n = {len(found.values)}; place {place} of {len(listed)} by {rule}{unfinished}."
+        f"Its configuration is that of trials {numbers}: {state.objective.metric} has mean {show(group.mean)}{spread}, "
+        f"n = {len(group.values)}; place {place} of {len(configurations)} by {rule}{unfinished}."
     ]
 
 
 def _in_the_finals(state: SweepState, trial: Trial) -> list[str]:
-    """What its parameters came to under fresh seeds, if they took part."""
+    """Describe the fresh trainings of the trial's parameters in the finals, if any."""
     table = (state.confirmation or {}).get("table", ())
     row = next((row for row in table if row["configuration"] == trial.number), None)
     if row is None or row["mean"] is None:
@@ -273,5 +282,5 @@ def _in_the_finals(state: SweepState, trial: Trial) -> list[str]:
 
 
 def show(value: Any) -> str:
-    """A value for people: floats to four significant digits, and of texts what cannot be seen written out."""
+    """Return a value as text: floats with four significant digits, invisible characters written out."""
     return f"{value:.4g}" if isinstance(value, float) else visible(str(value))

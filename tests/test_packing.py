@@ -103,7 +103,7 @@ def test_what_cannot_be_measured_gets_a_whole_one(
     monkeypatch.setattr(gpu_sharing, "gpu_count", lambda: 1)
     hopeless = {"class_path": "tests.support.tiny.TinyData", "init_args": {"batch_size": 0}}
     assert settle(spec(**AUTO, data=hopeless, space={})).resources.gpus == 1
-    assert "what a trial takes cannot be measured; the large corner of the space" in capsys.readouterr().err
+    assert "a trial's resources cannot be measured; the large corner of the space" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_trials_on_a_cluster_share_its_gpu(address: str, tmp_path: Path, capsys:
     def wanted(model: str) -> SweepSpec:
         return spec(**AUTO, model={"class_path": model, "init_args": {"pause": 0.05}})
 
-    with pytest.raises(UsageError, match="a trial that had a GPU to itself used nothing of it"):
+    with pytest.raises(UsageError, match="a trial with a GPU of its own did not use it"):
         launch(wanted("tests.support.tiny.Tiny"), tmp_path / "plain", address=address)
     ended = launch(wanted("tests.support.gpu_stand_in.Tiny"), tmp_path / "shared", address=address)
     assert ended.exit_code == 0

@@ -34,7 +34,7 @@ def test_without_a_scheduler_every_epoch_is_expected() -> None:
 def test_finals_are_counted_beside_the_search() -> None:
     plain, found = plan(described({"trials": 7})), plan(described({"trials": 7}, finalists={"top": 2, "trials": 9}))
     assert (plain.finals, found.finals, found.most) == (0, 9, plain.most)
-    assert "finals: at most 9 trainings of the best, 72 epochs, beside the above" in lines(found)
+    assert "finals: at most 9 trainings of the best, 72 epochs, in addition to the above" in lines(found)
 
 
 @pytest.mark.parametrize("promote", [False, True])

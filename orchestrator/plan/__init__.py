@@ -1,8 +1,8 @@
-"""What a sweep would take, before it is launched.
+"""Estimate what a sweep takes before it is launched.
 
 plan(spec)             trials, rungs and epochs, at once and without torch
-measure(spec, plan)    hours, memory, disk and money, after a few real steps in processes of their own
-settle(spec)           a number for ``resources.gpus: auto``, likewise
+measure(spec, plan)    hours, memory, disk and cost, after a few training steps in separate processes
+settle(spec)           a number for ``resources.gpus: auto``, measured the same way
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The cheap and the dear corners of a space, found by a few real steps at each end of each parameter."""
+"""The cheap, dear and large corner of a space, located by a few training steps at the ends of each parameter."""
 
 from __future__ import annotations
 
@@ -16,26 +16,30 @@ from orchestrator.space import Space
 from orchestrator.spec import SweepSpec, apply
 from orchestrator.training import Job, Measured
 
-_SCOUTED = 24  # configurations, and steps at each: enough to tell which end is the dearer one
-_SCOUT_STEPS = 4
+_MAX_PROBES = 24  # configurations
+_PROBE_STEPS = 4  # enough to tell which end of a parameter costs more
 _STEPS = 20
-_NOISE = 1.05
+_NOISE = 1.05  # a difference in memory below this factor is noise
 _MODULE = "orchestrator.training.profiler"
 
 Option = tuple[Any, Mapping[str, Any]]
-"""A parameter's value, and what was answered of the configuration with it."""
+"""A parameter's value, and the measured costs of a configuration with it."""
 
 
 @dataclass(frozen=True)
 class Corner:
-    """A configuration and what it costs."""
+    """A configuration and its measured costs."""
 
     params: dict[str, Any]
     measured: Measured
 
 
 def checked_roots(spec: SweepSpec) -> list[str]:
-    """Folders that the spec's classes are imported from. Raises SpecError where they do not take what it gives them."""
+    """Return the folders that the spec's classes are imported from.
+
+    Raises:
+        SpecError: If the classes do not accept the spec's arguments.
+    """
     from orchestrator.training import class_loading
 
     roots = [str(Path(root).absolute()) for root in class_loading.import_roots(spec)]
@@ -45,49 +49,56 @@ def checked_roots(spec: SweepSpec) -> list[str]:
 
 
 def corners(spec: SweepSpec, roots: Sequence[str]) -> dict[str, Corner]:
-    """The ``cheap`` and the ``dear`` corner by time, the ``large`` one by memory; each measured in its own process.
+    """Measure the ``cheap`` and ``dear`` corner by time and the ``large`` one by memory, each in its own process.
 
-    Which end of a parameter is which is found by trying each, the other parameters at their first, all in one process.
-    Raises UsageError where a corner cannot be trained.
+    Each parameter is tried at its ends, with the other parameters at their first value, all in one process.
+
+    Raises:
+        UsageError: If a corner cannot be trained.
     """
-    found = {kind: dict(sorted(params.items())) for kind, params in _corners(spec, roots).items()}
+    configurations = {kind: dict(sorted(params.items())) for kind, params in _corners(spec, roots).items()}
     measured: dict[str, Corner] = {}
-    for kind, params in found.items():
-        same = next((corner for corner in measured.values() if corner.params == params), None)
-        measured[kind] = same or _measured(spec, kind, params, roots)
+    for kind, params in configurations.items():
+        equal = next((corner for corner in measured.values() if corner.params == params), None)
+        measured[kind] = equal or _measured(spec, kind, params, roots)
     return measured
 
 
 def largest(spec: SweepSpec, roots: Sequence[str]) -> Corner:
-    """The corner that takes the most memory, that of a GPU where there is one.
+    """Measure the corner with the most memory: GPU memory if there is a GPU.
 
-    Raises UsageError where it cannot be trained.
+    Raises:
+        UsageError: If it cannot be trained.
     """
     return _measured(spec, "large", dict(sorted(_corners(spec, roots)["large"].items())), roots)
 
 
 def _corners(spec: SweepSpec, roots: Sequence[str]) -> dict[str, dict[str, Any]]:
-    tried = list(_scouts(spec.space))[:_SCOUTED]
+    probed = list(_probes(spec.space))[:_MAX_PROBES]
     ends: dict[str, dict[str, Any]] = {"cheap": {}, "dear": {}, "large": {}}
-    if tried:
-        answers = _ask(spec, [params for _, params in tried], roots, _SCOUT_STEPS)
-        for name in dict.fromkeys(name for name, _ in tried):
-            options = [(p[name], a) for (n, p), a in zip(tried, answers, strict=True) if n == name]
+    if probed:
+        answers = _profile(spec, [params for _, params in probed], roots, _PROBE_STEPS)
+        for name in dict.fromkeys(name for name, _ in probed):
+            options = [
+                (params[name], answer)
+                for (probed_name, params), answer in zip(probed, answers, strict=True)
+                if probed_name == name
+            ]
             ends["cheap"][name] = min(options, key=lambda option: _seconds(option[1]))[0]
             ends["dear"][name] = max(options, key=lambda option: _seconds(option[1]))[0]
-            largest = _largest(options)
-            ends["large"][name] = largest[0] if largest else ends["dear"][name]
-    return {kind: configuration(spec.space, wanted) for kind, wanted in ends.items()}
+            largest_option = _largest(options)
+            ends["large"][name] = largest_option[0] if largest_option else ends["dear"][name]
+    return {kind: configuration(spec.space, values) for kind, values in ends.items()}
 
 
 def _largest(options: Sequence[Option]) -> Option | None:
-    """The value that takes the most memory; None where that hangs on the parameter no more than on chance."""
+    """Return the value with the most memory; None if the parameter's effect is within noise."""
     sizes = [_bytes(answer) for _, answer in options]
     return options[sizes.index(max(sizes))] if max(sizes) > _NOISE * min(sizes) else None
 
 
-def _scouts(space: Space) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each parameter at each of its ends or choices, the others at their first."""
+def _probes(space: Space) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield each parameter at each of its ends or choices, the others at their first value."""
     for name in space.order:
         probes = space[name].probes()
         for value in probes if len(probes) > 1 else ():
@@ -97,24 +108,24 @@ def _scouts(space: Space) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _conditions(space: Space, name: str) -> dict[str, Any]:
-    """Values of others under which a parameter is there."""
-    wanted: dict[str, Any] = {}
-    for other, values in space[name].when.items():
-        wanted |= {**_conditions(space, other), other: values[0]}
-    return wanted
+    """Return values of other parameters that make this one active."""
+    conditions: dict[str, Any] = {}
+    for parent, values in space[name].when.items():
+        conditions |= {**_conditions(space, parent), parent: values[0]}
+    return conditions
 
 
-def configuration(space: Space, wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """A whole configuration with these values, where the parameters are active, and the first probe of each other."""
+def configuration(space: Space, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a complete configuration: these values where active, and the first probe of every other parameter."""
     params: dict[str, Any] = {}
     for name in space.order:
         if space.active(params, name):
-            params[name] = wanted[name] if name in wanted else space[name].probes()[0]
+            params[name] = values[name] if name in values else space[name].probes()[0]
     return params
 
 
 def _seconds(answer: Mapping[str, Any]) -> float:
-    """What could not be trained is the dearest."""
+    """Return the time of an answer; a configuration that failed counts as the slowest."""
     return float(answer.get("seconds") or ("error" in answer and float("inf")) or 0.0)
 
 
@@ -123,21 +134,26 @@ def _bytes(answer: Mapping[str, Any]) -> float:
 
 
 def _measured(spec: SweepSpec, kind: str, params: dict[str, Any], roots: Sequence[str]) -> Corner:
-    [answer] = _ask(spec, [params], roots, _STEPS)
+    [answer] = _profile(spec, [params], roots, _STEPS)
     if "error" in answer:
         raise UsageError(f"the {kind} corner of the space cannot be trained: {answer['error']}", hint=f"it is {params}")
     return Corner(params, Measured(**answer))
 
 
-def _ask(spec: SweepSpec, many: Sequence[dict[str, Any]], roots: Sequence[str], steps: int) -> list[dict[str, Any]]:
-    """What each configuration costs; ``{"error": …}`` for one that fails, and for those behind one that ends it all."""
-    jobs = [asdict(_job(spec, params)) for params in many]
-    asked = json.dumps({"roots": list(roots), "jobs": jobs, "steps": steps})
-    child = subprocess.run([sys.executable, "-m", _MODULE], input=asked, capture_output=True, text=True, check=False)
+def _profile(
+    spec: SweepSpec, configurations: Sequence[dict[str, Any]], roots: Sequence[str], steps: int
+) -> list[dict[str, Any]]:
+    """Return the costs of each configuration, measured in one child process.
+
+    A configuration that fails gives ``{"error": …}``, and so does each one after the process died.
+    """
+    jobs = [asdict(_job(spec, params)) for params in configurations]
+    request = json.dumps({"roots": list(roots), "jobs": jobs, "steps": steps})
+    child = subprocess.run([sys.executable, "-m", _MODULE], input=request, capture_output=True, text=True, check=False)
     answers = [json.loads(line) for line in child.stdout.splitlines()]
-    last = (child.stderr.strip().splitlines() or ["without a word"])[-1]
-    gone = {"error": f"its process ended with code {child.returncode}: {last}"}
-    return answers + [gone] * (len(many) - len(answers))
+    last = (child.stderr.strip().splitlines() or ["no output on stderr"])[-1]
+    died = {"error": f"its process exited with code {child.returncode}: {last}"}
+    return answers + [died] * (len(configurations) - len(answers))
 
 
 def _job(spec: SweepSpec, params: dict[str, Any]) -> Job:
@@ -151,5 +167,5 @@ def _job(spec: SweepSpec, params: dict[str, Any]) -> Job:
         data=data.model_dump() if data else None,
         trainer=trainer,
         folder="",
-        threads=max(1, int(spec.resources.cpus)),  # as Ray gives them to a trial
+        threads=max(1, int(spec.resources.cpus)),  # as Ray sets them for a trial
     )

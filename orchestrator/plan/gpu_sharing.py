@@ -1,4 +1,4 @@
-"""``resources.gpus: auto``: how large a share of a GPU a trial's memory takes, so that as many as fit share one."""
+"""Choose the share of a GPU for ``resources.gpus: auto``, so that as many trials as fit share one."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from typing import Any
 from orchestrator.engine.tune.placement import gpu_count
 from orchestrator.errors import SpecError, UsageError
 from orchestrator.plan.extremes import checked_roots, largest
-from orchestrator.plan.memory_size import memory, shown
+from orchestrator.plan.memory_size import format_bytes, memory
 from orchestrator.spec import SweepSpec
 from orchestrator.spec.budget_checks import budget_problems
 from orchestrator.training import Measured
 
-_FULL = 0.9  # of a GPU's memory: batches differ, and what is freed is not always in one piece
-_PARTS = 10_000  # of a GPU, in which Ray counts
-_MOST = 100  # trials on one; beyond, a whole number of parts could let in one too many
+_USABLE = 0.9  # of a GPU's memory: batches differ, and free memory is fragmented
+_PARTS = 10_000  # Ray's resolution of a GPU share
+_MAX_TRIALS = 100  # on a GPU; with more, rounding to parts could admit one too many
 
 
 @dataclass(frozen=True)
 class Need:
-    """What a trial at the large corner took on a GPU of its own: ``measured``, or ``why`` that cannot be known.
+    """The resources of a trial at the large corner, measured on a GPU of its own; ``why`` says why they are unknown.
 
-    ``memory``, in bytes, is the host's for each of its GPUs.
+    ``memory`` is the host's memory for each of its GPUs, in bytes.
     """
 
     memory: int
@@ -36,14 +36,15 @@ class Need:
 def settle(
     spec: SweepSpec, *, local: bool = False, address: str = "", until: Callable[[], object] = lambda: None
 ) -> SweepSpec:
-    """The spec with a number for ``resources.gpus``, where that says ``auto``; else as it is.
+    """Return the spec with a number for ``resources.gpus`` if that is ``auto``, else unchanged.
 
-    It is 0 on a machine without a GPU, and a whole one for trials of several processes and for those that run in this
-    process. Else the corner of the space that takes the most memory is trained for a few steps: on a cluster on a GPU
-    of each kind that it has, or on the first that comes. There ``until`` may say that nobody waits any longer.
+    The number is 0 on a machine without a GPU, and 1 for trials of several processes and those that run in this
+    process. Otherwise the corner of the space with the most memory is trained for a few steps: on a cluster on a GPU of
+    each kind, or on the first that becomes free. There ``until`` may end the wait by returning True.
 
-    Raises SpecError where the spec's classes do not take what it gives them, UsageError where a cluster has no GPU, or
-    a trial makes no use of it.
+    Raises:
+        SpecError: If the spec's classes do not accept its arguments.
+        UsageError: If a cluster has no GPU, or a trial does not use it.
     """
     if spec.resources.gpus != "auto":
         return spec
@@ -52,33 +53,37 @@ def settle(
     if local or spec.resources.workers > 1:
         return settled(spec, 1)
     roots = checked_roots(spec)
-    _say("a trial at the largest corner is trained for a few steps, on a GPU of its own")
-    needs = _elsewhere(spec, roots, address, until) if address else [_need(spec, roots, gpu_count())]
-    if not needs:  # nobody waits for it any longer
+    _print_notice("training a trial at the largest corner for a few steps, on a GPU of its own")
+    needs = _measure_on_cluster(spec, roots, address, until) if address else [_measure_need(spec, roots, gpu_count())]
+    if not needs:  # `until` ended the wait
         return spec
     shares = [_share(need) for need in needs]
-    return settled(spec, max(shares), _words(needs[shares.index(max(shares))]))
+    return settled(spec, max(shares), _reason(needs[shares.index(max(shares))]))
 
 
 def settled(spec: SweepSpec, gpus: float, why: str = "") -> SweepSpec:
-    """The spec with so many GPUs for a trial, said with the reason. Raises SpecError where that cannot be meant."""
+    """Return the spec with that many GPUs a trial, and print the reason.
+
+    Raises:
+        SpecError: If the number contradicts the budget.
+    """
     resources = spec.resources.model_copy(update={"gpus": gpus})
     if problems := list(budget_problems(spec.budget, resources)):
         raise SpecError(replace(problem, **spec.locate(problem.path, key=True)) for problem in problems)
-    together = f", so that {int(1 / gpus)} trials share one" if 0 < gpus < 1 else ""
-    _say(f"{gpus:g} here{together}{': ' if why else ''}{why}")
+    sharing = f", so that {int(1 / gpus)} trials share one" if 0 < gpus < 1 else ""
+    _print_notice(f"{gpus:g} here{sharing}{': ' if why else ''}{why}")
     return spec.model_copy(update={"resources": resources})
 
 
 def share(measured: Measured, memory: int) -> float:
-    """The share of a GPU, where each comes with so much of the host's memory; 0 where a trial uses none of it."""
+    """Return the share of a GPU, if each has that much of the host's memory; 0 if a trial uses none of the GPU."""
     if not measured.device_memory:
         return 0
-    together = min(int(_FULL * measured.device_total / measured.device_memory), memory // measured.memory, _MOST)
-    return _PARTS // together / _PARTS if together > 1 else 1
+    trials = min(int(_USABLE * measured.device_total / measured.device_memory), memory // measured.memory, _MAX_TRIALS)
+    return _PARTS // trials / _PARTS if trials > 1 else 1
 
 
-def _say(text: str) -> None:
+def _print_notice(text: str) -> None:
     print(f"resources.gpus: auto: {text}", file=sys.stderr, flush=True)
 
 
@@ -87,35 +92,35 @@ def _share(need: Need) -> float:
         return 1
     if not need.measured.device_memory:
         raise UsageError(
-            f"resources.gpus: auto: a trial that had a GPU to itself used nothing of it; {need.params}",
-            hint="trainer.accelerator, or a torch without CUDA there? --set resources.gpus=0 trains on CPUs",
+            f"resources.gpus: auto: a trial with a GPU of its own did not use it; {need.params}",
+            hint="check trainer.accelerator and that torch has CUDA there, or train on CPUs: --set resources.gpus=0",
         )
     return share(need.measured, need.memory)
 
 
-def _words(need: Need) -> str:
+def _reason(need: Need) -> str:
     if need.measured is None:
-        return f"what a trial takes cannot be measured; {need.why}"
-    taken, there = shown(need.measured.device_memory), shown(need.measured.device_total)
-    return f"a trial takes {taken} of its {there}, and {shown(need.measured.memory)} of the host's; {need.params}"
+        return f"a trial's resources cannot be measured; {need.why}"
+    used, total = format_bytes(need.measured.device_memory), format_bytes(need.measured.device_total)
+    return f"a trial takes {used} of its {total}, and {format_bytes(need.measured.memory)} of the host's; {need.params}"
 
 
-def _need(spec: SweepSpec, roots: list[str], gpus: int) -> Need:
-    """Measured on this machine, which has so many GPUs."""
-    room = memory() // max(1, gpus)
+def _measure_need(spec: SweepSpec, roots: list[str], gpus: int) -> Need:
+    """Measure on this machine, which has ``gpus`` GPUs."""
+    host_memory = memory() // max(1, gpus)
     try:
         corner = largest(spec, roots)
     except UsageError as error:
-        return Need(room, {}, None, str(error))
-    return Need(room, corner.params, corner.measured)
+        return Need(host_memory, {}, None, str(error))
+    return Need(host_memory, corner.params, corner.measured)
 
 
-def _elsewhere(spec: SweepSpec, roots: list[str], address: str, until: Callable[[], object]) -> list[Need]:
+def _measure_on_cluster(spec: SweepSpec, roots: list[str], address: str, until: Callable[[], object]) -> list[Need]:
     from orchestrator.engine.tune.cluster_probe import run_on_gpus
 
-    asked = spec.model_dump(mode="json")
+    spec_json = spec.model_dump(mode="json")
 
-    def work(gpus: int) -> Need:  # in a worker process, on a host of the cluster
-        return _need(SweepSpec.model_validate(asked), roots, gpus)
+    def measure(gpus: int) -> Need:  # in a worker process, on a host of the cluster
+        return _measure_need(SweepSpec.model_validate(spec_json), roots, gpus)
 
-    return run_on_gpus(address, spec.resources, work, until)
+    return run_on_gpus(address, spec.resources, measure, until)

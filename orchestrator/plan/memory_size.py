@@ -1,4 +1,4 @@
-"""Bytes of memory: how many there are, and how a number of them is written."""
+"""Read the machine's memory size, and format numbers of bytes."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ _CGROUP = Path("/sys/fs/cgroup/memory.max")
 
 
 def memory() -> int:
-    """Bytes of memory that this machine has, or its container may use."""
-    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    """Return the bytes of memory of this machine, or of its container if that is less."""
+    size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     with suppress(OSError, ValueError):
-        there = min(there, int(_CGROUP.read_text()))
-    return there
+        size = min(size, int(_CGROUP.read_text()))
+    return size
 
 
-def shown(count: float) -> str:
-    """Bytes for people, and for a sweep file: 12MB, 3.4GB."""
+def format_bytes(count: float) -> str:
+    """Return bytes as text that a sweep file accepts: 12MB, 3.4GB."""
     for unit in ("B", "KB", "MB"):
         if count < 999.5:
             return f"{count:.3g}{unit}"

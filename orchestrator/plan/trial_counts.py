@@ -1,4 +1,4 @@
-"""Trials, rungs and epochs of a sweep on paper: without training, and without importing what would train."""
+"""Count trials, rungs and epochs of a sweep without training or importing its classes."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from orchestrator.spec import SweepSpec
 from orchestrator.state import SweepState
 
 SIMULATED_TRIALS = 120
-"""More than these are not simulated; their epochs are counted up from the average of so many."""
+"""The most trials that are simulated; the epochs of more are extrapolated from their average."""
 SIMULATED_EPOCHS = 4_000
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A sweep on paper. None is what nobody can know: a sweep that only time ends has no number of trials.
+    """The counts of a sweep; a count that cannot be known is None, as the trials of a sweep that only time ends.
 
-    ``expected`` epochs are those of the same scheduler on synthetic curves, as `sweep simulate` would run it; ``rungs``
-    maps the epochs at which trials are compared to how many trials are expected to come there. ``finals`` counts the
-    trainings that the finalists may take afterwards, which are in none of these.
+    ``most`` and ``expected`` are epochs, the latter of the same scheduler on synthetic curves, as `sweep simulate` runs
+    it. ``rungs`` maps the epochs of comparisons to the number of trials expected to reach them. ``finals`` counts the
+    trainings that the finalists may take afterwards; the other counts do not include them.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Plan:
 
 
 def plan(spec: SweepSpec) -> Plan:
-    """What can be said without training. Imports none of the spec's classes."""
+    """Return the counts that need no training; none of the spec's classes is imported."""
     trials, epochs = _trials(spec), _max_epochs(spec)
     limits = spec.budget.model_dump(exclude_none=True, exclude_defaults=True, exclude={"trials"})
     most = _searched(spec, trials * epochs if trials and epochs else None)
@@ -45,9 +45,11 @@ def plan(spec: SweepSpec) -> Plan:
     head = (spec.name, trials, epochs, spec.scheduler.name)
     if not epochs or not (trials or most):
         return Plan(*head, most, None, {}, limits, finals)
-    ran, share = _simulated(spec, trials, epochs)
-    expected = _searched(spec, math.ceil(ran.epochs * share))
-    reached = {rung: round(sum(t.epoch >= rung for t in ran.trials.values()) * share) for rung in _rungs(spec, epochs)}
+    simulated, share = _simulated(spec, trials, epochs)
+    expected = _searched(spec, math.ceil(simulated.epochs * share))
+    reached = {
+        rung: round(sum(t.epoch >= rung for t in simulated.trials.values()) * share) for rung in _rungs(spec, epochs)
+    }
     return Plan(*head, most, expected, reached, limits, finals)
 
 
@@ -59,7 +61,7 @@ def _trials(spec: SweepSpec) -> int | None:
 
 
 def _max_epochs(spec: SweepSpec) -> int | None:
-    """Epochs of a trial, the most where they are a parameter; None where steps or time end it."""
+    """Return the epochs of a trial, the most if they are a parameter; None if steps or time end it."""
     if "trainer.max_epochs" in spec.space:
         return max(int(value) for value in spec.space["trainer.max_epochs"].probes())
     longest = spec.trainer.get("max_epochs")
@@ -67,7 +69,7 @@ def _max_epochs(spec: SweepSpec) -> int | None:
 
 
 def _searched(spec: SweepSpec, epochs: int | None) -> int | None:
-    """No more than the budget leaves to the search."""
+    """Cap epochs by the part of the budget that the search may spend."""
     if spec.budget.epochs is None:
         return epochs
     limit = math.ceil(spec.budget.epochs * (1 - spec.budget.reserve))
@@ -82,17 +84,18 @@ def _rungs(spec: SweepSpec, epochs: int) -> list[int]:
 
 
 def _simulated(spec: SweepSpec, trials: int | None, epochs: int) -> tuple[SweepState, float]:
-    """A sweep of random trials on synthetic curves under the spec's scheduler, and for how many each of them stands.
+    """Simulate random trials on synthetic curves under the spec's scheduler.
 
-    Clock and money do not count here: how far they reach is not known before something was measured.
+    Returns the state, and how many trials of the sweep each simulated one stands for. Budgets of time and cost are
+    ignored, since their reach is unknown before measuring.
     """
-    enough = max(1, min(SIMULATED_TRIALS, SIMULATED_EPOCHS // epochs))
-    count = min(trials or enough, enough)
+    limit = max(1, min(SIMULATED_TRIALS, SIMULATED_EPOCHS // epochs))
+    count = min(trials or limit, limit)
     budget: dict[str, float] = {"trials": count}
     if spec.budget.epochs is not None and (trials is None or trials <= count):
         budget |= {"epochs": spec.budget.epochs, "reserve": spec.budget.reserve}
-    written = spec.model_dump(mode="json")
-    written |= {"searcher": {"name": "random"}, "budget": budget}
-    written["trainer"] = {**written["trainer"], "max_epochs": epochs}
-    ran = simulate(SweepSpec.model_validate(written)).state
-    return ran, (trials or count) / count
+    spec_json = spec.model_dump(mode="json")
+    spec_json |= {"searcher": {"name": "random"}, "budget": budget}
+    spec_json["trainer"] = {**spec_json["trainer"], "max_epochs": epochs}
+    state = simulate(SweepSpec.model_validate(spec_json)).state
+    return state, (trials or count) / count

@@ -58,7 +58,7 @@ async def redraws(run: RunDirectory, later: list[Event], size: tuple[int, int], 
             write(run, later[begin : begin + each], "ab")
             drawn = asyncio.Event()
             began = time.perf_counter()
-            app.look()
+            app.poll()
             app.call_after_refresh(drawn.set)
             await drawn.wait()
             found.append((time.perf_counter() - began) * 1e3)

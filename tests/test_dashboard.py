@@ -24,7 +24,7 @@ from playwright.async_api import Page, Request
 from orchestrator.dashboard import Server, Sweeps, optuna_mirror
 from orchestrator.dashboard.optuna_mirror import Study
 from orchestrator.dashboard.optuna_storage import JournalStorage
-from orchestrator.dashboard.optuna_trials import shown
+from orchestrator.dashboard.optuna_trials import display_domains
 from orchestrator.engine.virtual_host import Faults
 from orchestrator.errors import UsageError
 from orchestrator.journal import Event, Journal, encode
@@ -158,7 +158,7 @@ def test_in_optuna_the_best_is_ours(tmp_path: Path) -> None:
         assert study.best_value == ours.objective.best(won).value  # type: ignore[union-attr]
         assert study.metric_names == ["val_acc"]
         assert len(study.get_trials(states=[TrialState.COMPLETE])) == ours.count("finished")
-        with pytest.raises(NotImplementedError, match="never from its dashboard"):
+        with pytest.raises(NotImplementedError, match="cannot change a sweep"):
             study.ask()
 
 
@@ -175,7 +175,7 @@ def test_values_are_shown_as_they_were_written() -> None:
             "model.h": {"const": {"deep": [1]}},
         }
     )
-    found = shown(space)
+    found = display_domains(space)
     assert [found["model.a"].value(value) for value in (1, True, "1")] == ["1", "true", '"1"']
     assert found["model.b"].value("\u202eevil") == '"\\u202eevil"'
     assert [found["model.c"].value(value) for value in (None, 0.5, 2)] == [None, 0.5, 2]
@@ -289,11 +289,11 @@ def test_only_this_machines_names_are_answered_and_nothing_can_be_written(hostil
         ):
             assert fetch(root + path, method, **{"Content-Type": "application/json"}) == (
                 403,
-                '{"reason": "this shows the sweep\'s journal and can only be read"}',
+                '{"reason": "the dashboard is read-only"}',
             )
         assert fetch(f"{root}/api/studies/999999")[0] == 404
         rows = list(csv.reader(io.StringIO(fetch(f"{root}/csv/{number}")[1])))
-        with pytest.raises(UsageError, match="cannot be listened on"):
+        with pytest.raises(UsageError, match="cannot listen on"):
             Server(found, int(root.rsplit(":", 1)[1]))
     assert rows[1][4].startswith("'=cmd()")
     assert hostile.journal.read_bytes() == before

@@ -124,7 +124,7 @@ def test_hours_and_money_follow_from_epochs_and_seconds(monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("measured", "fields", "says"),
     [
-        ({"memory": 65_000 * MEGABYTE}, {}, "a trial needs 65GB of memory, and there are 64GB"),
+        ({"memory": 65_000 * MEGABYTE}, {}, "a trial needs 65GB of memory, and the machine has 64GB"),
         ({"memory": 20_000 * MEGABYTE}, {}, "resources.concurrent=3"),
         ({"checkpoint": 10**18}, {}, "free"),
         ({"checkpoint": 50 * MEGABYTE}, {"checkpoints": {"quota": "200MB"}}, "checkpoints.quota=650000000"),

@@ -84,7 +84,7 @@ def held(run: RunDirectory) -> Iterator[None]:
 def test_a_thousand_trials_are_ranked_sorted_filtered_and_opened(tmp_path: Path, size: tuple[int, int]) -> None:
     run = written(tmp_path, thousand())
     state = Watched(run)
-    state.look()
+    state.refresh()
     winner = state.state.winner()
     assert winner is not None
 
@@ -131,7 +131,7 @@ def test_a_redraw_of_a_thousand_trials_is_quick(tmp_path: Path) -> None:
             write(run, events[begin : begin + 5], "ab")
             drawn = asyncio.Event()
             began = time.perf_counter()
-            app.look()
+            app.poll()
             app.call_after_refresh(drawn.set)
             await drawn.wait()
             times.append(time.perf_counter() - began)
@@ -155,7 +155,7 @@ def test_only_lines_that_have_changed_are_drawn_again(tmp_path: Path) -> None:
         refresh = table.refresh
         table.refresh = lambda *regions, **how: drawn.append(regions) or refresh(*regions, **how)  # type: ignore[method-assign,assignment]
         write(run, events[at - 1 : at], "ab")
-        app.look()
+        app.poll()
 
     with held(run):
         watching(run, visit)
@@ -212,7 +212,7 @@ def test_what_is_asked_by_key_comes_to_the_process_that_runs_the_sweep(tmp_path:
         app.query_one("TrialTable")._chosen = trial  # type: ignore[attr-defined]
         app.draw()
         await pilot.press("p")
-        await seen(app, pilot, f"Let trial {trial} go on? It is set aside now.")
+        await seen(app, pilot, f"Promote trial {trial}? It is set aside now.")
         await pilot.press("n")
         await pilot.pause()
         assert not run.requests.exists()
@@ -224,14 +224,14 @@ def test_what_is_asked_by_key_comes_to_the_process_that_runs_the_sweep(tmp_path:
         fields = {"trial": trial, "rule": "request", "why": {"rung": 1}}
         write(run, [Event(at, 1, events[at - 1].time, "trial.promoted", fields)], "ab")
         run.promote_request(trial).unlink()
-        await seen(app, pilot, f"trial {trial} goes on as soon as there is room for it")
+        await seen(app, pilot, f"trial {trial} continues as soon as resources are free")
         await pilot.press("x")
         await pilot.pause()
         await pilot.press("y")
         while not run.stop_request(trial).exists():
             await pilot.pause(0.05)
         run.stop_request(trial).unlink()
-        await seen(app, pilot, f"trial {trial} has ended")
+        await seen(app, pilot, f"trial {trial} has stopped")
 
     async def refused(app: WatchApp, pilot: Any) -> None:
         await pilot.press("x", "y")
@@ -253,7 +253,7 @@ def test_a_journal_that_is_damaged_torn_or_gone_is_told_and_not_a_crash(tmp_path
                 run.journal.unlink()
             else:
                 run.journal.write_bytes(content)
-            app.look()
+            app.poll()
             await seen(app, pilot, text)
 
         await look(whole + b'{"seq":40,"le', "trials ended")
@@ -261,12 +261,12 @@ def test_a_journal_that_is_damaged_torn_or_gone_is_told_and_not_a_crash(tmp_path
         await look(whole + b'{"seq":40,"lease":1}\n', "is damaged at byte")
         await look(whole, "trials ended")
         await unseen(app, pilot, "is damaged")
-        await look(None, "is gone; what is shown is what it said before")
+        await look(None, "was deleted; the state before that is shown")
         await look(whole, "trials ended")
-        await unseen(app, pilot, "the journal is gone")
+        await unseen(app, pilot, "the journal was deleted")
         shutil.rmtree(run.root)
-        app.look()
-        await seen(app, pilot, "the journal is gone")
+        app.poll()
+        await seen(app, pilot, "the journal was deleted")
 
     watching(run, visit)
 
@@ -276,20 +276,20 @@ def test_a_sweep_whose_process_is_gone_is_interrupted_until_another_goes_on(tmp_
     run = written(tmp_path, events[:40])
     watched = Watched(run)
     with held(run):
-        watched.look()
+        watched.refresh()
         assert watched.state.status == "running"
-    assert watched.look()
+    assert watched.refresh()
     assert watched.state.status == "interrupted"
-    assert not watched.look(), "nothing is new"
+    assert not watched.refresh(), "nothing is new"
     with held(run):  # it was alive all the time: what it ran was not interrupted
         write(run, events[40:42], "ab")
-        assert watched.look()
+        assert watched.refresh()
         assert watched.state.status == "running"
         assert watched.state.count("interrupted") == 0
-    assert watched.look()
+    assert watched.refresh()
     write(run, [Event(42, 2, events[41].time + 9.0, "sweep.launched", dict(events[1].fields))], "ab")
     with held(run):
-        assert watched.look()
+        assert watched.refresh()
         assert watched.state.status == "running"
         assert watched.state.count("interrupted") == 2, "they wait for room"
 
@@ -314,7 +314,7 @@ def test_what_others_wrote_is_inert_on_the_screen(tmp_path: Path, size: tuple[in
 def test_rows_are_sorted_by_numbers_then_words_and_what_is_absent_comes_last(tmp_path: Path) -> None:
     events = simulate(described(30, 3)).events
     watched, rows = Watched(written(tmp_path, events)), Rows()
-    watched.look()
+    watched.refresh()
     rows.update(watched.state, None)
     rates = [row.params["model.learning_rate"] for row in rows.listed("param:model.learning_rate", down=True)]
     assert rates == sorted(rates, reverse=True)
@@ -331,8 +331,8 @@ def test_rows_that_are_kept_are_those_that_would_be_made_anew(tmp_path: Path) ->
     with held(run):
         watched, rows = Watched(run), Rows()
         for begin in range(5, len(events), 7):
-            watched.look()
-            rows.update(watched.state, watched.touched)
+            watched.refresh()
+            rows.update(watched.state, watched.changed_trials)
             fresh = Rows()
             fresh.update(watched.state, None)
             assert (rows.rows, list(rows.ranks.items())) == (fresh.rows, list(fresh.ranks.items()))
@@ -422,7 +422,7 @@ def test_without_colour_nothing_is_coloured(tmp_path: Path, terminal: Callable[.
     codes = {code for part in terminal(colours=True).split("\x1b[")[1:] for code in part.split("m")[0].split(";")}
     assert codes <= {"", "0", "1", "2", "4", "7", "39", "49"}, codes
     terminal("q")
-    assert "TERM=vt100 is no terminal that can be drawn on" in shows(terminal, "rank   trial")
+    assert "TERM=vt100 is no terminal for a full screen" in shows(terminal, "rank   trial")
 
 
 def test_the_page_is_true(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def watch(name: Name, runs: Runs = None) -> None:
         if reason:
             warn(reason)
         watched = Watched(run)
-        watched.look()
+        watched.refresh()
         show(watched)
         return
     from orchestrator.watch.screen import WatchApp

@@ -1,7 +1,7 @@
-"""Sweeps in optuna-dashboard: their journals shown as Optuna studies, on this machine alone, and only to be read.
+"""Sweeps in optuna-dashboard: their journals as Optuna studies, read-only, on the loopback interface.
 
-`distributions` and `trials` say a trial in Optuna's words, `study` a sweep and `sweeps` all that are shown; `storage`
-is where the dashboard looks for them, and `server` the dashboard itself.
+`optuna_trials` and `optuna_mirror` translate trials and sweeps, `optuna_storage` serves them to the dashboard, and
+`server` runs it.
 """
 
 from orchestrator.dashboard.optuna_mirror import Sweeps

@@ -1,4 +1,4 @@
-"""A sweep as an Optuna study, kept up with its journal."""
+"""Mirror sweeps as Optuna studies, kept up to date with their journals."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
-from orchestrator.dashboard.optuna_trials import Shown, View, shown
+from orchestrator.dashboard.optuna_trials import DisplayDomain, View, display_domains
 from orchestrator.errors import JournalError
 from orchestrator.journal import holder
 from orchestrator.results.run_state import find, has_begun
@@ -25,16 +25,16 @@ from orchestrator.space import Space
 from orchestrator.state import ENDED, FollowedSweep, SweepState
 
 TRIALS = 10_000_000
-"""More than any sweep has: trial n of study s has the id s x TRIALS + n."""
+"""An upper bound of trials a sweep: trial n of study s has the id s x TRIALS + n."""
 CURVES = 2_000
-"""With more trials than these their curves are left out: the page, which draws them all, would not come up."""
+"""The most trials with curves: the page draws all curves and would not load with more."""
 _DIRECTIONS = {"min": StudyDirection.MINIMIZE, "max": StudyDirection.MAXIMIZE}
 
 
 class Study:
-    """One sweep. What is shown of it changes in `refresh` alone, which one thread at a time may call.
+    """A sweep as an Optuna study. Only `refresh` changes it, and only one thread at a time may call that.
 
-    ``trials`` is one list that is changed in place: who holds it sees every trial as it was last read.
+    ``trials`` is one list that is updated in place, so a holder of the list sees every trial as last read.
     """
 
     def __init__(self, run: RunDirectory, name: str, number: int) -> None:
@@ -43,7 +43,7 @@ class Study:
         self.best: FrozenTrial | None = None
         self.attributes: dict[str, Any] = {}
         self._sweep = FollowedSweep(run.journal)
-        self._space: dict[str, Shown] = {}
+        self._space: dict[str, DisplayDomain] = {}
         self._alive = False
         self._stale = False  # whether events were read before an error and are not shown yet
         self._curves = True
@@ -55,20 +55,22 @@ class Study:
 
     @property
     def begun(self) -> bool:
-        """Whether there is anything to show: the journal's first record."""
+        """Whether the journal holds its first record."""
         return bool(self.state.spec)
 
     @property
     def directions(self) -> list[StudyDirection]:
+        """Optuna's direction of each objective."""
         return [_DIRECTIONS[goal.mode] for goal in (self.state.objective, *self.state.objective.also)]
 
     @property
     def metrics(self) -> list[str]:
+        """The name of each objective."""
         return [visible(goal.metric) for goal in (self.state.objective, *self.state.objective.also)]
 
     def refresh(self) -> None:
-        """Read what is new, and show it. A journal that is damaged, or gone, leaves what was shown, and says so."""
-        alive = holder(self.run.journal) is not None  # asked first: whoever ends meanwhile has written that
+        """Read and show new events; if the journal is damaged or deleted, keep what is shown and say so."""
+        alive = holder(self.run.journal) is not None  # asked first: a process that ends now has recorded that
         running = set(self.state.running)
         try:
             changes = self._sweep.refresh()
@@ -86,15 +88,15 @@ class Study:
             self._show(sorted(changed), changes.restarted or self._stale)
             self._stale = False
 
-    def _show(self, changed: Iterable[int], anew: bool) -> None:
+    def _show(self, changed: Iterable[int], rebuild: bool) -> None:
         state = self.state
-        if anew or not self._space:
-            self._space = shown(Space(state.spec["space"]))
+        if rebuild or not self._space:
+            self._space = display_domains(Space(state.spec["space"]))
         curves = not state.objective.also and len(state.trials) <= CURVES
-        anew, self._curves = anew or curves != self._curves, curves
+        rebuild, self._curves = rebuild or curves != self._curves, curves
         view = View(self.run, state.objective, self._space, self.number * TRIALS, self._alive, curves)
-        self.best = self._best(view)  # first: who sees a complete trial asks for the best
-        if anew:
+        self.best = self._best(view)  # first, since a reader that sees a complete trial asks for the best
+        if rebuild:
             self.trials[:] = [view.trial(state.trials[number]) for number in sorted(state.trials)]
         else:
             for number in changed:
@@ -102,31 +104,31 @@ class Study:
         self.attributes = self._attributes()
 
     def _best(self, view: View) -> FrozenTrial | None:
-        """The winner by our ranking, with its values even while it goes on."""
-        won = self.state.winner()
-        if won is None:
+        """Return the winner of the ranking, with its values even while it runs."""
+        winner = self.state.winner()
+        if winner is None:
             return None
-        found = view.trial(won)
-        found.values = view.values(won, self.state.objective.best(won))
-        return found if found.values else None
+        frozen = view.trial(winner)
+        frozen.values = view.values(winner, self.state.objective.best(winner))
+        return frozen if frozen.values else None
 
     def _attributes(self) -> dict[str, Any]:
         state, spec = self.state, self.state.spec
         status = "interrupted" if state.status == "running" and not self._alive else state.status
-        found = {"status": f"{status} ({state.reason})" if state.reason else status}
-        won = state.winner()
-        best = state.objective.best(won) if won else None
-        if won and best:
+        attributes = {"status": f"{status} ({state.reason})" if state.reason else status}
+        winner = state.winner()
+        best = state.objective.best(winner) if winner else None
+        if winner and best:
             metric = state.objective.metric
-            found["winner"] = f"trial {won.number}: {metric} {show(best.value)} at epoch {best.epoch}"
+            attributes["winner"] = f"trial {winner.number}: {metric} {show(best.value)} at epoch {best.epoch}"
         if state.objective.also:
-            found["Pareto front"] = f"trials {', '.join(map(str, state.front()))}"
+            attributes["Pareto front"] = f"trials {', '.join(map(str, state.front()))}"
         if state.confirmation:
-            found["confirmed"] = sentences(state.confirmation, state.objective.metric)[0]
+            attributes["confirmed"] = sentences(state.confirmation, state.objective.metric)[0]
         budget = ", ".join(f"{key} {value}" for key, value in spec["budget"].items() if value)
-        found |= {"searcher": _name(spec["searcher"]), "scheduler": _name(spec["scheduler"]), "budget": budget}
-        found |= {"run directory": str(self.run.root)}
-        return {key: visible(text) for key, text in found.items()}
+        attributes |= {"searcher": _name(spec["searcher"]), "scheduler": _name(spec["scheduler"]), "budget": budget}
+        attributes |= {"run directory": str(self.run.root)}
+        return {key: visible(text) for key, text in attributes.items()}
 
 
 def _name(part: dict[str, Any]) -> str:
@@ -134,13 +136,14 @@ def _name(part: dict[str, Any]) -> str:
 
 
 REFRESH_SECONDS = 0.5
-_NUMBERS = itertools.count()  # optuna-dashboard keeps what it computes by number, for all dashboards of a process
+_NUMBERS = itertools.count()  # unique in the process, since optuna-dashboard caches by number
 
 
 class Sweeps:
-    """Those named, or all in a folder of runs, new ones too; and the finals of each, while they count.
+    """The named sweeps, or all in a folder of runs, including new ones, and the open finals of each.
 
-    Raises UsageError where there is no run of a name.
+    Raises:
+        UsageError: If there is no run of a name.
     """
 
     def __init__(self, names: Sequence[str] = (), runs: str | Path | None = None) -> None:
@@ -152,13 +155,13 @@ class Sweeps:
         self.refresh()
 
     def studies(self) -> list[Study]:
-        """Those of which there is something to show."""
+        """Return the studies that have something to show."""
         return [study for study in list(self._all.values()) if study.begun]
 
     def refresh(self) -> None:
-        """Read what the journals say that is new; not twice within half a second, and for one asker at a time.
+        """Read new events of all journals, at most every half second.
 
-        Who asks meanwhile goes on with what there is.
+        Only one thread reads; others continue at once with what was read before.
         """
         if not self._lock.acquire(blocking=False):
             return
@@ -172,8 +175,8 @@ class Sweeps:
 
     def _follow(self, run: RunDirectory) -> None:
         study = self._refreshed_study(run, run.name)
-        if study.state.finals_open and has_begun(race := finals_of(run, study.state)):
-            self._refreshed_study(race, f"{run.name}/{race.name}")
+        if study.state.finals_open and has_begun(finals := finals_of(run, study.state)):
+            self._refreshed_study(finals, f"{run.name}/{finals.name}")
 
     def _refreshed_study(self, run: RunDirectory, name: str) -> Study:
         study = self._all.get(run.root) or Study(run, name, next(_NUMBERS))

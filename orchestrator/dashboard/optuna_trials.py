@@ -1,4 +1,4 @@
-"""A trial of ours as Optuna has one."""
+"""Translate trials and their parameters into Optuna's frozen trials and distributions."""
 
 from __future__ import annotations
 
@@ -25,19 +25,22 @@ _WAITING = {"interrupted": TrialState.WAITING, "set_aside": TrialState.WAITING, 
 
 @dataclass(frozen=True)
 class View:
-    """What all trials of a sweep are shown by. ``alive`` says whether a process runs it; ids begin at ``first``."""
+    """What is common to the trials of a sweep: run, objective, domains, and Optuna's ids, which begin at ``first``.
+
+    ``alive`` says whether a process runs the sweep, ``curves`` whether intermediate values are included.
+    """
 
     run: RunDirectory
     objective: Objective
-    space: Mapping[str, Shown]
+    space: Mapping[str, DisplayDomain]
     first: int
     alive: bool
     curves: bool
 
     def trial(self, trial: Trial) -> FrozenTrial:
-        """The trial, with what it had at its best finite epoch.
+        """Return the trial with its parameters and values at its best finite epoch.
 
-        Optuna has no values for one that goes on, and none but complete trials where there are several objectives.
+        Optuna has no values for a running trial, and with several objectives only complete trials have values.
         """
         best = self.objective.best(trial)
         values = self.values(trial, best)
@@ -59,11 +62,11 @@ class View:
         )
 
     def values(self, trial: Trial, best: Best | None) -> list[float] | None:
-        """The objectives at its best epoch; None where one of them is no finite number."""
+        """Return the objectives at the trial's best epoch; None if one is not finite."""
         if best is None:
             return None
-        found = [best.value, *(trial.value(best.epoch, goal.metric) for goal in self.objective.also)]
-        return found if all(map(math.isfinite, found)) else None
+        values = [best.value, *(trial.value(best.epoch, goal.metric) for goal in self.objective.also)]
+        return values if all(map(math.isfinite, values)) else None
 
     def _state(self, trial: Trial, values: list[float] | None) -> TrialState:
         if trial.status == "running":
@@ -75,39 +78,41 @@ class View:
         return _WAITING[trial.status]
 
     def _params(self, params: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Those that Optuna has a place for, and the others: a newer version may have written what this one refuses."""
-        found, outside = {}, {}
+        """Return the parameters inside the distributions, and the others as text (a newer version may allow more)."""
+        inside, outside = {}, {}
         for name, value in params.items():
             try:
-                found[name] = self.space[name].value(value)
+                inside[name] = self.space[name].value(value)
             except (KeyError, ValueError):
                 outside[f"parameter {visible(name)}"] = visible(str(value))
-        return found, outside
+        return inside, outside
 
     def _curve(self, trial: Trial) -> dict[int, float]:
-        found = ((epoch, self.objective.value(report.metrics)) for epoch, report in trial.reports.items())
-        return {epoch: value for epoch, value in found if math.isfinite(value)}
+        points = ((epoch, self.objective.value(report.metrics)) for epoch, report in trial.reports.items())
+        return {epoch: value for epoch, value in points if math.isfinite(value)}
 
     def _attributes(self, trial: Trial, best: Best | None) -> dict[str, Any]:
-        cut_off = trial.status == "running" and not self.alive
-        status = "interrupted" if cut_off else trial.status.replace("_", " ")
-        found: dict[str, Any] = {"status": status, "epochs": trial.epoch}
+        interrupted = trial.status == "running" and not self.alive
+        status = "interrupted" if interrupted else trial.status.replace("_", " ")
+        attributes: dict[str, Any] = {"status": status, "epochs": trial.epoch}
         if reason := _reason(trial):
-            found["why"] = visible(reason)
+            attributes["why"] = visible(reason)
         if trial.configuration != trial.number:
-            found["repeats trial"] = trial.configuration
+            attributes["repeats trial"] = trial.configuration
         if trial.takeovers:
-            found["taken over"] = f"from trial {trial.takeovers[-1].donor}, {len(trial.takeovers)} times in all"
-        found["suggested by"] = visible(trial.by)
-        return found | (self._at_best(trial, best) if best else {})
+            attributes["weights taken over"] = (
+                f"from trial {trial.takeovers[-1].donor}, {len(trial.takeovers)} times in all"
+            )
+        attributes["suggested by"] = visible(trial.by)
+        return attributes | (self._at_best(trial, best) if best else {})
 
     def _at_best(self, trial: Trial, best: Best) -> dict[str, Any]:
-        kept, metrics = trial.checkpoints.get(best.epoch), trial.reports[best.epoch].metrics
-        found: dict[str, Any] = {"best epoch": best.epoch}
-        if kept:
-            found["checkpoint"] = visible(str(self.run.root / kept.path))
-        others = {name: value for name, value in metrics.items() if name != self.objective.metric}
-        return found | {f"metric {visible(name)}": value for name, value in sorted(others.items())}
+        checkpoint, metrics = trial.checkpoints.get(best.epoch), trial.reports[best.epoch].metrics
+        attributes: dict[str, Any] = {"best epoch": best.epoch}
+        if checkpoint:
+            attributes["checkpoint"] = visible(str(self.run.root / checkpoint.path))
+        rest = {name: value for name, value in metrics.items() if name != self.objective.metric}
+        return attributes | {f"metric {visible(name)}": value for name, value in sorted(rest.items())}
 
 
 def _reason(trial: Trial) -> str:
@@ -116,41 +121,45 @@ def _reason(trial: Trial) -> str:
     return trial.failures[-1].message if trial.failures and trial.status == "failed" else ""
 
 
-_DEVIATIONS = 6  # a draw is never further from the mean
+_DEVIATIONS = 6  # standard deviations; draws are truncated there
 _SCALARS = (type(None), bool, int, float, str)
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A domain as Optuna has it: ``as_text`` where some value of it is none that Optuna knows."""
+class DisplayDomain:
+    """A domain as an Optuna distribution; ``as_text`` if Optuna cannot hold one of its values."""
 
     distribution: BaseDistribution
     as_text: bool = False
 
     def value(self, value: Any) -> Any:
-        """The value as the distribution has it. Raises ValueError where it is outside."""
-        found = _text(value) if self.as_text else _plain(value)
-        self.distribution.to_internal_repr(found)
-        return found
+        """Return the value as the distribution holds it.
+
+        Raises:
+            ValueError: If it is outside.
+        """
+        converted = _text(value) if self.as_text else _plain(value)
+        self.distribution.to_internal_repr(converted)
+        return converted
 
 
-def shown(space: Space) -> dict[str, Shown]:
-    """Each parameter's domain."""
-    return {name: _shown(domain) for name, domain in space.items()}
+def display_domains(space: Space) -> dict[str, DisplayDomain]:
+    """Return each parameter's domain, with values as written rather than as searchers encode them."""
+    return {name: _display_domain(domain) for name, domain in space.items()}
 
 
-def _shown(domain: Domain) -> Shown:
+def _display_domain(domain: Domain) -> DisplayDomain:
     if isinstance(domain, Choice | Const):
         values = domain.values if isinstance(domain, Choice) else (domain.value,)
         as_text = not _distinct_scalars(values)
-        return Shown(CategoricalDistribution([_text(v) if as_text else _plain(v) for v in values]), as_text)
+        return DisplayDomain(CategoricalDistribution([_text(v) if as_text else _plain(v) for v in values]), as_text)
     if isinstance(domain, Normal):
-        return Shown(_normal(domain))
-    return Shown(domain.optuna_distribution())
+        return DisplayDomain(_normal(domain))
+    return DisplayDomain(domain.optuna_distribution())
 
 
 def _distinct_scalars(values: tuple[Any, ...]) -> bool:
-    """Whether Optuna can tell them apart: to it, 1 is true."""
+    """Return whether Optuna can distinguish the values; to Optuna 1 equals true."""
     return all(isinstance(value, _SCALARS) for value in values) and len(set(values)) == len(values)
 
 

@@ -1,4 +1,4 @@
-"""optuna-dashboard on loopback: read-only, and only for who asks it by a name of this machine's own."""
+"""Serve optuna-dashboard on loopback: read-only, and only under this machine's own names."""
 
 from __future__ import annotations
 
@@ -23,27 +23,30 @@ from orchestrator.safe_text import csv_cell
 HOST = "127.0.0.1"
 _HOSTS = frozenset({HOST, "localhost", "[::1]"})
 _PORT = re.compile(r":\d+$")
-_UNREAD = 1 << 16  # bytes of a refused request that are read, so that its sender waits for the answer
+_MAX_REFUSED = 1 << 16  # bytes of a refused request that are read, so that its sender gets the answer
 
 
 class Server:
-    """The dashboard at ``url``, until it is closed. ``port`` 0 takes a free one.
+    """The dashboard at ``url``, until it is closed; ``port`` 0 takes a free one.
 
-    Raises UsageError where the port is taken.
+    Raises:
+        UsageError: If the port is taken.
     """
 
     def __init__(self, sweeps: Sweeps, port: int = 0) -> None:
         try:
             self._server = _Threaded((HOST, port), _Quiet)
         except OSError as error:
-            raise UsageError(f"port {port} cannot be listened on: {error}", hint="leave --port out") from None
+            raise UsageError(
+                f"the dashboard cannot listen on port {port}: {error}", hint="omit --port to take a free one"
+            ) from None
         self._server.set_app(guarded(_dashboard(sweeps), sweeps))
         studies = sweeps.studies()
         page = f"dashboard/studies/{studies[0].number}" if len(studies) == 1 else "dashboard"
         self.url = f"http://{HOST}:{self._server.server_port}/{page}"
 
     def serve(self) -> None:
-        """Answer until the process is interrupted."""
+        """Answer requests until the process is interrupted."""
         self._server.serve_forever(poll_interval=0.2)
 
     def __enter__(self) -> Server:
@@ -57,6 +60,7 @@ class Server:
         self.close()
 
     def close(self) -> None:
+        """Close the socket."""
         self._server.server_close()
 
 
@@ -64,18 +68,18 @@ class _Threaded(socketserver.ThreadingMixIn, WSGIServer):
     daemon_threads = True
 
     def server_bind(self) -> None:
-        """Without the look-up of a name, which takes seconds where no name server answers."""
+        """Bind without a name look-up, which takes seconds if no name server answers."""
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = HOST, int(self.server_address[1])
         self.setup_environ()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A browser that does not wait for its answer is no error."""
+        """Ignore errors; a browser that does not wait for its answer is none."""
 
 
 class _Quiet(WSGIRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:
-        """Nobody reads of each request."""
+        """Log nothing."""
 
 
 def _dashboard(sweeps: Sweeps) -> WSGIApplication:
@@ -84,27 +88,28 @@ def _dashboard(sweeps: Sweeps) -> WSGIApplication:
     import optuna_dashboard
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    warnings.filterwarnings("ignore", module=r"optuna(_dashboard)?\.")  # the library's own affairs, not its reader's
+    warnings.filterwarnings("ignore", module=r"optuna(_dashboard)?\.")  # about library internals
     app: WSGIApplication = optuna_dashboard.wsgi(JournalStorage(sweeps))
     return app
 
 
 def guarded(app: WSGIApplication, sweeps: Sweeps) -> WSGIApplication:
-    """The application for readers alone.
+    """Return the application for readers only.
 
-    Another site may point its own name at this machine ("DNS rebinding"), and a browser then lets it read the answers:
-    only this machine's names are answered. What would change something is refused: it would be gone with the process.
+    Another site may point its own name at this machine ("DNS rebinding"), and a browser then lets it read the answers,
+    so requests under other names are refused. Writing requests are refused too, since nothing would store their
+    changes.
     """
 
     def answer(environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
         if _PORT.sub("", str(environ.get("HTTP_HOST", ""))) not in _HOSTS:
-            return _refused(environ, start, "ask for it at the address that sweep dashboard prints")
+            return _refused(environ, start, "open the address that sweep dashboard prints")
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
-            return _refused(environ, start, "this shows the sweep's journal and can only be read")
+            return _refused(environ, start, "the dashboard is read-only")
         path = str(environ.get("PATH_INFO", ""))
         if path.startswith(("/api/", "/csv/")):
             sweeps.refresh()
-        return _inert_csv(app, environ, start) if path.startswith("/csv/") else app(environ, start)
+        return _escaped_csv(app, environ, start) if path.startswith("/csv/") else app(environ, start)
 
     return answer
 
@@ -112,22 +117,22 @@ def guarded(app: WSGIApplication, sweeps: Sweeps) -> WSGIApplication:
 def _refused(environ: WSGIEnvironment, start: StartResponse, reason: str) -> list[bytes]:
     length = environ.get("CONTENT_LENGTH") or "0"
     if length.isdecimal() and int(length):
-        environ["wsgi.input"].read(min(int(length), _UNREAD))
+        environ["wsgi.input"].read(min(int(length), _MAX_REFUSED))
     start("403 Forbidden", [("Content-Type", "application/json")])
     return [json.dumps({"reason": reason}).encode()]
 
 
-def _inert_csv(app: WSGIApplication, environ: WSGIEnvironment, start: StartResponse) -> list[bytes]:
-    """The table that the dashboard offers, with no cell that a spreadsheet takes for a formula."""
-    told: list[Any] = []
+def _escaped_csv(app: WSGIApplication, environ: WSGIEnvironment, start: StartResponse) -> list[bytes]:
+    """Return the dashboard's CSV with cells escaped that a spreadsheet would take for formulas."""
+    response: list[Any] = []
 
     def note(status: str, headers: list[tuple[str, str]], *rest: Any) -> Callable[[bytes], object]:
-        told[:] = status, [header for header in headers if header[0].lower() != "content-length"]
+        response[:] = status, [header for header in headers if header[0].lower() != "content-length"]
         return lambda _: None
 
     content = b"".join(app(environ, note)).decode()
-    start(*told)
-    return [_rows(csv.reader(io.StringIO(content))).encode()] if told[0].startswith("200") else [content.encode()]
+    start(*response)
+    return [_rows(csv.reader(io.StringIO(content))).encode()] if response[0].startswith("200") else [content.encode()]
 
 
 def _rows(rows: Iterator[list[str]]) -> str:

@@ -1,5 +1,5 @@
-"""`sweep watch`: a sweep on the whole screen, from its journal alone, while it runs and afterwards.
+"""`sweep watch`: a sweep on the full screen, read from its journal while it runs and afterwards.
 
-`watched` is the sweep as it is read, `rows` and `columns` the table's content, `head`, `side` and `story` the texts
-around it; `table`, `dialogs` and `screen` put them on the screen; `snapshot` is what there is without one.
+`watched_sweep` follows the journal, `watch_rows` and `columns` are the table's content, `header` and `panel` the text
+around it; `table`, `dialogs` and `screen` draw them, and `snapshot` prints them without a full screen.
 """

@@ -1,4 +1,4 @@
-"""What opens over the table: a trial in full, a question, the keys."""
+"""What opens above the table: a trial's page, a question, the keys."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from orchestrator.state import SweepState, Trial
 from orchestrator.watch.columns import sparkline
 
 KEYS = """\
-up down, j k     another trial; page up, page down, home, end
-enter            open a trial: why it is what it is, its metrics, its failures
-s S              sort by the next column, by the one before
-r                the other way round
-f                only one status; again for the next one, at last all
-/                only trials in which the words occur: 12, adam, dropout=0.1
-left right       more of the parameters
-x                end a trial (asks first); as sweep stop --trial
-p                let a trial go on that was set aside (asks first); as sweep promote --trial
+up down, j k     select a trial; page up, page down, home, end
+enter            open a trial: its explanation, metrics and failures
+s S              sort by the next column, by the previous one
+r                reverse the order
+f                show one status only; again for the next one, then all
+/                show trials that contain the words: 12, adam, dropout=0.1
+left right       show more of the parameters
+x                stop a trial, after a question; as sweep stop --trial
+p                promote a trial that was set aside, after a question; as sweep promote --trial
 esc              close, or clear the filter
-q                quit; the sweep goes on"""
+q                quit; the sweep continues"""
 
 
 class Page(Screen[None]):
-    """A text of any length over the whole screen."""
+    """A scrollable text on the full screen."""
 
     DEFAULT_CSS = "Page Static { width: 100%; padding: 0 1; }"
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -48,26 +48,30 @@ class Page(Screen[None]):
         self._text = text
 
     def compose(self) -> ComposeResult:
+        """Build the widgets."""
         with VerticalScroll():
             yield Static(id="text")
         yield Footer()
 
     def on_mount(self) -> None:
-        self.again()
+        """Show the text."""
+        self.update_text()
 
     def on_resize(self) -> None:
-        self.again()
+        """Wrap the text for the new size."""
+        self.update_text()
 
-    def again(self) -> None:
-        """The text as it is now."""
+    def update_text(self) -> None:
+        """Show the current text."""
         self.query_one("#text", Static).update(self._text(max(20, self.size.width - 3)))
 
     def action_scroll(self, lines: int) -> None:
+        """Scroll by lines."""
         self.query_one(VerticalScroll).scroll_relative(y=lines, animate=False)
 
 
 class Question(ModalScreen[bool]):
-    """Yes or no; whatever is not a clear yes is a no."""
+    """A question with yes or no; any key but y means no."""
 
     DEFAULT_CSS = """
     Question { align: center middle; }
@@ -83,14 +87,15 @@ class Question(ModalScreen[bool]):
         self._question = question
 
     def compose(self) -> ComposeResult:
+        """Build the widgets."""
         yield Static(Text.assemble(self._question, "\n\n", ("y", "bold"), " yes    ", ("n", "bold"), " no"))
 
 
 _EPOCHS = 12
 
 
-def story(state: SweepState, number: int, width: int) -> Text:
-    """Everything that the journal has of a trial, for a page of that width."""
+def trial_text(state: SweepState, number: int, width: int) -> Text:
+    """Return all that the journal holds about a trial, for a page of that width."""
     trial, text = state.trials[number], Text()
     text.append(f"trial {number}  ", "bold").append(trial.status.replace("_", " ") + "\n")
     _heading(text, "WHY")
@@ -114,7 +119,7 @@ def _heading(text: Text, title: str) -> None:
 
 
 def _metrics(text: Text, state: SweepState, trial: Trial, width: int) -> None:
-    """Each metric with its curve, its value at the best epoch and its last; then the last epochs of the objective."""
+    """Append each metric with its curve, best-epoch value and last value, then the objective's last epochs."""
     best = state.objective.best(trial)
     names = sorted({name for report in trial.reports.values() for name in report.metrics})
     longest = min(max(map(len, map(visible, names)), default=0), 30)
@@ -125,7 +130,7 @@ def _metrics(text: Text, state: SweepState, trial: Trial, width: int) -> None:
         style = "bold" if name == state.objective.metric else ""
         text.append(f"{visible(name)[:longest]:<{longest}}  {at_best:>10} {show(values[-1]):>10}  ", style)
         text.append(sparkline(values, max(8, min(50, width - longest - 28)), trial.epoch) + "\n")
-    told = [(epoch, trial.value(epoch, state.objective.metric)) for epoch in sorted(trial.reports)[-_EPOCHS:]]
-    if told:
-        values_told = "  ".join(f"{epoch}: {show(value) if not math.isnan(value) else 'nan'}" for epoch, value in told)
-        text.append(f"{visible(state.objective.metric)} by epoch  {values_told}\n", "dim")
+    recent = [(epoch, trial.value(epoch, state.objective.metric)) for epoch in sorted(trial.reports)[-_EPOCHS:]]
+    if recent:
+        listed = "  ".join(f"{epoch}: {show(value) if not math.isnan(value) else 'nan'}" for epoch, value in recent)
+        text.append(f"{visible(state.objective.metric)} by epoch  {listed}\n", "dim")

@@ -1,4 +1,4 @@
-"""The lines above the table: how far the sweep is, what is best, what was spent, what is wrong."""
+"""The lines above the table: status, progress, best trial, spent budget."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from orchestrator.watch.watched_sweep import Watched
 _SWEEP = {"running": "bold cyan", "completed": "bold green", "paused": "bold yellow", "interrupted": "bold magenta"}
 _ENDED = {
     "completed": "the sweep has ended",
-    "paused": "nobody runs it; sweep resume goes on",
-    "interrupted": "its process is gone; sweep resume goes on",
+    "paused": "no process runs it; sweep resume continues it",
+    "interrupted": "its process died; sweep resume continues it",
 }
 
 
-def head(watched: Watched, rows: Rows, width: int, *, narrow: bool) -> list[Text]:
-    """So many lines as there are things to say; each is cut at ``width`` by who shows it."""
+def header_lines(watched: Watched, rows: Rows, width: int, *, narrow: bool) -> list[Text]:
+    """Return the lines of the header; the caller cuts each at ``width``."""
     state = watched.state
     if not state.spec:
-        return [Text.assemble((watched.run.name, "bold"), "  ", watched.trouble or "nothing is on record yet")]
+        return [Text.assemble((watched.run.name, "bold"), "  ", watched.problem or "the journal is still empty")]
     lines = [_first(watched), _bar(watched, width), _counts(watched), _best(watched, rows)]
     if narrow:
         lines += [
@@ -41,22 +41,24 @@ def head(watched: Watched, rows: Rows, width: int, *, narrow: bool) -> list[Text
 def _first(watched: Watched) -> Text:
     state = watched.state
     reason = f" ({visible(state.reason)})" if state.reason else ""
-    said = _ENDED.get(state.status)
+    explanation = _ENDED.get(state.status)
     status = (state.status + reason, _SWEEP.get(state.status, ""))
-    return Text.assemble((watched.run.name, "bold"), "  ", status, f"; {said}" if said else "")
+    return Text.assemble((watched.run.name, "bold"), "  ", status, f"; {explanation}" if explanation else "")
 
 
 def _bar(watched: Watched, width: int) -> Text:
-    found = progress(watched.state, watched.spent())
+    estimate = progress(watched.state, watched.spent())
     total = watched.state.spec["budget"].get("trials")
     done = watched.state.count("finished", "stopped", "failed")
-    said = f" {done} of {total} trials ended" if total else f" {done} trials ended"
-    said += f", about {duration(found.left)} left" if found.left is not None else ""
-    room = max(10, width - len(said) - 8)
-    if found.share is None:
-        return Text(said.lstrip() + ", no limit on how much")
-    full = int(found.share * room)
-    return Text.assemble(("━" * full, "bold green"), ("─" * (room - full), "dim"), f" {found.share:4.0%}", said)
+    text = f" {done} of {total} trials ended" if total else f" {done} trials ended"
+    text += f", about {duration(estimate.left)} left" if estimate.left is not None else ""
+    length = max(10, width - len(text) - 8)
+    if estimate.share is None:
+        return Text(text.lstrip() + ", without a budget")
+    filled = int(estimate.share * length)
+    return Text.assemble(
+        ("━" * filled, "bold green"), ("─" * (length - filled), "dim"), f" {estimate.share:4.0%}", text
+    )
 
 
 def _counts(watched: Watched) -> Text:
@@ -69,16 +71,16 @@ def _counts(watched: Watched) -> Text:
 
 
 def _best(watched: Watched, rows: Rows) -> Text:
-    """The leader and its parameters; where configurations are repeated, the one of the best configuration."""
-    objective, found = watched.state.objective, rows.first
-    if found is None:
+    """Return the best trial and its parameters; with several seeds that of the best configuration."""
+    objective, leader = watched.state.objective, rows.first
+    if leader is None:
         return Text(f"best     no trial has a finite {visible(objective.metric)} yet")
-    names = short_names(list(found.params))
-    told = ", ".join(
-        f"{visible(name)} {visible(show(value))}" for name, value in zip(names, found.params.values(), strict=True)
+    names = short_names(list(leader.params))
+    params = ", ".join(
+        f"{visible(name)} {visible(show(value))}" for name, value in zip(names, leader.params.values(), strict=True)
     )
-    value = f"{visible(objective.metric)} {show(found.best)}"
-    return Text.assemble("best     ", (value, "bold green"), f" trial {found.trial}, epoch {found.epoch}: {told}")
+    value = f"{visible(objective.metric)} {show(leader.best)}"
+    return Text.assemble("best     ", (value, "bold green"), f" trial {leader.trial}, epoch {leader.epoch}: {params}")
 
 
 def _confirmed(state: SweepState) -> list[Text]:
@@ -89,16 +91,16 @@ def _confirmed(state: SweepState) -> list[Text]:
 
 @dataclass(frozen=True)
 class Progress:
-    """``share`` of what ends the sweep first, from 0 to 1; ``left`` in seconds. None where nobody can know."""
+    """``share`` of the budget nearest to its end, from 0 to 1, and ``left`` in seconds; None if unknown."""
 
     share: float | None
     left: float | None
 
 
 def progress(state: SweepState, spent: Mapping[str, float]) -> Progress:
-    """By whichever budget is nearest to its end, at the pace so far.
+    """Return progress by the budget nearest to its end, and the time left at the pace so far.
 
-    Of trials those count that have ended or were set aside: most of the latter go no further.
+    Trials that were set aside count as done, since most of them are never promoted.
     """
     if state.status == "completed":
         return Progress(1.0, None)

@@ -1,4 +1,4 @@
-"""What stands beside the table, or in a line of its own where there is no room: workers, rungs, failures."""
+"""The panel beside the table, or single lines in a narrow terminal: workers, rungs, failures."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from orchestrator.safe_text import visible
 from orchestrator.state import SweepState
 from orchestrator.watch.watch_rows import Rows
 
-_FAILURES = 8
-_WORKERS = 16
+_MAX_FAILURES = 8
+_MAX_WORKERS = 16
 
 
 def rung_list(state: SweepState) -> list[int]:
-    """The epochs at which trials are compared, in order; empty where the scheduler compares at none."""
+    """Return the epochs at which trials are compared, in order; empty if the scheduler compares at none."""
     scheduler, longest = state.spec["scheduler"], state.spec["trainer"].get("max_epochs")
     grace, factor = scheduler.get("grace_epochs"), scheduler.get("reduction_factor")
     if scheduler["name"] in ("asha", "frontier") and grace:
@@ -31,27 +31,27 @@ def rung_list(state: SweepState) -> list[int]:
 
 
 def rungs(state: SweepState, rows: Rows) -> list[tuple[int, int, int, int]]:
-    """For each rung its epoch, how many trials have come to it, how many wait there, how many were stopped there."""
+    """Return for each rung its epoch and the numbers of trials that reached it, wait there, and were stopped there."""
     epochs = rung_list(state)
-    came, waits, stopped = Counter[int](), Counter[int](), Counter[int]()
+    reached, waiting, stopped = Counter[int](), Counter[int](), Counter[int]()
     for row in rows.rows.values():
         place = bisect.bisect_right(epochs, row.epochs) - 1
-        came[place] += 1
-        waits[place] += row.status == "set_aside"
+        reached[place] += 1
+        waiting[place] += row.status == "set_aside"
         if row.stopped_at is not None:
             stopped[row.stopped_at] += 1
-    found = []
+    listed = []
     for place in reversed(range(len(epochs))):
-        came[place] += came[place + 1]  # who is further has been here
-        found.append((epochs[place], came[place], waits[place], stopped[epochs[place]]))
-    return found[::-1]
+        reached[place] += reached[place + 1]  # trials at later rungs passed this one
+        listed.append((epochs[place], reached[place], waiting[place], stopped[epochs[place]]))
+    return listed[::-1]
 
 
 def workers_line(state: SweepState) -> Text:
-    """How many slots are taken, and by which trials."""
+    """Return the number of busy slots, and their trials by host."""
     if state.status != "running":
-        return Text("none; nothing runs", "dim")
-    text = Text(f"{len(state.running)} of {state.slots} busy{_use(state)}")
+        return Text("none; the sweep is not running", "dim")
+    text = Text(f"{len(state.running)} of {state.slots} busy{_utilization(state)}")
     nodes: dict[str, list[int]] = {}
     for number in sorted(state.running):
         nodes.setdefault(state.trials[number].node, []).append(number)
@@ -61,65 +61,66 @@ def workers_line(state: SweepState) -> Text:
 
 
 def rungs_line(state: SweepState, rows: Rows) -> Text:
-    found = rungs(state, rows)
-    if not found:
+    """Return the rungs in one line."""
+    listed = rungs(state, rows)
+    if not listed:
         return Text(f"none ({visible(str(state.spec['scheduler']['name']))})", "dim")
-    return Text("  ".join(f"epoch {rung}: {_told(came, waits)}" for rung, came, waits, _ in found))
+    return Text("  ".join(f"epoch {rung}: {_counts(came, waits)}" for rung, came, waits, _ in listed))
 
 
-def _told(came: int, waits: int, stopped: int = 0) -> str:
+def _counts(came: int, waits: int, stopped: int = 0) -> str:
     return f"{came}" + (f", {waits} wait" if waits else "") + (f", {stopped} stopped" if stopped else "")
 
 
-def side(state: SweepState, rows: Rows) -> list[Text]:
-    """The panel: workers, rungs, failures, each under its heading."""
+def panel_lines(state: SweepState, rows: Rows) -> list[Text]:
+    """Return the panel: workers, rungs and failures, each with a heading."""
     return [*_workers(state), Text(), *_rungs(state, rows), Text(), *_failures(state)]
 
 
 def _workers(state: SweepState) -> list[Text]:
     head = Text.assemble(("WORKERS", "bold"), (f"  {visible(str(state.machine.get('engine') or ''))}", "dim"))
     if state.status != "running":
-        return [head, Text("nothing runs", "dim")]
-    lines = [head, Text(f"{len(state.running)} of {state.slots} slots busy{_use(state)}")]
-    for number in sorted(state.running)[:_WORKERS]:
+        return [head, Text("the sweep is not running", "dim")]
+    lines = [head, Text(f"{len(state.running)} of {state.slots} slots busy{_utilization(state)}")]
+    for number in sorted(state.running)[:_MAX_WORKERS]:
         trial = state.trials[number]
         segment = f", segment {trial.segments - 1}" if trial.segments > 1 else ""
-        after = f", epoch {trial.segment_epoch}{segment}"
-        lines.append(Text.assemble(f"{visible(trial.node) or '?'}  ", (f"trial {number}", "cyan"), after))
-    more = len(state.running) - _WORKERS
-    return [*lines, Text(f"… and {more} more", "dim")] if more > 0 else lines
+        progress = f", epoch {trial.segment_epoch}{segment}"
+        lines.append(Text.assemble(f"{visible(trial.node) or '?'}  ", (f"trial {number}", "cyan"), progress))
+    hidden = len(state.running) - _MAX_WORKERS
+    return [*lines, Text(f"… and {hidden} more", "dim")] if hidden > 0 else lines
 
 
 def _rungs(state: SweepState, rows: Rows) -> list[Text]:
     head = Text.assemble(("RUNGS", "bold"), (f"  {visible(str(state.spec['scheduler']['name']))}", "dim"))
-    found = rungs(state, rows)
-    if not found:
-        return [head, Text("trials are compared at no epoch", "dim")]
-    most = max(1, max(came for _, came, _, _ in found))
-    return [head, *(_rung(most, *rung) for rung in found)]
+    listed = rungs(state, rows)
+    if not listed:
+        return [head, Text("the scheduler compares trials at no epoch", "dim")]
+    most = max(1, max(came for _, came, _, _ in listed))
+    return [head, *(_rung(most, *rung) for rung in listed)]
 
 
 def _rung(most: int, rung: int, came: int, waits: int, stopped: int) -> Text:
     return Text.assemble(
-        f"epoch {rung:>4}  ", ("█" * -(-10 * came // most), "green"), f" {_told(came, waits, stopped)}"
+        f"epoch {rung:>4}  ", ("█" * -(-10 * came // most), "green"), f" {_counts(came, waits, stopped)}"
     )
 
 
 def _failures(state: SweepState) -> list[Text]:
-    found = [(failure, trial.number) for trial in state.trials.values() for failure in trial.failures]
-    if not found:
+    failures = [(failure, trial.number) for trial in state.trials.values() for failure in trial.failures]
+    if not failures:
         return [Text.assemble(("FAILURES", "bold"), ("  none", "dim"))]
-    lines = [Text.assemble(("FAILURES", "bold"), f"  {len(found)}")]
-    kinds = Counter(failure.kind for failure, _ in found)
+    lines = [Text.assemble(("FAILURES", "bold"), f"  {len(failures)}")]
+    kinds = Counter(failure.kind for failure, _ in failures)
     lines += [Text(f"{count} {visible(kind)}", "red") for kind, count in sorted(kinds.items())]
-    lines += [Text(f"trial {number}: {visible(failure.message)}") for failure, number in found[-_FAILURES:]]
+    lines += [Text(f"trial {number}: {visible(failure.message)}") for failure, number in failures[-_MAX_FAILURES:]]
     return lines
 
 
-def _use(state: SweepState) -> str:
-    """How much of the slots' time trials have run."""
-    whole = state.active_seconds * state.slots
-    return f", {min(1.0, state.trial_seconds / whole):.0%} used so far" if whole > 0 else ""
+def _utilization(state: SweepState) -> str:
+    """Return the share of the slots' time in which trials ran."""
+    available = state.active_seconds * state.slots
+    return f", {min(1.0, state.trial_seconds / available):.0%} used so far" if available > 0 else ""
 
 
 def _furthest(state: SweepState) -> int:
@@ -127,10 +128,10 @@ def _furthest(state: SweepState) -> int:
 
 
 def _compared(state: SweepState) -> set[int]:
-    """The epochs of comparisons that are on record."""
-    found: set[int] = set()
+    """Return the epochs of recorded comparisons."""
+    epochs: set[int] = set()
     for trial in state.trials.values():
-        found.update(on["rung"] for on in trial.promotions if on["rule"] != "request")
+        epochs.update(promotion["rung"] for promotion in trial.promotions if promotion["rule"] != "request")
         if "rung" in trial.stopped_by and "of" in trial.stopped_by:
-            found.add(trial.stopped_by["rung"])
-    return found
+            epochs.add(trial.stopped_by["rung"])
+    return epochs

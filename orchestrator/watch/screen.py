@@ -1,4 +1,4 @@
-"""`sweep watch` on the whole screen."""
+"""The full screen of `sweep watch`."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ from orchestrator.errors import SweepError
 from orchestrator.rundir import RunDirectory
 from orchestrator.safe_text import visible
 from orchestrator.watch.columns import FIXED, Column, columns
-from orchestrator.watch.dialogs import KEYS, Page, Question, story
-from orchestrator.watch.header import head
-from orchestrator.watch.panel import side
+from orchestrator.watch.dialogs import KEYS, Page, Question, trial_text
+from orchestrator.watch.header import header_lines
+from orchestrator.watch.panel import panel_lines
 from orchestrator.watch.table import Heading, Lines, TrialTable
 from orchestrator.watch.watch_rows import STATUSES, Rows
 from orchestrator.watch.watched_sweep import Watched
 
-LOOK_SECONDS = 1.0
-"""Between two looks at the journal. Nothing is drawn where nothing is new."""
+POLL_SECONDS = 1.0
+"""The time between two reads of the journal; the screen is redrawn only if something changed."""
 WIDE = 120
-"""From so many columns on there is a panel beside the table."""
+"""The least width of a terminal, in columns, with a panel beside the table."""
 
 
 _OF_TABLE = frozenset({"sort", "turn", "status", "words", "shift", "clear", "help"})
 
 
 class WatchApp(App[None]):
-    """A sweep, watched. It reads the journal, and asks the sweep's own process where somebody wants a trial's end."""
+    """Show a sweep from its journal, and send requests to stop or promote a trial to its process."""
 
     ENABLE_COMMAND_PALETTE = False
     CSS = """
-    #head, #said { height: 1; }
-    #said { display: none; }
-    #side { display: none; width: 44; height: 1fr; border-left: solid ansi_bright_black; }
+    #header, #notice { height: 1; }
+    #notice { display: none; }
+    #panel { display: none; width: 44; height: 1fr; border-left: solid ansi_bright_black; }
     #words { display: none; border: none; height: 1; padding: 0 1; }
-    .-wide #side { display: block; }
+    .-wide #panel { display: block; }
     """
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (WIDE, "-wide")]  # noqa: RUF012  # as Textual declares it
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -60,60 +60,63 @@ class WatchApp(App[None]):
     ]
 
     def __init__(self, run: RunDirectory) -> None:
-        super().__init__(ansi_color=True)  # known from the start, NO_COLOR takes away all colour, else it makes grey
+        super().__init__(ansi_color=True)  # else NO_COLOR maps colours to grey
         self.animation_level = "none"
         self.watched, self.table_rows = Watched(run), Rows()
         self.by, self.down, self.only, self.words = "rank", False, "", ""
         self._shift = 0
-        self._said = ""
-        self.watched.look()
+        self._notice = ""
+        self.watched.refresh()
         self.table_rows.update(self.watched.state, None)
 
     def compose(self) -> ComposeResult:
-        yield Lines(id="head")
-        yield Lines(id="said")
+        """Build the widgets."""
+        yield Lines(id="header")
+        yield Lines(id="notice")
         with Horizontal():
             with Vertical():
                 yield Heading()
                 yield TrialTable()
-            yield Lines(id="side", grows=False)
+            yield Lines(id="panel", grows=False)
         yield Input(id="words", placeholder="words that must occur: 12 adam dropout=0.1", select_on_focus=False)
         yield Footer(compact=True)
 
     def on_mount(self) -> None:
+        """Start polling the journal."""
         self.theme = "ansi-dark"  # the terminal's own colours, light or dark, and none under NO_COLOR
         self.query_one(TrialTable).focus()
         self.draw()
-        self.set_interval(LOOK_SECONDS, self.look)
-        gc.freeze()  # what was read stays: a collection that walked through it would be seen as a stutter
+        self.set_interval(POLL_SECONDS, self.poll)
+        gc.freeze()  # a collection of all that was read would be visible as a stutter
 
     def on_resize(self, event: Resize) -> None:
+        """Redraw for the new size."""
         self.call_after_refresh(self.draw)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Over the table there is nothing to sort and to filter."""
+        """Disable sorting and filtering while a page covers the table."""
         return action not in _OF_TABLE or not isinstance(self.screen, Page)
 
-    def look(self) -> None:
-        """Take in what is new, and draw what has changed."""
-        if self.watched.look():
-            self.table_rows.update(self.watched.state, self.watched.touched)
+    def poll(self) -> None:
+        """Read new events and redraw what changed."""
+        if self.watched.refresh():
+            self.table_rows.update(self.watched.state, self.watched.changed_trials)
             self.draw()
-            page, touched = self.screen, self.watched.touched
-            if isinstance(page, Page) and (touched is None or page.trial in touched):
-                page.again()
+            page, changed = self.screen, self.watched.changed_trials
+            if isinstance(page, Page) and (changed is None or page.trial in changed):
+                page.update_text()
 
     def draw(self) -> None:
-        """Everything but the page that may be open over it."""
+        """Draw everything but the page that may cover it."""
         screen, state = self.screen_stack[0], self.watched.state
         wide = self.size.width >= WIDE
-        lines = head(self.watched, self.table_rows, self.size.width - 2, narrow=not wide)
-        self._lines("#head").show(lines)
-        self._say()
+        lines = header_lines(self.watched, self.table_rows, self.size.width - 2, narrow=not wide)
+        self._lines("#header").show(lines)
+        self._show_notices()
         if not state.spec:
             return
         if wide:
-            self._lines("#side").show(side(state, self.table_rows))
+            self._lines("#panel").show(panel_lines(state, self.table_rows))
         shown = self._columns(wide=wide)
         rows = self.table_rows.listed(self.by, down=self.down, status=self.only, words=self.words)
         longest = state.spec["trainer"].get("max_epochs")
@@ -122,58 +125,71 @@ class WatchApp(App[None]):
         screen.query_one(TrialTable).show(rows, self.table_rows.ranks, shown, epochs)
 
     def _columns(self, *, wide: bool) -> list[Column]:
-        """Those that are always there, then the parameters from the one that was shifted to."""
-        found = columns(self.watched.state.objective.metric, self.table_rows.names, wide=wide)
-        return found[:FIXED] + found[FIXED + self._shift :]
+        """Return the fixed columns and the parameters from the shifted position on."""
+        listed = columns(self.watched.state.objective.metric, self.table_rows.names, wide=wide)
+        return listed[:FIXED] + listed[FIXED + self._shift :]
 
-    def _say(self) -> None:
-        """What is wrong, what was answered, what is filtered."""
-        trouble = visible(self.watched.trouble)
-        only = f"only {self.only.replace('_', ' ')}" if self.only else ""
-        words = f"only with {visible(self.words)}" if self.words else ""
-        filtered = ", ".join(filter(None, (only, words)))
-        told = [(trouble, "bold red"), *((line, "bold yellow") for line in self._said.splitlines()), (filtered, "bold")]
-        self._lines("#said").show([Text(line, style) for line, style in told if line])
+    def _show_notices(self) -> None:
+        """Show problems, answers and active filters."""
+        problem = visible(self.watched.problem)
+        status_notice = f"only {self.only.replace('_', ' ')}" if self.only else ""
+        words_notice = f"only with {visible(self.words)}" if self.words else ""
+        filtered = ", ".join(filter(None, (status_notice, words_notice)))
+        notices = [
+            (problem, "bold red"),
+            *((line, "bold yellow") for line in self._notice.splitlines()),
+            (filtered, "bold"),
+        ]
+        self._lines("#notice").show([Text(line, style) for line, style in notices if line])
 
     def _lines(self, where: str) -> Lines:
         return self.screen_stack[0].query_one(where, Lines)
 
-    def say(self, text: str) -> None:
-        self._said = visible(text, keep="\n")
+    def notify_line(self, text: str) -> None:
+        """Show a text below the header."""
+        self._notice = visible(text, keep="\n")
         self.draw()
 
     def action_sort(self, by: int) -> None:
+        """Sort by the next or previous column."""
         keys = [column.key for column in columns("", self.table_rows.names, wide=False) if column.key]
         self.by = keys[(keys.index(self.by) + by) % len(keys)] if self.by in keys else "rank"
         self.draw()
 
     def action_turn(self) -> None:
+        """Reverse the order."""
         self.down = not self.down
         self.draw()
 
     def action_status(self) -> None:
-        there = ["", *(status for status in STATUSES if self.watched.state.count(status))]
-        self.only = there[(there.index(self.only) + 1) % len(there)] if self.only in there else ""
+        """Show the next status only."""
+        options = ["", *(status for status in STATUSES if self.watched.state.count(status))]
+        self.only = options[(options.index(self.only) + 1) % len(options)] if self.only in options else ""
         self.draw()
 
     def action_shift(self, by: int) -> None:
+        """Shift the parameter columns."""
         self._shift = min(max(0, self._shift + by), max(0, len(self.table_rows.names) - 1))
         self.draw()
 
     def action_words(self) -> None:
+        """Open the filter field."""
         field = self.query_one("#words", Input)
         field.display = True
         field.focus()
 
     def action_clear(self) -> None:
-        self._said = self.only = ""
+        """Clear notices and filters."""
+        self._notice = self.only = ""
         self._filter("")
         self._leave_field()
 
     def on_input_changed(self, event: Input.Changed) -> None:
+        """Filter while the field is edited."""
         self._filter(event.value)
 
     def on_input_submitted(self) -> None:
+        """Close the filter field."""
         self._leave_field()
 
     def _filter(self, words: str) -> None:
@@ -186,45 +202,48 @@ class WatchApp(App[None]):
         self.screen_stack[0].query_one(TrialTable).focus()
 
     def action_help(self) -> None:
+        """Show the keys."""
         self.push_screen(Page(lambda width: Text(KEYS)))
 
     def on_trial_table_opened(self, event: TrialTable.Opened) -> None:
-        self.push_screen(Page(lambda width: story(self.watched.state, event.trial, width), event.trial))
+        """Open a trial's page."""
+        self.push_screen(Page(lambda width: trial_text(self.watched.state, event.trial, width), event.trial))
 
     def action_ask(self, verb: str) -> None:
-        """A request about the trial that is open, or chosen: after a question."""
+        """Send a request about the open or selected trial, after a question."""
         trial = self.screen.trial if isinstance(self.screen, Page) else self.screen_stack[0].query_one(TrialTable).trial
         if trial is None or isinstance(self.screen, Question):
             return
         status = self.watched.state.trials[trial].status.replace("_", " ")
-        what = {"stop": "End trial {}?", "promote": "Let trial {} go on?"}[verb].format(trial)
+        question = {"stop": "Stop trial {}?", "promote": "Promote trial {}?"}[verb].format(trial)
 
         def answered(yes: bool | None) -> None:
             if yes:
-                self.say(f"asking for trial {trial} …")
+                self.notify_line(f"sending the request for trial {trial} …")
                 self.run_worker(lambda: self._request(verb, trial), thread=True, exit_on_error=False)
 
-        self.push_screen(Question(f"{what} It is {status} now."), answered)
+        self.push_screen(Question(f"{question} It is {status} now."), answered)
 
     def _request(self, verb: str, trial: int) -> None:
-        """Runs in a thread: the answer may take seconds."""
+        """Send the request from a thread, since the answer may take seconds."""
         try:
-            said = _requested(self.watched.run, verb, trial)
+            answer = _requested(self.watched.run, verb, trial)
         except (SweepError, OSError) as error:
-            said = str(error)
-        self.call_from_thread(self.say, said)
+            answer = str(error)
+        self.call_from_thread(self.notify_line, answer)
 
     async def action_quit(self) -> None:
+        """Quit; the sweep continues."""
         self.exit()
 
 
 def _requested(run: RunDirectory, verb: str, trial: int) -> str:
     from orchestrator.sweep import control
 
-    given: dict[str, Any] = {"runs": run.runs, "trial": trial}
+    options: dict[str, Any] = {"runs": run.runs, "trial": trial}
     if verb == "stop":
-        control.stop(run.name, **given, wait=3.0)
-        return f"trial {trial} has ended"
-    if control.promote(run.name, **given):
-        return f"trial {trial} goes on as soon as there is room for it"
-    return f"trial {trial} was asked for; it is taken up when a trial next reports"
+        control.stop(run.name, **options, wait=3.0)
+        return f"trial {trial} has stopped"
+    if control.promote(run.name, **options):
+        return f"trial {trial} continues as soon as resources are free"
+    return f"the request for trial {trial} is handled at the next report of a trial"

@@ -1,4 +1,4 @@
-"""The table of trials: only the lines that are seen are made, and only those that have changed are drawn again."""
+"""The widgets of the table: heading, trial rows and text lines, each drawing only changed lines."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from orchestrator.watch.watch_rows import Row
 
 _PLAIN, _TITLE = Style(), Style(bold=True, underline=True)
 _STYLES = {status: Style(color=colour) for status, colour in COLOURS.items()}
-_CHOSEN, _BAR = Style(reverse=True), Style(dim=True)
+_SELECTED, _BAR = Style(reverse=True), Style(dim=True)
 _MARK, _GAP = "> ", " "
 
 
 class Heading(Widget):
-    """The columns' titles; an arrow marks the one that the rows are sorted by."""
+    """The columns' titles; an arrow marks the sort column."""
 
     DEFAULT_CSS = "Heading { height: 1; }"
 
@@ -35,27 +35,29 @@ class Heading(Widget):
         self._line = ""
 
     def show(self, shown: list[Column], by: str, *, down: bool) -> None:
+        """Show these titles and mark the sort column."""
         line = " " * len(_MARK)
         for column in shown:
             arrow = ("▼" if down else "▲") if column.key and column.key == by else ""
-            room = Column("", "", column.width - len(arrow), column.right)
-            line += (room.cell(column.title) + arrow) + _GAP
+            title_column = Column("", "", column.width - len(arrow), column.right)
+            line += (title_column.cell(column.title) + arrow) + _GAP
         if line != self._line:
             self._line = line
             self.refresh()
 
     def render_line(self, y: int) -> Strip:
+        """Draw the titles."""
         return Strip([Segment(self._line, _TITLE)]).adjust_cell_length(self.size.width, _PLAIN)
 
 
 class TrialTable(Widget, can_focus=True):
-    """Rows of trials with one chosen, which stays so wherever it goes in the order.
+    """Rows of trials with one selected, which stays selected when the order changes.
 
-    It scrolls by itself: a widget that Textual scrolls is laid out anew with every row that is added.
+    The table scrolls itself: Textual lays out a widget that it scrolls again for every added row.
     """
 
     class Opened(Message):
-        """Somebody wants to see a trial in full."""
+        """A trial was opened."""
 
         def __init__(self, trial: int) -> None:
             super().__init__()
@@ -78,42 +80,43 @@ class TrialTable(Widget, can_focus=True):
         self._ranks: dict[int, int] = {}
         self._shown: list[Column] = []
         self._epochs = 0
-        self._at = self._top = 0
-        self._chosen: int | None = None
+        self._cursor = self._top = 0
+        self._selected: int | None = None
         self._drawn: dict[int, tuple[object, ...]] = {}
 
     @property
     def trial(self) -> int | None:
-        """The one that is chosen; None where there are no rows."""
-        return self._rows[self._at].trial if self._rows else None
+        """The selected trial; None if there are no rows."""
+        return self._rows[self._cursor].trial if self._rows else None
 
     def show(self, rows: list[Row], ranks: dict[int, int], shown: list[Column], epochs: int) -> None:
-        """Other rows, or the same ones changed; ``epochs`` is how long a whole training is."""
+        """Show these rows; ``epochs`` is the length of a complete training."""
         if shown != self._shown or epochs != self._epochs:
             self._drawn = {}
         self._rows, self._ranks, self._shown, self._epochs = rows, ranks, shown, epochs
-        places = (place for place, row in enumerate(rows) if row.trial == self._chosen)
-        self._at = next(places, min(self._at, max(0, len(rows) - 1)))
+        places = (place for place, row in enumerate(rows) if row.trial == self._selected)
+        self._cursor = next(places, min(self._cursor, max(0, len(rows) - 1)))
         self._draw()
 
     def render_line(self, y: int) -> Strip:
+        """Draw a row and the scroll bar."""
         place, width = y + self._top, self.size.width
         self._drawn[y] = self._key(y)
         line = self._strip(place) if place < len(self._rows) else Strip([])
         return Strip.join([line.adjust_cell_length(width - 1, _PLAIN), Strip([Segment(self._bar(y), _BAR)])])
 
     def _strip(self, place: int) -> Strip:
-        row, chosen = self._rows[place], place == self._at
-        base = _CHOSEN if chosen else _PLAIN
-        segments = [Segment(_MARK if chosen else " " * len(_MARK), base)]
-        told = cells(row, self._ranks[row.trial], self._shown, self._epochs)
-        for column, text in zip(self._shown, told, strict=True):
-            coloured = column.key in ("status", "") and not chosen
+        row, selected = self._rows[place], place == self._cursor
+        base = _SELECTED if selected else _PLAIN
+        segments = [Segment(_MARK if selected else " " * len(_MARK), base)]
+        texts = cells(row, self._ranks[row.trial], self._shown, self._epochs)
+        for column, text in zip(self._shown, texts, strict=True):
+            coloured = column.key in ("status", "") and not selected
             segments.append(Segment(text + _GAP, _STYLES[row.status] if coloured else base))
         return Strip(segments)
 
     def _bar(self, y: int) -> str:
-        """The scroll bar beside a line; nothing where all rows are seen."""
+        """Return the scroll bar's character in a line; blank if all rows fit."""
         height, rows = self.size.height, len(self._rows)
         if rows <= height:
             return " "
@@ -122,49 +125,56 @@ class TrialTable(Widget, can_focus=True):
         return "█" if begin <= y < begin + length else "│"
 
     def _key(self, y: int) -> tuple[object, ...]:
-        """What a line's look depends on."""
+        """Return the values that a line's drawing depends on."""
         place = y + self._top
         if place >= len(self._rows):
             return ()
         row = self._rows[place]
-        return row, self._ranks[row.trial], place == self._at, self._bar(y)
+        return row, self._ranks[row.trial], place == self._cursor, self._bar(y)
 
     def _draw(self) -> None:
-        """The chosen row is in view, and the lines that have changed are drawn again."""
+        """Scroll to the selected row and redraw the lines that changed."""
         height = max(1, self.size.height)
-        self._top = max(0, min(self._top, self._at, len(self._rows) - height), self._at - height + 1)
+        self._top = max(0, min(self._top, self._cursor, len(self._rows) - height), self._cursor - height + 1)
         for y in range(self.size.height):
             if self._drawn.get(y) != (key := self._key(y)):
                 self._drawn[y] = key
                 self.refresh(Region(0, y, self.size.width, 1))
 
     def on_resize(self) -> None:
+        """Redraw for the new size."""
         self._draw()
 
     def action_move(self, by: int) -> None:
+        """Move the selection by rows."""
         if self._rows:
-            self._at = min(max(0, self._at + by), len(self._rows) - 1)
-            self._chosen = self._rows[self._at].trial
+            self._cursor = min(max(0, self._cursor + by), len(self._rows) - 1)
+            self._selected = self._rows[self._cursor].trial
             self._draw()
 
     def action_page(self, by: int) -> None:
+        """Move the selection by pages."""
         self.action_move(by * max(1, self.size.height - 1))
 
     def action_open(self) -> None:
+        """Open the selected trial."""
         if self.trial is not None:
             self.post_message(self.Opened(self.trial))
 
     def on_click(self, event: Click) -> None:
+        """Select a trial, or open it on a double click."""
         place = event.y + self._top
         if place < len(self._rows):
-            self.action_move(place - self._at)
+            self.action_move(place - self._cursor)
             if event.chain > 1:
                 self.action_open()
 
     def on_mouse_scroll_down(self) -> None:
+        """Move the selection down."""
         self.action_move(3)
 
     def on_mouse_scroll_up(self) -> None:
+        """Move the selection up."""
         self.action_move(-3)
 
 
@@ -172,7 +182,7 @@ _PLAIN = Style()
 
 
 class Lines(Widget):
-    """One line of the screen for each text, cut where the screen ends. With ``grows`` it is as high as its texts."""
+    """A line of the screen for each text, cut at its end; with ``grows`` as high as its texts."""
 
     def __init__(self, *, id: str, grows: bool = True) -> None:
         super().__init__(id=id)
@@ -180,16 +190,17 @@ class Lines(Widget):
         self._grows = grows
 
     def show(self, lines: Sequence[Text]) -> None:
-        """Other texts, or the same ones again."""
-        before, self.lines = self.lines, list(lines)
-        if self._grows and len(before) != len(self.lines):
+        """Show these texts."""
+        previous, self.lines = self.lines, list(lines)
+        if self._grows and len(previous) != len(self.lines):
             self.styles.height = len(self.lines)
             self.display = bool(self.lines)
-        for y in range(max(len(before), len(self.lines))):
-            if before[y : y + 1] != self.lines[y : y + 1]:
+        for y in range(max(len(previous), len(self.lines))):
+            if previous[y : y + 1] != self.lines[y : y + 1]:
                 self.refresh(Region(0, y, self.size.width, 1))
 
     def render_line(self, y: int) -> Strip:
+        """Draw a text."""
         width = self.size.width
         if y >= len(self.lines) or width < 3:
             return Strip.blank(width, _PLAIN)

@@ -1,4 +1,4 @@
-"""The trials of a sweep as rows: ranked, sorted, filtered; made anew only for trials that have changed."""
+"""The trials of a sweep as rows: ranked, sorted, filtered, and rebuilt only for changed trials."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _GROUP = {"failed": 2}
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A trial as it is shown. ``values`` is the objective by epoch, from 1; NaN where an epoch has none."""
+    """A trial as shown; ``values`` is the objective by epoch from 1, NaN for an epoch without a value."""
 
     trial: int
     status: str
@@ -32,15 +32,16 @@ class Row:
 
     @property
     def place(self) -> tuple[int, float, int]:
-        """What it is ranked by: failed ones last, before them those without a finite value."""
+        """The sort key of the ranking: failed trials last, before them those without a finite value."""
         return _GROUP.get(self.status, int(self.best is None)), self.loss, self.trial
 
 
-def row(objective: Objective, trial: Trial) -> Row:
+def row_of(objective: Objective, trial: Trial) -> Row:
+    """Return the row of a trial."""
     best = objective.best(trial)
     params = trial.params_at(best.epoch) if best else trial.params
     values = tuple(trial.value(epoch, objective.metric) for epoch in range(1, trial.epoch + 1))
-    told = " ".join(f"{visible(name)}={visible(show(value))}" for name, value in params.items())
+    params_text = " ".join(f"{visible(name)}={visible(show(value))}" for name, value in params.items())
     return Row(
         trial.number,
         trial.status,
@@ -51,79 +52,79 @@ def row(objective: Objective, trial: Trial) -> Row:
         params,
         objective.loss(best.value) if best else math.inf,
         trial.stopped_by.get("rung"),
-        f"{trial.number} {trial.status.replace('_', ' ')} {told}".casefold(),
+        f"{trial.number} {trial.status.replace('_', ' ')} {params_text}".casefold(),
     )
 
 
 class Rows:
-    """All rows of a sweep. ``ranks`` has each trial's place in the ranking, from 1, in that order."""
+    """All rows of a sweep; ``ranks`` maps trials to their rank from 1, in that order."""
 
     def __init__(self) -> None:
         self.rows: dict[int, Row] = {}
         self.ranks: dict[int, int] = {}
         self.names: list[str] = []
 
-    def update(self, state: SweepState, touched: Iterable[int] | None) -> None:
-        """Make the rows of those trials anew, of all for None."""
+    def update(self, state: SweepState, changed: Iterable[int] | None) -> None:
+        """Rebuild the rows of the changed trials, of all if None."""
         if not state.spec:
             return
-        objective, moved = state.objective, touched is None
-        if touched is None:
-            touched, self.rows, self.ranks = state.trials, {}, {}
+        objective, reordered = state.objective, changed is None
+        if changed is None:
+            changed, self.rows, self.ranks = state.trials, {}, {}
             self.names = list(state.spec["space"])
-        for number in touched:
-            before, found = self.rows.get(number), row(objective, state.trials[number])
-            self.rows[number] = found
-            moved = moved or before is None or before.place != found.place
-            self.names += [name for name in found.params if name not in self.names]
-        if moved or state.repeated:
+        for number in changed:
+            previous, row = self.rows.get(number), row_of(objective, state.trials[number])
+            self.rows[number] = row
+            reordered = reordered or previous is None or previous.place != row.place
+            self.names += [name for name in row.params if name not in self.names]
+        if reordered or state.repeated:
             self._rank(state)
 
     def _rank(self, state: SweepState) -> None:
-        if state.repeated:  # configurations come first, each with all its trials
+        if state.repeated:  # configurations are ranked, each with all its trials
             order = [trial.number for trial in state.ranking()]
         else:
-            order = [found.trial for found in sorted(self.rows.values(), key=lambda found: found.place)]
+            order = [row.trial for row in sorted(self.rows.values(), key=lambda row: row.place)]
         self.ranks = {number: rank for rank, number in enumerate(order, 1)}
 
     @property
     def first(self) -> Row | None:
-        """The leader: the first of the ranking, if it has a finite value and has not failed."""
-        found = next(iter(self.ranks), None)
-        row = None if found is None else self.rows[found]
+        """The row of the leader, None if no trial has a finite value."""
+        number = next(iter(self.ranks), None)
+        row = None if number is None else self.rows[number]
         return row if row and row.place[0] == 0 else None
 
     def listed(self, column: str, *, down: bool, status: str = "", words: str = "") -> list[Row]:
-        """The rows with that status (empty: any) in which all the words occur, by a column; equals by rank."""
-        wanted = words.casefold().split()
-        found = [
+        """Return the rows with the status (empty: any) that contain all words, sorted by a column; ties by rank."""
+        terms = words.casefold().split()
+        matching = [
             row
             for row in map(self.rows.__getitem__, self.ranks)
-            if (not status or row.status == status) and all(word in row.searched for word in wanted)
+            if (not status or row.status == status) and all(word in row.searched for word in terms)
         ]
         if column == "rank":
-            return found[::-1] if down else found
-        there = [row for row in found if self._key(column, row)[0] != _ABSENT]
-        absent = [row for row in found if self._key(column, row)[0] == _ABSENT]
-        return sorted(there, key=lambda row: self._key(column, row), reverse=down) + absent
+            return matching[::-1] if down else matching
+        present = [row for row in matching if self._key(column, row)[0] != _ABSENT]
+        missing = [row for row in matching if self._key(column, row)[0] == _ABSENT]
+        return sorted(present, key=lambda row: self._key(column, row), reverse=down) + missing
 
     def _key(self, column: str, row: Row) -> tuple[int, float, str]:
         if column == "trial":
-            return _number(row.trial)
+            return _sort_key(row.trial)
         if column == "status":
-            return _number(STATUSES.index(row.status))
+            return _sort_key(STATUSES.index(row.status))
         if column == "best":
-            return _number(row.best)
+            return _sort_key(row.best)
         if column == "epochs":
-            return _number(row.epochs)
-        return _number(row.params.get(column.removeprefix("param:")))
+            return _sort_key(row.epochs)
+        return _sort_key(row.params.get(column.removeprefix("param:")))
 
 
 _ABSENT = 9
 
 
-def _number(value: Any) -> tuple[int, float, str]:
-    """Numbers before other values, and what is absent after all, whichever way round."""
+def _sort_key(value: Any) -> tuple[int, float, str]:
+    """Return a sort key: numbers before other values, missing values marked as `_ABSENT`."""
     if value is None:
         return _ABSENT, 0.0, ""
     if isinstance(value, int | float) and not isinstance(value, bool):

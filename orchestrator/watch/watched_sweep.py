@@ -1,4 +1,4 @@
-"""A sweep as its journal tells it, kept up to date by folding what is new."""
+"""Follow a sweep's journal for a viewer, and report what is wrong with reading it."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from orchestrator.state import Changes, FollowedSweep, SweepState
 
 
 class Watched:
-    """The state of a run and what is wrong with reading it. Only ever reads; nothing here raises.
+    """The state of a run as last read, for viewing only; no method raises.
 
-    ``trouble`` is a sentence where the journal is damaged, or gone, or cannot be read just now; the state is then what
-    was read before. ``touched`` are the trials that the last look changed, None for all of them.
+    ``problem`` is a sentence if the journal is damaged, deleted or unreadable; the state is then what was read before.
+    ``changed_trials`` are the trials that the last refresh changed, None for all.
     """
 
     def __init__(self, run: RunDirectory) -> None:
         self.run = run
-        self.trouble = ""
-        self.touched: set[int] | None = None
+        self.problem = ""
+        self.changed_trials: set[int] | None = None
         self._sweep = FollowedSweep(run.journal)
         self._dead_lease: int | None = None  # of the process that was found dead
         self._spec: tuple[object, SweepSpec] | None = None
@@ -32,19 +32,19 @@ class Watched:
         """The sweep's state as last read."""
         return self._sweep.state
 
-    def look(self) -> bool:
-        """Take in what is new. Whether anything has changed."""
-        trouble, status = self.trouble, self.state.status
+    def refresh(self) -> bool:
+        """Read new events; return whether anything changed."""
+        problem, status = self.problem, self.state.status
         changed = self._read(self._sweep.refresh)
         if self._dead_lease is not None and changed and self._sweep.lease == self._dead_lease:
             # The process was not dead after all, so what it ran was not interrupted.
             self._dead_lease = None
             self._read(self._sweep.restart)
         self._mark_if_interrupted()
-        return changed or trouble != self.trouble or status != self.state.status
+        return changed or problem != self.problem or status != self.state.status
 
     def spent(self) -> dict[str, float]:
-        """What was spent so far, as `orchestrator.policies.budget.amounts` has it."""
+        """Return what was spent of each budget, as `orchestrator.policies.budget.amounts` does."""
         if self._spec is None or self._spec[0] is not self.state.spec:
             self._spec = self.state.spec, SweepSpec.model_validate(self.state.spec)
         return amounts(self._spec[1], self.state)
@@ -54,17 +54,17 @@ class Watched:
         try:
             refresh()
         except JournalError as error:
-            self.trouble = str(error).split("\nhint: ")[0].replace(str(self.run.journal), "the journal")
+            self.problem = str(error).split("\nhint: ")[0].replace(str(self.run.journal), "the journal")
         except FileNotFoundError:
-            self.trouble = "the journal is gone; what is shown is what it said before"
+            self.problem = "the journal was deleted; the state before that is shown"
         except OSError as error:
-            self.trouble = f"the journal cannot be read: {error.strerror or error}"
+            self.problem = f"the journal cannot be read: {error.strerror or error}"
         except (LookupError, TypeError, ValueError, AttributeError) as error:
-            self.trouble = f"the journal says what cannot be: {type(error).__name__}: {error}"
+            self.problem = f"the journal holds an impossible event: {type(error).__name__}: {error}"
         else:
-            self.trouble = ""
+            self.problem = ""
         changes = self._sweep.changes
-        self.touched = None if changes.sweep or changes.restarted else changes.trials
+        self.changed_trials = None if changes.sweep or changes.restarted else changes.trials
         return changes.events > 0
 
     def _mark_if_interrupted(self) -> None:
@@ -72,11 +72,11 @@ class Watched:
         if self.state.status != "running":
             self._dead_lease = None if self.state.status != "interrupted" else self._dead_lease
         elif not self._is_written():
-            self._dead_lease, self.touched = self._sweep.lease, None
+            self._dead_lease, self.changed_trials = self._sweep.lease, None
             self.state.mark_interrupted()
 
     def _is_written(self) -> bool:
         try:
             return holder(self.run.journal) is not None
         except OSError:
-            return True  # unknown; `trouble` reports that the journal cannot be read
+            return True  # unknown; `problem` reports that the journal cannot be read

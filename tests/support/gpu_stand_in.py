@@ -5,4 +5,4 @@ from __future__ import annotations
 from orchestrator.training import profiler
 from tests.support.tiny import Tiny as Tiny
 
-profiler._device = lambda: (3_000_000_000, 8_000_000_000)
+profiler._device_memory = lambda: (3_000_000_000, 8_000_000_000)

@@ -63,7 +63,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         run = RunDirectory(Path(folder) / NAME)
         run.root.mkdir()
-        run.journal.write_bytes(b"".join(map(encode, shown)))
+        (run.root / "journal.jsonl").write_bytes(b"".join(map(encode, shown)))
         lease = acquire(run.root / "lease", after=shown[-1].lease)  # so that the sweep counts as running
         try:
             svg = asyncio.run(screenshot(run))

@@ -1,4 +1,4 @@
-"""Durable files: what is said to be on the disk is on the disk, whole, under its own name."""
+"""Write files so that they survive a crash: complete, synced, and under their own name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from orchestrator.errors import CheckpointError, ObjectStoreError, causes
 
 _CHUNK = 1 << 20
-_settled: set[tuple[Path, int]] = set()  # folders by path and inode: one that was removed and made again is another
+_synced: set[tuple[Path, int]] = set()  # folders by path and inode, which differs once a folder is created again
 _STORAGE = {
     errno.ENOSPC: "no space left",
     errno.EDQUOT: "the disk quota is used up",
@@ -22,9 +22,9 @@ _STORAGE = {
 
 
 def storage_fault(error: BaseException | None, folder: Path | None = None) -> str:
-    """What is wrong with the storage, if that is what the error (or what caused it) says; else empty.
+    """Return what is wrong with the storage, if the error or one of its causes is a fault of the storage; else empty.
 
-    A permission that is refused is the storage's fault below ``folder``, the run's own, and nowhere else.
+    A refused permission counts as a fault of the storage only below ``folder``, the run's own.
     """
     for link in causes(error):
         if isinstance(link, ObjectStoreError):
@@ -37,12 +37,17 @@ def storage_fault(error: BaseException | None, folder: Path | None = None) -> st
 
 
 def write_durably(path: Path, content: bytes | memoryview) -> tuple[int, str]:
-    """Put ``content`` under ``path`` atomically; returns size in bytes and SHA-256 of what was read back from it.
+    """Write ``content`` to ``path`` atomically and verify it.
 
-    The bytes go to a temporary name in the same directory and are fsync'd; the name is changed, the directory fsync'd,
-    and the file read again and compared. What was there before under ``path`` stays until the new file is whole.
+    The bytes go to a temporary file in the same directory, which is fsync'd and renamed; then the directory is fsync'd
+    and the file read back and compared. A previous file at ``path`` stays until the new one is complete.
 
-    Raises CheckpointError where the file does not read back as written; OSError where it cannot be written.
+    Returns:
+        The size in bytes, and the SHA-256 of what was read back.
+
+    Raises:
+        CheckpointError: The file does not read back as written.
+        OSError: It cannot be written.
     """
     content = memoryview(content)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -59,19 +64,19 @@ def write_durably(path: Path, content: bytes | memoryview) -> tuple[int, str]:
         temporary.unlink(missing_ok=True)
         raise
     sync(path.parent)
-    settle(path.parent)
+    sync_parents(path.parent)
     return _read_back(path, content)
 
 
 def write_all(descriptor: int, content: bytes | memoryview) -> None:
-    """Write every byte. Raises OSError where the disk takes no more."""
+    """Write every byte. Raises OSError if the disk is full."""
     rest = memoryview(content)
     while rest:
         rest = rest[os.write(descriptor, rest) :]
 
 
 def sync(path: Path) -> None:
-    """Make durable what a file holds, or the names in a folder: a new or renamed file is so only once its folder is."""
+    """Make a file's content, or a folder's names, durable; a new or renamed file needs its folder synced, too."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -79,37 +84,37 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def settle(folder: Path) -> None:
-    """Make a folder itself durable: its name in the folder above, and so on upwards, once for each in this process.
+def sync_parents(folder: Path) -> None:
+    """Make a folder's own name durable in its parent, and so on upwards, once per folder and process.
 
-    What lies in a folder that was just made is durable only with it, whatever was fsync'd inside. It ends where the
-    file system begins, or where the folder above is not ours to read and so was there before us. Raises OSError.
+    The files of a new folder are durable only once its name is, whatever was fsync'd inside. Stops at a mount point,
+    or at a parent that may not be read and so existed before. Raises OSError.
     """
     path = folder.absolute()
-    while (known := (path, path.stat().st_ino)) not in _settled and not path.is_mount():
+    while (identity := (path, path.stat().st_ino)) not in _synced and not path.is_mount():
         try:
             sync(path.parent)
         except PermissionError:
             return
-        _settled.add(known)
+        _synced.add(identity)
         path = path.parent
 
 
 def fingerprint(path: Path) -> tuple[int, str]:
-    """Size in bytes and SHA-256 of a file, in one reading."""
+    """Return a file's size in bytes and its SHA-256, read once."""
     with path.open("rb", buffering=0) as file:
         digest = hashlib.file_digest(file, "sha256")
         return file.tell(), digest.hexdigest()
 
 
 def check_file(path: Path, size: int, sha256: str) -> None:
-    """Compare a file with what was written: size first, then SHA-256. Raises CheckpointError where it differs."""
-    hint = "an earlier checkpoint of the trial, or a fresh start, is what remains"
+    """Compare a file with what was written: size first, then SHA-256. Raises CheckpointError if they differ."""
+    hint = "use an earlier checkpoint of the trial, or start it again"
     if not path.is_file():
         raise CheckpointError(f"{path} is gone", hint=hint)
-    found = path.stat().st_size
-    if found != size:
-        raise CheckpointError(f"{path} has {found} bytes, but {size} were written", hint=hint)
+    current = path.stat().st_size
+    if current != size:
+        raise CheckpointError(f"{path} has {current} bytes, but {size} were written", hint=hint)
     digest = fingerprint(path)[1]
     if digest != sha256:
         raise CheckpointError(f"{path} has SHA-256 {digest}, but {sha256} was written", hint=hint)

@@ -1,8 +1,8 @@
-"""Object storage: Amazon S3 (and what speaks its protocol), Google Cloud Storage and Azure, by their URLs.
+"""Object storage by URL: Amazon S3 and compatible servers, Google Cloud Storage, Azure.
 
-An object is there whole or not at all, and may be made on the condition that there is none of its name: the stores
-themselves refuse a second one, which is what the journal's fence is made of. Credentials are found as each cloud's own
-tools find them: the environment, the machine's or the pod's role; for S3 also ``~/.aws``, where boto3 is installed.
+An object is complete or absent, and can be created on the condition that its name is new. The store itself refuses a
+second one, which is what fences the journal's writers. Credentials are found as by each cloud's own tools: from the
+environment, or the role of the machine or pod; for S3 also from ``~/.aws`` if boto3 is installed.
 """
 
 from __future__ import annotations
@@ -32,25 +32,25 @@ _RETRIES: Any = {
     "backoff": {"max_backoff": timedelta(seconds=2)},
 }
 _TIMES: Any = {"connect_timeout": timedelta(seconds=5), "timeout": timedelta(seconds=60)}
-_AT_ONCE = 32  # requests, where many objects are read
+_CONCURRENT_READS = 32
 
 
 def is_url(place: object) -> bool:
-    """Whether a place is in object storage, and not a folder. Raises UsageError for a URL of another kind."""
-    scheme, found, _ = str(place).partition("://")
-    if not found or isinstance(place, Path):
+    """Return whether a place is in object storage rather than a folder. Raises UsageError for another kind of URL."""
+    scheme, separator, path = str(place).partition("://")
+    if not separator or isinstance(place, Path):
         return False
     if scheme not in SCHEMES:
-        known = ", ".join(f"{scheme}://" for scheme in SCHEMES)
-        raise UsageError(f"{place}: nothing is kept in {scheme}://", hint=f"a folder, or one of {known}")
-    if not str(place).partition("://")[2].strip("/"):
-        raise UsageError(f"{place} names no bucket", hint="s3://bucket/runs")
+        supported = ", ".join(f"{scheme}://" for scheme in SCHEMES)
+        raise UsageError(f"{place}: runs cannot be kept in {scheme}://", hint=f"use a folder, or one of {supported}")
+    if not path.strip("/"):
+        raise UsageError(f"{place} names no bucket", hint="name one: s3://bucket/runs")
     return True
 
 
 @dataclass(frozen=True)
-class Found:
-    """An object in a listing: its size in bytes, and when it was last written by the store's clock."""
+class Listed:
+    """An object in a listing: its size in bytes, and when it was last written on the store's clock."""
 
     name: str
     size: int
@@ -58,9 +58,9 @@ class Found:
 
 
 class Objects:
-    """What lies below a URL, by names relative to it. What goes wrong is an OSError, as with files.
+    """The objects below a URL, by names relative to it. Errors are OSErrors, as with files.
 
-    A store that does not answer is asked again for 10 s; then ObjectStoreError is raised, which `storage_fault` knows.
+    Requests that fail are repeated for 10 s; then ObjectStoreError is raised, which `storage_fault` recognises.
     """
 
     def __init__(self, url: str) -> None:
@@ -68,33 +68,36 @@ class Objects:
         self._store = _store(self.url)
 
     def get(self, name: str) -> bytes:
-        """The whole of it. Raises FileNotFoundError where it is not there."""
+        """Return an object's content. Raises FileNotFoundError if there is no such object."""
         import obstore
 
-        return self._asked(name, lambda: bytes(obstore.get(self._store, name).bytes()))
+        return self._request(name, lambda: bytes(obstore.get(self._store, name).bytes()))
 
     def get_all(self, names: Sequence[str]) -> Iterator[bytes]:
-        """As `get`, of many at once, in the order of their names."""
+        """Yield the contents of several objects, read concurrently, in the order of ``names``. Raises as `get`."""
         if len(names) < 2:
             yield from map(self.get, names)
             return
-        with ThreadPoolExecutor(min(_AT_ONCE, len(names))) as pool:
+        with ThreadPoolExecutor(min(_CONCURRENT_READS, len(names))) as pool:
             yield from pool.map(self.get, names)
 
     def put(self, name: str, content: bytes | memoryview) -> None:
-        """Write it, in the place of what was there."""
+        """Write an object, or replace it."""
         import obstore
 
-        self._asked(name, lambda: obstore.put(self._store, name, content))
+        self._request(name, lambda: obstore.put(self._store, name, content))
 
     def create(self, name: str, content: bytes) -> None:
-        """Write it if there is none of that name, in one step. Raises FileExistsError."""
+        """Write an object in one step if its name is new. Raises FileExistsError if it is not."""
         import obstore
 
-        self._asked(name, lambda: obstore.put(self._store, name, content, mode="create", use_multipart=False))
+        self._request(name, lambda: obstore.put(self._store, name, content, mode="create", use_multipart=False))
 
-    def refuses_a_second(self) -> bool:
-        """Whether `create` is what it says: a store may pass over the condition. Makes an object, and removes it."""
+    def enforces_create(self) -> bool:
+        """Return whether `create` refuses an existing name: a store may ignore the condition.
+
+        Creates an object, and removes it.
+        """
         name = f".probe-{uuid.uuid4().hex}"
         self.create(name, b"1")
         try:
@@ -106,69 +109,69 @@ class Objects:
         return False
 
     def fetch(self, name: str, path: Path) -> None:
-        """Write it into a file, whole or not at all. Raises FileNotFoundError where it is not there."""
+        """Copy an object to a file, completely or not at all. Raises FileNotFoundError if there is no such object."""
         import obstore
 
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")  # hosts may share a home
+        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")  # unique, since hosts may share a home
 
         def read() -> None:
-            with beside.open("wb") as file:
+            with temporary.open("wb") as file:
                 for chunk in obstore.get(self._store, name):
                     file.write(chunk)
 
         try:
-            self._asked(name, read)
-            beside.replace(path)
+            self._request(name, read)
+            temporary.replace(path)
         finally:
-            beside.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
 
-    def find(self, folder: str = "", after: str = "") -> list[Found]:
-        """What lies in a folder and those below it, by name; with ``after`` what comes after that name."""
+    def list_objects(self, folder: str = "", after: str = "") -> list[Listed]:
+        """Return the objects in a folder and below, sorted by name; with ``after``, only those after that name."""
         import obstore
 
-        def listed() -> list[Found]:
+        def listed() -> list[Listed]:
             pages = obstore.list(self._store, prefix=folder or None, offset=after or None)
-            return [Found(one["path"], one["size"], one["last_modified"]) for page in pages for one in page]
+            return [Listed(item["path"], item["size"], item["last_modified"]) for page in pages for item in page]
 
-        return sorted(self._asked(folder, listed), key=lambda found: found.name)
+        return sorted(self._request(folder, listed), key=lambda item: item.name)
 
     def names(self, folder: str = "", after: str = "") -> list[str]:
-        """The names of what `find` finds."""
-        return [found.name for found in self.find(folder, after)]
+        """Return the names of the objects that `list_objects` returns."""
+        return [item.name for item in self.list_objects(folder, after)]
 
     def folders(self) -> list[str]:
-        """The folders right below the URL."""
+        """Return the folders directly below the URL."""
         import obstore
 
-        return sorted(self._asked("", lambda: list(obstore.list_with_delimiter(self._store)["common_prefixes"])))
+        return sorted(self._request("", lambda: list(obstore.list_with_delimiter(self._store)["common_prefixes"])))
 
-    def look(self, name: str) -> Found | None:
-        """What a listing would say of it; None where there is no such object."""
+    def stat(self, name: str) -> Listed | None:
+        """Return one object's entry, as a listing has it; None if there is no such object."""
         import obstore
 
         try:
-            found = self._asked(name, lambda: obstore.head(self._store, name))
+            head = self._request(name, lambda: obstore.head(self._store, name))
         except FileNotFoundError:
             return None
-        return Found(name, found["size"], found["last_modified"])
+        return Listed(name, head["size"], head["last_modified"])
 
     def size(self, name: str) -> int | None:
-        """Bytes; None where there is no such object."""
-        found = self.look(name)
-        return found.size if found else None
+        """Return an object's size in bytes; None if there is no such object."""
+        entry = self.stat(name)
+        return entry.size if entry else None
 
     def remove(self, names: Iterable[str]) -> None:
-        """Remove them; what is not there stays so."""
+        """Remove objects; names without an object are ignored."""
         import obstore
 
         for name in names:
             try:
-                self._asked(name, lambda name=name: obstore.delete(self._store, name))  # type: ignore[misc]
+                self._request(name, lambda name=name: obstore.delete(self._store, name))  # type: ignore[misc]
             except FileNotFoundError:
                 continue
 
-    def _asked(self, name: str, step: Callable[[], T]) -> T:
+    def _request(self, name: str, step: Callable[[], T]) -> T:
         from obstore.exceptions import AlreadyExistsError, BaseError, PermissionDeniedError, UnauthenticatedError
 
         place = f"{self.url}/{name}" if name else self.url
@@ -179,14 +182,14 @@ class Objects:
         except AlreadyExistsError as error:
             raise FileExistsError(errno.EEXIST, "there is such an object already", place) from error
         except (PermissionDeniedError, UnauthenticatedError) as error:
-            raise ObjectStoreError(errno.EACCES, f"the object store refuses: {_said(error)}", place) from error
+            raise ObjectStoreError(errno.EACCES, f"the object store refuses: {_first_line(error)}", place) from error
         except BaseError as error:
-            raise ObjectStoreError(errno.EIO, f"the object store fails: {_said(error)}", place) from error
+            raise ObjectStoreError(errno.EIO, f"the object store fails: {_first_line(error)}", place) from error
 
 
 @lru_cache(maxsize=64)
 def objects(url: str) -> Objects:
-    """What lies below a URL; one and the same for each URL, with its connections. Raises UsageError for a wrong one."""
+    """Return the objects below a URL, cached with their connections. Raises UsageError for an invalid URL."""
     return Objects(url)
 
 
@@ -205,14 +208,14 @@ def _store(url: str) -> Store:
     try:
         return from_url(url, client_options=client, retry_config=_RETRIES, **options)
     except (BaseError, ValueError) as error:
-        raise UsageError(f"{url}: {_said(error)}", hint="s3://bucket/runs, gs://bucket/runs") from error
+        raise UsageError(f"{url}: {_first_line(error)}", hint="e.g. s3://bucket/runs or gs://bucket/runs") from error
 
 
 def _profile() -> dict[str, Any]:
-    """What boto3 knows of ``~/.aws``, where it is installed and the environment says nothing."""
-    told = {"AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"}
-    named = {"AWS_PROFILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"}
-    if told & os.environ.keys() or not (named & os.environ.keys() or Path("~/.aws").expanduser().is_dir()):
+    """Return the options that boto3 reads from ``~/.aws``, if it is installed and the environment has none."""
+    credentials = {"AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"}
+    profile = {"AWS_PROFILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"}
+    if credentials & os.environ.keys() or not (profile & os.environ.keys() or Path("~/.aws").expanduser().is_dir()):
         return {}
     try:
         import boto3
@@ -226,7 +229,7 @@ def _profile() -> dict[str, Any]:
     return {**region, "credential_provider": Boto3CredentialProvider(session)}
 
 
-def _said(error: Exception) -> str:
-    """The first line of what the store's library says, which goes on with how it came to it."""
+def _first_line(error: Exception) -> str:
+    """Return the first line of the library's message, without the chain of causes that follows."""
     lines = str(error).strip().splitlines()
     return lines[0][:300] if lines else type(error).__name__

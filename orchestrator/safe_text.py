@@ -1,4 +1,4 @@
-"""Text that others wrote, made inert: nothing in it moves a cursor, turns its direction, or runs where it is shown."""
+"""Make foreign text safe to show: it cannot move a cursor, change the text direction, or run as markup or formula."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import unicodedata
 
 from orchestrator.secrets import masked
 
-_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+_INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 _MARKDOWN = re.compile(r"[\\`*|~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|\](?=[(\[:])")
 _BLOCK = re.compile(r"^(\s*\d*)([#+=.)-])")  # would begin a heading, a list or a rule
@@ -15,16 +15,16 @@ _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 
 def visible(text: str, *, keep: str = "") -> str:
-    r"""``text`` with every character that is not seen as itself written out: ``\x1b``, ``\u202e``, ``\n``.
+    r"""Return the text with invisible characters written as escapes: ``\x1b``, ``\u202e``, ``\n``.
 
-    Those are control, format (direction, zero width), private, unassigned and lone surrogate characters, and the
+    These are control, format (direction, zero width), private, unassigned and lone surrogate characters, and the
     separators of lines and paragraphs. The characters of ``keep`` stay as they are.
     """
     text = masked(text)
     if text.isascii() and text.isprintable():
         return text
     return "".join(
-        _escaped(character) if character not in keep and unicodedata.category(character) in _UNSEEN else character
+        _escaped(character) if character not in keep and unicodedata.category(character) in _INVISIBLE else character
         for character in text
     )
 
@@ -40,7 +40,7 @@ def _escaped(character: str) -> str:
 
 
 def csv_cell(text: str) -> str:
-    """``text`` as a cell of a CSV file: an apostrophe before what a spreadsheet would take for a formula.
+    """Return the text as a cell of a CSV file, with an apostrophe before what a spreadsheet would run as a formula.
 
     Numbers stay as they are. Source: OWASP, "CSV Injection".
     """
@@ -49,15 +49,15 @@ def csv_cell(text: str) -> str:
 
 
 def markdown(text: str) -> str:
-    """``text`` within a line, an item or a table's cell of Markdown: neither markup nor HTML nor a link."""
+    """Return the text escaped for a line, list item or table cell of Markdown: no markup, HTML or link remains."""
     escaped = _MARKDOWN.sub(r"\\\g<0>", visible(text))
     if not _is_number(text):
         escaped = _BLOCK.sub(r"\1\\\2", escaped, count=1)
-    return re.sub("[&<>]", lambda found: _ENTITIES[found[0]], escaped).replace("://", ":\\//")
+    return re.sub("[&<>]", lambda match: _ENTITIES[match[0]], escaped).replace("://", ":\\//")
 
 
 def markdown_code(text: str) -> str:
-    """``text`` as a span of code in Markdown, outside tables: between more backticks than it has in a row."""
+    """Return the text as a code span of Markdown, outside tables: fenced by more backticks than it has in a row."""
     shown = visible(text)
     fence = "`" * (1 + max(map(len, re.findall("`+", shown)), default=0))
     gap = " " if shown[:1] in ("`", "") or shown[-1:] == "`" else ""

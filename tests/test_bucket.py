@@ -155,14 +155,14 @@ def test_a_driver_elsewhere_is_asked_to_stop(s3: str, tmp_path: Path, monkeypatc
         driver.kill()
     state = read_state(run)
     assert (state.status, state.reason) == ("paused", "sweep stop")
-    assert not run.asked()
+    assert not run.pending_requests()
     assert not holder(run.journal)
 
 
 def test_what_is_wrong_is_said_at_once(s3: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be written"):
         launch(spec(), "s3://there-is-no-such-bucket/runs", local=True)
-    with pytest.raises(UsageError, match="nothing is kept in ftp"):
+    with pytest.raises(UsageError, match="runs cannot be kept in ftp"):
         launch(spec(), "ftp://host/runs", local=True)
     with pytest.raises(UsageError, match="names no bucket"):
         is_url("s3://")

@@ -208,7 +208,7 @@ BROKEN = {
         "not on a file system that every node mounts",
     ),
     "runs in a bucket": Broken(
-        "aws", "SWEEP_RUNS=/mnt/sweeps", "SWEEP_RUNS=ftp://bucket/runs", "@head", "nothing is kept in ftp://"
+        "aws", "SWEEP_RUNS=/mnt/sweeps", "SWEEP_RUNS=ftp://bucket/runs", "@head", "runs cannot be kept in ftp://"
     ),
     "runs not mounted": Broken("local", "  - mountpoint -q /mnt/sweeps\n", "", "@setup", "mounts /mnt/sweeps"),
     "open to all": Broken(

@@ -83,20 +83,20 @@ class StopRequests:
         """Delete a trial's stop request."""
         self._trials_to_stop -= {trial}
         if self._run:
-            self._run.answer(self._run.stop_request(trial))
+            self._run.remove_request(self._run.stop_request(trial))
 
     def close_promotion(self, trial: int) -> None:
         """Delete a trial's promotion request."""
         self._trials_to_promote -= {trial}
         if self._run:
-            self._run.answer(self._run.promote_request(trial))
+            self._run.remove_request(self._run.promote_request(trial))
 
     def _poll(self) -> None:
         if self._run is None or time.monotonic() - self._polled <= _POLL_SECONDS:
             return
         self._polled = time.monotonic()
         with contextlib.suppress(OSError):
-            names = self._run.asked()
+            names = self._run.pending_requests()
             if "stop" in names:
                 self._requested_at = self._requested_at or time.monotonic()
             self._trials_to_stop = _trial_numbers(names, "stop-")
@@ -106,7 +106,7 @@ class StopRequests:
         if self._run is None:
             return
         with contextlib.suppress(OSError):
-            self._run.forget_requests()
+            self._run.clear_requests()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self._requested_at is not None:

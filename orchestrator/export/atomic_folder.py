@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from orchestrator.durable_files import fingerprint, settle, sync, write_durably
+from orchestrator.durable_files import fingerprint, sync, sync_parents, write_durably
 from orchestrator.errors import CheckpointError, UsageError
 from orchestrator.state import Checkpoint
 
@@ -38,7 +38,7 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     sync(folder.parent)
-    settle(folder.parent)
+    sync_parents(folder.parent)
 
 
 def file_digests(folder: Path) -> dict[str, tuple[int, str]]:

@@ -1,10 +1,11 @@
-"""Who may write: numbered claims in a folder beside the journal, of which the highest holds.
+"""The lease: the right to write to a journal, held by the highest numbered claim in a folder next to the journal.
 
-A claim is made with its content in one atomic step (a hard link, which NFS keeps atomic too), so of two that want
-the same number one gets it. A holder beats by touching its claim every two seconds. Whoever wants the lease takes it
-at once where the holder has let go or is provably dead (same machine, process gone), and where the claim has not beaten
-for 20 s on the taker's own clock. The holder may only be asleep then: it finds a higher claim, or its own gone, at its
-next append, which is refused (Gray & Cheriton 1989; fencing as in Chubby's sequencers, Burrows 2006).
+A claim is created with its content in one atomic step (a hard link, which is atomic on NFS too), so only one of two
+processes gets a number. The holder touches its claim every two seconds as a heartbeat. Another process takes the
+lease at once if the holder has released it or is provably dead (same machine, process gone), else after 20 s without a
+heartbeat, measured on its own clock. The holder may only be suspended then: before its next append it finds a higher
+claim, or its own removed, and the append is refused (Gray & Cheriton 1989; fencing as in Chubby's sequencers, Burrows
+2006).
 """
 
 from __future__ import annotations
@@ -27,7 +28,17 @@ _FRESH_SECONDS = 3 * BEAT_SECONDS
 
 @dataclass(frozen=True)
 class Holder:
-    """A process as it can be told from every other: ``boot`` and ``space`` say on which machine its number counts."""
+    """A process, identified among all processes of all machines.
+
+    Attributes:
+        epoch: The number of its claim.
+        host: The machine's name, for display.
+        pid: Its process number, which is valid in one boot of one machine and one PID namespace.
+        boot: The machine's boot id; empty if the system does not tell.
+        space: The PID namespace.
+        started: When the process started, in ticks since boot.
+        released: Whether it has released the lease.
+    """
 
     epoch: int
     host: str
@@ -39,6 +50,7 @@ class Holder:
 
     @classmethod
     def this_process(cls, epoch: int) -> Holder:
+        """Return the current process as the holder of claim ``epoch``."""
         boot, space = _machine()
         return cls(epoch, socket.gethostname(), os.getpid(), boot, space, _start_of(os.getpid()))
 
@@ -47,17 +59,17 @@ class Holder:
 
     @property
     def gone(self) -> bool:
-        """Whether it has let go or is certainly dead. On another machine nothing is certain."""
+        """Whether it has released the lease or is certainly dead; never certain for a process of another machine."""
         return self.released or (self.here and _start_of(self.pid) != self.started)
 
     @property
     def here(self) -> bool:
-        """Whether it runs, or ran, on this machine since it was started."""
+        """Whether it belongs to this machine's current boot and PID namespace."""
         return bool(self.boot) and (self.boot, self.space) == _machine()
 
 
 class Lease:
-    """A claim that this process holds. ``proven`` is False where the holder before may still be alive."""
+    """A claim of this process. ``proven`` is False if the previous holder may still be alive."""
 
     def __init__(self, folder: Path, mine: Holder, proven: bool) -> None:
         self.epoch = mine.epoch
@@ -69,21 +81,20 @@ class Lease:
 
     @property
     def held(self) -> bool:
-        """Whether nobody has taken it. Asked before and after every write."""
+        """Whether no other process has taken the lease. Checked before and after every write."""
         return self._path.exists() and not _claim(self._folder, self.epoch + 1).exists()
 
     def require(self) -> None:
-        """Raises RunHeldError where another process has taken over."""
+        """Raise RunHeldError if another process has taken over."""
         if not self.held:
-            taker = current(self._folder)
             raise RunHeldError(
-                f"this process was out of reach for so long that {taker or 'another'} has taken over the run; "
-                "nothing more is written here",
-                hint=f"look at it: sweep status {self._folder.parent.name}",
+                f"{current(self._folder) or 'another process'} has taken over the run, because this process sent no "
+                "heartbeat for too long; nothing more is written here",
+                hint=f"show its status: sweep status {self._folder.parent.name}",
             )
 
     def release(self) -> None:
-        """Let go, so that the next one need not wait."""
+        """Release the lease, so that the next process need not wait."""
         self._done.set()
         self._thread.join()
         with contextlib.suppress(OSError):
@@ -91,7 +102,7 @@ class Lease:
                 _write(self._folder, replace(self._mine, released=True)).replace(self._path)
 
     def discard(self) -> None:
-        """Let go and leave no trace."""
+        """Release the lease and remove its files."""
         self._done.set()
         self._thread.join()
         self._path.unlink(missing_ok=True)
@@ -109,23 +120,26 @@ class Lease:
 
 
 def current(folder: Path) -> Holder | None:
-    """The highest claim; None where there is none."""
+    """Return the holder of the highest claim; None if there is no claim."""
     for path in sorted(_claims(folder), reverse=True):
         with contextlib.suppress(FileNotFoundError):
             try:
                 return Holder(**json.loads(path.read_bytes()))
-            except (ValueError, TypeError):  # not ours, or damaged: it counts as held by somebody unknown
+            except (ValueError, TypeError):  # a foreign or damaged file counts as held by an unknown process
                 return Holder(int(path.name), "an unknown host", 0, "", "", "")
     return None
 
 
 def seems_alive(holder: Holder, silent: float) -> bool:
-    """Whether one that has not let go and was silent for so many seconds may live: on another machine, for a minute."""
+    """Return whether a holder that has not released may be alive after ``silent`` seconds without a heartbeat.
+
+    On another machine it may for a minute.
+    """
     return holder.here or silent < 3 * SILENT_SECONDS
 
 
 def is_held(folder: Path) -> Holder | None:
-    """Who holds it now, as far as a look can tell: on another machine, who has beaten in the last minute."""
+    """Return the holder that seems alive now; None if there is none. See `seems_alive`."""
     holder = current(folder)
     if holder is None or holder.gone:
         return None
@@ -136,9 +150,12 @@ def is_held(folder: Path) -> Holder | None:
 
 
 def acquire(folder: Path, *, after: int = 0) -> Lease:
-    """Take the lease with a number above ``after``. Raises RunHeldError where its holder lives.
+    """Take the lease with a number above ``after``.
 
-    Waits, up to 20 s, only where that cannot be known at once.
+    Waits up to 20 s if only missing heartbeats can show that the holder is dead.
+
+    Raises:
+        RunHeldError: Its holder is alive.
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     while True:
@@ -155,14 +172,14 @@ def acquire(folder: Path, *, after: int = 0) -> Lease:
 
 
 def _wait_until_silent(folder: Path, holder: Holder) -> None:
-    """Return once the claim has not beaten for long. Raises RunHeldError at its first sign of life."""
+    """Return once the claim has had no heartbeat for `SILENT_SECONDS`. Raises RunHeldError at a heartbeat."""
     claim = _claim(folder, holder.epoch)
-    seen = _beaten(claim)
-    if holder.here and time.time() - seen < _FRESH_SECONDS:
+    last_beat = _last_beat(claim)
+    if holder.here and time.time() - last_beat < _FRESH_SECONDS:
         raise _held(folder, holder)
     until = time.monotonic() + SILENT_SECONDS
     while time.monotonic() < until:
-        if holder.gone or _beaten(claim) != seen:
+        if holder.gone or _last_beat(claim) != last_beat:
             now = current(folder)
             if now is None or now.gone or now.epoch != holder.epoch:
                 return
@@ -173,11 +190,12 @@ def _wait_until_silent(folder: Path, holder: Holder) -> None:
 def _held(folder: Path, holder: Holder) -> RunHeldError:
     name = folder.parent.name
     return RunHeldError(
-        f"the run {name!r} is held by {holder}", hint=f"look at it: sweep status {name}; end it: sweep stop {name}"
+        f"the run {name!r} is held by {holder}",
+        hint=f"show its status: sweep status {name}; stop it: sweep stop {name}",
     )
 
 
-def _beaten(claim: Path) -> float:
+def _last_beat(claim: Path) -> float:
     try:
         return claim.stat().st_mtime
     except FileNotFoundError:
@@ -185,7 +203,7 @@ def _beaten(claim: Path) -> float:
 
 
 def _link(folder: Path, mine: Holder) -> bool:
-    """Make the claim; False where another has that number."""
+    """Create the claim; return False if another process has its number."""
     temporary = _write(folder, mine)
     try:
         os.link(temporary, _claim(folder, mine.epoch))
@@ -211,7 +229,7 @@ def _claim(folder: Path, epoch: int) -> Path:
 
 
 def _machine() -> tuple[str, str]:
-    """This boot of this machine, and the space in which process numbers count; empty where the system does not say."""
+    """Return this machine's boot id and this process's PID namespace; empty if the system does not tell."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return boot, os.readlink("/proc/self/ns/pid")  # noqa: PTH115
@@ -220,7 +238,7 @@ def _machine() -> tuple[str, str]:
 
 
 def _start_of(pid: int) -> str:
-    """When a process was started, in the system's own ticks; empty where there is no such process, or it has ended."""
+    """Return when a process started, in ticks since boot; empty if there is no such process, or it has ended."""
     try:
         state, *rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

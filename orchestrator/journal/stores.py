@@ -1,4 +1,4 @@
-"""Where the journal's lines are kept: a file on a local disk or NFS, or numbered objects in object storage."""
+"""Keep the journal's lines: in a file on a local disk or NFS, or in numbered objects in object storage."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
-from orchestrator.durable_files import settle, sync, write_all, write_durably
+from orchestrator.durable_files import sync, sync_parents, write_all, write_durably
 from orchestrator.errors import RunHeldError
 from orchestrator.journal.records import Line
 from orchestrator.object_storage import Objects, objects
@@ -20,48 +20,53 @@ Place = Path | str
 
 
 class Store(ABC):
-    """Keeps lines in order. One writer at a time; readers at any time see a prefix, perhaps with a torn last line."""
+    """Lines in order. One writer at a time; a reader sees a prefix at any time, perhaps with a torn last line."""
 
     @abstractmethod
     def lines(self) -> Iterator[Line]:
-        """Every line, in order."""
+        """Yield every line, in order."""
 
     def later(self, seq: int, last: Line) -> Iterator[Line] | None:
-        """The lines from record ``seq`` on, where ``last`` was the one before; None where that is no longer there.
+        """Return the lines from record ``seq`` on; None if ``last``, the line before them, is no longer there.
 
-        Raises OSError where the journal is gone or cannot be read.
+        Raises:
+            OSError: The journal is gone or cannot be read.
         """
         return islice(self.lines(), seq, None)
 
     @abstractmethod
     def empty(self) -> bool:
-        """Whether nothing was written yet."""
+        """Return whether nothing has been written yet."""
 
     @abstractmethod
     def start(self, seq: int, end: int, *, proven: bool) -> int:
-        """Get ready to append record ``seq``, the whole lines ending at ``end``; returns bytes of a torn tail cut off.
+        """Prepare to append record ``seq`` after the complete lines, which end at offset ``end``.
 
-        Where it is not ``proven`` that the writer before is dead, whatever it still writes must not arrive.
+        Unless it is ``proven`` that the previous writer is dead, what it still writes must not arrive.
+
+        Returns:
+            How many bytes of a torn line were cut off.
         """
 
     @abstractmethod
     def append(self, line: bytes, *, sync: bool) -> None:
-        """Add a line; with ``sync``, it and all before it are durable when this returns. Raises OSError.
+        """Append a line; with ``sync``, it and all lines before it are durable when this returns.
 
-        After an error nothing of the line is there, and what was not durable yet is written again with the next.
+        After an OSError nothing of the line is in the store; lines that were not durable yet are written again by the
+        next append.
         """
 
     @abstractmethod
     def close(self) -> None:
-        """Make all durable. Raises OSError."""
+        """Make all lines durable. Raises OSError."""
 
     @abstractmethod
     def discard(self) -> None:
-        """Leave no trace, where nothing was written."""
+        """Remove the store if nothing was written to it."""
 
 
 class FileStore(Store):
-    """One file, ``journal.jsonl``. A writer that may still be alive is left with a file that has no name any more."""
+    """One file, ``journal.jsonl``. A previous writer that may still be alive is left with an unlinked file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -72,31 +77,31 @@ class FileStore(Store):
 
     def lines(self) -> Iterator[Line]:
         with self.path.open("rb") as file:
-            yield from self._placed(file, 0)
+            yield from self._lines_of(file, 0)
 
     def later(self, seq: int, last: Line) -> Iterator[Line] | None:
-        """A line is compared once more: one whose write failed in the end is cut off, and another takes its place."""
+        """Compare ``last`` once more: a line whose write failed is cut off, and another may take its place."""
         with self.path.open("rb") as file:
             begin = last.end - len(last.content)
             file.seek(begin)
             if file.read(len(last.content)) != last.content:
                 return None
-            return iter(self._placed(file.readlines(), last.end))
+            return iter(self._lines_of(file.readlines(), last.end))
 
-    def _placed(self, contents: Iterable[bytes], end: int) -> Iterator[Line]:
+    def _lines_of(self, contents: Iterable[bytes], end: int) -> Iterator[Line]:
         for content in contents:
             place = f"{self.path} is damaged at byte {end}"
             end += len(content)
             yield Line(content, place, end)
 
     def empty(self) -> bool:
-        """A first record that a crash has torn is nothing, but only where nothing else of a run lies beside it."""
+        """Return True also for a torn first record, if no other file of a run lies next to it."""
         if not self.path.exists() or not self.path.stat().st_size:
             return True
         with self.path.open("rb") as file:
             torn = not file.readline().endswith(b"\n")
-        beside = {path.name for path in self.path.parent.iterdir() if not path.name.startswith(".")}
-        return torn and beside <= {self.path.name, "lease", "requests"}
+        names = {path.name for path in self.path.parent.iterdir() if not path.name.startswith(".")}
+        return torn and names <= {self.path.name, "lease", "requests"}
 
     def start(self, seq: int, end: int, *, proven: bool) -> int:
         size = self.path.stat().st_size if self.path.exists() else 0
@@ -108,14 +113,14 @@ class FileStore(Store):
             os.ftruncate(self._file, end)
         os.fsync(self._file)
         sync(self.path.parent)
-        settle(self.path.parent)
+        sync_parents(self.path.parent)
         self._durable = end
         return size - end
 
     def append(self, line: bytes, *, sync: bool) -> None:
         try:
             if self._failed:
-                self._write_again()
+                self._rewrite_pending()
             write_all(self._file, line)
             if sync:
                 os.fdatasync(self._file)
@@ -128,10 +133,10 @@ class FileStore(Store):
         if sync:
             self._durable, self._pending = self._durable + len(self._pending), b""
 
-    def _write_again(self) -> None:
-        """Cut off and write anew all that was not durable when a write failed.
+    def _rewrite_pending(self) -> None:
+        """Cut off and rewrite all that was not durable when a write failed.
 
-        After a failed fsync the kernel may hold pages for clean that never reached the disk ("fsyncgate", 2018).
+        After a failed fsync the kernel may mark pages as clean that never reached the disk ("fsyncgate", 2018).
         """
         os.ftruncate(self._file, self._durable)
         write_all(self._file, self._pending)
@@ -152,13 +157,15 @@ class FileStore(Store):
 
 
 class ObjectStore(Store):
-    """Immutable objects ``records/000000000042.jsonl``, each named by its first record and made only if it is new.
+    """Immutable objects ``records/000000000042.jsonl``, each named by its first record.
 
-    Making an object that exists is refused by the store itself, so a writer that was taken over cannot add a record:
-    the number it wants is gone. Lines that need not be durable wait for the next that must.
+    An object is created only if its name is new, which the object store itself enforces: a writer that has lost the
+    lease cannot append, because the number it needs is taken. Lines that need not be durable wait for the next synced
+    line.
 
-    Every `PACK` records or so their writer puts the same lines into ``packs/000000000000-000000001024.jsonl`` (named by
-    the first record, and the one after the last), so that a long journal is read in few requests. The records stay.
+    About every `PACK` records the writer also puts their lines into one object, for example
+    ``packs/000000000000-000000001024.jsonl`` (first record, and the one after the last), so that a long journal is read
+    in few requests. The records stay.
     """
 
     PACK = 1024
@@ -168,20 +175,20 @@ class ObjectStore(Store):
         self._objects = objects
         self._seq = self._count = 0
         self._pending = b""
-        self._packed, self._loose = 0, b""  # how many records lie in packs, and the lines that do not yet
+        self._packed, self._unpacked = 0, b""  # the number of records in packs, and the lines of those that are not
 
     def lines(self) -> Iterator[Line]:
-        self._packed, self._loose = 0, b""
+        self._packed, self._unpacked = 0, b""
         packs = self._packs()
         for name, content in zip(packs, self._objects.get_all(packs), strict=True):
-            yield from self._placed(name, content)
+            yield from self._lines_of(name, content)
             self._packed = _span(name)[1]
         for line in self._records(self._packed):
-            self._loose += line.content
+            self._unpacked += line.content
             yield line
 
     def later(self, seq: int, last: Line) -> Iterator[Line] | None:
-        """An object is whole and never changes, so what comes next is in objects that are new."""
+        """List the new objects only: an object is complete and never changes."""
         names = self._objects.names("records", after=_record(seq - 1))
         if not names and self.empty():
             raise FileNotFoundError(errno.ENOENT, "the journal is gone", self.url)
@@ -191,7 +198,7 @@ class ObjectStore(Store):
         return self._objects.size(_record(0)) is None
 
     def start(self, seq: int, end: int, *, proven: bool) -> int:
-        """What was read of the journal before is what the next pack begins with."""
+        """Prepare to append. The lines that `lines` has read are the start of the next pack."""
         self._seq, self._count, self._pending = seq, 0, b""
         return 0
 
@@ -199,11 +206,11 @@ class ObjectStore(Store):
         if not sync:
             self._pending, self._count = self._pending + line, self._count + 1
             return
-        self._make(self._pending + line, self._count + 1)
+        self._create(self._pending + line, self._count + 1)
 
     def close(self) -> None:
         if self._pending:
-            self._make(self._pending, self._count)
+            self._create(self._pending, self._count)
 
     def discard(self) -> None:
         self._pending = b""
@@ -213,44 +220,44 @@ class ObjectStore(Store):
 
     def _read(self, names: Sequence[str]) -> Iterator[Line]:
         for name, content in zip(names, self._objects.get_all(names), strict=True):
-            yield from self._placed(name, content)
+            yield from self._lines_of(name, content)
 
-    def _placed(self, name: str, content: bytes) -> Iterator[Line]:
+    def _lines_of(self, name: str, content: bytes) -> Iterator[Line]:
         end = 0
         for line in content.splitlines(keepends=True):
             place = f"{self.url}/{name} is damaged at byte {end}"
             end += len(line)
             yield Line(line, place, end)
 
-    def _make(self, content: bytes, count: int) -> None:
+    def _create(self, content: bytes, count: int) -> None:
         name = _record(self._seq)
         try:
             self._objects.create(name, content)
         except FileExistsError:
-            if self._objects.get(name) != content:  # else it is our own, of which only the answer was lost
+            if self._objects.get(name) != content:  # else this writer created it and only the response was lost
                 raise RunHeldError(
                     f"another process has written record {self._seq} of {self.url}; nothing more is written here",
                     hint="another process has taken over the run",
                 ) from None
         self._seq, self._count, self._pending = self._seq + count, 0, b""
-        self._loose += content
+        self._unpacked += content
         if self._seq - self._packed >= self.PACK:
             self._pack()
 
     def _pack(self) -> None:
-        """What cannot be packed now is packed with what comes."""
+        """Write a pack; if that fails, the next pack includes these records."""
         with contextlib.suppress(OSError):
-            self._objects.put(f"packs/{self._packed:012d}-{self._seq:012d}.jsonl", self._loose)
-            self._packed, self._loose = self._seq, b""
+            self._objects.put(f"packs/{self._packed:012d}-{self._seq:012d}.jsonl", self._unpacked)
+            self._packed, self._unpacked = self._seq, b""
 
     def _packs(self) -> list[str]:
-        """Those that follow one another from the first record on. Two writers may have packed the same records."""
-        found, end = [], 0
+        """Return the consecutive packs from the first record on. Two writers may have packed the same records."""
+        packs, end = [], 0
         longest = {_span(name)[0]: name for name in self._objects.names("packs")}
         while end in longest:
-            found.append(longest[end])
+            packs.append(longest[end])
             end = _span(longest[end])[1]
-        return found
+        return packs
 
 
 def _record(seq: int) -> str:
@@ -258,11 +265,11 @@ def _record(seq: int) -> str:
 
 
 def _span(pack: str) -> tuple[int, int]:
-    """Its first record, and the one after its last."""
+    """Return a pack's first record, and the one after its last."""
     first, _, end = pack.rpartition("/")[2].removesuffix(".jsonl").partition("-")
     return int(first), int(end)
 
 
 def store_at(place: Place) -> Store:
-    """Where the lines of the journal at that place are kept."""
+    """Return the store of the journal at that place."""
     return FileStore(place) if isinstance(place, Path) else ObjectStore(objects(place))

@@ -40,7 +40,7 @@ class Winner:
 def finals_of(run: RunDirectory, state: SweepState) -> RunDirectory:
     """Return the run directory of the finals: the open ones, or else those that would be held next."""
     number = finals_number(state)
-    return run.within(f"{run.name[:80]}-finals{'' if number == 1 else f'-{number}'}")
+    return run.child_run(f"{run.name[:80]}-finals{'' if number == 1 else f'-{number}'}")
 
 
 def finals_number(state: SweepState) -> int:

@@ -1,6 +1,6 @@
-"""The layout of a run directory: the one place that knows every file name in it, and where it lies.
+"""The layout of a run directory, and where it is.
 
-`directory` is one in a folder, `away` one in object storage, `places` finds them by their names.
+`run_directory` is one in a folder, `object_store_run` one in object storage, and `locations` finds them by name.
 """
 
 from orchestrator.rundir.locations import free_name, list_runs, run_at, run_of, runs_root

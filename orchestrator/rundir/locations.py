@@ -1,4 +1,4 @@
-"""Where run directories are: in a folder of runs, or below a URL in object storage."""
+"""Find run directories by name, in a folder of runs or below a URL in object storage."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 
 
 def runs_root(runs: str | Path | None = None) -> Path | str:
-    """Where run directories live: ``runs`` if given, else ``$SWEEP_RUNS``, else ``./runs``; absolute, or a URL."""
+    """Return the folder or URL of the runs: ``runs`` if given, else ``$SWEEP_RUNS``, else ``./runs``; made absolute."""
     place = runs or os.environ.get("SWEEP_RUNS") or "runs"
     return str(place).rstrip("/") if is_url(place) else Path(place).expanduser().absolute()
 
 
 def run_at(name: str, runs: str | Path | None = None) -> RunDirectory:
-    """The run directory of that name. Raises UsageError where the name could leave the folder of runs."""
+    """Return the run directory of that name. Raises UsageError if the name could leave the folder of runs."""
     if not _NAME.fullmatch(name):
         raise UsageError(
             f"{name!r} cannot name a run",
@@ -39,17 +39,17 @@ def free_name(name: str, runs: str | Path | None = None) -> str:
 
 
 def run_of(where: str) -> RunDirectory:
-    """The run directory at that path or URL, which is what its own ``where`` says."""
+    """Return the run directory at a path or URL, as its ``where`` gives it."""
     return RunInObjects.of(where) if is_url(where) else RunDirectory(Path(where))
 
 
 def list_runs(runs: str | Path | None = None) -> list[RunDirectory]:
-    """Every run under the folder of runs, oldest first."""
+    """Return every run in the folder or at the URL of runs, oldest first."""
     root = runs_root(runs)
-    found: list[RunDirectory]
+    candidates: list[RunDirectory]
     if isinstance(root, Path):
-        found = [RunDirectory(path.parent) for path in root.glob("*/journal.jsonl")]
+        candidates = [RunDirectory(path.parent) for path in root.glob("*/journal.jsonl")]
     else:
         names = (name.rpartition("/")[2] for name in objects(root).folders())
-        found = [RunInObjects.of(f"{root}/{name}") for name in names if _NAME.fullmatch(name)]
-    return sorted((run for run in found if run.exists()), key=lambda run: (run.began, run.name))
+        candidates = [RunInObjects.of(f"{root}/{name}") for name in names if _NAME.fullmatch(name)]
+    return sorted((run for run in candidates if run.exists()), key=lambda run: (run.created_at, run.name))

@@ -1,4 +1,4 @@
-"""A run directory in object storage. What a process reads or writes of it lies in a folder of its machine, too."""
+"""A run directory in object storage. Files that a process reads or writes are copied to a folder of its machine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.object_storage import Found, objects
+from orchestrator.object_storage import Listed, objects
 from orchestrator.rundir.run_directory import RunDirectory
 
 _FRESH_SECONDS = 1.0
@@ -20,16 +20,17 @@ _FIRST_RECORD = "journal/records/000000000000.jsonl"
 
 @dataclass(frozen=True)
 class RunInObjects(RunDirectory):
-    """``s3://bucket/runs/<name>``. ``root`` is a folder in the user's cache, which may be deleted when nothing runs.
+    """The run ``s3://bucket/runs/<name>``. ``root`` is a folder in the user's cache; delete it only if nothing runs.
 
-    The journal is objects below ``journal/``; every other file has the name that it has in a folder, but for the signs
-    of life, which lie in one place, so that one listing tells of all.
+    The journal is the objects below ``journal/``. Other files have the same names as in a folder, except for the
+    trials' signs of life: these are in one place, so that one listing shows all of them.
     """
 
     address: str = ""
 
     @classmethod
     def of(cls, where: str) -> RunInObjects:
+        """Return the run at that URL."""
         url = where.rstrip("/")
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sweep-orchestrator"
         folder, _, name = url.rpartition("/")
@@ -47,11 +48,11 @@ class RunInObjects(RunDirectory):
     def runs(self) -> str:
         return self.address.rpartition("/")[0]
 
-    def within(self, name: str) -> RunDirectory:
+    def child_run(self, name: str) -> RunDirectory:
         return RunInObjects(self.root / name, f"{self.address}/{name}")
 
     @property
-    def above(self) -> RunDirectory:
+    def parent_run(self) -> RunDirectory:
         return RunInObjects(self.root.parent, self.runs)
 
     @property
@@ -62,20 +63,20 @@ class RunInObjects(RunDirectory):
         return objects(self.address).size(_FIRST_RECORD) is not None
 
     @property
-    def began(self) -> float:
-        found = objects(self.address).look(_FIRST_RECORD)
-        return found.changed.timestamp() if found else 0.0
+    def created_at(self) -> float:
+        record = objects(self.address).stat(_FIRST_RECORD)
+        return record.changed.timestamp() if record else 0.0
 
     def publish(self, path: Path) -> None:
-        files = sorted(found for found in path.rglob("*") if found.is_file()) if path.is_dir() else [path]
+        files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
         for file in files:
             objects(self.address).put(self._name(file), file.read_bytes())
 
     def fetch(self, relative: str) -> Path:
-        """One that grows is fetched again where there is more of it; what is longer here is being written here."""
+        """Copy the object to its local path unless the copy is as long; a longer copy is being written here."""
         path = self.resolve(relative)
-        there = objects(self.address).size(relative)
-        if there is not None and not (path.exists() and path.stat().st_size >= there):
+        size = objects(self.address).size(relative)
+        if size is not None and not (path.exists() and path.stat().st_size >= size):
             objects(self.address).fetch(relative, path)
         return path
 
@@ -84,7 +85,7 @@ class RunInObjects(RunDirectory):
             self.fetch(name)
 
     def locate(self, relative: str) -> str | None:
-        """Nothing is asked: what the journal has on record as kept is there."""
+        """Return the URL without a request: what the journal records as kept exists."""
         self.resolve(relative)
         return f"{self.address}/{relative}"
 
@@ -102,20 +103,20 @@ class RunInObjects(RunDirectory):
                 yield name
 
     def changed(self, path: Path) -> int:
-        found = _LISTINGS.of(f"{self.address}/progress").get(path.parent.name)
-        return int(found.changed.timestamp() * 1000) if found else 0
+        sign = _LISTINGS.of(f"{self.address}/progress").get(path.parent.name)
+        return int(sign.changed.timestamp() * 1000) if sign else 0
 
-    def probe(self, wanted: int) -> None:
-        """Object storage is never full: what can be written at all can be written."""
+    def probe(self, size: int) -> None:
+        """Check that an object can be written; object storage has no limit on ``size``. Raises OSError."""
         objects(self.address).put("probe", b"")
 
-    def ask(self, request: Path) -> None:
+    def add_request(self, request: Path) -> None:
         objects(self.address).put(self._name(request), b"")
 
-    def asked(self) -> set[str]:
+    def pending_requests(self) -> set[str]:
         return {name.rpartition("/")[2] for name in objects(self.address).names("requests")}
 
-    def answer(self, request: Path) -> None:
+    def remove_request(self, request: Path) -> None:
         objects(self.address).remove([self._name(request)])
 
     def _name(self, path: Path) -> str:
@@ -123,21 +124,21 @@ class RunInObjects(RunDirectory):
 
 
 class _Listings:
-    """Listings as of a second ago at most: who asks for one object after another gets them from one request."""
+    """Listings cached for one second, so that queries for many objects cost one request."""
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[float, dict[str, Found]]] = {}
+        self._cache: dict[str, tuple[float, dict[str, Listed]]] = {}
         self._lock = threading.Lock()
 
-    def of(self, url: str) -> dict[str, Found]:
-        """What lies right below, by name; as before where the store does not answer."""
+    def of(self, url: str) -> dict[str, Listed]:
+        """Return the objects below ``url`` by name; the previous listing if the store does not answer."""
         with self._lock:
-            since, known = self._known.get(url, (float("-inf"), {}))
-            if time.monotonic() - since > _FRESH_SECONDS:
+            read_at, listing = self._cache.get(url, (float("-inf"), {}))
+            if time.monotonic() - read_at > _FRESH_SECONDS:
                 with contextlib.suppress(OSError):
-                    known = {found.name: found for found in objects(url).find()}
-                self._known[url] = (time.monotonic(), known)
-            return known
+                    listing = {item.name: item for item in objects(url).list_objects()}
+                self._cache[url] = (time.monotonic(), listing)
+            return listing
 
 
 _LISTINGS = _Listings()

@@ -1,4 +1,4 @@
-"""A run directory in a folder that all who have to do with the run can see."""
+"""A run directory in a folder that every process of the run shares; the one place that knows its file names."""
 
 from __future__ import annotations
 
@@ -14,22 +14,23 @@ from orchestrator.errors import UsageError
 
 @dataclass(frozen=True)
 class RunDirectory:
-    """``<runs>/<name>/``. Names cannot leave the folder of runs.
+    """The folder ``<runs>/<name>/``. Names cannot leave the folder of runs.
 
-    What is read and written goes through ``root``, a folder; whoever writes a file there that others are to see
-    publishes it, and whoever reads one that others may have written fetches it. Here both are nothing: all see the
-    folder. In object storage (`orchestrator.rundir.object_store_run`) ``root`` is this machine's own copy.
+    Files are read and written below ``root``. After writing a file for other processes, call `publish`; before reading
+    one of theirs, call `fetch`. Here both do nothing, because the folder is shared. In object storage
+    (`orchestrator.rundir.object_store_run`) ``root`` is this machine's own copy.
     """
 
     root: Path
 
     @property
     def name(self) -> str:
+        """The run's name."""
         return self.root.name
 
     @property
     def where(self) -> str:
-        """Its path or URL, for people and for processes that are to open it."""
+        """Its path or URL, for messages and for other processes that open it."""
         return str(self.root)
 
     @property
@@ -39,16 +40,16 @@ class RunDirectory:
 
     @property
     def runs(self) -> Path | str:
-        """The folder, or URL, that it is a run of."""
+        """The folder or URL of the runs to which it belongs."""
         return self.root.parent
 
-    def within(self, name: str) -> RunDirectory:
-        """A run directory inside this one."""
+    def child_run(self, name: str) -> RunDirectory:
+        """Return the run directory of that name inside this one."""
         return RunDirectory(self.root / name)
 
     @property
-    def above(self) -> RunDirectory:
-        """The run directory that this one is inside of, if it is."""
+    def parent_run(self) -> RunDirectory:
+        """The run directory that contains this one, if there is one."""
         return RunDirectory(self.root.parent)
 
     @property
@@ -58,133 +59,136 @@ class RunDirectory:
 
     @property
     def spec(self) -> Path:
+        """The spec as launched."""
         return self.root / "spec.yaml"
 
     @property
     def diff(self) -> Path:
-        """What differed from the commit when the sweep was launched; absent where nothing did."""
+        """The uncommitted changes when the sweep was launched; absent if there were none."""
         return self.root / "uncommitted.diff"
 
     @property
     def report(self) -> Path:
-        """The page that `sweep report` writes unless told otherwise."""
+        """The page that `sweep report` writes by default."""
         return self.root / "report.html"
 
     @property
     def ray(self) -> Path:
+        """Ray Tune's own files, which may be deleted at any time."""
         return self.root / ".ray"
 
     @property
     def requests(self) -> Path:
-        """Where another process leaves what it asks of the driver; no part of the sweep's state."""
+        """The folder of other processes' requests to the driver; not part of the sweep's state."""
         return self.root / "requests"
 
     def stop_request(self, trial: int | None = None) -> Path:
-        """The file that asks for a clean stop of the sweep, or for the end of one trial."""
+        """Return the file that requests a clean stop of the sweep, or of one trial."""
         return self.requests / ("stop" if trial is None else f"stop-{trial}")
 
     def promote_request(self, trial: int) -> Path:
-        """The file that asks for a trial that was set aside to go on."""
+        """Return the file that requests the promotion of a trial that was set aside."""
         return self.requests / f"promote-{trial}"
 
     def trial(self, number: int) -> Path:
+        """Return the folder of one trial."""
         return self.root / "trials" / f"{number:04d}"
 
     def resolve(self, relative: str) -> Path:
-        """A path that the journal names, made absolute. Raises UsageError where it would leave the run directory."""
+        """Return the absolute path of one that the journal names. Raises UsageError if it leaves the run directory."""
         path = (self.root / relative).resolve()
         if not path.is_relative_to(self.root.resolve()):
             raise UsageError(f"the journal names {relative!r}, which is outside {self.root}")
         return path
 
     def outside(self, roots: Iterable[str]) -> list[str]:
-        """Of folders to import from, those that do not lie in the run directory: nothing there is code."""
+        """Return the import roots that are not in the run directory, in which nothing is code."""
         return [root for root in roots if not Path(root).resolve().is_relative_to(self.root.resolve())]
 
     def exists(self) -> bool:
-        """Whether a sweep was begun here: its journal has something in it."""
+        """Return whether a sweep was started here: its journal is not empty."""
         journal = self.root / "journal.jsonl"
         return journal.exists() and journal.stat().st_size > 0
 
     @property
-    def began(self) -> float:
-        """When its journal was made, or in a folder last changed, in Unix seconds."""
+    def created_at(self) -> float:
+        """When its journal was created (in a folder: last changed), in Unix seconds."""
         return (self.root / "journal.jsonl").stat().st_ctime
 
     def write(self, path: Path, content: bytes) -> None:
-        """Write one of its files for all to see. Raises OSError."""
+        """Write a file durably and publish it. Raises OSError."""
         write_durably(path, content)
         self.publish(path)
 
     def publish(self, path: Path) -> None:
-        """Let others see the file, or what is in the folder, as it is now. Raises OSError."""
+        """Make the file, or all files of the folder, visible to other machines. Raises OSError."""
 
     def fetch(self, relative: str) -> Path:
-        """The file, as others have published it; there or not. Raises as `resolve`; OSError."""
+        """Return the local path of a file after copying its published content, if any. Raises as `resolve`; OSError."""
         return self.resolve(relative)
 
     def fetch_all(self, folder: str) -> None:
-        """As `fetch`, of all that is in a folder."""
+        """Fetch all files of a folder. Raises as `fetch`."""
 
     def locate(self, relative: str) -> str | None:
-        """The file's path or URL, for people; None where it is known to be gone. Raises as `resolve`."""
+        """Return the file's path or URL for display; None if it is known not to exist. Raises as `resolve`."""
         path = self.resolve(relative)
         return str(path) if path.exists() else None
 
     def size(self, relative: str) -> int | None:
-        """Bytes of a file; None where it is not there. Raises as `resolve`; OSError."""
+        """Return a file's size in bytes; None if there is no such file. Raises as `resolve`; OSError."""
         try:
             return self.resolve(relative).stat().st_size
         except (FileNotFoundError, NotADirectoryError):
             return None
 
     def remove(self, relative: str) -> None:
-        """Remove a file, if it is there. Raises as `resolve`; OSError."""
+        """Remove a file if it exists. Raises as `resolve`; OSError."""
         self.resolve(relative).unlink(missing_ok=True)
 
     def checkpoints(self) -> Iterator[str]:
-        """The checkpoints that are there, known or not, as the journal would name them."""
+        """Yield the paths of all existing checkpoints, recorded or not, as the journal would name them."""
         for path in self.root.glob("trials/*/checkpoints/*epoch=*"):
             yield path.relative_to(self.root).as_posix()
 
     def changed(self, path: Path) -> int:
-        """A number that is another one each time that the file was changed; 0 where there is none."""
+        """Return a number that differs after each change of the file; 0 if there is no such file."""
         try:
             return path.stat().st_mtime_ns
         except OSError:
             return 0
 
-    def probe(self, wanted: int) -> None:
-        """See whether ``wanted`` bytes could be written now. Raises OSError where they cannot."""
+    def probe(self, size: int) -> None:
+        """Check that ``size`` bytes can be written now. Raises OSError if not."""
         probe = self.root / ".probe"
         try:
             with probe.open("wb") as file:
-                os.posix_fallocate(file.fileno(), 0, wanted)
+                os.posix_fallocate(file.fileno(), 0, size)
                 file.write(b"x")
                 os.fsync(file.fileno())
         finally:
             with contextlib.suppress(OSError):
                 probe.unlink()
 
-    def ask(self, request: Path) -> None:
-        """Leave a request for the driver."""
+    def add_request(self, request: Path) -> None:
+        """Create a request for the driver."""
         request.parent.mkdir(mode=0o700, exist_ok=True)
         request.touch()
 
-    def asked(self) -> set[str]:
-        """The names of the requests that are there. Raises OSError."""
+    def pending_requests(self) -> set[str]:
+        """Return the names of the pending requests. Raises OSError."""
         try:
             return {path.name for path in self.requests.iterdir()}
         except FileNotFoundError:
             return set()
 
-    def answer(self, request: Path) -> None:
-        """It has been done, or cannot be: whoever asked sees that it is gone."""
+    def remove_request(self, request: Path) -> None:
+        """Remove a request that is done or cannot be done; its author sees that it is gone."""
         request.unlink(missing_ok=True)
 
-    def forget_requests(self) -> None:
-        """Those of an earlier process are nobody's any more."""
-        for name in self.asked():
-            self.answer(self.requests / name)
+    def clear_requests(self) -> None:
+        """Remove the requests that were meant for an earlier driver."""
+        for name in self.pending_requests():
+            self.remove_request(self.requests / name)
         with contextlib.suppress(OSError):
             self.requests.rmdir()

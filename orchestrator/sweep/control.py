@@ -48,10 +48,10 @@ def stop(name: str, runs: str | Path | None = None, *, trial: int | None = None,
     driver = _require_driver(run, name)
     if trial is not None:
         _require_trial(read_state(run), name, trial)
-    run.ask(request := run.stop_request(trial))
+    run.add_request(request := run.stop_request(trial))
 
     def is_stopped() -> bool:
-        return not holder(run.journal) or (trial is not None and request.name not in run.asked())
+        return not holder(run.journal) or (trial is not None and request.name not in run.pending_requests())
 
     if not _wait_until(is_stopped, wait):
         subject = repr(name) if trial is None else f"trial {trial}"
@@ -87,8 +87,8 @@ def promote(name: str, runs: str | Path | None = None, *, trial: int, wait: floa
     if before.status != "set_aside":
         why, hint = _NOT_PROMOTABLE[before.status]
         raise UsageError(f"trial {trial} of {name!r} cannot be promoted: {why}", hint=hint)
-    run.ask(request := run.promote_request(trial))
-    closed = _wait_until(lambda: request.name not in run.asked() or not holder(run.journal), wait)
+    run.add_request(request := run.promote_request(trial))
+    closed = _wait_until(lambda: request.name not in run.pending_requests() or not holder(run.journal), wait)
     after = read_state(run).trials[trial]
     if len(after.promotions) > len(before.promotions):
         return True

@@ -94,7 +94,7 @@ def check_writable(run: RunDirectory) -> list[Path]:
 def _check_bucket(url: str) -> None:
     """Raise UsageError if the bucket cannot be written, or cannot tell two drivers which of them was first."""
     try:
-        refuses = objects(url).refuses_a_second()
+        refuses = objects(url).enforces_create()
     except OSError as error:
         hint = "check with the cloud's own tool that the bucket exists and that you may write to it"
         raise UsageError(f"{url} cannot be written: {error.strerror}", hint=hint) from error

@@ -68,7 +68,7 @@ def status_line(state: SweepState) -> Html:
 
 def link_to_search(run: RunDirectory, state: SweepState, page: Path) -> Html | None:
     """Return a link from the finals' page to that of their search, None if this is no page of finals."""
-    parent = run.above
+    parent = run.parent_run
     if not state.racing or not parent.exists():
         return None
     name: object = parent.name

@@ -1,10 +1,10 @@
-"""What a driver can do: trials and reports a second through Ray, appends, placement groups, and 1,000 slots.
+"""Measure the driver: trials and reports a second through Ray, appends, placement groups, and 1,000 slots.
 
     python -m benchmarks.ceiling [--only journal,ray,groups,cluster] [--trials 2000] [--simulated 20000]
 
 - ``journal``: an append that waits for the disk, and one that does not.
-- ``ray``: the engine, the live sweep, its journal and Ray Tune as in any sweep, eight slots on this machine; only the
-  training is missing, so that what is left is the driver. Trials of one epoch, then trials of many. The driver's own
+- ``ray``: engine, controller, journal and Ray Tune as in any sweep, on eight slots of this machine. Only the training
+  is missing, so the rest is the driver. Trials of one epoch, then trials of many. The driver's own
   processor time is given for the first and for the last quarter, which shows what grows with the trials.
 - ``groups``: a placement group of Ray's, with none and with a thousand alive.
 - ``cluster``: a sweep on 1,000 simulated slots (`sweep simulate` runs the same code), without Ray: seconds of this
@@ -65,19 +65,19 @@ def spec(trials: int, epochs: int, **fields: Any) -> SweepSpec:
 
 def journal(appends: int = 500) -> Iterator[str]:
     with tempfile.TemporaryDirectory(dir=".") as folder:
-        written = Journal.create(Path(folder, "journal.jsonl"))
+        log = Journal.create(Path(folder, "journal.jsonl"))
         for what, sync in (("waits for the disk", True), ("does not wait", False)):
             times = []
             for epoch in range(appends):
                 began = time.perf_counter()
-                written.append("segment.reported", sync=sync, trial=1, segment=0, epoch=epoch, metrics={"loss": 0.5})
+                log.append("segment.reported", sync=sync, trial=1, segment=0, epoch=epoch, metrics={"loss": 0.5})
                 times.append(time.perf_counter() - began)
             yield f"journal: an append that {what}: median {statistics.median(times) * 1e3:.2f} ms, n = {appends}"
-        written.close()
+        log.close()
 
 
 def nothing_trained(config: dict[str, str]) -> None:
-    """In the worker, in place of a segment: only what it would report."""
+    """Run in the worker in place of a segment: report, without training."""
     from ray import tune
 
     job = Job(**json.loads(config["job"]))
@@ -86,7 +86,7 @@ def nothing_trained(config: dict[str, str]) -> None:
 
 
 class Clock:
-    """Seconds on the clock, and of this process, at the end of every trial."""
+    """Wall-clock and processor seconds at the end of every trial."""
 
     def __init__(self) -> None:
         self.ends: list[tuple[float, float]] = []
@@ -96,7 +96,7 @@ class Clock:
             self.ends.append((time.perf_counter(), time.process_time()))
 
     def quarter(self, number: int) -> tuple[float, float]:
-        """Trials a second, and milliseconds of this process a trial, in a quarter: 0 to 3."""
+        """Return trials a second, and milliseconds of this process a trial, in a quarter (0 to 3)."""
         size = len(self.ends) // 4
         (began, used), (ended, spent) = self.ends[number * size], self.ends[(number + 1) * size - 1]
         return (size - 1) / (ended - began), 1e3 * (spent - used) / (size - 1)
@@ -111,10 +111,10 @@ def through_ray(trials: int, epochs: int) -> Clock:
     with tempfile.TemporaryDirectory(dir=".") as folder, StopRequests() as stopping:
         run = run_at("ceiling", Path(folder).absolute())
         run.root.mkdir()
-        written = Journal.create(run.journal)
-        told = described.model_dump(mode="json")
-        written.append("sweep.created", format=1, spec=told, seed=0, versions={}, roots=[])
-        live = SweepController(described, run, written, DriverHost(run, stopping), clock)
+        log = Journal.create(run.journal)
+        fields = described.model_dump(mode="json")
+        log.append("sweep.created", format=1, spec=fields, seed=0, versions={}, roots=[])
+        live = SweepController(described, run, log, DriverHost(run, stopping), clock)
         tune.run(live, stopping, roots=[])
         live.close()
     return clock
@@ -137,24 +137,24 @@ def groups(alive: int = 1000, count: int = 50) -> Iterator[str]:
     with instance(1):
         from ray.util import placement_group, remove_placement_group
 
-        def made(number: int) -> list[float]:
+        def create(number: int) -> list[float]:
             times = []
             for _ in range(number):
                 began = time.perf_counter()
-                kept.append(placement_group([{"CPU": 0.0001}]))
-                assert kept[-1].wait(60)
+                alive_groups.append(placement_group([{"CPU": 0.0001}]))
+                assert alive_groups[-1].wait(60)
                 times.append(time.perf_counter() - began)
             return times
 
-        kept: list[Any] = []
-        first = statistics.median(made(count))
-        made(alive - count)
-        later = statistics.median(made(count))
+        alive_groups: list[Any] = []
+        first = statistics.median(create(count))
+        create(alive - count)
+        later = statistics.median(create(count))
         yield (
             f"groups: a placement group: median {first * 1e3:.1f} ms with none alive, {later * 1e3:.1f} ms with "
             f"{alive}, n = {count}"
         )
-        for group in kept:
+        for group in alive_groups:
             remove_placement_group(group)
 
 
@@ -162,11 +162,11 @@ def cluster(trials: int) -> Iterator[str]:
     for searcher, scheduler in (("random", "asha"), ("parzen", "frontier")):
         described = spec(trials, CLUSTER_EPOCHS, searcher=searcher, scheduler=scheduler)
         began = time.process_time()
-        found = simulate(described, slots=CLUSTER_SLOTS)
+        simulated = simulate(described, slots=CLUSTER_SLOTS)
         seconds = time.process_time() - began
-        events = found.journal.count(b"\n")
-        memory, size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, len(found.journal)
-        reports = sum(len(trial.reports) for trial in found.state.trials.values())
+        events = simulated.journal.count(b"\n")
+        memory, size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, len(simulated.journal)
+        reports = sum(len(trial.reports) for trial in simulated.state.trials.values())
         yield (
             f"cluster: {trials} trials by {searcher} and {scheduler} on {CLUSTER_SLOTS} slots: {reports} reports and "
             f"{events} events in {seconds:.0f} s of this process, {events / seconds:.0f} events/s; journal "
@@ -179,19 +179,19 @@ def main() -> None:
     parser.add_argument("--only", default="journal,ray,groups,cluster")
     parser.add_argument("--trials", type=int, default=2000, help="through Ray")
     parser.add_argument("--simulated", type=int, default=20_000, help="on simulated slots")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     parts: dict[str, Callable[[], Iterator[str]]] = {
         "journal": journal,
-        "ray": lambda: ray(asked.trials),
+        "ray": lambda: ray(options.trials),
         "groups": groups,
-        "cluster": lambda: cluster(asked.simulated),
+        "cluster": lambda: cluster(options.simulated),
     }
     load = os.getloadavg()[0]
     print(
         f"{os.cpu_count()} cores ({platform.machine()}), load {load:.1f} before, Python {platform.python_version()}, "
         f"Ray {version('ray')}"
     )
-    for name in filter(None, asked.only.split(",")):
+    for name in filter(None, options.only.split(",")):
         for line in parts[name]():
             print(line, flush=True)
 

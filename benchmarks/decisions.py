@@ -1,11 +1,11 @@
-"""What a decision costs as a sweep grows: each scheduler and searcher after thousands of trials.
+"""Measure a decision as a sweep grows: each scheduler and searcher after thousands of trials.
 
     python -m benchmarks.decisions [--trials 10000] [--only asha,tpe]
 
-A sweep of that many trials is played, a few at a time, without training: every event is observed, every report
-judged, every free slot asked about promotions and then for a suggestion. A scheduler's decision is to observe a report
-and judge it, or to say who is promoted; a searcher's is one suggestion. Of the last tenth of the sweep the median and
-the 99th percentile are printed, in milliseconds of the process, so that others on the machine disturb little.
+A sweep of that many trials is simulated, a few at a time, without training: every event is observed and every report
+judged, and every free slot first asks for a promotion and then for a suggestion. A scheduler's decision is to observe
+a report and judge it, or to choose a promotion; a searcher's is one suggestion. Prints the median and the 99th
+percentile of the last tenth of the sweep, in milliseconds of processor time, which other work changes little.
 
 Then, for each searcher, how long it takes to give work to a thousand free slots at once, a thousand trials behind
 it: suggestions, and their records in a journal on this machine's disk, in seconds on the clock.
@@ -61,8 +61,8 @@ def spec(searcher: Any, scheduler: Any, trials: int) -> SweepSpec:
     )  # fmt: skip
 
 
-class Played:
-    """A sweep without training; ``asked`` and ``judged`` hold seconds and how many trials there were."""
+class PlayedSweep:
+    """A sweep without training; ``suggestion_times`` and ``decision_times`` hold (number of trials, seconds)."""
 
     def __init__(self, described: SweepSpec, trials: int) -> None:
         self.scheduler, self.searcher = build_scheduler(described), build_searcher(described)
@@ -71,10 +71,10 @@ class Played:
         self.levels: dict[int, float] = {}
         self.waiting: set[int] = set()
         self.running: list[int] = []
-        self.asked: list[tuple[int, float]] = []
-        self.judged: list[tuple[int, float]] = []
+        self.suggestion_times: list[tuple[int, float]] = []
+        self.decision_times: list[tuple[int, float]] = []
 
-    def tell(self, type: str, **fields: Any) -> Event:
+    def observe(self, type: str, **fields: Any) -> Event:
         event = Event(self.seq, 1, float(self.seq), type, fields)
         self.seq += 1
         self.searcher.observe(event)
@@ -99,15 +99,17 @@ class Played:
     def _promoted(self, *, last: bool) -> int | None:
         while True:
             began = time.process_time()
-            found = self.scheduler.promote(last=last)
-            self.judged.append((len(self.epochs), time.process_time() - began))
-            if found is None:
+            promotion = self.scheduler.promote(last=last)
+            self.decision_times.append((len(self.epochs), time.process_time() - began))
+            if promotion is None:
                 return None
-            number, verdict = found
+            number, verdict = promotion
             taken: Mapping[str, Any] = {"donor": list(verdict.donor), "params": verdict.params} if verdict.donor else {}
             type = "trial.promoted" if verdict.action == "promote" else "trial.stopped"
             at = {"epoch": self.epochs[number], "segment": 0}
-            self._both(self.tell(type, trial=number, rule=verdict.rule, why=dict(verdict.why), **at, **taken))
+            self._to_scheduler(
+                self.observe(type, trial=number, rule=verdict.rule, why=dict(verdict.why), **at, **taken)
+            )
             if verdict.action == "promote":
                 return number
 
@@ -115,33 +117,35 @@ class Played:
         number = len(self.epochs)
         began = time.process_time()
         params = self.searcher.suggest(number)
-        self.asked.append((number, time.process_time() - began))
+        self.suggestion_times.append((number, time.process_time() - began))
         assert params is not None
         self.epochs[number], self.levels[number] = 0, sum((params[f"model.x{n}"] - 0.5) ** 2 for n in range(6))
-        self._both(self.tell("trial.suggested", trial=number, params=params, by=self.searcher.name))
+        self._to_scheduler(self.observe("trial.suggested", trial=number, params=params, by=self.searcher.name))
         return number
 
     def _report(self, number: int) -> None:
         self.epochs[number] += 1
         epoch = self.epochs[number]
         loss = self.levels[number] + math.exp(-epoch) + 0.05 * self.rng.random()
-        self._both(self.tell("segment.checkpointed", trial=number, segment=0, epoch=epoch, path="", size=1, sha256=""))
-        event = self.tell("segment.reported", trial=number, segment=0, epoch=epoch, metrics={"loss": loss})
+        self._to_scheduler(
+            self.observe("segment.checkpointed", trial=number, segment=0, epoch=epoch, path="", size=1, sha256="")
+        )
+        event = self.observe("segment.reported", trial=number, segment=0, epoch=epoch, metrics={"loss": loss})
         began = time.process_time()
         self.scheduler.observe(event)
         verdict = self.scheduler.judge(number, epoch)
-        self.judged.append((len(self.epochs), time.process_time() - began))
+        self.decision_times.append((len(self.epochs), time.process_time() - began))
         at = {"trial": number, "segment": 0, "epoch": epoch}
         if verdict:
             type = "trial.set_aside" if verdict.action == "set_aside" else "trial.stopped"
-            self._both(self.tell(type, rule=verdict.rule, why=dict(verdict.why), **at))
+            self._to_scheduler(self.observe(type, rule=verdict.rule, why=dict(verdict.why), **at))
         elif epoch == EPOCHS:
-            self._both(self.tell("trial.finished", **at))
+            self._to_scheduler(self.observe("trial.finished", **at))
         if verdict or epoch == EPOCHS:
             self.running.remove(number)
 
-    def _both(self, event: Event) -> None:
-        """The searcher has been told already."""
+    def _to_scheduler(self, event: Event) -> None:
+        """Pass on an event that the searcher has observed."""
         self.scheduler.observe(event)
 
 
@@ -162,9 +166,9 @@ def filling(described: SweepSpec, ended: int, slots: int) -> float:
             live.on_report(job.trial, 0, Report(1, {"loss": loss}, None))
             live.on_end(job.trial, 0)
         began = time.perf_counter()
-        found = [live.next_job() for _ in range(slots)]
+        jobs = [live.next_job() for _ in range(slots)]
         seconds = time.perf_counter() - began
-        assert all(isinstance(job, Job) for job in found)
+        assert all(isinstance(job, Job) for job in jobs)
         journal.close()
     return seconds
 
@@ -179,21 +183,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=10_000)
     parser.add_argument("--only", default="")
-    asked = parser.parse_args()
-    only = set(filter(None, asked.only.split(",")))
-    print(f"{asked.trials} trials, {SLOTS} at once; Python {platform.python_version()}, {platform.machine()}")
+    options = parser.parse_args()
+    only = set(filter(None, options.only.split(",")))
+    print(f"{options.trials} trials, {SLOTS} at once; Python {platform.python_version()}, {platform.machine()}")
     print(f"{'':<25} {'median':>8} {'99 %':>8} {'n':>8}   (ms)")
     for name, scheduler in SCHEDULERS.items():
         if not only or name in only:
-            played = Played(spec("random", scheduler, asked.trials), asked.trials)
+            played = PlayedSweep(spec("random", scheduler, options.trials), options.trials)
             played.play()
-            print(line("scheduler", name, played.judged, asked.trials), flush=True)
+            print(line("scheduler", name, played.decision_times, options.trials), flush=True)
     for name, searcher in SEARCHERS.items():
         if not only or name in only:
             scheduler = SCHEDULERS["hyperband" if name == "bohb" else "asha"]
-            played = Played(spec(searcher, scheduler, asked.trials), asked.trials)
+            played = PlayedSweep(spec(searcher, scheduler, options.trials), options.trials)
             played.play()
-            print(line("searcher", name, played.asked, asked.trials), flush=True)
+            print(line("searcher", name, played.suggestion_times, options.trials), flush=True)
     for name, searcher in SEARCHERS.items():
         if not only or name in only:
             seconds = filling(spec(searcher, "fifo", FREE * 2), FREE, FREE)

@@ -1,10 +1,10 @@
-"""How much of a Pareto front a search for two objectives finds, by trials: searchers on textbook problems.
+"""Measure how much of a Pareto front searchers find by trials, on textbook problems with two objectives.
 
     python -m benchmarks.fronts [--seeds 6] [--trials 32,64,128] [--in-flight 1,8]
 
-ZDT1 and ZDT2 (Zitzler, Deb and Thiele 2000) and DTLZ2 (Deb et al. 2005) with six parameters and two losses. Given is
-the hypervolume, the area between the trials so far and a corner that is worse than most random ones, as a multiple of
-random search's on the same seeds (mean over seeds). In flight are trials that are suggested and not yet told of.
+ZDT1 and ZDT2 (Zitzler, Deb and Thiele 2000) and DTLZ2 (Deb et al. 2005) with six parameters and two losses. The figure
+is the hypervolume, the area between the trials so far and a corner that is worse than most random ones, as a multiple
+of random search's on the same seeds (mean over seeds). In flight are trials that are suggested and not observed yet.
 
 Standard output: a table, and one line of JSON.
 """
@@ -57,7 +57,7 @@ SEARCHERS: dict[str, Any] = {
 
 
 def hypervolume(points: Sequence[Losses], corner: Losses) -> float:
-    """The area that the points dominate, up to a corner."""
+    """Return the area that the points dominate, up to a corner."""
     area, low = 0.0, corner[1]
     for x, y in sorted(points):
         if x < corner[0] and y < low:
@@ -65,8 +65,8 @@ def hypervolume(points: Sequence[Losses], corner: Losses) -> float:
     return area
 
 
-def found(problem: str, searcher: Any, trials: int, in_flight: int, seed: int) -> list[Losses]:
-    """The losses of each trial, in the order in which they ended."""
+def losses_of(problem: str, searcher: Any, trials: int, in_flight: int, seed: int) -> list[Losses]:
+    """Return the losses of each trial, in the order of their ends."""
     described = from_mapping(
         {
             "name": "front", "seed": seed, "model": "no.Model", "searcher": searcher,
@@ -74,30 +74,30 @@ def found(problem: str, searcher: Any, trials: int, in_flight: int, seed: int) -
             "space": {f"model.x{axis}": {"uniform": [0.0, 1.0]} for axis in range(PARAMETERS)},
         }
     )  # fmt: skip
-    asked = build_searcher(described)
+    proposer = build_searcher(described)
 
-    def tell(type: str, trial: int, **fields: Any) -> None:
-        asked.observe(Event(0, 1, 0.0, type, {"trial": trial, "segment": 0, "epoch": 1, **fields}))
+    def observe(type: str, trial: int, **fields: Any) -> None:
+        proposer.observe(Event(0, 1, 0.0, type, {"trial": trial, "segment": 0, "epoch": 1, **fields}))
 
     running: deque[tuple[int, dict[str, Any]]] = deque()
     losses: list[Losses] = []
     for number in range(trials + in_flight):
         if number < trials:
-            params = asked.suggest(number)
+            params = proposer.suggest(number)
             assert params is not None
-            tell("trial.suggested", number, params=params, by=asked.by(number))
+            observe("trial.suggested", number, params=params, by=proposer.by(number))
             running.append((number, params))
         if running and number >= in_flight - 1:
             trial, params = running.popleft()
             losses.append(PROBLEMS[problem][0]([params[f"model.x{axis}"] for axis in range(PARAMETERS)]))
-            tell("segment.reported", trial, metrics=dict(zip("ab", losses[-1], strict=True)))
-            tell("trial.finished", trial)
+            observe("segment.reported", trial, metrics=dict(zip("ab", losses[-1], strict=True)))
+            observe("trial.finished", trial)
     return losses
 
 
 def measure(problem: str, name: str, trials: list[int], in_flight: int, seeds: int) -> list[float]:
-    """The mean hypervolume after so many trials."""
-    runs = [found(problem, SEARCHERS[name], max(trials), in_flight, seed) for seed in range(seeds)]
+    """Return the mean hypervolume after each number of trials."""
+    runs = [losses_of(problem, SEARCHERS[name], max(trials), in_flight, seed) for seed in range(seeds)]
     corner = PROBLEMS[problem][1]
     return [sum(hypervolume(run[:count], corner) for run in runs) / seeds for count in trials]
 

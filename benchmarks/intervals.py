@@ -1,12 +1,12 @@
-"""How honest a confirmed winner's interval is, and how flattering the search's own number.
+"""Measure the coverage of a confirmed winner's interval, and the bias of the search's own number.
 
 python -m benchmarks.intervals --sweeps 1000
 
-Whole sweeps in the simulator (random search of 20 trials, then finals), from a noise model that is known: a training's
-value is what its parameters tend to plus a normal draw of its seed. Truth is what the winner's parameters tend to.
-``covered`` counts the intervals that hold it, ``low`` and ``high`` those that lie below and above it; ``bias`` is the
-mean of (value - truth) over the standard deviation between seeds, for the mean of the winner's fresh trainings and for
-the search's own best number.
+Whole sweeps in the simulator (random search of 20 trials, then finals), with a known noise model: a training's
+value is its parameters' mean plus a normal draw of its seed. The truth is the mean of the winner's parameters.
+``covered`` counts the intervals that hold it, ``below`` and ``above`` those that lie below and above it; ``bias`` is
+the mean of (value - truth) over the standard deviation between seeds, for the mean of the winner's fresh trainings
+and for the search's own best number.
 """
 
 from __future__ import annotations
@@ -41,19 +41,19 @@ class Case:
     effect: float
     tilt: float
 
-    def tends_to(self, params: Mapping[str, Any]) -> float:
+    def true_mean(self, params: Mapping[str, Any]) -> float:
         return self.effect * random.Random(derive_seed(self.seed, "effect", repr(params["model.x"]))).gauss(0, 1)
 
     def value(self, params: Mapping[str, Any], stage: str) -> float:
         repeat = str(params.get("repeat", 0))
         draw = random.Random(derive_seed(self.seed, stage, repr(params["model.x"]), repeat)).gauss(0, 1)
         wide = random.Random(derive_seed(self.seed, "wide", repr(params["model.x"]))).uniform(-1, 1)
-        return self.tends_to(params) + draw * (1 + self.tilt * wide)
+        return self.true_mean(params) + draw * (1 + self.tilt * wide)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Of one sweep; values in standard deviations between seeds."""
+    """The result of one sweep; values in standard deviations between seeds."""
 
     truth: float
     low: float
@@ -65,7 +65,7 @@ class Outcome:
 
 
 def run(case: Case, finalists: Finalists) -> Outcome:
-    """Search and finals of one sweep."""
+    """Run the search and the finals of one sweep."""
     spec = from_mapping(
         {
             "name": "intervals",
@@ -83,12 +83,12 @@ def run(case: Case, finalists: Finalists) -> Outcome:
     raced = simulate(
         finals(searched, finalists, 1), curve=lambda params, epoch: {"score": case.value(params, "finals")}
     ).state
-    found = confirmation(searched, raced)
-    row, leader = found["table"][0], searched.winner()
+    result = confirmation(searched, raced)
+    row, leader = result["table"][0], searched.winner()
     assert leader is not None
-    truth = case.tends_to(searched.trials[row["configuration"]].params)
+    truth = case.true_mean(searched.trials[row["configuration"]].params)
     best = case.value(leader.params, "search")
-    return Outcome(truth, row["low"], row["high"], row["mean"], best, case.tends_to(leader.params), len(raced.trials))
+    return Outcome(truth, row["low"], row["high"], row["mean"], best, case.true_mean(leader.params), len(raced.trials))
 
 
 def main() -> None:
@@ -101,11 +101,14 @@ def main() -> None:
     print(f"{'noise model':24}{'covered':>9}{'below':>8}{'above':>8}{'bias':>8}{'search':>8}{'trainings':>11}")
     for name, model in MODELS.items():
         finalists = Finalists(top=args.top, trials=args.trials)
-        found = [run(Case(seed, **model), finalists) for seed in range(args.sweeps)]
-        covered = mean(each.low <= each.truth <= each.high for each in found)
-        below, above = mean(each.high < each.truth for each in found), mean(each.low > each.truth for each in found)
-        bias, search = mean(e.mean - e.truth for e in found), mean(e.searched - e.searched_truth for e in found)
-        used = mean(each.trainings for each in found)
+        outcomes = [run(Case(seed, **model), finalists) for seed in range(args.sweeps)]
+        covered = mean(each.low <= each.truth <= each.high for each in outcomes)
+        below, above = (
+            mean(each.high < each.truth for each in outcomes),
+            mean(each.low > each.truth for each in outcomes),
+        )
+        bias, search = mean(e.mean - e.truth for e in outcomes), mean(e.searched - e.searched_truth for e in outcomes)
+        used = mean(each.trainings for each in outcomes)
         print(f"{name:24}{covered:>9.1%}{below:>8.1%}{above:>8.1%}{bias:>+8.2f}{search:>+8.2f}{used:>11.1f}")
 
 

@@ -1,11 +1,11 @@
-"""Images a second of our input path over the tutorial's own DataLoader: one process, same images, same batch size.
+"""Compare our input path with the tutorial's DataLoader: images a second, one process, same images and batch size.
 
 Usage: python benchmarks/loader.py [--data-dir DIR] [--images N] [--repeats N]
 
 The tutorial's path: torchvision's CIFAR10, PIL, ToTensor, Normalize, a shuffling DataLoader without workers. Ours:
 CIFAR10DataModule's train_dataloader, its images decoded beforehand. Both give float32 batches in [-1, 1]. Repetitions
 alternate, so that a busy machine slows both; the figure is the median over repetitions of the ratio. Prints one line
-for people, then one of JSON; exits with 1 where a ratio is below the target. Without CIFAR-10 in DIR the images are
+for people, then one of JSON; exits with 1 if a ratio is below the target. Without CIFAR-10 in DIR the images are
 random ones of the same size, and the lines say so.
 """
 
@@ -48,7 +48,7 @@ class Synthetic(CIFAR10):  # type: ignore[misc]
 
 
 def open_tutorial(data_dir: Path) -> tuple[CIFAR10, bool]:
-    """The tutorial's data set, and whether its images are the real ones."""
+    """Return the tutorial's data set, and whether its images are the real ones."""
     transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize(HALF, HALF)])
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"dtype\(\)")
@@ -67,7 +67,7 @@ def open_ours(tutorial: CIFAR10, real: bool, data_dir: Path, batch_size: int) ->
 
 
 def rate(loader: Iterable[tuple[torch.Tensor, torch.Tensor]], limit: int) -> float:
-    """Images a second over the first ``limit`` images; the start of the iteration is part of it."""
+    """Return images a second over the first ``limit`` images, the start of the iteration included."""
     count, start = 0, time.perf_counter()
     for images, _ in loader:
         count += len(images)
@@ -102,9 +102,9 @@ def processor() -> str:
 
 def describe(about: dict[str, Any]) -> str:
     figures = ", ".join(
-        f"{found['ratio']}x at batch {found['batch_size']} "
-        f"({found['ours_images_per_s']:,} over {found['tutorial_images_per_s']:,} images/s)"
-        for found in about["results"]
+        f"{result['ratio']}x at batch {result['batch_size']} "
+        f"({result['ours_images_per_s']:,} over {result['tutorial_images_per_s']:,} images/s)"
+        for result in about["results"]
     )
     first = about["results"][0]
     return (

@@ -1,4 +1,4 @@
-"""The report of a large sweep: how long the command takes to write it, and a browser to open it.
+"""Measure the report of a large sweep: the time to write it, and to open it in a browser.
 
 Usage: python benchmarks/report.py [--trials 10000] [--chromium PROGRAM] [--keep FOLDER]
 
@@ -6,7 +6,7 @@ A sweep of so many trials under ASHA, of up to 50 epochs, is simulated and its j
 `sweep report` builds the page, a process of its own, imports included; and a headless Chromium opens it from the file
 three times, a fresh one each. The page itself marks when verdict, table and first figure are drawn, counted from the
 start of the navigation; the slowest of the three marks counts, and of the three openings the median. Prints a line for
-people and one of JSON; exits with 1 where the page is built or opened slower, or is larger, than it may be.
+people and one of JSON; exits with 1 if time or size exceed their targets.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ SPEC: dict[str, Any] = {
 
 
 def simulated(folder: Path, trials: int) -> int:
-    """The sweep's journal as a run in the folder; returns how many records it has."""
+    """Write the simulated sweep as a run in the folder; return the number of its records."""
     ran = simulate(from_mapping({**SPEC, "budget": {"trials": trials}}), slots=8)
     run = folder / SPEC["name"]
     run.mkdir(parents=True)
@@ -58,7 +58,7 @@ def simulated(folder: Path, trials: int) -> int:
 
 
 def build(folder: Path) -> tuple[float, Path]:
-    """Seconds that the command takes, and the page."""
+    """Return the seconds that the command takes, and the page."""
     command = [sys.executable, "-m", "orchestrator", "report", SPEC["name"], "--runs", str(folder)]
     began = time.perf_counter()
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
@@ -66,7 +66,7 @@ def build(folder: Path) -> tuple[float, Path]:
 
 
 async def opened(file: Path, program: str) -> dict[str, float]:
-    """Seconds from the start of the navigation to each of the page's marks."""
+    """Return the seconds from the start of the navigation to each of the page's marks."""
     from playwright.async_api import async_playwright
 
     async with async_playwright() as playwright:
@@ -104,26 +104,26 @@ def main() -> int:
     parser.add_argument("--trials", type=int, default=10_000)
     parser.add_argument("--chromium", default=shutil.which("chromium") or shutil.which("google-chrome"))
     parser.add_argument("--keep", type=Path, help="Where run and page stay.")
-    given = parser.parse_args()
-    if not given.chromium:
+    options = parser.parse_args()
+    if not options.chromium:
         parser.error("needs Chromium or Chrome: --chromium PROGRAM")
     with tempfile.TemporaryDirectory() as temporary:
-        found = measure(given.keep or Path(temporary), given.trials, given.chromium)
+        figures = measure(options.keep or Path(temporary), options.trials, options.chromium)
     browser = subprocess.run(
-        [given.chromium, "--version"], stdout=subprocess.PIPE, text=True, check=False
+        [options.chromium, "--version"], stdout=subprocess.PIPE, text=True, check=False
     ).stdout.split()
     import plotly
 
     where = f"{os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}"
     print(
-        f"report of {found['trials']:,} trials ({found['records']:,} records), {found['megabytes']:.1f} MB: "
-        f"built in {found['build_seconds']:.1f} s (target ≤ {BUILD_SECONDS:.0f} s, n = 1), "
-        f"opened in {found['open_seconds']:.2f} s (target ≤ {OPEN_SECONDS:.0f} s, median of {OPENINGS}); "
+        f"report of {figures['trials']:,} trials ({figures['records']:,} records), {figures['megabytes']:.1f} MB: "
+        f"built in {figures['build_seconds']:.1f} s (target ≤ {BUILD_SECONDS:.0f} s, n = 1), "
+        f"opened in {figures['open_seconds']:.2f} s (target ≤ {OPEN_SECONDS:.0f} s, median of {OPENINGS}); "
         f"{where}, plotly {plotly.__version__}, {' '.join(browser)}"
     )
-    print(json.dumps({"report": found}))
-    good = found["build_seconds"] <= BUILD_SECONDS and found["open_seconds"] <= OPEN_SECONDS
-    return 0 if good and found["megabytes"] <= MEGABYTES else 1
+    print(json.dumps({"report": figures}))
+    within = figures["build_seconds"] <= BUILD_SECONDS and figures["open_seconds"] <= OPEN_SECONDS
+    return 0 if within and figures["megabytes"] <= MEGABYTES else 1
 
 
 if __name__ == "__main__":

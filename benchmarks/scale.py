@@ -1,12 +1,12 @@
-"""Trials a minute on a cluster of eight hosts, against the bound that their slots set.
+"""Measure trials a minute on a cluster of eight hosts, against the bound of their slots.
 
     python -m benchmarks.scale [--hosts 8] [--trials 200] [--shared ../shared]
 
 A head, a driver and eight hosts with one slot each, made of kernel namespaces on this machine; a sweep of 200 trials
-of one epoch, which waits a second and computes next to nothing. The bound is a trial a second and slot. What is counted
-are the trials from the first report of the last host to report until nothing more is suggested: before that, workers
-start. Beside it stand the time from one report of a host to its next beyond the second, and the processor time of
-hosts, driver and head. Skipped, with a reason, where hosts cannot be made. Prints lines for people, then one of JSON;
+of one epoch, which waits a second and computes next to nothing. The bound is a trial a second and slot. It counts
+the trials from the first report of the last host to report until the last suggestion: before that, workers
+start. It also prints the time from one report of a host to its next beyond the second, and the processor time of
+hosts, driver and head. Skipped, with a reason, if hosts cannot be ray_hosts. Prints lines for people, then one of JSON;
 exits with 1 below the target.
 """
 
@@ -60,7 +60,11 @@ class Figures:
 
 
 def evaluate(events: list[Event], hosts: int, cpu: dict[str, float]) -> Figures:
-    """What the journal says. Raises ValueError where it never had all hosts at work."""
+    """Compute the figures from the journal's events.
+
+    Raises:
+        ValueError: not all hosts ever had work.
+    """
     reports = [event for event in events if event.type == "segment.reported"]
     by_host: dict[str, list[float]] = defaultdict(list)
     for event, node in zip(reports, nodes(events), strict=True):
@@ -82,26 +86,26 @@ def evaluate(events: list[Event], hosts: int, cpu: dict[str, float]) -> Figures:
 
 
 def nodes(events: list[Event]) -> list[str]:
-    """The host of each report. The journal names it where it is not the one that the trial was said to run on."""
-    found, where = [], {}
+    """Return the host of each report. A report names it only if it differs from that of the segment's start."""
+    hosts, where = [], {}
     for event in events:
         if event.type == "segment.started":
             where[event.fields["trial"]] = event.fields.get("node", "")
         elif event.type == "segment.reported":
             where[event.fields["trial"]] = event.fields.get("node", where[event.fields["trial"]])
-            found.append(where[event.fields["trial"]])
-    return found
+            hosts.append(where[event.fields["trial"]])
+    return hosts
 
 
 def measure(shared: Path, hosts: int, trials: int) -> Figures:
-    """Boot the hosts, run the sweep, read its journal."""
-    made = importlib.import_module("tests.support.ray_hosts")
+    """Boot the hosts, run the sweep, and read its journal."""
+    ray_hosts = importlib.import_module("tests.support.ray_hosts")
     folder = Path(tempfile.mkdtemp(prefix="sc", dir="/tmp"))  # short, for the names of Ray's sockets are limited
     try:
-        with made.cluster(shared, folder, workers=hosts) as net:
+        with ray_hosts.cluster(shared, folder, workers=hosts) as net:
             before = processors(net)
-            file = made.written(net, "scale", **SPEC, budget={"trials": trials})
-            driver = made.sweep(net, "launch", file)
+            file = ray_hosts.written(net, "scale", **SPEC, budget={"trials": trials})
+            driver = ray_hosts.sweep(net, "launch", file)
             code = driver.wait(timeout=60 + 20 * trials)
             if code:
                 raise RuntimeError((net.shared / "launch.log").read_text()[-2000:])
@@ -112,7 +116,7 @@ def measure(shared: Path, hosts: int, trials: int) -> Figures:
 
 
 def processors(net: Any) -> dict[str, float]:
-    """Seconds of processor time by host; empty where the kernel does not say."""
+    """Return the seconds of processor time by host; empty if the kernel does not count them."""
     return {name: used for name, host in net.hosts.items() if (used := host.cpu_seconds()) is not None}
 
 
@@ -121,33 +125,33 @@ def main() -> int:
     parser.add_argument("--hosts", type=int, default=8)
     parser.add_argument("--trials", type=int, default=200)
     parser.add_argument("--shared", type=Path, default=ROOT.parent / "shared")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     import pytest
 
     sys.path.insert(0, str(ROOT / "tests"))
     load = os.getloadavg()[0]
     began = time.monotonic()
     try:
-        found = measure(asked.shared, asked.hosts, asked.trials)
+        figures = measure(options.shared, options.hosts, options.trials)
     except pytest.skip.Exception as skipped:
         print(f"skipped: {skipped}")
         return 0
-    bound = 60.0 * asked.hosts / SECONDS
+    bound = 60.0 * options.hosts / SECONDS
     where = f"{os.cpu_count()} cores ({platform.machine()}), load {load:.1f} before, Ray {version('ray')}"
     print(
-        f"scale: {found.rate:.0f} trials/minute, {found.rate / bound:.2f} of the bound of {bound:.0f} "
-        f"(target ≥ {TARGET:g}), {asked.hosts} hosts, n = {found.counted} of {asked.trials}; with start-up "
-        f"{found.overall:.0f}; {found.overhead * 1000:.0f} ms from a trial to the next beyond its second; {where}"
+        f"scale: {figures.rate:.0f} trials/minute, {figures.rate / bound:.2f} of the bound of {bound:.0f} "
+        f"(target ≥ {TARGET:g}), {options.hosts} hosts, n = {figures.counted} of {options.trials}; with start-up "
+        f"{figures.overall:.0f}; {figures.overhead * 1000:.0f} ms from a trial to the next beyond its second; {where}"
     )
-    workers = [used for name, used in found.cpu.items() if name.startswith("w")]
+    workers = [used for name, used in figures.cpu.items() if name.startswith("w")]
     with contextlib.suppress(KeyError):
         print(
-            f"processor seconds: workers {sum(workers):.0f}, driver {found.cpu['driver']:.0f}, head "
-            f"{found.cpu['head']:.0f}; in {time.monotonic() - began:.0f} s with the hosts' start"
+            f"processor seconds: workers {sum(workers):.0f}, driver {figures.cpu['driver']:.0f}, head "
+            f"{figures.cpu['head']:.0f}; in {time.monotonic() - began:.0f} s with the hosts' start"
         )
-    figures = {"rate": found.rate, "bound": bound, "counted": found.counted, "overhead_s": found.overhead}
-    print(json.dumps({"scale": {**figures, "cpu_s": found.cpu}}))
-    return 0 if found.rate >= TARGET * bound else 1
+    summary = {"rate": figures.rate, "bound": bound, "counted": figures.counted, "overhead_s": figures.overhead}
+    print(json.dumps({"scale": {**summary, "cpu_s": figures.cpu}}))
+    return 0 if figures.rate >= TARGET * bound else 1
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How soon a search finds the best configurations: searchers and schedulers on tables of real learning curves.
+"""Measure how soon searches find the best configurations on tables of real learning curves.
 
     python -m benchmarks.search --curves taskset.npz [--seeds 100] [--workers 1,16] [--only NAME,NAME]
                                 [--jobs 2] [--variant misleading|uninformative|noisy|short]
@@ -20,8 +20,8 @@ Score
 Candidates
   Every policy may take only rows of the table that it has not tried. Random ones take a seeded shuffle. The default
   draws 64 untried rows at random, where in a sweep it draws 64 points from the space, and takes the one its model
-  prefers; its scheduler and its model are the product's own, told of a sweep's events. Optuna proposes a point of the
-  unit cube and gets the nearest untried row, and is told that row's parameters. A parameter's coordinate is its
+  prefers; its scheduler and its model are the product's own, which observe a sweep's events. Optuna proposes a point of
+  the unit cube and receives the nearest untried row with its parameters. A parameter's coordinate is its
   quantile in the table: in a sweep, its quantile under the space's distribution.
 Variants
   The same curves made harder: with early epochs in which the best row has the worst one's loss (misleading) or any
@@ -67,7 +67,7 @@ class Task:
 
 
 def load(path: Path, variant: str = "") -> list[Task]:
-    """The table's tasks, in its order, their curves made harder in some way."""
+    """Return the table's tasks in its order, with the variant applied to their curves."""
     change = VARIANTS[variant]
     with np.load(path) as table:
         names = [key.removesuffix("/valid") for key in table.files if key.endswith("/valid")]
@@ -76,27 +76,27 @@ def load(path: Path, variant: str = "") -> list[Task]:
 
 
 def misleading(losses: NDArray[np.float64]) -> NDArray[np.float64]:
-    """In the first epochs the best row has the worst one's loss, and so on."""
+    """Reverse the ranking in the first epochs: the best row has the worst one's loss, and so on."""
     return _rearranged(losses, lambda rows: rows[::-1])
 
 
 def uninformative(losses: NDArray[np.float64]) -> NDArray[np.float64]:
-    """In the first epochs each row has the loss of some other."""
+    """Shuffle the losses of the first epochs among the rows."""
     random = np.random.default_rng(0)
     return _rearranged(losses, random.permutation)
 
 
-def _rearranged(losses: NDArray[np.float64], other: Callable[[Any], Any]) -> NDArray[np.float64]:
+def _rearranged(losses: NDArray[np.float64], rearrange: Callable[[Any], Any]) -> NDArray[np.float64]:
     changed = losses.copy()
     for epoch in range(min(EARLY, losses.shape[1] - 1)):
         rows = np.argsort(losses[:, epoch], kind="stable")
         rows = rows[np.isfinite(losses[rows, epoch])]
-        changed[rows, epoch] = losses[other(rows), epoch]
+        changed[rows, epoch] = losses[rearrange(rows), epoch]
     return changed
 
 
 def noisy(losses: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Each epoch's loss is off by a normal error, a tenth as wide as the middle half of the rows' best losses."""
+    """Add a normal error to each loss, a tenth as wide as the middle half of the rows' best losses."""
     best: NDArray[np.float64] = np.where(np.isfinite(losses), losses, np.inf).min(axis=1)
     low, high = np.quantile(best[np.isfinite(best)], [0.25, 0.75])
     error: NDArray[np.float64] = np.random.default_rng(0).normal(0.0, 0.1 * (high - low), losses.shape)
@@ -104,7 +104,7 @@ def noisy(losses: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def short(losses: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The first nine epochs are all there are."""
+    """Keep the first nine epochs."""
     return losses[:, :9]
 
 
@@ -129,7 +129,7 @@ def make_task(name: str, losses: NDArray[Any], params: NDArray[np.float64]) -> T
 
 
 def simulate(task: Task, policy: Policy, workers: int) -> list[float]:
-    """When each goal is met, in units of time; infinity where it is not before all has been tried."""
+    """Return when each goal is met, in units of time; infinity if all rows were tried without it."""
     times, done = [math.inf] * len(task.goals), dict.fromkeys(range(len(task.losses)), 0)
     slots: list[int | None] = [policy.next() for _ in range(workers)]
     clock = 0
@@ -141,15 +141,15 @@ def simulate(task: Task, policy: Policy, workers: int) -> list[float]:
                 loss = task.losses[row][done[row] - 1]
                 if loss <= task.best[row]:
                     times = [min(t, clock) if row in goal else t for t, goal in zip(times, task.goals, strict=True)]
-                goes_on = policy.report(row, done[row], loss)
-                if goes_on and done[row] < task.epochs:
+                continues = policy.report(row, done[row], loss)
+                if continues and done[row] < task.epochs:
                     continue
             slots[worker] = policy.next()
     return times
 
 
 def runs(task: Task, name: str, workers: int, seeds: int) -> NDArray[np.float64]:
-    """Times of all seeds, shape (seeds, goals)."""
+    """Return the times of all seeds, shape (seeds, goals)."""
     make: Callable[..., Policy] = POLICIES[name]
     size = len(task.losses)
     shuffled = (np.random.default_rng(seed).permutation(size).tolist() for seed in range(seeds))
@@ -159,22 +159,22 @@ def runs(task: Task, name: str, workers: int, seeds: int) -> NDArray[np.float64]
 
 
 def log_times(task: Task, times: NDArray[np.float64], workers: int) -> NDArray[np.float64]:
-    """Mean log time, a run that never arrives counted as if it trained the whole table."""
+    """Return the mean log time; a run that never arrives counts as if it trained the whole table."""
     whole = len(task.losses) * task.epochs / workers
     logs: NDArray[np.float64] = np.log(np.where(np.isfinite(times), times, whole)).mean(axis=0)
     return logs
 
 
 def measure(tasks: list[Task], names: list[str], workers: list[int], seeds: int, jobs: int) -> list[dict[str, Any]]:
-    """One row of figures for each policy and number of workers."""
+    """Return one row of figures for each policy and number of workers."""
     rows = []
     with ProcessPoolExecutor(jobs) as pool:
         for count in workers:
             random = None
             for name in ["random", *(n for n in names if n != "random")]:
                 start = time.perf_counter()
-                asked = [pool.submit(runs, task, name, count, seeds) for task in tasks]
-                times = [future.result() for future in asked]
+                futures = [pool.submit(runs, task, name, count, seeds) for task in tasks]
+                times = [future.result() for future in futures]
                 logs = np.array([log_times(task, t, count) for task, t in zip(tasks, times, strict=True)])
                 random = logs if random is None else random
                 row = figures(name, count, random - logs, np.concatenate(times))
@@ -209,7 +209,7 @@ def main() -> None:
     args = parser.parse_args()
     names = args.only.split(",")
     if unknown := sorted(set(names) - set(POLICIES)):
-        parser.error(f"no policy named {', '.join(unknown)}; there are {', '.join(POLICIES)}")
+        parser.error(f"no policy named {', '.join(unknown)}; known: {', '.join(POLICIES)}")
     workers = [int(count) for count in args.workers.split(",")]
     rows = measure(load(args.curves, args.variant), names, workers, args.seeds, args.jobs)
     print(f"{'policy':<16}{'workers':>8}{'best 1 %':>9}{'0.2 %':>9}{'never 1%':>9}{'0.2 %':>9}")

@@ -1,7 +1,7 @@
 """The policies that ``benchmarks/search.py`` compares, over the rows of a table instead of a space.
 
-``next()`` names the row that a free worker trains by one more epoch, and on: one set aside, or a new one; None where
-there is none. ``report(row, epoch, loss)`` says whether it goes on.
+``next()`` returns the row that a free worker trains from its next epoch on: a paused one or a new one; None if there is
+none. ``report(row, epoch, loss)`` returns whether the row continues.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ class Shuffled:
     def next(self) -> int | None:
         return next(self._rows, None)
 
-    def tell(self, row: int, epoch: int, best: float, state: str) -> None:
+    def observe(self, row: int, epoch: int, best: float, state: str) -> None:
         """``state``: running, finished or stopped; ``best`` is infinite before the first finite loss."""
         return
 
 
 class OptunaTPE:
-    """Optuna's TPE, multivariate with constant liar; the row nearest to each proposal, and told as where it lies.
+    """Optuna's TPE, multivariate with constant liar. It gets the row nearest to each proposal, with its parameters.
 
-    What was proposed is told as failed, which the sampler leaves out, and the row is entered in its place.
+    The proposal itself is recorded as failed, which the sampler ignores, and the row is entered in its place.
     """
 
     def __init__(self, points: NDArray[np.float64], order: list[int], seed: int) -> None:
@@ -64,10 +64,10 @@ class OptunaTPE:
     def next(self) -> int | None:
         if not self._free.any():
             return None
-        asked = self._study.ask(self._ranges)
-        self._study.tell(asked, state=self._optuna.trial.TrialState.FAIL)
-        away = ((self._points - np.array([asked.params[name] for name in self._ranges])) ** 2).sum(axis=1)
-        row = int(np.argmin(np.where(self._free, away, np.inf)))
+        proposal = self._study.ask(self._ranges)
+        self._study.tell(proposal, state=self._optuna.trial.TrialState.FAIL)
+        distances = ((self._points - np.array([proposal.params[name] for name in self._ranges])) ** 2).sum(axis=1)
+        row = int(np.argmin(np.where(self._free, distances, np.inf)))
         self._free[row] = False
         self._trials[row] = self._enter(self._points[row])
         return row
@@ -79,7 +79,7 @@ class OptunaTPE:
         self._study.add_trial(entry)
         return self._optuna.trial.Trial(self._study, self._study.get_trials(deepcopy=False)[-1]._trial_id)
 
-    def tell(self, row: int, epoch: int, best: float, state: str) -> None:
+    def observe(self, row: int, epoch: int, best: float, state: str) -> None:
         states = self._optuna.trial.TrialState
         if state == "running":
             return
@@ -92,30 +92,30 @@ class OptunaTPE:
             self._study.tell(self._trials[row], state=states.PRUNED)
 
 
-class Whole:
+class TrainToEnd:
     """Every trial to its end."""
 
     def __init__(self, epochs: int) -> None:
         return
 
-    def goes_on(self, row: int, epoch: int, loss: float) -> bool:
+    def continues(self, row: int, epoch: int, loss: float) -> bool:
         return True
 
 
 class RayASHA:
     """``ray.tune.schedulers.AsyncHyperBandScheduler`` as it comes: one bracket, grace period 1, reduction factor 4.
 
-    A row goes on if its loss is no worse than the best quarter's edge (a percentile, interpolated) of those that
+    A row continues if its loss is no worse than the best quarter's edge (a percentile, interpolated) of those that
     entered the rung before it. A loss that is NaN counts as the worst there is. (Ray 2.60 itself lets such a trial
     train to its end, since NaN is below no cut-off; ``ray-asha-nan`` does that.)
     """
 
-    def __init__(self, epochs: int, *, factor: int = 4, nan_goes_on: bool = False) -> None:
-        self._factor, self._nan_goes_on = factor, nan_goes_on
+    def __init__(self, epochs: int, *, factor: int = 4, nan_continues: bool = False) -> None:
+        self._factor, self._nan_continues = factor, nan_continues
         self._rungs: dict[int, list[float]] = {e: [] for k in range(epochs) if (e := factor**k) < epochs}
 
-    def goes_on(self, row: int, epoch: int, loss: float) -> bool:
-        if epoch not in self._rungs or (self._nan_goes_on and not math.isfinite(loss)):
+    def continues(self, row: int, epoch: int, loss: float) -> bool:
+        if epoch not in self._rungs or (self._nan_continues and not math.isfinite(loss)):
             return True
         loss, seen = loss if math.isfinite(loss) else math.inf, self._rungs[epoch]
         edge = (len(seen) - 1) / self._factor
@@ -138,7 +138,7 @@ class Median:
         self._sum: dict[int, float] = {}
         self._best: dict[int, float] = {}
 
-    def goes_on(self, row: int, epoch: int, loss: float) -> bool:
+    def continues(self, row: int, epoch: int, loss: float) -> bool:
         self._sum[row] = self._sum.get(row, 0.0) + loss
         self._best[row] = min(loss, self._best.get(row, math.inf)) if math.isfinite(loss) else math.inf
         means = self._means[epoch - 1]
@@ -150,7 +150,7 @@ class Median:
 
 
 class Stopping:
-    """A searcher with a scheduler that goes on or stops."""
+    """A searcher with a scheduler that continues or stops rows."""
 
     def __init__(
         self,
@@ -160,7 +160,7 @@ class Stopping:
         seed: int,
         *,
         searcher: Callable[..., Any] = Shuffled,
-        scheduler: Callable[[int], Any] = Whole,
+        scheduler: Callable[[int], Any] = TrainToEnd,
     ) -> None:
         self._epochs, self._searcher, self._scheduler = epochs, searcher(points, order, seed), scheduler(epochs)
         self._best: dict[int, float] = {}
@@ -171,18 +171,18 @@ class Stopping:
 
     def report(self, row: int, epoch: int, loss: float) -> bool:
         best = self._best[row] = min(loss if math.isfinite(loss) else math.inf, self._best.get(row, math.inf))
-        on: bool = self._scheduler.goes_on(row, epoch, loss)
-        ended = "finished" if epoch == self._epochs else "running" if on else "stopped"
-        self._searcher.tell(row, epoch, best, ended)
-        return on
+        continued: bool = self._scheduler.continues(row, epoch, loss)
+        state = "finished" if epoch == self._epochs else "running" if continued else "stopped"
+        self._searcher.observe(row, epoch, best, state)
+        return continued
 
 
 class Product:
-    """A scheduler and a searcher as a sweep runs them, told of events as its driver tells them.
+    """A scheduler and a searcher as a sweep runs them, which observe the events of its driver.
 
     The space is the unit cube, the budget the whole table. Of searchers, ``random`` takes untried rows in a random
     order and ``parzen`` chooses among 64 of them drawn at random, where in a sweep it chooses among 64 draws of the
-    space. A sweep that comes to its end before a goal is met never arrives.
+    space. A sweep that ends before a goal is met never arrives.
     """
 
     def __init__(
@@ -210,16 +210,16 @@ class Product:
         self._searcher = OverRows(described, self._untried) if searcher == "parzen" else None
 
     def next(self) -> int | None:
-        found = self._scheduler.promote(last=False)
-        if found is None and self._untried.rows:
+        promotion = self._scheduler.promote(last=False)
+        if promotion is None and self._untried.rows:
             return self._new()
-        if found is None and not self._running:
-            found = self._scheduler.promote(last=True)
-        if found is None:
+        if promotion is None and not self._running:
+            promotion = self._scheduler.promote(last=True)
+        if promotion is None:
             return None
-        self._tell("trial.promoted", found[0], rule=found[1].rule, why=found[1].why)
-        self._running.add(found[0])
-        return self._rows[found[0]]
+        self._observe("trial.promoted", promotion[0], rule=promotion[1].rule, why=promotion[1].why)
+        self._running.add(promotion[0])
+        return self._rows[promotion[0]]
 
     def _new(self) -> int:
         number = len(self._rows)
@@ -228,23 +228,23 @@ class Product:
         self._trial[row] = number
         self._running.add(number)
         params = {f"model.x{d}": place for d, place in enumerate(self._points[row].tolist())}
-        self._tell("trial.suggested", number, params=params, by="")
+        self._observe("trial.suggested", number, params=params, by="")
         return row
 
     def report(self, row: int, epoch: int, loss: float) -> bool:
         number = self._trial[row]
-        self._tell("segment.reported", number, epoch=epoch, metrics={"loss": loss})
+        self._observe("segment.reported", number, epoch=epoch, metrics={"loss": loss})
         verdict = self._scheduler.judge(number, epoch)
         if verdict is not None:
             ended = "trial.set_aside" if verdict.action == "set_aside" else "trial.stopped"
-            self._tell(ended, number, epoch=epoch, rule=verdict.rule, why=verdict.why)
+            self._observe(ended, number, epoch=epoch, rule=verdict.rule, why=verdict.why)
         elif epoch == self._epochs:
-            self._tell("trial.finished", number, epoch=epoch)
+            self._observe("trial.finished", number, epoch=epoch)
         if verdict is not None or epoch == self._epochs:
             self._running.discard(number)
         return verdict is None
 
-    def _tell(self, type: str, trial: int, **fields: Any) -> None:
+    def _observe(self, type: str, trial: int, **fields: Any) -> None:
         event = Event(0, 1, 0.0, type, {"trial": trial, "segment": 0, **fields})
         self._scheduler.observe(event)
         if self._searcher:
@@ -252,14 +252,14 @@ class Product:
 
 
 class Untried:
-    """The rows that nobody has tried, and where they lie."""
+    """The untried rows and their points."""
 
     def __init__(self, points: NDArray[np.float64], order: list[int], seed: int) -> None:
         self.points, self.rows = points, list(reversed(order))
         self.random = np.random.default_rng((seed, 1))
 
     def take(self, drawn: int) -> int:
-        """Take a row away, by its place from the end."""
+        """Remove a row, by its place from the end, and return it."""
         place = len(self.rows) - 1 - drawn
         self.rows[place], self.rows[-1] = self.rows[-1], self.rows[place]
         return self.rows.pop()
@@ -274,7 +274,7 @@ class OverRows(FactoredParzen):
         self._untried, self._drawn = untried, [0]
 
     def row(self, number: int) -> int:
-        """The row that it takes for a new trial."""
+        """Return the row chosen for a new trial."""
         size = len(self._untried.rows)
         drawn = self._untried.random.integers(0, size, CANDIDATES).tolist()
         chosen = 0
@@ -287,7 +287,7 @@ class OverRows(FactoredParzen):
 POLICIES: dict[str, Callable[..., Policy]] = {
     "random": Stopping,
     "ray-asha": partial(Stopping, scheduler=RayASHA),
-    "ray-asha-nan": partial(Stopping, scheduler=partial(RayASHA, nan_goes_on=True)),
+    "ray-asha-nan": partial(Stopping, scheduler=partial(RayASHA, nan_continues=True)),
     "asha-promotion": partial(Product, scheduler={"name": "asha", "reduction_factor": 4, "promote": True}),
     "median": partial(Stopping, scheduler=Median),
     "tpe": partial(Stopping, searcher=OptunaTPE),

@@ -1,11 +1,11 @@
-"""What a W&B server costs a sweep that refuses, hangs, fails, drops or is slow: seconds of training, and of its end.
+"""Measure what a W&B server that refuses, hangs, fails, drops or is slow costs a sweep: training and exit.
 
     python -m benchmarks.tracking [--rounds 5] [--trials 4] [--epochs 10]
 
 Sweeps without tracking and with each kind of server run in turns, in this process (`--local`). Training is the time
-from the first segment to the sweep's end, by the clock and by the processor's time of this process, which says the same
-on a busy machine; exit is what comes after. Medians, ratios to those without tracking, and the processor's time of
-the processes beside.
+from the first segment to the sweep's end, by the clock and by this process's processor time, which a busy
+machine changes little; exit is the time after it. Prints medians, ratios to sweeps without tracking, and the
+processor time of the uploader processes.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ KINDS = ("none", "refuses", "hangs", "errors", "drops", "slow")
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds of one sweep: of training by the clock and by the processor, of its exit, and of processes beside it."""
+    """Seconds of one sweep: of training by the clock and by the processor, of its exit, and of uploader processes."""
 
     clock: float
     processor: float
@@ -42,7 +42,7 @@ class Times:
 
 
 def run(kind: str, trials: int, epochs: int) -> Times:
-    """One sweep against one kind of server."""
+    """Run one sweep against one kind of server."""
     from orchestrator.spec import from_mapping
     from orchestrator.sweep import launch
 
@@ -84,33 +84,33 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--trials", type=int, default=4)
     parser.add_argument("--epochs", type=int, default=10)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     warnings.simplefilter("ignore")
     os.environ.pop("WANDB_MODE", None)
     run("none", 1, 1)
     times: dict[str, list[Times]] = {kind: [] for kind in KINDS}
-    for turn in range(asked.rounds):
+    for turn in range(options.rounds):
         for kind in KINDS[turn % len(KINDS) :] + KINDS[: turn % len(KINDS)]:
-            times[kind].append(found := run(kind, asked.trials, asked.epochs))
-            print(f"round {turn + 1}: {kind:8} {found}", file=sys.stderr, flush=True)
-    figures = {kind: _figures(found, times["none"]) for kind, found in times.items()}
+            times[kind].append(seconds := run(kind, options.trials, options.epochs))
+            print(f"round {turn + 1}: {kind:8} {seconds}", file=sys.stderr, flush=True)
+    figures = {kind: _figures(runs, times["none"]) for kind, runs in times.items()}
     for kind, figure in figures.items():
         print(f"{kind:8}" + "  ".join(f"{name} {value:.4g}" for name, value in figure.items()))
-    print(f"n = {asked.rounds} each, in turns; {os.cpu_count()} cores ({platform.machine()})")
+    print(f"n = {options.rounds} each, in turns; {os.cpu_count()} cores ({platform.machine()})")
     print(json.dumps({"tracking": figures}))
     slowest = max(figure["clock_ratio"] for figure in figures.values())
     latest = max(figure["longest_exit_s"] for figure in figures.values())
     return 0 if slowest <= TARGET_RATIO and latest <= TARGET_EXIT_SECONDS else 1
 
 
-def _figures(found: list[Times], plain: list[Times]) -> dict[str, float]:
-    clock, processor = (statistics.median(getattr(one, name) for one in found) for name in ("clock", "processor"))
+def _figures(runs: list[Times], plain: list[Times]) -> dict[str, float]:
+    clock, processor = (statistics.median(getattr(one, name) for one in runs) for name in ("clock", "processor"))
     return {
         "training_s": clock,
         "clock_ratio": clock / statistics.median(one.clock for one in plain),
         "processor_ratio": processor / statistics.median(one.processor for one in plain),
-        "longest_exit_s": max(one.exit for one in found),
-        "beside_s": statistics.median(one.beside for one in found),
+        "longest_exit_s": max(one.exit for one in runs),
+        "beside_s": statistics.median(one.beside for one in runs),
     }
 
 

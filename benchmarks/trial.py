@@ -1,4 +1,4 @@
-"""One trial of LitModel on CIFAR-10: our defaults over the tutorial's script as written, same batch size.
+"""Compare one trial of LitModel on CIFAR-10 with the tutorial's script as written, at the same batch size.
 
     python benchmarks/trial.py --data-dir ./data                 images/s at batch 32 and 128, as ratios
     python benchmarks/trial.py --data-dir ./data --accuracy      val_acc of both after --epochs, over 3 seeds
@@ -59,8 +59,8 @@ class TutorialData(L.LightningDataModule):
         self.transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize(half, half)])
 
     def setup(self, stage: str | None = None) -> None:
-        everything = CIFAR10(self.data_dir, train=True, transform=self.transform)
-        self.train, self.val = random_split(everything, [TRAIN_IMAGES, 5000])
+        images = CIFAR10(self.data_dir, train=True, transform=self.transform)
+        self.train, self.val = random_split(images, [TRAIN_IMAGES, 5000])
 
     def train_dataloader(self) -> Any:
         return DataLoader(self.train, batch_size=self.batch_size, shuffle=True)
@@ -140,7 +140,7 @@ class Stopwatch(L.Callback):
 
 
 def tutorial(order: dict[str, Any], folder: str) -> None:
-    """The tutorial's script."""
+    """Run the tutorial's script."""
     L.seed_everything(order["seed"], verbose=False)
     callbacks: list[L.Callback] = [Stopwatch()]
     if order["callbacks"]:
@@ -155,7 +155,7 @@ def tutorial(order: dict[str, Any], folder: str) -> None:
 
 
 def ours(order: dict[str, Any], folder: str) -> None:
-    """One trial as a sweep runs it."""
+    """Run one trial as a sweep runs it."""
     data = {"data_dir": order["data_dir"], "batch_size": order["batch_size"], "download": False}
     watch = {"class_path": f"{Stopwatch.__module__}.{Stopwatch.__qualname__}", "init_args": {}}
     job = Job(
@@ -168,10 +168,10 @@ def ours(order: dict[str, Any], folder: str) -> None:
         trainer={**order["limits"], "callbacks": [watch]},
         folder=str(Path(folder) / "run" / "trials" / "0000"),
     )
-    fit(job, _go_on)
+    fit(job, _continue)
 
 
-def _go_on(report: Report) -> bool:
+def _continue(report: Report) -> bool:
     return True
 
 
@@ -196,7 +196,7 @@ class Side:
 
 
 def serve(side: Callable[[dict[str, Any], str], None]) -> None:
-    """What a side's process does. The answers have the standard output to themselves."""
+    """Answer orders in a side's process. Only answers go to the standard output."""
     answers, sys.stdout = sys.stdout, sys.stderr
     warnings.simplefilter("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
@@ -207,34 +207,37 @@ def serve(side: Callable[[dict[str, Any], str], None]) -> None:
         print(json.dumps({"seconds": Stopwatch.seconds[0], "val_acc": Stopwatch.val_acc[-1]}), file=answers, flush=True)
 
 
-def speed(sides: Sequence[Side], batch_size: int, asked: argparse.Namespace) -> None:
+def speed(sides: Sequence[Side], batch_size: int, options: argparse.Namespace) -> None:
     """Print one line a round, then the median ratio."""
-    steps = max(1, min(asked.images, TRAIN_IMAGES) // batch_size)
-    order = _order(batch_size, asked, max_epochs=1, limit_train_batches=steps, limit_val_batches=1)
+    steps = max(1, min(options.images, TRAIN_IMAGES) // batch_size)
+    order = _order(batch_size, options, max_epochs=1, limit_train_batches=steps, limit_val_batches=1)
     ratios = []
-    for number in range(asked.rounds + 1):
+    for number in range(options.rounds + 1):
         slow, fast = (steps * batch_size / side.run(**order, seed=1)["seconds"] for side in sides)
         if number:  # the first round warms both
             ratios.append(fast / slow)
             print(f"  round {number}: tutorial {slow:6.0f}, ours {fast:6.0f} images/s, {fast / slow:.2f}x", flush=True)
     print(
-        f"one trial, batch {batch_size}: {statistics.median(ratios):.2f}x (median of {asked.rounds} rounds)", flush=True
+        f"one trial, batch {batch_size}: {statistics.median(ratios):.2f}x (median of {options.rounds} rounds)",
+        flush=True,
     )
 
 
-def accuracy(sides: Sequence[Side], batch_size: int, asked: argparse.Namespace) -> None:
+def accuracy(sides: Sequence[Side], batch_size: int, options: argparse.Namespace) -> None:
     """Print the validation accuracy of both after the same epochs over three seeds."""
-    steps = max(1, min(asked.images, TRAIN_IMAGES) // batch_size)
-    order = _order(batch_size, asked, max_epochs=asked.epochs, limit_train_batches=steps)
+    steps = max(1, min(options.images, TRAIN_IMAGES) // batch_size)
+    order = _order(batch_size, options, max_epochs=options.epochs, limit_train_batches=steps)
     for side in sides:
-        found = [side.run(**order, seed=seed)["val_acc"] for seed in (1, 2, 3)]
-        each = ", ".join(f"{value:.4f}" for value in found)
-        spread = f"{statistics.mean(found):.4f} ± {statistics.stdev(found):.4f}"
-        print(f"batch {batch_size}, {asked.epochs} epochs of {steps} steps, {side.name:8s}: val_acc {spread} ({each})")
+        accuracies = [side.run(**order, seed=seed)["val_acc"] for seed in (1, 2, 3)]
+        each = ", ".join(f"{value:.4f}" for value in accuracies)
+        spread = f"{statistics.mean(accuracies):.4f} ± {statistics.stdev(accuracies):.4f}"
+        print(
+            f"batch {batch_size}, {options.epochs} epochs of {steps} steps, {side.name:8s}: val_acc {spread} ({each})"
+        )
 
 
-def _order(batch_size: int, asked: argparse.Namespace, **limits: Any) -> dict[str, Any]:
-    return {"batch_size": batch_size, "data_dir": asked.data_dir, "callbacks": asked.callbacks, "limits": limits}
+def _order(batch_size: int, options: argparse.Namespace, **limits: Any) -> dict[str, Any]:
+    return {"batch_size": batch_size, "data_dir": options.data_dir, "callbacks": options.callbacks, "limits": limits}
 
 
 def main() -> int:
@@ -249,24 +252,24 @@ def main() -> int:
     parser.add_argument("--side", choices=["tutorial", "ours"], help=argparse.SUPPRESS)
     parser.add_argument("--threads", type=int, help="CPU threads of torch on both sides; default torch's own")
     parser.add_argument("--cpu-time", action="store_true", help="measure CPU seconds of the process, not the clock")
-    asked = parser.parse_args()
-    if asked.threads:
-        torch.set_num_threads(asked.threads)
-    if asked.cpu_time:
+    options = parser.parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    if options.cpu_time:
         Stopwatch.clock = time.process_time
-    if asked.side:
-        serve({"tutorial": tutorial, "ours": ours}[asked.side])
+    if options.side:
+        serve({"tutorial": tutorial, "ours": ours}[options.side])
         return 0
-    if not (Path(asked.data_dir) / "cifar-10-batches-py").is_dir():
-        print(f"no CIFAR-10 in {asked.data_dir}: needs its folder cifar-10-batches-py", file=sys.stderr)
+    if not (Path(options.data_dir) / "cifar-10-batches-py").is_dir():
+        print(f"no CIFAR-10 in {options.data_dir}: needs its folder cifar-10-batches-py", file=sys.stderr)
         return 2
     print(
         f"one trial: torch {torch.__version__}, lightning {L.__version__}, Python {platform.python_version()}, "
         f"{torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}"
     )
     sides = [Side(name, sys.argv[1:]) for name in ("tutorial", "ours")]
-    for batch_size in asked.batch_size or [32, 128]:
-        (accuracy if asked.accuracy else speed)(sides, batch_size, asked)
+    for batch_size in options.batch_size or [32, 128]:
+        (accuracy if options.accuracy else speed)(sides, batch_size, options)
     return 0
 
 

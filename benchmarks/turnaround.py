@@ -1,4 +1,4 @@
-"""Slot turnaround: from the last report of one trial to the first training step of the next, in the same warm slot.
+"""Measure slot turnaround: from the last report of one trial to the first step of the next, in the same warm slot.
 
 Usage: python benchmarks/turnaround.py [--trials N]
 
@@ -6,8 +6,8 @@ LitModel on the digits under Ray Tune, one slot, the default searcher. The last 
 driver has it written); the first step's is taken by a callback in the worker, on the same clock. In between lie the
 journal's fsync, the suggestion, Ray's reset of the worker, and all of building model, data and Trainer. The first
 trial, which starts the worker, is left out. Beside it, in the same process, plain Ray Tune turns over trials that do
-nothing, with workers reused likewise: what is above it is ours and Lightning's. Prints one line for people, then one of
-JSON; exits with 1 where the median is above the target.
+nothing, with workers reused likewise: the rest is ours and Lightning's. Prints one line for people, then one of
+JSON; exits with 1 if the median is above the target.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ LOG = "TURNAROUND_LOG"
 
 
 class FirstStep(L.Callback):
-    """Writes when the first batch of a trial begins."""
+    """Write down when the first batch of a trial begins."""
 
     def on_train_batch_start(self, trainer: L.Trainer, *_: Any) -> None:
         if trainer.global_step == 0:
@@ -44,7 +44,7 @@ class FirstStep(L.Callback):
 
 
 def measure(trials: int) -> list[float]:
-    """Milliseconds from the last report of each trial to the first step of the one after it."""
+    """Return the milliseconds from the last report of each trial to the first step of the one after it."""
     with tempfile.TemporaryDirectory() as folder:
         os.environ[LOG] = str(Path(folder, "first_steps"))
         results = Sweep(
@@ -65,7 +65,7 @@ def measure(trials: int) -> list[float]:
 
 
 def measure_empty(trials: int) -> list[float]:
-    """The same for plain Ray Tune and trials that only report: milliseconds from a report to the next trial's start."""
+    """Return the same for plain Ray Tune and trials that only report: from a report to the next trial's start."""
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         log = Path(folder, "times")
 
@@ -76,7 +76,7 @@ def measure_empty(trials: int) -> list[float]:
 
         ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False, _temp_dir=f"{folder}/ray")
         try:
-            found = tune.Tuner(
+            results = tune.Tuner(
                 nothing,
                 tune_config=tune.TuneConfig(num_samples=trials, max_concurrent_trials=1, reuse_actors=True),
                 run_config=tune.RunConfig(storage_path=f"{folder}/tune", verbose=0),
@@ -84,7 +84,7 @@ def measure_empty(trials: int) -> list[float]:
         finally:
             ray.shutdown()
         reports = sorted(
-            result.metrics["at"] for result in (found[index] for index in range(len(found))) if result.metrics
+            result.metrics["at"] for result in (results[index] for index in range(len(results))) if result.metrics
         )
         starts = sorted(map(float, log.read_text().split()))
     return [1000 * (start - report) for report, start in zip(reports, starts[1:], strict=False)]

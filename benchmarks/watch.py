@@ -1,4 +1,4 @@
-"""What `sweep watch` costs at 1,000 trials: the time of a redraw, and the share of a core while a sweep goes on.
+"""Measure `sweep watch` at 1,000 trials: the time of a redraw, and the share of a core while a sweep runs.
 
 Usage: python -m benchmarks.watch [--seconds 60] [--events 5]
 
@@ -6,8 +6,8 @@ A redraw is timed in the app itself under Textual's own test driver: from the lo
 events (reading, folding, ranking, comparing) until Textual has put the changed lines on the screen. The share of a core
 is that of a real `sweep watch` in a real terminal (tmux), by the processor time that the kernel counts for it, while
 the rest of the sweep is written into its journal at so many events a second. The sweep is simulated: 1,000 trials of
-ASHA, up to 27 epochs each, eight at once; the watch begins when four fifths of its events are there. Prints a line for
-each size of the screen; exits with 1 where a target is missed.
+ASHA, up to 27 epochs each, eight at once; the watch begins after four fifths of its events. Prints a line for
+each size of the screen; exits with 1 if a target is missed.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ SIZES = ((80, 24), (160, 50))
 
 @contextmanager
 def held(events: list[Event]) -> Iterator[RunDirectory]:
-    """A run with those events, which this process holds as the one that runs it."""
+    """Yield a run with those events, whose lease this process holds."""
     with tempfile.TemporaryDirectory() as folder:
         run = written(Path(folder), events)
         lease = acquire(run.root / "lease", after=events[-1].lease)
@@ -50,8 +50,8 @@ def held(events: list[Event]) -> Iterator[RunDirectory]:
 
 
 async def redraws(run: RunDirectory, later: list[Event], size: tuple[int, int], each: int) -> list[float]:
-    """Milliseconds of redraws, each after so many more events."""
-    app, found = WatchApp(run), []
+    """Return the milliseconds of redraws, each after ``each`` more events."""
+    app, times = WatchApp(run), []
     async with app.run_test(size=size) as pilot:
         await pilot.pause(1.0)
         for begin in range(0, REDRAWS * each, each):
@@ -61,13 +61,13 @@ async def redraws(run: RunDirectory, later: list[Event], size: tuple[int, int], 
             app.poll()
             app.call_after_refresh(drawn.set)
             await drawn.wait()
-            found.append((time.perf_counter() - began) * 1e3)
+            times.append((time.perf_counter() - began) * 1e3)
             await pilot.pause(0.05)
-    return found
+    return times
 
 
 def share(run: RunDirectory, later: list[Event], size: tuple[int, int], seconds: float, rate: float) -> float:
-    """Of one core, what a real `sweep watch` uses while ``rate`` events a second come."""
+    """Return the share of one core that a real `sweep watch` uses at ``rate`` events a second."""
     socket = f"bench-watch-{os.getpid()}"
     command = f"exec {sys.executable} -m orchestrator watch {run.name} --runs {run.root.parent}"
     tmux = ["tmux", "-L", socket]
@@ -92,7 +92,7 @@ def share(run: RunDirectory, later: list[Event], size: tuple[int, int], seconds:
 
 
 def _cpu_seconds(pid: int) -> float:
-    """User and system time of a process so far."""
+    """Return the user and system time of a process so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -101,27 +101,27 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=60.0, help="how long the share of a core is measured")
     parser.add_argument("--events", type=int, default=5, help="events a second, and between two redraws")
-    given = parser.parse_args()
+    options = parser.parse_args()
     events = thousand()
-    there, later = events[: len(events) * 4 // 5], events[len(events) * 4 // 5 :]
+    first, later = events[: len(events) * 4 // 5], events[len(events) * 4 // 5 :]
     versions = ", ".join(f"{name} {version(name)}" for name in ("textual", "rich"))
     machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
     print(f"{len(events)} events; {machine}, {versions}")
-    good = True
+    within = True
     for size in SIZES:
-        with held(there) as run:
-            times = asyncio.run(redraws(run, later, size, given.events))
-        with held(there) as run:
-            used = share(run, later, size, given.seconds, given.events)
+        with held(first) as run:
+            times = asyncio.run(redraws(run, later, size, options.events))
+        with held(first) as run:
+            used = share(run, later, size, options.seconds, options.events)
         late = statistics.quantiles(times, n=20)[-1]
         print(
             f"{size[0]}x{size[1]}: redraw {statistics.median(times):.1f} ms, 95 % within {late:.1f} ms, all within "
             f"{max(times):.1f} ms (n = {len(times)}, target {REDRAW_MS:g} ms); {used:.2%} of a core over "
-            f"{given.seconds:g} s at {given.events} events/s (target {SHARE:.0%})",
+            f"{options.seconds:g} s at {options.events} events/s (target {SHARE:.0%})",
             flush=True,
         )
-        good = good and late <= REDRAW_MS and used <= SHARE
-    return 0 if good else 1
+        within = within and late <= REDRAW_MS and used <= SHARE
+    return 0 if within else 1
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Check that every relative link and anchor in README.md, CONTRIBUTING.md, CHANGELOG.md and docs/ leads somewhere.
+"""Check every relative link and anchor of the pages at the top of the repository and in docs/.
 
-Addresses on the web are left alone: the check is offline. Exit code 1 where a link is broken.
+Addresses on the web are not checked: the check is offline. Exit code 1 if a link is broken.
 """
 
 from __future__ import annotations
@@ -19,17 +19,18 @@ HEADING = re.compile(r"^#{1,6}\s+(.*?)\s*#*$")
 
 
 def pages(root: Path) -> list[Path]:
+    """Return the pages at the top of the repository and in docs/."""
     return sorted([*root.glob("*.md"), *root.glob("docs/**/*.md")])
 
 
 def prose(page: Path) -> Iterator[tuple[int, str]]:
-    """The page's lines and their numbers (from 1), without fenced blocks."""
+    """Yield the page's lines with their numbers (from 1), without fenced blocks."""
     lines = page.read_text(encoding="utf-8").splitlines()
     return ((number, line) for number, (inside, line) in enumerate(fenced(lines), 1) if not inside)
 
 
 def fenced(lines: Iterable[str]) -> Iterator[tuple[bool, str]]:
-    """Each line, and whether it belongs to a fenced block."""
+    """Yield whether a line belongs to a fenced block, and the line."""
     fence = ""
     for line in lines:
         mark = FENCE.match(line)
@@ -39,24 +40,26 @@ def fenced(lines: Iterable[str]) -> Iterator[tuple[bool, str]]:
 
 
 def slug(heading: str) -> str:
-    """GitHub's anchor of a heading: the rule of its own renderer."""
+    """Return GitHub's anchor of a heading, by the rule of its renderer."""
     text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", heading).replace("`", "").lower()
     return re.sub(r"[^\w\- ]", "", text).replace(" ", "-")
 
 
 def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page: of its headings, and those set by hand."""
     seen: Counter[str] = Counter()
-    found: set[str] = set()
+    names: set[str] = set()
     for _, line in prose(page):
         if heading := HEADING.match(line):
             name = slug(heading[1])
-            found.add(f"{name}-{seen[name]}" if seen[name] else name)
+            names.add(f"{name}-{seen[name]}" if seen[name] else name)
             seen[name] += 1
-        found.update(re.findall(r"<a (?:id|name)=\"([^\"]+)\"", line))
-    return found
+        names.update(re.findall(r"<a (?:id|name)=\"([^\"]+)\"", line))
+    return names
 
 
 def links(page: Path) -> Iterator[tuple[int, str]]:
+    """Yield line number and target of each relative link."""
     for number, line in prose(page):
         for groups in LINK.findall(re.sub(r"`[^`]*`", "", line)):
             target = next(filter(None, groups))
@@ -65,7 +68,7 @@ def links(page: Path) -> Iterator[tuple[int, str]]:
 
 
 def fault(page: Path, target: str, root: Path) -> str:
-    """Why the link is broken; empty where it holds."""
+    """Return why the link is broken; empty if it holds."""
     path, _, anchor = target.partition("#")
     file = (page.parent / path).resolve() if path else page
     if not file.is_relative_to(root):
@@ -78,7 +81,7 @@ def fault(page: Path, target: str, root: Path) -> str:
 
 
 def broken(root: Path) -> list[str]:
-    """``file:line: target: reason`` for each broken link under ``root``."""
+    """Return ``file:line: target: reason`` for each broken link under ``root``."""
     return [
         f"{page.relative_to(root)}:{number}: {target}: {reason}"
         for page in pages(root)
@@ -88,6 +91,7 @@ def broken(root: Path) -> list[str]:
 
 
 def main() -> int:
+    """Print the broken links; return 1 if there is one."""
     faults = broken(ROOT)
     print("\n".join(faults) or f"{len(pages(ROOT))} pages, every link leads somewhere")
     return 1 if faults else 0

@@ -2,8 +2,8 @@
 
     python docs/check_site.py site
 
-Links that a reader may click on the web are left alone; what a browser loads by itself has to be there.
-Exit code 1 where something is missing.
+Links to the web that a reader may click are not checked; what a browser loads by itself must be in the site.
+Exit code 1 if something is missing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ CLICKED = {"a", "area"}  # all other elements load what they name
 
 
 class Names(HTMLParser):
-    """What a page refers to, as (element, address), and the anchors that it has."""
+    """The references of a page, as (element, address), and its anchors."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -27,6 +27,7 @@ class Names(HTMLParser):
         self.anchors: set[str] = set()
         self.feed(text)
 
+    # HTMLParser calls this.
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         for name, value in attrs:
             if name == "id" or (name == "name" and tag == "a"):
@@ -36,7 +37,7 @@ class Names(HTMLParser):
 
 
 def fault(page: Path, tag: str, address: str, anchors: dict[Path, set[str]], root: Path) -> str:
-    """Why a reference is wrong; empty where it holds."""
+    """Return why a reference is wrong; empty if it holds."""
     parts = urlsplit(address)
     if parts.scheme in ("data", "mailto"):
         return ""
@@ -53,12 +54,12 @@ def fault(page: Path, tag: str, address: str, anchors: dict[Path, set[str]], roo
 
 
 def broken(root: Path) -> list[str]:
-    """``page: address: reason`` for each fault in the site under ``root``."""
+    """Return ``page: address: reason`` for each fault in the site under ``root``."""
     root = root.resolve()
-    # The page for what is not found lies nowhere: a server shows it under any address.
+    # 404.html has no place of its own: a server shows it under any address.
     pages = {file: Names(file.read_text(encoding="utf-8")) for file in root.rglob("*.html") if file.name != "404.html"}
     anchors = {file: names.anchors for file, names in pages.items()}
-    found = [
+    faults = [
         f"{file.relative_to(root)}: {address}: {reason}"
         for file, names in pages.items()
         for tag, address in dict.fromkeys(names.references)
@@ -66,11 +67,12 @@ def broken(root: Path) -> list[str]:
     ]
     for sheet in root.rglob("*.css"):
         fetched = re.findall(r"url\([\"']?((?:https?:)?//[^)\"']+)", sheet.read_text(encoding="utf-8"))
-        found += [f"{sheet.relative_to(root)}: {address}: is loaded from elsewhere" for address in fetched]
-    return sorted(found)
+        faults += [f"{sheet.relative_to(root)}: {address}: is loaded from elsewhere" for address in fetched]
+    return sorted(faults)
 
 
 def main() -> int:
+    """Print the faults; return 1 if there is one, or if there is no page."""
     root = Path(sys.argv[1])
     faults = broken(root)
     count = sum(1 for _ in root.rglob("*.html"))

@@ -1,6 +1,6 @@
-"""Write docs/reference/ from the code: the sweep file's schema and the commands' own help.
+"""Write docs/reference/ from the code: the sweep file's schema and the help of the commands.
 
-``--check`` writes nothing and fails where a page differs from what the code says now.
+``--check`` writes nothing and fails if a page differs from the code.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Schema = dict[str, Any]
 
 
 def type_text(schema: Schema) -> str:
-    """One line of Markdown for what a value may be."""
+    """Return one line of Markdown that describes the values of a schema."""
     if "$ref" in schema:
         name = schema["$ref"].rsplit("/", 1)[-1]
         return f"[{name}](#{name.lower()})"
@@ -38,19 +38,21 @@ def type_text(schema: Schema) -> str:
 
 
 def bounds(schema: Schema) -> str:
-    """``> 0``, ``≥ 1``: what the schema says of a number's range."""
+    """Return a number's range, such as ``> 0`` or ``≥ 1``."""
     signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
-    said = [f"{sign} {schema[key]}" for key, sign in signs.items() if key in schema]
-    return f" ({', '.join(said)})" if said else ""
+    limits = [f"{sign} {schema[key]}" for key, sign in signs.items() if key in schema]
+    return f" ({', '.join(limits)})" if limits else ""
 
 
 def field_row(name: str, field: Schema, required: bool) -> str:
+    """Return the table row of a field."""
     default = "required" if required else f"`{json.dumps(field['default'])}`" if "default" in field else ""
     meaning = " ".join(str(field.get("description", "")).split()).replace("|", "\\|")
     return f"| `{name}` | {type_text(field)} | {default} | {meaning} |"
 
 
 def section(title: str, schema: Schema) -> Iterator[str]:
+    """Yield the lines of a schema's section: its description and a table of its fields."""
     yield f"\n## {title}\n"
     options = schema.get("anyOf", [])
     schema = next((option for option in options if "properties" in option), schema)
@@ -64,40 +66,41 @@ def section(title: str, schema: Schema) -> Iterator[str]:
         yield f"{type_text(schema)}"
 
 
-def referred(schema: Schema) -> list[str]:
-    """Names of the schema's parts, in the order in which a reader of the file's fields meets them."""
+def referenced(schema: Schema) -> list[str]:
+    """Return the names of the schema's parts, in the order of their first use."""
     text = json.dumps([schema["properties"], schema.get("$defs", {})])
     return list(dict.fromkeys(re.findall(r"#/\$defs/(\w+)", text)))
 
 
 def spec_page(schema: Schema) -> str:
+    """Return the page of the sweep file's fields."""
     lines = [NOTICE, "# The sweep file, field by field\n"]
     lines.append(
         "Editors complete from [sweep.schema.json](sweep.schema.json) (`sweep schema` prints it): begin the file with\n"
         "`# yaml-language-server: $schema=PATH`. How the parts work together: [sweep files](../spec.md)."
     )
     lines.extend(section("The file", schema))
-    for name in referred(schema):
+    for name in referenced(schema):
         lines.extend(section(name, schema["$defs"][name]))
     return "\n".join(lines) + "\n"
 
 
-def named(command: Any, above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """The words of a command and of each below it, in the order of its help."""
+def command_paths(command: Any, above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Yield the words of a command and of each command below it, in the order of the help."""
     yield above
     for name, below in getattr(command, "commands", {}).items():
-        yield from named(below, (*above, name))
+        yield from command_paths(below, (*above, name))
 
 
 def cli_page() -> str:
-    """``sweep --help`` and each command's, as a terminal shows them."""
+    """Return the page of ``sweep --help`` and of each command's help, as a terminal shows them."""
     from typer.main import get_command
     from typer.testing import CliRunner
 
     from orchestrator.cli import app
 
     parts = [NOTICE, "# The commands\n"]
-    for words in named(get_command(app)):
+    for words in command_paths(get_command(app)):
         command = " ".join(words)
         result = CliRunner().invoke(app, [*words, "--help"], prog_name="sweep")
         if result.exit_code:
@@ -108,6 +111,7 @@ def cli_page() -> str:
 
 
 def generated() -> dict[str, str]:
+    """Return the text of each page by its name."""
     from orchestrator.spec import json_schema
 
     schema = json_schema()
@@ -119,6 +123,7 @@ def generated() -> dict[str, str]:
 
 
 def stale(pages: dict[str, str], folder: Path) -> list[str]:
+    """Return the names of pages in the folder that are missing or differ."""
     return [
         name
         for name, text in pages.items()
@@ -127,8 +132,9 @@ def stale(pages: dict[str, str], folder: Path) -> list[str]:
 
 
 def main() -> int:
+    """Write or check the pages; return 1 if a check finds a stale one."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="only say whether docs/reference is up to date")
+    parser.add_argument("--check", action="store_true", help="check only whether docs/reference is up to date")
     check: bool = parser.parse_args().check
     # Plain help texts of one width: the pages must not depend on the terminal that made them.
     os.environ.update(TYPER_USE_RICH="0", COLUMNS="100", TERM="dumb", NO_COLOR="1")

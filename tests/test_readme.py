@@ -29,6 +29,7 @@ REPLACED = {
     "make test": "make test ARGS='tests/test_space.py' WORKERS=0",
     "pip install dist/*.whl": "pip install --quiet --no-deps --no-index dist/*.whl",
 }
+NOT_COMMITTED = {".git", ".venv", ".venv-tpu", ".hypothesis", "data", "dist", "runs", "shared", "site"}
 FACTOR = re.compile(r"\b\d+(\.\d+)?\s*[×x](?!\w)")
 SEARCH = re.compile(r"\b(search|random|asha|promotion|frontier|parzen|default)\b", re.IGNORECASE)
 
@@ -80,10 +81,14 @@ def test_the_kills_of_readme_are_those_of_the_recovery_page() -> None:
 def clone(tmp_path: Path) -> Path:
     """A folder with the files of the repository, as a clone has them, and this environment as its own."""
     folder = tmp_path / "clone"
-    ignored = shutil.ignore_patterns(
-        ".venv", ".venv-tpu", ".git", "runs", "data", "dist", "site", ".*_cache", "__pycache__", "shared"
-    )
-    shutil.copytree(ROOT, folder, ignore=ignored, symlinks=True)
+    folder.mkdir()
+    for entry in ROOT.iterdir():
+        if entry.name in NOT_COMMITTED or entry.name.endswith("_cache"):
+            continue
+        if entry.is_dir():
+            shutil.copytree(entry, folder / entry.name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(entry, folder)
     (folder / ".venv").symlink_to(Path(sys.prefix), target_is_directory=True)
     os.utime(folder / "pyproject.toml", (0, 0))  # older than .venv/.installed, as after an installation
     os.utime(folder / "constraints.txt", (0, 0))

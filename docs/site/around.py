@@ -1,7 +1,7 @@
-"""What the site takes from around docs/: the pages at the top of the repository, and folders that pages link to.
+"""Add to the site what lies outside docs/: the pages at the top of the repository, and folders that pages link to.
 
-The pages are written to be read on GitHub. Here their links out of docs/ are turned to what stands for them in the
-site: a folder, or a file that is no page, is shown on a page of its own.
+The pages are written to be read on GitHub. This hook changes their links out of docs/ to the site's own pages. A
+folder, or a file that is no page, gets a page of its own.
 """
 
 from __future__ import annotations
@@ -32,11 +32,12 @@ TARGET = re.compile(r"(\]\(|(?:href|src|srcset)=\")([^)\s\"#]+)(#[^)\s\"]*)?(?=[
 
 
 def on_config(config: MkDocsConfig) -> None:
-    """Headings get the anchors that GitHub gives them."""
+    """Give headings GitHub's anchors."""
     config.mdx_configs["toc"]["slugify"] = lambda heading, separator: slug(heading)
 
 
 def on_files(files: Files, config: MkDocsConfig) -> None:
+    """Add the generated pages."""
     for name, made in TOP.items():
         files.append(File.generated(config, made, content=(ROOT / name).read_text(encoding="utf-8")))
     for folder in linked_folders():
@@ -45,10 +46,11 @@ def on_files(files: Files, config: MkDocsConfig) -> None:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Point the page's links to the pages of the site."""
     made = page.file.src_uri
     source = next((ROOT / name for name, top in TOP.items() if top == made), DOCS / made)
 
-    def turned(match: re.Match[str]) -> str:
+    def redirected(match: re.Match[str]) -> str:
         before, path, anchor = match[1], match[2], match[3] or ""
         place = stand_in((source.parent / path).resolve())
         if not place:
@@ -56,11 +58,11 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         to, _, own = place.partition("#")
         return before + os.path.relpath(to, Path(made).parent) + (anchor or (own and f"#{own}"))
 
-    return "\n".join(line if code else TARGET.sub(turned, line) for code, line in fenced(markdown.splitlines()))
+    return "\n".join(line if code else TARGET.sub(redirected, line) for code, line in fenced(markdown.splitlines()))
 
 
 def stand_in(target: Path) -> str:
-    """Where in the site a file or folder of the repository is, as a source path of MkDocs's; empty where nowhere."""
+    """Return MkDocs's source path for a file or folder of the repository; empty if the site has none."""
     if not target.is_relative_to(ROOT) or not target.exists():
         return ""
     if target.parent == ROOT and target.name in TOP:
@@ -73,11 +75,11 @@ def stand_in(target: Path) -> str:
 
 
 def linked_folders() -> list[Path]:
-    """The folders that pages link to, or to a file in which that is no page."""
+    """Return the folders that pages link to, directly or by a file that is no page."""
     targets = ((page.parent, target.partition("#")[0]) for page in pages(ROOT) for _, target in links(page))
-    found = {(beside / path).resolve() for beside, path in targets if path}
-    shown = {stand_in(target).partition("#")[0] for target in found}
-    folders = {target if target.is_dir() else target.parent for target in found if target.exists()}
+    linked = {(folder / path).resolve() for folder, path in targets if path}
+    shown = {stand_in(target).partition("#")[0] for target in linked}
+    folders = {target if target.is_dir() else target.parent for target in linked if target.exists()}
     return sorted(folder for folder in folders if page_of(folder) in shown)
 
 
@@ -86,7 +88,7 @@ def page_of(folder: Path) -> str:
 
 
 def listing(folder: Path) -> str:
-    """The page of a folder: each file of it in a block."""
+    """Return the page of a folder, with each of its files in a block."""
     parts = [f"# {folder.relative_to(ROOT).as_posix()}\n"]
     for file in sorted(file for file in folder.iterdir() if file.is_file()):
         parts.append(f"## {file.name}\n\n````{LANGUAGES.get(file.suffix, 'text')}\n{file.read_text()}````\n")

@@ -35,7 +35,7 @@ LIBRARIES: dict[str, set[str]] = {
     "dashboard": {"optuna", "optuna_dashboard"},
     "watch": {"rich", "textual"},
     "bundle": TORCH | {"PIL", "onnxruntime", "safetensors"},
-    "export": TORCH | {"wandb", "onnx", "onnxscript", "onnxruntime", "safetensors"},
+    "export": TORCH | {"cycler", "matplotlib", "safetensors", "wandb"},
     "cli": {"pandas", "rich", "typer"},
 }
 

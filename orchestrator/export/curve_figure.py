@@ -1,164 +1,111 @@
-"""learning_curve.svg: the objective, and the losses beside it, epoch by epoch, as a picture of plain text."""
+"""learning_curve.svg: the objective and the losses of the exported trial by epoch, drawn by matplotlib."""
 
 from __future__ import annotations
 
+import io
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from xml.sax.saxutils import escape
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib as mpl
+from cycler import cycler
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from orchestrator.results.winner import Winner
+from orchestrator.safe_text import visible
 from orchestrator.state import Trial
 
-WIDTH, HEIGHT = 640, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 16, 64, 44  # pixels around a plot
-_GAP = 20
-_INK, _FAINT, _GRID, _PAPER = "#1f2328", "#59636e", "#e4e8ec", "#ffffff"
-_COLOURS = ("#0969da", "#bc4c00", "#8250df", "#1a7f37")
-_LARGEST = 1e300  # what is larger is not drawn, as what is not finite is not: arithmetic on it overflows
+SIZE_INCHES = (8.0, 3.75)
+_INK, _FAINT, _GRID = "#1f2328", "#59636e", "#e4e8ec"
+_COLOURS = ("#0969da", "#bc4c00", "#8250df")
+_LARGEST = 1e100  # larger values are not drawn, as infinities are not: the axes' arithmetic overflows
 _LOSSES = ("val_loss", "train_loss")
-
-Point = tuple[int, float]
-
-
-@dataclass(frozen=True)
-class Series:
-    """A metric's values by epoch, those that can be drawn."""
-
-    name: str
-    points: Sequence[Point]
-
-
-@dataclass(frozen=True)
-class Panel:
-    """One plot: ``left`` and ``width`` in pixels, axes included; epochs from 1 to ``epochs``."""
-
-    title: str
-    series: Sequence[Series]
-    left: float
-    width: float
-    epochs: int
-
-    def x(self, epoch: float) -> float:
-        plot = self.width - _LEFT - _RIGHT
-        return self.left + _LEFT + plot * ((epoch - 1) / (self.epochs - 1) if self.epochs > 1 else 0.5)
-
-    def y(self, value: float) -> float:
-        low, high = self.ticks[0], self.ticks[-1]
-        return HEIGHT - _BOTTOM - (HEIGHT - _TOP - _BOTTOM) * (value - low) / (high - low)
-
-    @property
-    def ticks(self) -> list[float]:
-        return ticks([value for series in self.series for _, value in series.points])
+_STYLE: Any = {
+    "axes.edgecolor": _GRID,
+    "axes.formatter.limits": (-4, 6),
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.labelcolor": _FAINT,
+    "axes.prop_cycle": cycler(color=_COLOURS),
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titleweight": "bold",
+    "figure.facecolor": "white",  # opaque, so that the text is readable on a dark page, too
+    "figure.constrained_layout.h_pad": 0.12,  # inches
+    "figure.constrained_layout.w_pad": 0.12,
+    "font.sans-serif": ("DejaVu Sans", "Helvetica", "Arial"),
+    "font.size": 10,
+    "grid.color": _GRID,
+    "legend.frameon": False,
+    "legend.labelcolor": _FAINT,
+    "lines.linewidth": 2,
+    "lines.solid_joinstyle": "round",
+    "path.simplify": False,
+    "svg.fonttype": "none",  # text stays text
+    "svg.hashsalt": "learning_curve",  # identifiers do not depend on the process
+    "text.color": _INK,
+    "text.parse_math": False,  # a metric's name may hold dollar signs
+    "xtick.color": _FAINT,
+    "ytick.color": _FAINT,
+}
 
 
-def curve(won: Winner) -> str:
-    """The winner's learning curve as SVG, 640 x 300 pixels, the exported epoch marked."""
-    trial, metric = won.trial, won.state.objective.metric
-    beside = [name for name in _LOSSES if any(name in report.metrics for report in trial.reports.values())]
-    groups = [[metric, *beside]] if metric in beside or not beside else [[metric], beside]
-    groups = [list(dict.fromkeys(group)) for group in groups]
-    width = (WIDTH - _GAP * (len(groups) - 1)) / len(groups)
-    panels = [
-        Panel(
-            metric if number == 0 else "losses",
-            [_series(trial, name) for name in group],
-            number * (width + _GAP),
-            width,
-            max(trial.epoch, 1),
+def curve(winner: Winner) -> str:
+    """Return the learning curve as SVG, with the exported epoch marked. The same curve gives the same bytes."""
+    trial, metric = winner.trial, winner.state.objective.metric
+    losses = [name for name in _LOSSES if any(name in report.metrics for report in trial.reports.values())]
+    panels = [[metric], losses] if losses and metric not in losses else [[metric, *losses]]
+    with mpl.rc_context(_STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # the viewer's font has it
+        figure = Figure(figsize=SIZE_INCHES, layout="constrained")
+        all_axes = figure.subplots(1, len(panels), squeeze=False)[0]
+        for number, (axes, names) in enumerate(zip(all_axes, panels, strict=True)):
+            _draw_panel(axes, trial, list(dict.fromkeys(names)), metric if number == 0 else "losses")
+            axes.axvline(winner.best.epoch, color=_FAINT, linestyle=":", linewidth=1)
+        _mark_best(all_axes[0], winner)
+        svg = io.StringIO()
+        figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None, "Title": _title(winner)})
+    return svg.getvalue()
+
+
+def _title(winner: Winner) -> str:
+    name, metric = winner.state.spec["name"], winner.state.objective.metric
+    return visible(f"{name}, {winner.title}: {metric} {winner.best.value:.4g}")
+
+
+def _draw_panel(axes: Axes, trial: Trial, names: Sequence[str], title: str) -> None:
+    axes.set_title(visible(title))
+    axes.set_xlabel("epoch")
+    axes.set_axisbelow(True)
+    axes.tick_params(length=0)
+    axes.xaxis.set_major_locator(MaxNLocator(7, integer=True, min_n_ticks=1))
+    axes.set_xlim((1, trial.epoch) if trial.epoch > 1 else (0.5, 1.5))
+    for name in names:
+        values = [(epoch, trial.value(epoch, name)) for epoch in sorted(trial.reports)]
+        points = [(epoch, value if abs(value) < _LARGEST else math.nan) for epoch, value in values]
+        marker = "o" if sum(math.isfinite(value) for _, value in points) == 1 else None  # a line needs two points
+        label = visible(name)
+        axes.plot(*zip(*points, strict=True), label=label, marker=marker, clip_on=False, gid=f"line-{label}")
+    if len(names) > 1:
+        axes.legend(loc="upper right")
+
+
+def _mark_best(axes: Axes, winner: Winner) -> None:
+    epoch, value = winner.best.epoch, winner.best.value
+    axes.set_title(f"{value:.4g} at epoch {epoch}", loc="right", color=_COLOURS[0], fontweight="normal", fontsize=10)
+    if winner.trial.value(epoch, winner.state.objective.metric) == value and abs(value) < _LARGEST:
+        axes.plot(
+            epoch,
+            value,
+            "o",
+            color=_COLOURS[0],
+            markersize=8,
+            markeredgecolor="white",
+            clip_on=False,
+            zorder=3,
+            gid="best",
         )
-        for number, group in enumerate(groups)
-    ]
-    return _document(won, panels)
-
-
-def ticks(values: Iterable[float]) -> list[float]:
-    """Some five round numbers of one distance, the first no higher and the last no lower than any value.
-
-    Values are to be below 1e300.
-    """
-    listed = list(values)
-    low, high = (min(listed), max(listed)) if listed else (0.0, 1.0)
-    if not high - low > max(abs(low), abs(high)) * 1e-9 + 1 / _LARGEST:
-        half = abs(low) / 2 if abs(low) > 1e-9 else 0.5
-        low, high = low - half, high + half
-    rough = (high - low) / 4
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.999)
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [float(f"{number * step:.12g}") for number in range(first, last + 1)]
-
-
-def _series(trial: Trial, name: str) -> Series:
-    points = [(epoch, trial.value(epoch, name)) for epoch in sorted(trial.reports)]
-    return Series(name, [(epoch, value) for epoch, value in points if abs(value) < _LARGEST])
-
-
-def _document(won: Winner, panels: Sequence[Panel]) -> str:
-    best, metric = won.best, won.state.objective.metric
-    title = f"{won.state.spec['name']}, {won.title}: {metric} {best.value:.4g}"
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" '
-        'role="img" font-family="system-ui, -apple-system, Segoe UI, Helvetica, Arial, sans-serif" font-size="12">',
-        f"<title>{escape(title)}</title>",
-        f'<rect width="{WIDTH}" height="{HEIGHT}" rx="8" fill="{_PAPER}"/>',
-        *(line for panel in panels for line in _panel(panel, best.epoch)),
-        _mark(panels[0], best.epoch, best.value),
-        "</svg>",
-    ]
-    return "\n".join(parts) + "\n"
-
-
-def _panel(panel: Panel, best: int) -> Iterable[str]:
-    right, bottom = panel.left + panel.width - _RIGHT, HEIGHT - _BOTTOM
-    for tick in panel.ticks:
-        y = panel.y(tick)
-        yield f'<path d="M{panel.left + _LEFT:.1f} {y:.1f}H{right:.1f}" stroke="{_GRID}"/>'
-        yield _text(panel.left + _LEFT - 8, y + 4, f"{tick:.6g}", "end", _FAINT)
-    for epoch in _epochs(panel.epochs):
-        yield _text(panel.x(epoch), bottom + 18, str(epoch), "middle", _FAINT)
-    yield _text((panel.left + _LEFT + right) / 2, bottom + 36, "epoch", "middle", _FAINT)
-    x = panel.x(best)
-    yield f'<path d="M{x:.1f} {_TOP}V{bottom}" stroke="{_FAINT}" stroke-dasharray="3 4"/>'
-    yield from _lines(panel)
-    yield from _legend(panel)
-
-
-def _lines(panel: Panel) -> Iterable[str]:
-    for colour, series in zip(_COLOURS, panel.series, strict=False):
-        drawn = " ".join(f"{panel.x(epoch):.1f},{panel.y(value):.1f}" for epoch, value in series.points)
-        if len(series.points) > 1:
-            yield f'<polyline points="{drawn}" fill="none" stroke="{colour}" stroke-width="2" stroke-linejoin="round"/>'
-        elif drawn:
-            x, y = drawn.split(",")
-            yield f'<circle cx="{x}" cy="{y}" r="3" fill="{colour}"/>'
-
-
-def _legend(panel: Panel) -> Iterable[str]:
-    """The panel's title, and which colour is which metric where there are several."""
-    x = panel.left + _LEFT
-    yield f'<text x="{x:.1f}" y="26" font-size="14" font-weight="600" fill="{_INK}">{escape(panel.title)}</text>'
-    if len(panel.series) == 1:
-        return
-    for colour, series in zip(_COLOURS, panel.series, strict=False):
-        yield f'<path d="M{x:.1f} 42h14" stroke="{colour}" stroke-width="3" stroke-linecap="round"/>'
-        yield _text(x + 20, 46, series.name, "start", _FAINT)
-        x += 34 + 6.6 * len(series.name)
-
-
-def _mark(panel: Panel, epoch: int, value: float) -> str:
-    """The exported epoch, on the objective's curve, with its value in the panel's upper right corner."""
-    x, y, right = panel.x(epoch), panel.y(value), panel.left + panel.width - _RIGHT
-    dot = f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="{_COLOURS[0]}" stroke="{_PAPER}" stroke-width="2"/>'
-    drawn = (epoch, value) in panel.series[0].points
-    return f"{dot if drawn else ''}\n{_text(right, 26, f'{value:.4g} at epoch {epoch}', 'end', _COLOURS[0])}"
-
-
-def _epochs(epochs: int) -> list[int]:
-    """Whole numbers to write below: a round step apart, the first epoch always."""
-    step = next(step for power in range(9) for step in (10**power, 2 * 10**power, 5 * 10**power) if epochs / step <= 7)
-    return list(range(1, epochs + 1, step)) if step <= 2 else [1, *range(step, epochs + 1, step)]
-
-
-def _text(x: float, y: float, text: str, anchor: str, colour: str) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{colour}">{escape(text)}</text>'

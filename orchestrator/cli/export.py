@@ -26,7 +26,7 @@ def export(
     ] = None,
     formats: Annotated[
         list[str] | None,
-        typer.Option("--format", help="Format to write besides the checkpoint. May be repeated. Default: all."),
+        typer.Option("--format", help="Format to write in addition to the checkpoint. May be repeated. Default: all."),
     ] = None,
     runs: Runs = None,
 ) -> None:

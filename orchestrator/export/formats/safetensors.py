@@ -28,7 +28,7 @@ class Safetensors(Format):
         save_model(model.module, str(file))
 
     def load(self, model: Model, file: Path) -> Forward:
-        """Build the module anew with the file's weights. Raises ParityError unless they are equal to the bit."""
+        """Build a new module with the file's weights. Raises ParityError unless they are equal to the bit."""
         module = module_loading.from_safetensors(file, model.spec).float()
         expected, weights = model.module.state_dict(), module.state_dict()
         if expected.keys() != weights.keys() or not all(

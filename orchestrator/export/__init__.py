@@ -69,8 +69,8 @@ def export(
         trial: number of the trial; by default the winner.
         to: folder of the bundle, which must not exist; by default ``<run directory>/export/trial-0007-epoch-12``, or
             ``./NAME-export/…`` for a run in object storage.
-        formats: names of formats to write in addition to the checkpoint; by default all: ``safetensors``, ``onnx``, ``pt2``
-            and those of installed packages.
+        formats: names of formats to write in addition to the checkpoint; by default all: ``safetensors``, ``onnx``,
+            ``pt2`` and those of installed packages.
 
     Raises:
         UsageError: there is no such run, trial, checkpoint or format, a class cannot be built, or the folder exists.

@@ -18,7 +18,7 @@ _EXCLUDE = "rsync_exclude: [/.git, /.venv, /runs, /data, /site, /.mypy_cache]"
 _TOKEN = "RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$HOME/.sweep/token"
 
 _START = f"""\
-# Token mode has to be set on every node alike. A host that falls silent is given up after 8 s rather than 65. The
+# Token mode must be set on every node. A silent host is declared dead after 8 s instead of 65. The
 # dashboard stays on the head's loopback: jobs come to it through ssh, and run SWEEP_PYTHON.
 head_start_ray_commands:
   - {_BIN}/ray stop
@@ -33,7 +33,7 @@ worker_start_ray_commands:
     ulimit -n 65536; export {_TOKEN};
     {_BIN}/ray start --address=$RAY_HEAD_IP:6379"""
 _NOTICE = f"""
-  # Where the machine is to be taken back, its trials leave first.
+  # If the machine is preempted, its trials stop first.
   - >-
     export {_TOKEN};
     setsid nohup {_BIN}/python -m orchestrator.cluster.preemption_watcher @KIND@ $RAY_HEAD_IP:6379

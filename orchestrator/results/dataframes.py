@@ -30,10 +30,11 @@ class BestTrial:
     ``epoch`` and ``checkpoint`` are those of the best training in the finals.
 
     Example:
-        ```python
-        best = orchestrator.load_results("quickstart").best()
-        print(best.trial, best.value, best.params)
-        ```
+        >>> import orchestrator
+        >>> best = orchestrator.load_results("quickstart").best()
+        >>> best.confirmed  # no finals were held
+        False
+        >>> learning_rate = best.params["model.learning_rate"]
     """
 
     trial: int
@@ -56,12 +57,11 @@ def load_results(name: str | RunDirectory, runs: str | Path | None = None) -> Re
         JournalError: If its journal is damaged.
 
     Example:
-        ```python
-        import orchestrator
-
-        results = orchestrator.load_results("quickstart")
-        print(results.trials.head())
-        ```
+        >>> import orchestrator
+        >>> results = orchestrator.load_results("quickstart")
+        >>> top = results.trials.head(3)  # a DataFrame, best trial first
+        >>> list(top["rank"])
+        [1, 2, 3]
     """
     return Results(name, runs)
 
@@ -81,11 +81,11 @@ class Results:
         JournalError: If its journal is damaged.
 
     Example:
-        ```python
-        results = orchestrator.Results("quickstart")
-        print(results.trials[["rank", "trial", "val_acc"]])
-        results.report("quickstart.html")
-        ```
+        >>> import orchestrator
+        >>> results = orchestrator.Results("quickstart")
+        >>> results.metric
+        'val_acc'
+        >>> curves = results.epochs.pivot(index="epoch", columns="trial", values="val_acc")
     """
 
     def __init__(self, name: str | RunDirectory, runs: str | Path | None = None) -> None:
@@ -157,10 +157,10 @@ class Results:
             SweepError: If no trial has a finite value yet.
 
         Example:
-            ```python
-            best = orchestrator.load_results("quickstart").best()
-            print(best.value, best.checkpoint)
-            ```
+            >>> import orchestrator
+            >>> best = orchestrator.load_results("quickstart").best()
+            >>> best.epoch >= 1
+            True
         """
         if self.state.confirmation:
             won, number = winner(self.run, self.state), self.state.confirmation["winner"]["configuration"]
@@ -191,9 +191,9 @@ class Results:
             UsageError: If the suffix is none of these, or ``path`` is a folder.
 
         Example:
-            ```python
-            orchestrator.load_results("quickstart").report("sheet.png")
-            ```
+            >>> import orchestrator
+            >>> orchestrator.load_results("quickstart").report("quickstart.md").name
+            'quickstart.md'
         """
         from orchestrator.results.report import write
 

@@ -21,11 +21,10 @@ class Plot:
     Each method raises UsageError if the sweep has no data for the figure. Text in the figures is escaped.
 
     Example:
-        ```python
-        plot = orchestrator.load_results("quickstart").plot
-        plot.learning_curves().write_html("curves.html")
-        plot.dark.history()
-        ```
+        >>> import orchestrator
+        >>> plot = orchestrator.load_results("quickstart").plot
+        >>> plot.learning_curves().write_html("curves.html")
+        >>> dark = plot.dark.history()
     """
 
     def __init__(self, run: RunDirectory, state: SweepState, theme: Theme = "light") -> None:

@@ -8,14 +8,13 @@ from typing import Any
 
 import pytest
 
-from orchestrator.engine.simulator import Simulated, simulate
-from orchestrator.engine.virtual_host import Faults
 from orchestrator.journal import Event
 from orchestrator.policies import budget
 from orchestrator.results.terminal_tables import spending
 from orchestrator.results.verify import replay
 from orchestrator.results.why import stop_reason, why
 from orchestrator.state import SweepState
+from orchestrator.testing import Faults, Simulated, simulate
 from tests.chaos.simulate import Case, story
 from tests.support.budget_specs import described
 

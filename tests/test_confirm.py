@@ -18,8 +18,6 @@ from scipy import stats
 
 from benchmarks import intervals
 from orchestrator.engine import stop_requests
-from orchestrator.engine.simulator import Simulated, simulate
-from orchestrator.engine.virtual_host import Faults
 from orchestrator.errors import RunHeldError, SpecError, UsageError
 from orchestrator.journal import Journal, read
 from orchestrator.policies.finals import candidates, confirmation, finals
@@ -32,6 +30,7 @@ from orchestrator.results.winner import finals_of, winner
 from orchestrator.rundir import RunDirectory, run_at
 from orchestrator.spec import Finalists, SweepSpec, from_mapping
 from orchestrator.sweep import Outcome, confirm, extend, launch, stop
+from orchestrator.testing import Faults, Simulated, simulate
 from tests.chaos.spread import spread as over_processes
 from tests.support.small_sweeps import request
 from tests.support.small_sweeps import spec as local_spec

@@ -25,7 +25,6 @@ from orchestrator.dashboard import Server, Sweeps, optuna_mirror
 from orchestrator.dashboard.optuna_mirror import Study
 from orchestrator.dashboard.optuna_storage import JournalStorage
 from orchestrator.dashboard.optuna_trials import display_domains
-from orchestrator.engine.virtual_host import Faults
 from orchestrator.errors import UsageError
 from orchestrator.journal import Event, Journal, encode
 from orchestrator.policies.extend_limits import More
@@ -34,6 +33,7 @@ from orchestrator.rundir import RunDirectory, run_at
 from orchestrator.space import Space
 from orchestrator.spec import from_mapping
 from orchestrator.state import SweepState, Trial
+from orchestrator.testing import Faults
 from tests.support.browser import browse
 from tests.support.paths import ROOT
 

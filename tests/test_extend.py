@@ -8,14 +8,13 @@ from typing import Any
 
 import pytest
 
-from orchestrator.engine.simulator import simulate
-from orchestrator.engine.virtual_host import Faults
 from orchestrator.errors import UsageError
 from orchestrator.journal import Event, read
 from orchestrator.policies.extend_limits import More, extension
 from orchestrator.results.verify import check, replay
 from orchestrator.state import SweepState
 from orchestrator.sweep import extend, launch
+from orchestrator.testing import Faults, simulate
 from tests.chaos.simulate import spec as chaotic
 from tests.chaos.simulate import story
 from tests.support.budget_specs import described
@@ -78,7 +77,7 @@ def test_stopped_trials_stay_stopped_and_the_old_end_becomes_a_rung() -> None:
 def test_a_crash_at_every_append_of_an_extended_sweep_changes_nothing(
     scheduler: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from orchestrator.engine import virtual_host
+    from orchestrator.testing import faults
 
     spec, more = chaotic("random", scheduler, 3, 3, "epochs"), More(trials=1, epochs=2, budget={"epochs": 8})
     unbroken = simulate(spec, more=more)
@@ -89,7 +88,7 @@ def test_a_crash_at_every_append_of_an_extended_sweep_changes_nothing(
         count += 1
         return fatal[1] if count == fatal[0] else ""
 
-    monkeypatch.setattr(virtual_host.World, "peril", peril)
+    monkeypatch.setattr(faults.FaultyWorld, "append_fault", peril)
     for number in range(1, len(unbroken.events) + 1):
         for point in ("before", "torn", "written", "synced"):
             fatal, count = (number, point), 0

@@ -15,8 +15,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.engine import stop_requests
-from orchestrator.engine.simulator import Simulated, simulate
-from orchestrator.engine.virtual_host import Faults
 from orchestrator.errors import UsageError
 from orchestrator.journal import Event, read
 from orchestrator.policies import build_scheduler
@@ -28,6 +26,7 @@ from orchestrator.rundir import run_at
 from orchestrator.state import SweepState
 from orchestrator.sweep import launch, promote, resume
 from orchestrator.sweep.control import _NOT_PROMOTABLE
+from orchestrator.testing import Faults, Simulated, simulate
 from tests.support.event_log import Log, report
 from tests.support.event_log import spec as described_without_module
 from tests.support.frontier_oracle import BruteForce as FrontierBruteForce

@@ -16,8 +16,6 @@ import pytest
 from playwright.async_api import Page
 
 from orchestrator import cli
-from orchestrator.engine.simulator import simulate
-from orchestrator.engine.virtual_host import CALM, Faults
 from orchestrator.errors import UsageError
 from orchestrator.journal import Event, Journal
 from orchestrator.journal.records import encode
@@ -29,6 +27,7 @@ from orchestrator.results.why import show, stories
 from orchestrator.rundir import RunDirectory
 from orchestrator.safe_text import visible
 from orchestrator.spec import Finalists, SweepSpec, from_mapping
+from orchestrator.testing import CALM, Faults, simulate
 from tests.support.browser import browse
 from tests.support.hostile_names import hostile_run, names
 from tests.support.paths import ROOT

@@ -14,8 +14,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.engine.simulator import Simulated, simulate
-from orchestrator.engine.virtual_host import Faults
 from orchestrator.errors import UsageError
 from orchestrator.journal import Event
 from orchestrator.policies import build_scheduler
@@ -24,6 +22,7 @@ from orchestrator.policies.schedulers.ray_schedulers import try_out
 from orchestrator.results.verify import replay
 from orchestrator.spec import SweepSpec
 from orchestrator.state import Objective, SweepState
+from orchestrator.testing import Faults, Simulated, simulate
 from tests.support.event_log import Log, report, spec
 
 MODES = st.sampled_from(["min", "max"])

@@ -12,12 +12,12 @@ import pytest
 
 from orchestrator.engine.controller import SweepController
 from orchestrator.engine.learning_curves import Table, synthetic
-from orchestrator.engine.simulator import simulate
-from orchestrator.engine.virtual_host import Crash, Faults, MemoryRight
 from orchestrator.journal import Event, Journal
 from orchestrator.journal.records import parse
 from orchestrator.results.verify import replay
 from orchestrator.state import SweepState, Trial
+from orchestrator.testing import Crash, Faults, simulate
+from orchestrator.testing.faults import FaultyLease
 from tests.chaos.simulate import SHARES, SLOW, Case, curve, many, spec, story, violations
 
 SEEDS = 20_000
@@ -52,7 +52,7 @@ def test_a_seed_replays_its_run_to_the_byte() -> None:
 
 def test_a_crash_at_every_append_of_one_sweep_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """One worker, ASHA, every append in turn the last, in each of its four ways, with and without the power."""
-    from orchestrator.engine import virtual_host
+    from orchestrator.testing import faults
 
     described = spec("random", "asha 2", 4, 3)
     unbroken = simulate(described)
@@ -63,7 +63,7 @@ def test_a_crash_at_every_append_of_one_sweep_changes_nothing(monkeypatch: pytes
         count += 1
         return fatal[1] if count == fatal[0] else ""
 
-    monkeypatch.setattr(virtual_host.World, "peril", peril)
+    monkeypatch.setattr(faults.FaultyWorld, "append_fault", peril)
     for number in range(1, len(unbroken.events) + 1):
         for point in ("before", "torn", "written", "synced"):
             for power in (0.0, 1.0):
@@ -77,7 +77,7 @@ def test_a_crash_at_every_append_of_one_sweep_changes_nothing(monkeypatch: pytes
 def test_interrupted_at_every_report_a_searcher_suggests_what_it_would_have(
     searcher: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from orchestrator.engine import virtual_host
+    from orchestrator.testing import faults
 
     described = spec(searcher, "asha 2", 6 if searcher == "gp" else 8, 3)
     unbroken = simulate(described, curve=curve)
@@ -89,7 +89,7 @@ def test_interrupted_at_every_report_a_searcher_suggests_what_it_would_have(
         count += 1
         return "written" if count == fatal else ""
 
-    monkeypatch.setattr(virtual_host.World, "peril", peril)
+    monkeypatch.setattr(faults.FaultyWorld, "append_fault", peril)
     for seq in reports[-3:] if searcher == "gp" else reports:
         fatal, count = seq + 1, 0
         ran = simulate(described, curve=curve, seed=seq, faults=Faults())
@@ -160,20 +160,20 @@ def finished_runs_again(monkeypatch: pytest.MonkeyPatch) -> None:
     def next_job(self: SweepController) -> Any:
         job = real(self)
         done = [t for t in self.state.trials.values() if t.status == "finished" and t.segments == 1]
-        return self._job(done[0]) if self.journal.lease > 1 and done and job != "none_left" else job
+        return self._start_segment(done[0], "", "") if self.journal.lease > 1 and done and job != "none_left" else job
 
     monkeypatch.setattr(SweepController, "next_job", next_job)
 
 
 def fencing_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     """A driver that was taken over goes on."""
-    monkeypatch.setattr(MemoryRight, "require", lambda self: None)
+    monkeypatch.setattr(FaultyLease, "require", lambda self: None)
 
 
 def unreported_epoch_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     """A segment goes on behind an epoch whose report was lost."""
     origins = property(lambda self: [self.checkpoints[epoch] for epoch in sorted(self.checkpoints, reverse=True)])
-    monkeypatch.setattr(Trial, "origins", origins)
+    monkeypatch.setattr(Trial, "restart_checkpoints", origins)
 
 
 def twice_counts_twice(monkeypatch: pytest.MonkeyPatch) -> None:

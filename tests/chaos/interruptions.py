@@ -16,12 +16,11 @@ from dataclasses import dataclass
 from itertools import product
 from random import Random
 
-from orchestrator.engine.simulator import Simulated, simulate
-from orchestrator.engine.virtual_host import Crash, Faults
 from orchestrator.journal import Event
 from orchestrator.results.verify import replay
 from orchestrator.spec import SweepSpec
 from orchestrator.state import SweepState
+from orchestrator.testing import Crash, Faults, Simulated, simulate
 from tests.chaos.simulate import SCHEDULERS, SEARCHERS, SHARES, TAKING_OVER, curve, spec, story
 from tests.chaos.spread import Tally, parts_of, tallied
 

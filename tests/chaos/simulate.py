@@ -23,8 +23,6 @@ from statistics import median
 from typing import Any
 
 from orchestrator.engine.learning_curves import synthetic
-from orchestrator.engine.simulator import Simulated, events, simulate
-from orchestrator.engine.virtual_host import Faults
 from orchestrator.errors import JournalError
 from orchestrator.journal import Event
 from orchestrator.policies.extend_limits import More
@@ -32,6 +30,7 @@ from orchestrator.policies.warm_start import warmth
 from orchestrator.results.verify import replay
 from orchestrator.spec import SweepSpec, from_mapping
 from orchestrator.state import SweepState
+from orchestrator.testing import Faults, Simulated, events, simulate
 from tests.chaos.spread import Tally, parts_of, tallied
 
 SPACE: dict[str, Any] = {

@@ -40,6 +40,7 @@ ALLOWED: dict[str, set[str]] = {
     "data": {"errors", "seeds"},
     "training": GROUND | {"space", "spec"},
     "engine": CORE | {"training", "compat_ray"},
+    "testing": CORE | {"training", "engine"},
     "xla": CORE | {"training", "engine", "compat_ray"},
     "results": CORE,
     "plan": CORE | {"training", "engine"},

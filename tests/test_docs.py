@@ -50,6 +50,27 @@ def test_broken_links_are_found(tmp_path: Path, text: str, fault: str) -> None:
     assert check_links.broken(tmp_path) == ([fault] if fault else [])
 
 
+def commas(line: str) -> int:
+    """Return the commas of a line of prose; inline code, parentheses and figures have none."""
+    return re.sub(r"`[^`]*`|\([^)]*\)|\d,\d", "", line).count(",")
+
+
+def test_no_line_of_prose_has_more_than_three_commas() -> None:
+    """Tables state facts, so they may; a picture's description is one line."""
+    long = [
+        f"{page.relative_to(ROOT)}:{number}: {line}"
+        for page in check_links.pages(ROOT)
+        if page.parent.name != "reference"
+        for number, line in check_links.prose(page)
+        if commas(line) > 3 and not line.lstrip().startswith(("|", "!["))
+    ]
+    assert not long, "\n".join(long)
+
+
+def test_commas_of_prose_are_counted() -> None:
+    assert commas("one, two (a, b, c), `d, e`, and 1,000, end") == 4
+
+
 @pytest.mark.parametrize(("page", "text"), sweep_files())
 def test_sweep_files_in_the_pages_are_valid(tmp_path: Path, page: str, text: str) -> None:
     file = tmp_path / "sweep.yaml"

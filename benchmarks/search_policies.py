@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 
 from orchestrator.journal import Event
 from orchestrator.policies import build_scheduler
-from orchestrator.policies.searchers.parzen import CANDIDATES, FactoredParzen
-from orchestrator.spec import ParzenSearcher, SweepSpec
-from orchestrator.state import Objective
+from orchestrator.policies.searchers.parzen import CANDIDATES, Parzen, ParzenSearcher
+from orchestrator.spec import SweepSpec
 
 
 class Policy(Protocol):
@@ -265,12 +264,11 @@ class Untried:
         return self.rows.pop()
 
 
-class OverRows(FactoredParzen):
+class OverRows(ParzenSearcher):
     """The product's searcher with the untried rows for a space."""
 
     def __init__(self, described: SweepSpec, untried: Untried) -> None:
-        startup = ParzenSearcher().startup_trials
-        super().__init__(described.space, described.seed, Objective("loss", "min"), startup)
+        super().__init__(Parzen(), described)
         self._untried, self._drawn = untried, [0]
 
     def row(self, number: int) -> int:

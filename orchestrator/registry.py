@@ -34,9 +34,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from orchestrator.errors import UsageError
 
@@ -132,19 +132,24 @@ def nearest(kind: str, name: str) -> str:
     return f"did you mean {close[0]}?" if close else f"available: {', '.join(available) or 'none'}"
 
 
-def _built_in(kind: str) -> set[str]:
-    folder = _PACKAGE.joinpath(*KINDS[kind].package.split(".")[1:])
-    return {module.name for module in pkgutil.iter_modules([str(folder)]) if not module.name.startswith("_")}
-
-
-def _declared(kind: str) -> tuple[EntryPoint, ...]:
-    return _entry_points(group(kind), tuple(sys.path))
+def _built_in(kind: str) -> frozenset[str]:
+    return _modules(KINDS[kind].package)
 
 
 @cache
-def _entry_points(group: str, path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
-    """Return the entry points of installed packages; ``path`` is what they were searched on."""
-    return tuple(entry_points(group=group))
+def _modules(package: str) -> frozenset[str]:
+    folder = _PACKAGE.joinpath(*package.split(".")[1:])
+    return frozenset(module.name for module in pkgutil.iter_modules([str(folder)]) if not module.name.startswith("_"))
+
+
+def _declared(kind: str) -> tuple[EntryPoint, ...]:
+    return tuple(_installed(tuple(sys.path)).select(group=group(kind)))
+
+
+@cache
+def _installed(path: tuple[str, ...]) -> EntryPoints:
+    """Return all entry points of installed packages; ``path`` is what they were searched on."""
+    return cast(EntryPoints, entry_points())
 
 
 def _only_class(kind: str, name: str) -> type[Any]:

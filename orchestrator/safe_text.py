@@ -39,6 +39,11 @@ def _escaped(character: str) -> str:
     )
 
 
+def show(value: object) -> str:
+    """Return a value for people: floats to four significant digits, and what cannot be seen in a text written out."""
+    return f"{value:.4g}" if isinstance(value, float) else visible(str(value))
+
+
 def csv_cell(text: str) -> str:
     """Return the text as a cell of a CSV file, with an apostrophe before what a spreadsheet would run as a formula.
 

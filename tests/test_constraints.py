@@ -12,7 +12,7 @@ from orchestrator.engine.recorded_curves import of_sweep
 from orchestrator.engine.search_comparison import compare
 from orchestrator.engine.simulator import Simulated, simulate
 from orchestrator.errors import SpecError
-from orchestrator.policies.searchers.history import History
+from orchestrator.policies.trial_history import History
 from orchestrator.results.verify import replay
 from orchestrator.results.why import why
 from orchestrator.spec import SweepSpec, from_mapping

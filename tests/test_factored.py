@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.policies import build_searcher
-from orchestrator.policies.searchers.parzen import CANDIDATES, CELLS, Axis, FactoredParzen
+from orchestrator.policies.parzen_model import CELLS, Axis
+from orchestrator.policies.searchers.parzen import CANDIDATES, Parzen, ParzenSearcher
 from orchestrator.space import Choice, Domain, Space, choice, integer, uniform
 from orchestrator.space.domain import Coordinate
-from orchestrator.state import Objective
 from tests.support.domain_strategies import domains
 from tests.support.event_log import SPACE, Log, sweep
 from tests.support.event_log import spec as described
@@ -69,7 +69,7 @@ ENDS = ["", "trial.finished", "trial.stopped", "trial.failed", "infeasible", "tr
 def test_scores_are_ratios_of_smoothed_counts(trials: int, seed: int) -> None:
     """Against sums over trials, one parameter and one candidate at a time, with none of the counts kept."""
     rng = random.Random(seed)
-    searcher, log = FactoredParzen(CONDITIONAL, 5, Objective("loss", "min"), 10), Log()
+    searcher, log = ParzenSearcher(Parzen(), described(space=CONDITIONAL)), Log()
     known: list[tuple[float, int, dict[str, Any]]] = []
     for number in range(trials):
         params, end = CONDITIONAL.sample(rng), rng.choice(ENDS)

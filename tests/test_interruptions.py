@@ -9,7 +9,9 @@ import pytest
 
 from orchestrator.engine.controller import SweepController
 from orchestrator.journal import Event
-from orchestrator.policies import ASHA, Random, Scheduler
+from orchestrator.policies import Scheduler
+from orchestrator.policies.schedulers.asha import ASHAScheduler
+from orchestrator.policies.searchers.random import RandomSearcher
 from orchestrator.state import SweepState
 from tests.chaos.interruptions import PAIRS, Case, differences, interrupted, many
 
@@ -41,13 +43,13 @@ def verdict_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def suggestions_follow_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """A searcher counts its own suggestions rather than the trials."""
-    real = Random.suggest
+    real = RandomSearcher.suggest
 
-    def suggest(self: Random, number: int) -> object:
+    def suggest(self: RandomSearcher, number: int) -> object:
         self.asked = getattr(self, "asked", -1) + 1  # type: ignore[attr-defined]
         return real(self, self.asked)  # type: ignore[attr-defined]
 
-    monkeypatch.setattr(Random, "suggest", suggest)
+    monkeypatch.setattr(RandomSearcher, "suggest", suggest)
 
 
 def rungs_begin_empty(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,7 +57,7 @@ def rungs_begin_empty(monkeypatch: pytest.MonkeyPatch) -> None:
     real = Scheduler.observe
 
     def observe(self: Scheduler, event: Event) -> None:
-        if event.type == "sweep.launched" and isinstance(self, ASHA):
+        if event.type == "sweep.launched" and isinstance(self, ASHAScheduler):
             self._rungs.clear()
         real(self, event)
 

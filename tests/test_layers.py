@@ -20,9 +20,9 @@ PACKAGE = Path(__file__).resolve().parent.parent / "orchestrator"
 TORCH = {"torch", "torchvision", "torchmetrics", "lightning", "numpy"}
 LIBRARIES: dict[str, set[str]] = {
     "space": {"pydantic", "optuna"},
-    "spec": {"pydantic", "ruamel"},
+    "spec": {"pydantic", "pydantic_core", "ruamel"},
     "object_storage": {"boto3", "obstore"},
-    "policies": {"numpy", "optuna", "scipy"},
+    "policies": {"numpy", "optuna", "pydantic", "scipy", "typing_extensions"},
     "models": TORCH,
     "data": TORCH | {"PIL", "sklearn"},
     "training": TORCH | {"PIL", "jsonargparse", "wandb"},

@@ -18,10 +18,12 @@ from benchmarks import fronts
 from orchestrator import Sweep
 from orchestrator.engine.simulator import simulate
 from orchestrator.errors import SpecError
+from orchestrator.policies.schedulers.fifo import FIFO
+from orchestrator.policies.searchers.sampler import OptunaSampler
 from orchestrator.results.terminal_tables import ranking
 from orchestrator.results.verify import check, replay
 from orchestrator.results.why import why
-from orchestrator.spec import FIFOScheduler, SamplerSearcher, SweepSpec, from_mapping
+from orchestrator.spec import SweepSpec, from_mapping
 from orchestrator.state import Objective, SweepState
 from orchestrator.sweep import launch
 from tests.chaos.rankings import METRIC, history
@@ -107,9 +109,9 @@ def test_the_front_is_that_of_brute_force(goals: int) -> None:
 
 def test_the_default_for_several_is_a_searcher_for_several_and_no_early_end() -> None:
     spec = described()
-    assert isinstance(spec.searcher, SamplerSearcher)
+    assert isinstance(spec.searcher, OptunaSampler)
     assert spec.searcher.class_path == "optuna.samplers.TPESampler"
-    assert isinstance(spec.scheduler, FIFOScheduler)
+    assert isinstance(spec.scheduler, FIFO)
     assert described(scheduler="asha").scheduler.name == "asha", "what is written stands"
     assert described(objective={"metric": "gain", "mode": "max"}).searcher.name == "parzen"
     in_python = Sweep(model="some.Model", objective={"metric": "gain", "mode": "max", "also": ALSO}).spec

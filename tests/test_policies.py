@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.policies import ASHA, build_scheduler, build_searcher
-from orchestrator.state import Objective
+from orchestrator.policies import build_scheduler, build_searcher
 from tests.support.event_log import Log, report, score, spec, sweep
 
 
@@ -76,7 +75,8 @@ def test_asha_agrees_with_brute_force(
 ) -> None:
     """Epochs arrive in any interleaving; each decision is compared with one recomputed from the whole history."""
     grace, factor = form
-    scheduler, log = ASHA(Objective("loss", mode), grace, factor), Log()
+    asha = {"name": "asha", "grace_epochs": grace, "reduction_factor": factor}
+    scheduler, log = build_scheduler(spec(scheduler=asha, objective={"metric": "loss", "mode": mode})), Log()
     rungs = {grace * factor**k for k in range(6)}
     entered: dict[int, list[tuple[float, int]]] = {rung: [] for rung in rungs}
     position = dict.fromkeys(range(len(curves)), 0)

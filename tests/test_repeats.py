@@ -12,7 +12,7 @@ import pytest
 from orchestrator.engine.simulator import Simulated, simulate
 from orchestrator.errors import SpecError
 from orchestrator.policies import Searcher, build_searcher
-from orchestrator.policies.searchers import Repeated
+from orchestrator.policies.search_wrappers import Repeated
 from orchestrator.results.terminal_tables import ranking
 from orchestrator.results.trial_rows import rows
 from orchestrator.results.verify import replay

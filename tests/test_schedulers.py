@@ -18,10 +18,10 @@ from orchestrator.errors import UsageError
 from orchestrator.journal import Event
 from orchestrator.policies import build_scheduler
 from orchestrator.policies.schedulers.hyperband import brackets
-from orchestrator.policies.schedulers.ray_schedulers import try_out
+from orchestrator.policies.schedulers.ray import RayTune, RayTuneScheduler
 from orchestrator.results.verify import replay
 from orchestrator.spec import SweepSpec
-from orchestrator.state import Objective, SweepState
+from orchestrator.state import SweepState
 from orchestrator.testing import Faults, Simulated, simulate
 from tests.support.event_log import Log, report, spec
 
@@ -312,4 +312,4 @@ def test_a_scheduler_of_rays_decides_as_under_ray() -> None:
 )  # fmt: skip
 def test_a_scheduler_that_cannot_be_rebuilt_is_refused(scheduler: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        try_out(Objective("loss", "min"), scheduler["class_path"], scheduler.get("init_args", {}), 100)
+        RayTuneScheduler.preflight(RayTune(**scheduler), spec(scheduler=scheduler, trainer={"max_epochs": 100}))

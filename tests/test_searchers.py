@@ -14,9 +14,9 @@ from optuna.samplers._tpe.parzen_estimator import _ParzenEstimator, _ParzenEstim
 from optuna.samplers._tpe.sampler import default_weights
 
 from orchestrator.errors import SpecError
-from orchestrator.policies import build_searcher, foreign
-from orchestrator.policies.searchers.tpe import HISTORY, thinned
-from orchestrator.policies.searchers.tpe_density import Axis, Mixture, Table, recency
+from orchestrator.policies import build_searcher, foreign_searcher
+from orchestrator.policies.density_search import HISTORY, thinned
+from orchestrator.policies.tpe_density import Axis, Mixture, Table, recency
 from orchestrator.results.verify import replay
 from orchestrator.spec import from_mapping
 from tests.support.event_log import SPACE, Log, spec, sweep
@@ -200,9 +200,9 @@ def test_points_are_tried_first_and_completed_by_the_random_draw() -> None:
 def test_a_class_that_is_not_optunas_is_not_imported_to_read_a_journal() -> None:
     described = spec({"class_path": "antigravity.Sampler", "init_args": {"a": 1}})
     nested = spec({"class_path": NSGA["class_path"], "init_args": {"crossover": {"class_path": "antigravity.Cross"}}})
-    assert foreign(described) == "antigravity.Sampler"
-    assert foreign(nested) == NSGA["class_path"]
-    assert (foreign(spec(NSGA)), foreign(spec("tpe"))) == ("", "")
+    assert foreign_searcher(described) == "antigravity.Sampler"
+    assert foreign_searcher(nested) == NSGA["class_path"]
+    assert (foreign_searcher(spec(NSGA)), foreign_searcher(spec("tpe"))) == ("", "")
     log = Log()
     log.add("sweep.created", format=1, spec=described.model_dump(mode="json"), seed=5, versions={})
     log.add("sweep.launched", engine="x", slots=1, host="h", pid=1)

@@ -12,14 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import SpecError
+from orchestrator.policies.schedulers.asha import ASHA
+from orchestrator.policies.schedulers.fifo import FIFO
+from orchestrator.policies.searchers.grid import Grid
+from orchestrator.policies.searchers.random import Random
+from orchestrator.policies.searchers.tpe import TPE
 from orchestrator.space import Space
 from orchestrator.spec import (
-    ASHAScheduler,
-    FIFOScheduler,
-    GridSearcher,
-    RandomSearcher,
     SweepSpec,
-    TPESearcher,
     apply,
     dump,
     from_mapping,
@@ -74,8 +74,8 @@ def test_a_full_file_means_what_it_says(write: Any) -> None:
     assert (spec.name, spec.seed, spec.objective.mode) == ("cifar10-litmodel", 7, "max")
     assert spec.model.init_args == {"num_classes": 10}
     assert spec.space["model.learning_rate"].to_yaml() == {"log_uniform": [0.0001, 0.01]}
-    assert isinstance(spec.searcher, TPESearcher)
-    assert spec.scheduler == ASHAScheduler(grace_epochs=3, reduction_factor=3)
+    assert isinstance(spec.searcher, TPE)
+    assert spec.scheduler == ASHA(grace_epochs=3, reduction_factor=3)
     assert (spec.budget.trials, spec.budget.wall_clock) == (64, 4 * 3600)
     assert spec.tracking.wandb is not None
     assert spec.locate(("space", "model.dropout"))["line"] == 16
@@ -154,9 +154,9 @@ def test_overrides_reach_every_field(write: Any) -> None:
     assert spec.data is not None
     assert spec.data.init_args == {"data_dir": "/data"}
     assert spec.model.init_args["encoder"] == {"init_args": {"hidden": 8}}
-    assert (spec.searcher, spec.scheduler) == (RandomSearcher(), FIFOScheduler())
+    assert (spec.searcher, spec.scheduler) == (Random(), FIFO())
     assert load(write(SHORT), ["model.init_args.x=1"]).model.init_args == {"x": 1}
-    assert load(write(f"{SHORT}searcher: tpe"), ["searcher.startup_trials=3"]).searcher == TPESearcher(startup_trials=3)
+    assert load(write(f"{SHORT}searcher: tpe"), ["searcher.startup_trials=3"]).searcher == TPE(startup_trials=3)
 
 
 @pytest.mark.parametrize(
@@ -275,7 +275,7 @@ def test_a_grid_needs_separate_values(write: Any) -> None:
         load(write(FULL), ["searcher=grid"])
     assert caught.value.problems[0].line == 15
     spec = load(write(FULL), ["searcher=grid", "space.model.learning_rate={choice: [1, 2]}"])
-    assert isinstance(spec.searcher, GridSearcher)
+    assert isinstance(spec.searcher, Grid)
     assert spec.space.grid_size == 2 * 11 * 3
 
 
@@ -359,8 +359,8 @@ def test_a_wandb_sweep_becomes_a_sweep(write: Any) -> None:
     spec = load(write(text, "out.yaml"))
     assert (spec.name, spec.objective.metric, spec.objective.mode) == ("my-sweep", "val_loss", "min")
     assert (spec.model.class_path, spec.budget.trials) == ("my.Model", 12)
-    assert spec.scheduler == ASHAScheduler(grace_epochs=3, reduction_factor=3)
-    assert isinstance(spec.searcher, TPESearcher)
+    assert spec.scheduler == ASHA(grace_epochs=3, reduction_factor=3)
+    assert isinstance(spec.searcher, TPE)
     written = spec.space.to_yaml()
     assert written.pop("model.logs")["log_uniform"] == pytest.approx([0.1, 1.0])
     assert written == {
@@ -385,7 +385,7 @@ def test_a_wandb_sweep_without_classes_loads_and_says_what_is_missing(write: Any
     text = import_file(write("method: grid\nparameters: {lr: {min: 0.1, max: 1.0}, epochs: 3, max_epochs: 4}\n"))
     spec = load(write(text, "out.yaml"))
     assert "my_package.MyModel, or pass --model" in text
-    assert isinstance(spec.searcher, RandomSearcher)
+    assert isinstance(spec.searcher, Random)
     assert spec.space["trainer.max_epochs"].to_yaml() == {"const": 3}
     assert "max_epochs is left out" in text
 

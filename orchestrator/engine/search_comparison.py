@@ -6,14 +6,13 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
 
 from orchestrator.engine.recorded_curves import Recorded
 from orchestrator.engine.simulator import simulate
 from orchestrator.errors import UsageError
 from orchestrator.journal import Event
-from orchestrator.policies import foreign
-from orchestrator.spec import SweepSpec, from_mapping
+from orchestrator.policies import foreign_searcher
+from orchestrator.spec import SweepSpec, from_mapping, plugin_of
 from orchestrator.state import SweepState
 
 Say = Callable[[str], None]
@@ -80,13 +79,13 @@ def compare(recorded: Recorded, asked: Sequence[str], workers: int, seeds: int, 
     random = from_mapping(recorded.spec, ["searcher=random", "scheduler=fifo", *_bounds(asked)])
     was = None if recorded.durations is None else from_mapping(recorded.spec)
     wanted = from_mapping(recorded.spec, asked)
-    if foreign(wanted) and not any(text.startswith("searcher=") for text in asked):
+    if foreign_searcher(wanted) and not any(text.startswith("searcher=") for text in asked):
         raise UsageError(
-            f"{foreign(wanted)} is named by the run directory alone, and nothing there is imported",
-            hint=f"name it yourself: --searcher {foreign(wanted)}",
+            f"{foreign_searcher(wanted)} is named by the run directory alone, and nothing there is imported",
+            hint=f"name it yourself: --searcher {foreign_searcher(wanted)}",
         )
     listed = [random]
-    if was is not None and not foreign(was) and was not in listed:
+    if was is not None and not foreign_searcher(was) and was not in listed:
         listed.append(was)
     if wanted not in listed:
         listed.append(wanted)
@@ -139,10 +138,8 @@ def _run(recorded: Recorded, spec: SweepSpec, workers: int, seed: int) -> _Run:
 
 def search_name(spec: SweepSpec) -> str:
     """Its searcher and scheduler: ``tpe + asha``."""
-    scheduler: Any = spec.scheduler
-    promoting = " (promote)" if getattr(scheduler, "promote", False) else ""
-    searcher = getattr(spec.searcher, "class_path", spec.searcher.name).rsplit(".", 1)[-1]
-    return f"{searcher} + {scheduler.name}{promoting}"
+    labels = [plugin_of(options).label(options) for options in (spec.searcher, spec.scheduler)]
+    return " + ".join(labels)
 
 
 def as_it_was(recorded: Recorded, state: SweepState) -> Figures:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.engine.simulator import simulate
-from orchestrator.policies import last_rung
+from orchestrator.policies.scheduler import scheduler_class
+from orchestrator.policies.searcher import trial_limit
 from orchestrator.spec import SweepSpec
 from orchestrator.state import SweepState
 
@@ -38,7 +39,7 @@ class Plan:
 
 def plan(spec: SweepSpec) -> Plan:
     """Return the counts that need no training; none of the spec's classes is imported."""
-    trials, epochs = _trials(spec), _max_epochs(spec)
+    trials, epochs = trial_limit(spec), _max_epochs(spec)
     limits = spec.budget.model_dump(exclude_none=True, exclude_defaults=True, exclude={"trials"})
     most = _searched(spec, trials * epochs if trials and epochs else None)
     finals = spec.finalists.trials if spec.finalists else 0
@@ -47,17 +48,9 @@ def plan(spec: SweepSpec) -> Plan:
         return Plan(*head, most, None, {}, limits, finals)
     simulated, share = _simulated(spec, trials, epochs)
     expected = _searched(spec, math.ceil(simulated.epochs * share))
-    reached = {
-        rung: round(sum(t.epoch >= rung for t in simulated.trials.values()) * share) for rung in _rungs(spec, epochs)
-    }
+    rungs = scheduler_class(spec.scheduler.name).rungs(spec.scheduler, epochs)
+    reached = {rung: round(sum(t.epoch >= rung for t in simulated.trials.values()) * share) for rung in rungs}
     return Plan(*head, most, expected, reached, limits, finals)
-
-
-def _trials(spec: SweepSpec) -> int | None:
-    limit = spec.budget.trials
-    if spec.searcher.name != "grid":
-        return limit
-    return min(limit or spec.space.grid_size, spec.space.grid_size)
 
 
 def _max_epochs(spec: SweepSpec) -> int | None:
@@ -74,13 +67,6 @@ def _searched(spec: SweepSpec, epochs: int | None) -> int | None:
         return epochs
     limit = math.ceil(spec.budget.epochs * (1 - spec.budget.reserve))
     return limit if epochs is None else min(limit, epochs)
-
-
-def _rungs(spec: SweepSpec, epochs: int) -> list[int]:
-    if spec.scheduler.name != "asha":
-        return []
-    form = spec.scheduler.grace_epochs, spec.scheduler.reduction_factor
-    return [epoch for epoch in range(1, epochs + 1) if last_rung(epoch, *form) == epoch]
 
 
 def _simulated(spec: SweepSpec, trials: int | None, epochs: int) -> tuple[SweepState, float]:

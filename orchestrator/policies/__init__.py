@@ -1,33 +1,19 @@
-"""Searchers propose, schedulers judge. Both are functions of the journal's events and the sweep's seed alone."""
+"""Searchers propose, schedulers judge. Both are functions of the journal's events and the sweep's seed alone.
 
-from orchestrator.policies.schedulers import (
-    ASHA,
-    FIFO,
-    Frontier,
-    PromotionASHA,
-    Scheduler,
-    Verdict,
-    build_scheduler,
-    foreign_scheduler,
-    last_rung,
-)
-from orchestrator.policies.searchers import Grid, Random, Searcher, Sobol, TryFirst, build_searcher, foreign
+The base classes are in `searcher` and `scheduler`; a plug-in is one module of ``searchers/`` or ``schedulers/``.
+"""
+
+from orchestrator.policies.scheduler import Scheduler, Verdict, build_scheduler, foreign_scheduler
+from orchestrator.policies.search_wrappers import build_searcher
+from orchestrator.policies.searcher import Searcher, Suggestion, foreign_searcher
 
 __all__ = [
-    "ASHA",
-    "FIFO",
-    "Frontier",
-    "Grid",
-    "PromotionASHA",
-    "Random",
     "Scheduler",
     "Searcher",
-    "Sobol",
-    "TryFirst",
+    "Suggestion",
     "Verdict",
     "build_scheduler",
     "build_searcher",
-    "foreign",
     "foreign_scheduler",
-    "last_rung",
+    "foreign_searcher",
 ]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from orchestrator.policies.schedulers import Verdict
+from orchestrator.policies.scheduler import Verdict
 from orchestrator.spec import SweepSpec
 from orchestrator.state import SweepState
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from orchestrator.errors import UsageError
 from orchestrator.policies.budget import RULE, key_of, spent
+from orchestrator.policies.scheduler import scheduler_class
+from orchestrator.policies.searcher import searcher_class, trial_limit
 from orchestrator.spec import SweepSpec
 from orchestrator.state import SweepState, Trial, merge_spec
 
@@ -96,13 +98,13 @@ def _longer(spec: SweepSpec, epochs: int) -> int:
 
 def _check_scheduler(spec: SweepSpec, changed: Changed) -> None:
     """Raises UsageError where the scheduler has shared out what would change."""
-    name, population = spec.scheduler.name, spec.scheduler.name in ("pbt", "pb2")
-    if "trainer" in changed and (population or name == "hyperband"):
+    name, scheduler = spec.scheduler.name, scheduler_class(spec.scheduler.name)
+    if "trainer" in changed and scheduler.divides_epochs:
         raise UsageError(
             f"scheduler {name} has divided trainer.max_epochs = {spec.trainer['max_epochs']} among its rungs",
             hint="launch another sweep with more epochs, and --warm-start it from this one",
         )
-    if population and "trials" in changed.get("budget", {}):
+    if "trials" in changed.get("budget", {}) and scheduler.population:
         raise UsageError(
             f"the {spec.budget.trials} trials are the population of scheduler {name}, which has grown up",
             hint="launch another sweep with more trials, and --warm-start it from this one",
@@ -122,13 +124,14 @@ def _check_left(spec: SweepSpec, state: SweepState) -> None:
 
 def _more_come(spec: SweepSpec, state: SweepState) -> bool:
     """Whether there are trials yet to be suggested."""
-    number, limit = len(state.trials), spec.budget.trials
-    if spec.searcher.name == "grid":
-        limit = min(limit or spec.space.grid_size, spec.space.grid_size)
-    return limit is None or number < limit
+    limit = trial_limit(spec)
+    return limit is None or len(state.trials) < limit
 
 
 def _why_none(state: SweepState, more: More) -> str:
     if more.epochs:
         return "no trial that finished has kept a checkpoint (checkpoints.keep_top); --trials 10 adds trials"
-    return "the grid is complete" if state.spec["searcher"]["name"] == "grid" else "--trials 10 adds trials"
+    spec = SweepSpec.model_validate(state.spec)
+    if searcher_class(spec.searcher.name).ends_by_itself:
+        return f"searcher {spec.searcher.name} has suggested all of its trials"
+    return "--trials 10 adds trials"

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orchestrator.errors import UsageError
-from orchestrator.policies.searchers import build_searcher
+from orchestrator.policies.search_wrappers import build_searcher
 from orchestrator.seeds import derive_seed
 from orchestrator.space import Const, Space
 from orchestrator.spec import SweepSpec, canonical

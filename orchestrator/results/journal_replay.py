@@ -8,18 +8,18 @@ from typing import Any
 from orchestrator.errors import SpecError
 from orchestrator.journal import Event, plain
 from orchestrator.policies import (
-    FIFO,
     Searcher,
     Verdict,
     budget,
     build_scheduler,
     build_searcher,
-    foreign,
     foreign_scheduler,
+    foreign_searcher,
 )
 from orchestrator.policies.extend_limits import brought_back
-from orchestrator.spec import SweepSpec
-from orchestrator.state import ENDED, NON_DECISION_EVENTS, Objective, SweepState, Trial
+from orchestrator.policies.scheduler import scheduler_class
+from orchestrator.spec import SweepSpec, options_class
+from orchestrator.state import ENDED, NON_DECISION_EVENTS, SweepState, Trial
 
 # The fields that an extension may change.
 _EXTENDED = {"trainer": {"max_epochs"}, "budget": {"trials", "epochs", "wall_clock", "gpu_hours", "cost", "target"}}
@@ -35,13 +35,13 @@ class JournalReplay:
         self.state = SweepState()
         self._spec = spec
         self.foreign_scheduler = foreign_scheduler(spec)
-        self.foreign = foreign(spec)  # a class that a run directory names is never imported
-        self._searcher: Searcher | None = None if self.foreign else build_searcher(spec)
+        self.foreign_searcher = foreign_searcher(spec)  # a class that a run directory names is never imported
+        self._searcher: Searcher | None = None if self.foreign_searcher else build_searcher(spec)
         self._scheduler = build_scheduler(spec)
         self._foreign_rule = ""
         if self.foreign_scheduler:
-            objective = Objective(spec.objective.metric, spec.objective.mode)
-            self._scheduler, self._foreign_rule = FIFO(objective), self._scheduler.name
+            self._foreign_rule = self._scheduler.name
+            self._scheduler = scheduler_class("fifo").build(options_class("schedulers", "fifo")(), spec)
         self._pending_decision: tuple[Event, Verdict] | None = None
         self._started: dict[int, int] = {}  # running trial -> last epoch of its segment
         self._open, self._lease = False, 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from orchestrator.policies.schedulers import last_rung
+from orchestrator.policies.scheduler import recorded_scheduler
 from orchestrator.rundir import RunDirectory
 from orchestrator.state import SweepState, Trial
 
@@ -71,8 +71,9 @@ def _row(run: RunDirectory, state: SweepState, rank: int, trial: Trial) -> dict[
 
 
 def _rung(state: SweepState, trial: Trial) -> int | None:
-    scheduler = state.spec["scheduler"]
-    if scheduler["name"] in ("asha", "frontier"):
-        return last_rung(trial.epoch, scheduler["grace_epochs"], scheduler["reduction_factor"])
+    recorded = recorded_scheduler(state.spec["scheduler"])
+    rung = recorded[0].rung_reached(recorded[1], trial.epoch) if recorded else None
+    if rung is not None:
+        return rung
     compared = [promotion["rung"] for promotion in trial.promotions]
     return trial.stopped_by.get("rung", compared[-1] if compared else None)

@@ -57,7 +57,7 @@ def check(run: RunDirectory) -> Findings:
     findings.records, findings.suggestions, findings.decisions = replay.records, replay.suggestions, replay.decisions
     findings.violations += replay.violations
     for subject, class_path, library in (
-        ("suggestions", replay.foreign, "Optuna"),
+        ("suggestions", replay.foreign_searcher, "Optuna"),
         ("decisions", replay.foreign_scheduler, "Ray"),
     ):
         if class_path:

@@ -8,31 +8,13 @@ from functools import cached_property
 from typing import Any
 
 from orchestrator.errors import UsageError
-from orchestrator.safe_text import visible
+from orchestrator.policies import Scheduler, Suggestion
+from orchestrator.policies.scheduler import scheduler_class
+from orchestrator.policies.searcher import recorded_searcher
+from orchestrator.safe_text import show, visible
 from orchestrator.state import Configuration, SweepState, Takeover, Trial, dominates, pareto_front
 
-_SEARCHERS = {
-    "random": "drawn at random",
-    "grid": "the next point of the grid",
-    "sobol": "the next point of a Sobol sequence",
-    "parzen": "of random candidates the one most like the good ones of {before}",
-    "tpe": "proposed by TPE from {before}",
-    "bohb": "proposed by BOHB from {before}, or drawn at random, as a third are",
-    "gp": "proposed by a Gaussian process from {before}",
-    "cmaes": "drawn by CMA-ES from where the generation before it did well",
-    "nsga2": "bred by NSGA-II from the generation before it, or drawn at random for the first",
-    "nsga3": "bred by NSGA-III from the generation before it, or drawn at random for the first",
-    "try_first": "one of the points to try first",
-    "race": "one of the points of the race",
-}
-
-
-_FRONTIER = {
-    "promising": "it went on as the most promising of those set aside",
-    "control": "it went on as a control, whatever its value, to show whether that epoch predicts the end",
-    "grace": "it went on because that epoch was not seen to predict the end",
-    "finalist": "it went on as the best of all, to see the end of its training",
-}
+__all__ = ["budget_reason", "show", "stop_reason", "stories", "why"]
 
 
 def why(state: SweepState, number: int) -> list[str]:
@@ -84,7 +66,7 @@ def _story(standing: _Standing, trial: Trial) -> list[str]:
     state = standing.state
     sentences = [
         *_suggested(state, trial),
-        *_segments(trial),
+        *_segments(state, trial),
         *_end(state, trial),
         *_place(standing, trial),
         *_in_the_finals(state, trial),
@@ -94,42 +76,57 @@ def _story(standing: _Standing, trial: Trial) -> list[str]:
 
 def _suggested(state: SweepState, trial: Trial) -> list[str]:
     chosen = _listed(trial.suggested) or "no parameters"
-    startup = state.spec.get("searcher", {}).get("startup_trials", 0)
-    before = f"the {trial.number} trials before it" if trial.number > 1 else "the trial before it"
-    how = _SEARCHERS.get(trial.by, f"proposed by {trial.by}").replace("{before}", before)
-    if trial.by == "tpe" and trial.configuration // state.repeats["seeds"] + state.warm_start_trials < startup:
-        how = f"one of the {startup} drawn at random before TPE has seen enough"
     if trial.configuration != trial.number:
         how = f"the parameters of trial {trial.configuration} under another seed"
+    elif trial.by == "try_first":
+        how = "one of the points to try first"
+    else:
+        how = _explained(state, trial)
     return [f"Suggested: {chosen}; {how}."]
 
 
-def _segments(trial: Trial) -> list[str]:
+def _explained(state: SweepState, trial: Trial) -> str:
+    """Return the searcher's own words for a suggestion; plain ones if its plug-in is not usable here."""
+    recorded = recorded_searcher(state.spec.get("searcher") or {})
+    if recorded is None:
+        return f"proposed by {trial.by}"
+    searcher, options = recorded
+    seen = trial.configuration // state.repeats["seeds"] + state.warm_start_trials
+    return searcher.explain(options, Suggestion(trial.by, trial.number, seen))
+
+
+def _segments(state: SweepState, trial: Trial) -> list[str]:
     lines = [f"Segment {failure.segment} failed ({failure.kind}): {failure.message}." for failure in trial.failures]
     takeovers = iter(trial.takeovers)
-    lines += [_taken_over(on, next(takeovers)) if "donor" in on else _promoted(on) for on in trial.promotions]
+    lines += [
+        _taken_over(promotion, next(takeovers)) if "donor" in promotion else _promoted(state, promotion)
+        for promotion in trial.promotions
+    ]
     if trial.segments > 1:
         lines.append(f"It ran in {trial.segments} segments; each resumed from the last checkpoint.")
     return lines
 
 
-def _promoted(on: dict[str, Any]) -> str:
-    """Why it went on; by the frontier as one of some kinds."""
-    if on["rule"] == "request":
-        return f"Set aside after epoch {on['rung']}; it went on because somebody asked for it (sweep promote --trial)."
-    value, place = show(on["value"]), f"at place {on['place']} of {on['of']}"
-    if on["rule"] in ("pbt", "pb2"):
-        return f"Compared after epoch {on['rung']}: {value}, {place}; it went on as it was."
-    aside = f"Set aside after epoch {on['rung']} with {value}"
-    if on["rule"] == "frontier":
-        return f"{aside}, {place}; {_FRONTIER[on['kind']]}."
-    return f"{aside}, and promoted once it was {place}."
+def _promoted(state: SweepState, promotion: dict[str, Any]) -> str:
+    """Say why a trial that was set aside continued."""
+    if promotion["rule"] == "request":
+        return f"Set aside after epoch {promotion['rung']}; it continued by request (sweep promote --trial)."
+    return _scheduler(state.spec["scheduler"]["name"]).explain_promotion(promotion)
 
 
-def _taken_over(on: dict[str, Any], taken: Takeover) -> str:
+def _scheduler(name: str) -> type[Scheduler]:
+    """Return the scheduler's class; the base class, with its plain words, if its plug-in is not usable here."""
+    try:
+        return scheduler_class(name)
+    except UsageError:
+        return Scheduler
+
+
+def _taken_over(promotion: dict[str, Any], takeover: Takeover) -> str:
     return (
-        f"Compared after epoch {on['rung']}: {show(on['value'])}, at place {on['place']} of {on['of']}; it took over "
-        f"the weights of trial {on['donor']} ({show(on['donor_value'])}), and went on with {_listed(taken.params)}."
+        f"Compared after epoch {promotion['rung']}: {show(promotion['value'])}, at place {promotion['place']} of "
+        f"{promotion['of']}; it took over the weights of trial {promotion['donor']} "
+        f"({show(promotion['donor_value'])}), and continued with {_listed(takeover.params)}."
     )
 
 
@@ -163,37 +160,15 @@ def _waiting_for_resources(state: SweepState) -> str:
 
 
 def stop_reason(stopped: dict[str, Any]) -> str:
-    """A stop in words, with the numbers that were compared."""
+    """Say why a trial was stopped, with the numbers that were compared."""
     rule = stopped["rule"]
-    if rule in ("asha", "hyperband"):
-        who = "ASHA" if rule == "asha" else f"Hyperband's bracket {stopped['bracket']}"
-        return (
-            f"{who} compared {stopped['of']} trials at epoch {stopped['rung']} and kept the best {stopped['kept']}; "
-            f"this one came in at place {stopped['place']} with {show(stopped['value'])}, "
-            f"and {show(stopped['needed'])} was needed"
-        )
-    if rule == "median":
-        return (
-            f"its best by epoch {stopped['rung']}, {show(stopped['value'])}, was worse than {show(stopped['median'])}, "
-            f"the median of the means of the {stopped['of']} other trials that had come so far"
-        )
-    if rule == "patience":
-        return (
-            f"{show(stopped['value'])} at epoch {stopped['since']} was its last improvement, "
-            f"and {stopped['epochs']} epochs without one are allowed"
-        )
-    if rule == "frontier":
-        return (
-            f"it was set aside at place {stopped['place']} of {stopped['of']} at epoch {stopped['rung']} "
-            f"with {show(stopped['value'])}, and others were more promising until the end"
-        )
     if rule == "not_finite":
         return f"{stopped['metric']} was {stopped['value']}, which is not a finite number"
     if rule == "budget":
         return budget_reason(stopped)
     if rule == "request":
-        return "somebody asked for its end (sweep stop --trial)"
-    return str(rule)
+        return "its end was requested (sweep stop --trial)"
+    return _scheduler(rule).explain_stop(stopped)
 
 
 def budget_reason(why: dict[str, Any]) -> str:
@@ -279,8 +254,3 @@ def _in_the_finals(state: SweepState, trial: Trial) -> list[str]:
         f"In the finals its parameters trained {len(row['values'])} times under fresh seeds: mean {show(row['mean'])}, "
         f"place {table.index(row) + 1} of {len(table)}, the best with probability {row['probability']:.0%}."
     ]
-
-
-def show(value: Any) -> str:
-    """Return a value as text: floats with four significant digits, invisible characters written out."""
-    return f"{value:.4g}" if isinstance(value, float) else visible(str(value))

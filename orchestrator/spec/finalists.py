@@ -1,19 +1,14 @@
-"""How the best of a search are confirmed, and what a race needs of the rest of the spec."""
+"""How the best of a search are confirmed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, ValidationError
 
-from orchestrator.errors import Problem, UsageError
-from orchestrator.spec.initial_points import point_problems
+from orchestrator.errors import UsageError
 from orchestrator.spec.parts import Part
-from orchestrator.spec.searchers import RaceSearcher
-
-if TYPE_CHECKING:
-    from orchestrator.spec.sweep_spec import SweepSpec
 
 
 class Finalists(Part):
@@ -42,23 +37,3 @@ def _bare(value: object) -> object:
 
 
 BareFinalists = Annotated[Finalists, BeforeValidator(_bare)]
-
-
-def for_a_race(given: dict[str, Any], searcher: object) -> dict[str, Any]:
-    """What is written, with the one scheduler that lets each training of a race come to its end."""
-    return {"scheduler": "fifo", **given} if searcher == "race" else given
-
-
-def race_problems(spec: SweepSpec) -> Iterator[Problem]:
-    """What does not go with a race, and points that are not whole."""
-    searcher = spec.searcher
-    if not isinstance(searcher, RaceSearcher):
-        return
-    if spec.repeats.seeds > 1:
-        yield Problem("a race says itself how often each point trains", "leave `repeats` out", ("repeats",))
-    if spec.scheduler.name != "fifo":
-        yield Problem("a race compares trainings that have come to their end", "use scheduler fifo", ("scheduler",))
-    if spec.objective.also:
-        yield Problem("a race is for one objective", "leave `objective.also` out", ("objective", "also"))
-    yield from point_problems(spec.space, searcher.points, "points", whole=True)
-    yield from point_problems(spec.space, [spare.point for spare in searcher.spares], "spares", whole=True)

@@ -2,23 +2,59 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+from pydantic.json_schema import models_json_schema
+
+from orchestrator import registry
 from orchestrator.spec.sweep_spec import SweepSpec
 
+_PARTS = {"searcher": "searchers", "scheduler": "schedulers"}
 
-def json_schema() -> dict[str, Any]:
-    """The sweep file's schema, draft 2020-12. It knows shapes; that classes take their arguments is checked later."""
-    schema = SweepSpec.model_json_schema()
-    definitions, properties = schema["$defs"], schema["properties"]
-    bare = {"type": "string", "pattern": definitions["ClassSpec"]["properties"]["class_path"]["pattern"]}
-    definitions["ClassSpec"] = {"anyOf": [definitions["ClassSpec"], {**bare, "description": "A bare import path."}]}
-    for part in ("searcher", "scheduler"):
-        names = sorted({*properties[part]["discriminator"]["mapping"]} - {"sampler"})  # that one needs a class
-        union = {key: properties[part].pop(key) for key in ("oneOf", "discriminator")}
-        properties[part]["anyOf"] = [union, {"enum": names, "description": "With its defaults."}]
+
+def json_schema(*, warn: Callable[[str], object] | None = None) -> dict[str, Any]:
+    """Return the sweep file's schema, draft 2020-12. It knows shapes; the arguments of classes are checked later.
+
+    Args:
+        warn: include the plug-ins of installed packages, and call this with a sentence for each that cannot be used.
+            Without it the schema holds the built-in ones alone.
+    """
+    plugins = {
+        part: registry.load_all(kind, warn or _fail, installed=warn is not None) for part, kind in _PARTS.items()
+    }
+    options = [plugin.Options for classes in plugins.values() for plugin in classes.values()]
+    references, definitions = models_json_schema([(model, "validation") for model in (SweepSpec, *options)])
+    definitions = definitions["$defs"]
+    schema = definitions.pop("SweepSpec")
+    properties = schema["properties"]
+    for part, classes in plugins.items():
+        mapping = {name: references[plugin.Options, "validation"]["$ref"] for name, plugin in classes.items()}
+        union = {
+            "oneOf": [{"$ref": reference} for reference in mapping.values()],
+            "discriminator": {"propertyName": "name", "mapping": mapping},
+        }
+        bare = [
+            name
+            for name, plugin in classes.items()
+            if not any(field.is_required() for field in plugin.Options.model_fields.values())
+        ]
+        properties[part]["anyOf"] = [union, {"enum": bare, "description": "With its defaults."}]
+    bare_class = {"type": "string", "pattern": definitions["ClassSpec"]["properties"]["class_path"]["pattern"]}
+    definitions["ClassSpec"] = {
+        "anyOf": [definitions["ClassSpec"], {**bare_class, "description": "A bare import path."}]
+    }
     properties["finalists"]["anyOf"].append({"type": "integer", "minimum": 1})
     properties["repeats"]["anyOf"] = [{"$ref": properties["repeats"].pop("$ref")}, {"type": "integer", "minimum": 1}]
     properties["seed_everything"] = {"type": ["integer", "boolean"], "description": "LightningCLI's name for seed."}
     schema["required"] = [name for name in schema["required"] if name != "name"]  # a file has a name of its own
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "Sweep file"}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$defs": dict(sorted(definitions.items())),
+        **schema,
+        "title": "Sweep file",
+    }
+
+
+def _fail(message: str) -> None:
+    raise AssertionError(f"a built-in plug-in cannot be used: {message}")

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import Problem
+from orchestrator.spec.policy_options import plugin_of
 
 if TYPE_CHECKING:
     from orchestrator.spec.sweep_spec import SweepSpec
 
 FOR_SEVERAL: dict[str, str] = {"searcher": "optuna.samplers.TPESampler", "scheduler": "fifo"}
 """The defaults: a scheduler would go by the first objective alone, and end what is best in another."""
-_FOR_ONE = frozenset({"parzen", "tpe", "bohb", "gp", "cmaes"})
 
 
 def has_several(objective: object) -> bool:
@@ -24,7 +24,7 @@ def objective_problems(spec: SweepSpec) -> Iterator[Problem]:
     """What does not go with several objectives, or needs them."""
     if not spec.objective.also:
         return
-    if spec.searcher.name in _FOR_ONE:
+    if not plugin_of(spec.searcher).several_objectives:
         yield Problem(f"searcher {spec.searcher.name} looks at one objective, but there are more under `also`",
                       "use nsga2, nsga3, random, sobol, or optuna.samplers.TPESampler", ("searcher",))  # fmt: skip
     if spec.repeats.seeds > 1:

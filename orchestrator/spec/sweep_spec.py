@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, PrivateAttr, WithJsonSchema, model_validator
@@ -12,8 +11,8 @@ from orchestrator.errors import Problem, SpecError
 from orchestrator.space import Space
 from orchestrator.spec.budget_checks import UNBOUNDED, budget_problems
 from orchestrator.spec.constraints import Constraint
-from orchestrator.spec.finalists import BareFinalists, for_a_race, race_problems
-from orchestrator.spec.initial_points import has_numbers, point_problems
+from orchestrator.spec.finalists import BareFinalists
+from orchestrator.spec.initial_points import point_problems
 from orchestrator.spec.json_schema_parts import SPACE_SCHEMA, TRAINER_SCHEMA
 from orchestrator.spec.notify import Notification
 from orchestrator.spec.objectives import FOR_SEVERAL, has_several, objective_problems
@@ -29,18 +28,14 @@ from orchestrator.spec.parts import (
     Slug,
     plain_mapping,
 )
+from orchestrator.spec.policy_options import (
+    AnyScheduler,
+    AnySearcher,
+    options_class,
+    plugin_of,
+    plugin_written,
+)
 from orchestrator.spec.repeats import BareRepeats, Repeats, seeds_written
-from orchestrator.spec.scheduler_checks import scheduler_problems
-from orchestrator.spec.schedulers import (
-    BareScheduler,
-    FrontierScheduler,
-)
-from orchestrator.spec.searchers import (
-    BareSearcher,
-    CMAESSearcher,
-    GridSearcher,
-    ParzenSearcher,
-)
 from orchestrator.spec.tpu_placement import place_problems
 from orchestrator.spec.trackers import Tracking
 from orchestrator.spec.yaml_document import Document, Path
@@ -109,11 +104,14 @@ class SweepSpec(Part):
         description="What is searched: parameter names, which start with model., data. or trainer., and their domains.",
         examples=[{"model.learning_rate": {"log_uniform": [0.0001, 0.01]}}],
     )
-    searcher: BareSearcher = Field(
-        default_factory=ParzenSearcher, description="Who proposes parameters.", examples=[{"name": "parzen"}]
+    searcher: AnySearcher = Field(
+        default_factory=lambda: options_class("searchers", "parzen").model_validate({}),
+        description="Who proposes parameters.",
+        examples=[{"name": "parzen"}],
     )
-    scheduler: BareScheduler = Field(
-        default_factory=FrontierScheduler, description="Who stops trials early, or sets them aside.",
+    scheduler: AnyScheduler = Field(
+        default_factory=lambda: options_class("schedulers", "frontier").model_validate({}),
+        description="Who stops trials early, or sets them aside.",
         examples=[{"name": "frontier"}],
     )  # fmt: skip
     budget: Budget = Field(
@@ -163,11 +161,10 @@ class SweepSpec(Part):
         given = {key: part for key, part in value.items() if part is not None}
         if has_several(given.get("objective")):
             given = {**FOR_SEVERAL, **given}
-        budget, searcher = given.get("budget", {}), given.get("searcher")
-        name = searcher.get("name") if isinstance(searcher, Mapping) else getattr(searcher, "name", searcher)
-        given = for_a_race(given, name)
+        budget, searcher = given.get("budget", {}), plugin_written("searchers", given.get("searcher"))
+        given = {**searcher.spec_defaults, **given} if searcher else given
         written = budget.model_dump() if isinstance(budget, Budget) else budget
-        if name == "grid" or not isinstance(written, Mapping):
+        if (searcher and searcher.ends_by_itself) or not isinstance(written, Mapping):
             return {**given, "budget": written}
         said = {key: value for key, value in written.items() if value is not None}
         bounded = said.keys() - UNBOUNDED
@@ -177,20 +174,12 @@ class SweepSpec(Part):
     @model_validator(mode="after")
     def _parts_agree(self) -> SweepSpec:
         problems = list(parameter_problems(self.space, has_data=self.data is not None))
-        if isinstance(self.searcher, GridSearcher) and not problems:
-            try:
-                _ = self.space.grid_size
-            except SpecError as error:
-                problems += [replace(p, path=("space", *p.path)) for p in error.problems]
-        elif isinstance(self.searcher, CMAESSearcher) and self.space and not has_numbers(self.space):
-            message = "searcher cmaes needs a number to search, but every parameter is a choice"
-            problems.append(Problem(message, "use searcher tpe", ("searcher",)))
         problems += objective_problems(self)
         problems += budget_problems(self.budget, self.resources)
         problems += place_problems(self)
         problems += point_problems(self.space, getattr(self.searcher, "try_first", []), "try_first")
-        problems += race_problems(self)
-        problems += scheduler_problems(self)
+        problems += plugin_of(self.searcher).problems(self.searcher, self)
+        problems += plugin_of(self.scheduler).problems(self.scheduler, self)
         problems += self._repeat_problems()
         problems = problems or list(placement_problems(self))
         if problems:

@@ -15,6 +15,7 @@ from orchestrator.space import KeyProblem, Space
 from orchestrator.space.search_space import parse
 from orchestrator.spec.parameters import parameter_problems
 from orchestrator.spec.parts import ClassSpec, Part
+from orchestrator.spec.policy_options import PolicyOptions, options_class
 from orchestrator.spec.sweep_spec import SweepSpec, plain_domains
 from orchestrator.spec.yaml_document import Path
 
@@ -128,7 +129,9 @@ def _place(loc: tuple[int | str, ...], start: type[Part]) -> tuple[Path, type[Pa
         path.append(name)
         field = owner.model_fields.get(str(name))
         parts = list(_parts_in(field.annotation)) if field and inside else []
-        if len(parts) > 1:
+        if parts and issubclass(parts[0], PolicyOptions):
+            parts = [options_class(parts[0].kind, str(inside.pop(0)))]
+        elif len(parts) > 1:
             tag = inside.pop(0)
             parts = [part for part in parts if part.model_fields["name"].default == tag]
         if parts and inside:

@@ -13,13 +13,8 @@ from pathlib import Path
 from orchestrator.errors import Problem, SpecError, UsageError
 from orchestrator.notify import missing
 from orchestrator.object_storage import objects
-from orchestrator.policies import build_searcher
-from orchestrator.policies.schedulers.ray_schedulers import try_out
 from orchestrator.rundir import RunDirectory
-from orchestrator.spec import RayTuneScheduler, SamplerSearcher, SweepSpec, apply
-from orchestrator.state import Objective
-
-_TRIED_EPOCHS = 100  # of simulated trials that a Ray scheduler must judge without an error
+from orchestrator.spec import PolicyOptions, SweepSpec, apply, plugin_of
 
 
 def check(
@@ -65,10 +60,8 @@ def check(
     roots = [str(Path(root).absolute()) for root in class_loading.import_roots(spec)]
     if problems := notify_problems(spec) + class_loading.check(spec):
         raise SpecError(problems)
-    if isinstance(spec.searcher, SamplerSearcher):
-        _try_sampler(spec, len(spec.searcher.try_first))
-    if isinstance(spec.scheduler, RayTuneScheduler):
-        _try_scheduler(spec, spec.scheduler)
+    _check_plugin(spec, spec.searcher, ("searcher", "init_args"))
+    _check_plugin(spec, spec.scheduler, ("scheduler",))
     check_trackers(spec)
     _prepare_data(spec)
     return roots
@@ -112,23 +105,11 @@ def import_from(roots: Sequence[str], run: RunDirectory | None = None) -> None:
             sys.path.insert(0, root)
 
 
-def _try_sampler(spec: SweepSpec, number: int) -> None:
-    """Ask the spec's sampler for a trial: only its constructor knows which arguments it rejects."""
-    path = ("searcher", "init_args")
+def _check_plugin(spec: SweepSpec, options: PolicyOptions, path: tuple[str, ...]) -> None:
+    """Let a searcher or scheduler check what takes an import of the user's code."""
     try:
-        build_searcher(spec).suggest(number)
+        plugin_of(options).preflight(options, spec)
     except UsageError as error:
-        raise SpecError([Problem(error.message, error.hint, path, **spec.locate(path))]) from error
-
-
-def _try_scheduler(spec: SweepSpec, scheduler: RayTuneScheduler) -> None:
-    """Let the spec's scheduler judge simulated trials, to learn whether it works without Ray."""
-    objective = Objective(spec.objective.metric, spec.objective.mode)
-    epochs = min(spec.trainer.get("max_epochs") or _TRIED_EPOCHS, _TRIED_EPOCHS)
-    try:
-        try_out(objective, scheduler.class_path, scheduler.init_args, epochs)
-    except UsageError as error:
-        path = ("scheduler",)
         raise SpecError([Problem(error.message, error.hint, path, **spec.locate(path))]) from error
 
 

@@ -7,8 +7,7 @@ from collections import Counter
 
 from rich.text import Text
 
-from orchestrator.policies.schedulers.hyperband import brackets
-from orchestrator.policies.schedulers.rungs import rung_epochs
+from orchestrator.policies.scheduler import recorded_scheduler
 from orchestrator.safe_text import visible
 from orchestrator.state import SweepState
 from orchestrator.watch.watch_rows import Rows
@@ -19,15 +18,16 @@ _MAX_WORKERS = 16
 
 def rung_list(state: SweepState) -> list[int]:
     """Return the epochs at which trials are compared, in order; empty if the scheduler compares at none."""
-    scheduler, longest = state.spec["scheduler"], state.spec["trainer"].get("max_epochs")
-    grace, factor = scheduler.get("grace_epochs"), scheduler.get("reduction_factor")
-    if scheduler["name"] in ("asha", "frontier") and grace:
-        bound = longest if isinstance(longest, int) and longest > 0 else _furthest(state)
-        found = rung_epochs(grace, factor, max(grace, bound))
-        return found if scheduler["name"] == "frontier" else [rung for rung in found if rung < bound]
-    if scheduler["name"] == "hyperband" and isinstance(longest, int):
-        return sorted({epoch for _, _, epochs in brackets(grace, factor, longest) for epoch in epochs})
+    recorded, longest = recorded_scheduler(state.spec["scheduler"]), state.spec["trainer"].get("max_epochs")
+    bound = longest if isinstance(longest, int) and longest > 0 else _furthest(state)
+    if recorded and (epochs := recorded[0].rungs(recorded[1], bound)):
+        return epochs
     return sorted(_compared(state))
+
+
+def _label(state: SweepState) -> str:
+    recorded = recorded_scheduler(state.spec["scheduler"])
+    return recorded[0].label(recorded[1]) if recorded else str(state.spec["scheduler"]["name"])
 
 
 def rungs(state: SweepState, rows: Rows) -> list[tuple[int, int, int, int]]:
@@ -64,7 +64,7 @@ def rungs_line(state: SweepState, rows: Rows) -> Text:
     """Return the rungs in one line."""
     listed = rungs(state, rows)
     if not listed:
-        return Text(f"none ({visible(str(state.spec['scheduler']['name']))})", "dim")
+        return Text(f"none ({visible(_label(state))})", "dim")
     return Text("  ".join(f"epoch {rung}: {_counts(came, waits)}" for rung, came, waits, _ in listed))
 
 
@@ -92,7 +92,7 @@ def _workers(state: SweepState) -> list[Text]:
 
 
 def _rungs(state: SweepState, rows: Rows) -> list[Text]:
-    head = Text.assemble(("RUNGS", "bold"), (f"  {visible(str(state.spec['scheduler']['name']))}", "dim"))
+    head = Text.assemble(("RUNGS", "bold"), (f"  {visible(_label(state))}", "dim"))
     listed = rungs(state, rows)
     if not listed:
         return [head, Text("the scheduler compares trials at no epoch", "dim")]

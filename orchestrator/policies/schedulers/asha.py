@@ -1,146 +1,180 @@
-"""Asynchronous successive halving, by stopping and by promotion."""
+"""Asynchronous successive halving (ASHA), by stopping and by promotion."""
 
 from __future__ import annotations
 
-import bisect
 import heapq
 import math
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import Field
 
 from orchestrator.journal import Event
-from orchestrator.policies.schedulers.base import Scheduler, Verdict
-from orchestrator.state import Objective
+from orchestrator.policies.rungs import Rung, last_rung
+from orchestrator.policies.scheduler import Scheduler, Verdict
+from orchestrator.safe_text import show
+from orchestrator.spec import SchedulerOptions, SweepSpec
 
 
-def last_rung(epoch: int, grace_epochs: int, reduction_factor: int) -> int | None:
-    """The highest rung that a trial of so many epochs has reached; None below the first."""
-    rung = grace_epochs
-    while rung * reduction_factor <= epoch:
-        rung *= reduction_factor
-    return rung if rung <= epoch else None
+class ASHA(SchedulerOptions):
+    """Asynchronous successive halving: at each rung only the best 1/reduction_factor of the trials continue."""
+
+    name: Literal["asha"] = "asha"
+    grace_epochs: int = Field(
+        default=1, ge=1, description="Epochs that every trial gets: the first rung.", examples=[1]
+    )
+    reduction_factor: int = Field(
+        default=3, ge=2, description="Ratio from rung to rung, in epochs and in surviving trials.", examples=[3]
+    )
+    promote: bool = Field(
+        default=False,
+        description="Whether a trial that is not among the best is set aside, to be promoted from its checkpoint once "
+        "it is, rather than stopped.",
+        examples=[True],
+    )
 
 
-class ASHA(Scheduler):
+class ASHAScheduler(Scheduler[ASHA]):
     """Asynchronous successive halving, the stopping kind (Li et al. 2020, arXiv:1810.05934).
 
     Rungs are at ``grace_epochs · reduction_factor^k`` epochs. A trial that reaches one, or reports first after it,
-    enters it with its best loss so far, and goes on if it is among the best ``1/reduction_factor`` of those that have
-    entered (at least one is). Ties go to the lower trial number.
+    enters it with its best loss so far. It continues if it is among the best ``1/reduction_factor`` of those that have
+    entered, of which there is at least one. Ties go to the lower trial number.
     """
 
-    name = "asha"
-
-    def __init__(self, objective: Objective, grace_epochs: int, reduction_factor: int) -> None:
-        super().__init__(objective)
-        self._grace, self._factor = grace_epochs, reduction_factor
+    def __init__(self, options: ASHA, spec: SweepSpec) -> None:
+        super().__init__(options, spec)
         self._rungs: dict[int, Rung] = {}
 
+    @classmethod
+    def build(cls, options: ASHA, spec: SweepSpec) -> Scheduler[ASHA]:
+        """Return the stopping or the promoting kind."""
+        return PromotionASHA(options, spec) if options.promote else cls(options, spec)
+
+    @classmethod
+    def label(cls, options: ASHA) -> str:
+        """Return the name, and the kind if it is the promoting one."""
+        return "asha (promote)" if options.promote else "asha"
+
+    @classmethod
+    def rungs(cls, options: ASHA, max_epochs: int) -> list[int]:
+        """Return the rungs up to the end of the training."""
+        epochs, rung = [], options.grace_epochs
+        while rung <= max_epochs:
+            epochs.append(rung)
+            rung *= options.reduction_factor
+        return epochs
+
+    @classmethod
+    def rung_reached(cls, options: ASHA, epoch: int) -> int | None:
+        """Return the last rung up to the epoch."""
+        return last_rung(epoch, options.grace_epochs, options.reduction_factor)
+
+    @classmethod
+    def explain_stop(cls, why: Mapping[str, Any]) -> str:
+        """Say how many trials were compared, which place this one took, and what was needed."""
+        return (
+            f"ASHA compared {why['of']} trials at epoch {why['rung']} and kept the best {why['kept']}; "
+            f"this one took place {why['place']} with {show(why['value'])}, and {show(why['needed'])} was needed"
+        )
+
     def rung(self, epoch: int) -> int | None:
-        """The last rung up to that epoch; None below the first."""
-        return last_rung(epoch, self._grace, self._factor)
+        """Return the last rung up to that epoch; None below the first."""
+        return last_rung(epoch, self.options.grace_epochs, self.options.reduction_factor)
 
-    def _reported(self, trial: int, epoch: int) -> None:
-        at = self.rung(epoch)
-        if at and trial in self._best:
-            self._rungs.setdefault(at, Rung()).enter(trial, self._best[trial], epoch)
+    def on_report(self, trial: int, epoch: int) -> None:
+        """Let the trial enter its rung."""
+        rung = self.rung(epoch)
+        if rung and trial in self.best:
+            self._rungs.setdefault(rung, Rung()).enter(trial, self.best[trial], epoch)
 
-    def _judge(self, trial: int, epoch: int) -> Verdict | None:
+    def judge_report(self, trial: int, epoch: int) -> Verdict | None:
+        """Stop a trial that has just entered a rung and is not among its best."""
         at = self.rung(epoch)
         rung = self._rungs.get(at or 0)
         if at is None or rung is None or rung.entered.get(trial) != epoch or rung.place(trial) <= self._kept(rung):
             return None
-        return Verdict(self.name, self._compared(trial, at, self._kept(rung)))
+        return Verdict(self.name, self._comparison(trial, at, self._kept(rung)))
 
     def _kept(self, rung: Rung) -> int:
-        return max(1, len(rung.order) // self._factor)
+        return max(1, len(rung.order) // self.options.reduction_factor)
 
-    def _compared(self, trial: int, epoch: int, kept: int) -> dict[str, Any]:
-        """The numbers of a comparison; ``needed`` is the value of the last one kept, None where none is."""
-        rung, sign = self._rungs[epoch], -1 if self._objective.mode == "max" else 1
+    def _comparison(self, trial: int, epoch: int, kept: int) -> dict[str, Any]:
+        """Return the numbers of a comparison; ``needed`` is the value of the last one kept, None if none is."""
+        rung = self._rungs[epoch]
         numbers = {"rung": epoch, "place": rung.place(trial), "of": len(rung.order), "kept": kept}
-        needed = sign * rung.order[kept - 1][0] if kept else None
-        return {**numbers, "value": sign * rung.loss[trial], "needed": needed}
+        needed = self.value(rung.order[kept - 1][0]) if kept else None
+        return {**numbers, "value": self.value(rung.loss[trial]), "needed": needed}
 
 
-class PromotionASHA(ASHA):
+class PromotionASHA(ASHAScheduler):
     """Asynchronous successive halving as it was published: a trial waits at each rung until it is promoted.
 
-    At a rung a trial goes straight on if it is among the best ``1/reduction_factor`` of those that have entered, else
-    it is set aside; a slot that becomes free goes first to the best trial of the highest rung that has come to be among
-    them meanwhile. When nothing else is left to run, the best of each rung goes on, so that one sees the end.
+    At a rung a trial continues at once if it is among the best ``1/reduction_factor`` of those that have entered, else
+    it is set aside. A free slot goes first to the best trial of the highest rung that has since joined them. If nothing
+    else is left to run, the best of each rung continues, so that one trains to its end.
     """
 
-    def __init__(self, objective: Objective, grace_epochs: int, reduction_factor: int, max_epochs: int | None) -> None:
-        super().__init__(objective, grace_epochs, reduction_factor)
-        self._max_epochs = max_epochs
+    def __init__(self, options: ASHA, spec: SweepSpec) -> None:
+        super().__init__(options, spec)
+        self._max_epochs = spec.trainer.get("max_epochs")
         self._waiting: dict[int, list[tuple[float, int]]] = {}
-        self._at: dict[int, int] = {}  # trial set aside -> its rung
-        self._passed: dict[int, int] = {}  # trial -> the last rung that it was promoted from
+        self._rung_of: dict[int, int] = {}  # trial set aside -> its rung
+        self._promoted_from: dict[int, int] = {}  # trial -> the last rung that it was promoted from
         self._reached: dict[int, int] = {}
 
     def rung(self, epoch: int) -> int | None:
-        """Nobody waits at the end of the training."""
+        """Return the last rung up to that epoch; None at the end of the training, where no trial waits."""
         return None if epoch == self._max_epochs else super().rung(epoch)
 
     def promote(self, *, last: bool) -> tuple[int, Verdict] | None:
+        """Return the best trial of the highest rung at which one is among the best."""
         for epoch in sorted(self._waiting, reverse=True):
             waiting, rung = self._waiting[epoch], self._rungs[epoch]
-            while waiting and self._at.get(waiting[0][1]) != epoch:
+            while waiting and self._rung_of.get(waiting[0][1]) != epoch:
                 heapq.heappop(waiting)
             kept = max(self._kept(rung), int(last))
             if waiting and rung.place(trial := waiting[0][1]) <= kept:
-                return trial, Verdict(self.name, self._compared(trial, epoch, kept), "promote")
+                return trial, Verdict(self.name, self._comparison(trial, epoch, kept), "promote")
         return None
 
     def dismiss(self, trial: int) -> Verdict:
-        epoch = self._at[trial]
-        return Verdict(self.name, self._compared(trial, epoch, max(1, self._kept(self._rungs[epoch]))))
+        """Return the comparison at the rung where the trial waits."""
+        epoch = self._rung_of[trial]
+        return Verdict(self.name, self._comparison(trial, epoch, max(1, self._kept(self._rungs[epoch]))))
 
     def observe(self, event: Event) -> None:
+        """Take note of an event, promotions among them."""
         super().observe(event)
         if event.type in ("trial.promoted", "trial.stopped"):
-            rung = self._at.pop(event["trial"], None)
+            rung = self._rung_of.pop(event["trial"], None)
             if rung is not None and event.type == "trial.promoted":
-                self._passed[event["trial"]] = rung
+                self._promoted_from[event["trial"]] = rung
 
-    def _reported(self, trial: int, epoch: int) -> None:
-        super()._reported(trial, epoch)
+    def on_report(self, trial: int, epoch: int) -> None:
+        """Let the trial enter its rung, and note how far it is."""
+        super().on_report(trial, epoch)
         self._reached[trial] = max(epoch, self._reached.get(trial, 0))
 
-    def _extended(self, max_epochs: int) -> None:
+    def on_extended(self, max_epochs: int) -> None:
+        """Move the end of the training."""
         self._max_epochs = max_epochs
 
-    def _judge(self, trial: int, epoch: int) -> Verdict | None:
+    def judge_report(self, trial: int, epoch: int) -> Verdict | None:
+        """Set aside a trial that has just entered a rung and is not among its best."""
         at = self.rung(epoch)
-        if self._reached[trial] > epoch or self._passed.get(trial, 0) >= (at or math.inf):
-            return None  # it was let past, and does this epoch again for want of a checkpoint
-        verdict = super()._judge(trial, epoch)
+        if self._reached[trial] > epoch or self._promoted_from.get(trial, 0) >= (at or math.inf):
+            return None  # it passed this rung before, and repeats the epoch because a checkpoint was missing
+        verdict = super().judge_report(trial, epoch)
         return verdict and replace(verdict, action="set_aside")
 
+    def on_set_aside(self, trial: int, epoch: int) -> None:
+        """Let the trial wait at its rung."""
+        rung = self.rung(epoch)
+        assert rung
+        self._rung_of[trial] = rung
+        heapq.heappush(self._waiting.setdefault(rung, []), (self._rungs[rung].loss[trial], trial))
+
     def _kept(self, rung: Rung) -> int:
-        return len(rung.order) // self._factor
-
-    def _was_set_aside(self, trial: int, epoch: int) -> None:
-        at = self.rung(epoch)
-        assert at
-        self._at[trial] = at
-        heapq.heappush(self._waiting.setdefault(at, []), (self._rungs[at].loss[trial], trial))
-
-
-class Rung:
-    """The trials at a rung, best first, kept in order as they enter."""
-
-    def __init__(self) -> None:
-        self.loss: dict[int, float] = {}
-        self.entered: dict[int, int] = {}  # at which epoch
-        self.order: list[tuple[float, int]] = []
-
-    def enter(self, trial: int, loss: float, epoch: int) -> None:
-        """A trial is there; what it came with the first time counts."""
-        if trial not in self.loss:
-            self.loss[trial], self.entered[trial] = loss, epoch
-            bisect.insort(self.order, (loss, trial))
-
-    def place(self, trial: int) -> int:
-        return bisect.bisect_left(self.order, (self.loss[trial], trial)) + 1
+        return len(rung.order) // self.options.reduction_factor

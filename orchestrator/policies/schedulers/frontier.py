@@ -1,116 +1,159 @@
-"""A frontier of trials that were set aside: the most promising go on, as far as rungs are seen to predict the end."""
+"""A frontier of trials that were set aside: the most promising continue, as far as rungs predict the end."""
 
 from __future__ import annotations
 
 import bisect
 import math
 from collections import Counter
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field
 
 from orchestrator.journal import Event
-from orchestrator.policies.schedulers.base import Scheduler, Verdict
-from orchestrator.policies.schedulers.rungs import REMEMBERED, WaitingRung, concordance, rung_epochs
-from orchestrator.state import Objective
+from orchestrator.policies.rungs import REMEMBERED, WaitingRung, concordance, last_rung, rung_epochs
+from orchestrator.policies.scheduler import Scheduler, Verdict
+from orchestrator.policies.searcher import trial_limit
+from orchestrator.safe_text import show
+from orchestrator.spec import SchedulerOptions, SweepSpec
 
 DEEP_SHARE = 0.6
-"""Of the epochs, those that go to the most promising trials; the others begin new ones."""
+"""The share of epochs for the most promising trials; the rest is for new ones."""
 CONTROL_SHARE = 0.05
 POWER = 0.75
-"""How much dearer a longer way to the next rung makes a trial."""
+"""How much more a longer distance to the next rung costs a trial."""
 WITNESSES = 4
 """Trials that must have passed a rung and reached a later one before that rung is judged."""
 MOST_CONTROLS = 8
 """Controls that a sweep of a hundred trials or more is given at its end."""
 ENDLESS = 2**31
-"""Epochs of a training whose end nobody knows."""
+"""Epochs of a training whose end is unknown."""
 
-Place = tuple[int, int, str]  # the rung where a trial waits, its number, and as what it is to go on
+Candidate = tuple[int, int, str]  # the rung where a trial waits, its number, and the kind of its promotion
+
+_EXPLANATIONS = {
+    "promising": "it continued as the most promising of those set aside",
+    "control": "it continued as a control, whatever its value, to show whether that epoch predicts the end",
+    "grace": "it continued because that epoch was not seen to predict the end",
+    "finalist": "it continued as the best of all, to see the end of its training",
+}
+_ACCOUNTS = {"promising": "deep", "finalist": "deep", "control": "control", "grace": "new"}
 
 
-class Frontier(Scheduler):
-    """Decides between new trials and those set aside by the share of epochs that each kind has had.
+class Frontier(SchedulerOptions):
+    """Sets trials aside at every rung, and spends half of the epochs on the most promising and half on new ones.
 
-    Rungs are at ``grace_epochs · reduction_factor^k`` epochs and at the end. At each a trial enters with its best loss
-    since the rung before, so that a lucky first epoch does not carry it on for good, and is set aside, unless it would
-    be the one to go on. A slot that becomes free goes
-
-    1. to a control, as long as controls have had less than a twentieth of the epochs: trial 0, then trial 1 and so on,
-       each to its end, whatever its loss. They show whether rungs can be trusted;
-    2. to the most promising trial, as long as these have had less than three fifths of what they and new ones have had:
-       the least ``place · next_rung ^ 0.75``, a trial's place being its place among all that have ever entered the
-       rung, and in the better half of them. (With exponent 1 it is the order in which asynchronous successive halving
-       would promote, Li et al. 2020, but it is the share of the epochs, not the number of trials, that sets the pace;
-       less goes deeper sooner.);
-    3. to a new trial. Once all have begun, to controls until a tenth of the trials (at least four, at most eight) are
-       such; then to the most promising as long as successive halving would promote it; and when nothing else runs to
-       the best trial of all, if it has not seen the end.
-
-    A rung is acted on only when it is seen to predict: of any two of the latest trials that went on from it to the
-    furthest rung where at least four are, the one that is ahead there must have been ahead here, more often than in
-    half of all pairs by more than chance's standard error (Kendall 1938). Where four controls are among them these
-    alone are asked, since the others would not be there but for their place at this rung. Below the first rung that
-    passes nobody is set aside, and who waits there goes on: where early losses say nothing or mislead, the grace
-    period grows, at last to the whole training. A rung of which nothing is known yet is passed too, as far as the
-    next; and so is one of which nothing is clear, while nothing is known of the next.
-
-    Epochs are counted when they are granted, since several workers may ask before any reports.
+    A rung is acted on only as far as it is seen to predict the end of the training.
     """
 
-    name = "frontier"
+    name: Literal["frontier"] = "frontier"
+    grace_epochs: int = Field(default=1, ge=1, description="Epochs at the first rung.", examples=[1])
+    reduction_factor: int = Field(default=4, ge=2, description="Ratio from rung to rung, in epochs.", examples=[4])
 
-    def __init__(
-        self,
-        objective: Objective,
-        grace_epochs: int,
-        reduction_factor: int,
-        max_epochs: int | None,
-        trials: float = math.inf,
-    ) -> None:
-        super().__init__(objective)
-        self._factor, self._left = reduction_factor, trials
-        self._epochs = rung_epochs(grace_epochs, reduction_factor, max_epochs or ENDLESS)
+
+class FrontierScheduler(Scheduler[Frontier]):
+    """Choose between new trials and those set aside by the share of epochs that each kind has had.
+
+    Rungs are at ``grace_epochs · reduction_factor^k`` epochs and at the end. At each a trial enters with its best loss
+    since the rung before, so that a lucky first epoch does not carry it for good, and is set aside, unless it would be
+    the next to continue. A free slot goes
+
+    1. to a control, while controls have had less than a twentieth of the epochs: trial 0, then trial 1 and so on, each
+       to its end, whatever its loss. They show whether rungs can be trusted;
+    2. to the most promising trial, while these have had less than three fifths of what they and new ones have had: the
+       least ``place · next_rung ^ 0.75``, a trial's place being its place among all that have ever entered the rung,
+       and in the better half of them. (With exponent 1 it is the order in which asynchronous successive halving
+       promotes, Li et al. 2020, but the share of the epochs, not the number of trials, sets the pace; a smaller
+       exponent goes deeper sooner.);
+    3. to a new trial. Once all have begun, to controls until a tenth of the trials (at least four, at most eight) are
+       controls; then to the most promising if successive halving would promote it; and if nothing else runs, to the
+       best trial of all, if it has not seen the end.
+
+    A rung is acted on only if it is seen to predict: take the latest trials that continued from it to the furthest rung
+    where at least four are. Of any two of these, the one that is ahead there must have been ahead here, more often than
+    in half of all pairs by more than chance's standard error (Kendall 1938). If four controls are among them, these
+    alone are counted, since the others are there only because of their place at this rung. Below the first rung that
+    passes, no trial is set aside, and those that wait there continue: where early losses say nothing or mislead, the
+    grace period grows, at last to the complete training. A rung without evidence is passed, too, as far as the next;
+    and so is one whose evidence is unclear, while there is none about the next.
+
+    Epochs are counted when they are granted, since several workers may ask before any of them reports.
+    """
+
+    def __init__(self, options: Frontier, spec: SweepSpec) -> None:
+        super().__init__(options, spec)
+        trials = trial_limit(spec)
+        self._trials_left = math.inf if trials is None else trials
+        self._epochs = rung_epochs(options.grace_epochs, options.reduction_factor, _max_epochs(spec) or ENDLESS)
         self._rungs = [WaitingRung() for _ in self._epochs]
-        self._told: dict[int, dict[int, float]] = {}  # trial -> epoch -> loss; one that has ended may be brought back
-        self._at: dict[int, int] = {}  # trial set aside -> its rung
+        self._losses: dict[int, dict[int, float]] = {}  # trial -> epoch -> loss; kept: a trial may be extended
+        self._rung_of: dict[int, int] = {}  # trial set aside -> its rung
         self._passed: dict[int, int] = {}  # trial -> the highest rung that it has left behind
         self._controls: set[int] = set()  # on their way to the end
-        self._next_control = 0  # all before it are controls, or have ended
-        self._wanted = max(WITNESSES, int(min(MOST_CONTROLS, trials / 10)))
-        self._spent = Counter(new=0, deep=0, control=0)
-        self._controls_over = 0  # those that have seen the end
-        self._over: dict[int, bool] = {}  # trials that ended, and whether they saw the end
-        self._ended: tuple[float, int] = (math.inf, -1)  # the best of those that ended without a failure
+        self._next_control = 0  # all trials before it are controls, or have ended
+        self._controls_needed = max(WITNESSES, int(min(MOST_CONTROLS, self._trials_left / 10)))
+        self._granted = Counter(new=0, deep=0, control=0)
+        self._controls_finished = 0
+        self._finished: dict[int, bool] = {}  # trials that ended, and whether they saw the end
+        self._best_ended: tuple[float, int] = (math.inf, -1)  # the best of those that ended without a failure
         self._lowest, self._grace = self._trusted()
 
+    @classmethod
+    def rungs(cls, options: Frontier, max_epochs: int) -> list[int]:
+        """Return the rungs, the last of which is the end of the training."""
+        return rung_epochs(options.grace_epochs, options.reduction_factor, max(options.grace_epochs, max_epochs))
+
+    @classmethod
+    def rung_reached(cls, options: Frontier, epoch: int) -> int | None:
+        """Return the last rung up to the epoch, the end of the training apart."""
+        return last_rung(epoch, options.grace_epochs, options.reduction_factor)
+
+    @classmethod
+    def explain_stop(cls, why: Mapping[str, Any]) -> str:
+        """Say where the trial waited, and that others were more promising."""
+        return (
+            f"it was set aside at place {why['place']} of {why['of']} at epoch {why['rung']} "
+            f"with {show(why['value'])}, and others were more promising until the end"
+        )
+
+    @classmethod
+    def explain_promotion(cls, why: Mapping[str, Any]) -> str:
+        """Say where the trial waited, and as which kind it continued."""
+        place = f"at place {why['place']} of {why['of']}"
+        return f"Set aside after epoch {why['rung']} with {show(why['value'])}, {place}; {_EXPLANATIONS[why['kind']]}."
+
     def observe(self, event: Event) -> None:
+        """Take note of an event, and count the epochs that it grants."""
         super().observe(event)
         if event.type == "trial.suggested":
-            self._left -= 1
-            self._spent["new"] += self._epochs[self._lowest]
-            self._spent["deep"] += self._epochs[self._grace] - self._epochs[self._lowest]
+            self._trials_left -= 1
+            self._granted["new"] += self._epochs[self._lowest]
+            self._granted["deep"] += self._epochs[self._grace] - self._epochs[self._lowest]
         elif event.type == "trial.promoted":
             kind = "request" if event["rule"] == "request" else event["why"]["kind"]
-            self._go_on(self._at[event["trial"]], event["trial"], kind)
+            self._continue(self._rung_of[event["trial"]], event["trial"], kind)
         elif event.type in ("trial.stopped", "trial.finished", "trial.failed"):
             self._end(event["trial"], event.type)
 
     def promote(self, *, last: bool) -> tuple[int, Verdict] | None:
-        found = self._next(last=last)
-        if found is None:
+        """Return the trial that continues before a new one begins."""
+        candidate = self._next(last=last)
+        if candidate is None:
             return None
-        rung, trial, kind = found
-        return trial, Verdict(self.name, {"kind": kind, **self._compared(rung, trial)}, "promote")
+        rung, trial, kind = candidate
+        return trial, Verdict(self.name, {"kind": kind, **self._comparison(rung, trial)}, "promote")
 
     def dismiss(self, trial: int) -> Verdict:
-        return Verdict(self.name, self._compared(self._at[trial], trial))
+        """Return the comparison at the rung where the trial waits."""
+        return Verdict(self.name, self._comparison(self._rung_of[trial], trial))
 
     def agreement(self, rung: int) -> tuple[float, float] | None:
-        """In what share of pairs the one that is ahead later was ahead at this rung; and the standard error of chance.
+        """Return in what share of pairs the one ahead later was ahead at this rung, and chance's standard error.
 
-        None where too few have gone on from it.
+        None if too few trials have continued from it.
         """
         entered = self._rungs[rung].loss
-        for later in [there for there in reversed(self._rungs[rung + 1 :]) if len(there.loss) >= WITNESSES]:
+        for later in [each for each in reversed(self._rungs[rung + 1 :]) if len(each.loss) >= WITNESSES]:
             for witnesses in (self._controls_at(later), later.latest):
                 losses = [entered[trial] for _, trial in sorted(witnesses) if trial in entered]
                 if len(losses) >= WITNESSES:
@@ -121,143 +164,149 @@ class Frontier(Scheduler):
         numbers = range(self._next_control - 1, max(-1, self._next_control - 1 - REMEMBERED), -1)
         return [(rung.loss[number], number) for number in numbers if number in rung.loss]
 
-    def _reported(self, trial: int, epoch: int) -> None:
+    def on_report(self, trial: int, epoch: int) -> None:
+        """Let the trial enter its rung, and wait there unless it is the next to continue."""
         rung = self._rung(epoch)
-        if not math.isfinite(self._last[trial]):
+        if not math.isfinite(self.last[trial]):
             return
-        told = self._told.setdefault(trial, {})
-        told[epoch] = self._objective.loss(self._last[trial])
+        losses = self._losses.setdefault(trial, {})
+        losses[epoch] = self.objective.loss(self.last[trial])
         if rung is None or trial in self._rungs[rung].loss:
             return
         before = self._epochs[rung - 1] if rung > 0 else 0
-        since = min(loss for at, loss in told.items() if before < at <= epoch)
+        since = min(loss for at, loss in losses.items() if before < at <= epoch)
         self._rungs[rung].enter(trial, since, epoch)
-        if rung > 0:  # it bears witness on the rungs below
+        if rung > 0:  # it is evidence about the rungs below
             self._lowest, self._grace = self._trusted()
         if rung < self._grace or rung == len(self._rungs) - 1:
             self._passed[trial] = rung
             return
         self._wait(trial, rung)
-        found = self._next(last=False)
-        if found is not None and found[1] == trial:  # without the way through a checkpoint
-            self._go_on(*found)
+        candidate = self._next(last=False)
+        if candidate is not None and candidate[1] == trial:  # it continues without a detour by its checkpoint
+            self._continue(*candidate)
         else:
             self._leave(trial)
 
-    def _judge(self, trial: int, epoch: int) -> Verdict | None:
+    def judge_report(self, trial: int, epoch: int) -> Verdict | None:
+        """Set aside a trial that has entered a rung and has not passed it."""
         rung = self._rung(epoch)
         if rung is None or trial not in self._rungs[rung].loss or self._passed.get(trial, -1) >= rung:
             return None
-        return Verdict(self.name, self._compared(rung, trial), "set_aside")
+        return Verdict(self.name, self._comparison(rung, trial), "set_aside")
 
-    def _was_set_aside(self, trial: int, epoch: int) -> None:
+    def on_set_aside(self, trial: int, epoch: int) -> None:
+        """Let the trial wait at its rung."""
         rung = self._rung(epoch)
         assert rung is not None
         self._wait(trial, rung)
 
     def _rung(self, epoch: int) -> int | None:
-        """The last rung up to that epoch; None below the first."""
-        found = bisect.bisect_right(self._epochs, epoch) - 1
-        return None if found < 0 else found
+        """Return the index of the last rung up to that epoch; None below the first."""
+        index = bisect.bisect_right(self._epochs, epoch) - 1
+        return None if index < 0 else index
 
-    def _compared(self, rung: int, trial: int) -> dict[str, Any]:
-        there, sign = self._rungs[rung], -1 if self._objective.mode == "max" else 1
-        numbers = {"rung": self._epochs[rung], "place": there.place(trial), "of": len(there.order)}
-        return {**numbers, "value": sign * there.loss[trial]}
+    def _comparison(self, index: int, trial: int) -> dict[str, Any]:
+        rung = self._rungs[index]
+        numbers = {"rung": self._epochs[index], "place": rung.place(trial), "of": len(rung.order)}
+        return {**numbers, "value": self.value(rung.loss[trial])}
 
-    def _next(self, *, last: bool) -> Place | None:
-        """Who is to go on from where, and as what; None where a new trial is to begin, or all may rest."""
-        found = self._control()
-        if found is not None and self._is_due(found, last=last):
-            return found
+    def _next(self, *, last: bool) -> Candidate | None:
+        """Return which trial continues, from where and as what; None if a new trial is to begin, or all may rest."""
+        control = self._control()
+        if control is not None and self._is_due(control, last=last):
+            return control
         promising = self._most_promising()
-        if promising and self._spent["deep"] < DEEP_SHARE * (self._spent["deep"] + self._spent["new"]):
+        if promising and self._granted["deep"] < DEEP_SHARE * (self._granted["deep"] + self._granted["new"]):
             return promising
         for rung in range(self._grace):
             if self._rungs[rung].waiting:
                 return rung, next(iter(self._rungs[rung].waiting)), "grace"
-        if promising and (self._left <= 0 or last) and self._is_among_the_best(promising):
+        if promising and (self._trials_left <= 0 or last) and self._is_among_the_best(promising):
             return promising
         return self._finalist() if last else None
 
-    def _control(self) -> Place | None:
-        """A control that waits, or else the trial that is to be the next."""
-        for rung, there in enumerate(self._rungs):
-            if there.controls:
-                return rung, next(iter(there.controls)), "control"
+    def _control(self) -> Candidate | None:
+        """Return a control that waits, or else the trial that is to be the next one."""
+        for index, rung in enumerate(self._rungs):
+            if rung.controls:
+                return index, next(iter(rung.controls)), "control"
         number = self._next_control
-        return (self._at[number], number, "control") if number in self._at else None
+        return (self._rung_of[number], number, "control") if number in self._rung_of else None
 
-    def _is_due(self, control: Place, *, last: bool) -> bool:
-        """Whether controls have had less than their share, or are too few now that all trials have begun."""
-        if self._spent["control"] + self._chunk(control[0]) <= CONTROL_SHARE * self._spent.total():
+    def _is_due(self, control: Candidate, *, last: bool) -> bool:
+        """Return whether controls have had less than their share, or are too few now that all trials have begun."""
+        if self._granted["control"] + self._chunk(control[0]) <= CONTROL_SHARE * self._granted.total():
             return True
-        known = len(self._controls) - (control[1] in self._controls) + self._controls_over
-        return (self._left <= 0 or last) and known < self._wanted
+        controls = len(self._controls) - (control[1] in self._controls) + self._controls_finished
+        return (self._trials_left <= 0 or last) and controls < self._controls_needed
 
-    def _most_promising(self) -> Place | None:
-        found, least = None, math.inf
-        for rung in range(self._grace, len(self._rungs) - 1):
-            there = self._rungs[rung]
-            trial = there.first()
-            if trial is not None and 2 * (place := there.place(trial)) <= len(there.order) + 1:
-                price = place * self._epochs[rung + 1] ** POWER
+    def _most_promising(self) -> Candidate | None:
+        candidate, least = None, math.inf
+        for index in range(self._grace, len(self._rungs) - 1):
+            rung = self._rungs[index]
+            trial = rung.best_waiting()
+            if trial is not None and 2 * (place := rung.place(trial)) <= len(rung.order) + 1:
+                price = place * self._epochs[index + 1] ** POWER
                 if price < least:
-                    found, least = (rung, trial, "promising"), price
-        return found
+                    candidate, least = (index, trial, "promising"), price
+        return candidate
 
-    def _is_among_the_best(self, found: Place) -> bool:
-        there = self._rungs[found[0]]
-        return there.place(found[1]) <= len(there.order) // self._factor
+    def _is_among_the_best(self, candidate: Candidate) -> bool:
+        rung = self._rungs[candidate[0]]
+        return rung.place(candidate[1]) <= len(rung.order) // self.options.reduction_factor
 
-    def _finalist(self) -> Place | None:
-        """The best trial of all, if it waits."""
-        loss, trial = min(((self._best[trial], trial) for trial in self._at), default=(math.inf, -1))
-        return (self._at[trial], trial, "finalist") if trial >= 0 and (loss, trial) < self._ended else None
+    def _finalist(self) -> Candidate | None:
+        """Return the best trial of all, if it waits."""
+        loss, trial = min(((self.best[trial], trial) for trial in self._rung_of), default=(math.inf, -1))
+        return (self._rung_of[trial], trial, "finalist") if trial >= 0 and (loss, trial) < self._best_ended else None
 
-    def _go_on(self, rung: int, trial: int, kind: str) -> None:
+    def _continue(self, rung: int, trial: int, kind: str) -> None:
         self._leave(trial)
         self._passed[trial] = rung
         if kind == "control":
             self._controls.add(trial)
             self._pass_controls()
-        if kind in _ACCOUNT:  # what somebody asks for takes nothing from the shares of the others
-            self._spent[_ACCOUNT[kind]] += self._chunk(rung)
+        if kind in _ACCOUNTS:  # a promotion that a person requested is charged to no account
+            self._granted[_ACCOUNTS[kind]] += self._chunk(rung)
 
     def _chunk(self, rung: int) -> int:
-        """Epochs from one rung to the next."""
+        """Return the epochs from one rung to the next."""
         return self._epochs[rung + 1] - self._epochs[rung]
 
     def _wait(self, trial: int, rung: int) -> None:
-        self._at[trial] = rung
+        self._rung_of[trial] = rung
         self._rungs[rung].wait(trial, control=trial in self._controls)
 
     def _leave(self, trial: int) -> None:
-        """It waits no longer."""
-        rung = self._at.pop(trial, None)
+        """Let a trial wait no longer."""
+        rung = self._rung_of.pop(trial, None)
         if rung is not None:
             self._rungs[rung].leave(trial)
 
     def _end(self, trial: int, type: str) -> None:
         self._leave(trial)
         self._controls.discard(trial)
-        finished = self._over[trial] = type == "trial.finished"
-        self._controls_over += finished and trial < self._next_control
+        finished = self._finished[trial] = type == "trial.finished"
+        self._controls_finished += finished and trial < self._next_control
         self._pass_controls()
-        if trial in self._best and type != "trial.failed":
-            self._ended = min(self._ended, (self._best[trial], trial))
+        if trial in self.best and type != "trial.failed":
+            self._best_ended = min(self._best_ended, (self.best[trial], trial))
 
     def _pass_controls(self) -> None:
-        """On to the first trial that is no control and has not ended."""
+        """Advance to the first trial that is no control and has not ended."""
         before = self._next_control
-        while self._next_control in self._controls or self._next_control in self._over:
-            self._controls_over += self._over.get(self._next_control, False)
+        while self._next_control in self._controls or self._next_control in self._finished:
+            self._controls_finished += self._finished.get(self._next_control, False)
             self._next_control += 1
         if self._next_control > before:  # there may be more evidence
             self._lowest, self._grace = self._trusted()
 
     def _trusted(self) -> tuple[int, int]:
-        """The lowest rung not seen to mislead, and the lowest at which trials are set aside: one more if unclear."""
+        """Return the lowest rung not seen to mislead, and the lowest at which trials are set aside.
+
+        The latter is one more if the evidence is unclear or missing.
+        """
         for rung in range(len(self._rungs) - 1):
             agreement = self.agreement(rung)
             if agreement is None:
@@ -270,4 +319,7 @@ class Frontier(Scheduler):
         return len(self._rungs) - 1, len(self._rungs) - 1
 
 
-_ACCOUNT = {"promising": "deep", "finalist": "deep", "control": "control", "grace": "new"}
+def _max_epochs(spec: SweepSpec) -> int | None:
+    """Return how long every trial trains; None if something else ends it, or each trial has an end of its own."""
+    written = None if "trainer.max_epochs" in spec.space else spec.trainer.get("max_epochs")
+    return written if isinstance(written, int) and written > 0 else None

@@ -4,138 +4,188 @@ from __future__ import annotations
 
 import bisect
 import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import Any
+from typing import Any, Literal
 
+from pydantic import Field
+
+from orchestrator.errors import Problem
 from orchestrator.journal import Event
-from orchestrator.policies.schedulers.base import Scheduler, Verdict
-from orchestrator.state import Objective
+from orchestrator.policies.scheduler import Scheduler, Verdict
+from orchestrator.safe_text import show
+from orchestrator.spec import SchedulerOptions, SweepSpec
 
-_LEAVES = frozenset({"trial.stopped", "trial.failed", "trial.finished"})
+_ENDS = frozenset({"trial.stopped", "trial.failed", "trial.finished"})
 
 
 @dataclass
 class _Rung:
-    """Where a bracket's trials wait for one another. ``members`` is how many are to come, ``gone`` never will."""
+    """Where a bracket's trials wait for one another.
+
+    ``members`` counts those that are to come, ``gone`` those of them that never will. ``order`` is set once the rung is
+    decided: trial numbers, best first, of which ``kept`` continue.
+    """
 
     epoch: int
     members: int = 0
     gone: int = 0
     loss: dict[int, float] = field(default_factory=dict)
-    order: list[int] = field(default_factory=list)  # once it is decided, best first
+    order: list[int] = field(default_factory=list)
     kept: int = 0
 
 
 @dataclass
 class _Bracket:
-    number: int  # as in the paper: the aggressive one has the highest
+    number: int  # as in the paper: the bracket that compares first has the highest
     rungs: list[_Rung]
 
 
-class Hyperband(Scheduler):
+class Hyperband(SchedulerOptions):
+    """Successive halving in brackets that differ in how early they compare; with searcher bohb, BOHB."""
+
+    name: Literal["hyperband"] = "hyperband"
+    grace_epochs: int = Field(
+        default=1, ge=1, description="Epochs before the first rung, at least, in any bracket.", examples=[1]
+    )
+    reduction_factor: int = Field(
+        default=3, ge=2, description="Ratio from rung to rung, in epochs and in surviving trials.", examples=[3]
+    )
+
+
+class HyperbandScheduler(Scheduler[Hyperband]):
     """Hyperband (Li et al. 2018, arXiv:1603.06560): the paper's brackets one after another, and again from the first.
 
     Bracket s begins with ``ceil((s_max + 1) / (s + 1) · η^s)`` trials and compares them first at ``max_epochs / η^s``
     epochs. At each rung trials are set aside until all of the bracket's have come, or have failed; the best ``1/η`` of
-    them (at least one) go on, and the others end. While a bracket waits, the next one's trials take the slots. One that
-    goes on by request does not wait; what it came with still counts, and if it is not among the best there is one more.
+    them (at least one) continue, and the others end. While a bracket waits, the next one's trials take the slots. A
+    trial that is promoted by request does not wait. Its loss still counts at the rung, and if it is not among the best
+    there, one trial more continues.
     """
 
-    name = "hyperband"
+    divides_epochs = True
 
-    def __init__(
-        self, objective: Objective, grace_epochs: int, reduction_factor: int, max_epochs: int, trials: int | None
-    ) -> None:
-        super().__init__(objective)
-        self._factor, self._trials = reduction_factor, trials
-        self._kinds = brackets(grace_epochs, reduction_factor, max_epochs)
+    def __init__(self, options: Hyperband, spec: SweepSpec) -> None:
+        super().__init__(options, spec)
+        self._factor, self._trials = options.reduction_factor, spec.budget.trials
+        self._kinds = brackets(options.grace_epochs, self._factor, spec.trainer.get("max_epochs") or 1)
         *self._begins, self._cycle = accumulate((size for _, size, _ in self._kinds), initial=0)
         self._brackets: dict[int, _Bracket] = {}
         self._next: dict[int, int] = {}  # trial -> the rung that it comes to next
         self._release: dict[int, Verdict] = {}  # what is decided and has not happened yet
-        self._away: set[int] = set()
+        self._gone: set[int] = set()
+
+    @classmethod
+    def problems(cls, options: Hyperband, spec: SweepSpec) -> Iterator[Problem]:
+        """Yield what keeps brackets from being laid out."""
+        max_epochs = spec.trainer.get("max_epochs")
+        if max_epochs is None:
+            yield Problem("scheduler hyperband needs trainer.max_epochs: its rungs are shares of it",
+                          "give trainer.max_epochs, or use scheduler asha", ("scheduler",))  # fmt: skip
+        elif options.grace_epochs > max_epochs:
+            yield Problem(f"grace_epochs is {options.grace_epochs}, beyond trainer.max_epochs = {max_epochs}",
+                          "so no trials would be compared", ("scheduler", "grace_epochs"))  # fmt: skip
+
+    @classmethod
+    def rungs(cls, options: Hyperband, max_epochs: int) -> list[int]:
+        """Return the rungs of all brackets."""
+        kinds = brackets(options.grace_epochs, options.reduction_factor, max_epochs)
+        return sorted({epoch for _, _, epochs in kinds for epoch in epochs})
+
+    @classmethod
+    def explain_stop(cls, why: Mapping[str, Any]) -> str:
+        """Say how many trials the bracket compared, which place this one took, and what was needed."""
+        return (
+            f"Hyperband's bracket {why['bracket']} compared {why['of']} trials at epoch {why['rung']} and kept the "
+            f"best {why['kept']}; this one took place {why['place']} with {show(why['value'])}, "
+            f"and {show(why['needed'])} was needed"
+        )
 
     def observe(self, event: Event) -> None:
+        """Take note of an event, and decide a rung once it is complete."""
         super().observe(event)
         if event.type == "trial.promoted":
-            self._promoted(event["trial"], asked=event["rule"] == "request")
-        elif event.type in _LEAVES:
-            self._left(event["trial"], by_rule=event.fields.get("rule") == self.name)
+            self._promoted(event["trial"], by_request=event["rule"] == "request")
+        elif event.type in _ENDS:
+            self._ended(event["trial"], by_rule=event.fields.get("rule") == self.name)
         elif event.type == "trial.retried":
-            self._came_back(event["trial"])
+            self._restore(event["trial"])
         elif event.type == "sweep.extended":
             for trial in event["trials"]:
-                self._came_back(trial)
-            self._more_trials(event["changed"].get("budget", {}).get("trials"))
+                self._restore(trial)
+            self._raise_budget(event["changed"].get("budget", {}).get("trials"))
 
     def promote(self, *, last: bool) -> tuple[int, Verdict] | None:
+        """Return what is decided, losers first; at the end of the sweep, what the trials that wait allow."""
         if self._release:
             return next(iter(self._release.items()))
         if not last:
             return None
-        first = min(self._aside, default=None)
+        first = min(self.set_aside, default=None)
         if first is None:
             return None
-        # Nobody else will come to this rung: whoever is best of those that did goes on, unless it is ahead already.
+        # No other trial will come to this rung: the best of those that did continues, unless it is ahead already.
         bracket = self._bracket(first)
-        waiting = [trial for trial in self._aside if self._bracket(trial) is bracket]
+        waiting = [trial for trial in self.set_aside if self._bracket(trial) is bracket]
         rung = self._rung(min(waiting, key=lambda trial: self._next.get(trial, 0)))
         order = _ordered(rung.loss)
         kept = self._keeps(len(order) + rung.gone)
-        trial = next(trial for trial in order if trial in self._aside and self._rung(trial) is rung)
+        trial = next(trial for trial in order if trial in self.set_aside and self._rung(trial) is rung)
         return trial, self._verdict(bracket, rung, order, trial, kept, "promote" if trial in order[:kept] else "stop")
 
-    def _judge(self, trial: int, epoch: int) -> Verdict | None:
+    def judge_report(self, trial: int, epoch: int) -> Verdict | None:
+        """Set aside a trial that has come to its next rung."""
         bracket, rung = self._bracket(trial), self._rung(trial)
         if epoch < rung.epoch or rung is bracket.rungs[-1]:
             return None
         return Verdict(
-            self.name, {"rung": epoch, "bracket": bracket.number, "value": self._value(self._best[trial])}, "set_aside"
+            self.name, {"rung": epoch, "bracket": bracket.number, "value": self.value(self.best[trial])}, "set_aside"
         )
 
-    def _was_set_aside(self, trial: int, epoch: int) -> None:
+    def on_set_aside(self, trial: int, epoch: int) -> None:
+        """Let the trial wait at its rung, and decide the rung once it is complete."""
         rung = self._rung(trial)
-        rung.loss[trial] = self._best[trial]
-        if rung.order:  # it failed once, was given another chance, and comes when the others have gone
+        rung.loss[trial] = self.best[trial]
+        if rung.order:  # it failed, was retried, and comes after the rung was decided
             rung.order = _ordered(rung.loss)
             self._decide_on(self._bracket(trial), rung, trial)
         else:
             self._decide(self._bracket(trial), rung)
 
     def _decide(self, bracket: _Bracket, rung: _Rung, *, now: bool = False) -> None:
-        """Who goes on and who ends, once all are there, or ``now``. The losers first: they hold checkpoints."""
+        """Decide which trials continue, once all have come, or ``now``. The losers first: they hold checkpoints."""
         place = bracket.rungs.index(rung)
-        open_before = place > 0 and not bracket.rungs[place - 1].order  # only one that was asked for is here by then
+        open_before = place > 0 and not bracket.rungs[place - 1].order  # a trial promoted by request is here early
         if rung.order or not rung.loss or ((len(rung.loss) + rung.gone < rung.members or open_before) and not now):
             return
         rung.order, rung.kept = _ordered(rung.loss), self._keeps(len(rung.loss) + rung.gone)
         for trial in rung.order[rung.kept :] + rung.order[: rung.kept]:
             self._decide_on(bracket, rung, trial)
-        if rung is not bracket.rungs[-1]:  # all who come there may be there already
+        if rung is not bracket.rungs[-1]:  # all trials of the next rung may have come already
             self._decide(bracket, bracket.rungs[place + 1])
 
     def _decide_on(self, bracket: _Bracket, rung: _Rung, trial: int) -> None:
         if self._rung(trial) is not rung:
-            return  # it has gone ahead
+            return  # it is ahead already
         wins = rung.order.index(trial) < rung.kept
         if wins:
             bracket.rungs[bracket.rungs.index(rung) + 1].members += 1
         self._release[trial] = self._verdict(bracket, rung, rung.order, trial, rung.kept, "promote" if wins else "stop")
 
-    def _promoted(self, trial: int, *, asked: bool) -> None:
+    def _promoted(self, trial: int, *, by_request: bool) -> None:
         bracket, rung = self._bracket(trial), self._rung(trial)
-        if trial not in self._release and not asked:  # by way of `last`
+        if trial not in self._release and not by_request:  # by `promote(last=True)`
             self._decide(bracket, rung, now=True)
         decided = self._release.pop(trial, None)
-        if decided is None or decided.action == "stop":  # one more than the rule lets on
+        if decided is None or decided.action == "stop":  # one more than the rule allows
             bracket.rungs[bracket.rungs.index(rung) + 1].members += 1
         self._next[trial] = self._next.get(trial, 0) + 1
 
-    def _left(self, trial: int, *, by_rule: bool) -> None:
-        """It will come to no further rung."""
+    def _ended(self, trial: int, *, by_rule: bool) -> None:
+        """Take note that a trial will come to no further rung."""
         bracket, rung = self._bracket(trial), self._rung(trial)
-        if by_rule and trial not in self._release:  # by way of `last`
+        if by_rule and trial not in self._release:  # by `promote(last=True)`
             self._decide(bracket, rung, now=True)
         decided = self._release.pop(trial, None)
         if decided and decided.action == "stop":
@@ -143,17 +193,18 @@ class Hyperband(Scheduler):
         if decided:
             rung = bracket.rungs[bracket.rungs.index(rung) + 1]
         rung.loss.pop(trial, None)
-        self._away.add(trial)
+        self._gone.add(trial)
         rung.gone += 1
         self._decide(bracket, rung)
 
-    def _came_back(self, trial: int) -> None:
-        if trial in self._away:
-            self._away.discard(trial)
+    def _restore(self, trial: int) -> None:
+        """Count a trial that had ended and is retried or extended among those that are to come."""
+        if trial in self._gone:
+            self._gone.discard(trial)
             self._rung(trial).gone -= 1
 
-    def _more_trials(self, trials: int | None) -> None:
-        """The last bracket may have been cut short by the end of the budget; its first rung may yet fill up."""
+    def _raise_budget(self, trials: int | None) -> None:
+        """Let a last bracket that the budget had cut short fill up."""
         if trials is None:
             return
         self._trials = trials
@@ -162,7 +213,7 @@ class Hyperband(Scheduler):
                 bracket.rungs[0].members = self._members(key)
 
     def _members(self, key: int) -> int:
-        """How many trials a bracket begins with."""
+        """Return how many trials a bracket begins with."""
         cycle, kind = divmod(key, len(self._kinds))
         size = self._kinds[kind][1]
         first = cycle * self._cycle + self._begins[kind]
@@ -187,16 +238,13 @@ class Hyperband(Scheduler):
 
     def _verdict(self, bracket: _Bracket, rung: _Rung, order: list[int], trial: int, kept: int, action: Any) -> Verdict:
         kept = min(kept, len(order))
-        place, needed = order.index(trial) + 1, self._value(rung.loss[order[kept - 1]])
+        place, needed = order.index(trial) + 1, self.value(rung.loss[order[kept - 1]])
         numbers = {"rung": rung.epoch, "bracket": bracket.number, "place": place, "of": len(order), "kept": kept}
-        return Verdict(self.name, {**numbers, "value": self._value(rung.loss[trial]), "needed": needed}, action)
-
-    def _value(self, loss: float) -> float:
-        return -loss if self._objective.mode == "max" else loss
+        return Verdict(self.name, {**numbers, "value": self.value(rung.loss[trial]), "needed": needed}, action)
 
 
 def brackets(grace_epochs: int, factor: int, max_epochs: int) -> list[tuple[int, int, list[int]]]:
-    """Each bracket's number, its trials and the epochs of its rungs, the last of which is the end of the training."""
+    """Return each bracket's number, its trials and its rungs' epochs, the last of which is the end of the training."""
     most = 0
     while grace_epochs * factor ** (most + 1) <= max_epochs:
         most += 1

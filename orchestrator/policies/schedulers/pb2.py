@@ -1,97 +1,91 @@
-"""Population based bandits: what to change a trial's numbers to, by a Gaussian process of what made trials improve."""
+"""Population based bandits (PB2)."""
 
 from __future__ import annotations
 
 import math
 import random
-from itertools import product
-from typing import Any
-
-import numpy as np
+from typing import Any, Literal
 
 from orchestrator.journal import Event
-from orchestrator.policies.schedulers.pbt import PBT
+from orchestrator.policies.population import PopulationOptions, PopulationScheduler
 from orchestrator.seeds import derive_seed
 from orchestrator.space import Space
+from orchestrator.spec import SweepSpec
 
-Array = Any
-"""numpy.ndarray; its own annotations differ between the versions of NumPy that are supported."""
 _ROWS = 100  # the latest intervals that the model is made of: its cost does not grow with the sweep
 _LEAST = 4
 _CANDIDATES = 200
-_LENGTHS, _FORGETTING, _NOISE = (0.2, 0.5, 1.5), (0.0, 0.05), (0.01, 0.2)
 
 
-class PB2(PBT):
+class PB2(PopulationOptions):
+    """Population based bandits: as pbt, with the numbers chosen by a Gaussian process of what made trials improve."""
+
+    name: Literal["pb2"] = "pb2"
+
+
+class PB2Scheduler(PopulationScheduler[PB2]):
     """Population based bandits (Parker-Holder et al. 2020, arXiv:2002.02518).
 
     As PBT, but numbers are chosen where a Gaussian process, over them, time and the loss at the interval's start,
-    expects the most improvement, or knows least (upper confidence bound). Trials that go on meanwhile count as known,
-    so that two do not choose alike. Its length scale, forgetting and noise are the likeliest of a small grid. Choices
-    change as in PBT.
+    expects the most improvement, or knows least (upper confidence bound). Trials that train meanwhile count as seen, so
+    that two do not choose alike. The process's length scale, forgetting and noise are the likeliest of a small grid.
+    Choices change as in PBT.
     """
 
-    name = "pb2"
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options, resample=0.0)
+    def __init__(self, options: PB2, spec: SweepSpec) -> None:
+        super().__init__(options, spec, resample=0.0)
         self._numbers = [name for name in self._space.order if name in self._mutate and _is_number(self._space, name)]
         self._start: dict[int, tuple[int, float]] = {}  # trial -> epoch and loss at the beginning of its interval
-        self._rows: list[tuple[float, ...]] = []  # time, loss at the start, numbers; and the improvement an epoch
-        self._going: dict[int, tuple[float, ...]] = {}
+        self._rows: list[tuple[float, ...]] = []  # see `best_candidate`
+        self._running: dict[int, tuple[float, ...]] = {}
 
-    def _reported(self, trial: int, epoch: int) -> None:
+    def on_report(self, trial: int, epoch: int) -> None:
+        """Add the interval that ends with this report to the model's rows."""
         before = self._reached.get(trial, 0)
-        super()._reported(trial, epoch)
+        super().on_report(trial, epoch)
         if (trial, epoch) not in self._states or self._reached[trial] == before:
             return
         loss = self._states[trial, epoch][0]
         if trial in self._start:
-            start, at_start = self._start[trial]
-            inputs = (float(start), at_start, *self._place(self._params[trial]))
-            self._rows = [*self._rows, (*inputs, (at_start - loss) / (epoch - start))][-_ROWS:]
+            start, loss_at_start = self._start[trial]
+            inputs = (float(start), loss_at_start, *self._coordinates(self._params[trial]))
+            self._rows = [*self._rows, (*inputs, (loss_at_start - loss) / (epoch - start))][-_ROWS:]
         self._start[trial] = epoch, loss
 
-    def _goes_on(self, event: Event) -> None:
-        super()._goes_on(event)
+    def on_promoted(self, event: Event) -> None:
+        """Begin a new interval, at the donor's loss if the trial took over."""
+        super().on_promoted(event)
         trial = event["trial"]
         if "donor" in event.fields:
             donor, epoch = event["donor"]
             self._start[trial] = epoch, self._states[donor, epoch][0]
         start, loss = self._start[trial]
-        self._going[trial] = (float(start), loss, *self._place(self._params[trial]))
+        self._running[trial] = (float(start), loss, *self._coordinates(self._params[trial]))
 
-    def _was_set_aside(self, trial: int, epoch: int) -> None:
-        super()._was_set_aside(trial, epoch)
-        self._going.pop(trial, None)
+    def on_set_aside(self, trial: int, epoch: int) -> None:
+        """Let the trial wait: it trains no longer."""
+        super().on_set_aside(trial, epoch)
+        self._running.pop(trial, None)
 
-    def _explored(self, donor: int, trial: int, epoch: int) -> dict[str, Any]:
-        params = super()._explored(donor, trial, epoch)
+    def explore(self, donor: int, trial: int, epoch: int) -> dict[str, Any]:
+        """Return the donor's parameters with the numbers that promise most."""
+        params = super().explore(donor, trial, epoch)
         if len(self._rows) < _LEAST or not self._numbers:
             return params
+        from orchestrator.policies.improvement_model import best_candidate
+
         rng = random.Random(derive_seed(self._seed, "pb2", trial, epoch))
-        units = np.array([[rng.random() for _ in self._numbers] for _ in range(_CANDIDATES)])
-        start = np.tile([float(epoch), self._states[donor, epoch][0]], (_CANDIDATES, 1))
-        chosen = units[int(np.argmax(self._promise(np.hstack([start, units]))))]
-        for name, unit in zip(self._numbers, chosen.tolist(), strict=True):
+        units = [[rng.random() for _ in self._numbers] for _ in range(_CANDIDATES)]
+        start = [float(epoch), self._states[donor, epoch][0]]
+        running = [inputs for _, inputs in sorted(self._running.items())][-_ROWS:]
+        chosen = units[best_candidate(self._rows, running, [[*start, *unit] for unit in units])]
+        for name, unit in zip(self._numbers, chosen, strict=True):
             if name in params:
                 params[name] = _value(self._space, name, unit)
         return params
 
-    def _promise(self, candidates: Array) -> Array:
-        """The upper confidence bound of the improvement; shape (candidates,)."""
-        rows = np.array(self._rows)
-        known, gains = rows[:, :-1], _standard(rows[:, -1])
-        losses = known[:, 1].mean(), known[:, 1].std() or 1.0
-        going = np.array([inputs for _, inputs in sorted(self._going.items())][-_ROWS:]).reshape(-1, known.shape[1])
-        known, going, candidates = (_scaled(inputs, *losses) for inputs in (known, going, candidates))
-        kernel = max(product(_LENGTHS, _FORGETTING, _NOISE), key=lambda of: _likelihood(known, gains, *of))
-        mean = _posterior(known, candidates, *kernel, gains)[0]
-        deviation = _posterior(np.vstack([known, going]), candidates, *kernel)[1]
-        return mean + math.sqrt(0.2 + math.log(1 + 0.4 * len(rows))) * deviation
-
-    def _place(self, params: dict[str, Any]) -> list[float]:
-        """Its numbers in the unit cube; one that it does not have in the middle."""
+    def _coordinates(self, params: dict[str, Any]) -> list[float]:
+        """Return the numbers in the unit cube; one that is not active is in the middle."""
         return [_unit(self._space, name, params[name]) if name in params else 0.5 for name in self._numbers]
 
 
@@ -112,35 +106,3 @@ def _value(space: Space, name: str, unit: float) -> Any:
     if of.log:
         return space[name].decode(math.exp(math.log(of.low) + unit * (math.log(of.high) - math.log(of.low))))
     return space[name].decode(of.low + unit * (of.high - of.low))
-
-
-def _standard(values: Array) -> Array:
-    return (values - values.mean()) / (values.std() or 1.0)
-
-
-def _scaled(inputs: Array, mean: float, deviation: float) -> Array:
-    """The loss in standard deviations; time and numbers as they are."""
-    return np.hstack([inputs[:, :1], (inputs[:, 1:2] - mean) / deviation, inputs[:, 2:]])
-
-
-def _covariance(one: Array, other: Array, length: float, forgetting: float) -> Array:
-    """Squared exponential in all but time; by ``(1 - forgetting) ** (epochs / 2)`` less of what lies epochs back."""
-    apart = ((one[:, None, 1:] - other[None, :, 1:]) ** 2).sum(axis=2)
-    epochs = np.abs(one[:, None, 0] - other[None, :, 0])
-    return np.exp(-apart / (2 * length**2)) * (1 - forgetting) ** (epochs / 2)
-
-
-def _likelihood(known: Array, gains: Array, length: float, forgetting: float, noise: float) -> float:
-    factor = np.linalg.cholesky(_covariance(known, known, length, forgetting) + noise * np.eye(len(known)))
-    solved = np.linalg.solve(factor, gains)
-    return float(-0.5 * solved @ solved - np.log(np.diag(factor)).sum())
-
-
-def _posterior(
-    known: Array, wanted: Array, length: float, forgetting: float, noise: float, gains: Array | None = None
-) -> tuple[Array, Array]:
-    """Mean (zero without gains) and standard deviation, each of shape (wanted,)."""
-    factor = np.linalg.cholesky(_covariance(known, known, length, forgetting) + noise * np.eye(len(known)))
-    across = np.linalg.solve(factor, _covariance(known, wanted, length, forgetting))
-    mean = across.T @ np.linalg.solve(factor, gains) if gains is not None else np.zeros(len(wanted))
-    return mean, np.sqrt(np.maximum(1.0 - (across**2).sum(axis=0), 0.0))

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import bisect
 import random
-from typing import Any
+from typing import Any, Literal
 
 from orchestrator.journal import Event
-from orchestrator.policies.searchers.base import random_draw
-from orchestrator.policies.searchers.tpe import TPE, thinned
+from orchestrator.policies.density_search import DensitySearcher, Shares, thinned
+from orchestrator.policies.searcher import Suggestion, random_draw
 from orchestrator.seeds import derive_seed
-from orchestrator.space import Space
-from orchestrator.state import Objective
+from orchestrator.spec import SweepSpec, TryFirstOptions
 
 RANDOM_SHARE = 1 / 3
 GOOD_SHARE = 0.15
@@ -19,7 +18,13 @@ MOST_GOOD = 25
 MOST_OTHERS = 100
 
 
-class BOHB(TPE):
+class BOHB(TryFirstOptions):
+    """BOHB's model, of the trials that came furthest: for scheduler hyperband."""
+
+    name: Literal["bohb"] = "bohb"
+
+
+class BOHBSearcher(DensitySearcher[BOHB]):
     """The model of BOHB (Falkner et al. 2018, arXiv:1807.01774), with the paper's constants, on TPE's estimators.
 
     The model is made of the trials at the largest rung to which at least ``parameters + 2`` have come, by their loss
@@ -27,36 +32,40 @@ class BOHB(TPE):
     before there is such a rung, are drawn at random. As with TPE, the history is bounded.
     """
 
-    name = "bohb"
-
-    def __init__(self, space: Space, seed: int, objective: Objective) -> None:
-        super().__init__(space, seed, objective, startup_trials=0, multivariate=True)
+    def __init__(self, options: BOHB, spec: SweepSpec) -> None:
+        super().__init__(options, spec, startup_trials=0, multivariate=True)
         self._least = len(self._history.distributions) + 1
-        self._rungs: dict[int, list[tuple[float, int]]] = {}  # epoch -> who has come so far, best first
+        self._rungs: dict[int, list[tuple[float, int]]] = {}  # epoch -> its trials, best first
         self._entered: set[tuple[int, int]] = set()
 
+    @classmethod
+    def explain(cls, options: BOHB, suggestion: Suggestion) -> str:
+        """Say that the model proposed it, or chance."""
+        return f"proposed by BOHB from {suggestion.trials_before}, or drawn at random, as a third are"
+
     def suggest(self, number: int) -> dict[str, Any] | None:
-        explores = random.Random(derive_seed(self._seed, "bohb", number)).random() < RANDOM_SHARE
+        """Return a random draw, or what the model suggests."""
+        explores = random.Random(derive_seed(self.seed, "bohb", number)).random() < RANDOM_SHARE
         if explores or self._model_rung() is None:
-            return random_draw(self._space, self._seed, number)
+            return random_draw(self.space, self.seed, number)
         return super().suggest(number)
 
     def _observe(self, event: Event) -> None:
         super()._observe(event)
         if event.type in ("trial.set_aside", "trial.stopped", "trial.finished"):
-            self._came(event["trial"])
+            self._enter(event["trial"])
 
-    def _came(self, trial: int) -> None:
-        """It has come as far as it did, and stays there for now."""
+    def _enter(self, trial: int) -> None:
+        """Add a trial to the rung that it has reached."""
         past = self._history.trials[trial]
         if past.epoch and (past.epoch, trial) not in self._entered:
             self._entered.add((past.epoch, trial))
             bisect.insort(self._rungs.setdefault(past.epoch, []), (past.loss, trial))
 
     def _model_rung(self) -> int | None:
-        return max((epoch for epoch, came in self._rungs.items() if len(came) > self._least), default=None)
+        return max((epoch for epoch, trials in self._rungs.items() if len(trials) > self._least), default=None)
 
-    def _split(self) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    def _split(self) -> tuple[Shares, Shares]:
         epoch = self._model_rung()
         assert epoch is not None
         order = [trial for _, trial in self._rungs[epoch]]

@@ -5,32 +5,42 @@ from __future__ import annotations
 import bisect
 import math
 import random
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
-import numpy as np
+from pydantic import Field
 
 from orchestrator.journal import Event
-from orchestrator.policies.searchers.base import Searcher, random_draw
-from orchestrator.policies.searchers.history import History, Past, told
+from orchestrator.policies.searcher import Searcher, Suggestion, random_draw
+from orchestrator.policies.trial_history import History, PastTrial, trial_events
 from orchestrator.seeds import derive_seed
-from orchestrator.space import Choice, Space
-from orchestrator.space.domain import Coordinate, Domain, same_value
-from orchestrator.state import Objective
+from orchestrator.spec import SweepSpec, TryFirstOptions
 
 Array = Any
 """numpy.ndarray; its own annotations differ between the versions of NumPy that are supported."""
 CANDIDATES = 64
 EXPLORE = 0.25
-"""The share of trials that are drawn at random for good."""
+"""The share of trials that are drawn at random throughout."""
 SHARE, MOST = 0.15, 40
 """Trials that count as good: this share of all, and so many at most."""
-CELLS = 32
-"""Parts of a parameter's range, each as likely as any other under its domain."""
+_RANKING = frozenset(
+    {"trial.suggested", "segment.reported", "trial.finished", "trial.stopped", "trial.failed", "trial.retried"}
+)
 
 
-class FactoredParzen(Searcher):
-    """Of some candidates the one is tried that has most in common with the good trials and least with the others.
+class Parzen(TryFirstOptions):
+    """Of candidates drawn at random takes the one that has most in common with the good trials, by Parzen densities."""
+
+    name: Literal["parzen"] = "parzen"
+    startup_trials: int = Field(
+        default=10,
+        ge=1,
+        description="Trials with a value before the model is used; until then at random.",
+        examples=[10],
+    )
+
+
+class ParzenSearcher(Searcher[Parzen]):
+    """Suggest the candidate that has most in common with the good trials and least with the others.
 
     A Parzen estimator in the manner of TPE (Bergstra et al. 2011, its densities factored too). Each parameter's values
     are counted in cells of equal probability under its domain, and the counts smoothed by a Gaussian and by one
@@ -39,42 +49,55 @@ class FactoredParzen(Searcher):
     draws from the space: the model leaves out what is bad rather than closing in on what was good.
 
     A parameter's densities are those among the trials that have it, and one that a candidate lacks adds nothing: in a
-    tree of conditions that is the ratio of the whole densities.
+    tree of conditions that is the ratio of the joint densities.
 
-    A trial is judged by its best loss so far, however far it came: a scheduler trains the promising ones on, so they
-    lie ahead. One that has none yet counts among the others (constant liar), so that workers keep apart; so does one
-    that its parameters ended. One that failed for another reason does not count.
+    A trial is judged by its best loss so far, however far it came: a scheduler trains the promising ones longer, so
+    they are ahead. A trial without a loss yet counts among the others (constant liar), so that workers keep apart; so
+    does one that its parameters ended. A trial that failed for another reason does not count.
 
-    However long the sweep, a suggestion costs the same: the model is in counts, and only the ``MOST`` best trials are
-    looked at.
+    A suggestion costs the same however long the sweep is: the model is in counts, and only the ``MOST`` best trials are
+    read.
     """
 
-    name = "parzen"
     learns = True
+    several_objectives = False
 
-    def __init__(self, space: Space, seed: int, objective: Objective, startup_trials: int) -> None:
-        self._space, self._seed, self._startup = space, seed, startup_trials
-        self._history = History(space, objective)
-        self._model = Model(space)
-        self._told: dict[int, float] = {}
+    def __init__(self, options: Parzen, spec: SweepSpec) -> None:
+        from orchestrator.policies.parzen_model import Model
+
+        super().__init__(options, spec)
+        self._history = History(self.space, self.objective)
+        self._model = Model(self.space)
+        self._losses: dict[int, float] = {}
         self._order: list[tuple[float, int]] = []
-        self._silent: set[int] = set()  # they run and have no loss yet
+        self._unreported: set[int] = set()  # running trials without a loss
+
+    @classmethod
+    def explain(cls, options: Parzen, suggestion: Suggestion) -> str:
+        """Say whether it was drawn at random or chosen by the model."""
+        if suggestion.by == "random":
+            return "drawn at random"
+        return f"of random candidates the one most like the good ones of {suggestion.trials_before}"
 
     def suggest(self, number: int) -> dict[str, Any] | None:
+        """Return a random draw, or the best of the candidates."""
+        import numpy as np
+
         if self.by(number) == "random":
-            return self._random(number)
+            return random_draw(self.space, self.seed, number)
         candidates = self._candidates(number)
-        return self._space.at(candidates[int(np.argmax(self._scores(candidates)))].tolist())
+        return self.space.at(candidates[int(np.argmax(self._scores(candidates)))].tolist())
 
     def by(self, number: int) -> str:
-        """``random`` for a trial that the model has no say in."""
-        known = len(self._order) - len(self._silent)
-        early = known < self._startup or not self._good() or not self._model.axes
-        explores = random.Random(derive_seed(self._seed, "explore", number)).random() < EXPLORE
-        return "random" if early or explores else self.name
+        """Return ``random`` for a trial that is drawn without the model."""
+        valued = len(self._order) - len(self._unreported)
+        early = valued < self.options.startup_trials or not self._good() or not self._model.axes
+        exploring = random.Random(derive_seed(self.seed, "explore", number)).random() < EXPLORE
+        return "random" if early or exploring else self.name
 
     def observe(self, event: Event) -> None:
-        for part in told(event):
+        """Take note of an event."""
+        for part in trial_events(event):
             self._observe(part)
 
     def _observe(self, event: Event) -> None:
@@ -82,23 +105,23 @@ class FactoredParzen(Searcher):
         if event.type == "trial.suggested":
             drawn = event.fields.get("drawn", ())  # of an earlier sweep's trial, what it had not
             self._model.add(event["trial"], {k: v for k, v in event["params"].items() if k not in drawn})
-        if event.type in _TELLING:
-            self._tell(self._history.trials[event["trial"]])
+        if event.type in _RANKING:
+            self._rank(self._history.trials[event["trial"]])
 
-    def _tell(self, trial: Past) -> None:
-        """Put a trial into its place among all."""
-        number, before = trial.number, self._told.pop(trial.number, None)
+    def _rank(self, trial: PastTrial) -> None:
+        """Put a trial in its place among all."""
+        number, before = trial.number, self._losses.pop(trial.number, None)
         if before is not None:
             del self._order[bisect.bisect_left(self._order, (before, number))]
         if trial.state != "failed":
-            self._told[number] = math.inf if trial.state == "unfit" else trial.loss
-            bisect.insort(self._order, (self._told[number], number))
-        if (before is None) != (number not in self._told):
+            self._losses[number] = math.inf if trial.state == "unfit" else trial.loss
+            bisect.insort(self._order, (self._losses[number], number))
+        if (before is None) != (number not in self._losses):
             self._model.count(number, 1 if before is None else -1)
         if trial.state == "running" and trial.loss == math.inf:
-            self._silent.add(number)
+            self._unreported.add(number)
         else:
-            self._silent.discard(number)
+            self._unreported.discard(number)
 
     def _good(self) -> list[int]:
         finite = bisect.bisect_left(self._order, (math.inf, -1))
@@ -106,108 +129,12 @@ class FactoredParzen(Searcher):
         return [number for _, number in self._order[:size]]
 
     def _scores(self, candidates: Array) -> Array:
-        """The logarithm of good over other density for each candidate, shape (n,)."""
+        """Return the logarithm of good over other density for each candidate, shape (n,)."""
         return self._model.scores(self._good(), candidates)
 
-    def _random(self, number: int) -> dict[str, Any]:
-        return random_draw(self._space, self._seed, number)
-
     def _candidates(self, number: int) -> Array:
-        """Points of the unit cube, shape (n, parameters of the space)."""
-        rng = random.Random(derive_seed(self._seed, "parzen", number))
-        return np.array([rng.random() for _ in range(CANDIDATES * len(self._space))]).reshape(CANDIDATES, -1)
+        """Return points of the unit cube, shape (n, parameters of the space)."""
+        import numpy as np
 
-
-_TELLING = frozenset(
-    {"trial.suggested", "segment.reported", "trial.finished", "trial.stopped", "trial.failed", "trial.retried"}
-)
-
-
-class Axis:
-    """The cells of one parameter: of equal probability, or one for each choice."""
-
-    def __init__(self, domain: Domain) -> None:
-        self._domain = domain
-        self._values = domain.size if isinstance(domain, Choice) or not getattr(domain, "logarithmic", True) else None
-        self._drawn = self._values is None and (domain.size is not None or getattr(domain, "step", None) is not None)
-        self.smooth = not isinstance(domain, Choice)
-        self.cells = CELLS if self.smooth else domain.size or 1
-
-    def cell(self, value: Any) -> int:
-        """Of a value of the domain."""
-        return min(max(int(self._domain.coordinate(value) * self.cells), 0), self.cells - 1)
-
-    def column(self, places: Array) -> Array:
-        """Of the values that the domain has at these coordinates, shape (n,)."""
-        if self._drawn:
-            return np.array([self.cell(self._domain.sample(Coordinate(place))) for place in places.tolist()])
-        if self._values is not None:
-            places = (np.floor(places * self._values) + 0.5) / self._values
-        return np.minimum((places * self.cells).astype(np.int64), self.cells - 1)
-
-    def among(self, places: Array, values: tuple[Any, ...]) -> Array:
-        """Whether the domain's value at each of these coordinates is one of ``values``, shape (n,)."""
-        if isinstance(self._domain, Choice):
-            return np.isin(self.column(places), [self._domain.encode(value) for value in values])
-        wanted = {same_value(value) for value in values}
-        return np.array([same_value(self._domain.sample(Coordinate(place))) in wanted for place in places.tolist()])
-
-
-class Model:
-    """How often the trials have been in each cell. All parameters' cells lie in one row, the smooth ones' first."""
-
-    def __init__(self, space: Space) -> None:
-        self._space = space
-        self._columns = {name: column for column, name in enumerate(space.order)}
-        varying = {name: Axis(space[name]) for name in space.order if space[name].size != 1}
-        self.axes = dict(sorted(varying.items(), key=lambda item: not item[1].smooth))
-        sizes = [axis.cells for axis in self.axes.values()]
-        self._starts = dict(zip(self.axes, np.cumsum([0, *sizes])[:-1].tolist(), strict=True))
-        self._owner = np.repeat(np.arange(len(sizes)), sizes)
-        self._prior = np.repeat(1.0 / np.maximum(sizes, 1), sizes)
-        self._smooth = sum(axis.smooth for axis in self.axes.values())
-        self._all = np.zeros(sum(sizes))
-        self._cells: dict[int, Array] = {}
-        centres = (np.arange(CELLS) + 0.5) / CELLS
-        self._apart = (centres[:, None] - centres[None]) ** 2
-
-    def add(self, number: int, params: Mapping[str, Any]) -> None:
-        """Take note of a trial's parameters. It does not count yet."""
-        cells = [self._starts[name] + axis.cell(params[name]) for name, axis in self.axes.items() if name in params]
-        self._cells[number] = np.array(cells, dtype=np.int64)
-
-    def count(self, number: int, weight: int) -> None:
-        """Let a trial count, or no longer."""
-        self._all[self._cells[number]] += weight
-
-    def scores(self, good: list[int], candidates: Array) -> Array:
-        """The logarithm of the density among the good trials over that among the others, for each candidate."""
-        cells = np.concatenate([self._cells[number] for number in good])
-        near = np.bincount(cells, minlength=len(self._all)).astype(float)
-        gain = np.log(self._density(near)) - np.log(self._density(self._all - near))
-        active = self._active(candidates)
-        total = np.zeros(len(candidates))
-        for name, axis in self.axes.items():
-            found = gain[self._starts[name] + axis.column(candidates[:, self._columns[name]])]
-            total += np.where(active[name], found, 0.0) if name in active else found
-        return total
-
-    def _density(self, counts: Array) -> Array:
-        """Of each cell, by how often it was seen."""
-        trials = np.bincount(self._owner, weights=counts, minlength=len(self.axes))
-        smoothed, block = counts.copy(), self._smooth * CELLS
-        width = np.maximum(0.5 / CELLS, 0.3 * np.maximum(trials[: self._smooth], 1) ** -0.2)
-        kernel = np.exp(-0.5 * self._apart / width[:, None, None] ** 2)
-        kernel /= kernel.sum(axis=1, keepdims=True)  # what lies at the edge stays inside
-        smoothed[:block] = (kernel @ counts[:block].reshape(-1, CELLS, 1)).ravel()
-        return (smoothed + self._prior) / (trials[self._owner] + 1)
-
-    def _active(self, candidates: Array) -> dict[str, Array]:
-        """For each parameter that has a condition, which candidates have the parameter."""
-        active: dict[str, Array] = {}
-        for name in self._space.order:
-            for other, values in self._space[name].when.items():
-                there = Axis(self._space[other]).among(candidates[:, self._columns[other]], values)
-                there = there & active[other] if other in active else there
-                active[name] = there & active[name] if name in active else there
-        return active
+        rng = random.Random(derive_seed(self.seed, "parzen", number))
+        return np.array([rng.random() for _ in range(CANDIDATES * len(self.space))]).reshape(CANDIDATES, -1)

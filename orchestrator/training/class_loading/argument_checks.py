@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from orchestrator.errors import Problem, UsageError
-from orchestrator.spec import ClassSpec, KeyProblem, SamplerSearcher, SweepSpec, apply, canonical
+from orchestrator.spec import ClassSpec, KeyProblem, SweepSpec, apply, canonical, plugin_of
 from orchestrator.training.class_loading import argument_types
 from orchestrator.training.class_loading.argument_types import Signature, signature
 from orchestrator.training.class_loading.import_paths import import_class, import_from, import_roots
@@ -50,10 +50,9 @@ def check(spec: SweepSpec) -> list[Problem]:
 
 def _searcher_problems(spec: SweepSpec) -> Iterator[Problem]:
     """Yield the problems of a sampler that is named by its import path."""
-    if isinstance(spec.searcher, SamplerSearcher):
-        base = import_class("optuna.samplers.BaseSampler")
+    if base := plugin_of(spec.searcher).class_base:
         yield from _class_problems(
-            spec.searcher.model_dump(include={"class_path", "init_args"}), ("searcher",), (base,)
+            spec.searcher.model_dump(include={"class_path", "init_args"}), ("searcher",), (import_class(base),)
         )
 
 

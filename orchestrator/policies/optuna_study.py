@@ -1,7 +1,7 @@
-"""A study that Optuna's samplers look at: its trials are the journal's, and what a sampler notes in it is set apart.
+"""The study that Optuna's samplers read: its trials are the journal's, and a sampler's notes are kept apart.
 
 Optuna's samplers keep their state in the study (its trials and their system attributes), so that many processes can
-work on one. That makes them replayable: each suggestion is asked of a new sampler, as of a process that just joined.
+work on one. So they can be replayed: a new sampler makes each suggestion, as in a process that just joined.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def frozen(
     values: Sequence[float] | None = None, reached: tuple[int, float] | None = None,
     notes: Mapping[str, Any] | None = None,
 ) -> FrozenTrial:  # fmt: skip
-    """A trial as Optuna holds it; ``reached`` is the last epoch and the loss there."""
+    """Return a trial as Optuna has it; ``reached`` is the last epoch and the loss there."""
     return FrozenTrial(
         number=number, trial_id=number, state=state, value=None, values=values, datetime_start=None,
         datetime_complete=None, params=dict(params), distributions={name: distributions[name] for name in params},
@@ -30,11 +30,11 @@ def frozen(
     )  # fmt: skip
 
 
-class Shelf(BaseStorage):
-    """What one question to a sampler may read and write: trials, and notes on trials and on the study.
+class EventStorage(BaseStorage):
+    """What a sampler may read and write for one suggestion: trials, and notes on trials and on the study.
 
-    ``trial_notes`` and ``study_notes`` hold what was written. Of trials, the ``current`` one, which is asked for or
-    told, is the only one whose notes are seen at once.
+    ``trial_notes`` and ``study_notes`` hold what it wrote. It reads its new notes on the ``current`` trial at once,
+    those on other trials the next time.
     """
 
     def __init__(
@@ -48,41 +48,49 @@ class Shelf(BaseStorage):
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
+        """Return the trials."""
         return [trial for trial in self._trials if states is None or trial.state in states]
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
+        """Return the latest trial of that number."""
         return next(trial for trial in reversed(self._trials) if trial.number == trial_id)
 
     def get_trial_system_attrs(self, trial_id: int) -> dict[str, Any]:
+        """Return the notes on a trial."""
         return {**self.get_trial(trial_id).system_attrs, **self.trial_notes.get(trial_id, {})}
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        """Note something on a trial."""
         self.trial_notes.setdefault(trial_id, {})[key] = value
         if trial_id == self._current.number:
             self._current.system_attrs[key] = value
 
     def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
+        """Return the notes on the study."""
         return {**self._study_notes, **self.study_notes}
 
     def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
+        """Note something on the study."""
         self.study_notes[key] = value
 
     def get_study_directions(self, study_id: int) -> list[StudyDirection]:
+        """Return that each loss is minimized."""
         return [StudyDirection.MINIMIZE] * self._goals
 
     def get_study_id_from_name(self, study_name: str) -> int:
+        """Return 0, as there is one study."""
         return 0
 
     def get_study_name_from_id(self, study_id: int) -> str:
+        """Return the study's name."""
         return "sweep"
 
     def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
+        """Return nothing, as the journal has none."""
         return {}
 
     def _refuse(self, *args: Any, **kwargs: Any) -> Any:
-        raise NotImplementedError(
-            "a sampler may look at trials and note things; the journal alone begins and ends them"
-        )
+        raise NotImplementedError("a sampler may read trials and write notes; only the journal begins and ends trials")
 
     create_new_study = delete_study = create_new_trial = get_all_studies = _refuse
     set_study_user_attr = set_trial_user_attr = set_trial_param = _refuse
@@ -90,11 +98,12 @@ class Shelf(BaseStorage):
 
 
 class Study(optuna.Study):
-    """A study over a shelf. A sampler that has tried everything calls ``stop``: it is ``over``."""
+    """A study over the journal's trials. ``stopped`` once a sampler that has tried everything calls `stop`."""
 
-    def __init__(self, shelf: Shelf, sampler: Any) -> None:
-        super().__init__("sweep", shelf, sampler=sampler, pruner=optuna.pruners.NopPruner())
-        self.over = False
+    def __init__(self, storage: EventStorage, sampler: Any) -> None:
+        super().__init__("sweep", storage, sampler=sampler, pruner=optuna.pruners.NopPruner())
+        self.stopped = False
 
     def stop(self) -> None:
-        self.over = True
+        """Note that there is nothing more to suggest."""
+        self.stopped = True

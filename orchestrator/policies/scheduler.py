@@ -1,0 +1,250 @@
+"""The base class of schedulers: after each report a trial continues, stops or is set aside.
+
+A scheduler is two classes in one file: its options, which a sweep file or Python writes, and the scheduler, which the
+registry finds (see `orchestrator.registry`). ``Scheduler[Threshold]`` ties them: it sets the class attributes
+``Options`` and ``name``::
+
+    class Threshold(SchedulerOptions):
+        '''Stops a trial that has not come below `bound` after `epochs` epochs.'''
+
+        name: Literal["threshold"] = "threshold"
+        bound: float = Field(description="The loss to reach.", examples=[0.5])
+        epochs: int = Field(default=3, ge=1, description="Epochs until then.", examples=[3])
+
+
+    class ThresholdScheduler(Scheduler[Threshold]):
+        '''Compares each trial with the bound, once.'''
+
+        def judge_report(self, trial: int, epoch: int) -> Verdict | None:
+            if epoch != self.options.epochs or self.best[trial] <= self.options.bound:
+                return None
+            return Verdict(self.name, {"rung": epoch, "value": self.value(self.best[trial])})
+
+In Python: ``Sweep(..., scheduler=Threshold(bound=0.5))``; in a file: ``scheduler: {name: threshold, bound: 0.5}``.
+
+A scheduler must be a pure function of the events that `observe` receives, of its options and of the spec: no clock, no
+global random state, no file. Then a resumed sweep, which replays the journal, decides as the unbroken one does.
+Everything in a Verdict must be plain JSON values, since the journal holds it.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Generic, Literal, cast
+
+from typing_extensions import TypeVar
+
+from orchestrator import registry
+from orchestrator.errors import Problem, UsageError
+from orchestrator.journal import Event
+from orchestrator.policies.options_argument import options_argument
+from orchestrator.safe_text import show
+from orchestrator.spec import SchedulerOptions, SweepSpec, options_class
+from orchestrator.state import Objective
+
+OptionsT = TypeVar("OptionsT", bound=SchedulerOptions, default=Any)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What becomes of a trial, and why.
+
+    A promotion may come with another trial's checkpoint (``donor``) and then with changed ``params``.
+
+    Attributes:
+        rule: the scheduler's name, or the name of another rule.
+        why: the numbers that were compared, plain JSON values. ``rung`` is the epoch of the comparison.
+        action: ``stop`` ends the trial; ``set_aside`` keeps it and its checkpoint for a later promotion; ``promote``
+            continues a trial that was set aside.
+        donor: number and epoch of the trial whose checkpoint is to be used.
+        params: the parameters from then on.
+    """
+
+    rule: str
+    why: Mapping[str, Any] = field(default_factory=dict)
+    action: Literal["stop", "set_aside", "promote"] = "stop"
+    donor: tuple[int, int] | None = None
+    params: dict[str, Any] | None = None
+
+
+class Scheduler(ABC, Generic[OptionsT]):
+    """Judge reports. A subclass must define `judge_report`, and may define any other method below.
+
+    Attributes:
+        objective: what trials are judged by; ``objective.loss(value)`` turns the sign so that lower is better.
+        last: trial number to the objective's value in its last report.
+        best: trial number to its lowest finite loss so far; without an entry before the first finite one.
+        set_aside: numbers of the trials that wait for a promotion.
+    """
+
+    name: str
+    Options: type[OptionsT]
+    population: ClassVar[bool] = False
+    """Whether the budget's trials train side by side as one population, so that none can be added later."""
+    divides_epochs: ClassVar[bool] = False
+    """Whether trainer.max_epochs is divided among rungs at the start, so that it cannot be raised later."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        options = options_argument(cls, SchedulerOptions)
+        if options is not None:
+            cls.Options, cls.name = cast(type[OptionsT], options), options.model_fields["name"].default
+
+    def __init__(self, options: OptionsT, spec: SweepSpec) -> None:
+        self.options = options
+        self.objective = Objective(spec.objective.metric, spec.objective.mode)
+        self.last: dict[int, float] = {}
+        self.best: dict[int, float] = {}
+        self.set_aside: set[int] = set()
+
+    @classmethod
+    def build(cls, options: OptionsT, spec: SweepSpec) -> Scheduler[OptionsT]:
+        """Return a scheduler that has observed nothing yet."""
+        return cls(options, spec)
+
+    @classmethod
+    def problems(cls, options: OptionsT, spec: SweepSpec) -> Iterable[Problem]:
+        """Yield what the scheduler lacks in the rest of the spec, before anything starts."""
+        return ()
+
+    @classmethod
+    def preflight(cls, options: OptionsT, spec: SweepSpec) -> None:
+        """Check what takes an import of the user's code, right before the start. Raises UsageError."""
+        return
+
+    @classmethod
+    def foreign_class(cls, options: OptionsT) -> str:
+        """Return the import path of a class that `build` imports from neither the plug-in nor its library, or empty.
+
+        ``sweep verify`` imports no such class: a run directory is data.
+        """
+        return ""
+
+    @classmethod
+    def label(cls, options: OptionsT) -> str:
+        """Return what tables call the scheduler."""
+        return cls.name
+
+    @classmethod
+    def rungs(cls, options: OptionsT, max_epochs: int) -> list[int]:
+        """Return the epochs at which trials of so many epochs are compared, in order; empty if at no fixed ones."""
+        return []
+
+    @classmethod
+    def rung_reached(cls, options: OptionsT, epoch: int) -> int | None:
+        """Return the last rung of a trial that has reached the epoch; None if there is none, or it depends on more."""
+        return None
+
+    @classmethod
+    def explain_stop(cls, why: Mapping[str, Any]) -> str:
+        """Say in words why a trial was stopped, as the end of a sentence.
+
+        Args:
+            why: the verdict's numbers, with its ``rule`` and the ``epoch`` of the stop.
+        """
+        numbers = ", ".join(f"{key} {show(value)}" for key, value in why.items() if key not in ("rule", "epoch"))
+        return f"scheduler {why['rule']} stopped it" + (f" ({numbers})" if numbers else "")
+
+    @classmethod
+    def explain_promotion(cls, why: Mapping[str, Any]) -> str:
+        """Say in a sentence why a trial that was set aside continued.
+
+        Args:
+            why: the verdict's numbers, with its ``rule``.
+        """
+        with_value = f" with {show(why['value'])}" if "value" in why else ""
+        place = f" once it was at place {why['place']} of {why['of']}" if {"place", "of"} <= why.keys() else ""
+        return f"Set aside after epoch {why.get('rung', '?')}{with_value}, and promoted{place}."
+
+    def observe(self, event: Event) -> None:
+        """Take note of an event of the journal. The scheduler sees every event once, in order."""
+        if event.type == "segment.reported":
+            trial, value = event["trial"], float(event["metrics"].get(self.objective.metric, math.nan))
+            self.last[trial] = value
+            if math.isfinite(value):
+                self.best[trial] = min(self.objective.loss(value), self.best.get(trial, math.inf))
+            self.on_report(trial, event["epoch"])
+        elif event.type == "trial.set_aside":
+            self.set_aside.add(event["trial"])
+            self.on_set_aside(event["trial"], event["epoch"])
+        elif event.type in ("trial.promoted", "trial.stopped"):
+            self.set_aside.discard(event["trial"])
+        elif event.type == "sweep.extended" and "trainer" in event["changed"]:
+            self.on_extended(event["changed"]["trainer"]["max_epochs"])
+
+    def judge(self, trial: int, epoch: int) -> Verdict | None:
+        """Return what becomes of a trial after a report that was observed; None if it continues.
+
+        A value that is not finite stops a trial at once, whatever the scheduler.
+        """
+        value = self.last[trial]
+        if not math.isfinite(value):
+            return Verdict("not_finite", {"metric": self.objective.metric, "value": str(value)})
+        return self.judge_report(trial, epoch)
+
+    @abstractmethod
+    def judge_report(self, trial: int, epoch: int) -> Verdict | None:
+        """Return what becomes of a trial after its report of ``epoch``, a finite value; None if it continues.
+
+        It may be called again for the same report and must then return the same.
+        """
+
+    def promote(self, *, last: bool) -> tuple[int, Verdict] | None:
+        """Return the trial set aside that is to continue, or to end, now, and why; None if there is none.
+
+        Args:
+            last: no other trial runs or will come, so what is to see its end has to continue now.
+        """
+        return None
+
+    def dismiss(self, trial: int) -> Verdict:
+        """Return why a trial that was set aside does not continue, once the sweep is at its end."""
+        return Verdict(self.name, {})
+
+    @property
+    def lends(self) -> Set[tuple[int, int]]:
+        """Checkpoints, by trial and epoch, from which other trials may still continue: they are kept."""
+        return frozenset()
+
+    def on_report(self, trial: int, epoch: int) -> None:
+        """Take note of a report; `last` and `best` hold it already. An epoch may be reported again after a restart."""
+        return
+
+    def on_set_aside(self, trial: int, epoch: int) -> None:
+        """Take note that a trial waits for its promotion."""
+        return
+
+    def on_extended(self, max_epochs: int) -> None:
+        """Take note that trials now train for so many epochs."""
+        return
+
+    def value(self, loss: float) -> float:
+        """Return a loss in the metric's own sign."""
+        return -loss if self.objective.mode == "max" else loss
+
+
+def scheduler_class(name: str) -> type[Scheduler[Any]]:
+    """Return a registered scheduler. Raises UsageError if there is none of that name, or it cannot be used."""
+    return cast(type[Scheduler[Any]], registry.load("schedulers", name))
+
+
+def build_scheduler(spec: SweepSpec) -> Scheduler[Any]:
+    """Return the spec's scheduler, with nothing observed yet."""
+    return scheduler_class(spec.scheduler.name).build(spec.scheduler, spec)
+
+
+def foreign_scheduler(spec: SweepSpec) -> str:
+    """Return the import path of a class that the spec's scheduler imports from outside its library; else empty."""
+    return scheduler_class(spec.scheduler.name).foreign_class(spec.scheduler)
+
+
+def recorded_scheduler(written: Mapping[str, Any]) -> tuple[type[Scheduler[Any]], Any] | None:
+    """Return the scheduler and its options as a journal's spec has them; None if the plug-in is not usable here."""
+    try:
+        cls = scheduler_class(written["name"])
+        return cls, options_class("schedulers", written["name"]).model_validate(dict(written))
+    except (UsageError, ValueError, KeyError):
+        return None

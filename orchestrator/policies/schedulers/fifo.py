@@ -1,0 +1,22 @@
+"""FIFO: no early stopping."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from orchestrator.policies.scheduler import Scheduler, Verdict
+from orchestrator.spec import SchedulerOptions
+
+
+class FIFO(SchedulerOptions):
+    """Every trial trains to its end."""
+
+    name: Literal["fifo"] = "fifo"
+
+
+class FIFOScheduler(Scheduler[FIFO]):
+    """Let every trial train to its end."""
+
+    def judge_report(self, trial: int, epoch: int) -> Verdict | None:
+        """Return None."""
+        return None

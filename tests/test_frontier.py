@@ -187,4 +187,4 @@ def test_real_trials_wait_and_go_on(tmp_path: Any) -> None:
     assert not check(outcome.run).violations
     stories = [" ".join(why(outcome.state, number)) for number in outcome.state.trials]
     assert any("others were more promising until the end" in story for story in stories)
-    assert told["trial.promoted"] == sum(story.count("it went on") for story in stories)
+    assert told["trial.promoted"] == sum(story.count("it continued") for story in stories)

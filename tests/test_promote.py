@@ -206,7 +206,7 @@ def test_a_real_trial_that_was_set_aside_goes_on_by_request(tmp_path: Path, monk
     trial = outcome.state.trials[wanted[0]]
     assert trial.promotions[0] == {"rule": "request", "rung": 1}
     assert trial.epoch >= 2
-    assert "somebody asked for it (sweep promote --trial)" in " ".join(why(outcome.state, trial.number))
+    assert "it continued by request (sweep promote --trial)" in " ".join(why(outcome.state, trial.number))
     assert check(outcome.run).violations == []
     assert not place.requests.exists()
 

@@ -140,6 +140,16 @@ def test_mlflow_loggers_client_and_run(tmp_path: Path, monkeypatch: pytest.Monke
         assert second.run_id == first.run_id
 
 
+def test_optimizers_move_with_their_state() -> None:
+    parameter = torch.nn.Parameter(torch.ones(2))
+    optimizer = torch.optim.SGD([parameter], lr=0.1, momentum=0.9)
+    parameter.sum().backward()
+    optimizer.step()
+    with canary():
+        compat.move_optimizers([optimizer], torch.device("meta"))
+        assert optimizer.state[parameter]["momentum_buffer"].device.type == "meta"
+
+
 def test_a_renamed_part_is_an_error_that_names_both_versions() -> None:
     stranger: Any = SimpleNamespace(fit_loop=SimpleNamespace(epoch_loop=SimpleNamespace()))
     for call in (compat.logged_step, compat.restart_data_fetcher, compat.wandb_run, compat.mlflow_client):

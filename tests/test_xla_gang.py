@@ -18,12 +18,12 @@ from orchestrator.engine.failure_policy import SegmentFailure
 from orchestrator.spec import Resources
 from orchestrator.spec.tpu_slices import slice_of
 from orchestrator.training import Job, Report
-from orchestrator.xla.no_ray_launch import Here
+from orchestrator.xla.no_ray_launch import LocalHost
 from orchestrator.xla.process_env import plan_env
 from orchestrator.xla.slice_engine import plain_process
-from orchestrator.xla.slice_inventory import POD_TYPE, SLICE_NAME, TOPOLOGY, WORKER_ID, Node, Roster
-from orchestrator.xla.slice_processes import Ended, Gang, HostLostError, Refused
-from orchestrator.xla.training_process import Child, Message
+from orchestrator.xla.slice_inventory import POD_TYPE, SLICE_NAME, TOPOLOGY, WORKER_ID, Node, SliceInventory
+from orchestrator.xla.slice_processes import Ended, HostLostError, Refused, WorkerGroup
+from orchestrator.xla.training_process import Message, TrainingProcess
 from tests.support.paths import ROOT
 from tests.support.tpu_payload import interpreter
 
@@ -38,8 +38,8 @@ def payload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def gang() -> Iterator[Gang]:
-    gang = Gang([Here(address) for address in HOSTS])
+def gang() -> Iterator[WorkerGroup]:
+    gang = WorkerGroup([LocalHost(address) for address in HOSTS])
     yield gang
     gang.end()
 
@@ -51,12 +51,12 @@ def job(tmp_path: Path, segment: int = 0, epochs: int = 2, **told: Any) -> Job:
     )  # fmt: skip
 
 
-def start(gang: Gang, asked: Job) -> None:
+def start(gang: WorkerGroup, asked: Job) -> None:
     gang.start(PLAN, {"job": asdict(asked), "roots": []})
 
 
-def next_of(gang: Gang, seconds: float = 60.0) -> Any:
-    return waited(gang.turn, seconds)
+def next_of(gang: WorkerGroup, seconds: float = 60.0) -> Any:
+    return waited(gang.next_outcome, seconds)
 
 
 def waited(what: Callable[[], Any], seconds: float = 60.0) -> Any:
@@ -80,7 +80,7 @@ def is_there(process: int) -> bool:
         return False
 
 
-def test_all_processes_start_with_their_rank_and_rank_0_reports(gang: Gang, tmp_path: Path) -> None:
+def test_all_processes_start_with_their_rank_and_rank_0_reports(gang: WorkerGroup, tmp_path: Path) -> None:
     asked = job(tmp_path)
     start(gang, asked)
     for epoch in (1, 2):
@@ -89,7 +89,7 @@ def test_all_processes_start_with_their_rank_and_rank_0_reports(gang: Gang, tmp_
         assert (report.epoch, report.metrics) == (epoch, {"val_loss": 1 / epoch})
         assert report.checkpoint is not None
         assert report.checkpoint.path == f"trials/0000/checkpoints/epoch={epoch:04d}-segment=0.ckpt"
-        assert gang.turn() is None, "it waits for its answer"
+        assert gang.next_outcome() is None, "it waits for its answer"
         gang.answer(True)
     assert isinstance(next_of(gang), Ended)
     found = seen(asked)
@@ -99,7 +99,7 @@ def test_all_processes_start_with_their_rank_and_rank_0_reports(gang: Gang, tmp_
     assert log.read_text() == "process 1 is here\n"
 
 
-def test_a_no_ends_it_and_the_hosts_take_the_next_segment(gang: Gang, tmp_path: Path) -> None:
+def test_a_no_ends_it_and_the_hosts_take_the_next_segment(gang: WorkerGroup, tmp_path: Path) -> None:
     start(gang, job(tmp_path, epochs=9))
     assert isinstance(next_of(gang), Report)
     gang.answer(False)
@@ -110,7 +110,7 @@ def test_a_no_ends_it_and_the_hosts_take_the_next_segment(gang: Gang, tmp_path: 
     assert isinstance(next_of(gang), Ended)
 
 
-def test_one_that_dies_takes_the_others_with_it(gang: Gang, tmp_path: Path) -> None:
+def test_one_that_dies_takes_the_others_with_it(gang: WorkerGroup, tmp_path: Path) -> None:
     asked = job(tmp_path, epochs=9, fault="die", rank=1, at=1, pause=0.2)
     start(gang, asked)
     outcome = next_of(gang)
@@ -121,7 +121,7 @@ def test_one_that_dies_takes_the_others_with_it(gang: Gang, tmp_path: Path) -> N
     assert not any(is_there(int(line[4])) for line in seen(asked))
 
 
-def test_a_users_error_is_told_as_such_though_the_others_hang(gang: Gang, tmp_path: Path) -> None:
+def test_a_users_error_is_told_as_such_though_the_others_hang(gang: WorkerGroup, tmp_path: Path) -> None:
     asked = job(tmp_path, fault="raise", rank=0)
     start(gang, asked)
     outcome = next_of(gang)
@@ -129,7 +129,7 @@ def test_a_users_error_is_told_as_such_though_the_others_hang(gang: Gang, tmp_pa
     assert not any(is_there(int(line[4])) for line in seen(asked))
 
 
-def test_wrong_devices_are_refused(gang: Gang, tmp_path: Path) -> None:
+def test_wrong_devices_are_refused(gang: WorkerGroup, tmp_path: Path) -> None:
     start(gang, job(tmp_path, fault="refuse", rank=1))
     outcome = next_of(gang)
     while isinstance(outcome, Report):
@@ -139,7 +139,7 @@ def test_wrong_devices_are_refused(gang: Gang, tmp_path: Path) -> None:
 
 
 def test_an_interpreter_that_is_not_there_is_refused(
-    gang: Gang, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    gang: WorkerGroup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SWEEP_TPU_PYTHON", "/nowhere/python")
     start(gang, job(tmp_path))
@@ -149,7 +149,7 @@ def test_an_interpreter_that_is_not_there_is_refused(
     assert "make tpu-env" in outcome.hint
 
 
-class Quiet(Here):
+class Quiet(LocalHost):
     """A host that stops answering: gone, or behind a network that is."""
 
     gone = ""
@@ -159,15 +159,15 @@ class Quiet(Here):
             raise HostLostError("its node died")
         return super().poll()
 
-    def answers(self, seconds: float) -> bool:
+    def is_reachable(self, seconds: float) -> bool:
         return not self.gone
 
 
 @pytest.mark.parametrize("how", ["seen", "unseen"])
 def test_an_error_beside_a_lost_host_is_the_hosts(how: str, tmp_path: Path) -> None:
     """Its peers see a broken connection first, which would pass for the user's error."""
-    hosts = [Here(HOSTS[0]), Quiet(HOSTS[1])]
-    gang = Gang(hosts)
+    hosts = [LocalHost(HOSTS[0]), Quiet(HOSTS[1])]
+    gang = WorkerGroup(hosts)
     start(gang, job(tmp_path, fault="raise", rank=0, pause=0.1))
     hosts[1].gone = how
     outcome = next_of(gang)
@@ -176,7 +176,7 @@ def test_an_error_beside_a_lost_host_is_the_hosts(how: str, tmp_path: Path) -> N
     assert (outcome.kind, outcome.message.partition(" ")[0].rstrip(":")) == ("node", HOSTS[1])
 
 
-def test_what_comes_late_from_the_segment_before_is_passed_over(gang: Gang, tmp_path: Path) -> None:
+def test_what_comes_late_from_the_segment_before_is_passed_over(gang: WorkerGroup, tmp_path: Path) -> None:
     start(gang, job(tmp_path, epochs=1))
     report = next_of(gang)
     stale = {"rank": 0, "serial": 2, "report": asdict(report)}
@@ -189,8 +189,8 @@ def test_a_training_process_ends_with_its_host(tmp_path: Path) -> None:
     """The host's process is killed: no training goes on that nobody knows of."""
     order = {"job": asdict(job(tmp_path, pause=600)), "roots": [], "serial": 1, "process": asdict(PLAN[0])}
     code = (
-        "import sys, json, time; from orchestrator.xla.training_process import Child\n"
-        "Child(json.loads(sys.argv[1]), {'RANK': '0'}); time.sleep(600)"
+        "import sys, json, time; from orchestrator.xla.training_process import TrainingProcess\n"
+        "TrainingProcess(json.loads(sys.argv[1]), {'RANK': '0'}); time.sleep(600)"
     )
     import json
 
@@ -210,7 +210,7 @@ def test_a_trial_beside_the_slices_trains_with_this_interpreter(tmp_path: Path) 
     """The real training process, on the CPU: what it reports comes out of a Trainer."""
     model = {"class_path": "tests.support.tiny.Tiny", "init_args": {}}
     real = replace(job(tmp_path), model=model, data={"class_path": "tests.support.tiny.TinyData", "init_args": {}})
-    gang = Gang([Here("here")])
+    gang = WorkerGroup([LocalHost("here")])
     gang.start([plain_process("here")], {"job": asdict(real), "roots": [str(ROOT)]})
     try:
         for epoch in (1, 2):
@@ -231,7 +231,7 @@ def test_the_environment_is_the_planned_one(tmp_path: Path, monkeypatch: pytest.
     program = tmp_path / "python"
     program.write_text(f"#!/bin/sh\nenv > {tmp_path}/env.txt\n")
     order = {"job": asdict(job(tmp_path)), "roots": [], "serial": 1, "process": asdict(PLAN[1])}
-    child = Child(order, PLAN[1].env, PLAN[1].unset)
+    child = TrainingProcess(order, PLAN[1].env, PLAN[1].unset)
     waited(lambda: next((m for m in child.messages() if "exit" in m), None))
     child.end()
     found = dict(line.split("=", 1) for line in (tmp_path / "env.txt").read_text().splitlines() if "=" in line)
@@ -255,8 +255,8 @@ TWO = [host("b", 1), host("a", 1), host("b", 0), host("a", 0)]
 
 
 def places(nodes: list[Node], held: tuple[str, ...] = (), **resources: Any) -> list[tuple[str, str, list[str]]]:
-    roster = Roster(Resources(**({"tpu": "v4-16"} | resources)))
-    roster.look(nodes)
+    roster = SliceInventory(Resources(**({"tpu": "v4-16"} | resources)))
+    roster.update(nodes)
     return [(place.kind, place.name, [node.id for node in place.nodes]) for place in roster.free(held)]
 
 
@@ -271,20 +271,20 @@ def test_whole_slices_are_places_in_the_order_of_their_workers() -> None:
 @pytest.mark.parametrize(
     ("nodes", "why"),
     [
-        ([host("a", 0)], "1 of 2 hosts are there"),
+        ([host("a", 0)], "1 of 2 hosts are present"),
         ([host("a", 1), host("a", 2)], "its hosts are workers 1, 2"),
         ([host("a", 0), host("a", 0)], "its hosts are workers 0, 0"),
         ([host("a", 0), host("a", 1, chips=3)], "a-1 has 3 of 4 chips"),
-        ([host("a", 0, draining=True), host("a", 1)], "a-0 was told to go"),
+        ([host("a", 0, draining=True), host("a", 1)], "a-0 is being preempted"),
     ],
 )
 def test_a_broken_slice_is_no_place(nodes: list[Node], why: str) -> None:
     unique = [replace(node, id=f"{node.id}-{number}") for number, node in enumerate(nodes)]
-    roster = Roster(Resources(tpu="v4-16"))
-    roster.look([*unique, host("b", 0), host("b", 1)])
+    roster = SliceInventory(Resources(tpu="v4-16"))
+    roster.update([*unique, host("b", 0), host("b", 1)])
     assert [place.name for place in roster.free(())] == ["b"]
     assert roster.broken == {"a": why}
-    assert roster.words() == f"b is whole; a: {why}"
+    assert roster.describe() == f"b is complete; a: {why}"
 
 
 def test_gpus_beside_slices() -> None:
@@ -298,11 +298,11 @@ def test_gpus_beside_slices() -> None:
 
 
 def test_a_place_is_gone_with_one_host() -> None:
-    roster = Roster(Resources(tpu="v4-16"))
-    roster.look(TWO)
+    roster = SliceInventory(Resources(tpu="v4-16"))
+    roster.update(TWO)
     first = next(iter(roster.free(())))
-    assert roster.gone(first) == ""
-    roster.look(TWO[2:])
-    assert "a-1" in roster.gone(first)
-    roster.look([host("a", 0), host("a", 1, draining=True)])
+    assert roster.loss(first) == ""
+    roster.update(TWO[2:])
+    assert "a-1" in roster.loss(first)
+    roster.update([host("a", 0), host("a", 1, draining=True)])
     assert roster.draining(first)

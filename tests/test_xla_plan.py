@@ -224,7 +224,7 @@ def test_the_command_shows_every_process(tmp_path: Path) -> None:
 def test_a_slice_is_not_measured_on_this_machine(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be measured on this machine"):
         measure(spec(tpu="v4-16"), plan(spec(tpu="v4-16")))
-    with pytest.raises(UsageError, match="not in this process"):
+    with pytest.raises(UsageError, match="a local sweep cannot train on v4-16"):
         launch(spec(tpu="v4-16"), tmp_path, local=True)
     with pytest.raises(UsageError, match="trials do not run on it yet"):
         launch(spec(tpu="v4-16", runtime="torch_tpu"), tmp_path)

@@ -117,14 +117,14 @@ def test_ranks_follow_the_worker_ids_and_not_the_order_of_the_hosts(
         return original(wanted, hosts, *args, **kwargs)
 
     monkeypatch.setattr(slices, "plan_env", noting)
-    reserve = slices.Engine._look_around
+    reserve = slices.SliceEngine._update_places
 
     def look(self: Any) -> None:
         reserve(self)
         for slot in self._slots:
             names[slot.place.name] = " ".join(node.name for node in slot.place.nodes)
 
-    monkeypatch.setattr(slices.Engine, "_look_around", look)
+    monkeypatch.setattr(slices.SliceEngine, "_update_places", look)
     run(spec(budget={"trials": 1}), Seen(), monkeypatch)
     assert names == {"a": "a-0 a-1", "b": "b-0 b-1"}
     assert [len(hosts) for hosts in planned] == [2]
@@ -298,7 +298,7 @@ def test_without_a_whole_slice_the_sweep_pauses_and_says_why(pod: FakePod, monke
     pod.kill("b", 0)
     original = slices.run
     monkeypatch.setattr(slices, "run", lambda *given, **named: original(*given, **named, patience=30))
-    with pytest.raises(SweepError, match="a: 1 of 2 hosts are there; b: 1 of 2 hosts are there"):
+    with pytest.raises(SweepError, match="a: 1 of 2 hosts are present; b: 1 of 2 hosts are present"):
         run(spec(), Seen(), monkeypatch)
     said = json.loads((run_at("pod").journal).read_text().splitlines()[-1])
     assert said["type"] == "sweep.paused"

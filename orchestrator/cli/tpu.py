@@ -27,14 +27,14 @@ def plan(
 ) -> None:
     """Print, for each host of a trial's slice, its processes, their environment and the command."""
     from orchestrator.spec import load
-    from orchestrator.xla import slice_plan
+    from orchestrator.xla import process_env
 
     loaded = load(spec, overrides or ())
-    processes = slice_plan.processes(loaded, hosts or ())
+    processes = process_env.plan_processes(loaded, hosts or ())
     if as_json:
-        print_json(slice_plan.as_record(loaded, processes))
+        print_json(process_env.plan_record(loaded, processes))
     else:
-        print_lines(*slice_plan.lines(loaded, processes))
+        print_lines(*process_env.plan_lines(loaded, processes))
 
 
 @tpu.command()
@@ -50,11 +50,11 @@ def manifest(
 ) -> None:
     """Print a KubeRay RayCluster with TPU slices on GKE, for kubectl apply."""
     from orchestrator.spec import load
-    from orchestrator.xla import gke_manifest, slice_plan
+    from orchestrator.xla import gke_manifest, process_env
 
     loaded = load(spec, overrides or ())
     text = gke_manifest.manifest(
-        slice_plan.slice_for(loaded),
+        process_env.required_slice(loaded),
         name=loaded.name,
         count=slices * loaded.resources.slices,
         image=image,
@@ -87,20 +87,20 @@ def launch(
     from orchestrator.results.terminal_tables import Progress
     from orchestrator.rundir import run_at
     from orchestrator.spec import load
-    from orchestrator.xla import slice_plan
+    from orchestrator.xla import process_env
 
     loaded = load(spec, overrides or (), name)
-    slice_plan.slice_for(loaded)
+    process_env.required_slice(loaded)
     if gcloud:
-        from orchestrator.xla import gcloud_launch
+        from orchestrator.xla import no_ray_launch
 
         arguments = [spec, *(word for override in overrides or () for word in ("--set", override))]
         arguments += ["--name", name] if name else []
         arguments += ["--runs", runs] if runs else []
-        command = gcloud_launch.command(arguments, tpu=gcloud, zone=zone)
+        command = no_ray_launch.gcloud_command(arguments, tpu=gcloud, zone=zone)
         if dry_run:
             print_lines(shlex.join(command))
-        raise typer.Exit(0 if dry_run else gcloud_launch.run(command))
+        raise typer.Exit(0 if dry_run else no_ray_launch.run_gcloud(command))
     with Progress(run_at(loaded.name, runs)) as progress:
         from orchestrator import sweep
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import lightning as L
+import torch
+from lightning.fabric.utilities import optimizer as optimizer_utilities
 from lightning.fabric.utilities import registry
 
 from orchestrator.errors import SweepError
@@ -94,6 +96,11 @@ def set_mlflow_run_id(logger: MLFlowLogger, run_id: str | None) -> None:
     """Make the logger resume the run with that id; None lets it create a run."""
     _attribute(logger, "_run_id")
     logger._run_id = run_id
+
+
+def move_optimizers(optimizers: Iterable[Any], device: torch.device) -> None:
+    """Move the state of the optimizers to ``device``, in place."""
+    _attribute(optimizer_utilities, "_optimizers_to_device")(optimizers, device)
 
 
 def _attribute(owner: Any, name: str) -> Any:

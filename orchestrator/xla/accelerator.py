@@ -1,4 +1,4 @@
-"""XLA devices for a Lightning Trainer: found, checked against the plan, and joined. torch_xla is imported inside."""
+"""XLA devices for a Lightning Trainer, checked against the plan. Functions import torch_xla when they run."""
 
 from __future__ import annotations
 
@@ -15,62 +15,69 @@ from orchestrator.xla.training_process import PYTHON
 
 
 class DeviceError(SweepError):
-    """The devices of a training process are not those that were planned for it."""
+    """The devices of a training process differ from those planned for it."""
 
 
 class XlaDevices(Accelerator):
-    """The XLA devices of this process, whatever they are made of.
+    """The XLA devices of this process, of any hardware.
 
-    Lightning's own accelerator counts PCI devices of Google's, and so refuses PJRT on a CPU.
+    Lightning's own accelerator counts Google's PCI devices, and so rejects PJRT on a CPU.
     """
 
     def setup_device(self, device: torch.device) -> None:
-        """Nothing: the runtime has set its devices up."""
+        """Do nothing: the runtime has set up its devices."""
 
     def get_device_stats(self, device: Any) -> dict[str, Any]:
-        """None that are worth waiting for the device."""
+        """Return nothing: statistics would wait for the device."""
         return {}
 
     def teardown(self) -> None:
-        """Nothing to be put back."""
+        """Do nothing: there is nothing to restore."""
 
     @staticmethod
     def parse_devices(devices: Any) -> Any:
+        """Return the argument unchanged."""
         return devices
 
     @staticmethod
     def get_parallel_devices(devices: Any) -> list[torch.device]:
-        return [torch.device("xla:0")]  # the one that this process computes on; by SPMD it stands for all
+        """Return the device of this process; under SPMD it represents all devices."""
+        return [torch.device("xla:0")]
 
     @staticmethod
     def auto_device_count() -> int:
+        """Return 1: a process has one device."""
         return 1
 
     @staticmethod
     def is_available() -> bool:
+        """Return True: `join` checks the devices."""
         return True
 
     @staticmethod
     def name() -> str:
+        """Return ``xla``."""
         return "xla"
 
 
 class XlaSeed(L.Callback):
-    """Seeds the devices' own generator at each epoch, as ``EpochSeed`` does those of the host."""
+    """Seeds the devices' generator at each epoch, as ``EpochSeed`` seeds those of the host."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Set the epoch's seed."""
         import torch_xla
 
         torch_xla.manual_seed(derive_seed(self._seed, "epoch", trainer.current_epoch))
 
 
 def trainer_arguments(process: Process, precision: Any, seed: int) -> dict[str, Any]:
-    """Arguments of ``lightning.Trainer`` that train on the devices of ``process``: before any tensor is made on one.
+    """Return ``lightning.Trainer`` arguments for the devices of ``process``; call it before any XLA tensor is created.
 
-    Raises DeviceError where torch_xla is not there, or finds other devices than were planned.
+    Raises:
+        DeviceError: torch_xla is not installed, or finds other devices than planned.
     """
     from orchestrator.xla.strategy import XlaPrecision, XlaStrategy
 
@@ -88,25 +95,25 @@ def trainer_arguments(process: Process, precision: Any, seed: int) -> dict[str, 
 
 
 def join(process: Process) -> None:
-    """Start XLA's runtime as planned. Raises DeviceError where it is not there, or finds other devices."""
+    """Start XLA's runtime as planned. Raises DeviceError if it is not installed or finds other devices."""
     try:
         import torch_xla.runtime as xr
     except ImportError as error:
         raise DeviceError(
             f"torch_xla cannot be imported on {process.address}: {error}",
-            hint=f"{PYTHON} names an interpreter that has it, on each host; `make tpu-env` makes one",
+            hint=f"set {PYTHON} on each host to an interpreter that has it; `make tpu-env` creates one",
         ) from error
     if process.runtime in ("xla-spmd", "rehearsal-spmd"):
         xr.use_spmd()
     try:
-        kind, found, own = xr.device_type(), xr.global_runtime_device_count(), xr.addressable_runtime_device_count()
-    except (OSError, RuntimeError) as error:  # libtpu's own, of several lines
+        kind, count, own = xr.device_type(), xr.global_runtime_device_count(), xr.addressable_runtime_device_count()
+    except (OSError, RuntimeError) as error:  # libtpu's errors have several lines
         raise DeviceError(f"{_plan(process)} found no devices: {str(error).splitlines()[0]}", hint=_HINT) from error
-    if (kind, found, own) != (process.device_type, process.devices, process.own):
-        raise DeviceError(f"{_plan(process)} found {found} of {kind}, {own} of them its own", hint=_HINT)
+    if (kind, count, own) != (process.device_type, process.devices, process.own):
+        raise DeviceError(f"{_plan(process)} found {count} of {kind}, {own} of them its own", hint=_HINT)
 
 
-_HINT = "is it the slice that resources.tpu names, whole, and held by nobody else? sweep tpu plan shows what is meant"
+_HINT = "check that the slice is the one in resources.tpu, complete and not in use; sweep tpu plan shows the plan"
 
 
 def _plan(process: Process) -> str:

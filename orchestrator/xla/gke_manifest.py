@@ -1,4 +1,4 @@
-"""A RayCluster of KubeRay's with TPU slices on GKE, as text for ``kubectl apply``.
+"""A KubeRay RayCluster with TPU slices on GKE, as text for ``kubectl apply``.
 
 Sources: KubeRay's sample ``ray-cluster-tpu-v4-multihost.yaml`` and Ray's page "Use TPUs with KubeRay".
 Ray's TPU webhook sets TPU_WORKER_ID, TPU_WORKER_HOSTNAMES and TPU_NAME in the pods of a group with ``numOfHosts``.
@@ -19,7 +19,7 @@ _ACCELERATORS = {
     "v7x": "tpu7x",
 }
 RUNS = "/mnt/runs"
-"""Where the pods see the run directories."""
+"""The folder of the run directories in the pods."""
 
 _TEMPLATE = """\
 # {count} x {tpu} ({topology}) on GKE: {hosts} pod(s) a slice, {chips} chips each.
@@ -78,22 +78,32 @@ spec:
 """
 
 
-def manifest(wanted: Slice, *, name: str, count: int, image: str, claim: str, python: str, cpus: float) -> str:
-    """The cluster with ``count`` slices; ``python`` is torch_xla's interpreter in the image.
+def manifest(tpu_slice: Slice, *, name: str, count: int, image: str, claim: str, python: str, cpus: float) -> str:
+    """Return the manifest of a cluster.
 
-    Raises UsageError where GKE has no such slice.
+    Args:
+        tpu_slice: the kind of slice.
+        name: the cluster's name; other characters than letters and digits become hyphens.
+        count: the number of slices.
+        image: the container image of all pods.
+        claim: the PersistentVolumeClaim of the run directories.
+        python: the interpreter with torch_xla in the image.
+        cpus: CPUs of each worker pod.
+
+    Raises:
+        UsageError: GKE has no such slice.
     """
-    accelerator = _ACCELERATORS.get(wanted.generation.name)
+    accelerator = _ACCELERATORS.get(tpu_slice.generation.name)
     if accelerator is None:
-        there = ", ".join(_ACCELERATORS)
-        raise UsageError(f"GKE has no pods with {wanted.generation.name}", hint=f"it has {there}")
+        available = ", ".join(_ACCELERATORS)
+        raise UsageError(f"GKE has no pods with {tpu_slice.generation.name}", hint=f"it has {available}")
     label = "".join(character if character.isalnum() else "-" for character in name.lower()).strip("-")
     return _TEMPLATE.format(
         count=count,
-        tpu=wanted.name,
-        topology=wanted.topology,
-        hosts=wanted.hosts,
-        chips=wanted.chips_a_host,
+        tpu=tpu_slice.name,
+        topology=tpu_slice.topology,
+        hosts=tpu_slice.hosts,
+        chips=tpu_slice.chips_a_host,
         name=label,
         image=image,
         runs=RUNS,

@@ -1,7 +1,7 @@
-"""Batches of several hosts that XLA takes for one: the same step on every host, whatever each host's share of the data.
+"""Join the batches of several hosts, so that every host runs the same XLA step for any share of the data.
 
-Under SPMD all hosts run one program, whose shapes are those of the whole batch. A share that ends in a smaller batch,
-or one batch earlier than another host's, would leave the others waiting for ever.
+Under SPMD all hosts run one program, whose shapes are those of the global batch. A share that ends in a smaller batch,
+or one batch earlier than another host's, would make the other hosts wait for ever.
 """
 
 from __future__ import annotations
@@ -13,28 +13,29 @@ import torch.distributed as dist
 from torch import Tensor, cat
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map_only, tree_unflatten
 
-_NOTHING = object()
+_END = object()
 
 
-class Together:
-    """A loader whose batches come in step on all hosts. All rows come, each as often as the hosts' loaders give it.
+class GlobalBatches:
+    """A loader that yields the same number of batches on all hosts, with all rows of the hosts' loaders.
 
-    Where each host has as many rows, and they divide by its devices, a batch is this host's ``part`` of the whole.
-    Where not, which is at the end of an epoch, every host gets the ``whole`` of it: all rows, host after host.
+    If all hosts have the same number of rows, and it is a multiple of their devices, each batch is this host's rows,
+    placed by ``shard``. Otherwise, at the end of an epoch, every host gets all rows, host after host, by ``replicate``.
 
     Args:
-        loader: this host's.
-        pieces: devices of this host.
-        part, whole: put such a tensor on the devices.
+        loader: this host's loader.
+        devices: the number of this host's devices.
+        shard: puts this host's rows of a tensor on its devices.
+        replicate: puts the same rows on every device.
     """
 
     def __init__(
-        self, loader: Any, *, pieces: int, part: Callable[[Tensor], Tensor], whole: Callable[[Tensor], Tensor]
+        self, loader: Any, *, devices: int, shard: Callable[[Tensor], Tensor], replicate: Callable[[Tensor], Tensor]
     ) -> None:
-        self._loader, self._pieces, self._part, self._whole = loader, pieces, part, whole
+        self._loader, self._devices, self._shard, self._replicate = loader, devices, shard, replicate
         self._length: int | None = None
         if hasattr(loader, "__len__"):
-            self._length = max(_told(len(loader)))
+            self._length = max(_gather(len(loader)))
 
     def __len__(self) -> int:
         if self._length is None:
@@ -42,47 +43,44 @@ class Together:
         return self._length
 
     def __getattr__(self, name: str) -> Any:
-        """What Lightning looks for: dataset, sampler, batch_size."""
+        """Return the loader's attribute: Lightning reads dataset, sampler and batch_size."""
         return getattr(self.__dict__["_loader"], name)
 
     def __iter__(self) -> Iterator[Any]:
         batches = iter(self._loader)
         while True:
-            batch = next(batches, _NOTHING)
-            counts = _told(_rows(batch))
+            batch = next(batches, _END)
+            counts = _gather(_row_count(batch))
             if not any(counts):
                 return
-            if len(set(counts)) == 1 and counts[0] % self._pieces == 0:
-                yield tree_map_only(Tensor, self._part, batch)
+            if len(set(counts)) == 1 and counts[0] % self._devices == 0:
+                yield tree_map_only(Tensor, self._shard, batch)
             else:
-                shares = [share for share, count in zip(_told(_plain(batch)), counts, strict=True) if count]
-                yield tree_map_only(Tensor, self._whole, _joined(shares))
+                gathered = _gather(None if batch is _END else batch)
+                shares = [share for share, count in zip(gathered, counts, strict=True) if count]
+                yield tree_map_only(Tensor, self._replicate, _concatenate(shares))
 
 
-def _told(value: Any) -> list[Any]:
-    """What each host says, by rank."""
-    found: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(found, value)
-    return found
+def _gather(value: Any) -> list[Any]:
+    """Return the value of each host, by rank."""
+    values: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(values, value)
+    return values
 
 
-def _plain(batch: Any) -> Any:
-    return None if batch is _NOTHING else batch
-
-
-def _rows(batch: Any) -> int:
-    """Rows of a batch, by its first tensor that has any; 0 where there is no batch."""
-    if batch is _NOTHING:
+def _row_count(batch: Any) -> int:
+    """Return the rows of a batch's first tensor that has a dimension; 0 at the end."""
+    if batch is _END:
         return 0
     return next((len(leaf) for leaf in tree_leaves(batch) if isinstance(leaf, Tensor) and leaf.dim()), 1)
 
 
-def _joined(shares: list[Any]) -> Any:
-    """The rows of all, in their order; what is no tensor, or has no rows, is the first one's."""
+def _concatenate(shares: list[Any]) -> Any:
+    """Concatenate the shares' rows; values without rows are those of the first share."""
     leaves = [tree_flatten(share)[0] for share in shares]
     structure = tree_flatten(shares[0])[1]
-    joined = [
-        cat(list(same)) if isinstance(same[0], Tensor) and same[0].dim() else same[0]
-        for same in zip(*leaves, strict=True)
+    concatenated = [
+        cat(list(values)) if isinstance(values[0], Tensor) and values[0].dim() else values[0]
+        for values in zip(*leaves, strict=True)
     ]
-    return tree_unflatten(joined, structure)
+    return tree_unflatten(concatenated, structure)

@@ -1,12 +1,15 @@
-"""A pod without Ray, for one trial: every host runs this same program, as ``gcloud … --worker=all`` does.
+"""One trial on a pod without Ray: every host runs this same program, as ``gcloud … --worker=all`` does.
 
-The first host writes the journal; the others take the same trial from the same sweep file, and train their part of it.
-A trial that is cut off cannot go on this way: that takes somebody who knows of all hosts, which Ray does.
+The first host writes the journal. The others compute the same trial from the same sweep file, and train their part.
+An interrupted trial cannot be resumed this way: that needs a driver that knows all hosts, which Ray provides.
 """
 
 from __future__ import annotations
 
 import os
+import shlex
+import shutil
+import subprocess
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -22,115 +25,144 @@ from orchestrator.journal import FORMAT, Journal
 from orchestrator.rundir import run_at
 from orchestrator.spec import SweepSpec
 from orchestrator.training import Job, Report
-from orchestrator.xla.process_env import Process
-from orchestrator.xla.slice_host import SliceHost
-from orchestrator.xla.slice_plan import processes
-from orchestrator.xla.slice_processes import Ended, Gang, Outcome, Refused
-from orchestrator.xla.training_process import Message
+from orchestrator.xla.process_env import Process, plan_processes
+from orchestrator.xla.slice_processes import Ended, Outcome, Refused, WorkerGroup
+from orchestrator.xla.training_process import Message, SliceHost
 
 _TURN_SECONDS = 0.05
 
 
-class Here:
-    """This very host, as a gang's."""
+class LocalHost:
+    """This machine as a `slice_processes.Host`."""
 
     def __init__(self, address: str) -> None:
         self.address = address
         self._host = SliceHost()
 
     def start(self, orders: Sequence[Mapping[str, Any]]) -> None:
-        """See `gang.Host`."""
+        """See `slice_processes.Host`."""
         self._host.start(orders)
 
     def poll(self) -> list[Message]:
-        """See `gang.Host`."""
+        """See `slice_processes.Host`."""
         return self._host.poll(0.0)
 
-    def answer(self, go_on: bool) -> None:
-        """See `gang.Host`."""
-        self._host.answer(go_on)
+    def answer(self, is_continued: bool) -> None:
+        """See `slice_processes.Host`."""
+        self._host.answer(is_continued)
 
-    def answers(self, seconds: float) -> bool:
-        """See `gang.Host`."""
+    def is_reachable(self, seconds: float) -> bool:
+        """See `slice_processes.Host`."""
         return True
 
     def end(self) -> None:
-        """See `gang.Host`."""
+        """See `slice_processes.Host`."""
         self._host.end()
 
     def free_port(self) -> int:
-        """See `gang.Host`."""
+        """See `slice_processes.Host`."""
         return self._host.free_port()
 
 
 def own_processes(spec: SweepSpec, environment: Mapping[str, str] = os.environ) -> list[Process]:
-    """The processes of this host, by what its platform says of it.
+    """Return the processes of this host, by the platform's environment variables.
 
-    Raises UsageError where that is nothing, or other hosts than the spec's slice has.
+    Raises:
+        UsageError: the variables are not set, or name another number of hosts than the spec's slice has.
     """
     number = environment.get("SWEEP_TPU_WORKER") or environment.get("TPU_WORKER_ID", "")
     names = environment.get("SWEEP_TPU_HOSTS") or environment.get("TPU_WORKER_HOSTNAMES", "")
     if not number.isdecimal() or not names:
         raise UsageError(
-            "this host does not know its place in the slice: TPU_WORKER_ID and TPU_WORKER_HOSTNAMES are not set",
-            hint="GKE sets them, and sweep tpu launch --gcloud does so on a TPU VM",
+            "this host's position in the slice is unknown: TPU_WORKER_ID and TPU_WORKER_HOSTNAMES are not set",
+            hint="GKE sets them; on a TPU VM, sweep tpu launch --gcloud sets equivalent ones",
         )
-    return [process for process in processes(spec, names.split(",")) if process.host == int(number)]
+    return [process for process in plan_processes(spec, names.split(",")) if process.host == int(number)]
 
 
-def lead(live: SweepController, stopping: StopRequests, own: Sequence[Process], roots: Sequence[str]) -> None:
-    """The first host's part: run the sweep's one trial, with the others training theirs."""
-    live.start("xla", slots=1)
-    job = live.next_job(own[0].address, live.spec.resources.tpu or "")
+def lead(
+    controller: SweepController, stop_requests: StopRequests, own: Sequence[Process], roots: Sequence[str]
+) -> None:
+    """Run the sweep's one trial on the first host, while the other hosts `follow`. Raises SweepError if it fails."""
+    controller.start("xla", slots=1)
+    job = controller.next_job(own[0].address, controller.spec.resources.tpu or "")
     if isinstance(job, str):
         return
 
     def report(epoch: Report) -> bool:
-        live.stop_reason = live.stop_reason or stopping.reason
-        return live.on_report(job.trial, job.segment, epoch)
+        controller.stop_reason = controller.stop_reason or stop_requests.reason
+        return controller.on_report(job.trial, job.segment, epoch)
 
     outcome = _train(own, job, roots, report)
     if isinstance(outcome, Refused):
         raise SweepError(outcome.message, hint=outcome.hint)
     if isinstance(outcome, Ended):
-        live.on_end(job.trial, job.segment)
+        controller.on_end(job.trial, job.segment)
     elif not isinstance(outcome, Report):
-        live.on_failure(job.trial, job.segment, outcome)
+        controller.on_failure(job.trial, job.segment, outcome)
         raise SweepError(
-            f"the trial cannot go on without Ray: {outcome.message}", hint="launch it again by another name"
+            f"the trial cannot be resumed without Ray: {outcome.message}", hint="launch it again under another name"
         )
 
 
 def follow(spec: SweepSpec, own: Sequence[Process], roots: Sequence[str]) -> None:
-    """Another host's part: the same trial, from a journal of its own that nobody keeps. Raises SweepError."""
+    """Train the same trial on another host, with a temporary journal. Raises SweepError if it fails."""
     with tempfile.TemporaryDirectory(prefix="sweep-") as folder:
         run = run_at(spec.name, Path(folder))
         run.root.mkdir(parents=True)
         journal = Journal.create(run.journal)
-        written = spec.model_dump(mode="json")
-        journal.append("sweep.created", format=FORMAT, spec=written, seed=spec.seed, versions={}, git=None, roots=[])
-        live = SweepController(spec, run, journal, DriverHost(run, StopRequests()))
-        job = live.next_job()
+        fields = spec.model_dump(mode="json")
+        journal.append("sweep.created", format=FORMAT, spec=fields, seed=spec.seed, versions={}, git=None, roots=[])
+        controller = SweepController(spec, run, journal, DriverHost(run, StopRequests()))
+        job = controller.next_job()
         journal.close()
         assert isinstance(job, Job)
         outcome = _train(own, job, roots, lambda report: True)
     if not isinstance(outcome, Ended):
-        said = outcome.message if not isinstance(outcome, Report) else ""
-        raise SweepError(f"process {own[0].rank} on {own[0].address}: {said}")
+        message = outcome.message if not isinstance(outcome, Report) else ""
+        raise SweepError(f"process {own[0].rank} on {own[0].address}: {message}")
 
 
 def _train(own: Sequence[Process], job: Job, roots: Sequence[str], report: Any) -> Outcome:
-    """Train this host's part of a segment to its end."""
-    gang = Gang([Here(own[0].address)])
-    mine = [Process(**{**asdict(process), "host": 0}) for process in own]
-    gang.start(mine, {"job": asdict(job), "roots": list(roots)})
+    """Train this host's part of a segment until it ends."""
+    group = WorkerGroup([LocalHost(own[0].address)])
+    local = [Process(**{**asdict(process), "host": 0}) for process in own]
+    group.start(local, {"job": asdict(job), "roots": list(roots)})
     try:
         while True:
-            outcome = gang.turn()
+            outcome = group.next_outcome()
             if isinstance(outcome, Report):
-                gang.answer(report(outcome))
+                group.answer(report(outcome))
             elif outcome is not None:
                 return outcome
             time.sleep(_TURN_SECONDS)
     finally:
-        gang.end()
+        group.end()
+
+
+_METADATA = "http://metadata.google.internal/computeMetadata/v1/instance/attributes"
+# As torch_xla reads it: worker-network-endpoints lists name:uid:address of each host, separated by commas.
+_EXPORTS = (
+    f"get() {{ curl -sf -H 'Metadata-Flavor: Google' {_METADATA}/$1; }}; "
+    "export SWEEP_TPU_WORKER=$(get agent-worker-number) "
+    "SWEEP_TPU_HOSTS=$(get worker-network-endpoints | tr , '\\n' | cut -d: -f3 | paste -sd,)"
+)
+
+
+def gcloud_command(arguments: Sequence[str], *, tpu: str, zone: str) -> list[str]:
+    """Return the gcloud command that runs ``sweep tpu launch --alone`` with these arguments on all hosts of a TPU VM.
+
+    Raises:
+        UsageError: the zone is missing.
+    """
+    if not zone:
+        raise UsageError("--gcloud needs the TPU VM's zone", hint="e.g. --zone us-central2-b")
+    script = f"{_EXPORTS}; {shlex.join(['sweep', 'tpu', 'launch', '--alone', *arguments])}"
+    return ["gcloud", "compute", "tpus", "tpu-vm", "ssh", tpu, f"--zone={zone}", "--worker=all", f"--command={script}"]
+
+
+def run_gcloud(command: Sequence[str]) -> int:
+    """Run a gcloud command and return its exit code. Raises UsageError if gcloud is not installed."""
+    if shutil.which(command[0]) is None:
+        raise UsageError("gcloud is not installed", hint="--dry-run prints the command, to run on another machine")
+    return subprocess.run(command, check=False).returncode

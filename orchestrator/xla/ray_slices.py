@@ -1,7 +1,4 @@
-"""The Ray cluster that slices are part of: who is there, and a slice's hosts for as long as the sweep holds them.
-
-The only file of the room that imports Ray.
-"""
+"""A Ray cluster with TPU slices: its nodes, and the reservation of places. The only file here that imports Ray."""
 
 from __future__ import annotations
 
@@ -15,17 +12,16 @@ from typing import Any
 
 from orchestrator import compat_ray
 from orchestrator.errors import UsageError
-from orchestrator.xla.slice_host import SliceHost
 from orchestrator.xla.slice_inventory import Node, Place
 from orchestrator.xla.slice_processes import HostLostError
-from orchestrator.xla.training_process import Message
+from orchestrator.xla.training_process import Message, SliceHost
 
 _POLL_SECONDS = 2.0
 _START_SECONDS = 120.0
-_CONCURRENT_CALLS = 4  # of an actor: a poll that waits holds up no answer
+_CONCURRENT_CALLS = 4  # of an actor, so that a waiting poll does not delay an answer
 
 
-class Pod:
+class SliceCluster:
     """A connection to the cluster."""
 
     def __init__(self, address: str) -> None:
@@ -35,35 +31,35 @@ class Pod:
         for name in ("ray", "ray.tune"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
         try:
-            with _our_sigterm():
+            with _keep_sigterm_handler():
                 ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise UsageError(
                 f"there is no Ray cluster at {address}: {error}",
-                hint="run it on the pod's head, or name the cluster: sweep tpu launch SPEC --address HOST:6379",
+                hint="run it on the cluster's head, or name the cluster: sweep tpu launch SPEC --address HOST:6379",
             ) from error
 
     def nodes(self) -> list[Node]:
-        """The nodes that are alive."""
+        """Return the nodes that are alive."""
         import ray
 
         draining = compat_ray.connected_draining_nodes()
-        known: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-        return [_node(found, draining) for found in known if found["Alive"]]
+        records: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+        return [_node(record, draining) for record in records if record["Alive"]]
 
     def reserve(self, place: Place) -> Reservation:
-        """Ask for a place as a whole; another sweep may hold it."""
+        """Request all of a place; another sweep may hold it."""
         return Reservation(place)
 
     def close(self) -> None:
-        """Let go of everything that is held."""
+        """Release everything and disconnect."""
         import ray
 
         ray.shutdown()
 
 
 class Reservation:
-    """A placement group with a bundle on each node of a place, and an actor in each."""
+    """A placement group with a bundle and an actor on each node of a place."""
 
     def __init__(self, place: Place) -> None:
         from ray.util.placement_group import placement_group
@@ -78,9 +74,10 @@ class Reservation:
         self._hosts: list[RayHost] = []
 
     def hosts(self) -> Sequence[RayHost] | None:
-        """The hosts by rank, as soon as the whole place is ours and they answer; None until then.
+        """Return the hosts by rank, once all of the place is reserved and the hosts answer; None before that.
 
-        Raises HostLostError where one went meanwhile.
+        Raises:
+            HostLostError: a host was lost meanwhile.
         """
         import ray
 
@@ -91,116 +88,116 @@ class Reservation:
         return self._hosts if all(host.is_up() for host in self._hosts) else None
 
     def release(self) -> None:
-        """End what runs there and let go of the place."""
+        """End the hosts' processes and release the place."""
         from ray.util.placement_group import remove_placement_group
 
         for host in self._hosts:
             host.kill()
-        with contextlib.suppress(Exception):  # it goes with the driver in any case
+        with contextlib.suppress(Exception):  # Ray removes it with the driver in any case
             remove_placement_group(self._group)
 
 
 class RayHost:
-    """A host of a slice through the actor that runs on it."""
+    """A host of a slice, through its actor."""
 
     def __init__(self, group: Any, bundle: int, node: Node, place: Place) -> None:
         import ray
         from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
         self.address = node.address
-        wanted = dict(place.bundle)
+        resources = dict(place.bundle)
         actor: Any = ray.remote(SliceHost)
         self._actor: Any = actor.options(
-            num_cpus=wanted.pop("CPU", 0),
-            num_gpus=wanted.pop("GPU", 0),
-            resources=wanted,  # all chips of the host: for fewer Ray would cut the slice's topology up
+            num_cpus=resources.pop("CPU", 0),
+            num_gpus=resources.pop("GPU", 0),
+            resources=resources,  # all chips of the host: for fewer, Ray would restrict the slice's topology
             max_restarts=0,
             max_concurrency=_CONCURRENT_CALLS,
             scheduling_strategy=PlacementGroupSchedulingStrategy(
                 placement_group=group, placement_group_bundle_index=bundle
             ),
         ).remote()
-        self._about: Any = self._actor.about.remote()
+        self._info: Any = self._actor.info.remote()
         self._poll: Any = None
 
     def is_up(self) -> bool:
-        """Whether its actor has started. Raises HostLostError."""
+        """Return whether its actor has started. Raises HostLostError."""
         import ray
 
-        if self._about is None:
+        if self._info is None:
             return True
-        if ray.wait([self._about], timeout=0)[0]:
-            self._got(self._about)
-            self._about = None
-        return self._about is None
+        if ray.wait([self._info], timeout=0)[0]:
+            self._result(self._info)
+            self._info = None
+        return self._info is None
 
     def start(self, orders: Sequence[Mapping[str, Any]]) -> None:
-        """See `gang.Host`; one that is lost says so when it is polled."""
+        """See `slice_processes.Host`. A lost host is detected when it is polled."""
         self._actor.start.remote([dict(order) for order in orders])
 
     def poll(self) -> list[Message]:
-        """See `gang.Host`."""
+        """See `slice_processes.Host`."""
         import ray
 
         if self._poll is None:
             self._poll = self._actor.poll.remote(_POLL_SECONDS)
         if not ray.wait([self._poll], timeout=0)[0]:
             return []
-        asked, self._poll = self._poll, None
-        found: list[Message] = self._got(asked)
-        return found
+        poll, self._poll = self._poll, None
+        messages: list[Message] = self._result(poll)
+        return messages
 
-    def answer(self, go_on: bool) -> None:
-        """See `gang.Host`."""
-        self._actor.answer.remote(go_on)
+    def answer(self, is_continued: bool) -> None:
+        """See `slice_processes.Host`."""
+        self._actor.answer.remote(is_continued)
 
-    def answers(self, seconds: float) -> bool:
-        """See `gang.Host`."""
+    def is_reachable(self, seconds: float) -> bool:
+        """See `slice_processes.Host`."""
         try:
-            self._got(self._actor.about.remote(), seconds)
+            self._result(self._actor.info.remote(), seconds)
         except HostLostError:
             return False
         return True
 
     def end(self) -> None:
-        """See `gang.Host`."""
+        """See `slice_processes.Host`."""
         self._actor.end.remote()
 
     def free_port(self) -> int:
-        """See `gang.Host`."""
-        return int(self._got(self._actor.free_port.remote(), _START_SECONDS))
+        """See `slice_processes.Host`."""
+        return int(self._result(self._actor.free_port.remote(), _START_SECONDS))
 
     def kill(self) -> None:
-        """End the actor, and with it the processes that it started."""
+        """Kill the actor; its processes end with it."""
         import ray
 
         with contextlib.suppress(Exception):
             ray.kill(self._actor)
 
-    def _got(self, asked: Any, seconds: float | None = None) -> Any:
+    def _result(self, reference: Any, seconds: float | None = None) -> Any:
         import ray
         from ray.exceptions import RayError
 
         try:
-            return ray.get(asked, timeout=seconds)
-        except RayError as error:  # its actor or its node has died, or it does not answer
+            return ray.get(reference, timeout=seconds)
+        except RayError as error:  # the actor or its node has died, or does not answer
             raise HostLostError(str(error).strip().splitlines()[0]) from error
 
 
-def _node(found: Mapping[str, Any], draining: Mapping[str, int]) -> Node:
+def _node(record: Mapping[str, Any], draining: Mapping[str, int]) -> Node:
     return Node(
-        id=found["NodeID"],
-        address=found["NodeManagerAddress"],
-        name=found["NodeName"] or found["NodeManagerHostname"],
-        labels=found.get("Labels") or {},
-        resources=found.get("Resources") or {},
-        draining=found["NodeID"] in draining,
+        id=record["NodeID"],
+        address=record["NodeManagerAddress"],
+        name=record["NodeName"] or record["NodeManagerHostname"],
+        labels=record.get("Labels") or {},
+        resources=record.get("Resources") or {},
+        draining=record["NodeID"] in draining,
     )
 
 
 @contextlib.contextmanager
-def _our_sigterm() -> Iterator[None]:
-    """Keep the handler of SIGTERM, which ``ray.init`` may replace by one that ends the process."""
+def _keep_sigterm_handler() -> Iterator[None]:
+    """Restore the handler of SIGTERM, which ``ray.init`` may replace by one that ends the process."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

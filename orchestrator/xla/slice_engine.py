@@ -1,6 +1,7 @@
-"""Segments on TPU slices, and on GPUs beside them: one slot a place, fed and judged by the live sweep.
+"""Run segments on TPU slices, and on GPUs of the same cluster: one slot a place, with jobs from the controller.
 
-No Ray Tune: a trial is several processes on several hosts that live and die as one, and Tune's trials are one process.
+Ray Tune is not used: a trial here is several processes on several hosts that start and fail together, and a trial of
+Tune is one process.
 """
 
 from __future__ import annotations
@@ -20,114 +21,121 @@ from orchestrator.spec import SweepSpec
 from orchestrator.spec.tpu_placement import GPU, kinds, wanted_slice
 from orchestrator.training import Job, Report
 from orchestrator.xla.process_env import Process, plan_env
-from orchestrator.xla.slice_inventory import Node, Place, Roster
-from orchestrator.xla.slice_processes import Ended, Gang, Host, HostLostError, Outcome, Refused
+from orchestrator.xla.slice_inventory import Node, Place, SliceInventory
+from orchestrator.xla.slice_processes import Ended, Host, HostLostError, Outcome, Refused, WorkerGroup
 
 PATIENCE = 600.0
-"""Seconds without anything to train on, and nothing training, before the sweep is paused."""
-_LOOK_SECONDS = 1.0
+"""Seconds without a usable place and without a running segment, before the sweep is paused."""
+_UPDATE_SECONDS = 1.0
 _TURN_SECONDS = 0.05
-_REST_SECONDS = 20.0  # before a place is asked for again whose hosts could not be started
+_RETRY_SECONDS = 20.0  # before a place whose hosts could not be started is reserved again
 
 
-class Reserved(Protocol):
-    """A place that was asked for."""
+class Reservation(Protocol):
+    """A place that was requested."""
 
     def hosts(self) -> Sequence[Host] | None:
-        """Its hosts by rank, once it is ours; None until then. Raises HostLostError."""
+        """Return its hosts by rank, once it is reserved; None before that. Raises HostLostError."""
 
     def release(self) -> None:
-        """Let go of it."""
+        """Release it."""
 
 
 class Cluster(Protocol):
-    """What the engine needs of a cluster."""
+    """The operations of a cluster that the engine uses."""
 
     def nodes(self) -> list[Node]:
-        """The nodes that are alive."""
+        """Return the nodes that are alive."""
 
-    def reserve(self, place: Place) -> Reserved:
-        """Ask for a place as a whole."""
+    def reserve(self, place: Place) -> Reservation:
+        """Request all of a place."""
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Release everything."""
 
 
 @dataclass
 class _Slot:
-    """A place that the sweep holds or has asked for; ``job`` is what runs there."""
+    """A place that the sweep holds or has requested, and the ``job`` that runs there."""
 
     place: Place
-    reserved: Reserved
-    gang: Gang | None = None
+    reservation: Reservation
+    group: WorkerGroup | None = None
     job: Job | None = None
 
 
 def run(
-    live: SweepController, stopping: StopRequests, *, roots: list[str], address: str = "", patience: float = PATIENCE
+    controller: SweepController,
+    stop_requests: StopRequests,
+    *,
+    roots: list[str],
+    address: str = "",
+    patience: float = PATIENCE,
 ) -> None:
-    """Run every segment on the cluster at ``address``, else on the one that this machine is part of.
+    """Run every segment on the cluster at ``address``, by default on the one that this machine is part of.
 
-    Raises UsageError where there is no cluster, SweepError where there is nothing to train on for too long, or where
-    the first processes find other devices than were planned.
+    Raises:
+        UsageError: there is no cluster.
+        SweepError: there is no usable place for ``patience`` seconds, or the sweep's first processes find other devices
+            than planned.
     """
-    from orchestrator.xla.ray_slices import Pod
+    from orchestrator.xla.ray_slices import SliceCluster
 
-    pod = Pod(address or "auto")
+    cluster = SliceCluster(address or "auto")
     try:
-        Engine(live, stopping, pod, roots=roots, patience=patience).run()
+        SliceEngine(controller, stop_requests, cluster, roots=roots, patience=patience).run()
     finally:
-        pod.close()
+        cluster.close()
 
 
 def check(spec: SweepSpec, *, local: bool) -> None:
-    """Raises UsageError where a sweep's trials can be planned, but not run."""
+    """Raise UsageError if a sweep's trials can be planned, but not run."""
     if local:
         raise UsageError(
-            f"a trial gets {spec.resources.tpu}, which is not in this process",
-            hint="without a TPU: --set resources.tpu=null, or a rehearsal, as docs/tpu.md shows",
+            f"a local sweep cannot train on {spec.resources.tpu}",
+            hint="without a TPU, use --set resources.tpu=null, or a rehearsal as in docs/tpu.md",
         )
     if spec.resources.runtime == "torch_tpu":
         raise UsageError(
-            "TorchTPU's launch environment is planned, but trials do not run on it yet",
-            hint="sweep tpu plan shows the plan; runtime: xla-spmd trains",
+            "TorchTPU's launch environment can be planned, but trials do not run on it yet",
+            hint="sweep tpu plan shows the plan; use runtime: xla-spmd to train",
         )
 
 
-class Engine:
-    """One live sweep on one cluster."""
+class SliceEngine:
+    """Runs one sweep on one cluster."""
 
     def __init__(
         self,
-        live: SweepController,
-        stopping: StopRequests,
+        controller: SweepController,
+        stop_requests: StopRequests,
         cluster: Cluster,
         *,
         roots: list[str],
         patience: float = PATIENCE,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._live, self._stopping, self._cluster = live, stopping, cluster
+        self._controller, self._stop_requests, self._cluster = controller, stop_requests, cluster
         self._roots, self._patience, self._clock = roots, patience, clock
-        self._resources = live.spec.resources
+        self._resources = controller.spec.resources
         self._slice = wanted_slice(self._resources)
-        self._roster = Roster(self._resources)
+        self._inventory = SliceInventory(self._resources)
         self._slots: list[_Slot] = []
-        self._watchdog = Watchdog(live.spec.recovery.stalled_after, live.run.changed)
-        self._looked = clock() - _LOOK_SECONDS
+        self._watchdog = Watchdog(controller.spec.recovery.stalled_after, controller.run.changed)
+        self._updated_at = clock() - _UPDATE_SECONDS
         self._faults: dict[str, tuple[str, float]] = {}
         self._busy_at = clock()
         self._launched = False
 
     def run(self) -> None:
-        """Until there is nothing left to run, or somebody asks for a stop."""
+        """Run segments until none is left, or until a requested stop."""
         try:
-            while not self._over():
-                self._look_around()
+            while not self._is_stopped():
+                self._update_places()
                 for slot in list(self._slots):
-                    self._listen(slot)
+                    self._poll(slot)
                 self._end_stalled()
-                if self._hand_out() and not self._running:
+                if self._assign_jobs() and not self._running:
                     return
                 time.sleep(_TURN_SECONDS)
         finally:
@@ -138,156 +146,160 @@ class Engine:
     def _running(self) -> list[_Slot]:
         return [slot for slot in self._slots if slot.job is not None]
 
-    def _over(self) -> bool:
-        """Whether it is time to go: what ran has ended after a stop was asked for, or its time is up."""
-        live = self._live
-        live.stop_reason = live.stop_reason or self._stopping.reason
+    def _is_stopped(self) -> bool:
+        """Return whether a requested stop is complete: the running segments have ended, or their time is up.
+
+        Raises SweepError if nothing can be trained for too long.
+        """
+        controller = self._controller
+        controller.stop_reason = controller.stop_reason or self._stop_requests.reason
         if self._running:
             self._busy_at = self._clock()
-        elif not live.stop_reason and self._clock() - self._busy_at > self._patience:
-            wanted = " or ".join(kinds(self._resources))
+        elif not controller.stop_reason and self._clock() - self._busy_at > self._patience:
+            required = " or ".join(kinds(self._resources))
             raise SweepError(
-                f"nothing to train on for {self._patience:.0f} s ({wanted}): {self._words()}",
-                hint="sweep resume goes on from here when it is there again",
+                f"nothing to train on for {self._patience:.0f} s ({required}): {self._describe()}",
+                hint="sweep resume continues the sweep when it is available again",
             )
-        return bool(live.stop_reason) and (not self._running or self._stopping.overdue)
+        return bool(controller.stop_reason) and (not self._running or self._stop_requests.overdue)
 
-    def _words(self) -> str:
-        """What there is, and what came of asking for it."""
+    def _describe(self) -> str:
+        """Describe the slices, and the places that could not be used."""
         faults = [f"{name} cannot be used: {fault}" for name, (fault, _) in self._faults.items()]
-        return "; ".join([*([self._roster.words()] if self._slice else []), *faults]) or "there is none"
+        return "; ".join([*([self._inventory.describe()] if self._slice else []), *faults]) or "there is none"
 
-    def _look_around(self) -> None:
-        """Take note of who is there, let go of places that are broken, and ask for those that are free."""
-        if self._clock() - self._looked < _LOOK_SECONDS:
+    def _update_places(self) -> None:
+        """Read the cluster's nodes, drop places that are broken, and reserve those that are free."""
+        if self._clock() - self._updated_at < _UPDATE_SECONDS:
             return
-        self._looked = self._clock()
-        self._roster.look(self._cluster.nodes())
+        self._updated_at = self._clock()
+        self._inventory.update(self._cluster.nodes())
         for slot in list(self._slots):
-            gone = self._roster.gone(slot.place)
-            if gone:
-                self._lose(slot, SegmentFailure("node", gone, "node"))
-            elif self._roster.draining(slot.place) and slot.job is None:
+            loss = self._inventory.loss(slot.place)
+            if loss:
+                self._lose(slot, SegmentFailure("node", loss, "node"))
+            elif self._inventory.draining(slot.place) and slot.job is None:
                 self._drop(slot)
         held = {slot.place.key for slot in self._slots} | {
             node.id for slot in self._slots for node in slot.place.nodes if slot.place.kind != GPU
         }
         limit = self._resources.concurrent
-        for place in self._roster.free(held):
-            rests = self._clock() < self._faults.get(place.name, ("", 0.0))[1]
-            if (limit is None or len(self._slots) < limit) and not rests and not self._live.is_suspect(place.name):
+        for place in self._inventory.free(held):
+            is_paused = self._clock() < self._faults.get(place.name, ("", 0.0))[1]
+            is_full = limit is not None and len(self._slots) >= limit
+            if not is_full and not is_paused and not self._controller.is_suspect(place.name):
                 self._slots.append(_Slot(place, self._cluster.reserve(place)))
 
-    def _hand_out(self) -> bool:
-        """Give free slots work. True where there is none left for any of them."""
+    def _assign_jobs(self) -> bool:
+        """Start segments on free slots. Return whether no job is left for any of them."""
         ready = [slot for slot in self._slots if slot.job is None and self._is_up(slot)]
         if ready and not self._launched:
             self._launched = True
-            self._live.start("xla", len(self._slots), threads=max(1, int(self._resources.cpus)))
-        answers = [self._give(slot) for slot in ready]
-        return bool(answers) and all(answer == "none_left" for answer in answers)
+            self._controller.start("xla", len(self._slots), threads=max(1, int(self._resources.cpus)))
+        results = [self._start_next(slot) for slot in ready]
+        return bool(results) and all(result == "none_left" for result in results)
 
     def _is_up(self, slot: _Slot) -> bool:
-        if slot.gang is not None:
+        if slot.group is not None:
             return True
         try:
-            hosts = slot.reserved.hosts()
+            hosts = slot.reservation.hosts()
         except HostLostError as lost:
-            self._rest(slot, str(lost))
+            self._pause(slot, str(lost))
             self._drop(slot)
             return False
         if hosts is not None:
-            slot.gang = Gang(hosts)
+            slot.group = WorkerGroup(hosts)
         return hosts is not None
 
-    def _give(self, slot: _Slot) -> str:
-        """Start the next segment on a free slot; else why there is none."""
-        if self._live.is_suspect(slot.place.name) or self._roster.draining(slot.place):
+    def _start_next(self, slot: _Slot) -> str:
+        """Start the next segment on a free slot; return ``started``, else why there is none."""
+        if self._controller.is_suspect(slot.place.name) or self._inventory.draining(slot.place):
             self._drop(slot)
             return "wait"
-        job = self._live.next_job(slot.place.name, slot.place.kind)
+        job = self._controller.next_job(slot.place.name, slot.place.kind)
         if isinstance(job, str):
             return job
-        assert slot.gang is not None
+        assert slot.group is not None
         slot.job = job
         self._busy_at = self._clock()
         self._watchdog.start(slot.place.key, Path(job.folder) / "progress")
         try:
-            slot.gang.start(self._processes(slot), {"job": asdict(job), "roots": self._roots})
+            slot.group.start(self._processes(slot), {"job": asdict(job), "roots": self._roots})
         except HostLostError as lost:
             self._lose(slot, SegmentFailure("node", str(lost), "node"))
-        return "given"
+        return "started"
 
     def _processes(self, slot: _Slot) -> list[Process]:
-        assert slot.gang is not None
-        hosts = slot.gang.hosts
+        assert slot.group is not None
+        hosts = slot.group.hosts
         addresses = [host.address for host in hosts]
         if slot.place.kind == GPU or self._slice is None:
             return [plain_process(addresses[0])]
         port = hosts[0].free_port()
         return plan_env(self._slice, addresses, self._resources.runtime, slices=self._resources.slices, port=port)
 
-    def _listen(self, slot: _Slot) -> None:
-        """Deal with what a slot's gang has to say."""
-        if slot.job is None or slot.gang is None:
+    def _poll(self, slot: _Slot) -> None:
+        """Handle the next outcome of a slot's processes."""
+        if slot.job is None or slot.group is None:
             return
-        outcome = slot.gang.turn()
+        outcome = slot.group.next_outcome()
         if outcome is not None:
-            self._deal_with(slot, slot.job, outcome)
+            self._handle(slot, slot.job, outcome)
 
     def _end_stalled(self) -> None:
         for key, seconds in self._watchdog.stalled():
             for slot in self._running:
-                if slot.place.key == key and slot.gang is not None:
-                    slot.gang.end()
+                if slot.place.key == key and slot.group is not None:
+                    slot.group.end()
                     self._close(slot, SegmentFailure("stalled", f"no progress for {seconds:.0f} s", "stalled"))
 
-    def _deal_with(self, slot: _Slot, job: Job, outcome: Outcome) -> None:
+    def _handle(self, slot: _Slot, job: Job, outcome: Outcome) -> None:
         if isinstance(outcome, Report):
-            self._reported(slot, job, outcome)
+            self._handle_report(slot, job, outcome)
         elif isinstance(outcome, Ended):
             self._free(slot)
-            self._live.on_end(job.trial, job.segment)
+            self._controller.on_end(job.trial, job.segment)
         elif isinstance(outcome, Refused):
-            if not self._live.state.has_reports:
+            if not self._controller.state.has_reports:
                 raise SweepError(outcome.message, hint=outcome.hint)
-            self._rest(slot, outcome.message)
+            self._pause(slot, outcome.message)
             self._lose(slot, SegmentFailure("node", outcome.message, "node"))
         elif outcome.kind == "node":
             self._lose(slot, outcome)
         else:
             self._close(slot, outcome)
 
-    def _reported(self, slot: _Slot, job: Job, report: Report) -> None:
-        """Pass it on, and the answer back. On a place that was told to go the segment ends here, at its checkpoint."""
-        assert slot.gang is not None
+    def _handle_report(self, slot: _Slot, job: Job, report: Report) -> None:
+        """Pass the report to the controller and answer it. On a place being preempted, end the segment here."""
+        assert slot.group is not None
         self._watchdog.alive(slot.place.key)
-        go_on = self._live.on_report(job.trial, job.segment, report)
-        if go_on and self._roster.draining(slot.place):
-            slot.gang.end()
-            self._close(slot, SegmentFailure("preempted", f"{slot.place.name} was told to go", "preempted"))
+        is_continued = self._controller.on_report(job.trial, job.segment, report)
+        if is_continued and self._inventory.draining(slot.place):
+            slot.group.end()
+            self._close(slot, SegmentFailure("preempted", f"{slot.place.name} is being preempted", "preempted"))
             self._drop(slot)
             return
-        slot.gang.answer(go_on)
+        slot.group.answer(is_continued)
 
     def _close(self, slot: _Slot, failed: SegmentFailure) -> None:
-        """What ran in a slot has ended badly."""
+        """Record that the segment in a slot has failed."""
         job = self._free(slot)
         if job is None:
             return
-        if failed.fingerprint == failed.kind:  # nobody's error: a process, a host or a slice that went
-            self._live.on_loss(job.trial, job.segment, failed.message, kind=failed.kind)
+        if failed.fingerprint == failed.kind:  # the loss of a process, a host or a slice, not an error of the code
+            self._controller.on_loss(job.trial, job.segment, failed.message, kind=failed.kind)
         else:
-            self._live.on_failure(job.trial, job.segment, failed)
+            self._controller.on_failure(job.trial, job.segment, failed)
 
     def _lose(self, slot: _Slot, failed: SegmentFailure) -> None:
-        """The place has broken: what ran there goes on elsewhere, and the place comes back when it is whole."""
+        """Record the failure and drop the place; it is reserved again when it is complete."""
         self._close(slot, failed)
         self._drop(slot)
 
-    def _rest(self, slot: _Slot, fault: str) -> None:
-        """Ask for the place again only after a while."""
-        self._faults[slot.place.name] = (fault, self._clock() + _REST_SECONDS)
+    def _pause(self, slot: _Slot, fault: str) -> None:
+        """Delay the next reservation of the place."""
+        self._faults[slot.place.name] = (fault, self._clock() + _RETRY_SECONDS)
 
     def _free(self, slot: _Slot) -> Job | None:
         self._watchdog.end(slot.place.key)
@@ -295,13 +307,13 @@ class Engine:
         return job
 
     def _drop(self, slot: _Slot) -> None:
-        """Let go of a place; its processes end with its actors."""
+        """Release a place; its processes end with its actors."""
         self._free(slot)
         if slot in self._slots:
             self._slots.remove(slot)
-        slot.reserved.release()
+        slot.reservation.release()
 
 
 def plain_process(address: str) -> Process:
-    """The one process of a trial on a GPU or a CPU: its devices are for Lightning to find."""
+    """Return the plan of a trial of one process on a GPU or a CPU, whose devices Lightning selects."""
     return Process(0, address, 0, 0, 1, "plain", "", 0, 0)

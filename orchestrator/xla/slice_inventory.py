@@ -1,6 +1,6 @@
-"""What there is to train on: slices that are whole, those that are not and why, and GPUs beside them. Pure.
+"""The inventory of a cluster: complete slices, broken ones with the reason, and GPUs. Pure.
 
-A slice dies as a whole: one host that is gone, or told to go, takes it off the roster until it is whole again.
+A slice fails as a unit: if one of its hosts is lost or is being preempted, it is excluded until it is complete again.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from orchestrator.spec import Resources
 from orchestrator.spec.tpu_placement import GPU, kinds, wanted_slice
 from orchestrator.spec.tpu_slices import Slice
 
-# Ray 2.60 labels the hosts of a slice so, from what GKE or the metadata server says.
+# Labels that Ray 2.60 gives the hosts of a slice, from GKE's environment or the metadata server.
 SLICE_NAME = "ray.io/tpu-slice-name"
 WORKER_ID = "ray.io/tpu-worker-id"
 TOPOLOGY = "ray.io/tpu-topology"
@@ -21,7 +21,7 @@ POD_TYPE = "ray.io/tpu-pod-type"
 
 @dataclass(frozen=True)
 class Node:
-    """A machine of the cluster that is alive. ``draining`` says that it was told to go."""
+    """A machine of the cluster that is alive. ``draining``: it is being preempted."""
 
     id: str
     address: str
@@ -33,9 +33,14 @@ class Node:
 
 @dataclass(frozen=True)
 class Place:
-    """Where one trial fits: ``kind`` of `spec.placing.kinds`, the ``nodes`` by rank, and what is taken of each.
+    """Resources that fit one trial.
 
-    ``name`` is what the journal calls it, and ``key`` is its own among all places.
+    Attributes:
+        kind: one of `orchestrator.spec.tpu_placement.kinds`.
+        name: its name in the journal.
+        key: unique among all places.
+        nodes: by rank.
+        bundle: resources that it takes on each node.
     """
 
     kind: str
@@ -45,58 +50,64 @@ class Place:
     bundle: Mapping[str, float]
 
 
-class Roster:
-    """The places for trials that want these resources."""
+class SliceInventory:
+    """The places of a cluster for trials with these resources.
+
+    Attributes:
+        complete: hosts of each usable slice, by its name.
+        broken: the reason why each other slice is unusable, by its name.
+    """
 
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
         self._slice = wanted_slice(resources)
         self._nodes: dict[str, Node] = {}
-        self.whole: dict[str, tuple[Node, ...]] = {}
+        self.complete: dict[str, tuple[Node, ...]] = {}
         self.broken: dict[str, str] = {}
 
-    def look(self, nodes: Iterable[Node]) -> None:
-        """The cluster as it is now: its nodes that are alive."""
+    def update(self, nodes: Iterable[Node]) -> None:
+        """Replace the inventory by that of these nodes, which are alive."""
         self._nodes = {node.id: node for node in nodes}
-        self.whole, self.broken = {}, {}
+        self.complete, self.broken = {}, {}
         for name, hosts in _slices(self._nodes.values(), self._slice).items():
             assert self._slice is not None
             if fault := _fault(hosts, self._slice):
                 self.broken[name] = fault
             else:
-                self.whole[name] = tuple(hosts)
+                self.complete[name] = tuple(hosts)
 
     def free(self, held: Collection[str]) -> Iterator[Place]:
-        """Places that can be had, beside those ``held``, by their nodes' ids or by their keys."""
+        """Yield the free places; ``held`` has node ids and keys of places in use."""
         if self._slice is not None:
-            whole = [(name, hosts) for name, hosts in sorted(self.whole.items()) if not _ids(hosts) & set(held)]
+            slices = [(name, hosts) for name, hosts in sorted(self.complete.items()) if not _ids(hosts) & set(held)]
             each = self._resources.slices
-            yield from (self._joined(whole[n : n + each]) for n in range(0, len(whole) - each + 1, each))
+            yield from (self._place(slices[n : n + each]) for n in range(0, len(slices) - each + 1, each))
         if GPU in kinds(self._resources):
             yield from (place for place in self._gpus() if place.key not in held)
 
-    def gone(self, place: Place) -> str:
-        """Why a place cannot be used any more; empty while it can."""
+    def loss(self, place: Place) -> str:
+        """Return why a place is lost; empty if it is not."""
         lost = next((node for node in place.nodes if node.id not in self._nodes), None)
-        return f"{lost.name} ({lost.address}) is gone" if lost else ""
+        return f"{lost.name} ({lost.address}) is lost" if lost else ""
 
     def draining(self, place: Place) -> bool:
-        """Whether one of its nodes was told to go."""
+        """Return whether one of its nodes is being preempted."""
         return any(self._nodes[node.id].draining for node in place.nodes if node.id in self._nodes)
 
-    def words(self) -> str:
-        """What there is of slices, for people."""
-        found = [f"{name} is whole" for name in sorted(self.whole)]
-        return "; ".join(found + [f"{name}: {why}" for name, why in sorted(self.broken.items())]) or "there is none"
+    def describe(self) -> str:
+        """Return a line of text about all slices."""
+        complete = [f"{name} is complete" for name in sorted(self.complete)]
+        broken = [f"{name}: {reason}" for name, reason in sorted(self.broken.items())]
+        return "; ".join(complete + broken) or "there is none"
 
-    def _joined(self, group: Sequence[tuple[str, tuple[Node, ...]]]) -> Place:
+    def _place(self, group: Sequence[tuple[str, tuple[Node, ...]]]) -> Place:
         assert self._slice is not None
         name = "+".join(name for name, _ in group)
         bundle = {"CPU": float(self._resources.cpus), "TPU": float(self._slice.chips_a_host)}
         return Place(self._slice.name, name, name, tuple(node for _, hosts in group for node in hosts), bundle)
 
     def _gpus(self) -> Iterator[Place]:
-        """Slots of nodes that are no TPU hosts."""
+        """Yield the places of nodes that are not TPU hosts."""
         each = {"CPU": float(self._resources.cpus), "GPU": float(self._resources.gpu_count)}
         bundle = {name: amount for name, amount in each.items() if amount}
         for node in self._nodes.values():
@@ -107,40 +118,40 @@ class Roster:
                 yield Place(GPU, node.name, f"{node.id}/{slot}", (node,), bundle)
 
 
-def _slices(nodes: Iterable[Node], wanted: Slice | None) -> dict[str, list[Node]]:
-    """The hosts of each slice of the wanted kind, in the order of their worker ids."""
-    found: dict[str, list[Node]] = {}
+def _slices(nodes: Iterable[Node], tpu_slice: Slice | None) -> dict[str, list[Node]]:
+    """Return the hosts of each slice of that kind, in the order of their worker ids."""
+    slices: dict[str, list[Node]] = {}
     for node in nodes:
-        if wanted is None or node.labels.get(POD_TYPE) not in wanted.pod_types:
+        if tpu_slice is None or node.labels.get(POD_TYPE) not in tpu_slice.pod_types:
             continue
-        if node.labels.get(TOPOLOGY, wanted.topology) != wanted.topology:
+        if node.labels.get(TOPOLOGY, tpu_slice.topology) != tpu_slice.topology:
             continue
-        # Ray names no slice where it has one host.
-        name = node.labels.get(SLICE_NAME) or (node.name if wanted.hosts == 1 else "")
+        # Ray does not name a slice of one host.
+        name = node.labels.get(SLICE_NAME) or (node.name if tpu_slice.hosts == 1 else "")
         if name:
-            found.setdefault(name, []).append(node)
-    for hosts in found.values():
+            slices.setdefault(name, []).append(node)
+    for hosts in slices.values():
         hosts.sort(key=_worker)
-    return found
+    return slices
 
 
 def _worker(node: Node) -> int:
-    """The host's place in its slice: which chips are its own. The order in which Ray hands out hosts is another."""
+    """Return the host's worker id, which determines its chips; -1 if it is invalid. Ray's order of hosts differs."""
     number = node.labels.get(WORKER_ID, "0")
     return int(number) if number.isdecimal() else -1
 
 
-def _fault(hosts: Sequence[Node], wanted: Slice) -> str:
-    """What keeps a slice from being used; empty where nothing does."""
-    if len(hosts) != wanted.hosts:
-        return f"{len(hosts)} of {wanted.hosts} hosts are there"
-    if [_worker(node) for node in hosts] != list(range(wanted.hosts)):
+def _fault(hosts: Sequence[Node], tpu_slice: Slice) -> str:
+    """Return why a slice is unusable; empty if it is usable."""
+    if len(hosts) != tpu_slice.hosts:
+        return f"{len(hosts)} of {tpu_slice.hosts} hosts are present"
+    if [_worker(node) for node in hosts] != list(range(tpu_slice.hosts)):
         return f"its hosts are workers {', '.join(str(_worker(node)) for node in hosts)}"
-    few = next((node for node in hosts if node.resources.get("TPU", 0.0) < wanted.chips_a_host), None)
+    few = next((node for node in hosts if node.resources.get("TPU", 0.0) < tpu_slice.chips_a_host), None)
     if few is not None:
-        return f"{few.name} has {few.resources.get('TPU', 0.0):g} of {wanted.chips_a_host} chips"
-    told = next((node for node in hosts if node.draining), None)
-    return f"{told.name} was told to go" if told else ""
+        return f"{few.name} has {few.resources.get('TPU', 0.0):g} of {tpu_slice.chips_a_host} chips"
+    draining = next((node for node in hosts if node.draining), None)
+    return f"{draining.name} is being preempted" if draining else ""
 
 
 def _ids(hosts: Iterable[Node]) -> set[str]:

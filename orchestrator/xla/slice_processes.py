@@ -1,6 +1,6 @@
-"""The processes of a trial as one: started together, told of together, and ended together.
+"""Start, poll and end the processes of one trial together.
 
-When one goes, the others wait for it in a collective that never comes to its end: they are killed, not waited for.
+If one process dies, the others wait in a collective that never completes, so they are killed at once.
 """
 
 from __future__ import annotations
@@ -17,50 +17,50 @@ from orchestrator.xla.process_env import Process
 from orchestrator.xla.training_process import Message
 
 SETTLE_SECONDS = 5.0
-"""How long others may take to tell after the first sign of trouble: a host that has gone is seen by its peers first."""
+"""Seconds to wait for further errors after the first: the peers of a lost host may report before its loss is seen."""
 LAG_SECONDS = 60.0
-"""How long the others may take to end after the first process has."""
+"""Seconds that the other processes may take to end after rank 0 has ended."""
 ANSWER_SECONDS = 15.0
-"""How long a host may take to answer when trouble is looked into."""
+"""Seconds that a host may take to answer when the cause of an error is determined."""
 _CHARACTERS = 1000
 
 
 class HostLostError(Exception):
-    """A host does not answer any more."""
+    """A host does not answer."""
 
 
 class Host(Protocol):
-    """A host of a slice, wherever it is."""
+    """A host of a slice: a Ray actor, or this machine."""
 
     address: str
 
     def start(self, orders: Sequence[Mapping[str, Any]]) -> None:
-        """Start the processes that are ordered, and end those before them."""
+        """End the running processes, and start one for each order."""
 
     def poll(self) -> list[Message]:
-        """What its processes have said; does not wait. Raises HostLostError."""
+        """Return the new messages of its processes, without waiting. Raises HostLostError."""
 
-    def answer(self, go_on: bool) -> None:
-        """Answer the report of its first process."""
+    def answer(self, is_continued: bool) -> None:
+        """Answer the report of its first process: whether to continue."""
 
-    def answers(self, seconds: float) -> bool:
-        """Whether it is still there."""
+    def is_reachable(self, seconds: float) -> bool:
+        """Return whether it answers within so many seconds."""
 
     def end(self) -> None:
         """End its processes."""
 
     def free_port(self) -> int:
-        """A port that nothing listens on there. Raises HostLostError."""
+        """Return an unused port of the host. Raises HostLostError."""
 
 
 @dataclass(frozen=True)
 class Ended:
-    """The segment came to its end, or was told to."""
+    """The segment ended, by itself or because a report's answer was to stop."""
 
 
 @dataclass(frozen=True)
 class Refused:
-    """The processes found other devices than were planned, or could not start at all."""
+    """The processes found other devices than planned, or could not be started."""
 
     message: str
     hint: str
@@ -69,101 +69,101 @@ class Refused:
 Outcome = Report | Ended | Refused | SegmentFailure
 
 
-class Gang:
-    """The hosts of a trial's slices, by rank. One segment after another."""
+class WorkerGroup:
+    """The hosts of a trial's slices, by rank, which run one segment at a time."""
 
     def __init__(self, hosts: Sequence[Host], clock: Callable[[], float] = time.monotonic) -> None:
         self.hosts = hosts
         self._clock = clock
         self._serial = 0
-        self._begin(0)
+        self._reset(0)
 
     def start(self, processes: Sequence[Process], order: Mapping[str, Any]) -> None:
-        """Start a segment: ``order`` is the same for all but for the process that each is."""
-        self._begin(len(processes))
+        """Start a segment on all hosts; each process gets ``order``, its own plan and the segment's serial number."""
+        self._reset(len(processes))
         for number, host in enumerate(self.hosts):
             own = [asdict(process) for process in processes if process.host == number]
             host.start([{**order, "process": process, "serial": self._serial} for process in own])
 
-    def turn(self) -> Outcome | None:
-        """What has happened since the last call, one thing at a time. After anything but a report nothing runs."""
-        gone: SegmentFailure | None = None
+    def next_outcome(self) -> Outcome | None:
+        """Return one event since the last call, or None. After any event except a report, no process is running."""
+        lost_host: SegmentFailure | None = None
         for host in self.hosts:
             try:
                 for message in host.poll():
-                    self._take(message)
+                    self._receive(message)
             except HostLostError as lost:
-                gone = SegmentFailure("node", f"{host.address}: {lost}"[:_CHARACTERS], "node")
-        if self._reports:  # its checkpoint is on the disk, whatever has come since
+                lost_host = SegmentFailure("node", f"{host.address}: {lost}"[:_CHARACTERS], "node")
+        if self._reports:  # its checkpoint is on the disk, even if an error came after it
             return self._reports.popleft()
-        if gone is not None:
-            return self._over(gone)
-        if self._trouble is not None:
-            settled = self._gone == self._world or self._clock() - self._since > SETTLE_SECONDS
-            return self._over(self._blame()) if settled else None
+        if lost_host is not None:
+            return self._finish(lost_host)
+        if self._first_error is not None:
+            settled = self._exits == self._world or self._clock() - self._since > SETTLE_SECONDS
+            return self._finish(self._cause()) if settled else None
         lagging = 0 in self._ended and self._clock() - self._since > LAG_SECONDS
-        return self._over(Ended()) if len(self._ended) == self._world or lagging else None
+        return self._finish(Ended()) if len(self._ended) == self._world or lagging else None
 
-    def answer(self, go_on: bool) -> None:
-        """Answer the last report."""
-        self.hosts[0].answer(go_on)
+    def answer(self, is_continued: bool) -> None:
+        """Answer the last report: whether to continue."""
+        self.hosts[0].answer(is_continued)
 
     def end(self) -> None:
-        """Kill every process, wherever it is in its work."""
+        """Kill every process."""
         for host in self.hosts:
             host.end()
 
-    def _begin(self, world: int) -> None:
+    def _reset(self, world: int) -> None:
         self._serial += 1
-        self._world, self._gone, self._since = world, 0, 0.0
-        self._told: set[int] = set()
+        self._world, self._exits, self._since = world, 0, 0.0
+        self._concluded: set[int] = set()  # ranks that have sent their last message
         self._ended: set[int] = set()
         self._reports: deque[Report] = deque()
-        self._trouble: SegmentFailure | Refused | None = None
-        self._without_a_word: SegmentFailure | None = None
+        self._first_error: SegmentFailure | Refused | None = None
+        self._first_crash: SegmentFailure | None = None  # of a process that sent no last message
 
-    def _take(self, message: Message) -> None:
+    def _receive(self, message: Message) -> None:
         rank = message["rank"]
         if message["serial"] != self._serial:
-            return  # of the segment before
+            return  # of an earlier segment
         if "report" in message and rank == 0:
             self._reports.append(_report(message["report"]))
         elif "refused" in message:
-            self._told.add(rank)
+            self._concluded.add(rank)
             self._note(Refused(message["refused"], message.get("hint", "")))
         elif "failed" in message:
-            self._told.add(rank)
+            self._concluded.add(rank)
             self._note(SegmentFailure(**message["failed"]))
         elif "ended" in message:
-            self._told.add(rank)
+            self._concluded.add(rank)
             self._ended.add(rank)
             self._since = self._clock() if rank == 0 else self._since
         elif "exit" in message:
-            self._gone += 1
-            if rank not in self._told:
-                text = f"process {rank} {_how(message['exit'])}: {message['tail'].rpartition(chr(10))[2]}"
-                lost = SegmentFailure("lost", text.rstrip(": ")[:_CHARACTERS], "lost")
-                self._without_a_word = self._without_a_word or lost
-                self._note(lost)
+            self._exits += 1
+            if rank not in self._concluded:
+                text = f"process {rank} {_exit_text(message['exit'])}: {message['tail'].rpartition(chr(10))[2]}"
+                crash = SegmentFailure("lost", text.rstrip(": ")[:_CHARACTERS], "lost")
+                self._first_crash = self._first_crash or crash
+                self._note(crash)
 
-    def _note(self, trouble: SegmentFailure | Refused) -> None:
-        if self._trouble is None:
-            self._trouble, self._since = trouble, self._clock()
+    def _note(self, error: SegmentFailure | Refused) -> None:
+        if self._first_error is None:
+            self._first_error, self._since = error, self._clock()
 
-    def _blame(self) -> SegmentFailure | Refused:
-        """The cause of the trouble: a host that went, then a process that did, then the first that told of an error.
+    def _cause(self) -> SegmentFailure | Refused:
+        """Return the cause of a failure: a lost host, else a crashed process, else the first error reported.
 
-        An error of the others may be no more than that their peer is not there.
+        The errors of the other processes may only say that their peer is missing.
         """
-        assert self._trouble is not None
-        lost = next((host.address for host in self.hosts if not host.answers(ANSWER_SECONDS)), None)
+        assert self._first_error is not None
+        lost = next((host.address for host in self.hosts if not host.is_reachable(ANSWER_SECONDS)), None)
         if lost is not None:
             return SegmentFailure("node", f"{lost} does not answer", "node")
-        if isinstance(self._trouble, Refused):
-            return self._trouble
-        return self._without_a_word or self._trouble
+        if isinstance(self._first_error, Refused):
+            return self._first_error
+        return self._first_crash or self._first_error
 
-    def _over(self, outcome: Outcome) -> Outcome:
+    def _finish(self, outcome: Outcome) -> Outcome:
         self.end()
         return outcome
 
@@ -173,5 +173,5 @@ def _report(fields: dict[str, Any]) -> Report:
     return Report(fields["epoch"], fields["metrics"], Checkpoint(**checkpoint) if checkpoint else None)
 
 
-def _how(code: int) -> str:
+def _exit_text(code: int) -> str:
     return f"was ended by signal {-code}" if code < 0 else f"ended with code {code}"

@@ -1,7 +1,7 @@
-"""The training process: one segment on the devices that were planned for it, told of to its host.
+"""The training process: train one segment on the planned devices, and send messages to the host.
 
-It reads an order from its standard input, then answers to its reports; what it has to say goes through a pipe, since
-users' modules print. When its standard input closes, its host has gone, and it ends at once.
+It reads an order from its standard input, then the answers to its reports. It sends messages through a pipe, since
+users' modules print to standard output. If its standard input closes, the host is lost, and it ends at once.
 """
 
 from __future__ import annotations
@@ -20,51 +20,51 @@ from orchestrator.training import Job, Report
 from orchestrator.xla.process_env import Process
 from orchestrator.xla.training_process import CHANNEL
 
-_HOST_GONE = 70
+_HOST_LOST = 70  # exit code
 
 
-class Host:
-    """The host, from the training process's side."""
+class HostChannel:
+    """The connection to the host."""
 
     def __init__(self) -> None:
         self._channel = os.fdopen(int(os.environ[CHANNEL]), "w")
-        self._said: queue.Queue[Any] = queue.Queue()
+        self._received: queue.Queue[Any] = queue.Queue()
         threading.Thread(target=self._listen, daemon=True).start()
 
     def order(self) -> dict[str, Any]:
-        """What is to be done."""
-        found: dict[str, Any] = self._said.get()
-        return found
+        """Wait for the order and return it."""
+        order: dict[str, Any] = self._received.get()
+        return order
 
-    def tell(self, **message: Any) -> None:
-        """Say something."""
+    def send(self, **message: Any) -> None:
+        """Send a message."""
         self._channel.write(json.dumps(message) + "\n")
         self._channel.flush()
 
     def report(self, report: Report) -> bool:
-        """Report an epoch and wait for the answer."""
-        self.tell(report=asdict(report))
-        return bool(self._said.get())
+        """Report an epoch, and return the answer: whether to continue."""
+        self.send(report=asdict(report))
+        return bool(self._received.get())
 
     def _listen(self) -> None:
         for line in sys.stdin:
-            self._said.put(json.loads(line))
-        os._exit(_HOST_GONE)
+            self._received.put(json.loads(line))
+        os._exit(_HOST_LOST)
 
 
 def main() -> None:
-    """Run one segment, and leave without the libraries' own farewell, in which a device may hang."""
-    host = Host()
+    """Run one segment, then exit without the libraries' exit handlers, in which a device may hang."""
+    host = HostChannel()
     order = host.order()
     try:
         _run(host, order)
     except SweepError as error:
-        host.tell(refused=error.message, hint=error.hint)
+        host.send(refused=error.message, hint=error.hint)
     sys.stdout.flush()
     os._exit(0)
 
 
-def _run(host: Host, order: Mapping[str, Any]) -> None:
+def _run(host: HostChannel, order: Mapping[str, Any]) -> None:
     from orchestrator.secrets import guard_streams
     from orchestrator.training.class_loading.import_paths import import_from
 
@@ -72,20 +72,20 @@ def _run(host: Host, order: Mapping[str, Any]) -> None:
     import_from(order["roots"])
     process = Process(**{**order["process"], "unset": tuple(order["process"]["unset"])})
     job = Job(**order["job"])
-    if process.rank > 0:  # a trial has one run in a tracker, and rank 0 tells of it
+    if process.rank > 0:  # a trial has one run in a tracker, which rank 0 writes
         job = replace(job, tracking={})
     device = _device(process, job)
     from orchestrator.engine.segment_runner import attempt
 
     failed = attempt(job, host.report, device=device)
     if failed:
-        host.tell(failed=asdict(failed))
+        host.send(failed=asdict(failed))
     else:
-        host.tell(ended=True)
+        host.send(ended=True)
 
 
 def _device(process: Process, job: Job) -> dict[str, Any] | None:
-    """Trainer arguments for the planned devices. Raises SweepError where others are found."""
+    """Return Trainer arguments for the planned devices. Raises SweepError if there are other devices."""
     if process.runtime == "plain":
         return None
     from orchestrator.xla.accelerator import trainer_arguments

@@ -1,7 +1,7 @@
-"""A training process, as the host that it runs on sees it: started, listened to, answered, ended.
+"""The training processes of a host: start them, receive their messages, answer their reports, end them.
 
-It has a session of its own, so that its DataLoader workers end with it, and ends itself when its host goes: the pipe to
-its standard input then closes. What it prints goes to ``logs/segment_K/process_R.txt`` in the trial's folder.
+Each has a session of its own, so that its DataLoader workers end with it. It ends itself if its host is lost, since the
+pipe to its standard input then closes. Its output goes to ``logs/segment_K/process_R.txt`` in the trial's folder.
 """
 
 from __future__ import annotations
@@ -11,33 +11,36 @@ import json
 import os
 import queue
 import signal
+import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 PYTHON = "SWEEP_TPU_PYTHON"
 """The variable that names the interpreter with torch_xla, on each host."""
 CHANNEL = "SWEEP_TRIAL_CHANNEL"
-"""The variable that tells the training process the number of the pipe that it reports through."""
+"""The variable with the file descriptor through which the training process sends messages."""
 _TAIL_BYTES = 2000
 
 Message = dict[str, Any]
 
 
 def interpreter(runtime: str, environment: Mapping[str, str] = os.environ) -> str:
-    """The interpreter that trains: on a slice the one with torch_xla, where the host names one, else this one."""
+    """Return the interpreter for training: on a slice that of SWEEP_TPU_PYTHON if it is set, else this one."""
     return sys.executable if runtime == "plain" else environment.get(PYTHON) or sys.executable
 
 
-class Child:
-    """One training process and what comes out of it.
+class TrainingProcess:
+    """One training process and its messages.
 
     Args:
-        order: what it is to do, as plain values: see ``trial.Order``.
-        env, unset: what is set in its environment and what is taken away, beside this process's own.
+        order: ``job``, ``roots``, ``process`` and ``serial``, as JSON values.
+        env: variables to set, in addition to this process's environment.
+        unset: variables to remove from it.
     """
 
     def __init__(self, order: Mapping[str, Any], env: Mapping[str, str], unset: tuple[str, ...] = ()) -> None:
@@ -61,7 +64,8 @@ class Child:
         except OSError as error:
             os.close(read)
             self._process = None
-            self._tell({"refused": f"{python} cannot be started: {error}", "hint": _hint(python)})
+            hint = f"set {PYTHON} on each host to the interpreter with torch_xla; `make tpu-env` creates one"
+            self._put({"refused": f"{python} cannot be started: {error}", "hint": hint})
             return
         finally:
             os.close(write)
@@ -71,20 +75,20 @@ class Child:
         self._write(order)
 
     def messages(self, seconds: float = 0.0) -> list[Message]:
-        """What has come since the last call; waits so long for the first. Its last message is ``exit``."""
-        found: list[Message] = []
+        """Return the new messages, waiting up to ``seconds`` for the first. The last one of a process is ``exit``."""
+        messages: list[Message] = []
         with contextlib.suppress(queue.Empty):
-            found.append(self._messages.get(timeout=seconds) if seconds > 0 else self._messages.get_nowait())
+            messages.append(self._messages.get(timeout=seconds) if seconds > 0 else self._messages.get_nowait())
             while True:
-                found.append(self._messages.get_nowait())
-        return found
+                messages.append(self._messages.get_nowait())
+        return messages
 
-    def answer(self, go_on: bool) -> None:
-        """To the report that it waits for an answer to."""
-        self._write(go_on)
+    def answer(self, is_continued: bool) -> None:
+        """Answer its last report: whether to continue."""
+        self._write(is_continued)
 
     def end(self) -> None:
-        """Kill it, and all that it has started."""
+        """Kill it and the processes that it has started."""
         if self._process is None:
             return
         with contextlib.suppress(ProcessLookupError):
@@ -97,7 +101,7 @@ class Child:
     def _write(self, value: Any) -> None:
         assert self._process is not None
         assert self._process.stdin is not None
-        with contextlib.suppress(OSError):  # it has gone; its exit says so
+        with contextlib.suppress(OSError):  # it has died; its exit message reports that
             self._process.stdin.write(json.dumps(value).encode() + b"\n")
             self._process.stdin.flush()
 
@@ -105,14 +109,14 @@ class Child:
         assert self._process is not None
         with channel:
             for line in channel:
-                self._tell(json.loads(line))
-        self._tell({"exit": self._process.wait(), "tail": self._tail()})
+                self._put(json.loads(line))
+        self._put({"exit": self._process.wait(), "tail": self._tail()})
 
-    def _tell(self, message: Message) -> None:
+    def _put(self, message: Message) -> None:
         self._messages.put({**self._tag, **message})
 
     def _tail(self) -> str:
-        """The end of what it printed."""
+        """Return the end of its output."""
         try:
             with self._log.open("rb") as file:
                 file.seek(max(0, self._log.stat().st_size - _TAIL_BYTES))
@@ -127,9 +131,61 @@ def _log(order: Mapping[str, Any]) -> tuple[Path, IO[bytes] | int]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         return path, path.open("wb")
-    except OSError:  # a full disk, or a host without the folder: what it prints is not what it does
+    except OSError:  # a full disk, or a host without the folder: train without the output
         return path, subprocess.DEVNULL
 
 
-def _hint(python: str) -> str:
-    return f"{PYTHON} names the interpreter with torch_xla on each host; `make tpu-env` makes one" if python else ""
+_POLL_SECONDS = 0.02
+
+
+class SliceHost:
+    """Runs the training processes of one host, as a Ray actor or in this process, while the sweep holds the host."""
+
+    def __init__(self) -> None:
+        self._children: list[TrainingProcess] = []
+        self._lock = threading.Lock()
+
+    def info(self) -> dict[str, Any]:
+        """Return the host's process id, name, and the TPU variables of its platform."""
+        variables = {name: value for name, value in os.environ.items() if name.startswith("TPU_")}
+        return {"pid": os.getpid(), "host": socket.gethostname(), "tpu": variables}
+
+    def free_port(self) -> int:
+        """Return an unused port."""
+        with socket.socket() as probe:
+            probe.bind(("", 0))
+            return int(probe.getsockname()[1])
+
+    def start(self, orders: Sequence[Mapping[str, Any]]) -> None:
+        """End the processes of an earlier segment, and start one for each order."""
+        with self._lock:
+            self._end()
+            for order in orders:
+                process = order["process"]
+                self._children.append(TrainingProcess(order, process["env"], tuple(process["unset"])))
+
+    def poll(self, seconds: float) -> list[Message]:
+        """Return the new messages of the processes, waiting up to ``seconds`` for the first."""
+        deadline = time.monotonic() + seconds
+        while True:
+            with self._lock:
+                messages = [message for child in self._children for message in child.messages()]
+            if messages or time.monotonic() >= deadline:
+                return messages
+            time.sleep(_POLL_SECONDS)
+
+    def answer(self, is_continued: bool) -> None:
+        """Answer the report of the first process: whether to continue."""
+        with self._lock:
+            if self._children:
+                self._children[0].answer(is_continued)
+
+    def end(self) -> None:
+        """End all processes; messages not polled yet are lost."""
+        with self._lock:
+            self._end()
+
+    def _end(self) -> None:
+        for child in self._children:
+            child.end()
+        self._children = []

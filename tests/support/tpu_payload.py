@@ -15,7 +15,7 @@ from typing import Any
 
 from orchestrator.durable_files import fingerprint
 from orchestrator.training import Checkpoint, Job, Report
-from orchestrator.xla.slice_trial import Host
+from orchestrator.xla.slice_trial import HostChannel
 
 
 def interpreter(folder: Path) -> Path:
@@ -31,7 +31,7 @@ def interpreter(folder: Path) -> Path:
 
 
 def main() -> None:
-    host = Host()
+    host = HostChannel()
     order = host.order()
     job, process = Job(**order["job"]), order["process"]
     told = job.model["init_args"]
@@ -52,7 +52,7 @@ def main() -> None:
         else:
             wait_for(done, host) if epoch == job.trainer["max_epochs"] else None
     done.touch()
-    host.tell(ended=True)
+    host.send(ended=True)
     os._exit(0)
 
 
@@ -68,12 +68,12 @@ def written(job: Job, epoch: int) -> Checkpoint:
     return Checkpoint(path.relative_to(job.run_directory).as_posix(), size, digest, epoch)
 
 
-def wait_for(path: Path, host: Host) -> None:
+def wait_for(path: Path, host: HostChannel) -> None:
     while not path.exists():
         time.sleep(0.02)
 
 
-def break_down(host: Host, told: dict[str, Any], folder: Path) -> None:
+def break_down(host: HostChannel, told: dict[str, Any], folder: Path) -> None:
     once = folder / "broke"
     if told["fault"].endswith("_once") and once.exists():
         return
@@ -82,10 +82,10 @@ def break_down(host: Host, told: dict[str, Any], folder: Path) -> None:
     if fault == "die":
         os.kill(os.getpid(), signal.SIGKILL)
     elif fault == "raise":
-        host.tell(failed={"kind": "user", "message": "ValueError: the user's own mistake", "fingerprint": "f"})
+        host.send(failed={"kind": "user", "message": "ValueError: the user's own mistake", "fingerprint": "f"})
         os._exit(0)
     elif fault == "refuse":
-        host.tell(refused="planned 4 XLA devices, found 2", hint="is it the slice?")
+        host.send(refused="planned 4 XLA devices, found 2", hint="is it the slice?")
         os._exit(0)
     elif fault == "hang":
         time.sleep(3600)

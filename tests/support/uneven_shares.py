@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from orchestrator.xla.global_batches import Together
+from orchestrator.xla.global_batches import GlobalBatches
 
 
 def main() -> None:
@@ -26,7 +26,7 @@ def main() -> None:
 
         return put
 
-    together = Together(loader, pieces=2, part=noting("part"), whole=noting("whole"))
+    together = GlobalBatches(loader, devices=2, shard=noting("part"), replicate=noting("whole"))
     batches = list(together)
     assert all(batch["y"][1] == "kept" for batch in batches)
     json.dump({"length": len(together), "came": came}, sys.stdout)

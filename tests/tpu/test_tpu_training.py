@@ -20,10 +20,10 @@ import torch
 import orchestrator.xla.training_process as xla_process
 from orchestrator.spec.tpu_slices import Slice, slice_of
 from orchestrator.training import Job, Report
-from orchestrator.xla.no_ray_launch import Here
+from orchestrator.xla.no_ray_launch import LocalHost
 from orchestrator.xla.process_env import Process, plan_env
 from orchestrator.xla.slice_engine import plain_process
-from orchestrator.xla.slice_processes import Ended, Gang, Refused
+from orchestrator.xla.slice_processes import Ended, Refused, WorkerGroup
 from tests.support.paths import ROOT
 
 PYTHON = os.environ.get("SWEEP_TPU_PYTHON", "")
@@ -73,11 +73,11 @@ def planned(name: str, runtime: str) -> list[Process]:
 def trained(processes: list[Process], asked: Job) -> list[Report]:
     """The reports of a segment that comes to its end."""
     hosts = max(process.host for process in processes) + 1
-    gang = Gang([Here("127.0.0.1") for _ in range(hosts)])
+    gang = WorkerGroup([LocalHost("127.0.0.1") for _ in range(hosts)])
     gang.start(processes, {"job": asdict(asked), "roots": [str(ROOT)]})
     reports: list[Report] = []
     try:
-        while not isinstance(outcome := gang.turn(), Ended):
+        while not isinstance(outcome := gang.next_outcome(), Ended):
             assert outcome is None or isinstance(outcome, Report), outcome
             if isinstance(outcome, Report):
                 reports.append(outcome)
@@ -172,11 +172,11 @@ def test_other_devices_than_planned_are_refused(
     runtime: str, changed: dict[str, Any], said: str, tmp_path: Path
 ) -> None:
     process = replace(planned("v5e-4", runtime)[0], **changed)
-    gang = Gang([Here("127.0.0.1")])
+    gang = WorkerGroup([LocalHost("127.0.0.1")])
     gang.start([process], {"job": asdict(job(tmp_path, **LITMODEL)), "roots": [str(ROOT)]})
     try:
         until = time.monotonic() + 120
-        while (outcome := gang.turn()) is None and time.monotonic() < until:
+        while (outcome := gang.next_outcome()) is None and time.monotonic() < until:
             time.sleep(0.05)
     finally:
         gang.end()

@@ -124,6 +124,7 @@ def test_wandb_loggers_run_and_arguments(tmp_path: Path) -> None:
         assert logger.experiment is run
 
 
+@pytest.mark.slow  # importing MLflow takes seconds
 @pytest.mark.filterwarnings("ignore::FutureWarning:mlflow")
 def test_mlflow_loggers_client_and_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")

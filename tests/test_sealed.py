@@ -81,7 +81,7 @@ def test_a_look_is_what_a_plain_trainer_sees_and_is_on_record(
 
 
 def test_a_look_that_was_cut_off_counts(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
-    from orchestrator.training.evaluation import Evaluation
+    from orchestrator.training.checkpoint_evaluation import Evaluation
 
     def dies(*given: Any) -> dict[str, float]:
         assert [event.type for event in read(run.journal)][-1] == "test.begun", "on record before it is touched"

@@ -50,8 +50,8 @@ def validate(
     Raises:
         UsageError: there is no DataModule, or a class cannot be built.
     """
+    from orchestrator.training.checkpoint_evaluation import Evaluation
     from orchestrator.training.class_loading.import_paths import import_from
-    from orchestrator.training.evaluation import Evaluation
 
     config = manifest.read_json(CONFIG)
     import_from([str(Path.cwd())])

@@ -58,8 +58,8 @@ def test(
         RunHeldError: The sweep is running.
         CheckpointError: The checkpoint is damaged.
     """
+    from orchestrator.training.checkpoint_evaluation import Evaluation
     from orchestrator.training.checkpoints import verify
-    from orchestrator.training.evaluation import Evaluation
     from orchestrator.training.job import Checkpoint
 
     run = find(name, runs)

@@ -31,7 +31,7 @@ LIBRARIES: dict[str, set[str]] = {
     "xla": TORCH | {"ray", "torch_xla"},
     "cluster": {"jsonschema", "ray", "ruamel"},
     "results": {"IPython", "matplotlib", "numpy", "optuna", "pandas", "plotly", "pyarrow", "rich", "sklearn"},
-    "tracking": {"mlflow", "wandb"},
+    "tracking": {"mlflow", "pydantic", "wandb"},
     "dashboard": {"optuna", "optuna_dashboard"},
     "watch": {"rich", "textual"},
     "bundle": TORCH | {"PIL", "onnxruntime", "safetensors"},

@@ -327,7 +327,7 @@ class SweepController:
             checkpoint=asdict(checkpoint) if checkpoint else None,
             new_params=checkpoint is not None and not trial.has_current_params(checkpoint),
             workers=self.spec.resources.workers,
-            tracking=tracking_options(self.spec.tracking.wanted, self.run, self.state.started, trial.number),
+            tracking=tracking_options(self.spec.tracking.enabled, self.run, self.state.started, trial.number),
         )
         fields: dict[str, Any] = {"node": node or self.host.name, "origin": checkpoint.path if checkpoint else None}
         if on:

@@ -29,7 +29,7 @@ from orchestrator.spec.policy_options import (
 from orchestrator.spec.repeats import Repeats
 from orchestrator.spec.sweep_file import dump, from_mapping, load, shipped, to_yaml
 from orchestrator.spec.sweep_spec import DEFAULT_EPOCHS, DEFAULT_TRIALS, SweepSpec
-from orchestrator.spec.trackers import MlflowTracking, TensorboardTracking, Tracking, WandbTracking
+from orchestrator.spec.trackers import Tracking
 
 __all__ = [
     "DEFAULT_EPOCHS",
@@ -41,7 +41,6 @@ __all__ = [
     "Constraint",
     "Finalists",
     "KeyProblem",
-    "MlflowTracking",
     "Notification",
     "Objective",
     "Occasion",
@@ -53,10 +52,8 @@ __all__ = [
     "SchedulerOptions",
     "SearcherOptions",
     "SweepSpec",
-    "TensorboardTracking",
     "Tracking",
     "TryFirstOptions",
-    "WandbTracking",
     "apply",
     "canonical",
     "dump",

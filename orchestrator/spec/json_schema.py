@@ -11,6 +11,8 @@ from orchestrator import registry
 from orchestrator.spec.sweep_spec import SweepSpec
 
 _PARTS = {"searcher": "searchers", "scheduler": "schedulers"}
+_SECTIONS = {"Tracking": "trackers"}
+"""Parts whose keys are names of plug-ins, and their kinds."""
 
 
 def json_schema(*, warn: Callable[[str], object] | None = None) -> dict[str, Any]:
@@ -20,10 +22,11 @@ def json_schema(*, warn: Callable[[str], object] | None = None) -> dict[str, Any
         warn: include the plug-ins of installed packages, and call this with a sentence for each that cannot be used.
             Without it the schema holds the built-in ones alone.
     """
-    plugins = {
-        part: registry.load_all(kind, warn or _fail, installed=warn is not None) for part, kind in _PARTS.items()
-    }
-    options = [plugin.Options for classes in plugins.values() for plugin in classes.values()]
+    plugins, sections = (
+        {part: registry.load_all(kind, warn or _fail, installed=warn is not None) for part, kind in kinds.items()}
+        for kinds in (_PARTS, _SECTIONS)
+    )
+    options = [plugin.Options for classes in (*plugins.values(), *sections.values()) for plugin in classes.values()]
     references, definitions = models_json_schema([(model, "validation") for model in (SweepSpec, *options)])
     definitions = definitions["$defs"]
     schema = definitions.pop("SweepSpec")
@@ -40,6 +43,17 @@ def json_schema(*, warn: Callable[[str], object] | None = None) -> dict[str, Any
             if not any(field.is_required() for field in plugin.Options.model_fields.values())
         ]
         properties[part]["anyOf"] = [union, {"enum": bare, "description": "With its defaults."}]
+    for section, classes in sections.items():
+        definitions[section]["additionalProperties"] = False
+        listed = definitions[section].setdefault("properties", {})
+        for name, plugin in classes.items():
+            optional = not any(field.is_required() for field in plugin.Options.model_fields.values())
+            form = {"$ref": references[plugin.Options, "validation"]["$ref"]}
+            listed[name] = {
+                "anyOf": [*([{"type": "boolean"}] if optional else []), form, {"type": "null"}],
+                "default": None,
+                "description": plugin.summary,
+            }
     bare_class = {"type": "string", "pattern": definitions["ClassSpec"]["properties"]["class_path"]["pattern"]}
     definitions["ClassSpec"] = {
         "anyOf": [definitions["ClassSpec"], {**bare_class, "description": "A bare import path."}]

@@ -15,6 +15,7 @@ from orchestrator.space import KeyProblem, Space
 from orchestrator.space.search_space import parse
 from orchestrator.spec.parameters import parameter_problems
 from orchestrator.spec.parts import ClassSpec, Part
+from orchestrator.spec.plugin_section import PluginSection
 from orchestrator.spec.policy_options import PolicyOptions, options_class
 from orchestrator.spec.sweep_spec import SweepSpec, plain_domains
 from orchestrator.spec.yaml_document import Path
@@ -128,7 +129,8 @@ def _place(loc: tuple[int | str, ...], start: type[Part]) -> tuple[Path, type[Pa
         name = inside.pop(0)
         path.append(name)
         field = owner.model_fields.get(str(name))
-        parts = list(_parts_in(field.annotation)) if field and inside else []
+        plugin = owner.options_of(str(name)) if issubclass(owner, PluginSection) and not field and inside else None
+        parts = list(_parts_in(field.annotation if field else plugin)) if inside else []
         if parts and issubclass(parts[0], PolicyOptions):
             parts = [options_class(parts[0].kind, str(inside.pop(0)))]
         elif len(parts) > 1:
@@ -215,8 +217,9 @@ def _flow(value: Any) -> str:
 
 
 def _unknown_hint(name: str, path: Path, owner: type[Part]) -> str:
-    known = [field for field in owner.model_fields if not (field == "name" and len(path) > 1 and path[0] != "tracking")]
-    close = get_close_matches(name, list(owner.model_fields), n=1)
+    keys = owner.known_keys() if issubclass(owner, PluginSection) else list(owner.model_fields)
+    known = [key for key in keys if not (key == "name" and len(path) > 1 and path[0] != "tracking")]
+    close = get_close_matches(name, keys, n=1)
     foreign = owner is SweepSpec and name in _FOREIGN
     if close and not foreign:
         return f"did you mean {close[0]}?"

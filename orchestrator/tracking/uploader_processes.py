@@ -1,4 +1,4 @@
-"""The driver's side: one process a tracker, started with the sweep and ended with it."""
+"""Start one process per tracker with the sweep, and end them with it."""
 
 from __future__ import annotations
 
@@ -11,77 +11,88 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import cast
 
+from orchestrator import registry
 from orchestrator.errors import UsageError
-from orchestrator.extras import require
 from orchestrator.journal import holder
 from orchestrator.rundir import RunDirectory
 from orchestrator.spec import SweepSpec
+from orchestrator.tracking.tracker import Tracker
 from orchestrator.tracking.uploader import END
-from orchestrator.tracking.wandb_offline_runs import unsent
 
-SERVED = ("wandb", "mlflow")
-"""Trackers with a process of their own; each is a class in the file of its name."""
 PATIENCE_SECONDS = 9.0
-"""How long the end of a sweep waits for all of them together."""
+"""How long the end of a sweep waits for all trackers together."""
 _PACKAGES = Path(__file__).resolve().parents[2]
 
 
 def check(spec: SweepSpec) -> None:
-    """Raises UsageError where a tracker that was asked for is not installed. W&B is a dependency of ours."""
-    if spec.tracking.mlflow:
-        require("mlflow", purpose="`tracking.mlflow`")
+    """Raise UsageError if a tracker of the spec cannot be used, because its library is not installed."""
+    for name, options in spec.tracking.enabled.items():
+        tracker_class(name).check(options)
 
 
-class Companions:
-    """The processes of one sweep's trackers. Whatever becomes of them, the sweep does not learn of it."""
+def tracker_class(name: str) -> type[Tracker]:
+    """Return the class of a tracker, built in or of an installed package. Raises UsageError."""
+    return cast(type[Tracker], registry.load("trackers", name))
+
+
+class TrackerProcesses:
+    """The processes of one sweep's trackers. Their failures do not affect the sweep."""
 
     def __init__(self, run: RunDirectory, spec: SweepSpec) -> None:
         self._run = run
         self._started: dict[str, subprocess.Popen[bytes]] = {}
         self._until: float | None = None
-        for name in _served(spec):
+        for name in _with_process(spec):
             with contextlib.suppress(OSError):
                 self._started[name] = _start(name, run)
 
     def over(self) -> None:
-        """The sweep is over: from now on they have `PATIENCE_SECONDS`. A second call changes nothing."""
+        """Tell the processes that the sweep has ended: they have `PATIENCE_SECONDS`. A second call does nothing."""
         if self._until is None:
             self._until = time.monotonic() + PATIENCE_SECONDS
             for process in self._started.values():
                 _tell(process)
 
     def wait(self) -> list[str]:
-        """Until they are done or their time is up; a line about each that has not got everything."""
+        """Wait until they end or their time is over. Return a sentence for each tracker that lacks something."""
         self.over()
         complete = _end(self._started, self._until)
         self._started = {}
-        found = [unsent(self._run) if name == "wandb" else _rest(self._run, done) for name, done in complete.items()]
-        return [line for line in found if line]
+        command = shlex.join(["sweep", "sync", self._run.name, "--runs", str(self._run.runs)])
+        sentences = [
+            "" if done else tracker_class(name).not_uploaded(self._run, command) for name, done in complete.items()
+        ]
+        return [sentence for sentence in sentences if sentence]
 
 
 @contextlib.contextmanager
-def beside(run: RunDirectory, spec: SweepSpec) -> Iterator[Companions]:
-    """Let the trackers follow the sweep; none of them is there any more afterwards."""
-    companions = Companions(run, spec)
+def beside(run: RunDirectory, spec: SweepSpec) -> Iterator[TrackerProcesses]:
+    """Run the trackers' processes while the context is entered."""
+    processes = TrackerProcesses(run, spec)
     try:
-        yield companions
+        yield processes
     finally:
-        companions.wait()
+        processes.wait()
 
 
 def send(run: RunDirectory, spec: SweepSpec) -> list[str]:
-    """Send what has not been sent, with no limit of time; a line about each tracker that did not get everything.
+    """Upload what was not uploaded, without a limit of time.
 
-    Raises UsageError where the sweep runs: then it is being sent already.
+    Returns:
+        A sentence for each tracker that did not receive everything.
+
+    Raises:
+        UsageError: The sweep is running, and uploads by itself.
     """
     if holder(run.journal):
         raise UsageError(f"{run.name!r} is running, and sends by itself", hint=f"wait, or: sweep stop {run.name}")
-    if run.url and "wandb" in _served(spec) and not (run.root / "wandb").is_dir():
+    if run.url and "wandb" in _with_process(spec) and not (run.root / "wandb").is_dir():
         raise UsageError(
             f"what waits to be sent lies on the machine that {run.name!r} was driven from", hint="send it there"
         )
-    started = {name: _start(name, run, "send") for name in _served(spec)}
+    started = {name: _start(name, run, "send") for name in _with_process(spec)}
     for process in started.values():
         _tell(process)
     complete = _end(started, until=None)
@@ -92,18 +103,12 @@ def send(run: RunDirectory, spec: SweepSpec) -> list[str]:
     ]
 
 
-def _served(spec: SweepSpec) -> list[str]:
-    wanted = spec.tracking.wanted
-    return [name for name in SERVED if name in wanted and wanted[name].get("mode") != "disabled"]
-
-
-def _rest(run: RunDirectory, done: bool) -> str:
-    command = ["sweep", "sync", run.name, "--runs", str(run.runs)]
-    return "" if done else f"MLflow has not got everything; to send the rest: {shlex.join(command)}"
+def _with_process(spec: SweepSpec) -> list[str]:
+    return [name for name, options in spec.tracking.enabled.items() if tracker_class(name).is_enabled(options)]
 
 
 def _start(name: str, run: RunDirectory, *more: str) -> subprocess.Popen[bytes]:
-    """In a session of its own: Ctrl-C in a terminal is for the sweep, and its group ends with it."""
+    """Start it in a session of its own, so that Ctrl-C in a terminal does not reach it."""
     path = os.pathsep.join(filter(None, [str(_PACKAGES), os.environ.get("PYTHONPATH")]))
     # -P: a folder named wandb where the sweep was started is no package.
     command = [sys.executable, "-P", "-m", "orchestrator.tracking", name, run.where, *more]
@@ -118,7 +123,7 @@ def _start(name: str, run: RunDirectory, *more: str) -> subprocess.Popen[bytes]:
 
 
 def _end(processes: Mapping[str, subprocess.Popen[bytes]], until: float | None) -> dict[str, bool]:
-    """Wait up to that time of the monotonic clock, and end those that are not done. Which were done with it all."""
+    """Wait until a time of the monotonic clock, then kill. Return by name which have uploaded everything."""
     done = {}
     for name, process in processes.items():
         try:
@@ -138,7 +143,7 @@ def _tell(process: subprocess.Popen[bytes]) -> None:
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    """The process and what it has started: `wandb sync` among it."""
+    """Kill the process and what it has started, such as `wandb sync`."""
     with contextlib.suppress(OSError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+from orchestrator import registry
 from orchestrator.rundir import RunDirectory, run_of
 
 
@@ -147,11 +147,7 @@ def tracking_options(
     label = f"{trial:04d}" if isinstance(trial, int) else trial
     digest = blake2b(f"{run.name} {started!r}".encode(), digest_size=4).hexdigest()
     identity = {"id": f"{run.name[:40]}-{digest}-{label}", "name": f"{run.name}-{label}", "group": run.name}
-    return {name: {**_with_defaults(name, options, run), **identity} for name, options in trackers.items()}
-
-
-def _with_defaults(tracker: str, options: dict[str, Any], run: RunDirectory) -> dict[str, Any]:
-    if tracker != "mlflow":
-        return options
-    uri = options["tracking_uri"] or os.environ.get("MLFLOW_TRACKING_URI") or (run.root / "mlruns").as_uri()
-    return {"tracking_uri": uri, "experiment": options["experiment"] or run.name}
+    return {
+        name: {**registry.load("trackers", name).with_defaults(options, run), **identity}
+        for name, options in trackers.items()
+    }

@@ -1,16 +1,16 @@
 """Build a segment's loggers from the sweep file's ``tracking`` section.
 
-Each tracker has one file here, with ``logger(job, options)`` and ``finish(logger)``, and its name in ``_FILES``. No
-logger here uses the network unless the user's own code does: a process of the driver uploads epochs and steps, from the
+The registry finds each tracker's class, whose ``logger(job, options)`` and ``finish(logger)`` are called. No built-in
+logger uses the network unless the user's own code does: a process of the driver uploads epochs and steps, from the
 journal and the CSV files (see `orchestrator.tracking`).
 """
 
 from __future__ import annotations
 
 import logging
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from orchestrator import registry
 from orchestrator.secrets import masked
 from orchestrator.training.job import Job
 
@@ -19,17 +19,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_FILES = ("wandb", "tensorboard", "mlflow")
-
 
 def start(job: Job) -> dict[str, Logger]:
     """Return the job's loggers by tracker. One that cannot be built is reported by a warning; the trial continues."""
     loggers = {}
     for name, options in job.tracking.items():
-        if name not in _FILES:
-            continue
         try:
-            logger = _module(name).logger(job, options)
+            logger = registry.load("trackers", name).logger(job, options)
         except Exception as error:  # a tracker may raise any error
             log.warning("trial %d continues without %s: %s", job.trial, name, _text(error))
             continue
@@ -42,13 +38,9 @@ def finish(loggers: dict[str, Logger]) -> None:
     """End the loggers' runs, so that the next trial of this process starts its own."""
     for name, logger in loggers.items():
         try:
-            _module(name).finish(logger)
+            registry.load("trackers", name).finish(logger)
         except Exception as error:
             log.warning("%s failed to end its run: %s", name, _text(error))
-
-
-def _module(name: str) -> Any:
-    return import_module(f"{__name__}.{name}")
 
 
 def _text(error: Exception) -> str:

@@ -105,7 +105,3 @@ class _LazyClient:
 def logger(job: Job, options: dict[str, Any]) -> MLFlowLogger:
     """Return the trial's logger."""
     return LazyMLFlowLogger(options["tracking_uri"], options["experiment"], options["id"], options["name"])
-
-
-def finish(logger: LazyMLFlowLogger) -> None:
-    """Do nothing: the logger holds nothing that would affect the next trial."""

@@ -14,7 +14,3 @@ def logger(job: Job, options: dict[str, Any]) -> TensorBoardLogger:
     return TensorBoardLogger(
         save_dir=job.folder, name="", version="tensorboard", default_hp_metric=False, flush_secs=options["flush_secs"]
     )
-
-
-def finish(logger: TensorBoardLogger) -> None:
-    """Do nothing: Lightning has closed the file."""

@@ -96,8 +96,3 @@ def logger(job: Job, options: dict[str, Any]) -> WandbLogger | None:
     )
     wandb_logger._suffix = f"segment-{job.segment}"
     return wandb_logger
-
-
-def finish(logger: LazyWandbLogger) -> None:
-    """End the logger's run, if it was started."""
-    logger.finish()

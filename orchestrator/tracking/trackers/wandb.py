@@ -4,25 +4,47 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import Field
 
 from orchestrator.rundir import RunDirectory
 from orchestrator.secrets import wandb_mode
+from orchestrator.spec.parts import Part
 from orchestrator.state import ENDED, SweepState, Trial
 from orchestrator.tracking import wandb_transaction_log
 from orchestrator.tracking.metric_stream import STEP, Point, config, points, summary, tags
-from orchestrator.tracking.wandb_offline_runs import Ledger, Told, parts
+from orchestrator.tracking.tracker import Tracker
+from orchestrator.tracking.wandb_offline_runs import Ledger, Told, parts, unsent
 from orchestrator.tracking.wandb_summary import sweep_values
 from orchestrator.tracking.wandb_sync import Shipping
-from orchestrator.training.job import tracking_options
+from orchestrator.training.job import Job, tracking_options
 from orchestrator.training.loggers.quiet_settings import QUIET
 
 _SNAPSHOT_SECONDS = 60.0
 """A trial that runs is written so often; one that has come to an end, at once."""
 
 
-class Tracker:
-    """One process at a time writes the parts of a sweep: the one beside its driver."""
+class WandbTracking(Part):
+    """Weights & Biases."""
+
+    project: str = Field(min_length=1, description="The project that runs go to.", examples=["cifar10"])
+    mode: Literal["auto", "online", "offline", "disabled"] = Field(
+        default="auto", description="auto: online if a login is configured, else offline.", examples=["auto"]
+    )
+    entity: str | None = Field(default=None, description="The user or team that owns the project.", examples=["team"])
+    log_model: Literal["best"] | None = Field(
+        default=None, description="best: the winner's checkpoint goes there as an artifact.", examples=["best"]
+    )
+
+
+class Wandb(Tracker):
+    """Weights & Biases. One process at a time writes the parts of a sweep: the one beside its driver."""
+
+    name = "wandb"
+    summary = "Log to Weights & Biases."
+    Options = WandbTracking
+    uploads = True
 
     def __init__(self, run: RunDirectory, *, send: bool = False) -> None:
         self._run, self._ledger, self._send = run, Ledger(run), send
@@ -51,6 +73,28 @@ class Tracker:
                     wandb_transaction_log.settled(part.log, patience=1.0)
             self._shipping.finish()
         return all(part.sent for part in parts(self._run))
+
+    @classmethod
+    def is_enabled(cls, options: dict[str, Any]) -> bool:
+        """Return False if the mode is ``disabled``."""
+        return bool(options["mode"] != "disabled")
+
+    @classmethod
+    def logger(cls, job: Job, options: dict[str, Any]) -> Any:
+        """Return a logger that starts W&B, offline, when the user's code uses it."""
+        from orchestrator.training.loggers import wandb
+
+        return wandb.logger(job, options)
+
+    @classmethod
+    def finish(cls, logger: Any) -> None:
+        """End the segment's W&B run, if there is one."""
+        logger.finish()
+
+    @classmethod
+    def not_uploaded(cls, run: RunDirectory, command: str) -> str:
+        """Return how many W&B runs wait, and the command that sends them."""
+        return unsent(run)
 
     def _follow_trial(self, state: SweepState, trial: Trial, options: dict[str, Any], over: bool) -> None:
         named = self._named(state, trial.number, options)

@@ -8,10 +8,15 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from pydantic import Field
+
+from orchestrator.extras import require
 from orchestrator.rundir import RunDirectory
+from orchestrator.spec.parts import Part
 from orchestrator.state import ENDED, SweepState, Trial
 from orchestrator.tracking.metric_stream import Point, config, points, summary
-from orchestrator.training.job import tracking_options
+from orchestrator.tracking.tracker import Tracker
+from orchestrator.training.job import Job, tracking_options
 from orchestrator.training.loggers.quiet_settings import IMPATIENT, MLFLOW_TAG
 
 _REST_SECONDS = (5.0, 300.0)
@@ -20,8 +25,26 @@ _REFUSED = re.compile(r"[^\w/. -]", re.ASCII)
 _TEXT = 500  # characters that every version of the server takes
 
 
-class Tracker:
-    """It writes to the server at once; where that does not answer, it waits, twice as long each time."""
+class MlflowTracking(Part):
+    """MLflow."""
+
+    tracking_uri: str | None = Field(
+        default=None,
+        description="The server, or a folder; else MLFLOW_TRACKING_URI, else mlruns in the run directory.",
+        examples=["http://localhost:5000"],
+    )
+    experiment: str | None = Field(
+        default=None, min_length=1, description="The experiment; else the sweep's name.", examples=["cifar10"]
+    )
+
+
+class Mlflow(Tracker):
+    """MLflow. It writes to the server at once; if the server does not answer, it waits, twice as long each time."""
+
+    name = "mlflow"
+    summary = "Log to MLflow; true will do."
+    Options = MlflowTracking
+    uploads = True
 
     def __init__(self, run: RunDirectory, *, send: bool = False) -> None:
         os.environ.update(IMPATIENT)
@@ -49,6 +72,29 @@ class Tracker:
     def settle(self) -> bool:
         """Everything is there, unless the server did not take it."""
         return self._whole
+
+    @classmethod
+    def check(cls, options: dict[str, Any]) -> None:
+        """Raise UsageError if MLflow is not installed."""
+        require("mlflow", purpose="`tracking.mlflow`")
+
+    @classmethod
+    def with_defaults(cls, options: dict[str, Any], run: RunDirectory) -> dict[str, Any]:
+        """Return the options with the server's address and the experiment filled in."""
+        uri = options["tracking_uri"] or os.environ.get("MLFLOW_TRACKING_URI") or (run.root / "mlruns").as_uri()
+        return {"tracking_uri": uri, "experiment": options["experiment"] or run.name}
+
+    @classmethod
+    def logger(cls, job: Job, options: dict[str, Any]) -> Any:
+        """Return a logger that connects when the user's code uses it."""
+        from orchestrator.training.loggers import mlflow
+
+        return mlflow.logger(job, options)
+
+    @classmethod
+    def not_uploaded(cls, run: RunDirectory, command: str) -> str:
+        """Return the command that sends the rest."""
+        return f"MLflow has not received everything; to send the rest: {command}"
 
     def _follow(self, state: SweepState, over: bool) -> None:
         options = state.spec["tracking"]["mlflow"]

@@ -1,0 +1,64 @@
+"""A section of the sweep file whose keys are plug-ins of one kind: ``tracking``, and each item of ``notify``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, ClassVar
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    create_model,
+    model_validator,
+)
+
+from orchestrator import registry
+from orchestrator.spec.parts import Part
+
+
+class PluginSection(Part):
+    """Fields of the section itself, and beside them options by a plug-in's name, checked by the plug-in's class.
+
+    Only the classes of the plug-ins named are imported. A plug-in without required options may be ``true``; ``false``
+    and null are the same as leaving it out.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    kind: ClassVar[str]
+
+    @property
+    def plugins(self) -> dict[str, Any]:
+        """The validated options of each plug-in, by its name."""
+        return dict(self.__pydantic_extra__ or {})
+
+    @classmethod
+    def known_keys(cls) -> list[str]:
+        """Return the keys that the section accepts."""
+        return [*registry.names(cls.kind), *cls.model_fields]
+
+    @classmethod
+    def options_of(cls, name: str) -> Any:
+        """Return the type of a plug-in's options; None if there is no such plug-in."""
+        return registry.load(cls.kind, name).Options if name in registry.names(cls.kind) else None
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _validate_options(cls, value: Any, handler: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return handler(value)
+        own = {key: item for key, item in value.items() if key in cls.model_fields}
+        options = {
+            key: {} if item is True else item
+            for key, item in value.items()
+            if key not in cls.model_fields and item is not None and item is not False
+        }
+        known = set(registry.names(cls.kind))
+        checked = _checker(cls, tuple(name for name in options if name in known)).model_validate(options)
+        return handler(own | {name: getattr(checked, name) for name in options})
+
+
+@cache
+def _checker(section: type[PluginSection], names: tuple[str, ...]) -> type[BaseModel]:
+    fields: dict[str, Any] = {name: (registry.load(section.kind, name).Options, ...) for name in names}
+    return create_model(section.__name__, __config__=ConfigDict(extra="forbid", strict=True), **fields)

@@ -164,7 +164,7 @@ class Results:
         """
         if self.state.confirmation:
             won, number = winner(self.run, self.state), self.state.confirmation["winner"]["configuration"]
-            path = self.run.fetch(won.checkpoint.path)
+            path = won.run.fetch(won.checkpoint.path)
             checkpoint = path if path.exists() else None
             return BestTrial(number, won.best.value, won.best.epoch, dict(won.trial.params), checkpoint, confirmed=True)
         trial = self.state.winner()

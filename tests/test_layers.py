@@ -29,7 +29,7 @@ LIBRARIES: dict[str, set[str]] = {
     "compat_ray": {"ray"},
     "engine": {"numpy", "ray", "torch"},
     "xla": TORCH | {"ray", "torch_xla"},
-    "cluster": {"jsonschema", "ray", "ruamel"},
+    "cluster": {"jsonschema", "pydantic", "ray", "ruamel"},
     "results": {"IPython", "matplotlib", "numpy", "optuna", "pandas", "plotly", "pyarrow", "rich", "sklearn"},
     "tracking": {"mlflow", "pydantic", "wandb"},
     "dashboard": {"optuna", "optuna_dashboard"},

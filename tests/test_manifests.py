@@ -16,8 +16,8 @@ from jsonschema import Draft7Validator
 from ruamel.yaml import YAML
 
 from orchestrator import cli
-from orchestrator.cluster import Allocation, Kubernetes, kuberay, slurm
-from orchestrator.cluster.kuberay import label
+from orchestrator.cluster.manifests.kuberay import Kubernetes, kuberay, label
+from orchestrator.cluster.manifests.slurm import Allocation, slurm
 from orchestrator.errors import UsageError
 from orchestrator.spec import SweepSpec, load, to_yaml
 from orchestrator.spec.tpu_slices import slice_of
@@ -126,7 +126,7 @@ CONFIG_MAP = of(
     data=TEXTS,
 )
 
-WANTED = Kubernetes("registry/sweeps:1", "sweeps", workers=4, trials=2)
+WANTED = Kubernetes("registry/sweeps:1", "sweeps", nodes=4, trials=2)
 
 
 @pytest.fixture
@@ -308,7 +308,7 @@ def test_what_slurm_would_not_read_is_refused(wanted: Allocation, spec: SweepSpe
         (["kuberay", "quickstart", "--image", "r/x:1"], 0, "kind: RayJob"),
         (["slurm", "quickstart", "--nodes", "3"], 0, "#SBATCH --nodes=3"),
         (["kuberay", "quickstart"], 2, "specify --image for kuberay"),
-        (["pbs", "quickstart"], 2, "there is no manifest for 'pbs'"),
+        (["pbs", "quickstart"], 2, "there is no manifest 'pbs'"),
     ],
 )
 def test_the_command_prints_it(

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.cluster.kuberay import Kubernetes, kuberay
-from orchestrator.cluster.slurm import Allocation, slurm
+from orchestrator.cluster.manifests.kuberay import Kubernetes, kuberay
+from orchestrator.cluster.manifests.slurm import Allocation, slurm
 from orchestrator.errors import SpecError, UsageError
 from orchestrator.plan import gpu_sharing, settle
 from orchestrator.plan.gpu_sharing import share

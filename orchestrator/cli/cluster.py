@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from orchestrator import registry
 from orchestrator.cli.app import PANEL_SCALE, app
 from orchestrator.cli.options import HeadAddress, Json, NodeRuns, Overrides, RunName, Spec, TokenFile
 from orchestrator.cli.output import print_json, print_lines, warn
@@ -62,7 +63,9 @@ def token(
 
 @cluster.command()
 def manifest(
-    kind: Annotated[str, typer.Argument(metavar="kuberay|slurm", help="Kind of manifest.")],
+    kind: Annotated[
+        str, typer.Argument(metavar="|".join(registry.names("manifests", installed=False)), help="Kind of manifest.")
+    ],
     spec: Spec,
     overrides: Overrides = None,
     name: RunName = None,
@@ -74,24 +77,24 @@ def manifest(
     memory: Annotated[str, typer.Option("--memory", help="kuberay: memory of each trial pod.")] = "16Gi",
     time: Annotated[str, typer.Option("--time", help="slurm: time limit, in Slurm's format.")] = "24:00:00",
     partition: Annotated[str, typer.Option("--partition", help="slurm: partition.")] = "",
+    options: Annotated[
+        list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="Any option of the manifest.")
+    ] = None,
 ) -> None:
     """Print a manifest that runs a sweep: a RayJob for the KubeRay operator, or a Slurm batch script."""
-    from orchestrator.cluster import Allocation, Kubernetes, kuberay, slurm
+    from orchestrator.cluster.manifest import render
     from orchestrator.errors import UsageError
     from orchestrator.spec import load
 
-    loaded = load(spec, overrides or (), name)
-    if kind == "kuberay":
-        if not image:
-            raise UsageError(
-                "specify --image for kuberay", hint="--image REGISTRY/NAME:TAG, with this project and your modules"
-            )
-        resources = Kubernetes(image, claim, runs, workers=nodes, trials=trials, memory=memory)
-        typer.echo(kuberay(loaded, resources), nl=False)
-    elif kind == "slurm":
-        typer.echo(slurm(loaded, Allocation(runs, nodes, time, trials, partition)), nl=False)
-    else:
-        raise UsageError(f"there is no manifest for {kind!r}", hint="specify kuberay or slurm")
+    malformed = next((option for option in options or () if "=" not in option), None)
+    if malformed is not None:
+        raise UsageError(f"--option {malformed!r} is not KEY=VALUE", hint="for example --option image=lab/sweep:1")
+    flags = {
+        "runs": runs, "nodes": nodes, "trials": trials, "image": image, "claim": claim, "memory": memory,
+        "time": time, "partition": partition,
+    }  # fmt: skip
+    extra = {key: value for key, _, value in (option.partition("=") for option in options or ())}
+    typer.echo(render(kind, load(spec, overrides or (), name), flags, extra), nl=False)
 
 
 @cluster.command()

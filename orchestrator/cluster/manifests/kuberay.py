@@ -1,4 +1,4 @@
-"""A sweep as a RayJob for the KubeRay operator: a cluster that is there for as long as the sweep runs.
+"""A sweep as a RayJob for the KubeRay operator, on a cluster that exists while the sweep runs.
 
 Fields are those of ``ray.io/v1`` (KubeRay 1.5.1 or newer, for ``authOptions``): `RayJobSpec`, `RayClusterSpec`, and of
 Kubernetes' own `PodTemplateSpec`.
@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import io
 import math
-import re
 import shlex
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
+from orchestrator.cluster.manifest import Manifest, label
 from orchestrator.cluster.rules import HEALTH
+from orchestrator.errors import UsageError
 from orchestrator.object_storage import is_url
 from orchestrator.spec import SweepSpec, to_yaml
 
@@ -29,54 +30,66 @@ _LEAVE = (
 
 @dataclass(frozen=True)
 class Kubernetes:
-    """What is to run where.
+    """Options of the RayJob.
 
     Args:
         image: holds this project, in this version, and the sweep's own modules.
         claim: a PersistentVolumeClaim that many nodes can write (ReadWriteMany): the runs.
         runs: where it is mounted; or a URL in object storage, which needs no claim.
-        workers: pods at most, each with room for ``trials`` at once.
+        nodes: pods at most, each with room for ``trials`` at once.
         memory: of each of them, as Kubernetes writes it.
     """
 
     image: str
     claim: str
     runs: str = "/mnt/sweeps"
-    workers: int = 4
+    nodes: int = 4
     trials: int = 1
     memory: str = "16Gi"
 
 
-def kuberay(spec: SweepSpec, wanted: Kubernetes) -> str:
-    """The manifest: a ConfigMap with the sweep file, and the RayJob that launches it, or goes on with it."""
+class KubeRay(Manifest):
+    """A RayJob for the KubeRay operator."""
+
+    name = "kuberay"
+    summary = "A RayJob for the KubeRay operator."
+    Options = Kubernetes
+
+    @classmethod
+    def render(cls, spec: SweepSpec, options: Kubernetes) -> str:
+        """Return the manifest. Raise UsageError without an image."""
+        if not options.image:
+            raise UsageError(
+                "specify --image for kuberay", hint="--image REGISTRY/NAME:TAG, with this project and your modules"
+            )
+        return kuberay(spec, options)
+
+
+def kuberay(spec: SweepSpec, options: Kubernetes) -> str:
+    """Return the manifest: a ConfigMap with the sweep file, and the RayJob that launches or resumes it."""
     name = label(spec.name)
-    files = {"sweep.yaml": to_yaml(spec), "run.sh": _script(spec, wanted)}
+    files = {"sweep.yaml": to_yaml(spec), "run.sh": _script(spec, options)}
     held = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": files}
-    return _dumped(held) + "---\n" + _dumped(_job(name, spec, wanted))
+    return _dumped(held) + "---\n" + _dumped(_job(name, spec, options))
 
 
-def label(name: str) -> str:
-    """A sweep's name as Kubernetes allows names: at most 40 of a-z, 0-9 and dashes, between letters or digits."""
-    return re.sub(r"[^a-z0-9-]+", "-", f"sweep-{name}".lower())[:40].strip("-")
-
-
-def _script(spec: SweepSpec, wanted: Kubernetes) -> str:
-    name, runs = shlex.quote(spec.name), shlex.quote(wanted.runs)
+def _script(spec: SweepSpec, options: Kubernetes) -> str:
+    name, runs = shlex.quote(spec.name), shlex.quote(options.runs)
     return (
-        "# Launches the sweep, or goes on with it where an earlier pod was lost.\n"
+        "# Launches the sweep, or resumes it if an earlier pod was lost.\n"
         "set -eu\n"
         f"if sweep status {name} --runs {runs} > /dev/null 2>&1; then\n"
         f"  exec sweep resume {name} --address auto --runs {runs}\n"
         "fi\n"
         f"exec sweep launch {_FILES}/sweep.yaml --address auto --runs {runs} \\\n"
-        f"  --set resources.concurrent={wanted.workers * wanted.trials}\n"
+        f"  --set resources.concurrent={options.nodes * options.trials}\n"
     )
 
 
-def _job(name: str, spec: SweepSpec, wanted: Kubernetes) -> dict[str, Any]:
-    cpus = max(1, math.ceil(spec.resources.cpus * wanted.trials))
-    gpus = spec.resources.gpus_of(wanted.trials)
-    room = {"cpu": str(cpus), "memory": wanted.memory, **({"nvidia.com/gpu": str(gpus)} if gpus else {})}
+def _job(name: str, spec: SweepSpec, options: Kubernetes) -> dict[str, Any]:
+    cpus = max(1, math.ceil(spec.resources.cpus * options.trials))
+    gpus = spec.resources.gpus_of(options.trials)
+    room = {"cpu": str(cpus), "memory": options.memory, **({"nvidia.com/gpu": str(gpus)} if gpus else {})}
     health = {f"RAY_health_check_{key}": str(value) for key, value in HEALTH.items()}
     return {
         "apiVersion": "ray.io/v1",
@@ -84,7 +97,7 @@ def _job(name: str, spec: SweepSpec, wanted: Kubernetes) -> dict[str, Any]:
         "metadata": {"name": name},
         "spec": {
             "entrypoint": f"bash {_FILES}/run.sh",
-            "backoffLimit": 3,  # each retry is another cluster, which goes on from the journal
+            "backoffLimit": 3,  # each retry is another cluster, which resumes from the journal
             "shutdownAfterJobFinishes": True,
             "ttlSecondsAfterFinished": 60,
             "rayClusterSpec": {
@@ -94,16 +107,16 @@ def _job(name: str, spec: SweepSpec, wanted: Kubernetes) -> dict[str, Any]:
                 "autoscalerOptions": {"idleTimeoutSeconds": 300},
                 "headGroupSpec": {
                     "rayStartParams": {"num-cpus": "0"},  # trials run on the workers
-                    "template": _pod("ray-head", name, wanted, _HEAD, health),
+                    "template": _pod("ray-head", name, options, _HEAD, health),
                 },
                 "workerGroupSpecs": [
                     {
                         "groupName": "trials",
                         "replicas": 0,
                         "minReplicas": 0,
-                        "maxReplicas": wanted.workers,
+                        "maxReplicas": options.nodes,
                         "rayStartParams": {},
-                        "template": _pod("ray-worker", name, wanted, room, {}),
+                        "template": _pod("ray-worker", name, options, room, {}),
                     }
                 ],
             },
@@ -112,10 +125,10 @@ def _job(name: str, spec: SweepSpec, wanted: Kubernetes) -> dict[str, Any]:
 
 
 def _pod(
-    container: str, name: str, wanted: Kubernetes, room: dict[str, str], environment: dict[str, str]
+    container: str, name: str, options: Kubernetes, room: dict[str, str], environment: dict[str, str]
 ) -> dict[str, Any]:
-    told = {"SWEEP_RUNS": wanted.runs, **environment}
-    shared = not is_url(wanted.runs)
+    told = {"SWEEP_RUNS": options.runs, **environment}
+    shared = not is_url(options.runs)
     leaving = {"lifecycle": {"preStop": {"exec": {"command": ["bash", "-c", _LEAVE]}}}}
     worker = container == "ray-worker"
     return {
@@ -125,18 +138,18 @@ def _pod(
                 {
                     **(leaving if worker else {}),
                     "name": container,
-                    "image": wanted.image,
+                    "image": options.image,
                     "env": [{"name": key, "value": value} for key, value in told.items()],
                     "resources": {"limits": dict(room), "requests": dict(room)},
                     "volumeMounts": [
-                        *([{"name": "runs", "mountPath": wanted.runs}] if shared else []),
+                        *([{"name": "runs", "mountPath": options.runs}] if shared else []),
                         {"name": "sweep", "mountPath": _FILES, "readOnly": True},
                         {"name": "shm", "mountPath": "/dev/shm"},
                     ],
                 }
             ],
             "volumes": [
-                *([{"name": "runs", "persistentVolumeClaim": {"claimName": wanted.claim}}] if shared else []),
+                *([{"name": "runs", "persistentVolumeClaim": {"claimName": options.claim}}] if shared else []),
                 {"name": "sweep", "configMap": {"name": name}},
                 {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "2Gi"}},  # for workers of data loaders
             ],

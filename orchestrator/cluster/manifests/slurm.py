@@ -8,7 +8,7 @@ import re
 import shlex
 from dataclasses import dataclass
 
-from orchestrator.cluster.kuberay import label
+from orchestrator.cluster.manifest import Manifest, label
 from orchestrator.cluster.rules import HEALTH
 from orchestrator.errors import UsageError
 from orchestrator.spec import SweepSpec, to_yaml
@@ -37,20 +37,33 @@ class Allocation:
     token: str = "$HOME/.sweep/token"
 
 
-def slurm(spec: SweepSpec, wanted: Allocation) -> str:
-    """The script. Raises UsageError where Slurm would not read what is wanted."""
+class Slurm(Manifest):
+    """A batch script."""
+
+    name = "slurm"
+    summary = "A Slurm batch script."
+    Options = Allocation
+
+    @classmethod
+    def render(cls, spec: SweepSpec, options: Allocation) -> str:
+        """Return the script. Raises as `slurm`."""
+        return slurm(spec, options)
+
+
+def slurm(spec: SweepSpec, options: Allocation) -> str:
+    """Return the script. Raises UsageError if Slurm could not parse the time or the partition."""
     for text, pattern, what, example in (
-        (wanted.time, _TIME, "time", "24:00:00"),
-        (wanted.partition or "x", _WORD, "partition", "gpu"),
+        (options.time, _TIME, "time", "24:00:00"),
+        (options.partition or "x", _WORD, "partition", "gpu"),
     ):
         if not pattern.fullmatch(text):
             raise UsageError(f"{text!r} is no {what} of Slurm's", hint=f"e.g. {example}")
     text, file = _SCRIPT, to_yaml(spec).rstrip("\n")
     for mark, value in {
-        "@DIRECTIVES@": "\n".join(f"#SBATCH {line}" for line in _directives(spec, wanted)),
+        "@DIRECTIVES@": "\n".join(f"#SBATCH {line}" for line in _directives(spec, options)),
         "@NAME@": shlex.quote(spec.name),
-        "@RUNS@": shlex.quote(wanted.runs),
-        "@TOKEN@": wanted.token,
+        "@RUNS@": shlex.quote(options.runs),
+        "@TOKEN@": options.token,
         "@HEALTH@": " ".join(f"RAY_health_check_{key}={value}" for key, value in HEALTH.items()),
         "@END@": f"END-{hashlib.sha256(file.encode()).hexdigest()[:16]}",  # a line that is not in the file
         "@SPEC@": file,
@@ -59,16 +72,16 @@ def slurm(spec: SweepSpec, wanted: Allocation) -> str:
     return text
 
 
-def _directives(spec: SweepSpec, wanted: Allocation) -> list[str]:
-    gpus = spec.resources.gpus_of(wanted.trials)
+def _directives(spec: SweepSpec, options: Allocation) -> list[str]:
+    gpus = spec.resources.gpus_of(options.trials)
     return [
         f"--job-name={label(spec.name)}",
-        f"--nodes={wanted.nodes}",
+        f"--nodes={options.nodes}",
         "--ntasks-per-node=1",
-        f"--cpus-per-task={max(1, math.ceil(spec.resources.cpus * wanted.trials))}",
+        f"--cpus-per-task={max(1, math.ceil(spec.resources.cpus * options.trials))}",
         *([f"--gpus-per-node={gpus}"] if gpus else []),
-        *([f"--partition={wanted.partition}"] if wanted.partition else []),
-        f"--time={wanted.time}",
+        *([f"--partition={options.partition}"] if options.partition else []),
+        f"--time={options.time}",
         "--exclusive",
         "--output=%x-%j.log",
         "--open-mode=append",
@@ -81,7 +94,7 @@ _SCRIPT = """\
 #!/usr/bin/env bash
 @DIRECTIVES@
 # A Ray cluster on the nodes of this allocation, and a sweep on it. Three minutes before the time is up the sweep is
-# paused, and the job queued again: it then goes on from the journal. Submit it from a shell in which `sweep` runs.
+# paused, and the job queued again, which resumes it. Submit this from a shell in which `sweep` runs.
 set -euo pipefail
 
 name=@NAME@

@@ -1,0 +1,1 @@
+"""The built-in manifests, one class in each file. `orchestrator.registry` finds them by file name."""

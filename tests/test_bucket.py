@@ -112,7 +112,7 @@ def test_every_command_works_from_another_machine(s3: str, tmp_path: Path, monke
     assert objects(f"{runs}tiny").get("report.html") == page.read_bytes()
     assert "tiny-export/trial-" in command("export", "tiny", folder=tmp_path)
     assert list(tmp_path.glob("tiny-export/trial-*/MANIFEST.json"))
-    assert "the winner's score on the test set" in command("confirm", "tiny", "--local")
+    assert "evaluate the winner on the test set" in command("confirm", "tiny", "--local")
     assert "4 of 4 trials" in command("status", "tiny")
     command("test", "tiny", code=2)  # this data has no test set, which is found when the checkpoint is there
     said = command("status", "tinny", code=2)

@@ -1,13 +1,12 @@
-"""The sweep file: read with positions, checked, and held as one frozen ``SweepSpec``."""
+"""The sweep file: read with positions, checked, and represented by one frozen ``SweepSpec``."""
 
 from __future__ import annotations
 
 from orchestrator.space import KeyProblem
-from orchestrator.spec.constraints import Constraint
-from orchestrator.spec.finalists import Finalists, finalists
 from orchestrator.spec.importers import import_file
 from orchestrator.spec.json_schema import json_schema
 from orchestrator.spec.notify import OCCASIONS, Notification, Occasion
+from orchestrator.spec.objectives import Constraint
 from orchestrator.spec.parameters import apply, canonical
 from orchestrator.spec.parts import (
     Budget,
@@ -26,7 +25,7 @@ from orchestrator.spec.policy_options import (
     options_class,
     plugin_of,
 )
-from orchestrator.spec.repeats import Repeats
+from orchestrator.spec.repeats import Finalists, Repeats, finalists
 from orchestrator.spec.sweep_file import dump, from_mapping, load, shipped, to_yaml
 from orchestrator.spec.sweep_spec import DEFAULT_EPOCHS, DEFAULT_TRIALS, SweepSpec
 from orchestrator.spec.trackers import Tracking

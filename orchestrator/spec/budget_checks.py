@@ -1,4 +1,4 @@
-"""What a budget needs of the rest of the sweep file."""
+"""Check a budget against the rest of the sweep file."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from orchestrator.space import KeyProblem
 from orchestrator.spec.parts import Budget, Resources
 
 UNBOUNDED = frozenset({"target", "reserve"})
-"""Keys of a budget that do not say when a sweep ends in any case."""
+"""Keys of a budget that do not bound a sweep."""
 RESERVED = ("epochs", "gpu_hours", "cost")
 """Keys of which ``reserve`` keeps a share."""
 
 
 def budget_problems(budget: Budget, resources: Resources) -> Iterator[Problem]:
-    """Limits on what is not counted."""
+    """Yield limits on amounts that the sweep does not count."""
     if budget.gpu_hours is not None and not resources.gpus:
         message = "budget.gpu_hours limits nothing: a trial gets no GPU"
         yield KeyProblem(message, "say how many: resources: {gpus: 1}", ("budget", "gpu_hours"))

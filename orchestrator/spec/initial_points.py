@@ -1,4 +1,4 @@
-"""Points that a spec gives, to try first or to race: whether they lie in the space."""
+"""Check the points that a spec lists, to try first or to race: whether they lie in the space."""
 
 from __future__ import annotations
 
@@ -14,9 +14,13 @@ from orchestrator.space.domain import same_value
 def point_problems(
     space: Space, points: Sequence[Mapping[str, Value]], field: str, *, whole: bool = False
 ) -> Iterator[Problem]:
-    """Names that are no parameters, values outside their domains, and parameters that would not exist.
+    """Yield names that are no parameters, values outside their domains, and inactive parameters.
 
-    ``field`` is the searcher's that holds them; ``whole`` says that they are to leave nothing out.
+    Args:
+        space: The space in which the points must lie.
+        points: Parameters by name.
+        field: The searcher's field that holds the points.
+        whole: Whether a point must have all active parameters.
     """
     for index, point in enumerate(points):
         for name, value in point.items():
@@ -40,25 +44,25 @@ def _near(name: str, space: Space) -> str:
 
 
 def _inactive(space: Space, point: Mapping[str, Value], name: str, path: tuple[Any, ...]) -> Iterator[Problem]:
-    """A parameter under a condition that the point does not meet, or leaves to chance."""
+    """Yield a parameter whose condition the point does not satisfy, or leaves open."""
     for other, values in space[name].when.items():
         domain = space[other]
-        known = {other: domain.value} if isinstance(domain, Const) else point
-        wanted = " or ".join(repr(value) for value in values)
-        if other not in known:
+        settings = {other: domain.value} if isinstance(domain, Const) else point
+        required = " or ".join(repr(value) for value in values)
+        if other not in settings:
             yield KeyProblem(
-                f"{path[1]}: {name} exists only where {other} is {wanted}, which this point leaves open",
+                f"{path[1]}: {name} exists only where {other} is {required}, which this point leaves open",
                 f"give {other} as well",
                 path,
             )
-        elif space[other].contains(known[other]) and same_value(known[other]) not in map(same_value, values):
+        elif space[other].contains(settings[other]) and same_value(settings[other]) not in map(same_value, values):
             yield KeyProblem(
-                f"{path[1]}: {name} exists only where {other} is {wanted}, but here it is {known[other]!r}",
+                f"{path[1]}: {name} exists only where {other} is {required}, but here it is {settings[other]!r}",
                 f"leave {name} out of this point",
                 path,
             )
 
 
 def has_numbers(space: Space) -> bool:
-    """Whether any parameter is a number that varies."""
+    """Return whether any parameter is a number that varies."""
     return any(not isinstance(domain, Choice | Const) and domain.size != 1 for domain in space.values())

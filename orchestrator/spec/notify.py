@@ -1,4 +1,4 @@
-"""Who is told what becomes of a sweep."""
+"""Notifications: who receives which of a sweep's occasions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _VARIABLE = re.compile(r"\$[A-Za-z_][A-Za-z0-9_]*")
 
 
 def _variable(value: str) -> str:
-    """Never with what was given in the message: it may be an address that nobody is to see."""
+    """Return the variable. The error does not quote the value, which may be a secret address."""
     if not _VARIABLE.fullmatch(value):
         raise ValueError(
             "the address is a secret, which the journal would keep: put it into an environment variable, "
@@ -32,7 +32,7 @@ Variable = Annotated[
 
 
 class Notification(Part):
-    """One that is told: a webhook, or a command of this machine."""
+    """One receiver: a webhook, or a command of this machine."""
 
     webhook: Variable | None = Field(
         default=None,
@@ -62,5 +62,5 @@ class Notification(Part):
 
     @property
     def title(self) -> str:
-        """For people; holds no secret."""
+        """A name for messages that holds no secret."""
         return self.webhook or (self.command or [""])[0]

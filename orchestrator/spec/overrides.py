@@ -1,4 +1,4 @@
-"""``--set budget.trials=4``: any field of a sweep file, from the command line."""
+"""Override fields of a sweep file from the command line: ``--set budget.trials=4``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _BARE = {"model": "class_path", "data": "class_path", "searcher": "name", "sched
 
 
 def override(document: Document, texts: Sequence[str]) -> tuple[Document, list[Problem]]:
-    """The document with each ``key=value`` put in, and those that make no sense. The later of two wins."""
+    """Return the document with each ``key=value`` applied, the later of two winning, and the problems."""
     data = copy.deepcopy(document.data)
     changed = Document(document.file, data, dict(document.keys), dict(document.values), dict(document.overridden))
     problems: list[Problem] = []
@@ -34,7 +34,7 @@ def _refused(message: str, hint: str) -> SpecError:
 def _parsed(text: str) -> tuple[Path, Value]:
     key, equals, written = text.partition("=")
     if not equals:
-        raise _refused("a field and a value are wanted: key=value", "e.g. --set budget.trials=4")
+        raise _refused("a field and a value are needed: key=value", "e.g. --set budget.trials=4")
     path = _path(key.strip())
     if not all(path):
         raise _refused(f"{key!r} names no field", "e.g. --set trainer.max_epochs=2")
@@ -49,13 +49,13 @@ def _parsed(text: str) -> tuple[Path, Value]:
 
 
 def _path(key: str) -> tuple[str, ...]:
-    """The field's path; below ``space.`` the rest is one parameter's name, dots and all."""
+    """Return the field's path; below ``space.`` the rest is one parameter's name, dots included."""
     root, dot, rest = key.partition(".")
     return ("space", rest) if root == "space" and dot else tuple(key.split("."))
 
 
 def put(document: Document, path: Path, value: Value, *, source: str) -> None:
-    """Write ``value`` at ``path``; problems there will name ``source`` in place of a position. Raises SpecError."""
+    """Write ``value`` at ``path``; problems there name ``source`` instead of a position. Raises SpecError."""
     if not isinstance(document.data, dict):
         raise _refused("the file holds no mapping to set it in", "start with model: and objective:")
     target: Any = document.data
@@ -67,7 +67,7 @@ def put(document: Document, path: Path, value: Value, *, source: str) -> None:
 
 
 def _child(target: Any, segment: str | int, path: Path, document: Document, source: str) -> Any:
-    """The mapping or list at ``path``, made where there is none yet."""
+    """Return the mapping or list at ``path``; create it if there is none."""
     key = _index(target, segment, path[:-1])
     child = target[key] if isinstance(target, list) else target.get(key)
     if child is None:
@@ -100,7 +100,7 @@ def _is_position(segment: str | int) -> bool:
 
 
 def _forget(document: Document, path: Path) -> None:
-    """The file's positions at and below ``path`` hold no longer."""
+    """Remove the file's positions at and below ``path``."""
     for marks in (document.keys, document.values, document.overridden):
         for stale in [known for known in marks if known[: len(path)] == _indexed(path)]:
             del marks[stale]

@@ -1,4 +1,4 @@
-"""What a parameter's name points at: ``model.encoder.hidden`` is an argument of the model's ``encoder``."""
+"""Resolve parameter names: ``model.encoder.hidden`` is an argument of the model's ``encoder``."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ NAME_LIMIT = 20
 
 
 def canonical(name: str) -> str:
-    """The short form: ``model.encoder.init_args.hidden`` and ``model.encoder.hidden`` are one parameter."""
+    """Return the short form: ``model.encoder.hidden`` for ``model.encoder.init_args.hidden``."""
     return ".".join(segment for segment in name.split(".") if segment != "init_args")
 
 
 def parameter_problems(space: Space, *, has_data: bool) -> Iterator[Problem]:
-    """What is wrong with the names of a space: roots that are none, and one parameter under two names."""
+    """Yield problems with the names of a space: unknown roots, and one parameter under two names."""
     seen: dict[str, str] = {}
     for name in space:
         root, *rest = name.split(".")
@@ -55,7 +55,7 @@ def _root_hint(name: str) -> str:
 
 
 def placement_problems(spec: SweepSpec) -> Iterator[Problem]:
-    """Parameters that lead nowhere, found by putting one value of each in place."""
+    """Yield parameters that cannot be applied, by trying one value of each."""
     for name, domain in spec.space.items():
         try:
             apply(spec, {name: domain.probes()[0]})
@@ -67,7 +67,7 @@ def placement_problems(spec: SweepSpec) -> Iterator[Problem]:
 
 
 def apply(spec: SweepSpec, params: Mapping[str, Value]) -> tuple[ClassSpec, ClassSpec | None, dict[str, Any]]:
-    """The spec's model, data and trainer arguments with a trial's parameters put in. The spec itself is unchanged."""
+    """Return the spec's model, data and trainer arguments with a trial's parameters; the spec is unchanged."""
     roots: dict[str, Any] = {
         "model": spec.model.model_dump(),
         "data": spec.data.model_dump() if spec.data else None,
@@ -81,7 +81,7 @@ def apply(spec: SweepSpec, params: Mapping[str, Value]) -> tuple[ClassSpec, Clas
 
 
 def _put(target: Any, segments: list[str], value: Value) -> None:
-    """Set the entry that ``segments`` lead to, making the mappings on the way."""
+    """Set the entry at ``segments``; create missing mappings on the way."""
     for segment, following in pairwise(segments):
         target = _entered(target, segment)
         key = _key(target, segment)
@@ -97,7 +97,7 @@ def _put(target: Any, segments: list[str], value: Value) -> None:
 
 
 def _entered(target: Any, segment: str) -> Any:
-    """Where ``segment`` belongs: for a class written out, among its init_args."""
+    """Return the mapping to which ``segment`` belongs: the init_args of a class that is written out."""
     if isinstance(target, dict) and "class_path" in target and segment not in ("init_args", "class_path"):
         if target.get("init_args") is None:
             target["init_args"] = {}

@@ -39,11 +39,12 @@ class Part(BaseModel):
 
 
 def shown(value: object) -> str:
+    """Return the value and its type for a message."""
     return f"{value!r} ({type(value).__name__})"
 
 
 def seconds(value: object) -> float | None:
-    """A time as a sweep file has it, in seconds. Raises ValueError where it is none."""
+    """Return a sweep file's time in seconds. Raises ValueError if it is not a time."""
     if value is None:
         return None
     if isinstance(value, str) and value and (parts := _DURATION.fullmatch(value.replace(" ", ""))):
@@ -111,7 +112,7 @@ def _slice(value: object) -> str | None:
 
 
 def plain_mapping(value: object) -> dict[str, Any]:
-    """A copy of ``value`` if it is a mapping of plain, finite JSON values; None counts as empty."""
+    """Return a copy of a mapping of plain, finite JSON values; None counts as empty. Raises ValueError."""
     if value is None:
         return {}
     if not isinstance(value, Mapping):
@@ -127,7 +128,7 @@ def plain_mapping(value: object) -> dict[str, Any]:
 
 
 def sealed(metric: str) -> bool:
-    """Whether a metric is of the test set, by its name."""
+    """Return whether a metric is of the test set, by its name."""
     return bool(re.match(r"test([_/.-]|$)", metric))
 
 
@@ -280,7 +281,7 @@ class Budget(Part):
 
 
 class Resources(Part):
-    """What one trial gets."""
+    """The resources of one trial."""
 
     cpus: Annotated[int | float, PlainValidator(_amount), _AMOUNT_SCHEMA] = Field(
         default=1, description="CPU cores of a trial.", examples=[4]
@@ -329,16 +330,16 @@ class Resources(Part):
 
     @property
     def gpu_count(self) -> float:
-        """``gpus`` as a number; 1 for ``auto``, which is no more than that once it is known."""
+        """``gpus`` as a number; 1, the upper bound, for ``auto``."""
         return 1 if isinstance(self.gpus, str) else self.gpus
 
     def gpus_of(self, trials: int) -> int:
-        """Whole GPUs for so many trials on one host; 1 for ``auto``, for they are to share it."""
+        """Return the whole GPUs for that many trials on one host; 1 for ``auto``, since they share it."""
         return 1 if isinstance(self.gpus, str) else math.ceil(self.gpus * trials)
 
 
 class Checkpoints(Part):
-    """Which checkpoints stay. Whatever a running or interrupted trial goes on from is kept beside these."""
+    """Which checkpoints stay, in addition to those from which running or interrupted trials continue."""
 
     keep_top: int = Field(
         default=10, ge=1, description="How many of the best trials keep their best epoch's checkpoint.", examples=[10]
@@ -352,7 +353,7 @@ class Checkpoints(Part):
 
 
 class Recovery(Part):
-    """What is done about trials that get stuck."""
+    """How trials that hang are treated."""
 
     stalled_after: Annotated[float | None, PlainValidator(seconds), _TIME_SCHEMA] = Field(
         default=3600.0,
@@ -363,5 +364,5 @@ class Recovery(Part):
 
 
 def bare_name(value: object) -> object:
-    """``scheduler: fifo`` for ``scheduler: {name: fifo}``."""
+    """Read ``scheduler: fifo`` as ``scheduler: {name: fifo}``."""
     return {"name": value} if isinstance(value, str) else value

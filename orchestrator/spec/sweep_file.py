@@ -1,4 +1,4 @@
-"""Sweep files: found, read, checked; and a spec written back as one."""
+"""Find, read and check sweep files, and write a spec back as one."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from orchestrator.spec.yaml_document import SIZE_LIMIT, Document, Path, brief, r
 
 
 def shipped() -> dict[str, FilePath]:
-    """The sweep files that come with the package, by name: in the wheel inside it, in a checkout beside it."""
+    """Return the shipped sweep files by name: inside the package in a wheel, next to it in a checkout."""
     package = FilePath(__file__).resolve().parents[1]
     folders = [folder for folder in (package / "search_spaces", package.parent / "search_spaces") if folder.is_dir()]
     return {path.stem: path for folder in folders[:1] for path in sorted(folder.glob("*.yaml"))}
 
 
 def load(source: str | FilePath, overrides: Sequence[str] = (), name: str | None = None) -> SweepSpec:
-    """The spec in a file, or in the shipped one of that name, with each override ``key=value`` put in.
+    """Return the spec in a file, or in the shipped file of that name, with each override ``key=value`` applied.
 
-    A file without a ``name`` takes its own. Raises SpecError with every problem found, each with its position.
+    The file's own name is the default of ``name``. Raises SpecError with every problem and its position.
     """
     path = _find(source)
     document, problems = read(_content(path, str(source)), str(source) if FilePath(source) == path else str(path))
@@ -42,7 +42,7 @@ def load(source: str | FilePath, overrides: Sequence[str] = (), name: str | None
 
 
 def from_mapping(written: Mapping[str, Any], overrides: Sequence[str] = ()) -> SweepSpec:
-    """The spec that Python values mean, each override ``key=value`` put in, checked and reported as a file's would be.
+    """Return the spec in Python values with each override ``key=value`` applied, checked as a file's.
 
     Raises SpecError.
     """
@@ -86,7 +86,7 @@ def _find(source: str | FilePath) -> FilePath:
     try:
         if path.is_file():
             return path
-    except (OSError, ValueError):  # a name that no file can have: too long, or with a NUL in it
+    except (OSError, ValueError):  # no file can have this name: it is too long, or holds a NUL
         raise SpecError(
             [Problem("there is no such sweep file", "give a shorter name", file=brief(repr(str(source))))]
         ) from None
@@ -108,7 +108,7 @@ def _content(path: FilePath, source: str) -> bytes:
 
 
 def _lightning_cli_names(document: Document) -> list[Problem]:
-    """Take LightningCLI's ``seed_everything`` as ``seed``, and drop the empty ``ckpt_path`` that it writes."""
+    """Read LightningCLI's ``seed_everything`` as ``seed``, and drop the empty ``ckpt_path`` that it writes."""
     data = document.data
     if data.get("ckpt_path", 0) is None:
         del data["ckpt_path"]
@@ -134,12 +134,12 @@ def _name(document: Document, path: FilePath, name: str | None) -> None:
 
 
 def to_yaml(spec: SweepSpec) -> str:
-    """The spec as a sweep file, every default written out; ``load`` of it gives an equal spec."""
+    """Return the spec as a sweep file with every default; ``load`` of it gives an equal spec."""
     return dump(spec.model_dump(mode="json"))
 
 
 def dump(written: Mapping[str, Any]) -> str:
-    """Plain values as YAML 1.2: sections in block style, what is inside a parameter on one line."""
+    """Return plain values as YAML 1.2: sections in block style, each parameter on one line."""
     from ruamel.yaml import YAML
 
     yaml = YAML()
@@ -171,7 +171,7 @@ def _styled(value: Any, depth: int = 0) -> Any:
 
 
 def _is_flat(value: Any) -> bool:
-    """Whether it reads well on one line: no mapping in it but `when`, and not many values."""
+    """Return whether it is readable on one line: no mapping but `when`, and few values."""
     children = list(value.values()) if isinstance(value, Mapping) else list(value)
     return len(children) <= 12 and not any(
         isinstance(child, Mapping) and not (isinstance(value, Mapping) and value.get("when") is child)

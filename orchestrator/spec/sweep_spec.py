@@ -1,4 +1,4 @@
-"""The spec: everything a person asked for, in one frozen object."""
+"""The spec of a sweep: everything that a sweep file says, in one frozen object."""
 
 from __future__ import annotations
 
@@ -10,12 +10,10 @@ from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, Privat
 from orchestrator.errors import Problem, SpecError
 from orchestrator.space import Space
 from orchestrator.spec.budget_checks import UNBOUNDED, budget_problems
-from orchestrator.spec.constraints import Constraint
-from orchestrator.spec.finalists import BareFinalists
 from orchestrator.spec.initial_points import point_problems
 from orchestrator.spec.json_schema_parts import SPACE_SCHEMA, TRAINER_SCHEMA
 from orchestrator.spec.notify import Notification
-from orchestrator.spec.objectives import FOR_SEVERAL, has_several, objective_problems
+from orchestrator.spec.objectives import FOR_SEVERAL, Constraint, has_several, objective_problems
 from orchestrator.spec.parameters import parameter_problems, placement_problems
 from orchestrator.spec.parts import (
     Budget,
@@ -35,7 +33,7 @@ from orchestrator.spec.policy_options import (
     plugin_of,
     plugin_written,
 )
-from orchestrator.spec.repeats import BareRepeats, Repeats, seeds_written
+from orchestrator.spec.repeats import BareFinalists, BareRepeats, Repeats, seeds_written
 from orchestrator.spec.tpu_placement import place_problems
 from orchestrator.spec.trackers import Tracking
 from orchestrator.spec.yaml_document import Document, Path
@@ -51,7 +49,7 @@ def _space(value: object) -> Space:
 
 
 def plain_domains(value: object) -> Mapping[str, object]:
-    """What is written under ``space:``, if it is a mapping; None counts as empty."""
+    """Return what is written under ``space:``; None counts as empty. Raises SpecError if it is no mapping."""
     if value is None:
         return {}
     if not isinstance(value, Mapping):
@@ -61,7 +59,7 @@ def plain_domains(value: object) -> Mapping[str, object]:
 
 
 def _trainer(value: object) -> dict[str, Any]:
-    """Trainer arguments: nulls (which LightningCLI writes for every default) dropped, callbacks in one form."""
+    """Return the trainer arguments without nulls (LightningCLI writes them for defaults), callbacks in one form."""
     given = {name: item for name, item in plain_mapping(value).items() if item is not None}
     if "callbacks" in given:
         callbacks = given["callbacks"]
@@ -73,7 +71,7 @@ def _trainer(value: object) -> dict[str, Any]:
 
 
 class SweepSpec(Part):
-    """A sweep as a person wrote it, defaults filled in. Equal specs mean the same sweep."""
+    """A sweep as it was written, with defaults. Equal specs describe the same sweep."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, arbitrary_types_allowed=True)
 
@@ -152,9 +150,9 @@ class SweepSpec(Part):
     @model_validator(mode="before")
     @classmethod
     def _defaults(cls, value: object) -> object:
-        """Empty sections left out; other defaults for several objectives; and a budget.
+        """Remove empty sections, and add the defaults for several objectives and for the budget.
 
-        It is 20 configurations unless a grid or another budget bounds the sweep.
+        The budget is 20 configurations unless a grid or another budget bounds the sweep.
         """
         if not isinstance(value, Mapping):
             return value
@@ -195,7 +193,7 @@ class SweepSpec(Part):
         return [Problem(message, f"use {' or '.join(map(str, near))} trials", ("budget", "trials"))]
 
     def locate(self, path: Path, *, key: bool = False) -> dict[str, Any]:
-        """Where ``path`` was written, as the fields file, line and column of a Problem; empty for a spec from Python.
+        """Return where ``path`` was written, as fields of a Problem; empty for a spec from Python.
 
         With ``key``, the position of the key rather than of its value.
         """

@@ -1,4 +1,4 @@
-"""Where trials go: to places of a GPU or CPU, to TPU slices, or to both side by side."""
+"""On which kinds of device trials run: GPUs or CPUs, TPU slices, or both."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ if TYPE_CHECKING:
     from orchestrator.spec.sweep_spec import SweepSpec
 
 GPU = "gpu"
-"""The kind of place that is no slice: a GPU, or a CPU where ``resources.gpus`` is 0."""
+"""The kind of device that is no slice: a GPU, or a CPU if ``resources.gpus`` is 0."""
 OWN = ("accelerator", "devices", "num_nodes", "strategy", "sync_batchnorm")
 """Trainer arguments that the launcher sets for a trial on a slice."""
 REHEARSALS = ("rehearsal-spmd", "rehearsal-gloo")
-"""Runtimes that train on the CPUs of the hosts, through XLA all the same."""
+"""Runtimes that train on the hosts' CPUs through XLA."""
 _OF_A_SLICE = ("topology", "slices", "runtime")
 _MIXED = ("bf16-mixed", "16-mixed", "bf16", "16", 16)
 
 
 def wanted_slice(resources: Resources) -> Slice | None:
-    """The slice that a trial gets; None where it gets none."""
+    """Return the slice that a trial gets; None if it gets none."""
     return slice_of(resources.tpu, resources.topology) if resources.tpu else None
 
 
 def kinds(resources: Resources) -> tuple[str, ...]:
-    """The kinds of place that trials of the sweep may run on: a slice by its name, and ``gpu``.
+    """Return the kinds of device on which trials may run: a slice by its name, and ``gpu``.
 
-    A trial stays on the kind that it began on: its numbers before and after would be those of different arithmetic.
+    A trial stays on the kind on which it started, since another kind computes with different arithmetic.
     """
     slices = (wanted.name,) if (wanted := wanted_slice(resources)) else ()
     return (*slices, GPU) if resources.gpus or not slices else slices
 
 
 def place_problems(spec: SweepSpec) -> Iterator[Problem]:
-    """What cannot be meant of TPU slices."""
+    """Yield contradictions in the resources, most of them about TPU slices."""
     given = spec.resources
     if not given.tpu:
         for name in _OF_A_SLICE:

@@ -1,4 +1,4 @@
-"""TPU slices by name: what ``v5e-16`` is, in chips, hosts and topology. Knows neither Ray nor torch_xla.
+"""TPU slices by name: chips, hosts and topology of ``v5e-16``. Imports neither Ray nor torch_xla.
 
 Sources: the tables in Ray 2.60 (``ray/_private/accelerators/tpu.py``) and torch_xla 2.9 (``_internal/tpu.py``).
 """
@@ -37,7 +37,7 @@ def _by_chips(*topologies: str) -> dict[int, str]:
 
 
 def dimensions(topology: str) -> tuple[int, ...]:
-    """``4x4`` as (4, 4)."""
+    """Return ``4x4`` as (4, 4)."""
     return tuple(int(side) for side in topology.split("x"))
 
 
@@ -120,7 +120,7 @@ class Slice:
 
 
 def parse(name: str) -> tuple[Generation, int]:
-    """Generation and number of chips. Raises ValueError where there is no such slice."""
+    """Return generation and number of chips. Raises ValueError if there is no such slice."""
     found = _NAME.fullmatch(name.strip().lower())
     generation = found and GENERATIONS.get(_ALIASES.get(found["generation"], found["generation"]))
     if not found or not generation:
@@ -132,13 +132,13 @@ def parse(name: str) -> tuple[Generation, int]:
 
 
 def canonical(name: str) -> str:
-    """``v5e-16`` for ``v5litepod-16``. Raises ValueError where there is no such slice."""
+    """Return ``v5e-16`` for ``v5litepod-16``. Raises ValueError if there is no such slice."""
     generation, chips = parse(name)
     return f"{generation.name}-{chips * generation.counted}"
 
 
 def slice_of(name: str, topology: str | None = None) -> Slice:
-    """The slice of that name; without ``topology`` it has the usual one. Raises ValueError where there is none such."""
+    """Return the slice of that name; its usual topology by default. Raises ValueError if there is no such slice."""
     generation, chips = parse(name)
     wanted = (topology or generation.sizes[chips]).strip().lower()
     if not _TOPOLOGY.fullmatch(wanted):

@@ -1,4 +1,4 @@
-"""Everything wrong with what was written, as problems for people rather than as pydantic puts it."""
+"""Translate what is wrong with a sweep file into problems with positions, in place of pydantic's messages."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _FOREIGN = (*_LIGHTNING_CLI, *_WANDB)
 
 
 def validated(written: object) -> tuple[SweepSpec | None, list[Problem]]:
-    """The spec that ``written`` means, or every problem with it; each problem's path leads from the top."""
+    """Return the spec, or None and every problem; a problem's path starts at the top of the file."""
     if not isinstance(written, Mapping):
         what = "the file is empty" if written is None else f"a sweep is a mapping, but this is {_kind(written)}"
         return None, [Problem(what, "start with model: and objective:; `sweep schema` describes the rest")]
@@ -51,7 +51,7 @@ def validated(written: object) -> tuple[SweepSpec | None, list[Problem]]:
     problems += callback_problems
     rest = {**written, "space": space}
     searcher = written.get("searcher")
-    if problems and isinstance(searcher, Mapping):  # without the space there is nothing to hold its points against
+    if problems and isinstance(searcher, Mapping):  # without the space its points cannot be checked
         rest["searcher"] = {key: value for key, value in searcher.items() if key != "try_first"}
     if callback_problems:
         rest["trainer"] = {**written["trainer"], "callbacks": callbacks}
@@ -71,7 +71,7 @@ def _kind(value: object) -> str:
 
 
 def _space_problems(written: Mapping[str, Any]) -> tuple[Space, list[Problem]]:
-    """The space, or an empty one in its place and what is wrong with it."""
+    """Return the space, or an empty one and the problems."""
     try:
         domains, found = parse(plain_domains(written.get("space")))
     except SpecError as error:
@@ -83,7 +83,7 @@ def _space_problems(written: Mapping[str, Any]) -> tuple[Space, list[Problem]]:
 
 
 def _callback_problems(trainer: object) -> tuple[list[Any], list[Problem]]:
-    """The callbacks that are well formed, and what is wrong with the others."""
+    """Return the well-formed callbacks, and the problems of the others."""
     callbacks = trainer.get("callbacks") if isinstance(trainer, Mapping) else None
     good, problems = [], []
     for index, callback in enumerate(callbacks if isinstance(callbacks, list) else []):
@@ -105,7 +105,7 @@ def _translated(error: ValidationError, *, start: type[Part] = SweepSpec, above:
     problems = []
     for item, path, owner in found:
         if path in misspelt.values():
-            continue  # said once, at the key that was meant to be it
+            continue  # reported once, at the misspelt key
         message, hint = _words(item, path, owner)
         hint = f"did you mean {misspelt[path][-1]}?" if path in misspelt else hint
         kind = KeyProblem if item["type"] == "extra_forbidden" else Problem
@@ -114,7 +114,7 @@ def _translated(error: ValidationError, *, start: type[Part] = SweepSpec, above:
 
 
 def _meant(item: Any, path: Path, missing: set[Path]) -> Path | None:
-    """The missing key that an unknown key beside it was probably meant to be."""
+    """Return the missing key that an unknown key in the same mapping was probably meant to be."""
     if item["type"] != "extra_forbidden" or path[-1] in _FOREIGN:
         return None
     beside = {str(known[-1]): known for known in missing if known[:-1] == path[:-1]}
@@ -123,7 +123,7 @@ def _meant(item: Any, path: Path, missing: set[Path]) -> Path | None:
 
 
 def _place(loc: tuple[int | str, ...], start: type[Part]) -> tuple[Path, type[Part]]:
-    """The path in the file (without the tags that pydantic puts between), and the part that the last key is in."""
+    """Return the path in the file (without pydantic's tags), and the part that contains the last key."""
     owner, path, inside = start, [], list(loc)
     while inside:
         name = inside.pop(0)
@@ -151,7 +151,7 @@ def _parts_in(annotation: Any) -> Iterator[type[Part]]:
 
 
 def _words(found: Any, path: Path, owner: type[Part]) -> tuple[str, str]:
-    """A message and a hint for one of pydantic's findings."""
+    """Return a message and a hint for one of pydantic's errors."""
     kind, value = found["type"], found["input"]
     name = next((key for key in reversed(path) if isinstance(key, str)), "sweep")
     hint = _example(owner, name)
@@ -179,7 +179,7 @@ def _words(found: Any, path: Path, owner: type[Part]) -> tuple[str, str]:
 
 
 def _choice_words(found: Any, name: str, value: Any) -> tuple[str, str]:
-    """One of a few words was wanted, and another was given."""
+    """Return message and hint for a word that is none of those allowed."""
     tag = found["type"] == "union_tag_invalid"
     given = found["ctx"]["tag"] if tag else value
     allowed = [word.strip("'\" ") for word in _allowed(found["ctx"]["expected_tags" if tag else "expected"])]
@@ -201,7 +201,7 @@ def _where(path: Path) -> str:
 
 
 def _example(owner: type[Part], name: str) -> str:
-    """How the field is written, from the field's own example."""
+    """Return a hint that shows the field's own example."""
     field = owner.model_fields.get(name)
     if field is None or not field.examples:
         return f"`sweep schema` describes {name}"

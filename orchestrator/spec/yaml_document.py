@@ -1,7 +1,9 @@
-"""YAML 1.2 into plain JSON values, with the position of every key and value.
+"""Read YAML 1.2 into plain JSON values, with the position of every key and value.
 
-Built on the parser's events rather than on a loader: nothing is ever constructed, duplicate keys are seen, plain
-scalars follow YAML 1.2's core schema (``1e-4`` is a number, ``no`` is text), and aliases are counted as they expand.
+The values are built from the events of ruamel's parser, not by a loader: no object is constructed, duplicate keys are
+reported, plain scalars follow YAML 1.2's core schema (``1e-4`` is a number, ``no`` is text), and expanded aliases count
+towards the limits. A loader of ruamel's would lose the positions of aliases, and read the whole file before a limit
+acts.
 """
 
 from __future__ import annotations
@@ -46,20 +48,20 @@ _PLAIN_TAGS = ("!", *(f"tag:yaml.org,2002:{name}" for name in ("map", "seq", "st
 
 @dataclass(frozen=True)
 class Document:
-    """What a file says and where. Documents do not differ for the comparison of specs: only what they say counts."""
+    """A file's values and their positions. Two documents compare as equal, so that specs compare by their values."""
 
     file: str = field(default="", compare=False)
     data: Value = field(default=None, compare=False)
     keys: dict[Path, tuple[int, int]] = field(default_factory=dict, compare=False)
     values: dict[Path, tuple[int, int]] = field(default_factory=dict, compare=False)
     overridden: dict[Path, str] = field(default_factory=dict, compare=False)
-    """Paths that the command line wrote, and how: ``--set budget.trials=4``."""
+    """The paths that the command line has set, with their sources: ``--set budget.trials=4``."""
 
     def locate(self, path: Path, *, key: bool = False) -> dict[str, Any]:
-        """Where ``path`` is, as the fields ``file``, ``line`` and ``column`` of a Problem.
+        """Return the position of ``path`` as the fields ``file``, ``line`` and ``column`` of a Problem.
 
-        The nearest enclosing entry stands in for what is not in the file. With ``key``, the position of the key
-        itself rather than of its value.
+        If the file does not have the path, its nearest enclosing entry is used. With ``key``, the position is that of
+        the key rather than its value.
         """
         marks = self.keys if key else self.values
         for end in range(len(path), -1, -1):
@@ -69,12 +71,12 @@ class Document:
             if near in marks or near in self.values:
                 line, column = marks.get(near) or self.values[near]
                 return {"file": self.file, "line": line, "column": column}
-            marks = self.keys  # from here on the entry stands for something inside it: point at its name
+            marks = self.keys  # an enclosing entry is shown by its key
         return {"file": self.file}
 
 
 def read(content: bytes, file: str) -> tuple[Document, list[Problem]]:
-    """The document in ``content`` and the duplicate keys in it. Raises SpecError where no sense can be made of it."""
+    """Return the document in ``content``, and its duplicate keys as problems. Raises SpecError if it is not YAML."""
     if len(content) > SIZE_LIMIT:
         raise SpecError([_at(file, 1, 1, f"the limit is {SIZE_LIMIT:,} bytes, and the file has more",
                              "a sweep file holds settings, not data")])  # fmt: skip
@@ -89,7 +91,7 @@ def _at(file: str, line: int, column: int, message: str, hint: str) -> Problem:
 
 
 def readable(problems: Sequence[Problem]) -> list[Problem]:
-    """The problems in the order of the file, each of a readable length, and no more than anyone would read."""
+    """Return the problems in the order of the file, shortened, at most `PROBLEM_LIMIT` of them."""
     ordered = sorted(problems, key=lambda problem: (problem.line == 0, problem.line, problem.column))
     shown = [
         replace(p, message=brief(masked(p.message)), hint=brief(masked(p.hint)), file=masked(p.file))
@@ -100,7 +102,7 @@ def readable(problems: Sequence[Problem]) -> list[Problem]:
 
 
 def brief(text: str) -> str:
-    """``text`` as a screen can hold it: control characters escaped, the middle of a long one left out."""
+    """Return the text for a screen: control characters escaped, the middle of a long text left out."""
     if not text.isprintable():
         text = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
     return text if len(text) <= 600 else f"{text[:400]} … {text[-150:]}"
@@ -137,7 +139,7 @@ def _events(text: str, file: str) -> Iterator[Any]:
         line, column = _line_column(text, error.position)
         message = f"not YAML: the character {chr(error.character)!r} is not allowed"
         raise SpecError([_at(file, line, column, message, "take it out, or write it as an escape in quotes")]) from None
-    except (ValueError, OverflowError):  # the one thing that the parser leaves to Python
+    except (ValueError, OverflowError):  # an escape beyond Unicode, which the parser does not check
         escape = _NO_CHARACTER.search(text)
         line, column = _line_column(text, escape.start() if escape else 0)
         message = f"not YAML: {escape[0] if escape else 'an escape'} is no character"
@@ -157,14 +159,14 @@ def _syntax_hint(message: str, text: str, line: int) -> str:
 
 @dataclass
 class _Composer:
-    """Builds plain values out of events, noting positions, duplicates and how much aliases expand to."""
+    """Build plain values from events, and record positions, duplicate keys and the extent of anchors."""
 
     file: str
     keys: dict[Path, tuple[int, int]] = field(default_factory=dict)
     values: dict[Path, tuple[int, int]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     anchors: dict[str, tuple[Value, int, int]] = field(default_factory=dict)
-    """What an anchor stands for, with its nodes and levels."""
+    """Each anchor's value, with its number of nodes and levels."""
     nodes: int = 0
 
     def compose(self, events: Iterator[Any]) -> Value:
@@ -205,7 +207,9 @@ class _Composer:
     def _scalar(self, event: Any) -> Value:
         text = str(event.value)
         if not text.isprintable() and _SURROGATE.search(text):
-            text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # JSON writes one as two halves
+            text = text.encode("utf-16", "surrogatepass").decode(
+                "utf-16", "replace"
+            )  # JSON writes one character as a surrogate pair
             if "\ufffd" in text:
                 self._stop(
                     event, "a text holds half a surrogate pair", "write the character itself, or \\U and 8 digits"
@@ -283,14 +287,14 @@ def _mark(event: Any) -> tuple[int, int]:
 
 
 def extent(value: Value) -> tuple[int, int]:
-    """How many values there are in ``value``, itself included, and how many levels they have: 1 for a plain one."""
+    """Return the number of values in ``value``, itself included, and of levels: 1 for a plain value."""
     children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     inside = [extent(child) for child in children]
     return 1 + sum(nodes for nodes, _ in inside), 1 + max((levels for _, levels in inside), default=0)
 
 
 def scalar(text: str) -> Value:
-    """A plain scalar by YAML 1.2's core schema."""
+    """Return a plain scalar's value by YAML 1.2's core schema."""
     if text in _WORDS:
         return _WORDS[text]
     if _INT.fullmatch(text):

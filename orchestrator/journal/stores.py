@@ -76,6 +76,7 @@ class FileStore(Store):
         self._failed = False
 
     def lines(self) -> Iterator[Line]:
+        """See `Store.lines`."""
         with self.path.open("rb") as file:
             yield from self._lines_of(file, 0)
 
@@ -104,6 +105,7 @@ class FileStore(Store):
         return torn and names <= {self.path.name, "lease", "requests"}
 
     def start(self, seq: int, end: int, *, proven: bool) -> int:
+        """See `Store.start`."""
         size = self.path.stat().st_size if self.path.exists() else 0
         if not proven and size:
             with self.path.open("rb") as file:
@@ -118,6 +120,7 @@ class FileStore(Store):
         return size - end
 
     def append(self, line: bytes, *, sync: bool) -> None:
+        """See `Store.append`."""
         try:
             if self._failed:
                 self._rewrite_pending()
@@ -143,6 +146,7 @@ class FileStore(Store):
         self._failed = False
 
     def close(self) -> None:
+        """See `Store.close`."""
         if self._file >= 0:
             try:
                 os.fsync(self._file)
@@ -151,6 +155,7 @@ class FileStore(Store):
                 self._file = -1
 
     def discard(self) -> None:
+        """See `Store.discard`."""
         self.close()
         if self.empty():
             self.path.unlink(missing_ok=True)
@@ -178,6 +183,7 @@ class ObjectStore(Store):
         self._packed, self._unpacked = 0, b""  # the number of records in packs, and the lines of those that are not
 
     def lines(self) -> Iterator[Line]:
+        """See `Store.lines`."""
         self._packed, self._unpacked = 0, b""
         packs = self._packs()
         for name, content in zip(packs, self._objects.get_all(packs), strict=True):
@@ -195,6 +201,7 @@ class ObjectStore(Store):
         return self._read(names)
 
     def empty(self) -> bool:
+        """See `Store.empty`."""
         return self._objects.size(_record(0)) is None
 
     def start(self, seq: int, end: int, *, proven: bool) -> int:
@@ -203,16 +210,19 @@ class ObjectStore(Store):
         return 0
 
     def append(self, line: bytes, *, sync: bool) -> None:
+        """See `Store.append`."""
         if not sync:
             self._pending, self._count = self._pending + line, self._count + 1
             return
         self._create(self._pending + line, self._count + 1)
 
     def close(self) -> None:
+        """See `Store.close`."""
         if self._pending:
             self._create(self._pending, self._count)
 
     def discard(self) -> None:
+        """See `Store.discard`."""
         self._pending = b""
 
     def _records(self, seq: int) -> Iterator[Line]:

@@ -29,9 +29,14 @@ class Right(Protocol):
     epoch: int
     proven: bool
 
-    def require(self) -> None: ...
-    def release(self) -> None: ...
-    def discard(self) -> None: ...
+    def require(self) -> None:
+        """Raise RunHeldError if another process has taken over."""
+
+    def release(self) -> None:
+        """Release the lease, so that the next process need not wait."""
+
+    def discard(self) -> None:
+        """Release the lease, and remove what can be removed of it."""
 
 
 def holder(place: Place) -> leases.Holder | None:

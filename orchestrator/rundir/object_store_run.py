@@ -38,36 +38,45 @@ class RunInObjects(RunDirectory):
 
     @property
     def where(self) -> str:
+        """See `RunDirectory.where`."""
         return self.address
 
     @property
     def url(self) -> str:
+        """See `RunDirectory.url`."""
         return self.address
 
     @property
     def runs(self) -> str:
+        """See `RunDirectory.runs`."""
         return self.address.rpartition("/")[0]
 
     def child_run(self, name: str) -> RunDirectory:
+        """See `RunDirectory.child_run`."""
         return RunInObjects(self.root / name, f"{self.address}/{name}")
 
     @property
     def parent_run(self) -> RunDirectory:
+        """See `RunDirectory.parent_run`."""
         return RunInObjects(self.root.parent, self.runs)
 
     @property
     def journal(self) -> str:
+        """See `RunDirectory.journal`."""
         return f"{self.address}/journal"
 
     def exists(self) -> bool:
+        """See `RunDirectory.exists`."""
         return objects(self.address).size(_FIRST_RECORD) is not None
 
     @property
     def created_at(self) -> float:
+        """See `RunDirectory.created_at`."""
         record = objects(self.address).stat(_FIRST_RECORD)
         return record.changed.timestamp() if record else 0.0
 
     def publish(self, path: Path) -> None:
+        """See `RunDirectory.publish`."""
         files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
         for file in files:
             objects(self.address).put(self._name(file), file.read_bytes())
@@ -81,6 +90,7 @@ class RunInObjects(RunDirectory):
         return path
 
     def fetch_all(self, folder: str) -> None:
+        """See `RunDirectory.fetch_all`."""
         for name in objects(self.address).names(folder):
             self.fetch(name)
 
@@ -90,19 +100,23 @@ class RunInObjects(RunDirectory):
         return f"{self.address}/{relative}"
 
     def size(self, relative: str) -> int | None:
+        """See `RunDirectory.size`."""
         self.resolve(relative)
         return objects(self.address).size(relative)
 
     def remove(self, relative: str) -> None:
+        """See `RunDirectory.remove`."""
         super().remove(relative)
         objects(self.address).remove([relative])
 
     def checkpoints(self) -> Iterator[str]:
+        """See `RunDirectory.checkpoints`."""
         for name in objects(self.address).names("trials"):
             if "/checkpoints/" in name:
                 yield name
 
     def changed(self, path: Path) -> int:
+        """See `RunDirectory.changed`."""
         sign = _LISTINGS.of(f"{self.address}/progress").get(path.parent.name)
         return int(sign.changed.timestamp() * 1000) if sign else 0
 
@@ -111,12 +125,15 @@ class RunInObjects(RunDirectory):
         objects(self.address).put("probe", b"")
 
     def add_request(self, request: Path) -> None:
+        """See `RunDirectory.add_request`."""
         objects(self.address).put(self._name(request), b"")
 
     def pending_requests(self) -> set[str]:
+        """See `RunDirectory.pending_requests`."""
         return {name.rpartition("/")[2] for name in objects(self.address).names("requests")}
 
     def remove_request(self, request: Path) -> None:
+        """See `RunDirectory.remove_request`."""
         objects(self.address).remove([self._name(request)])
 
     def _name(self, path: Path) -> str:

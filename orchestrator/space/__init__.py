@@ -1,4 +1,4 @@
-"""Hyperparameter spaces: what may be tried, how it is drawn, and when a parameter exists at all."""
+"""Hyperparameter spaces: domains, how they are sampled, and the conditions under which a parameter exists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Separate values: a choice between several, or one constant."""
+"""Discrete domains: a choice among values, or one constant."""
 
 from __future__ import annotations
 
@@ -29,18 +29,23 @@ class Choice(Domain):
 
     @property
     def size(self) -> int:
+        """See `Domain.size`."""
         return len(self.values)
 
     def at(self, index: int) -> Value:
+        """See `Domain.at`."""
         return copy.deepcopy(self.values[index])
 
     def sample(self, rng: random.Random) -> Value:
+        """See `Domain.sample`."""
         return self.at(int(rng.random() * len(self.values)))
 
     def coordinate(self, value: Value) -> float:
+        """See `Domain.coordinate`."""
         return (self.encode(value) + 0.5) / len(self.values)
 
     def contains(self, value: Value) -> bool:
+        """See `Domain.contains`."""
         return self._index(value) is not None
 
     def _index(self, value: Value) -> int | None:
@@ -51,32 +56,38 @@ class Choice(Domain):
         return next((index for index, choice in enumerate(self.values) if same_value(choice) == key), None)
 
     def optuna_distribution(self) -> Any:
+        """See `Domain.optuna_distribution`."""
         from optuna.distributions import CategoricalDistribution
 
         return CategoricalDistribution(tuple(range(len(self.values))))
 
     def encode(self, value: Value) -> int:
+        """See `Domain.encode`."""
         index = self._index(value)
         if index is None:
             raise ValueError(f"{value!r} is not one of {list(self.values)!r}")
         return index
 
     def decode(self, x: float) -> Value:
+        """See `Domain.decode`."""
         return self.at(int(x))
 
     def nudged(self, value: Value, factor: float) -> Value:
+        """See `Domain.nudged`."""
         return self.at(min(max(self.encode(value) + (1 if factor > 1 else -1), 0), self.size - 1))
 
     def probes(self) -> list[Value]:
+        """See `Domain.probes`."""
         return self.grid()
 
     def arguments(self) -> Value:
+        """See `Domain.arguments`."""
         return copy.deepcopy(list(self.values))
 
 
 @dataclass(frozen=True)
 class Const(Domain):
-    """One value, written into every trial's parameters."""
+    """One fixed value, recorded in every trial's parameters."""
 
     kind = "const"
     value: Value = field(hash=False)
@@ -86,34 +97,45 @@ class Const(Domain):
 
     @property
     def size(self) -> int:
+        """See `Domain.size`."""
         return 1
 
     def at(self, index: int) -> Value:
+        """See `Domain.at`."""
         return copy.deepcopy(self.value)
 
     def sample(self, rng: random.Random) -> Value:
+        """See `Domain.sample`."""
         return self.at(0)
 
     def coordinate(self, value: Value) -> float:
+        """See `Domain.coordinate`."""
         return 0.5
 
     def contains(self, value: Value) -> bool:
+        """See `Domain.contains`."""
         return Choice((self.value,)).contains(value)
 
     def optuna_distribution(self) -> None:
+        """See `Domain.optuna_distribution`."""
         return None
 
     def encode(self, value: Value) -> int:
+        """See `Domain.encode`."""
         return 0
 
     def decode(self, x: float) -> Value:
+        """See `Domain.decode`."""
         return self.at(0)
 
     def nudged(self, value: Value, factor: float) -> Value:
+        """See `Domain.nudged`."""
         return self.at(0)
 
     def probes(self) -> list[Value]:
+        """See `Domain.probes`."""
         return [self.at(0)]
 
     def arguments(self) -> Value:
+        """See `Domain.arguments`."""
         return self.at(0)

@@ -1,7 +1,7 @@
-"""What every domain is: the values that one hyperparameter may take.
+"""The base class of domains: the values that one hyperparameter may take.
 
 Every domain draws from ``random.Random.random()`` alone, whose stream Python keeps stable between versions, so that a
-seed means the same trials everywhere. Values are plain JSON values, ready for the journal.
+seed gives the same trials everywhere. Values are plain JSON values, ready for the journal.
 """
 
 from __future__ import annotations
@@ -20,31 +20,30 @@ Value: TypeAlias = Any
 """A JSON value: None, bool, int, finite float, str, list, or dict with str keys."""
 
 GRID_LIMIT = 100_000
-"""Points of one domain beyond which a grid is a mistake rather than a plan."""
-
-
+"""The most points of one domain in a grid."""
 STEP_LIMIT = 2**53
-"""Beyond this many steps, floats have no value for each."""
+"""The most steps of a range: beyond, floats cannot represent each."""
 LAST_COORDINATE = math.nextafter(1.0, 0.0)
-"""The highest that ``random()`` may give."""
+"""The highest value that ``random()`` may return."""
 
 
 class Coordinate(random.Random):
-    """A place in [0, 1) where a domain looks for a random number."""
+    """A random number generator that always returns the same place in [0, 1)."""
 
     def __init__(self, place: float) -> None:
-        self.place = place  # and no seeding, which takes long and is for nothing
+        self.place = place  # without the base class's seeding, which is slow and unused
 
     def __new__(cls, place: float) -> Coordinate:
         return super().__new__(cls)
 
     def random(self) -> float:
+        """Return the place."""
         return self.place
 
 
 @dataclass(frozen=True)
 class KeyProblem(Problem):
-    """A problem with the key at ``path`` itself, not with its value: it is pointed at where the key stands."""
+    """A problem with the key at ``path`` itself, not with its value; its position is the key's."""
 
 
 def refuse(message: str, *path: str, hint: str = "") -> NoReturn:
@@ -53,9 +52,9 @@ def refuse(message: str, *path: str, hint: str = "") -> NoReturn:
 
 
 def same_value(value: Value) -> str:
-    """A text that is equal for equal JSON values: 1 and 1.0 are one value, 1 and True are two.
+    """Return a text that is equal for equal JSON values: 1 and 1.0 are one value, 1 and True are two.
 
-    Raises TypeError or ValueError for what JSON cannot hold.
+    Raises TypeError or ValueError for values that JSON cannot hold.
     """
     if isinstance(value, float) and value.is_integer():
         value = int(value)
@@ -71,7 +70,7 @@ def _refuse_value(value: object) -> NoReturn:
 
 
 def is_number(value: object) -> bool:
-    """Whether ``value`` is a finite int or float. True and False are not numbers here."""
+    """Return whether ``value`` is a finite int or float; True and False are not."""
     try:
         return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     except OverflowError:  # an integer beyond the range of floats
@@ -80,9 +79,9 @@ def is_number(value: object) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Domain(ABC):
-    """The values a hyperparameter may take, and (``when``) under which other values it exists.
+    """The values that a hyperparameter may take, and the condition under which it exists.
 
-    ``when`` maps another parameter's name to the values under which this one exists; all of its lines must hold.
+    ``when`` maps other parameters to the values under which this one exists; all of its entries must hold.
     """
 
     kind: ClassVar[str]
@@ -97,66 +96,66 @@ class Domain(ABC):
 
     @abstractmethod
     def _check(self) -> None:
-        """Refuse arguments that make no domain, with a SpecError."""
+        """Raise SpecError for invalid arguments."""
 
     @property
     @abstractmethod
     def size(self) -> int | None:
-        """How many values there are; None where there is no end to them."""
+        """The number of values; None if the domain is continuous."""
 
     @abstractmethod
     def at(self, index: int) -> Value:
-        """The value at ``index`` in 0 … size - 1, in the order of the grid."""
+        """Return the value at ``index`` in 0 … size - 1, in the order of the grid."""
 
     @abstractmethod
     def sample(self, rng: random.Random) -> Value:
-        """One value, drawn with exactly one call of ``rng.random()`` (none for a constant)."""
+        """Return one value, drawn with exactly one call of ``rng.random()`` (none for a constant)."""
 
     @abstractmethod
     def coordinate(self, value: Value) -> float:
-        """The inverse of ``sample``: a place in [0, 1) where it finds this value; 0.5 for a constant.
+        """Return a place in [0, 1) for which `sample` returns this value; 0.5 for a constant.
 
-        A value of a continuum has one such place. One of separate values has many, and this is well inside them.
+        A discrete value has an interval of such places; the one returned is well inside it.
         """
 
     @abstractmethod
     def contains(self, value: Value) -> bool:
-        """Whether ``sample`` could have returned ``value``."""
+        """Return whether `sample` could have returned ``value``."""
 
     @abstractmethod
     def optuna_distribution(self) -> Any:
-        """The Optuna distribution to search instead of this domain; None for a constant."""
+        """Return the Optuna distribution that represents this domain; None for a constant."""
 
     @abstractmethod
     def encode(self, value: Value) -> float | int:
-        """Our value as a value of ``optuna_distribution()``."""
+        """Return a value of this domain as one of ``optuna_distribution()``."""
 
     @abstractmethod
     def decode(self, x: float) -> Value:
-        """A value of ``optuna_distribution()`` as ours, brought onto the steps and into the range."""
+        """Return a value of ``optuna_distribution()`` as one of this domain, rounded to its steps and clipped."""
 
     def canonical(self, value: Value) -> Value:
-        """A value of this domain as ``sample`` would have returned it: 1 for 1.0, a step for what is all but one."""
+        """Return the value as `sample` would have returned it: 1 for 1.0, the exact step without a rounding error."""
         return self.decode(self.encode(value))
 
     @abstractmethod
     def nudged(self, value: Value, factor: float) -> Value:
-        """The value times a factor, brought into the domain; the next one on that side where there are steps between.
+        """Return the value times a factor, clipped to the domain, and at least one step away from the value.
 
-        Of choices, which have no size, the one before or after.
+        For choices, which have no magnitude, it is the previous or next one.
         """
 
     @abstractmethod
     def arguments(self) -> Value:
-        """What follows the domain's name in YAML."""
+        """Return what follows the domain's name in YAML."""
 
     def probes(self) -> list[Value]:
-        """A few values that stand for the rest: each choice, or the two ends of a range."""
+        """Return a few representative values: every choice, or the two ends of a range."""
         size = self.size
         return [self.decode(0.25), self.decode(0.75)] if size is None else [self.at(0), self.at(size - 1)]
 
     def grid(self) -> list[Value]:
-        """Every value, in order. Raises SpecError where there is no end to them, or more than ``GRID_LIMIT``."""
+        """Return every value, in order. Raises SpecError if there are more than ``GRID_LIMIT``, or no end."""
         size = self.size
         if size is None:
             refuse(f"a grid needs separate values, but {self.kind} is continuous", hint=self._grid_hint())
@@ -169,7 +168,7 @@ class Domain(ABC):
         return "give it a `step`, list the values with `choice`, or use searcher random or tpe"
 
     def to_yaml(self) -> dict[str, Value]:
-        """The domain as it is written in a sweep file: ``{"uniform": [0.0, 1.0], "step": 0.5}``."""
+        """Return the domain as a sweep file has it: ``{"uniform": [0.0, 1.0], "step": 0.5}``."""
         text: dict[str, Value] = {self.kind: self.arguments()}
         step = getattr(self, "step", None)
         if step is not None:
@@ -180,7 +179,7 @@ class Domain(ABC):
 
 
 def _alternatives(name: str, values: Value) -> tuple[Value, ...]:
-    """The values under which a condition holds: one value, or each of a list."""
+    """Return the values under which a condition holds: one value, or each of a list."""
     listed = tuple(values) if isinstance(values, list | tuple) else (values,)
     if not listed:
         refuse(f"`when` needs at least one value of {name}, but got an empty list", "when", name)
@@ -194,6 +193,7 @@ def _shortest(values: tuple[Value, ...]) -> Value:
 
 
 def refuse_objects(value: Value, *path: str) -> None:
+    """Raise SpecError if ``value`` is not a plain, finite JSON value."""
     try:
         same_value(value)
     except (TypeError, ValueError):

@@ -39,46 +39,57 @@ class Normal(Domain):
                    "step", hint="take a larger step, or leave `step` out")  # fmt: skip
 
     def _value(self, x: float) -> float:
-        """A draw, from a draw of the normal distribution."""
+        """Return the domain's value for a draw of the normal distribution."""
         return x
 
     @property
     def size(self) -> None:
+        """See `Domain.size`."""
         return None
 
     def at(self, index: int) -> Value:
+        """See `Domain.at`."""
         raise IndexError(index)
 
     def sample(self, rng: random.Random) -> Value:
+        """See `Domain.sample`."""
         return self.decode(rng.random())
 
     def coordinate(self, value: Value) -> float:
+        """See `Domain.coordinate`."""
         return self.encode(value)
 
     def contains(self, value: Value) -> bool:
+        """See `Domain.contains`."""
         return is_number(value) and math.isclose(self._stepped(value), value, rel_tol=1e-9, abs_tol=1e-12)
 
     def optuna_distribution(self) -> Any:
+        """See `Domain.optuna_distribution`."""
         from optuna.distributions import FloatDistribution
 
         return FloatDistribution(0.0, 1.0)
 
     def encode(self, value: Value) -> float:
+        """See `Domain.encode`."""
         return _inside(NormalDist(self.mean, self.std).cdf(value))
 
     def decode(self, x: float) -> Value:
+        """See `Domain.decode`."""
         return self._stepped(self._value(NormalDist(self.mean, self.std).inv_cdf(_inside(x))))
 
     def nudged(self, value: Value, factor: float) -> Value:
+        """See `Domain.nudged`."""
         return self.decode(self.encode(value * factor))
 
     def canonical(self, value: Value) -> float:
+        """See `Domain.canonical`."""
         return self._stepped(value)  # not by way of the quantile, which rounds
 
     def _stepped(self, value: float) -> float:
         return float(value) if self.step is None else float(round(value / self.step) * Decimal(repr(self.step)))
 
     def arguments(self) -> Value:
+        """See `Domain.arguments`."""
         return [self.mean, self.std]
 
     def _grid_hint(self) -> str:
@@ -96,9 +107,11 @@ class LogNormal(Normal):
     kind = "log_normal"
 
     def contains(self, value: Value) -> bool:
+        """See `Domain.contains`."""
         return super().contains(value) and value > 0
 
     def encode(self, value: Value) -> float:
+        """See `Domain.encode`."""
         return super().encode(math.log(value))
 
     def _value(self, x: float) -> float:

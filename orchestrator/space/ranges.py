@@ -1,4 +1,4 @@
-"""Ranges of floats and integers, even or logarithmic, with or without steps."""
+"""Ranges of floats and integers, uniform or logarithmic, with or without steps."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from orchestrator.space.domain import LAST_COORDINATE, STEP_LIMIT, Domain, Value
 
 @dataclass(frozen=True)
 class _Range(Domain):
-    """From ``low`` to ``high``, both ends included; with ``step``, only low, low + step, low + 2 step …"""
+    """From ``low`` to ``high``, both ends included; with ``step``, only low, low + step and so on."""
 
     low: float
     high: float
@@ -36,7 +36,7 @@ class _Range(Domain):
         self._check_width()
 
     def _check_width(self) -> None:
-        """Refuse what floats cannot tell apart: an infinite width, or more steps than they have values."""
+        """Raise SpecError for an infinite width, or for more steps than floats can distinguish."""
         if not is_number(self.high - self.low):
             refuse(f"`high - low` must be finite, but got (low={self.low}, high={self.high})", self.kind,
                    hint="bring the two ends nearer together")  # fmt: skip
@@ -49,6 +49,7 @@ class _Range(Domain):
 
     @property
     def size(self) -> int | None:
+        """See `Domain.size`."""
         if self.low == self.high:
             return 1
         return None if self.step is None else self._steps(self.step)
@@ -57,10 +58,12 @@ class _Range(Domain):
         return int((Decimal(repr(self.high)) - Decimal(repr(self.low))) // Decimal(repr(step))) + 1
 
     def at(self, index: int) -> Value:
+        """See `Domain.at`."""
         # decimals, so that [0, 0.5] by 0.05 holds 0.15 and not 0.15000000000000002
         return float(Decimal(repr(self.low)) + index * Decimal(repr(self.step or 0.0)))
 
     def decode(self, x: float) -> Value:
+        """See `Domain.decode`."""
         if self.size is None:
             return min(max(float(x), self.low), self.high)
         return self.at(self._nearest(x))
@@ -69,6 +72,7 @@ class _Range(Domain):
         return min(max(round((x - self.low) / (self.step or 1)), 0), (self.size or 1) - 1)
 
     def nudged(self, value: Value, factor: float) -> Value:
+        """See `Domain.nudged`."""
         found = self.decode(value * factor)
         if found != value or self.size is None:
             return found
@@ -76,20 +80,25 @@ class _Range(Domain):
         return self.at(min(max(self._nearest(value) + (1 if up else -1), 0), self.size - 1))
 
     def encode(self, value: Value) -> float | int:
+        """See `Domain.encode`."""
         return float(value)
 
     def contains(self, value: Value) -> bool:
+        """See `Domain.contains`."""
         if not is_number(value) or not self.low <= value <= self.high:
             return False
         return self.size is None or math.isclose(self.decode(value), value, rel_tol=1e-9, abs_tol=1e-12)
 
     def probes(self) -> list[Value]:
+        """See `Domain.probes`."""
         return [self.decode(self.low), self.decode(self.high)]
 
     def arguments(self) -> Value:
+        """See `Domain.arguments`."""
         return [self.low, self.high]
 
     def optuna_distribution(self) -> Any:
+        """See `Domain.optuna_distribution`."""
         from optuna.distributions import FloatDistribution
 
         if self.step is None or self.logarithmic:  # Optuna has no logarithm with steps: `decode` brings x onto them
@@ -97,12 +106,14 @@ class _Range(Domain):
         return FloatDistribution(self.low, self.at((self.size or 1) - 1), step=self.step)
 
     def sample(self, rng: random.Random) -> Value:
+        """See `Domain.sample`."""
         u, size = rng.random(), self.size
         if self.logarithmic:
             return self.decode(math.exp(math.log(self.low) + u * (math.log(self.high) - math.log(self.low))))
         return self.decode(self.low + u * (self.high - self.low)) if size is None else self.at(int(u * size))
 
     def coordinate(self, value: Value) -> float:
+        """See `Domain.coordinate`."""
         size = self.size
         if self.low == self.high:
             return 0.5
@@ -147,18 +158,23 @@ class Int(_Range):
 
     @property
     def size(self) -> int:
+        """See `Domain.size`."""
         return self._steps(self.step or 1)
 
     def at(self, index: int) -> int:
+        """See `Domain.at`."""
         return self.low + index * (self.step or 1)
 
     def encode(self, value: Value) -> int:
+        """See `Domain.encode`."""
         return int(value)
 
     def contains(self, value: Value) -> bool:
+        """See `Domain.contains`."""
         return isinstance(value, int) and super().contains(value)
 
     def optuna_distribution(self) -> Any:
+        """See `Domain.optuna_distribution`."""
         from optuna.distributions import IntDistribution
 
         if self.logarithmic:
@@ -174,10 +190,12 @@ class LogInt(Int):
     logarithmic = True
 
     def sample(self, rng: random.Random) -> Value:
+        """See `Domain.sample`."""
         # half a step beyond both ends, so that the ends are as likely as their neighbours (as Optuna does)
         low, high = math.log(self.low - 0.5), math.log(self.high + 0.5)
         return self.decode(math.exp(low + rng.random() * (high - low)))
 
     def coordinate(self, value: Value) -> float:
+        """See `Domain.coordinate`."""
         low, high = math.log(self.low - 0.5), math.log(self.high + 0.5)
         return (math.log(value) - low) / (high - low)

@@ -1,4 +1,4 @@
-"""The space: hyperparameter names and their domains, with the conditions between them."""
+"""The search space: hyperparameter names, their domains, and the conditions between them."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from orchestrator.space.domain import Coordinate, Domain, KeyProblem, Value, ref
 from orchestrator.space.syntax import from_yaml
 
 SPACE_LIMIT = 300
-"""Parameters of a space."""
+"""The most parameters of a space."""
 CASE_LIMIT = 20_000
-"""Steps in counting a grid, one for each case of the parameters that conditions look at."""
+"""The most steps in counting a grid: one for each combination of the values on which conditions depend."""
 _CASES_HINT = "give the parameters that `when` looks at fewer values, or use searcher random or tpe"
 
 
 class Space(Mapping[str, Domain]):
-    """Frozen: name → domain, in the order written. Raises SpecError with every problem found.
+    """An immutable mapping of names to domains, in the order written. Raises SpecError with every problem.
 
-    A parameter whose ``when`` does not hold is inactive: absent from the parameters, as are those that hang on it.
+    A parameter whose ``when`` does not hold is inactive: it is absent from the parameters, as are those that depend on
+    it.
     """
 
     def __init__(self, domains: Mapping[str, object] | None = None) -> None:
@@ -49,7 +50,7 @@ class Space(Mapping[str, Domain]):
 
     @cached_property
     def order(self) -> tuple[str, ...]:
-        """The names as written, but each after those that its ``when`` looks at."""
+        """The names in the order written, but each after those on which its ``when`` depends."""
         return _sorted(self._domains)
 
     @cached_property
@@ -57,14 +58,14 @@ class Space(Mapping[str, Domain]):
         return frozenset(other for domain in self.values() for other in domain.when)
 
     def active(self, params: Mapping[str, Value], name: str) -> bool:
-        """Whether ``name`` exists, given the values of the parameters before it in ``order``."""
+        """Return whether ``name`` exists, given the values of the parameters before it in ``order``."""
         return all(
             other in params and same_value(params[other]) in map(same_value, values)
             for other, values in self[name].when.items()
         )
 
     def sample(self, rng: random.Random) -> dict[str, Value]:
-        """One configuration, drawn independently of any other. Inactive parameters are absent."""
+        """Return one configuration, drawn independently of any other. Inactive parameters are absent."""
         params: dict[str, Value] = {}
         for name in self.order:
             if self.active(params, name):
@@ -72,9 +73,9 @@ class Space(Mapping[str, Domain]):
         return params
 
     def at(self, point: Sequence[float]) -> dict[str, Value]:
-        """The configuration at a point of the unit cube: one coordinate for each name in ``order``, active or not.
+        """Return the configuration at a point of the unit cube, which has one coordinate for each name in ``order``.
 
-        ``sample`` gives it where it draws these numbers.
+        It is what `sample` returns if it draws these numbers. Inactive parameters have a coordinate, too.
         """
         params: dict[str, Value] = {}
         for name, place in zip(self.order, point, strict=True):
@@ -83,12 +84,15 @@ class Space(Mapping[str, Domain]):
         return params
 
     def contains(self, params: Mapping[str, Value]) -> bool:
-        """Whether ``sample`` could have returned ``params``: all active names, no other, each value allowed."""
+        """Return whether `sample` could have returned ``params``: all active names and no other, each value valid."""
         expected = {name for name in self.order if self.active(params, name)}
         return expected == set(params) and all(self[name].contains(value) for name, value in params.items())
 
     def grid(self) -> Iterator[dict[str, Value]]:
-        """Every configuration once, the last name in ``order`` varying fastest. SpecError if a domain has no grid."""
+        """Yield every configuration once, the last name in ``order`` varying fastest.
+
+        Raises SpecError if a domain has no grid.
+        """
         grids = self._grids()
 
         def extend(params: dict[str, Value], names: tuple[str, ...]) -> Iterator[dict[str, Value]]:
@@ -104,9 +108,9 @@ class Space(Mapping[str, Domain]):
 
     @property
     def grid_size(self) -> int:
-        """How many configurations ``grid`` yields, counted without walking through them.
+        """The number of configurations in `grid`, without iterating over them.
 
-        SpecError where conditions on one another have more cases than can be counted in a moment.
+        Raises SpecError if the conditions have more than `CASE_LIMIT` cases.
         """
         grids, cases = self._grids(), itertools.count()
 
@@ -135,12 +139,12 @@ class Space(Mapping[str, Domain]):
         return grids
 
     def to_yaml(self) -> dict[str, Value]:
-        """As it is written under ``space:`` in a sweep file."""
+        """Return the space as it is written under ``space:`` in a sweep file."""
         return {name: domain.to_yaml() for name, domain in self.items()}
 
 
 def parse(written: Mapping[str, object]) -> tuple[dict[str, Domain], list[Problem]]:
-    """The domains of a space and every problem found, with paths that start at the parameter's name."""
+    """Return the domains of a space and every problem, with paths that start at the parameter's name."""
     domains: dict[str, Domain] = {}
     problems: list[Problem] = []
     if len(written) > SPACE_LIMIT:
@@ -182,7 +186,7 @@ def _condition_problems(
 
 
 def _sorted(domains: Mapping[str, Domain]) -> tuple[str, ...]:
-    """Each name after those it looks at, else as written. Raises SpecError for a circle."""
+    """Return each name after those on which it depends, else as written. Raises SpecError for a cycle."""
     placed: dict[str, None] = {}
     waiting = list(domains)
     while waiting:

@@ -1,4 +1,4 @@
-"""How a domain is written: ``{log_uniform: [1e-4, 1e-2]}`` in YAML, ``log_uniform(1e-4, 1e-2)`` in Python."""
+"""Read domains: ``{log_uniform: [1e-4, 1e-2]}`` in YAML, ``log_uniform(1e-4, 1e-2)`` in Python."""
 
 from __future__ import annotations
 
@@ -35,43 +35,43 @@ _ELSEWHERE = {
 
 
 def uniform(low: float, high: float, step: float | None = None, when: When | None = None) -> Domain:
-    """A float in [low, high], or, with ``step``, one of low, low + step, … Raises SpecError as all of these do."""
+    """A domain of floats in [low, high]; with ``step``, of low, low + step, … Raises SpecError, as all of these do."""
     return from_yaml(_written("uniform", [low, high], step, when))
 
 
 def log_uniform(low: float, high: float, step: float | None = None, when: When | None = None) -> Domain:
-    """A float in [low, high] with every order of magnitude equally likely; ``low`` is above zero."""
+    """A domain of floats in [low, high] with every order of magnitude equally likely; ``low`` is above zero."""
     return from_yaml(_written("log_uniform", [low, high], step, when))
 
 
 def integer(low: int, high: int, step: int | None = None, when: When | None = None) -> Domain:
-    """An integer in [low, high], both included. ``int`` in a sweep file."""
+    """A domain of integers in [low, high], both included. ``int`` in a sweep file."""
     return from_yaml(_written("int", [low, high], step, when))
 
 
 def log_int(low: int, high: int, step: int | None = None, when: When | None = None) -> Domain:
-    """An integer in [low, high] with every order of magnitude equally likely; ``low`` is above zero."""
+    """A domain of integers in [low, high] with every order of magnitude equally likely; ``low`` is above zero."""
     return from_yaml(_written("log_int", [low, high], step, when))
 
 
 def normal(mean: float, std: float, step: float | None = None, when: When | None = None) -> Domain:
-    """A float from the normal distribution; with ``step``, a multiple of it."""
+    """A domain of floats from the normal distribution; with ``step``, a multiple of it."""
     return from_yaml(_written("normal", [mean, std], step, when))
 
 
 def log_normal(mean: float, std: float, step: float | None = None, when: When | None = None) -> Domain:
-    """A float whose natural logarithm has this mean and standard deviation."""
+    """A domain of floats whose natural logarithm has this mean and standard deviation."""
     return from_yaml(_written("log_normal", [mean, std], step, when))
 
 
 def choice(*values: Value, when: When | None = None) -> Domain:
-    """One of the values: ``choice(64, 128)``, or ``choice([64, 128])`` for the same."""
+    """A domain of these values: ``choice(64, 128)``, or ``choice([64, 128])`` for the same."""
     listed = values[0] if len(values) == 1 and isinstance(values[0], list | tuple) else values
     return from_yaml(_written("choice", list(listed), None, when))
 
 
 def const(value: Value, when: When | None = None) -> Domain:
-    """Always ``value``, on record as a parameter of every trial."""
+    """A domain of one value, which is recorded as a parameter of every trial."""
     return from_yaml(_written("const", value, None, when))
 
 
@@ -81,7 +81,7 @@ def _written(kind: str, arguments: Value, step: float | None, when: When | None)
 
 
 def from_yaml(written: object) -> Domain:
-    """The domain that a sweep file writes so. Raises SpecError with paths relative to the domain."""
+    """Return the domain that a sweep file describes. Raises SpecError with paths relative to the domain."""
     if isinstance(written, Domain):
         return written
     if not isinstance(written, Mapping):

@@ -74,18 +74,22 @@ class Slice:
 
     @property
     def generation(self) -> Generation:
+        """The generation, by the slice's name."""
         return GENERATIONS[self.name.partition("-")[0]]
 
     @property
     def chips(self) -> int:
+        """Chips of the whole slice."""
         return prod(dimensions(self.topology))
 
     @property
     def hosts(self) -> int:
+        """Hosts of the slice."""
         return self.chips // self.chips_a_host
 
     @property
     def chips_a_host(self) -> int:
+        """Chips of one host."""
         return self.chips if self.topology in self.generation.one_host else _CHIPS_A_HOST
 
     @property

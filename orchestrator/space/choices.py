@@ -117,8 +117,7 @@ class Const(Domain):
         return Choice((self.value,)).contains(value)
 
     def optuna_distribution(self) -> None:
-        """See `Domain.optuna_distribution`."""
-        return None
+        """Return None: there is nothing to search."""
 
     def encode(self, value: Value) -> int:
         """See `Domain.encode`."""

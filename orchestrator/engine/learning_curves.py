@@ -1,4 +1,4 @@
-"""Learning curves for the simulator: a synthetic one, and one read from a table of real trainings."""
+"""Learning curves for the simulator: a synthetic one, and a table of real trainings."""
 
 from __future__ import annotations
 
@@ -10,16 +10,19 @@ from typing import Any, Literal
 import numpy as np
 
 Curve = Callable[[Mapping[str, Any], int], dict[str, float]]
-"""The metrics that a trial of these parameters reports at that epoch (from 1): a function of the two alone.
+"""The metrics that a trial of these parameters reports at that epoch (from 1), a function of the two alone.
 
-Where a configuration is tried under several seeds, ``repeat`` (1, 2 …) is among the parameters of all but the first.
+If a configuration runs under several seeds, all but the first have ``repeat`` (1, 2 …) among their parameters.
 """
 
 
 def synthetic(metric: str, mode: Literal["min", "max"], noise: float = 0.02) -> Curve:
-    """A smooth curve towards a level in [0, 1] that depends smoothly on numeric parameters, plus noise.
+    """Return a smooth curve towards a level in [0, 1] that depends smoothly on numeric parameters, plus noise.
 
-    The noise is uniform in ±``noise`` and drawn from parameters and epoch alone.
+    Args:
+        metric: the metric's name.
+        mode: ``min`` or ``max``.
+        noise: half the width of uniform noise, drawn from parameters and epoch alone.
     """
 
     def curve(params: Mapping[str, Any], epoch: int) -> dict[str, float]:
@@ -32,7 +35,7 @@ def synthetic(metric: str, mode: Literal["min", "max"], noise: float = 0.02) -> 
 
 
 def _level(params: Mapping[str, Any]) -> float:
-    """Where training ends up: a mean of one smooth wave a parameter."""
+    """Return the level that training converges to: the mean of one smooth wave per parameter."""
     waves = []
     for name, value in params.items():
         if name == "repeat":
@@ -46,20 +49,20 @@ def _level(params: Mapping[str, Any]) -> float:
 
 
 def _unit(text: str) -> float:
-    """A number in [0, 1) that is a text's own."""
+    """Hash a text to a number in [0, 1)."""
     return zlib.crc32(text.encode()) / 2**32
 
 
 class Table:
-    """Curves of configurations that were really trained; any other has the curve of the nearest of them.
+    """Curves of configurations that were trained; any other configuration has the curve of the nearest of them.
+
+    Distance is the sum of squared differences. A number is scaled by its range in the table, or its logarithm's if all
+    are positive and the largest is at least a hundred times the smallest. Different words are one range apart, as are a
+    present and an absent parameter.
 
     Args:
-        configurations: the parameters of each, numbers or words; one that is inactive may be left out.
+        configurations: the parameters of each, numbers or words; an inactive one may be absent.
         metrics: metric → one row of values for each configuration, epoch 1 first. Rows may differ in length.
-
-    Nearest by the sum of squared differences, each number scaled by its range in the table (its logarithm's, where
-    all are above zero and the largest is a hundred times the smallest); words that differ are one range apart, and so
-    are a parameter that is there and one that is not.
     """
 
     def __init__(
@@ -70,32 +73,32 @@ class Table:
         self._axes = {name: _axis([row[name] for row in configurations if name in row]) for name in names}
         self._places = np.array([self._place(row) for row in configurations]).reshape(len(configurations), len(names))
         self._ranges = np.array([not isinstance(axis, _Words) for axis in self._axes.values()], dtype=bool)
-        self._found: dict[str, int] = {}
+        self._nearest: dict[str, int] = {}
 
     def __call__(self, params: Mapping[str, Any], epoch: int) -> dict[str, float]:
-        """The metrics at that epoch; beyond the end of a row, those at its end."""
+        """Return the metrics at that epoch; beyond the end of a row, its last."""
         row = self.nearest(params)
         return {
             metric: float(values[row][min(epoch, len(values[row])) - 1]) for metric, values in self._metrics.items()
         }
 
     def nearest(self, params: Mapping[str, Any]) -> int:
-        """The number of the row that stands for these parameters; the first of equals."""
+        """Return the number of the row nearest to these parameters; the first of equals."""
         key = repr(sorted(params.items()))
-        if key not in self._found:
+        if key not in self._nearest:
             place = np.array(self._place(params))
-            there, asked = ~np.isnan(self._places), ~np.isnan(place)
-            apart = self._places - place
-            numbers = np.where(self._ranges, apart**2, apart != 0)
-            self._found[key] = int(np.argmin(np.where(there & asked, numbers, there != asked).sum(axis=1)))
-        return self._found[key]
+            in_row, in_params = ~np.isnan(self._places), ~np.isnan(place)
+            difference = self._places - place
+            distance = np.where(self._ranges, difference**2, difference != 0)
+            self._nearest[key] = int(np.argmin(np.where(in_row & in_params, distance, in_row != in_params).sum(axis=1)))
+        return self._nearest[key]
 
     def _place(self, params: Mapping[str, Any]) -> list[float]:
         return [axis(params[name]) if name in params else math.nan for name, axis in self._axes.items()]
 
 
 class _Words:
-    """Values that are equal or not: each a number of its own, -1 for one that is not in the table."""
+    """Map words to numbers of their own, and a word that is not in the table to -1."""
 
     def __init__(self, values: Sequence[Any]) -> None:
         self._codes = {word: float(code) for code, word in enumerate(dict.fromkeys(map(repr, values)))}
@@ -105,7 +108,7 @@ class _Words:
 
 
 def _axis(values: Sequence[Any]) -> Callable[[Any], float]:
-    """A column's values onto [0, 1]; or as words, where they are no numbers."""
+    """Return a map of a column's numbers onto [0, 1], or of its words onto numbers."""
     if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
         return _Words(values)
     low, high = min(values), max(values)

@@ -1,4 +1,4 @@
-"""Curves that are on record, to try other searches on: those of a sweep's journal, or of a table of trainings."""
+"""Recorded learning curves to try other searches on: a sweep's journal, or a table of trainings."""
 
 from __future__ import annotations
 
@@ -18,66 +18,72 @@ from orchestrator.spec import from_mapping
 from orchestrator.state import Objective, SweepState, Trial
 
 TABLE_TRIALS = 100
-"""Trials of a search on a table, unless somebody says otherwise."""
+"""Trials of a search on a table, by default."""
 
 
 @dataclass
 class Recorded:
     """Configurations that were trained, some under several seeds, some not to their end.
 
-    As a curve it answers with the nearest configuration's, and past a curve's end with what it ended on; ``past_end``
-    counts how often it was asked for that. ``spec`` is the search as it was, ``best`` the best loss on record, and
-    ``notes`` say what the curves cannot tell.
+    A suggestion has the curve of the nearest configuration and, past the curve's end, its last value.
+
+    Args:
+        spec: the recorded search.
+        objective: what it optimized.
+        configurations: parameters of each configuration.
+        curves: by configuration and seed, the metrics at each epoch: the objective and what is constrained.
+        durations: seconds of an epoch, by configuration; None if not recorded.
+        notes: limits of the curves, for the reader.
+        past_end: how often an epoch past the end of a curve was read.
     """
 
     spec: Mapping[str, Any]
     objective: Objective
     configurations: Sequence[Mapping[str, Any]]
     curves: Sequence[Sequence[Sequence[Mapping[str, float]]]]
-    """Of each configuration and seed the metrics at each epoch: the objective and what is constrained."""
     durations: Sequence[float] | None = None
-    """Seconds of an epoch, of each configuration."""
     notes: list[str] = field(default_factory=list)
     past_end: int = 0
 
     def __post_init__(self) -> None:
         self._table = Table(self.configurations, {})
-        told = (metrics for curves in self.curves for curve in curves for metrics in curve)
-        losses = (self.objective.loss(self.objective.value(metrics)) for metrics in told)
+        reports = (metrics for curves in self.curves for curve in curves for metrics in curve)
+        losses = (self.objective.loss(self.objective.value(metrics)) for metrics in reports)
         self.best = min(filter(math.isfinite, losses), default=math.inf)
 
     def curve(self, params: Mapping[str, Any], epoch: int) -> dict[str, float]:
-        """What a trial of these parameters reports at that epoch."""
+        """Return the metrics of a trial of these parameters at that epoch."""
         seed, params = params.get("repeat", 0), {name: params[name] for name in params if name != "repeat"}
         curves = self.curves[self._table.nearest(params)]
-        told = curves[seed % len(curves)]
-        self.past_end += epoch > len(told)
-        return dict(told[min(epoch, len(told)) - 1])
+        curve = curves[seed % len(curves)]
+        self.past_end += epoch > len(curve)
+        return dict(curve[min(epoch, len(curve)) - 1])
 
     def seconds(self, params: Mapping[str, Any], epoch: int) -> float:
-        """How long that epoch takes; one second where nobody measured it."""
+        """Return the seconds of that epoch; 1.0 if not recorded."""
         if self.durations is None:
             return 1.0
         return self.durations[self._table.nearest({name: params[name] for name in params if name != "repeat"})]
 
 
 def of_sweep(name: str, state: SweepState) -> Recorded:
-    """The curves of a sweep's trials, as its journal has them.
+    """Return the curves of a sweep's trials.
 
-    Raises UsageError where fewer than two configurations have reported anything.
+    Raises:
+        UsageError: Fewer than two configurations have reported.
     """
     objective = state.objective
     trials = [t for t in state.trials.values() if t.status != "failed" and t.reports]
     first = {trial.configuration: trial for trial in reversed(trials)}
     firsts = [first[number] for number in sorted(first)]
     if len(firsts) < 2:
-        raise UsageError(f"{name!r} has fewer than two configurations with a curve", hint="let it run a while")
+        raise UsageError(f"{name!r} has fewer than two configurations with a curve", hint="wait for more reports")
     seeds = [[t for t in trials if t.configuration == number] for number in sorted(first)]
     curves = [[_curve(trial, objective.metrics) for trial in group] for group in seeds]
-    known = [seconds for trial in trials if (seconds := _seconds(trial))]
-    usual = median(known) if known else 1.0
+    durations = [seconds for trial in trials if (seconds := _seconds(trial))]
+    usual = median(durations) if durations else 1.0
     return Recorded(
-        _calm(state.spec, max(trial.epoch for trial in trials)),
+        _simulated_spec(state.spec, max(trial.epoch for trial in trials)),
         objective,
         [trial.params for trial in firsts],
         curves,
@@ -92,7 +98,7 @@ def _notes(state: SweepState, trials: Sequence[Trial], configurations: int) -> l
     notes = [f"every suggestion takes the curve of the nearest of {configurations} configurations"]
     if short:
         notes.append(
-            f"{short} of {len(trials)} curves end early, where the sweep stopped the trial: one that goes on there "
+            f"{short} of {len(trials)} curves end early, where the sweep stopped the trial: one that continues there "
             "costs its epochs and stays at its last value (column past end: the share of such epochs)"
         )
     if left_out:
@@ -105,21 +111,25 @@ def _curve(trial: Trial, metrics: Sequence[str]) -> list[dict[str, float]]:
 
 
 def _seconds(trial: Trial) -> float | None:
-    """The median time from one report of a segment to its next; None where there is none."""
+    """Return the median seconds from one report of a segment to its next; None if unknown."""
     reports = [trial.reports[epoch] for epoch in sorted(trial.reports)]
-    apart = [
+    intervals = [
         max(0.0, after.time - before.time) for before, after in pairwise(reports) if before.segment == after.segment
     ]
-    if apart:
-        return median(apart)
+    if intervals:
+        return median(intervals)
     return max(0.0, reports[0].time - trial.started) or None
 
 
 def of_table(file: Path, task: str | None) -> Recorded:
-    """The curves of a NumPy file: ``<task>/valid`` (configurations × epochs) and ``<task>/params`` (× parameters).
+    """Return the curves of a NumPy file.
 
-    The values are losses. A parameter's coordinate is its quantile in the table, so any range or scale will do.
-    ``param_names`` may name the parameters. Raises UsageError where the file is no such table.
+    ``<task>/valid`` holds losses (configurations × epochs), ``<task>/params`` parameters (configurations ×
+    parameters), ``param_names`` optionally their names. A parameter's coordinate is its quantile in the table, so any
+    range and scale will do.
+
+    Raises:
+        UsageError: The file is no such table.
     """
     names, losses, params = _read(file, task)
     ranks = np.argsort(np.argsort(params, axis=0, kind="stable"), axis=0, kind="stable")
@@ -133,7 +143,7 @@ def of_table(file: Path, task: str | None) -> Recorded:
         "budget": {"trials": TABLE_TRIALS},
     }
     return Recorded(
-        _calm(from_mapping(spec).model_dump(mode="json"), losses.shape[1]),
+        _simulated_spec(from_mapping(spec).model_dump(mode="json"), losses.shape[1]),
         Objective("valid", "min"),
         [{f"model.{name}": float(x) for name, x in zip(names, row, strict=True)} for row in points],
         [[[{"valid": loss} for loss in row]] for row in losses.astype(float).tolist()],
@@ -142,15 +152,15 @@ def of_table(file: Path, task: str | None) -> Recorded:
 
 
 def _read(file: Path, task: str | None) -> tuple[list[str], Any, Any]:
-    """Names of the parameters, losses and parameters of a task."""
+    """Return a task's parameter names, losses and parameters."""
     try:
         with np.load(file) as table:
             tasks = [key.removesuffix("/valid") for key in table.files if key.endswith("/valid")]
             if task is None and len(tasks) == 1:
                 task = tasks[0]
             if task not in tasks:
-                what = f"has no task {task!r}" if task and tasks else f"holds {len(tasks)} tasks"
-                raise UsageError(f"{file} {what}", hint=f"--task {' | '.join(tasks)}" if tasks else _FORM)
+                problem = f"has no task {task!r}" if task and tasks else f"holds {len(tasks)} tasks"
+                raise UsageError(f"{file} {problem}", hint=f"--task {' | '.join(tasks)}" if tasks else _FORM)
             losses, params = table[f"{task}/valid"], table[f"{task}/params"]
             names = table["param_names"].tolist() if "param_names" in table.files else []
     except (OSError, ValueError, KeyError, EOFError) as error:
@@ -165,8 +175,8 @@ def _read(file: Path, task: str | None) -> tuple[list[str], Any, Any]:
 _FORM = "<task>/valid holds configurations x epochs, <task>/params configurations x parameters"
 
 
-def _calm(spec: Mapping[str, Any], epochs: int) -> dict[str, Any]:
-    """The spec for the simulator: with a number of epochs, and as few checkpoints as will do."""
+def _simulated_spec(spec: Mapping[str, Any], epochs: int) -> dict[str, Any]:
+    """Return the spec for the simulator: with a number of epochs, and as few checkpoints as possible."""
     trainer = dict(spec.get("trainer", {}))
     limit = trainer.get("max_epochs")
     if not isinstance(limit, int) or limit < 1:

@@ -1,4 +1,4 @@
-"""What a search would have cost and found on curves that are on record, over many seeds."""
+"""Compare searches on recorded curves, over many seeds: what each costs and finds."""
 
 from __future__ import annotations
 
@@ -20,11 +20,20 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Figures:
-    """One search: medians over its ``seeds``. ``hours`` are None where nobody knows how long an epoch takes.
+    """One search: medians over its seeds.
 
-    ``best`` is the objective's best value, ``found`` the share of seeds that saw the best on record, ``to_best`` how
-    many epochs had been spent until then (of those that did), ``regret`` how much worse than it the best is, and
-    ``past_end`` the share of epochs that lie past the end of a curve on record.
+    Args:
+        search: searcher and scheduler.
+        workers: trials at once.
+        seeds: number of runs.
+        trials: of a run.
+        epochs: of a run, over all trials.
+        hours: of a run; None if the duration of an epoch is not recorded.
+        best: the objective's best value.
+        found: share of the seeds that reached the best value on record.
+        to_best: epochs until then, of those that did.
+        regret: how much worse than the best on record ``best`` is.
+        past_end: share of epochs past the end of a recorded curve.
     """
 
     search: str
@@ -42,7 +51,7 @@ class Figures:
 
 @dataclass
 class _Run:
-    """One seed's, as it is told of it. Losses: lower is better."""
+    """One seed's run, as an observer. Losses: lower is better."""
 
     recorded: Recorded
     trials: int = 0
@@ -53,6 +62,7 @@ class _Run:
     past_end: float = 0.0
 
     def observe(self, state: SweepState, event: Event) -> None:
+        """Count trials and epochs, and keep the best loss."""
         if event.type == "trial.suggested":
             self.trials += 1
         elif event.type == "segment.reported":
@@ -63,49 +73,50 @@ class _Run:
                 self.best, self.best_at = loss, self.epochs
 
 
-def compare(recorded: Recorded, asked: Sequence[str], workers: int, seeds: int, say: Say) -> list[Figures]:
-    """Random search without early stopping, the search on record and the one asked for (``key=value``), in this order.
+def compare(recorded: Recorded, overrides: Sequence[str], workers: int, seeds: int, say: Say) -> list[Figures]:
+    """Compare random search without early stopping, the recorded search and the requested one, in this order.
 
     Args:
-        recorded: the curves, and the search as it was.
-        asked: fields of the spec, as ``--set`` takes them; none for the search as it was.
-        workers: trials at once. The search on record is tried with as many.
-        seeds: each search runs under so many.
-        say: told of each search before it begins.
+        recorded: the curves, and the recorded search.
+        overrides: ``key=value``, as ``--set`` takes them; none for the recorded search.
+        workers: trials at once.
+        seeds: runs of each search.
+        say: called with a line before each search.
 
-    Raises SpecError where the fields make no valid spec, UsageError where the searcher is one that only the journal
-    names.
+    Raises:
+        SpecError: The overrides make no valid spec.
+        UsageError: The searcher's class is named by the journal alone.
     """
-    random = from_mapping(recorded.spec, ["searcher=random", "scheduler=fifo", *_bounds(asked)])
-    was = None if recorded.durations is None else from_mapping(recorded.spec)
-    wanted = from_mapping(recorded.spec, asked)
-    if foreign_searcher(wanted) and not any(text.startswith("searcher=") for text in asked):
+    random = from_mapping(recorded.spec, ["searcher=random", "scheduler=fifo", *_without_policies(overrides)])
+    original = None if recorded.durations is None else from_mapping(recorded.spec)
+    requested = from_mapping(recorded.spec, overrides)
+    if foreign_searcher(requested) and not any(text.startswith("searcher=") for text in overrides):
         raise UsageError(
-            f"{foreign_searcher(wanted)} is named by the run directory alone, and nothing there is imported",
-            hint=f"name it yourself: --searcher {foreign_searcher(wanted)}",
+            f"{foreign_searcher(requested)} is named by the run directory alone, and nothing there is imported",
+            hint=f"name it yourself: --searcher {foreign_searcher(requested)}",
         )
-    listed = [random]
-    if was is not None and not foreign_searcher(was) and was not in listed:
-        listed.append(was)
-    if wanted not in listed:
-        listed.append(wanted)
-    return [figures(recorded, spec, workers, seeds, say) for spec in listed]
+    specs = [random]
+    if original is not None and not foreign_searcher(original) and original not in specs:
+        specs.append(original)
+    if requested not in specs:
+        specs.append(requested)
+    return [figures(recorded, spec, workers, seeds, say) for spec in specs]
 
 
-def _bounds(asked: Sequence[str]) -> list[str]:
-    """What is asked for beside the searcher and the scheduler."""
-    return [text for text in asked if not text.startswith(("searcher", "scheduler"))]
+def _without_policies(overrides: Sequence[str]) -> list[str]:
+    """Return the overrides of other fields than the searcher and the scheduler."""
+    return [text for text in overrides if not text.startswith(("searcher", "scheduler"))]
 
 
 def figures(recorded: Recorded, spec: SweepSpec, workers: int, seeds: int, say: Say) -> Figures:
-    """One search under so many seeds."""
+    """Run one search under so many seeds."""
     name = search_name(spec)
     say(f"simulating {name}: {seeds} seeds, {workers} at once")
     runs = [_run(recorded, spec, workers, seed) for seed in range(seeds)]
     bests = [run.best for run in runs]
-    found = [run for run in runs if run.best <= recorded.best < math.inf]
+    successful = [run for run in runs if run.best <= recorded.best < math.inf]
     best = median(bests)
-    known = math.isfinite(best)
+    has_value = math.isfinite(best)
     return Figures(
         name,
         workers,
@@ -113,17 +124,17 @@ def figures(recorded: Recorded, spec: SweepSpec, workers: int, seeds: int, say: 
         median(run.trials for run in runs),
         median(run.epochs for run in runs),
         None if recorded.durations is None else median(run.hours for run in runs),
-        recorded.objective.loss(best) if known else None,
-        len(found) / seeds,
-        median(run.best_at for run in found) if found else None,
-        best - recorded.best if known else None,
+        recorded.objective.loss(best) if has_value else None,
+        len(successful) / seeds,
+        median(run.best_at for run in successful) if successful else None,
+        best - recorded.best if has_value else None,
         sum(run.past_end for run in runs) / seeds,
     )
 
 
 def _run(recorded: Recorded, spec: SweepSpec, workers: int, seed: int) -> _Run:
     recorded.past_end, run = 0, _Run(recorded)
-    ran = simulate(
+    simulated = simulate(
         spec.model_copy(update={"seed": seed}),
         curve=recorded.curve,
         seconds=recorded.seconds,
@@ -131,24 +142,24 @@ def _run(recorded: Recorded, spec: SweepSpec, workers: int, seed: int) -> _Run:
         seed=seed,
         observer=run.observe,
     )
-    run.hours = ran.seconds / 3600
+    run.hours = simulated.seconds / 3600
     run.past_end = recorded.past_end / max(1, run.epochs)
     return run
 
 
 def search_name(spec: SweepSpec) -> str:
-    """Its searcher and scheduler: ``tpe + asha``."""
+    """Return the searcher and scheduler: ``tpe + asha``."""
     labels = [plugin_of(options).label(options) for options in (spec.searcher, spec.scheduler)]
     return " + ".join(labels)
 
 
 def as_it_was(recorded: Recorded, state: SweepState) -> Figures:
-    """The sweep itself: what it cost and found, by its journal."""
+    """Return the figures of the sweep itself, from its journal."""
     objective = state.objective
     reports = [report for trial in state.trials.values() for report in trial.reports.values()]
     winner = state.winner()
     best = objective.best(winner) if winner else None
-    seen = winner.reports[best.epoch].time if winner and best else 0.0
+    best_at = winner.reports[best.epoch].time if winner and best else 0.0
     return Figures(
         f"as it was: {search_name(from_mapping(state.spec))}",
         state.slots,
@@ -158,7 +169,7 @@ def as_it_was(recorded: Recorded, state: SweepState) -> Figures:
         state.active_seconds / 3600,
         best.value if best else None,
         float(best is not None and objective.loss(best.value) <= recorded.best),
-        sum(report.time <= seen for report in reports) if best else None,
+        sum(report.time <= best_at for report in reports) if best else None,
         objective.loss(best.value) - recorded.best if best else None,
         0.0,
     )

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import cli
+from orchestrator import cli, registry
 from orchestrator.cluster import load
 from orchestrator.cluster.ray_start_parser import starts
-from orchestrator.cluster.templates import KINDS, template
+from orchestrator.cluster.templates import template
 from orchestrator.errors import SpecError
 from tests.support.paths import ROOT
 
@@ -59,7 +59,7 @@ def test_the_file_at_the_root_is_the_one_for_aws() -> None:
     assert (ROOT / "cluster.yaml").read_text() == template("aws", ROOT)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", registry.names("cluster_providers", installed=False))
 def test_what_init_writes_is_accepted_by_us_and_by_ray(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert called("cluster", "init", kind, monkeypatch=monkeypatch) == 0
     assert called("cluster", "validate", monkeypatch=monkeypatch) == 0
@@ -74,7 +74,7 @@ def test_what_init_writes_is_accepted_by_us_and_by_ray(kind: str, monkeypatch: p
     assert file.mounts["~/.sweep/token"] == "~/.sweep/token"
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", registry.names("cluster_providers", installed=False))
 def test_a_package_without_checkout_is_installed_by_its_version(
     kind: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -94,7 +94,7 @@ def test_init_writes_over_nothing(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     assert called("cluster", "init", "aws", monkeypatch=monkeypatch) == 2
     assert Path("cluster.yaml").read_text() == "mine"
     assert called("cluster", "init", "azure", monkeypatch=monkeypatch) == 2
-    assert "one of aws, gcp, local" in capsys.readouterr().err
+    assert "available: aws, gcp, local" in capsys.readouterr().err
 
 
 def test_what_is_left_to_do_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

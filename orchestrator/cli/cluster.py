@@ -20,7 +20,12 @@ File = Annotated[Path, typer.Argument(metavar="FILE", help="A cluster file, as `
 
 @cluster.command()
 def init(
-    kind: Annotated[str, typer.Argument(metavar="aws|gcp|local", help="Provider of the machines.")],
+    kind: Annotated[
+        str,
+        typer.Argument(
+            metavar="|".join(registry.names("cluster_providers", installed=False)), help="Provider of the machines."
+        ),
+    ],
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="File to write.")] = Path("cluster.yaml"),
 ) -> None:
     """Write a template of a cluster file, with comments on what to fill in."""

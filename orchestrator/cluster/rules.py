@@ -11,8 +11,9 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
+from orchestrator import registry
 from orchestrator.cluster.cluster_file import DISTRIBUTION, ROLES, TOKEN_PATH, ClusterFile, installed
-from orchestrator.cluster.providers import PROVIDERS, unfilled
+from orchestrator.cluster.provider import provider_class, unfilled
 from orchestrator.cluster.ray_start_parser import Start, at_home, unreadable
 from orchestrator.errors import Problem, UsageError
 from orchestrator.object_storage import is_url
@@ -37,12 +38,12 @@ def broken(file: ClusterFile) -> Iterator[Problem]:
         return
     for rule in (_starts, _tokens, _dashboard, _health, _version, _runs, _secrets, _keys):
         yield from rule(file)
-    provider = PROVIDERS.get(file.kind)
-    if provider is None:
-        known = ", ".join(PROVIDERS)
-        yield Problem(f"the provider {file.kind!r} is not supported", f"one of {known}", ("provider", "type"))
+    supported = registry.names("cluster_providers")
+    if file.kind not in supported:
+        hint = f"one of {', '.join(supported)}"
+        yield Problem(f"the provider {file.kind!r} is not supported", hint, ("provider", "type"))
     else:
-        yield from provider(file)
+        yield from provider_class(file.kind).problems(file)
 
 
 def unfinished(file: ClusterFile) -> Iterator[Problem]:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 from importlib.metadata import version
-from importlib.resources import files
 from pathlib import Path
 
 from orchestrator.cluster.cluster_file import DISTRIBUTION, installed
+from orchestrator.cluster.provider import provider_class
 from orchestrator.cluster.rules import HEALTH
-from orchestrator.errors import UsageError
 
-KINDS = ("aws", "gcp", "local")
 _BIN = "~/sweep-orchestrator/.venv/bin"
 # From the project's root: orchestrator/data must travel.
 _EXCLUDE = "rsync_exclude: [/.git, /.venv, /runs, /data, /site, /.mypy_cache]"
@@ -47,12 +45,11 @@ def template(kind: str, folder: Path) -> str:
 
     Raises UsageError where there is no such kind.
     """
-    if kind not in KINDS:
-        raise UsageError(f"there is no cluster file for {kind!r}", hint=f"one of {', '.join(KINDS)}")
-    text = files("orchestrator.cluster").joinpath("templates", f"{kind}.yaml").read_text(encoding="utf-8")
-    checkout, extra = _checkout(), "" if kind == "local" else kind
+    provider = provider_class(kind)
+    text = provider.template()
+    checkout, extra = _checkout(), kind if provider.rents else ""
     parts = _of_checkout(checkout, folder, extra) if checkout else _of_release(extra)
-    started = _START if kind == "local" else _START + _NOTICE.replace("@KIND@", kind)
+    started = _START + _NOTICE.replace("@KIND@", kind) if provider.preemption_notices else _START
     for mark, part in {**parts, "@START@": started}.items():
         text = text.replace(mark, part)
     return text

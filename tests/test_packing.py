@@ -109,7 +109,7 @@ def test_what_cannot_be_measured_gets_a_whole_one(
 @pytest.mark.parametrize(
     ("resources", "says"),
     [
-        ({"gpus": "all"}, "a number or auto is wanted"),
+        ({"gpus": "all"}, "expected a number or auto"),
         ({"gpus": 0.5, "workers": 2}, "each of several processes needs a GPU of its own"),
         ({"gpus": "auto", "tpu": "v5e-16"}, "auto is measured where all trials run on GPUs"),
     ],

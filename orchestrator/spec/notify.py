@@ -55,7 +55,7 @@ class Notification(Part):
     @model_validator(mode="after")
     def _one_of_both(self) -> Notification:
         if (self.webhook is None) == (self.command is None):
-            raise ValueError("a webhook or a command is wanted, one of both")
+            raise ValueError("specify either a webhook or a command")
         if not self.on:
             raise ValueError(f"of what is {self.title} to be told? `on` is empty")
         return self

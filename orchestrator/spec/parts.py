@@ -50,7 +50,7 @@ def seconds(value: object) -> float | None:
     if isinstance(value, str) and value and (parts := _DURATION.fullmatch(value.replace(" ", ""))):
         value = sum(float(n or 0) * unit for n, unit in zip(parts.groups(), (86400, 3600, 60, 1), strict=True))
     if not is_number(value):
-        raise ValueError(f"a time such as 4h, 90s or 1h30m is wanted, but got {shown(value)}")
+        raise ValueError(f"expected a time such as 4h, 90s or 1h30m, but got {shown(value)}")
     if not value > 0:  # type: ignore[operator]
         raise ValueError(f"a time must be above zero, but got {value!r} seconds")
     return float(value)  # type: ignore[arg-type]
@@ -63,7 +63,7 @@ def _bytes(value: object) -> int | None:
         size = float(parts[1]) * _UNITS[parts[2].upper()]
         value = int(size) if is_number(size) else size
     if not is_number(value) or value != int(value):  # type: ignore[call-overload]
-        raise ValueError(f"a size such as 20GB, 500MiB or a number of bytes is wanted, but got {shown(value)}")
+        raise ValueError(f"expected a size such as 20GB, 500MiB or a number of bytes, but got {shown(value)}")
     if value < 1:  # type: ignore[operator]
         raise ValueError(f"a size must be above zero, but got {value!r} bytes")
     return int(value)  # type: ignore[call-overload,no-any-return]
@@ -71,7 +71,7 @@ def _bytes(value: object) -> int | None:
 
 def _amount(value: object) -> int | float:
     if not is_number(value):
-        raise ValueError(f"a number is wanted, but got {shown(value)}")
+        raise ValueError(f"expected a number, but got {shown(value)}")
     assert isinstance(value, int | float)
     if value < 0:
         raise ValueError(f"must not be negative, but got {value!r}")
@@ -83,7 +83,7 @@ def _amount(value: object) -> int | float:
 def _gpus(value: object) -> int | float | Literal["auto"]:
     if isinstance(value, str):
         if value != "auto":
-            raise ValueError(f"a number or auto is wanted, but got {shown(value)}")
+            raise ValueError(f"expected a number or auto, but got {shown(value)}")
         return "auto"
     return _amount(value)
 
@@ -99,7 +99,7 @@ def _name(value: object) -> str:
 
 def _class_path(value: object) -> str:
     if not isinstance(value, str) or not _CLASS_PATH.fullmatch(value):
-        raise ValueError(f"an import path such as package.module.Class is wanted, but got {shown(value)}")
+        raise ValueError(f"expected an import path such as package.module.Class, but got {shown(value)}")
     return value
 
 
@@ -107,7 +107,7 @@ def _slice(value: object) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str):
-        raise ValueError(f"a TPU slice such as v5e-16 is wanted, but got {shown(value)}")
+        raise ValueError(f"expected a TPU slice such as v5e-16, but got {shown(value)}")
     return slice_name(value)
 
 
@@ -116,7 +116,7 @@ def plain_mapping(value: object) -> dict[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, Mapping):
-        raise ValueError(f"a mapping of names to values is wanted, but got {shown(value)}")
+        raise ValueError(f"expected a mapping of names to values, but got {shown(value)}")
     for name, item in value.items():
         if not isinstance(name, str):
             raise ValueError(f"names must be text, but got {shown(name)}")
@@ -294,8 +294,8 @@ class Resources(Part):
     )
     tpu: Annotated[str | None, PlainValidator(_slice), WithJsonSchema({"type": ["string", "null"]})] = Field(
         default=None,
-        description="TPU slice of a trial, by Google's name of it: v4-16, v5e-16, v6e-256. With gpus besides, a trial "
-        "begins on whichever is free, and stays on what it began on.",
+        description="TPU slice of a trial, by Google's name of it: v4-16, v5e-16, v6e-256. With gpus as well, a trial "
+        "starts on the kind that is free, and stays on it.",
         examples=["v5e-16"],
     )
     topology: str | None = Field(
@@ -347,7 +347,7 @@ class Checkpoints(Part):
     quota: Annotated[int | None, PlainValidator(_bytes), _SIZE_SCHEMA] = Field(
         default=None,
         description="Space for checkpoints, such as 20GB, 500MiB or a number of bytes. Above it fewer than keep_top "
-        "stay; the best trial's and those that trials go on from always do.",
+        "stay; the best trial's and those from which trials continue always do.",
         examples=["20GB"],
     )
 
@@ -358,7 +358,7 @@ class Recovery(Part):
     stalled_after: Annotated[float | None, PlainValidator(seconds), _TIME_SCHEMA] = Field(
         default=3600.0,
         description="Time without a single batch, such as 30m, after which a trial's process is ended and the trial "
-        "goes on elsewhere from its last checkpoint; null for never.",
+        "continues elsewhere from its last checkpoint; null for never.",
         examples=["1h"],
     )
 

@@ -53,7 +53,7 @@ def mappings(value: object) -> list[dict[str, Any]]:
     if value is None:
         return []
     if not isinstance(value, list | tuple):
-        raise ValueError(f"a list of mappings from parameters to values is wanted, but got {shown(value)}")
+        raise ValueError(f"expected a list of mappings from parameters to values, but got {shown(value)}")
     return [plain_mapping(point) for point in value]
 
 

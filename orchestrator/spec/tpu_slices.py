@@ -128,7 +128,7 @@ def parse(name: str) -> tuple[Generation, int]:
     found = _NAME.fullmatch(name.strip().lower())
     generation = found and GENERATIONS.get(_ALIASES.get(found["generation"], found["generation"]))
     if not found or not generation:
-        raise ValueError(f"a TPU slice such as v4-16 or v5e-16 is wanted ({', '.join(GENERATIONS)}), but got {name!r}")
+        raise ValueError(f"expected a TPU slice such as v4-16 or v5e-16 ({', '.join(GENERATIONS)}), but got {name!r}")
     chips, rest = divmod(int(found["size"]), generation.counted)
     if rest or chips not in generation.sizes:
         raise ValueError(f"there is no {name}; of {generation.name} there are {', '.join(_names(generation))}")
@@ -144,17 +144,17 @@ def canonical(name: str) -> str:
 def slice_of(name: str, topology: str | None = None) -> Slice:
     """Return the slice of that name; its usual topology by default. Raises ValueError if there is no such slice."""
     generation, chips = parse(name)
-    wanted = (topology or generation.sizes[chips]).strip().lower()
-    if not _TOPOLOGY.fullmatch(wanted):
-        raise ValueError(f"a topology such as {generation.sizes[chips]} is wanted, but got {topology!r}")
-    usual, sides = dimensions(generation.sizes[chips]), dimensions(wanted)
+    shape = (topology or generation.sizes[chips]).strip().lower()
+    if not _TOPOLOGY.fullmatch(shape):
+        raise ValueError(f"expected a topology such as {generation.sizes[chips]}, but got {topology!r}")
+    usual, sides = dimensions(generation.sizes[chips]), dimensions(shape)
     if len(sides) != len(usual):
-        raise ValueError(f"{generation.name} has {len(usual)} dimensions, but got {wanted}")
+        raise ValueError(f"{generation.name} has {len(usual)} dimensions, but got {shape}")
     if prod(sides) != chips:
-        raise ValueError(f"{canonical(name)} has {chips} chips, but {wanted} is {prod(sides)}")
-    if wanted not in generation.one_host and any(side % 2 for side in sides[:2]):
-        raise ValueError(f"the hosts of {canonical(name)} have 2x2 chips each, which {wanted} is not made of")
-    return Slice(canonical(name), wanted)
+        raise ValueError(f"{canonical(name)} has {chips} chips, but {shape} is {prod(sides)}")
+    if shape not in generation.one_host and any(side % 2 for side in sides[:2]):
+        raise ValueError(f"the hosts of {canonical(name)} have 2x2 chips each, which {shape} is not made of")
+    return Slice(canonical(name), shape)
 
 
 def _names(generation: Generation) -> Iterator[str]:

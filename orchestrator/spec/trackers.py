@@ -1,4 +1,4 @@
-"""Where metrics go besides the run directory: the sweep file's ``tracking`` section."""
+"""Where metrics go in addition to the run directory: the sweep file's ``tracking`` section."""
 
 from __future__ import annotations
 

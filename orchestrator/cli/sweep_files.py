@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.app import PANEL_FILES, app
-from orchestrator.cli.output import print_json
+from orchestrator.cli.output import print_json, warn
 
 
 @app.command("import", rich_help_panel=PANEL_FILES)
@@ -28,4 +28,4 @@ def schema() -> None:
     """Print the JSON schema of sweep files, for completion and checks in editors."""
     from orchestrator.spec import json_schema
 
-    print_json(json_schema())
+    print_json(json_schema(warn=warn))

@@ -68,7 +68,7 @@ KINDS: dict[str, Kind] = {
         "scheduler", "orchestrator.policies.schedulers", "orchestrator.policies.scheduler:Scheduler", ("Options",)
     ),
     "trackers": Kind("tracker", "orchestrator.tracking.trackers", "orchestrator.tracking.tracker:Tracker"),
-    "notifiers": Kind("notifier", "orchestrator.notify.notifiers", "orchestrator.notify.notifier:Notifier"),
+    "notifiers": Kind("notifier", "orchestrator.notify.notifiers", "orchestrator.notify.target:Target"),
     "cluster_providers": Kind(
         "cluster provider", "orchestrator.cluster.providers", "orchestrator.cluster.provider:Provider"
     ),

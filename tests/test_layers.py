@@ -31,6 +31,7 @@ LIBRARIES: dict[str, set[str]] = {
     "xla": TORCH | {"ray", "torch_xla"},
     "cluster": {"jsonschema", "pydantic", "ray", "ruamel"},
     "results": {"IPython", "matplotlib", "numpy", "optuna", "pandas", "plotly", "pyarrow", "rich", "sklearn"},
+    "notify": {"pydantic"},
     "tracking": {"mlflow", "pydantic", "wandb"},
     "dashboard": {"optuna", "optuna_dashboard"},
     "watch": {"rich", "textual"},

@@ -21,10 +21,12 @@ from orchestrator.engine import stop_requests
 from orchestrator.engine.simulator import simulate
 from orchestrator.errors import SpecError
 from orchestrator.journal import read
-from orchestrator.notify import Notifier, delivery, messages, notifier, targets
+from orchestrator.notify import Notifier, delivery, messages, notifier
 from orchestrator.notify.delivery import Courier
 from orchestrator.notify.messages import Note, note
-from orchestrator.notify.targets import UndeliveredError, tell
+from orchestrator.notify.notifiers import command as command_notifier
+from orchestrator.notify.notifiers import webhook
+from orchestrator.notify.targets import UndeliveredError, tell, title
 from orchestrator.rundir import run_at
 from orchestrator.spec import OCCASIONS, Finalists, Notification, from_mapping
 from orchestrator.state import SweepState
@@ -97,9 +99,9 @@ def hook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Hook]]:
     """Starts a server, whose address is in $HOOK; the times are those of a test."""
     begun: list[Hook] = []
     monkeypatch.setenv("no_proxy", "*")
-    monkeypatch.setattr(targets, "TRY_SECONDS", 0.3)
-    monkeypatch.setattr(targets, "COMMAND_SECONDS", 1.0)
-    monkeypatch.setattr(targets, "BACKOFF_SECONDS", 0.01)
+    monkeypatch.setattr(webhook, "TRY_SECONDS", 0.3)
+    monkeypatch.setattr(command_notifier, "COMMAND_SECONDS", 1.0)
+    monkeypatch.setattr(webhook, "BACKOFF_SECONDS", 0.01)
 
     def begin(*answers: int | str) -> Hook:
         begun.append(Hook(*answers))
@@ -198,7 +200,7 @@ def test_a_webhook_that_refuses_is_named_without_its_address(
 @pytest.mark.parametrize("address", ["http://127.0.0.1:1/\u202eT0KEN", "http://127.0.0.1:1/a T0KEN", "gopher://T0KEN"])
 def test_an_address_that_none_can_be_told_at_is_never_shown(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     monkeypatch.setenv("HOOK", address)
-    monkeypatch.setattr(targets, "BACKOFF_SECONDS", 0.01)
+    monkeypatch.setattr(webhook, "BACKOFF_SECONDS", 0.01)
     with pytest.raises(UndeliveredError) as caught:
         tell(HOOK, note("finished", "tiny", "finished"), NEVER)
     assert "T0KEN" not in str(caught.value)
@@ -311,8 +313,8 @@ def test_a_sweep_is_the_same_whatever_the_webhook_does(
     hook: Callable[..., Hook], monkeypatch: pytest.MonkeyPatch, answer: str | int, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(notifier, "CLOSE_SECONDS", 0.2)
-    monkeypatch.setattr(targets, "TRY_SECONDS", 5.0)
-    monkeypatch.setattr(targets, "BACKOFF_SECONDS", 5.0)
+    monkeypatch.setattr(webhook, "TRY_SECONDS", 5.0)
+    monkeypatch.setattr(webhook, "BACKOFF_SECONDS", 5.0)
     hook(answer)
     wanted = simulated_spec("random", "asha 3", 8, 9)
     plain = simulate(wanted)
@@ -330,7 +332,7 @@ def test_a_real_sweep_with_a_hanging_webhook_ends_as_without(
     hook: Callable[..., Hook], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(notifier, "CLOSE_SECONDS", 0.5)
-    monkeypatch.setattr(targets, "TRY_SECONDS", 60.0)
+    monkeypatch.setattr(webhook, "TRY_SECONDS", 60.0)
     hook("hang")
     plain = launch(spec(budget={"trials": 3}), tmp_path / "plain", local=True)
     outcome = launch(spec(budget={"trials": 3}, notify=[{"webhook": "$HOOK"}]), tmp_path / "told", local=True)
@@ -435,7 +437,7 @@ def test_the_page_tells_what_is_so(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     first, command = blocks("docs/notify.md", "yaml")
     (tmp_path / "tuned.yaml").write_text(first)
     loaded = orchestrator.load_spec(str(tmp_path / "tuned.yaml"))
-    assert [found.title for found in loaded.notify] == ["$SLACK_WEBHOOK", "mail"]
+    assert [title(found) for found in loaded.notify] == ["$SLACK_WEBHOOK", "mail"]
     (tmp_path / "sweep.yaml").write_text(first.split("notify:")[0] + command)
     (target,) = orchestrator.load_spec(str(tmp_path / "sweep.yaml")).notify
     (tmp_path / "notify-send").write_text(f'#!/bin/sh\nprintf "%s|" "$@" > {tmp_path}/sent\n')

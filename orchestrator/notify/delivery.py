@@ -9,7 +9,7 @@ import time
 from collections import deque
 
 from orchestrator.notify.messages import Note
-from orchestrator.notify.targets import UndeliveredError, tell
+from orchestrator.notify.targets import UndeliveredError, tell, title
 from orchestrator.spec import Notification
 
 NEW_BEST_SECONDS = 60.0
@@ -86,4 +86,4 @@ class Courier:
         if reason != self._said and not self._given_up.is_set():
             self._said = reason
             with contextlib.suppress(OSError, ValueError):  # the terminal may be gone
-                print(f"notify: {self.target.title} was not told ({what}): {reason}", file=sys.stderr)
+                print(f"notify: {title(self.target)} was not told ({what}): {reason}", file=sys.stderr)

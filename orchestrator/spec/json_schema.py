@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import models_json_schema
 
 from orchestrator import registry
 from orchestrator.spec.sweep_spec import SweepSpec
 
 _PARTS = {"searcher": "searchers", "scheduler": "schedulers"}
-_SECTIONS = {"Tracking": "trackers"}
+_SECTIONS = {"Tracking": "trackers", "Notification": "notifiers"}
 """Parts whose keys are names of plug-ins, and their kinds."""
 
 
@@ -26,7 +27,12 @@ def json_schema(*, warn: Callable[[str], object] | None = None) -> dict[str, Any
         {part: registry.load_all(kind, warn or _fail, installed=warn is not None) for part, kind in kinds.items()}
         for kinds in (_PARTS, _SECTIONS)
     )
-    options = [plugin.Options for classes in (*plugins.values(), *sections.values()) for plugin in classes.values()]
+    options = [
+        plugin.Options
+        for classes in (*plugins.values(), *sections.values())
+        for plugin in classes.values()
+        if _is_model(plugin.Options)
+    ]
     references, definitions = models_json_schema([(model, "validation") for model in (SweepSpec, *options)])
     definitions = definitions["$defs"]
     schema = definitions.pop("SweepSpec")
@@ -47,12 +53,16 @@ def json_schema(*, warn: Callable[[str], object] | None = None) -> dict[str, Any
         definitions[section]["additionalProperties"] = False
         listed = definitions[section].setdefault("properties", {})
         for name, plugin in classes.items():
-            optional = not any(field.is_required() for field in plugin.Options.model_fields.values())
-            form = {"$ref": references[plugin.Options, "validation"]["$ref"]}
+            if _is_model(plugin.Options):
+                optional = not any(field.is_required() for field in plugin.Options.model_fields.values())
+                form = {"$ref": references[plugin.Options, "validation"]["$ref"]}
+            else:
+                optional, form = False, TypeAdapter(plugin.Options).json_schema()
             listed[name] = {
                 "anyOf": [*([{"type": "boolean"}] if optional else []), form, {"type": "null"}],
                 "default": None,
                 "description": plugin.summary,
+                **({"examples": list(plugin.examples)} if plugin.examples else {}),
             }
     bare_class = {"type": "string", "pattern": definitions["ClassSpec"]["properties"]["class_path"]["pattern"]}
     definitions["ClassSpec"] = {
@@ -68,6 +78,10 @@ def json_schema(*, warn: Callable[[str], object] | None = None) -> dict[str, Any
         **schema,
         "title": "Sweep file",
     }
+
+
+def _is_model(options: Any) -> bool:
+    return isinstance(options, type) and issubclass(options, BaseModel)
 
 
 def _fail(message: str) -> None:

@@ -42,6 +42,12 @@ class PluginSection(Part):
         """Return the type of a plug-in's options; None if there is no such plug-in."""
         return registry.load(cls.kind, name).Options if name in registry.names(cls.kind) else None
 
+    @classmethod
+    def examples_of(cls, name: str) -> list[Any]:
+        """Return examples of what may stand under a plug-in's name, for hints."""
+        plugin = registry.load(cls.kind, name) if name in registry.names(cls.kind) else None
+        return list(getattr(plugin, "examples", ()))
+
     @model_validator(mode="wrap")
     @classmethod
     def _validate_options(cls, value: Any, handler: Any) -> Any:

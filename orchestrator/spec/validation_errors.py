@@ -203,9 +203,8 @@ def _where(path: Path) -> str:
 def _example(owner: type[Part], name: str) -> str:
     """Return a hint that shows the field's own example."""
     field = owner.model_fields.get(name)
-    if field is None or not field.examples:
-        return f"`sweep schema` describes {name}"
-    return f"e.g. {name}: {_flow(field.examples[0])}"
+    examples = field.examples if field else owner.examples_of(name) if issubclass(owner, PluginSection) else None
+    return f"e.g. {name}: {_flow(examples[0])}" if examples else f"`sweep schema` describes {name}"
 
 
 def _flow(value: Any) -> str:

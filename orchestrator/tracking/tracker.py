@@ -28,12 +28,14 @@ class Tracker:
         name: The key under ``tracking`` in a sweep file.
         summary: One sentence for the sweep file's schema.
         Options: A `Part` (a pydantic model) with the tracker's options.
+        examples: Values under that key, for hints.
         uploads: Whether a process beside the driver writes or uploads.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str] = ""
     Options: ClassVar[type[Part]]
+    examples: ClassVar[tuple[Any, ...]] = ()
     uploads: ClassVar[bool] = False
 
     def __init__(self, run: RunDirectory, *, send: bool = False) -> None:

@@ -44,6 +44,7 @@ class Mlflow(Tracker):
     name = "mlflow"
     summary = "Log to MLflow; true will do."
     Options = MlflowTracking
+    examples = ({"tracking_uri": "http://localhost:5000"},)
     uploads = True
 
     def __init__(self, run: RunDirectory, *, send: bool = False) -> None:

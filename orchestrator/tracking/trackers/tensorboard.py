@@ -23,6 +23,7 @@ class Tensorboard(Tracker):
     name = "tensorboard"
     summary = "Write TensorBoard's event files; true will do."
     Options = TensorboardTracking
+    examples = (True,)
 
     @classmethod
     def logger(cls, job: Job, options: dict[str, Any]) -> Any:

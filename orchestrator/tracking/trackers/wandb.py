@@ -44,6 +44,7 @@ class Wandb(Tracker):
     name = "wandb"
     summary = "Log to Weights & Biases."
     Options = WandbTracking
+    examples = ({"project": "cifar10"},)
     uploads = True
 
     def __init__(self, run: RunDirectory, *, send: bool = False) -> None:

@@ -1,0 +1,1 @@
+"""The built-in notifiers, one class in each file. `orchestrator.registry` finds them by file name."""

@@ -4,7 +4,8 @@
     Sweep(model=MyModel, data=MyData, space={"model.learning_rate": log_uniform(1e-4, 1e-2)},
           objective=("val_loss", "min")).launch()
 
-Names are loaded when they are used: importing the package is quick.
+``dir(orchestrator)`` lists the public names, which docs/python.md describes. A name is imported on first use, so
+importing the package is quick.
 """
 
 from __future__ import annotations
@@ -15,46 +16,196 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     __version__: str
 
+    from orchestrator import results
     from orchestrator.bundle import Bundle, load_bundle
-    from orchestrator.errors import SweepError
-    from orchestrator.results import BestTrial, Results, load_results
-    from orchestrator.space import (
-        choice,
-        const,
-        integer,
-        log_int,
-        log_normal,
-        log_uniform,
-        normal,
-        uniform,
+    from orchestrator.errors import (
+        CheckpointError,
+        ClusterLostError,
+        DataError,
+        JournalError,
+        JournalVersionError,
+        ObjectiveError,
+        ObjectStoreError,
+        Problem,
+        RunHeldError,
+        SpecError,
+        StoppedError,
+        SweepError,
+        UsageError,
     )
-    from orchestrator.spec import SweepSpec
+    from orchestrator.export.parity import ParityError
+    from orchestrator.extras import MissingExtraError
+    from orchestrator.plan import Costs, Plan
+    from orchestrator.policies import Scheduler, Searcher, Suggestion, Verdict
+    from orchestrator.policies.schedulers.asha import ASHA
+    from orchestrator.policies.schedulers.fifo import FIFO
+    from orchestrator.policies.schedulers.frontier import Frontier
+    from orchestrator.policies.schedulers.hyperband import Hyperband
+    from orchestrator.policies.schedulers.median import Median
+    from orchestrator.policies.schedulers.patience import Patience
+    from orchestrator.policies.schedulers.pb2 import PB2
+    from orchestrator.policies.schedulers.pbt import PBT
+    from orchestrator.policies.schedulers.ray import RayTune
+    from orchestrator.policies.searchers.bohb import BOHB
+    from orchestrator.policies.searchers.cmaes import CMAES
+    from orchestrator.policies.searchers.gp import GP
+    from orchestrator.policies.searchers.grid import Grid
+    from orchestrator.policies.searchers.nsga2 import NSGA2
+    from orchestrator.policies.searchers.nsga3 import NSGA3
+    from orchestrator.policies.searchers.parzen import Parzen
+    from orchestrator.policies.searchers.race import Race
+    from orchestrator.policies.searchers.random import Random
+    from orchestrator.policies.searchers.sampler import OptunaSampler
+    from orchestrator.policies.searchers.sobol import Sobol
+    from orchestrator.policies.searchers.tpe import TPE
+    from orchestrator.results import BestTrial, Results, load_results
+    from orchestrator.results.plot import Plot
+    from orchestrator.results.status import SweepStatus
+    from orchestrator.results.verify import Findings
+    from orchestrator.space import choice, const, integer, log_int, log_normal, log_uniform, normal, uniform
+    from orchestrator.spec import Finalists, SchedulerOptions, SearcherOptions, SweepSpec
     from orchestrator.spec import load as load_spec
-    from orchestrator.sweep import Sweep
+    from orchestrator.spec.parts import Budget, Checkpoints, Objective, Recovery, Resources
+    from orchestrator.sweep import Callback, Sweep, TrialInfo, WinnerTest
 
+# Public name -> the module that defines it.
 _HOMES = {
-    "SweepError": ("orchestrator.errors", "SweepError"),
-    "BestTrial": ("orchestrator.results", "BestTrial"),
-    "Bundle": ("orchestrator.bundle", "Bundle"),
-    "Results": ("orchestrator.results", "Results"),
-    "SweepSpec": ("orchestrator.spec", "SweepSpec"),
-    "load_results": ("orchestrator.results", "load_results"),
-    "load_bundle": ("orchestrator.bundle", "load_bundle"),
-    "load_spec": ("orchestrator.spec", "load"),
-    "Sweep": ("orchestrator.sweep", "Sweep"),
-    **{
-        name: ("orchestrator.space", name)
-        for name in ("choice", "const", "integer", "log_int", "log_normal", "log_uniform", "normal", "uniform")
-    },
+    "ASHA": "orchestrator.policies.schedulers.asha",
+    "BOHB": "orchestrator.policies.searchers.bohb",
+    "BestTrial": "orchestrator.results",
+    "Budget": "orchestrator.spec.parts",
+    "Bundle": "orchestrator.bundle",
+    "CMAES": "orchestrator.policies.searchers.cmaes",
+    "Callback": "orchestrator.sweep",
+    "CheckpointError": "orchestrator.errors",
+    "Checkpoints": "orchestrator.spec.parts",
+    "ClusterLostError": "orchestrator.errors",
+    "Costs": "orchestrator.plan",
+    "DataError": "orchestrator.errors",
+    "FIFO": "orchestrator.policies.schedulers.fifo",
+    "Finalists": "orchestrator.spec",
+    "Findings": "orchestrator.results.verify",
+    "Frontier": "orchestrator.policies.schedulers.frontier",
+    "GP": "orchestrator.policies.searchers.gp",
+    "Grid": "orchestrator.policies.searchers.grid",
+    "Hyperband": "orchestrator.policies.schedulers.hyperband",
+    "JournalError": "orchestrator.errors",
+    "JournalVersionError": "orchestrator.errors",
+    "Median": "orchestrator.policies.schedulers.median",
+    "MissingExtraError": "orchestrator.extras",
+    "NSGA2": "orchestrator.policies.searchers.nsga2",
+    "NSGA3": "orchestrator.policies.searchers.nsga3",
+    "ObjectStoreError": "orchestrator.errors",
+    "Objective": "orchestrator.spec.parts",
+    "ObjectiveError": "orchestrator.errors",
+    "OptunaSampler": "orchestrator.policies.searchers.sampler",
+    "PB2": "orchestrator.policies.schedulers.pb2",
+    "PBT": "orchestrator.policies.schedulers.pbt",
+    "ParityError": "orchestrator.export.parity",
+    "Parzen": "orchestrator.policies.searchers.parzen",
+    "Patience": "orchestrator.policies.schedulers.patience",
+    "Plan": "orchestrator.plan",
+    "Plot": "orchestrator.results.plot",
+    "Problem": "orchestrator.errors",
+    "Race": "orchestrator.policies.searchers.race",
+    "Random": "orchestrator.policies.searchers.random",
+    "RayTune": "orchestrator.policies.schedulers.ray",
+    "Recovery": "orchestrator.spec.parts",
+    "Resources": "orchestrator.spec.parts",
+    "Results": "orchestrator.results",
+    "RunHeldError": "orchestrator.errors",
+    "Scheduler": "orchestrator.policies",
+    "SchedulerOptions": "orchestrator.spec",
+    "Searcher": "orchestrator.policies",
+    "SearcherOptions": "orchestrator.spec",
+    "Sobol": "orchestrator.policies.searchers.sobol",
+    "SpecError": "orchestrator.errors",
+    "StoppedError": "orchestrator.errors",
+    "Suggestion": "orchestrator.policies",
+    "Sweep": "orchestrator.sweep",
+    "SweepError": "orchestrator.errors",
+    "SweepSpec": "orchestrator.spec",
+    "SweepStatus": "orchestrator.results.status",
+    "TPE": "orchestrator.policies.searchers.tpe",
+    "TrialInfo": "orchestrator.sweep",
+    "UsageError": "orchestrator.errors",
+    "Verdict": "orchestrator.policies",
+    "WinnerTest": "orchestrator.sweep",
+    "choice": "orchestrator.space",
+    "const": "orchestrator.space",
+    "integer": "orchestrator.space",
+    "load_bundle": "orchestrator.bundle",
+    "load_results": "orchestrator.results",
+    "log_int": "orchestrator.space",
+    "log_normal": "orchestrator.space",
+    "log_uniform": "orchestrator.space",
+    "normal": "orchestrator.space",
+    "uniform": "orchestrator.space",
 }
 
 __all__ = [
+    "ASHA",
+    "BOHB",
+    "CMAES",
+    "FIFO",
+    "GP",
+    "NSGA2",
+    "NSGA3",
+    "PB2",
+    "PBT",
+    "TPE",
     "BestTrial",
+    "Budget",
     "Bundle",
+    "Callback",
+    "CheckpointError",
+    "Checkpoints",
+    "ClusterLostError",
+    "Costs",
+    "DataError",
+    "Finalists",
+    "Findings",
+    "Frontier",
+    "Grid",
+    "Hyperband",
+    "JournalError",
+    "JournalVersionError",
+    "Median",
+    "MissingExtraError",
+    "ObjectStoreError",
+    "Objective",
+    "ObjectiveError",
+    "OptunaSampler",
+    "ParityError",
+    "Parzen",
+    "Patience",
+    "Plan",
+    "Plot",
+    "Problem",
+    "Race",
+    "Random",
+    "RayTune",
+    "Recovery",
+    "Resources",
     "Results",
+    "RunHeldError",
+    "Scheduler",
+    "SchedulerOptions",
+    "Searcher",
+    "SearcherOptions",
+    "Sobol",
+    "SpecError",
+    "StoppedError",
+    "Suggestion",
     "Sweep",
     "SweepError",
     "SweepSpec",
+    "SweepStatus",
+    "TrialInfo",
+    "UsageError",
+    "Verdict",
+    "WinnerTest",
+    "__version__",
     "choice",
     "const",
     "integer",
@@ -65,14 +216,24 @@ __all__ = [
     "log_normal",
     "log_uniform",
     "normal",
+    "results",
     "uniform",
 ]
 
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        return import_module("orchestrator.version").version()
+        from orchestrator.version import version
+
+        return version()
+    if name == "results":
+        return import_module("orchestrator.results")
+    if name == "load_spec":
+        return import_module("orchestrator.spec").load
     if name not in _HOMES:
         raise AttributeError(f"module 'orchestrator' has no attribute {name!r}")
-    module, attribute = _HOMES[name]
-    return getattr(import_module(module), attribute)
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

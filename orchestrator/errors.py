@@ -54,6 +54,14 @@ class Problem:
     """One problem in a sweep file. ``line`` and ``column`` count from 1; they are 0 if there is no position.
 
     ``path`` leads to it in the spec: ``("space", "model.learning_rate")``.
+
+    Example:
+        ```python
+        try:
+            Sweep.from_file("sweep.yaml", ["trainer.max_epoch=3"])
+        except orchestrator.SpecError as error:
+            print(error.problems[0].message, error.problems[0].hint)
+        ```
     """
 
     message: str

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
+import sysconfig
 import tomllib
+from importlib.metadata import distribution
+from pathlib import Path
 
 import pytest
 
@@ -53,3 +58,50 @@ def test_a_missing_library_is_refused_with_the_command_that_installs_it(monkeypa
 
 def test_an_installed_library_passes() -> None:
     require("onnx", "matplotlib", purpose="this test")
+
+
+def core_environment(folder: Path) -> Path:
+    """Make an environment that has what this one has, but for the extras' libraries; return its interpreter."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
+    interpreter = folder / "bin" / "python"
+    code = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    packages = Path(
+        subprocess.run([interpreter, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    )
+    hidden = {"_editable_impl_sweep_orchestrator.pth"}
+    for library in EXTRAS:
+        files = distribution(DISTRIBUTIONS.get(library, library)).files or []
+        hidden |= {file.parts[0] for file in files if not file.parts[0].startswith((".", "__pycache__"))}
+    for entry in Path(sysconfig.get_path("purelib")).iterdir():
+        if entry.name not in hidden:
+            (packages / entry.name).symlink_to(entry)
+    (packages / "checkout.pth").write_text(f"{ROOT}\n")
+    return interpreter
+
+
+@pytest.mark.slow
+def test_the_core_alone_launches_watches_and_reports(tmp_path: Path) -> None:
+    """Without the extras' libraries the main commands work, and the others name the extra."""
+    interpreter = core_environment(tmp_path / "core")
+
+    def sweep(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [str(interpreter), "-m", "orchestrator", *words]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+
+    small = ["--set", "budget.trials=2", "--set", "trainer.max_epochs=1", "--set", "scheduler=fifo"]
+    for words in (
+        ["launch", "quickstart", "--local", *small], ["watch", "quickstart"], ["report", "quickstart"],
+        ["results", "quickstart"], ["why", "quickstart"], ["verify", "quickstart"],
+    ):  # fmt: skip
+        ended = sweep(*words)
+        assert ended.returncode == 0, (words, ended.stdout, ended.stderr)
+    for words, extra in (
+        (["export", "quickstart"], "export"),
+        (["report", "quickstart", "--format", "png"], "export"),
+        (["list", "--runs", "s3://bucket/runs"], "cloud"),
+        (["dashboard", "quickstart"], "dashboard"),
+    ):
+        ended = sweep(*words)
+        assert ended.returncode == 2, (words, ended.stdout, ended.stderr)
+        assert f"pip install 'sweep-orchestrator[{extra}]'" in ended.stderr, (words, ended.stderr)
+        assert "Traceback" not in ended.stderr

@@ -37,8 +37,10 @@ class Bundle:
         config: the content of config.json.
 
     Example:
-        >>> bundle = orchestrator.load_bundle("bundle")  # doctest: +SKIP
-        >>> bundle.predict(["picture.png"])[0].label  # doctest: +SKIP
+        ```python
+        bundle = orchestrator.load_bundle(Sweep.attach("quickstart").export("bundle"))
+        print(bundle.config["metric"], bundle.module())
+        ```
     """
 
     def __init__(self, manifest: Manifest, engine: inference.Engine | None = None) -> None:
@@ -140,5 +142,12 @@ def load_bundle(path: str | Path, engine: inference.Engine | None = None) -> Bun
     Raises:
         CheckpointError: a file is damaged or missing; names it.
         UsageError: ``path`` is not a bundle.
+
+    Example:
+        ```python
+        folder = Sweep.attach("quickstart").export("bundle")
+        bundle = orchestrator.load_bundle(folder)
+        print(bundle.module())
+        ```
     """
     return Bundle(verify_bundle(path), engine)

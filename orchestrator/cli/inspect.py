@@ -17,35 +17,22 @@ from orchestrator.safe_text import visible
 @app.command(rich_help_panel=PANEL_READ)
 def status(name: Name, runs: Runs = None, as_json: Json = False) -> None:
     """Print the progress of a run: its trials, its budget, its state."""
-    from orchestrator.policies.budget import amounts
+    from dataclasses import asdict
+
     from orchestrator.results.run_state import find, has_begun, read_state
+    from orchestrator.results.status import status_of
     from orchestrator.results.terminal_tables import spending, summary
     from orchestrator.results.verdict import evaluations_on_test_set, sentences
     from orchestrator.results.winner import finals_of
-    from orchestrator.spec import SweepSpec
 
     run = find(name, runs)
     state = read_state(run)
-    spent = amounts(SweepSpec.model_validate(state.spec), state)
+    progress = status_of(run, state)
     if as_json:
-        print_json(
-            {
-                "name": run.name,
-                "status": state.status,
-                "reason": state.reason,
-                "trials": {
-                    word: state.count(word)
-                    for word in ("running", "interrupted", "set_aside", "finished", "stopped", "failed")
-                },
-                "budget": state.spec["budget"],
-                "spent": spent,
-                "seconds": round(state.active_seconds, 3),
-                "directory": run.where,
-            }
-        )
+        print_json(asdict(progress))
         return
     print_lines(summary(run, state, state.spec["budget"].get("trials")))
-    if line := spending(state.spec["budget"], spent):
+    if line := spending(progress.budget, progress.spent):
         print_lines(line)
     print_lines(f"{state.status}{f' ({state.reason})' if state.reason else ''}; {run.where}")
     finals = finals_of(run, state)

@@ -27,6 +27,12 @@ class Costs:
 
     ``hours`` are of the whole sweep with ``slots`` trials at once, ``gpu_hours`` and ``cost`` of all trials. ``memory``
     and ``device_memory`` are one trial's peaks in bytes, ``disk`` is the size of all checkpoints in bytes.
+
+    Example:
+        ```python
+        costs = Sweep.from_file("sweep.yaml").measure()
+        print(costs.hours, costs.memory)
+        ```
     """
 
     corners: dict[str, Corner]

@@ -24,6 +24,12 @@ class Plan:
     ``most`` and ``expected`` are epochs, the latter of the same scheduler on synthetic curves, as `sweep simulate` runs
     it. ``rungs`` maps the epochs of comparisons to the number of trials expected to reach them. ``finals`` counts the
     trainings that the finalists may take afterwards; the other counts do not include them.
+
+    Example:
+        ```python
+        plan = Sweep.from_file("sweep.yaml").plan()
+        print(plan.trials, plan.expected)
+        ```
     """
 
     name: str

@@ -61,6 +61,11 @@ class Verdict:
             continues a trial that was set aside.
         donor: number and epoch of the trial whose checkpoint is to be used.
         params: the parameters from then on.
+
+    Example:
+        ```python
+        verdict = orchestrator.Verdict("threshold", {"rung": 3, "value": 0.9, "bound": 0.5})
+        ```
     """
 
     rule: str
@@ -78,6 +83,20 @@ class Scheduler(ABC, Generic[OptionsT]):
         last: trial number to the objective's value in its last report.
         best: trial number to its lowest finite loss so far; without an entry before the first finite one.
         set_aside: numbers of the trials that wait for a promotion.
+
+    Example:
+        ```python
+        from typing import Literal
+
+        class Threshold(orchestrator.SchedulerOptions):
+            name: Literal["threshold"] = "threshold"
+            bound: float = 0.5
+
+        class ThresholdScheduler(orchestrator.Scheduler[Threshold]):
+            def judge_report(self, trial: int, epoch: int) -> orchestrator.Verdict | None:
+                good = self.best[trial] <= self.options.bound
+                return None if good else orchestrator.Verdict(self.name, {"value": self.value(self.best[trial])})
+        ```
     """
 
     name: str

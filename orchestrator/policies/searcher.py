@@ -56,6 +56,11 @@ class Suggestion:
         by: what `Searcher.by` returned for it.
         trial: the trial's number.
         seen: how many configurations came before it, those of a warm start included.
+
+    Example:
+        ```python
+        suggestion = orchestrator.Suggestion(by="tpe", trial=12, seen=12)
+        ```
     """
 
     by: str
@@ -76,6 +81,18 @@ class Searcher(ABC, Generic[OptionsT]):
         seed: the sweep's seed.
         objective: what trials are judged by; ``objective.losses(metrics)`` turns signs so that lower is better. If
             configurations are tried under several seeds, a trial is a configuration here, and has no constraints.
+
+    Example:
+        ```python
+        from typing import Any, Literal
+
+        class Middle(orchestrator.SearcherOptions):
+            name: Literal["middle"] = "middle"
+
+        class MiddleSearcher(orchestrator.Searcher[Middle]):
+            def suggest(self, number: int) -> dict[str, Any] | None:
+                return {"model.learning_rate": 0.01} if number == 0 else None
+        ```
     """
 
     name: str

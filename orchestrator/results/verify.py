@@ -25,6 +25,12 @@ class Findings:
 
     ``decisions`` counts the verdicts that were re-derived, ``bytes`` the size of the checkpoints that were read, and
     ``notes`` say what could not be checked.
+
+    Example:
+        ```python
+        findings = Sweep.attach("quickstart").verify()
+        print(findings.records, findings.violations)
+        ```
     """
 
     records: int = 0

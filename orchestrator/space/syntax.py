@@ -35,43 +35,91 @@ _ELSEWHERE = {
 
 
 def uniform(low: float, high: float, step: float | None = None, when: When | None = None) -> Domain:
-    """A domain of floats in [low, high]; with ``step``, of low, low + step, … Raises SpecError, as all of these do."""
+    """A domain of floats in [low, high]; with ``step``, of low, low + step, … Raises SpecError, as all of these do.
+
+    Example:
+        ```python
+        space = {"model.dropout": orchestrator.uniform(0.0, 0.5)}
+        ```
+    """
     return from_yaml(_written("uniform", [low, high], step, when))
 
 
 def log_uniform(low: float, high: float, step: float | None = None, when: When | None = None) -> Domain:
-    """A domain of floats in [low, high] with every order of magnitude equally likely; ``low`` is above zero."""
+    """A domain of floats in [low, high] with every order of magnitude equally likely; ``low`` is above zero.
+
+    Example:
+        ```python
+        space = {"model.learning_rate": orchestrator.log_uniform(1e-4, 1e-1)}
+        ```
+    """
     return from_yaml(_written("log_uniform", [low, high], step, when))
 
 
 def integer(low: int, high: int, step: int | None = None, when: When | None = None) -> Domain:
-    """A domain of integers in [low, high], both included. ``int`` in a sweep file."""
+    """A domain of integers in [low, high], both included. ``int`` in a sweep file.
+
+    Example:
+        ```python
+        space = {"model.layers": orchestrator.integer(1, 6)}
+        ```
+    """
     return from_yaml(_written("int", [low, high], step, when))
 
 
 def log_int(low: int, high: int, step: int | None = None, when: When | None = None) -> Domain:
-    """A domain of integers in [low, high] with every order of magnitude equally likely; ``low`` is above zero."""
+    """A domain of integers in [low, high] with every order of magnitude equally likely; ``low`` is above zero.
+
+    Example:
+        ```python
+        space = {"model.width": orchestrator.log_int(16, 1024)}
+        ```
+    """
     return from_yaml(_written("log_int", [low, high], step, when))
 
 
 def normal(mean: float, std: float, step: float | None = None, when: When | None = None) -> Domain:
-    """A domain of floats from the normal distribution; with ``step``, a multiple of it."""
+    """A domain of floats from the normal distribution; with ``step``, a multiple of it.
+
+    Example:
+        ```python
+        space = {"model.bias": orchestrator.normal(0.0, 1.0)}
+        ```
+    """
     return from_yaml(_written("normal", [mean, std], step, when))
 
 
 def log_normal(mean: float, std: float, step: float | None = None, when: When | None = None) -> Domain:
-    """A domain of floats whose natural logarithm has this mean and standard deviation."""
+    """A domain of floats whose natural logarithm has this mean and standard deviation.
+
+    Example:
+        ```python
+        space = {"model.learning_rate": orchestrator.log_normal(-6.0, 1.0)}
+        ```
+    """
     return from_yaml(_written("log_normal", [mean, std], step, when))
 
 
 def choice(*values: Value, when: When | None = None) -> Domain:
-    """A domain of these values: ``choice(64, 128)``, or ``choice([64, 128])`` for the same."""
+    """A domain of these values: ``choice(64, 128)``, or ``choice([64, 128])`` for the same.
+
+    Example:
+        ```python
+        space = {"data.batch_size": orchestrator.choice(32, 64, 128)}
+        ```
+    """
     listed = values[0] if len(values) == 1 and isinstance(values[0], list | tuple) else values
     return from_yaml(_written("choice", list(listed), None, when))
 
 
 def const(value: Value, when: When | None = None) -> Domain:
-    """A domain of one value, which is recorded as a parameter of every trial."""
+    """A domain of one value, which is recorded as a parameter of every trial.
+
+    Example:
+        ```python
+        space = {"model.learning_rate": orchestrator.const(0.01)}
+        ```
+    """
     return from_yaml(_written("const", value, None, when))
 
 

@@ -32,10 +32,16 @@ _UNITS = {"B": 1} | {
 _SLUG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 
 
+def _without_example(schema: dict[str, Any]) -> None:
+    """Leave the docstring's Python example out of the schema's description, which readers of YAML see."""
+    if "description" in schema:
+        schema["description"] = schema["description"].partition("\n\nExample:")[0]
+
+
 class Part(BaseModel):
     """Frozen, strict (no text for numbers), and no unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, json_schema_extra=_without_example)
 
 
 def shown(value: object) -> str:
@@ -206,7 +212,13 @@ class Goal(Part):
 
 
 class Objective(Goal):
-    """What trials are judged by: a metric that the module logs in validation, at its best finite epoch."""
+    """What trials are judged by: a metric that the module logs in validation, at its best finite epoch.
+
+    Example:
+        ```python
+        objective = orchestrator.Objective(metric="val_acc", mode="max")
+        ```
+    """
 
     also: list[Goal] = Field(
         default_factory=list,
@@ -233,7 +245,13 @@ class Objective(Goal):
 
 
 class Budget(Part):
-    """What a sweep may spend. Whatever is spent first ends it; trials that run then end at their next report."""
+    """What a sweep may spend. Whatever is spent first ends it; trials that run then end at their next report.
+
+    Example:
+        ```python
+        budget = orchestrator.Budget(trials=64, wall_clock="4h")
+        ```
+    """
 
     trials: int | None = Field(
         default=None,
@@ -281,7 +299,13 @@ class Budget(Part):
 
 
 class Resources(Part):
-    """The resources of one trial."""
+    """The resources of one trial.
+
+    Example:
+        ```python
+        resources = orchestrator.Resources(cpus=4, gpus=1)
+        ```
+    """
 
     cpus: Annotated[int | float, PlainValidator(_amount), _AMOUNT_SCHEMA] = Field(
         default=1, description="CPU cores of a trial.", examples=[4]
@@ -339,7 +363,13 @@ class Resources(Part):
 
 
 class Checkpoints(Part):
-    """Which checkpoints stay, in addition to those from which running or interrupted trials continue."""
+    """Which checkpoints stay, in addition to those from which running or interrupted trials continue.
+
+    Example:
+        ```python
+        checkpoints = orchestrator.Checkpoints(keep_top=3)
+        ```
+    """
 
     keep_top: int = Field(
         default=10, ge=1, description="How many of the best trials keep their best epoch's checkpoint.", examples=[10]
@@ -353,7 +383,13 @@ class Checkpoints(Part):
 
 
 class Recovery(Part):
-    """How trials that hang are treated."""
+    """How trials that hang are treated.
+
+    Example:
+        ```python
+        recovery = orchestrator.Recovery(stalled_after="10m")
+        ```
+    """
 
     stalled_after: Annotated[float | None, PlainValidator(seconds), _TIME_SCHEMA] = Field(
         default=3600.0,

@@ -37,13 +37,33 @@ class PolicyOptions(Part):
 
 
 class SearcherOptions(PolicyOptions):
-    """The base of every searcher's options."""
+    """The base of every searcher's options.
+
+    Example:
+        ```python
+        class Corners(orchestrator.SearcherOptions):
+            name: str = "corners"
+            seed: int = 0
+
+        searcher = Corners(seed=1)
+        ```
+    """
 
     kind = "searchers"
 
 
 class SchedulerOptions(PolicyOptions):
-    """The base of every scheduler's options."""
+    """The base of every scheduler's options.
+
+    Example:
+        ```python
+        class Threshold(orchestrator.SchedulerOptions):
+            name: str = "threshold"
+            bound: float = 0.5
+
+        scheduler = Threshold(bound=0.4)
+        ```
+    """
 
     kind = "schedulers"
 

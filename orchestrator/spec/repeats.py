@@ -43,7 +43,13 @@ def seeds_written(value: Any) -> int:
 
 
 class Finalists(Part):
-    """The best configurations train again in full, under fresh seeds, until the winner is clear."""
+    """The best configurations train again in full, under fresh seeds, until the winner is clear.
+
+    Example:
+        ```python
+        finalists = orchestrator.Finalists(top=3, trials=15)
+        ```
+    """
 
     top: int = Field(
         default=3, ge=1, le=100, description="How many take part; near-ties with the last come on top.", examples=[5]

@@ -30,6 +30,12 @@ def load(source: str | FilePath, overrides: Sequence[str] = (), name: str | None
     """Return the spec in a file, or in the shipped file of that name, with each override ``key=value`` applied.
 
     The file's own name is the default of ``name``. Raises SpecError with every problem and its position.
+
+    Example:
+        ```python
+        spec = orchestrator.load_spec("sweep.yaml", ["budget.trials=3"])
+        assert spec.budget.trials == 3
+        ```
     """
     path = _find(source)
     document, problems = read(_content(path, str(source)), str(source) if FilePath(source) == path else str(path))

@@ -71,7 +71,14 @@ def _trainer(value: object) -> dict[str, Any]:
 
 
 class SweepSpec(Part):
-    """A sweep as it was written, with defaults. Equal specs describe the same sweep."""
+    """A sweep as it was written, with defaults. Equal specs describe the same sweep.
+
+    Example:
+        ```python
+        spec = orchestrator.load_spec("sweep.yaml")
+        print(spec.name, spec.budget.trials)
+        ```
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, arbitrary_types_allowed=True)
 

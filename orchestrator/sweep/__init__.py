@@ -2,6 +2,7 @@
 
 from orchestrator.export import export
 from orchestrator.sweep.api import Sweep
+from orchestrator.sweep.callbacks import Callback, TrialInfo
 from orchestrator.sweep.confirm import confirm
 from orchestrator.sweep.control import promote, stop
 from orchestrator.sweep.execution import Outcome
@@ -10,8 +11,10 @@ from orchestrator.sweep.test_set import WinnerTest, test
 from orchestrator.tracking import send
 
 __all__ = [
+    "Callback",
     "Outcome",
     "Sweep",
+    "TrialInfo",
     "WinnerTest",
     "confirm",
     "export",

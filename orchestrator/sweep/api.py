@@ -1,34 +1,65 @@
-"""The `Sweep` class: a sweep in Python."""
+"""The `Sweep` class: what the command line does, in Python."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from pydantic import BaseModel
+
+from orchestrator.engine.controller import Observer
 from orchestrator.errors import UsageError
+from orchestrator.object_storage import is_url
 from orchestrator.results import BestTrial, Results
 from orchestrator.results.notebook import progress_observer
 from orchestrator.results.plot import Plot
 from orchestrator.results.run_state import find, read_state
+from orchestrator.results.status import SweepStatus, status_of
 from orchestrator.results.winner import finals_of
-from orchestrator.rundir import run_at
-from orchestrator.spec import Finalists, from_mapping, load
+from orchestrator.rundir import RunDirectory, run_at
+from orchestrator.space import Domain
+from orchestrator.spec import Finalists, SweepSpec, from_mapping, load
+from orchestrator.spec.parts import Budget, Checkpoints, Objective, Recovery, Resources
+from orchestrator.sweep.callbacks import Callback, CallbackObserver, TrialInfo, trial_info
 from orchestrator.sweep.confirm import confirm
-from orchestrator.sweep.lifecycle import extend, launch
+from orchestrator.sweep.control import promote, stop
+from orchestrator.sweep.execution import Outcome
+from orchestrator.sweep.lifecycle import extend, launch, resume, retry
 from orchestrator.sweep.preflight import import_from
 from orchestrator.sweep.test_set import WinnerTest, test
+
+if TYPE_CHECKING:
+    from orchestrator.plan import Costs, Plan
+    from orchestrator.results.verify import Findings
+    from orchestrator.spec.parts import Part
 
 
 class Sweep:
     """A sweep in Python: the fields of a sweep file, with classes instead of import paths.
 
+    `launch` runs a new sweep; `attach` opens a run that exists, in whatever state it is.
+
     Example:
-        >>> sweep = Sweep(model=MyModel, data=MyData, objective=("val_acc", "max"),
-        ...               space={"model.learning_rate": log_uniform(1e-4, 1e-2)}, budget=20)
-        >>> results = sweep.launch()
+        ```python
+        from orchestrator import ASHA, TPE, Sweep, log_uniform
+
+        sweep = Sweep(
+            model="my_model.Net",
+            data="my_model.Digits",
+            objective=("val_loss", "min"),
+            space={"model.learning_rate": log_uniform(1e-3, 1e-1)},
+            trainer={"max_epochs": 3},
+            searcher=TPE(startup_trials=2),
+            scheduler=ASHA(grace_epochs=1),
+            budget=4,
+            name="first",
+        )
+        results = sweep.launch(local=True)
+        print(results.trials)
+        ```
 
     Args:
         model: a LightningModule class, its import path, or ``{"class_path": …, "init_args": {…}}``.
@@ -39,8 +70,9 @@ class Sweep:
         name: of the run directory; by default the model class's name in lower case.
         seed: fixes every random choice of the sweep.
         trainer: any arguments of ``lightning.Trainer``.
-        searcher: a name, or a mapping with options; by default that of a sweep file.
-        scheduler: likewise.
+        searcher: an options object such as ``TPE(startup_trials=20)``, a name, or a mapping with options; by default
+            that of a sweep file.
+        scheduler: likewise: ``ASHA(grace_epochs=3)``.
         budget: a number of trials, or ``{"trials": 64, "wall_clock": "4h"}``.
         repeats: trials of each configuration, or ``{"seeds": 3, "rank_by": "lower_bound"}``.
         finalists: how many of the best are confirmed once the search has ended, or a mapping with options.
@@ -59,20 +91,20 @@ class Sweep:
         *,
         model: Any,
         data: Any = None,
-        space: Mapping[str, Any] | None = None,
-        objective: tuple[str, str] | Mapping[str, Any],
+        space: Mapping[str, Domain | Mapping[str, Any]] | None = None,
+        objective: tuple[str, str] | Mapping[str, Any] | Objective,
         constraints: Sequence[Mapping[str, Any]] | None = None,
         name: str | None = None,
         seed: int = 0,
         trainer: Mapping[str, Any] | None = None,
-        searcher: str | Mapping[str, Any] | None = None,
-        scheduler: str | Mapping[str, Any] | None = None,
-        budget: int | Mapping[str, Any] | None = None,
+        searcher: str | Mapping[str, Any] | Part | None = None,
+        scheduler: str | Mapping[str, Any] | Part | None = None,
+        budget: int | Mapping[str, Any] | Budget | None = None,
         repeats: int | Mapping[str, Any] | None = None,
-        finalists: int | Mapping[str, Any] | None = None,
-        resources: Mapping[str, Any] | None = None,
-        checkpoints: Mapping[str, Any] | None = None,
-        recovery: Mapping[str, Any] | None = None,
+        finalists: int | Mapping[str, Any] | Finalists | None = None,
+        resources: Mapping[str, Any] | Resources | None = None,
+        checkpoints: Mapping[str, Any] | Checkpoints | None = None,
+        recovery: Mapping[str, Any] | Recovery | None = None,
         tracking: Mapping[str, Any] | None = None,
         notify: Sequence[Mapping[str, Any]] | None = None,
     ) -> None:
@@ -98,7 +130,8 @@ class Sweep:
             "tracking": tracking,
             "notify": list(notify) if notify is not None else None,
         }
-        self.spec = from_mapping({key: value for key, value in fields.items() if value is not None})
+        self.spec = from_mapping({key: _plain(value) for key, value in fields.items() if value is not None})
+        self.name = self.spec.name
         self._runs: str | Path | None = None
 
     @classmethod
@@ -112,10 +145,40 @@ class Sweep:
 
         Raises:
             SpecError: The file is wrong.
+
+        Example:
+            ```python
+            sweep = Sweep.from_file("quickstart", ["budget.trials=4"], name="short")
+            print(sweep.plan().trials)
+            ```
         """
+        return cls._of(load(str(spec), overrides, name), None)
+
+    @classmethod
+    def attach(cls, name: str | Path, runs: str | Path | None = None) -> Sweep:
+        """Open a run that exists: running, paused, interrupted or completed, launched from anywhere.
+
+        Args:
+            name: of the run, the path of its directory, or its URL (``s3://bucket/runs/name``).
+            runs: the folder of runs, or a URL; by default ``SWEEP_RUNS``, else ``runs``.
+
+        Raises:
+            UsageError: There is no such run.
+            JournalError: Its journal is damaged.
+
+        Example:
+            ```python
+            sweep = Sweep.attach("quickstart")
+            print(sweep.status().status, sweep.best().value)
+            ```
+        """
+        name, runs = _locate(name, runs)
+        return cls._of(SweepSpec.model_validate(read_state(find(name, runs)).spec), runs, name)
+
+    @classmethod
+    def _of(cls, spec: SweepSpec, runs: str | Path | None, name: str | None = None) -> Sweep:
         sweep = cls.__new__(cls)
-        sweep.spec = load(str(spec), overrides, name)
-        sweep._runs = None
+        sweep.spec, sweep.name, sweep._runs = spec, name or spec.name, runs
         return sweep
 
     def launch(
@@ -126,6 +189,7 @@ class Sweep:
         address: str = "",
         warm_start: Sequence[str] = (),
         progress: bool | None = None,
+        callbacks: Sequence[Callback] = (),
     ) -> Results:
         """Run the sweep to its end and return its results; with ``finalists``, confirm the winner as well.
 
@@ -135,36 +199,175 @@ class Sweep:
             address: of a running Ray cluster (``"auto"``, ``"host:port"``); by default Ray starts on this machine.
             warm_start: names of earlier runs in the same folder, whose trials the searcher starts from.
             progress: show progress; by default in Jupyter and in a terminal only.
+            callbacks: called as trials start, report and end, and when the sweep ends.
 
         Raises:
             RunHeldError: A run of this name exists.
             SpecError: The spec cannot run; nothing was started.
             UsageError: The machine or the cluster cannot run it; nothing was started.
+
+        Example:
+            ```python
+            sweep = Sweep.from_file("sweep.yaml", name="launched")
+            results = sweep.launch(local=True)
+            print(results.best())
+            ```
         """
         self._runs = runs
-        with progress_observer(run_at(self.spec.name, runs), progress) as observer:
-            outcome = launch(self.spec, runs, local=local, address=address, warm_start=warm_start, observer=observer)
-        for notice in outcome.notices:
-            print(notice, file=sys.stderr)
-        if self.spec.finalists and outcome.state.status == "completed" and not outcome.exit_code:
-            self.confirm(runs, local=local, address=address, progress=progress)
-        return Results(outcome.run)
+
+        def start(observer: Observer | None) -> Outcome:
+            return launch(self.spec, runs, local=local, address=address, warm_start=warm_start, observer=observer)
+
+        return self._run(start, progress, callbacks, finals={"local": local, "address": address})
+
+    def resume(
+        self,
+        *,
+        local: bool = False,
+        address: str = "",
+        progress: bool | None = None,
+        callbacks: Sequence[Callback] = (),
+    ) -> Results:
+        """Resume a run that was stopped or interrupted; ended trials stay as they are. Options as in `launch`.
+
+        A completed run is returned as it is.
+
+        Raises:
+            UsageError: There is no such run.
+            RunHeldError: Another process runs it.
+            JournalError: Its journal is damaged.
+
+        Example:
+            ```python
+            results = Sweep.attach("paused").resume(local=True)
+            ```
+        """
+
+        def start(observer: Observer | None) -> Outcome:
+            return resume(self.name, self._runs, local=local, address=address, observer=observer)
+
+        return self._run(start, progress, callbacks, finals={"local": local, "address": address})
+
+    def retry(
+        self,
+        trials: Literal["failed"] | Collection[int] = "failed",
+        *,
+        local: bool = False,
+        address: str = "",
+        progress: bool | None = None,
+        callbacks: Sequence[Callback] = (),
+    ) -> Results:
+        """Retry failed trials from their last checkpoint, and resume the run. Options as in `launch`.
+
+        Args:
+            trials: numbers of failed trials; by default all that have failed.
+            local: as in `launch`.
+            address: as in `launch`.
+            progress: as in `launch`.
+            callbacks: as in `launch`.
+
+        Raises:
+            UsageError: There is no such run, or one of the trials has not failed.
+            RunHeldError: Another process runs it.
+
+        Example:
+            ```python
+            results = Sweep.attach("quickstart").retry(local=True)
+            ```
+        """
+
+        def start(observer: Observer | None) -> Outcome:
+            return retry(self.name, self._runs, trials=trials, local=local, address=address, observer=observer)
+
+        return self._run(start, progress, callbacks)
 
     def extend(
         self,
         runs: str | Path | None = None,
         *,
+        trials: int = 0,
+        epochs: int = 0,
+        wall_clock: str | float = 0.0,
+        budget: Mapping[str, float] | None = None,
         local: bool = False,
         address: str = "",
         progress: bool | None = None,
-        **more: Any,
+        callbacks: Sequence[Callback] = (),
     ) -> Results:
-        """Extend the sweep beyond its limits: ``trials=10``, ``epochs=5``, ``wall_clock="2h"``, as in `extend`."""
+        """Extend the sweep beyond its limits and run it to its new end. Other options as in `launch`.
+
+        Args:
+            runs: the folder of runs, if it is not the one launched or attached to.
+            trials: more trials.
+            epochs: more epochs for each trial.
+            wall_clock: more time: ``"2h"``, or seconds.
+            budget: more ``epochs`` (of all trials), ``gpu_hours`` or ``cost``, or a new ``target``.
+            local: as in `launch`.
+            address: as in `launch`.
+            progress: as in `launch`.
+            callbacks: as in `launch`.
+
+        Raises:
+            UsageError: There is no such run, or the extension would change nothing.
+            RunHeldError: Another process runs it.
+
+        Example:
+            ```python
+            results = Sweep.attach("quickstart").extend(trials=1, local=True)
+            ```
+        """
         self._runs = runs or self._runs
-        with progress_observer(run_at(self.spec.name, self._runs), progress) as observer:
-            return Results(
-                extend(self.spec.name, self._runs, local=local, address=address, observer=observer, **more).run
-            )
+
+        def start(observer: Observer | None) -> Outcome:
+            return extend(
+                self.name, self._runs, trials=trials, epochs=epochs, wall_clock=wall_clock, budget=budget,
+                local=local, address=address, observer=observer,
+            )  # fmt: skip
+
+        return self._run(start, progress, callbacks)
+
+    def stop(self, trial: int | None = None, *, wait: float = 60.0) -> None:
+        """Ask the process that runs the sweep to stop it, or to stop one trial, and wait until it has.
+
+        Args:
+            trial: number of a trial; by default the sweep stops.
+            wait: seconds to wait at most.
+
+        Raises:
+            UsageError: No process runs the sweep, or there is no such trial.
+            SweepError: The stop takes longer than ``wait``; it will still happen.
+
+        Example:
+            ```python
+            sweep = Sweep.attach("quickstart")
+            if sweep.status().status == "running":
+                sweep.stop()
+            ```
+        """
+        stop(self.name, self._runs, trial=trial, wait=wait)
+
+    def promote(self, trial: int, *, wait: float = 3.0) -> bool:
+        """Ask the process that runs the sweep to continue a trial that its scheduler has set aside.
+
+        Args:
+            trial: number of the trial.
+            wait: seconds to wait at most for the promotion to be recorded.
+
+        Returns:
+            True once the promotion is recorded, False if the process has not read the request yet.
+
+        Raises:
+            UsageError: No process runs the sweep, there is no such trial, or it is not set aside.
+            SweepError: The sweep ended the trial meanwhile.
+
+        Example:
+            ```python
+            sweep = Sweep.attach("quickstart")
+            if sweep.status().status == "running":
+                sweep.promote(3)
+            ```
+        """
+        return promote(self.name, self._runs, trial=trial, wait=wait)
 
     def confirm(
         self,
@@ -175,12 +378,30 @@ class Sweep:
         progress: bool | None = None,
         **finalists: Any,
     ) -> Results:
-        """Train the best again under fresh seeds until the winner is clear; options as in `Finalists`."""
+        """Train the best again under fresh seeds until the winner is clear, and record the winner.
+
+        Args:
+            runs: the folder of runs, if it is not the one launched or attached to.
+            local: as in `launch`.
+            address: as in `launch`.
+            progress: as in `launch`.
+            **finalists: the fields of `Finalists`, such as ``top=3`` and ``trials=15``; by default the spec's.
+
+        Raises:
+            UsageError: The search has not ended, or has no trial with a value.
+            RunHeldError: The search is running.
+
+        Example:
+            ```python
+            results = Sweep.attach("quickstart").confirm(top=1, trials=3, local=True)
+            print(results.best().confirmed)
+            ```
+        """
         self._runs = runs or self._runs
-        run = find(self.spec.name, self._runs)
+        run = self._run_directory()
         with progress_observer(finals_of(run, read_state(run)), progress) as observer:
             confirm(
-                self.spec.name,
+                self.name,
                 self._runs,
                 finalists=Finalists(**finalists) if finalists else None,
                 local=local,
@@ -189,13 +410,145 @@ class Sweep:
             )
         return self.results()
 
-    def test(self, runs: str | Path | None = None, **options: Any) -> WinnerTest:
-        """Evaluate the confirmed winner on the test set, on record; options as in `orchestrator.sweep.test`."""
-        return test(self.spec.name, runs or self._runs, **options)
+    def test(
+        self, runs: str | Path | None = None, *, trial: int | None = None, unconfirmed: bool = False
+    ) -> WinnerTest:
+        """Evaluate the confirmed winner on the test set; the journal records every evaluation.
+
+        Args:
+            runs: the folder of runs, if it is not the one launched or attached to.
+            trial: another trial of the search.
+            unconfirmed: allow a trial that no finals have confirmed.
+
+        Raises:
+            UsageError: The winner is not confirmed, its checkpoint is gone or there is no test set.
+            CheckpointError: The checkpoint is damaged.
+
+        Example:
+            ```python
+            print(Sweep.attach("quickstart").test(unconfirmed=True).metrics)
+            ```
+        """
+        return test(self.name, runs or self._runs, trial=trial, unconfirmed=unconfirmed)
+
+    def export(self, to: str | Path | None = None, *, trial: int | None = None) -> Path:
+        """Write the winner, or another trial, as a bundle, and return its folder.
+
+        Args:
+            to: the folder; must not exist. By default a folder below ``export/`` in the run directory.
+            trial: another trial, at its best epoch.
+
+        Raises:
+            UsageError: There is no such trial or checkpoint, a class cannot be built, or the folder exists.
+            MissingExtraError: A library of the extra ``export`` is not installed.
+            CheckpointError: The checkpoint is damaged.
+            ParityError: A format does not reproduce the checkpoint's outputs.
+
+        Example:
+            ```python
+            folder = Sweep.attach("quickstart").export("bundle")
+            print(sorted(path.name for path in folder.iterdir()))
+            ```
+        """
+        from orchestrator.export import export
+
+        return export(self.name, self._runs, trial=trial, to=to)
 
     def results(self) -> Results:
-        """Return the results so far, read from the journal."""
-        return Results(self.spec.name, self._runs)
+        """Return the results so far, read from the journal.
+
+        Example:
+            ```python
+            print(Sweep.attach("quickstart").results().trials)
+            ```
+        """
+        return Results(self.name, self._runs)
+
+    def status(self) -> SweepStatus:
+        """Return the progress: trials by status, what was spent, and why the sweep does not run.
+
+        Example:
+            ```python
+            status = Sweep.attach("quickstart").status()
+            print(status.status, status.trials)
+            ```
+        """
+        run = self._run_directory()
+        return status_of(run, read_state(run))
+
+    def trials(self) -> list[TrialInfo]:
+        """Return the trials so far, in order of their numbers.
+
+        Example:
+            ```python
+            failed = [trial for trial in Sweep.attach("quickstart").trials() if trial.status == "failed"]
+            ```
+        """
+        state = read_state(self._run_directory())
+        return [trial_info(state, trial) for _, trial in sorted(state.trials.items())]
+
+    def why(self, trial: int | None = None) -> list[str]:
+        """Explain a trial, by default the winner: its parameters, its end and its rank, one sentence each.
+
+        Raises:
+            UsageError: There is no such trial.
+            SweepError: There is no winner yet.
+
+        Example:
+            ```python
+            print(*Sweep.attach("quickstart").why(trial=0), sep="\\n")
+            ```
+        """
+        from orchestrator.results.why import why
+
+        results = self.results()
+        return why(results.state, results.best().trial if trial is None else trial)
+
+    def verify(self) -> Findings:
+        """Check the run: replay every suggestion and decision of its journal, and hash every checkpoint.
+
+        No process may be writing the run meanwhile.
+
+        Raises:
+            JournalError: The journal is damaged.
+
+        Example:
+            ```python
+            assert not Sweep.attach("quickstart").verify().violations
+            ```
+        """
+        from orchestrator.results.verify import check
+
+        return check(self._run_directory())
+
+    def plan(self) -> Plan:
+        """Return what the sweep takes: trials, rungs and epochs. Nothing is trained or written.
+
+        Example:
+            ```python
+            plan = Sweep.from_file("quickstart").plan()
+            print(plan.trials, plan.expected, plan.rungs)
+            ```
+        """
+        from orchestrator.plan import plan
+
+        return plan(self.spec)
+
+    def measure(self) -> Costs:
+        """Train a few real steps to estimate hours, memory, disk space and cost.
+
+        Raises:
+            UsageError: A configuration cannot be trained.
+
+        Example:
+            ```python
+            costs = Sweep.from_file("sweep.yaml").measure()
+            print(costs.hours, costs.memory)
+            ```
+        """
+        from orchestrator.plan import measure, plan
+
+        return measure(self.spec, plan(self.spec), self._runs)
 
     @property
     def plot(self) -> Plot:
@@ -203,8 +556,60 @@ class Sweep:
         return self.results().plot
 
     def best(self) -> BestTrial:
-        """Return the winner so far. Raises SweepError if there is none."""
+        """Return the winner so far.
+
+        Raises:
+            SweepError: No trial has a finite value.
+
+        Example:
+            ```python
+            print(Sweep.attach("quickstart").best().checkpoint)
+            ```
+        """
         return self.results().best()
+
+    def __repr__(self) -> str:
+        return f"Sweep({self.name!r})"
+
+    def _run_directory(self) -> RunDirectory:
+        return find(self.name, self._runs)
+
+    def _run(
+        self,
+        start: Callable[[Observer | None], Outcome],
+        progress: bool | None,
+        callbacks: Sequence[Callback],
+        finals: Mapping[str, Any] | None = None,
+    ) -> Results:
+        """Run to the end; then confirm, if the spec names finalists and ``finals`` holds the options."""
+        with progress_observer(run_at(self.name, self._runs), progress) as shown:
+            outcome = start(CallbackObserver(callbacks, shown) if callbacks else shown)
+        for notice in outcome.notices:
+            print(notice, file=sys.stderr)
+        completed = outcome.state.status == "completed" and not outcome.exit_code
+        if finals is not None and self.spec.finalists and completed and not outcome.state.confirmation:
+            self.confirm(progress=progress, **finals)
+        return Results(outcome.run)
+
+
+def _locate(name: str | Path, runs: str | Path | None) -> tuple[str, str | Path | None]:
+    """Return the name of a run and its folder, for a name, a path or a URL."""
+    text = str(name).rstrip("/")
+    if isinstance(name, str) and is_url(name):
+        root, _, last = text.rpartition("/")
+        return last, root
+    if isinstance(name, Path) or "/" in text:
+        path = Path(name).expanduser().absolute()
+        return path.name, path.parent
+    return text, runs
+
+
+def _plain(value: Any) -> Any:
+    """Return typed options as the mapping of a sweep file: only what was set, and the name that selects them."""
+    if not isinstance(value, BaseModel):
+        return value
+    name = {"name": value.name} if hasattr(value, "name") else {}
+    return {**name, **value.model_dump(mode="json", exclude_unset=True)}
 
 
 def _importable(value: Any) -> Any:

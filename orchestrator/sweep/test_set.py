@@ -28,6 +28,12 @@ class WinnerTest:
         metrics: name → value.
         winner: the trial and checkpoint that were evaluated.
         earlier: the evaluations before, as the state holds them.
+
+    Example:
+        ```python
+        tested = Sweep.attach("quickstart").test(unconfirmed=True)
+        print(tested.number, tested.metrics)
+        ```
     """
 
     number: int

@@ -18,7 +18,13 @@ from orchestrator.spec import SchedulerOptions, SweepSpec
 
 
 class ASHA(SchedulerOptions):
-    """Asynchronous successive halving: at each rung only the best 1/reduction_factor of the trials continue."""
+    """Asynchronous successive halving: at each rung only the best 1/reduction_factor of the trials continue.
+
+    Example:
+        ```python
+        scheduler = orchestrator.ASHA(grace_epochs=3, reduction_factor=3)
+        ```
+    """
 
     name: Literal["asha"] = "asha"
     grace_epochs: int = Field(

@@ -9,7 +9,13 @@ from orchestrator.spec import SchedulerOptions
 
 
 class FIFO(SchedulerOptions):
-    """Every trial trains to its end."""
+    """Every trial trains to its end.
+
+    Example:
+        ```python
+        scheduler = orchestrator.FIFO()
+        ```
+    """
 
     name: Literal["fifo"] = "fifo"
 

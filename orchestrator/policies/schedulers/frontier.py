@@ -44,6 +44,11 @@ class Frontier(SchedulerOptions):
     """Sets trials aside at every rung, and spends half of the epochs on the most promising and half on new ones.
 
     A rung is acted on only as far as it is seen to predict the end of the training.
+
+    Example:
+        ```python
+        scheduler = orchestrator.Frontier(grace_epochs=2)
+        ```
     """
 
     name: Literal["frontier"] = "frontier"

@@ -43,7 +43,13 @@ class _Bracket:
 
 
 class Hyperband(SchedulerOptions):
-    """Successive halving in brackets that differ in how early they compare; with searcher bohb, BOHB."""
+    """Successive halving in brackets that differ in how early they compare; with searcher bohb, BOHB.
+
+    Example:
+        ```python
+        scheduler = orchestrator.Hyperband(reduction_factor=3)
+        ```
+    """
 
     name: Literal["hyperband"] = "hyperband"
     grace_epochs: int = Field(

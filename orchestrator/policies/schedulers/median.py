@@ -15,7 +15,13 @@ from orchestrator.spec import SchedulerOptions, SweepSpec
 
 
 class Median(SchedulerOptions):
-    """Stops a trial whose best is worse than the median of the other trials' means so far."""
+    """Stops a trial whose best is worse than the median of the other trials' means so far.
+
+    Example:
+        ```python
+        scheduler = orchestrator.Median(grace_epochs=3, min_trials=5)
+        ```
+    """
 
     name: Literal["median"] = "median"
     grace_epochs: int = Field(default=1, ge=1, description="Epochs that every trial gets.", examples=[3])

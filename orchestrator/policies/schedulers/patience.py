@@ -14,7 +14,13 @@ from orchestrator.spec import SchedulerOptions, SweepSpec
 
 
 class Patience(SchedulerOptions):
-    """Stops a trial that no longer improves, whatever the others do."""
+    """Stops a trial that no longer improves, whatever the others do.
+
+    Example:
+        ```python
+        scheduler = orchestrator.Patience(epochs=5, min_delta=0.001)
+        ```
+    """
 
     name: Literal["patience"] = "patience"
     epochs: int = Field(default=5, ge=1, description="Epochs without improvement after which it ends.", examples=[5])

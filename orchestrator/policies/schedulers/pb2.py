@@ -18,7 +18,13 @@ _CANDIDATES = 200
 
 
 class PB2(PopulationOptions):
-    """Population based bandits: as pbt, with the numbers chosen by a Gaussian process of what made trials improve."""
+    """Population based bandits: as pbt, with the numbers chosen by a Gaussian process of what made trials improve.
+
+    Example:
+        ```python
+        scheduler = orchestrator.PB2(interval_epochs=2, quantile=0.25)
+        ```
+    """
 
     name: Literal["pb2"] = "pb2"
 

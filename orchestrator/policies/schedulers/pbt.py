@@ -15,6 +15,11 @@ class PBT(PopulationOptions):
 
     The population is the budget's trials. Parameters that shape the network cannot change on the way: leave them out of
     ``mutate``.
+
+    Example:
+        ```python
+        scheduler = orchestrator.PBT(interval_epochs=2, mutate=["model.learning_rate"])
+        ```
     """
 
     name: Literal["pbt"] = "pbt"

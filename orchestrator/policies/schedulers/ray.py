@@ -32,7 +32,13 @@ _TRIED_EPOCHS = 100  # of trials that do not exist, before a scheduler is truste
 
 
 class RayTune(SchedulerOptions):
-    """A scheduler of Ray Tune's, or your own, by its import path; one that only continues or stops trials."""
+    """A scheduler of Ray Tune's, or your own, by its import path; one that only continues or stops trials.
+
+    Example:
+        ```python
+        scheduler = orchestrator.RayTune(class_path="ray.tune.schedulers.MedianStoppingRule")
+        ```
+    """
 
     name: Literal["ray"] = "ray"
     class_path: ClassPath = Field(

@@ -19,7 +19,13 @@ MOST_OTHERS = 100
 
 
 class BOHB(TryFirstOptions):
-    """BOHB's model, of the trials that came furthest: for scheduler hyperband."""
+    """BOHB's model, of the trials that came furthest: for scheduler hyperband.
+
+    Example:
+        ```python
+        searcher, scheduler = orchestrator.BOHB(), orchestrator.Hyperband()
+        ```
+    """
 
     name: Literal["bohb"] = "bohb"
 

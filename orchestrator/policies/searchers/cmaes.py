@@ -20,7 +20,13 @@ _SOURCES = 10  # trials of earlier sweeps that it needs to begin where the best 
 
 
 class CMAES(TryFirstOptions):
-    """Optuna's CMA-ES: moves a normal distribution towards what did well. For many trials of numeric parameters."""
+    """Optuna's CMA-ES: moves a normal distribution towards what did well. For many trials of numeric parameters.
+
+    Example:
+        ```python
+        searcher = orchestrator.CMAES()
+        ```
+    """
 
     name: Literal["cmaes"] = "cmaes"
     population: int | None = Field(

@@ -21,7 +21,13 @@ HISTORY = 100
 
 
 class GP(TryFirstOptions):
-    """Optuna's Gaussian process with expected improvement: for some hundred expensive trials at most."""
+    """Optuna's Gaussian process with expected improvement: for some hundred expensive trials at most.
+
+    Example:
+        ```python
+        searcher = orchestrator.GP(startup_trials=10)
+        ```
+    """
 
     name: Literal["gp"] = "gp"
     startup_trials: int = Field(

@@ -12,7 +12,13 @@ from orchestrator.spec import SearcherOptions, SweepSpec
 
 
 class Grid(SearcherOptions):
-    """Tries every combination once, in a fixed order. Continuous domains need a step."""
+    """Tries every combination once, in a fixed order. Continuous domains need a step.
+
+    Example:
+        ```python
+        searcher = orchestrator.Grid()
+        ```
+    """
 
     name: Literal["grid"] = "grid"
 

@@ -12,7 +12,13 @@ from orchestrator.spec import SweepSpec, TryFirstOptions
 
 
 class NSGA2(TryFirstOptions):
-    """Optuna's NSGA-II: breeds trials of several objectives."""
+    """Optuna's NSGA-II: breeds trials of several objectives.
+
+    Example:
+        ```python
+        searcher = orchestrator.NSGA2(population=20)
+        ```
+    """
 
     name: Literal["nsga2"] = "nsga2"
     population: int = Field(default=8, ge=2, description="Trials of a generation.", examples=[20])

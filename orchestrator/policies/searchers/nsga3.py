@@ -12,7 +12,13 @@ from orchestrator.spec import SweepSpec, TryFirstOptions
 
 
 class NSGA3(TryFirstOptions):
-    """Optuna's NSGA-III: breeds trials of four objectives or more."""
+    """Optuna's NSGA-III: breeds trials of four objectives or more.
+
+    Example:
+        ```python
+        searcher = orchestrator.NSGA3(population=20)
+        ```
+    """
 
     name: Literal["nsga3"] = "nsga3"
     population: int = Field(default=8, ge=2, description="Trials of a generation.", examples=[20])

@@ -28,7 +28,13 @@ _RANKING = frozenset(
 
 
 class Parzen(TryFirstOptions):
-    """Of candidates drawn at random takes the one that has most in common with the good trials, by Parzen densities."""
+    """Of candidates drawn at random takes the one that has most in common with the good trials, by Parzen densities.
+
+    Example:
+        ```python
+        searcher = orchestrator.Parzen()
+        ```
+    """
 
     name: Literal["parzen"] = "parzen"
     startup_trials: int = Field(

@@ -36,7 +36,13 @@ class Spare(Part):
 
 
 class Race(SearcherOptions):
-    """Trains given points repeatedly, each time under a fresh seed, until it is clear which is the best."""
+    """Trains given points repeatedly, each time under a fresh seed, until it is clear which is the best.
+
+    Example:
+        ```python
+        searcher = orchestrator.Race(points=[{"model.learning_rate": 0.01}, {"model.learning_rate": 0.02}])
+        ```
+    """
 
     name: Literal["race"] = "race"
     points: Points = Field(

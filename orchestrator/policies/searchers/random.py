@@ -9,7 +9,13 @@ from orchestrator.spec import TryFirstOptions
 
 
 class Random(TryFirstOptions):
-    """Draws every trial independently of all others."""
+    """Draws every trial independently of all others.
+
+    Example:
+        ```python
+        searcher = orchestrator.Random(try_first=[{"model.learning_rate": 0.01}])
+        ```
+    """
 
     name: Literal["random"] = "random"
 

@@ -20,7 +20,13 @@ def _arguments(value: object) -> dict[str, Any]:
 
 
 class OptunaSampler(TryFirstOptions):
-    """Any sampler of Optuna's by its import path, built with the sweep's seed."""
+    """Any sampler of Optuna's by its import path, built with the sweep's seed.
+
+    Example:
+        ```python
+        searcher = orchestrator.OptunaSampler(class_path="optuna.samplers.QMCSampler")
+        ```
+    """
 
     name: Literal["sampler"] = "sampler"
     class_path: ClassPath = Field(

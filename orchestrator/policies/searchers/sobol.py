@@ -10,7 +10,13 @@ from orchestrator.spec import TryFirstOptions
 
 
 class Sobol(TryFirstOptions):
-    """A scrambled Sobol sequence: random trials that keep apart from each other. Does not use results."""
+    """A scrambled Sobol sequence: random trials that keep apart from each other. Does not use results.
+
+    Example:
+        ```python
+        searcher = orchestrator.Sobol()
+        ```
+    """
 
     name: Literal["sobol"] = "sobol"
 

@@ -12,7 +12,13 @@ from orchestrator.spec import SweepSpec, TryFirstOptions
 
 
 class TPE(TryFirstOptions):
-    """The tree-structured Parzen estimator: draws near what did well so far."""
+    """The tree-structured Parzen estimator: draws near what did well so far.
+
+    Example:
+        ```python
+        searcher = orchestrator.TPE(startup_trials=20)
+        ```
+    """
 
     name: Literal["tpe"] = "tpe"
     startup_trials: int = Field(

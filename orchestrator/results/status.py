@@ -1,0 +1,58 @@
+"""How far a run is: its trials by status, what it has spent, and why it is not running."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.policies.budget import amounts
+from orchestrator.rundir import RunDirectory
+from orchestrator.spec import SweepSpec
+from orchestrator.state import SweepState
+
+STATUSES = ("running", "interrupted", "set_aside", "finished", "stopped", "failed")
+
+
+@dataclass(frozen=True)
+class SweepStatus:
+    """The progress of a run.
+
+    Attributes:
+        name: of the run.
+        status: ``running``, ``interrupted``, ``paused`` or ``completed``.
+        reason: why it is paused or completed; empty otherwise.
+        trials: number of trials by status.
+        budget: the limits of the spec.
+        spent: of each limit: trials, epochs, ``wall_clock`` seconds, and GPU-hours and cost if they are known.
+        seconds: time during which a process ran the sweep.
+        directory: the run directory, or its URL.
+
+    Example:
+        ```python
+        status = orchestrator.Sweep.attach("quickstart").status()
+        print(status.status, status.trials["finished"], status.spent["epochs"])
+        ```
+    """
+
+    name: str
+    status: str
+    reason: str
+    trials: dict[str, int]
+    budget: dict[str, Any]
+    spent: dict[str, float]
+    seconds: float
+    directory: str
+
+
+def status_of(run: RunDirectory, state: SweepState) -> SweepStatus:
+    """Return the progress of a run whose journal was replayed into ``state``."""
+    return SweepStatus(
+        name=run.name,
+        status=state.status,
+        reason=state.reason,
+        trials={status: state.count(status) for status in STATUSES},
+        budget=state.spec["budget"],
+        spent=amounts(SweepSpec.model_validate(state.spec), state),
+        seconds=round(state.active_seconds, 3),
+        directory=run.where,
+    )

@@ -34,10 +34,12 @@ class ClusterFile:
 
     @property
     def name(self) -> str:
+        """The cluster's name."""
         return str(self.data["cluster_name"])
 
     @property
     def provider(self) -> Mapping[str, Any]:
+        """The section ``provider``."""
         return self.section("provider")
 
     @property
@@ -47,10 +49,12 @@ class ClusterFile:
 
     @property
     def node_types(self) -> dict[str, Mapping[str, Any]]:
+        """The node types, by name."""
         return dict(self.section("available_node_types"))
 
     @property
     def worker_types(self) -> dict[str, Mapping[str, Any]]:
+        """The node types without the head's."""
         head = self.data.get("head_node_type")
         return {name: kind for name, kind in self.node_types.items() if name != head}
 

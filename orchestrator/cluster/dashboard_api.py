@@ -31,6 +31,7 @@ class Dashboard:
 
     @property
     def headers(self) -> dict[str, str]:
+        """The HTTP headers that carry the token."""
         return {"Authorization": f"Bearer {self.token}"} if self.token else {}
 
     def require_token(self, insecure: bool) -> None:

@@ -77,6 +77,7 @@ def noticed(ask: Callable[[], float | None], poll: float) -> float:
 
 
 def main(kind: str, head: str, seconds: str = "") -> int:
+    """Watch for a notice of the provider ``kind``, then report it to Ray. Return an exit code."""
     if kind == "now":
         left = float(seconds)
     else:

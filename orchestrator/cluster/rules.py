@@ -128,7 +128,7 @@ def _private(path: Path, what: str, where: tuple[str, ...]) -> Iterator[Problem]
 
 
 def _keys(file: ClusterFile) -> Iterator[Problem]:
-    """ssh refuses a key that others can read, in the middle of `ray up`."""
+    """Ssh refuses a key that others can read, in the middle of `ray up`."""
     key = file.section("auth").get("ssh_private_key")
     if isinstance(key, str):
         yield from _private(file.here(key), "the ssh key", ("auth", "ssh_private_key"))

@@ -1,6 +1,6 @@
-"""Telling people, or their programs, what becomes of a sweep; whatever hinders that, the sweep goes on.
+"""Notify people, or their programs, of a sweep's end. A failure to notify never affects the sweep.
 
-`notes` is what is said, `notifier` says when, `courier` carries it in a thread of its own to the `targets`.
+`messages` words the notes, `notifier` decides when, `delivery` delivers in a thread of its own through a `target`.
 """
 
 from orchestrator.notify.notifier import Notifier

@@ -1,4 +1,4 @@
-"""Carries notes to one target, in a thread of its own: who hands them over never waits."""
+"""Deliver notes to one target, in a thread of its own, so that the sweep never waits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from orchestrator.notify.targets import UndeliveredError, tell, title
 from orchestrator.spec import Notification
 
 NEW_BEST_SECONDS = 60.0
-"""Between two notes on a new best, at least; of those that come meanwhile the last is told."""
+"""At least this long between two notes on a new best; of those in between the last is delivered."""
 _QUEUE = 16
 
 

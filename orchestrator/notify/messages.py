@@ -1,4 +1,4 @@
-"""What is said of a sweep: one line, and its parts for programs."""
+"""Word the notes on a sweep: one line for people, and its parts for programs."""
 
 from __future__ import annotations
 
@@ -60,6 +60,7 @@ def confirmed(name: str, state: SweepState, confirmation: Mapping[str, Any]) -> 
 
 
 def failed(name: str, state: SweepState, reason: str) -> Note:
+    """Return the note on a sweep that failed."""
     ended = state.count("finished", "stopped")
     return note("failed", name, f"failed: {reason}; {ended} of {len(state.trials)} trials have ended", reason=reason)
 
@@ -76,6 +77,7 @@ def paused(name: str, state: SweepState) -> Note:
 
 
 def new_best(name: str, state: SweepState, trial: Trial, best: Best) -> Note:
+    """Return the note on a new best value."""
     return note("new_best", name, f"has a new best: {_best(state, trial, best)}", **_parts(state, trial, best))
 
 

@@ -1,4 +1,4 @@
-"""Looks on while a sweep runs, and has people told what becomes of it."""
+"""Observe a sweep, and hand notes on it to the targets."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Notifier:
         try:
             self._see(state, event)
         except Exception as error:  # a fault of ours is no reason to end somebody's sweep
-            print(f"notify: nobody is told any more: {type(error).__name__}: {error}", file=sys.stderr)
+            print(f"notify: no more notes are sent: {type(error).__name__}: {error}", file=sys.stderr)
             self._couriers = []
 
     def tell(self, note: Note) -> None:

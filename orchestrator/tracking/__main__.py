@@ -1,4 +1,4 @@
-"""``python -m orchestrator.tracking TRACKER RUN [send]``: the process of one tracker; see `process`."""
+"""``python -m orchestrator.tracking TRACKER RUN [send]``: the process of one tracker; see `orchestrator.tracking.uploader`."""
 
 from __future__ import annotations
 

@@ -43,6 +43,7 @@ class Part:
 
     @property
     def sent(self) -> bool:
+        """Whether W&B has sent the part."""
         return self.marker.exists()
 
 
@@ -83,6 +84,7 @@ class Ledger:
                 shutil.rmtree(part.folder)
 
     def of(self, id: str) -> Told:
+        """Return what is on record of a run; an empty record if nothing is."""
         return self.told.setdefault(id, Told())
 
     def save(self) -> None:

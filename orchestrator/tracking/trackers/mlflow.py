@@ -58,6 +58,7 @@ class Mlflow(Tracker):
         self._whole = False
 
     def follow(self, state: SweepState, *, over: bool) -> None:
+        """Upload what is new; after a failure wait twice as long each time."""
         if not over and time.monotonic() < self._next:
             return
         self._whole = False

@@ -1,4 +1,4 @@
-"""``python -m orchestrator.tracking TRACKER RUN [send]``: the process of one tracker; see `orchestrator.tracking.uploader`."""
+"""``python -m orchestrator.tracking TRACKER RUN [send]``: run `orchestrator.tracking.uploader` for one tracker."""
 
 from __future__ import annotations
 

@@ -42,6 +42,7 @@ class Ec2:
         self._token = ""
 
     def __call__(self) -> float | None:
+        """Return the seconds until this instance is taken back; None if there is no notice."""
         if not self._token:
             asked = {"X-aws-ec2-metadata-token-ttl-seconds": str(_EC2_TOKEN_SECONDS)}
             self._token = _answer(f"{_EC2}/api/token", asked, method="PUT")
@@ -62,6 +63,7 @@ class Gcp:
     poll = _GCP_POLL_SECONDS
 
     def __call__(self) -> float | None:
+        """Return the seconds until this instance is taken back; None if there is no notice."""
         return _GCP_NOTICE_SECONDS if _answer(_GCP, {"Metadata-Flavor": "Google"}).strip() == "TRUE" else None
 
 

@@ -30,6 +30,7 @@ class Notifier:
         self._told_end = False
 
     def __call__(self, state: SweepState, event: Event) -> None:
+        """Take an event of the sweep, and queue the notifications that it causes."""
         if not self._couriers:
             return
         try:

@@ -82,6 +82,7 @@ class Table:
         self._place: dict[int, int] = {}
 
     def put(self, number: int, point: list[float]) -> None:
+        """Set the point of a trial."""
         place = self._place.setdefault(number, len(self._place))
         if place == len(self._rows):
             self._rows = np.concatenate([self._rows, np.full_like(self._rows, np.nan)])

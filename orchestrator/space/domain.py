@@ -34,6 +34,7 @@ class Coordinate(random.Random):
         self.place = place  # without the base class's seeding, which is slow and unused
 
     def __new__(cls, place: float) -> Coordinate:
+        """Make a generator without seeding it."""
         return super().__new__(cls)
 
     def random(self) -> float:

@@ -496,7 +496,8 @@ class Sweep:
 
         Example:
             ```python
-            print(*Sweep.attach("quickstart").why(trial=0), sep="\\n")
+            for sentence in Sweep.attach("quickstart").why(trial=0):
+                print(sentence)
             ```
         """
         from orchestrator.results.why import why

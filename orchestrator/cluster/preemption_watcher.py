@@ -94,11 +94,11 @@ def _told(head: str, gone: float) -> int:
 
     while (left := gone - time.monotonic()) > 0:
         try:
-            nodes = ray_client.drain(head, left, "the machine was told to go")
+            nodes = ray_client.drain(head, left, "the machine is being preempted")
         except Exception as error:  # a head may be away, too
             print(f"the head at {head} does not answer: {error}", file=sys.stderr, flush=True)
         else:
-            print(f"{nodes} nodes of Ray here are told to go in {left:.0f} s", flush=True)
+            print(f"{nodes} nodes of Ray here are being preempted in {left:.0f} s", flush=True)
             return 0
         time.sleep(_AGAIN_SECONDS)
     return 1

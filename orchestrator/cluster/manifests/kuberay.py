@@ -21,7 +21,7 @@ from orchestrator.spec import SweepSpec, to_yaml
 
 _FILES = "/etc/sweep"
 _HEAD = {"cpu": "2", "memory": "8Gi"}
-# A pod that is told to go has so long; its trials leave meanwhile, and then Ray there ends by itself.
+# Seconds that a preempted pod has: its trials move elsewhere, then its Ray ends by itself.
 _LEAVE_SECONDS = 60
 _LEAVE = (
     f'python -m orchestrator.cluster.preemption_watcher now "$RAY_ADDRESS" {_LEAVE_SECONDS} && sleep {_LEAVE_SECONDS}'

@@ -21,7 +21,8 @@ ROOT = Path(__file__).resolve().parent.parent
 @pytest.fixture
 def curves(tmp_path: Path) -> Path:
     """Two tasks of 60 configurations: what two of three parameters say of the end is seen from the first epoch on."""
-    rng, tables = np.random.default_rng(0), {}
+    rng = np.random.default_rng(0)
+    tables: dict[str, Any] = {}
     for name in ("first", "second"):
         params = rng.random((60, 3))
         level = (params[:, 0] - 0.3) ** 2 + (params[:, 1] - 0.6) ** 2

@@ -19,18 +19,16 @@ import pytest
 from ruamel.yaml import YAML
 
 import orchestrator.sweep.api as in_python
+from docs import check_links
 from orchestrator import Sweep, cli
 from orchestrator.errors import SpecError
 from orchestrator.policies import build_scheduler, build_searcher
 from orchestrator.spec import Finalists, SweepSpec, load
 from orchestrator.state import merge_spec
-from orchestrator.sweep import launch
+from orchestrator.sweep import confirm, launch
 from orchestrator.training import class_loading
 from tests.support.doc_blocks import Block, blocks_of, fault, words
 from tests.support.paths import ROOT
-
-sys.path.insert(0, str(ROOT / "docs"))
-import check_links
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
 
@@ -104,7 +102,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
         few = {"budget": {"trials": 3}, "trainer": {"max_epochs": 1, "limit_train_batches": 3}}
         return launch(SweepSpec.model_validate(merge_spec(spec.model_dump(), few)), runs, **{**options, "local": True})
 
-    finals = partial(in_python.confirm, local=True, finalists=Finalists(top=1, trials=3))
+    finals = partial(confirm, local=True, finalists=Finalists(top=1, trials=3))
     monkeypatch.setattr(in_python, "launch", short)
     monkeypatch.setattr(in_python, "confirm", lambda name, runs, **_: finals(name, runs))
 

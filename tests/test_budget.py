@@ -23,12 +23,13 @@ ROUGH = Faults(crash=0.03, power=0.5, asleep=0.01, lost=0.1, node=0.03, stop=0.0
 
 def counted(events: list[Event]) -> tuple[int, float]:
     """Epochs and trials' seconds, summed up segment by segment from the whole journal."""
-    epochs, seconds, origins = 0, 0.0, {}
+    epochs, seconds = 0, 0.0
+    origins: dict[str, int] = {}
     begun: dict[int, tuple[float, int]] = {}  # trial -> when its segment began, by which process
     at = {event.lease: event.time for event in events}  # lease -> its last word
     reached: dict[int, int] = {}
     for event in events:
-        trial = event.fields.get("trial")
+        trial: Any = event.fields.get("trial")
         for known in list(begun):
             closed = event.type in ("sweep.paused", "sweep.completed") or begun[known][1] != event.lease
             ended = trial == known and event.type in (

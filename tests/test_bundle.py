@@ -187,7 +187,7 @@ def test_a_picture_becomes_what_the_model_was_trained_on(bundle: Bundle, digits:
     images, inputs, _ = digits
     assert bundle.classes == tuple("0123456789")
     found = bundle.preprocess(images)
-    assert (found.dtype, found.shape) == (np.float32, inputs.shape)
+    assert (found.dtype, found.shape) == (np.dtype(np.float32), inputs.shape)
     assert np.abs(found - inputs).max() < 1e-6
     one = bundle.preprocess(images[0])
     assert (one == found[:1]).all()

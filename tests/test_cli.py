@@ -164,7 +164,7 @@ def test_a_damaged_journal_is_refused_by_offset(sweep: Run, runs: Path) -> None:
     run = run_at("damaged", runs)
     run.root.mkdir()
     whole = (runs / "tiny" / "journal.jsonl").read_bytes()
-    run.journal.write_bytes(whole.replace(b'"trial":1', b'"trial":9', 1))
+    Path(run.journal).write_bytes(whole.replace(b'"trial":1', b'"trial":9', 1))
     try:
         for command in ("status", "results", "resume"):
             code, _, err = sweep(command, "damaged")
@@ -172,7 +172,7 @@ def test_a_damaged_journal_is_refused_by_offset(sweep: Run, runs: Path) -> None:
             assert "damaged at byte" in err
             assert "Traceback" not in err
     finally:
-        run.journal.unlink()
+        Path(run.journal).unlink()
 
 
 def test_the_schema_is_json(sweep: Run) -> None:

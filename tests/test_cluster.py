@@ -38,7 +38,7 @@ def host(cpus: float, gpus: float = 0.0) -> dict[str, Any]:
     ],
 )
 def test_a_trial_runs_on_one_host_and_never_on_what_two_have_left(
-    resources: dict[str, float], hosts: list[dict[str, Any]], expected: int
+    resources: dict[str, Any], hosts: list[dict[str, Any]], expected: int
 ) -> None:
     assert slots_on(hosts, Resources(**resources)) == expected
 

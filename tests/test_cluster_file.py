@@ -9,6 +9,7 @@ import sys
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -64,7 +65,7 @@ def test_what_init_writes_is_accepted_by_us_and_by_ray(kind: str, monkeypatch: p
     assert called("cluster", "init", kind, monkeypatch=monkeypatch) == 0
     assert called("cluster", "validate", monkeypatch=monkeypatch) == 0
     file = load("cluster.yaml")
-    rays = prepared(file.path)
+    rays: Any = prepared(file.path)
     workers = {name: kind for name, kind in rays["available_node_types"].items() if name != rays["head_node_type"]}
     if kind == "local":
         assert rays["provider"]["worker_ips"] == file.provider["worker_ips"]

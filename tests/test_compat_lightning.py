@@ -14,7 +14,7 @@ import torch
 from lightning.fabric.utilities import registry
 from lightning.pytorch.loggers import MLFlowLogger, WandbLogger
 from lightning.pytorch.loggers.logger import Logger
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, TensorDataset
 
 from orchestrator.errors import SweepError
 from orchestrator.training import compat_lightning as compat
@@ -82,7 +82,7 @@ def trainer(tmp_path: Path, **arguments: Any) -> L.Trainer:
 @pytest.mark.filterwarnings("ignore:.*does not have many workers")
 def test_the_training_loader_is_restarted_and_its_step_known(tmp_path: Path) -> None:
     features = torch.randn(12, 4)
-    loader = Loader(list(zip(features, torch.randint(2, (12,)), strict=True)), batch_size=4)
+    loader = Loader(TensorDataset(features, torch.randint(2, (12,))), batch_size=4)
     logger, probe = Steps(), Probe()
     with canary():
         trainer(tmp_path, logger=logger, callbacks=[probe]).fit(EpochLoss(), loader)
@@ -144,7 +144,7 @@ def test_mlflow_loggers_client_and_run(tmp_path: Path, monkeypatch: pytest.Monke
 def test_optimizers_move_with_their_state() -> None:
     parameter = torch.nn.Parameter(torch.ones(2))
     optimizer = torch.optim.SGD([parameter], lr=0.1, momentum=0.9)
-    parameter.sum().backward()
+    torch.autograd.backward(parameter.sum())
     optimizer.step()
     with canary():
         compat.move_optimizers([optimizer], torch.device("meta"))

@@ -70,7 +70,7 @@ def test_the_victim_of_the_memory_monitor_is_found_in_its_message() -> None:
 def test_a_tune_trial_keeps_its_actor_where_it_is_read() -> None:
     from ray.tune.experiment.trial import _TemporaryTrialState
 
-    state = _TemporaryTrialState()
+    state: Any = _TemporaryTrialState()  # type: ignore[no-untyped-call]  # of Ray
     assert compat.actor_of_trial(SimpleNamespace(temporary_state=state)) is None, compat.version_hint()
 
 

@@ -42,14 +42,14 @@ class Base(L.LightningModule):
 
 
 class Everything(Base):
-    def __init__(
+    def __init__(  # type: ignore[no-untyped-def]  # what a user leaves without a type is tested, too
         self,
         encoder: nn.Module,
         size: tuple[int, int] = (1, 2),
         path: Path | None = None,
         color: Color = Color.red,
         optimizer: OptimizerCallable = torch.optim.Adam,
-        untyped=3,  # type: ignore[no-untyped-def]
+        untyped=3,
         rates: list[float] | None = None,
         layers: list[nn.Module] | None = None,
         kind: Literal["a", "b"] = "a",
@@ -153,7 +153,10 @@ def test_a_missing_argument_may_come_from_the_space() -> None:
 
 
 def test_nested_arguments_are_swept_by_name() -> None:
-    space = {"model.encoder.hidden": {"int": [8, 64]}, "model.decoder.init_args.hidden": {"choice": [8, 64]}}
+    space: dict[str, Any] = {
+        "model.encoder.hidden": {"int": [8, 64]},
+        "model.decoder.init_args.hidden": {"choice": [8, 64]},
+    }
     auto = "orchestrator.models.LitAutoEncoder"
     assert check(spec(auto, "val_loss", space=space)) == []  # the annotations name the classes
     space = {"model.encoder.hiden": {"int": [8, 64]}, "model.decoder.hidden": {"choice": [8, "x"]}}

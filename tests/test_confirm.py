@@ -225,13 +225,9 @@ def test_finals_take_the_best_and_what_is_close_behind_once_each() -> None:
     ranked = [found.params["model.x"] for found in candidates(searched)]
     assert ranked == sorted(set(ranked), reverse=True)
     described = finals(searched, Finalists(top=3, trials=15), 1)
-    assert [point["model.x"] for point in described.searcher.points] == ranked[:3]  # type: ignore[union-attr]
-    assert (
-        [spare.behind for spare in described.searcher.spares]
-        == [  # type: ignore[union-attr]
-            ranked[2] - x for x in ranked[3:5]
-        ]
-    )
+    searcher: Any = described.searcher
+    assert [point["model.x"] for point in searcher.points] == ranked[:3]
+    assert [spare.behind for spare in searcher.spares] == [ranked[2] - x for x in ranked[3:5]]
     assert described.seed != finals(searched, Finalists(), 2).seed != searched.spec["seed"]
 
 
@@ -384,7 +380,7 @@ def test_finals_whose_launch_was_cut_off_are_launched_anew(left: bytes, swept: O
     journal.append("finals.begun", number=1, folder=race.name)
     journal.close()
     race.root.mkdir()
-    race.journal.write_bytes(left)
+    Path(race.journal).write_bytes(left)
     assert confirm(name, runs, finalists=Finalists(top=1, trials=3), local=True).run == race
     assert read_state(run).confirmation
 

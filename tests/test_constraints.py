@@ -10,13 +10,13 @@ import pytest
 
 from orchestrator.engine.recorded_curves import of_sweep
 from orchestrator.engine.search_comparison import compare
-from orchestrator.engine.simulator import Simulated, simulate
 from orchestrator.errors import SpecError
 from orchestrator.policies.trial_history import History
 from orchestrator.results.verify import replay
 from orchestrator.results.why import why
 from orchestrator.spec import SweepSpec, from_mapping
 from orchestrator.state import Objective
+from orchestrator.testing import Simulated, simulate
 from tests.chaos.simulate import SCHEDULERS, spec
 
 

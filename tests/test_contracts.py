@@ -110,7 +110,7 @@ def test_every_trial_is_explained_in_words(kind: str, name: str) -> None:
         assert not any(word in " ".join(sentences) for word in ("None", "{", "Traceback")), sentences
         if trial.stopped_by:
             assert len(stop_reason(trial.stopped_by).split()) >= 4
-    assert " " in plugin.__doc__.strip()
+    assert " " in (plugin.__doc__ or "").strip()
     assert plugin.Options.__doc__
 
 

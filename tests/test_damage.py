@@ -19,6 +19,7 @@ from orchestrator.rundir import RunDirectory
 from orchestrator.training import Checkpoint, Job, Report, fit
 from orchestrator.training.checkpoints import verify
 from tests.chaos.boundaries import spec
+from tests.support.callbacks import Recorded
 
 CASES = 1000
 
@@ -47,8 +48,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Job, Checkpoint]:
         trainer={"max_epochs": 1, "accelerator": "cpu"},
         folder=str(tmp_path_factory.mktemp("damage") / "run/trials/0000"),
     )
-    reports: list[Report] = []
-    fit(job, lambda report: not reports.append(report))
+    reports = Recorded[Report]()
+    fit(job, reports.keep)
     assert reports[-1].checkpoint is not None
     return job, reports[-1].checkpoint
 
@@ -100,9 +101,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
 @pytest.fixture
 def run(finished: RunDirectory) -> Iterator[RunDirectory]:
     """The same, its journal put back afterwards."""
-    content = finished.journal.read_bytes()
+    content = Path(finished.journal).read_bytes()
     yield finished
-    finished.journal.write_bytes(content)
+    Path(finished.journal).write_bytes(content)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:lightning")
@@ -113,11 +114,11 @@ def test_every_damage_to_a_journal_is_found_before_it_is_used(run: RunDirectory)
     say that more was there. What is held is that nothing is made up: the records before the cut read as they were
     written, and the sweep reads as created or interrupted, never as completed.
     """
-    content, found, at_ends = run.journal.read_bytes(), 0, 0
+    content, found, at_ends = Path(run.journal).read_bytes(), 0, 0
     events = list(read(run.journal))
     starts = [0, *(match.end() for match in re.finditer(b"\n", content))]
     for damage, changed in damaged(content, CASES, seed=9):
-        run.journal.write_bytes(changed)
+        Path(run.journal).write_bytes(changed)
         if damage.startswith("bit") and changed[-1:] == b"\n":
             at = next(index for index, byte in enumerate(content) if byte != changed[index])
             line = max(start for start in starts if start <= at)
@@ -140,11 +141,11 @@ def _holds_nothing(run: RunDirectory, damage: str) -> None:
     """With its first record gone a journal says nothing, and is not taken for a sweep that has not begun."""
     with pytest.raises(JournalError, match="holds no complete record"):
         read_state(run)
-    assert run.journal.stat().st_size == 0 or run.exists(), damage
+    assert Path(run.journal).stat().st_size == 0 or run.exists(), damage
 
 
 def test_a_torn_tail_is_cut_off_with_a_notice(run: RunDirectory, tmp_path: Path) -> None:
-    content = run.journal.read_bytes()
+    content = Path(run.journal).read_bytes()
     last = content[:-1].rindex(b"\n") + 1
     path = tmp_path / "copy" / "journal.jsonl"
     path.parent.mkdir()
@@ -164,10 +165,10 @@ def test_no_command_makes_anything_of_a_damaged_journal(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    content = run.journal.read_bytes()
+    content = Path(run.journal).read_bytes()
     middle = len(content) // 2
     flipped = content[:middle] + bytes([content[middle] ^ 4]) + content[middle + 1 :]
-    run.journal.write_bytes(flipped if damage == "flipped" else content[:50])
+    Path(run.journal).write_bytes(flipped if damage == "flipped" else content[:50])
     before = _contents(run.root)
     monkeypatch.setattr(sys, "argv", ["sweep", command, run.name, "--runs", str(run.root.parent)])
     with pytest.raises(SystemExit) as ended:
@@ -184,7 +185,7 @@ def test_no_command_makes_anything_of_a_damaged_journal(
 
 
 def test_a_sweep_that_lost_its_journals_beginning_is_not_begun_anew(run: RunDirectory) -> None:
-    run.journal.write_bytes(run.journal.read_bytes()[:50])
+    Path(run.journal).write_bytes(Path(run.journal).read_bytes()[:50])
     before = _contents(run.root)
     with pytest.raises(RunHeldError, match="exists already"):
         sweep.launch(spec(8), run.root.parent, local=True)

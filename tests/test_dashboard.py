@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chaos.simulate import SCHEDULERS, SEARCHERS, Case
 from optuna.trial import FrozenTrial, TrialState
 from playwright.async_api import Page, Request
 
@@ -34,6 +33,7 @@ from orchestrator.space import Space
 from orchestrator.spec import from_mapping
 from orchestrator.state import SweepState, Trial
 from orchestrator.testing import Faults
+from tests.chaos.simulate import SCHEDULERS, SEARCHERS, Case
 from tests.support.browser import browse
 from tests.support.paths import ROOT
 
@@ -53,7 +53,7 @@ CASES = [
 def written(run: RunDirectory, events: Sequence[Event]) -> RunDirectory:
     """The run with these events as its journal."""
     run.root.mkdir(parents=True, exist_ok=True)
-    run.journal.write_bytes(b"".join(map(encode, events)))
+    Path(run.journal).write_bytes(b"".join(map(encode, events)))
     return run
 
 
@@ -205,7 +205,7 @@ def test_all_runs_are_shown_new_ones_and_damaged_ones_too(tmp_path: Path) -> Non
     found.refresh()
     assert [study.name for study in found.studies()] == ["one", "two"]
     trials = list(found.studies()[0].trials)
-    one.journal.write_bytes(one.journal.read_bytes()[:-10] + b"x" * 9 + b"\n")
+    Path(one.journal).write_bytes(Path(one.journal).read_bytes()[:-10] + b"x" * 9 + b"\n")
     found.refresh()
     assert "cannot be read: " in found.studies()[0].attributes["status"]
     assert found.studies()[0].trials == trials
@@ -271,7 +271,7 @@ def hostile(tmp_path: Path) -> RunDirectory:
 
 
 def test_only_this_machines_names_are_answered_and_nothing_can_be_written(hostile: RunDirectory) -> None:
-    before = hostile.journal.read_bytes()
+    before = Path(hostile.journal).read_bytes()
     found = Sweeps(["hostile"], hostile.root.parent)
     with Server(found) as server:
         root, number = server.url.rsplit("/dashboard", 1)[0], found.studies()[0].number
@@ -296,7 +296,7 @@ def test_only_this_machines_names_are_answered_and_nothing_can_be_written(hostil
         with pytest.raises(UsageError, match="cannot listen on"):
             Server(found, int(root.rsplit(":", 1)[1]))
     assert rows[1][4].startswith("'=cmd()")
-    assert hostile.journal.read_bytes() == before
+    assert Path(hostile.journal).read_bytes() == before
     assert sorted(path.name for path in hostile.root.iterdir()) == ["journal.jsonl", "lease"]
 
 

@@ -145,7 +145,7 @@ def test_a_resumed_epoch_is_what_it_would_have_been(tmp_path: Path) -> None:
 
 def test_overfitting_sees_the_same_batches_in_every_epoch(tmp_path: Path) -> None:
     rows = Rows()
-    quiet = {"logger": False, "enable_progress_bar": False, "enable_checkpointing": False}
+    quiet: dict[str, Any] = {"logger": False, "enable_progress_bar": False, "enable_checkpointing": False}
     trainer = L.Trainer(accelerator="cpu", max_epochs=2, overfit_batches=2, callbacks=[rows], **quiet)
     trainer.fit(LitModel((1, 16, 16)), DigitsDataModule(batch_size=8, image_size=16, channels=1))
     assert rows.seen[0] == rows.seen[1]
@@ -337,8 +337,13 @@ def test_a_lock_is_held_by_one_at_a_time(tmp_path: Path) -> None:
 
 
 def sealed(data: ImageDataModule, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    read, parts = data.read, []
-    monkeypatch.setattr(data, "read", lambda part: parts.append(part) or read(part))
+    read, parts = data.read, list[str]()
+
+    def note(part: Any) -> Any:
+        parts.append(part)
+        return read(part)
+
+    monkeypatch.setattr(data, "read", note)
     return parts
 
 
@@ -371,7 +376,7 @@ def test_the_split_is_the_same_for_all_trials() -> None:
 
 
 @pytest.mark.parametrize("sizes", [{"val_size": 0}, {"val_size": 1000, "test_size": 797}, {"test_size": 0}])
-def test_digits_refuse_sizes_that_leave_nothing(sizes: dict[str, int]) -> None:
+def test_digits_refuse_sizes_that_leave_nothing(sizes: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="must hold, but got val_size="):
         DigitsDataModule(**sizes).setup("fit")
 

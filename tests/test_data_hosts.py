@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import sys
 from collections import Counter
@@ -41,7 +42,7 @@ def net(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]
 
 
 def test_each_host_fetches_each_file_once(net: Any) -> None:
-    import ray_hosts  # beside the module that has made the hosts
+    ray_hosts = importlib.import_module("ray_hosts")  # beside the module that has made the hosts
 
     (net.shared / "files").mkdir()
     write_mnist(net.shared / "files", train=400, test=20, suffix=".gz")

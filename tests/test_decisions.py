@@ -6,7 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+
+from tests.support.paths import ROOT
 
 FOLDER = ROOT / "docs/decisions"
 FILES = sorted(FOLDER.glob("*.md"))

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 
 import pytest
 
+from docs import check_links, generate
 from orchestrator.engine.failure_policy import KINDS
 from orchestrator.spec import load
+from tests.support.page_blocks import blocks
 from tests.support.paths import ROOT
 from tests.support.rooms import ALLOWED, CORE
-
-sys.path.insert(0, str(ROOT / "docs"))
-import check_links
-import generate
-
-from tests.support.page_blocks import blocks
 
 EXAMPLE = ROOT / "docs/examples/own_module"
 

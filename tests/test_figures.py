@@ -48,7 +48,7 @@ def simulated(folder: Path, seed: int) -> Invented:
     """A simulated sweep with faults: kills, lost nodes, damaged checkpoints, promotions, populations."""
     run = RunDirectory(folder / f"seed{seed}")
     run.root.mkdir()
-    run.journal.write_bytes(Case.of(seed).run().journal)
+    Path(run.journal).write_bytes(Case.of(seed).run().journal)
     return run, SweepState(read(run.journal))
 
 
@@ -313,9 +313,9 @@ def test_the_front_is_the_states(tmp_path: Path) -> None:
 
 def test_nothing_is_drawn_of_nothing(tmp_path: Path) -> None:
     run, _ = invent(tmp_path, 3)
-    lines = run.journal.read_bytes().splitlines(keepends=True)
+    lines = Path(run.journal).read_bytes().splitlines(keepends=True)
     for length in (1, 2, 3, 4):
-        run.journal.write_bytes(b"".join(lines[:length]))
+        Path(run.journal).write_bytes(b"".join(lines[:length]))
         state = read_state(run)
         drawn = {name for name, make in FIGURES.items() if make(run, state)}
         assert drawn <= ({"timeline"} if length == 4 else set())

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from orchestrator.engine.simulator import simulate
 from orchestrator.journal import read
 from orchestrator.policies import build_scheduler
-from orchestrator.policies.schedulers.frontier import ENDLESS, rung_epochs
+from orchestrator.policies.rungs import rung_epochs
+from orchestrator.policies.schedulers.frontier import ENDLESS
 from orchestrator.results import why
 from orchestrator.results.verify import check, replay
 from orchestrator.spec import SweepSpec

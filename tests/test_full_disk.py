@@ -104,8 +104,13 @@ def _weights(job: Job, report: Report) -> dict[str, Tensor]:
 def test_a_trial_that_met_a_full_disk_ends_as_the_unbroken_one(disk: Path, tmp_path: Path, left: int) -> None:
     unbroken, whole = _run(_job(tmp_path / "other"))
     job = _job(disk)
+
+    def fill_at_epoch_2(report: Report) -> None:
+        if report.epoch == 2:
+            filled.append(fill(disk, left))
+
     filled: list[Path] = []
-    failed, first = _run(job, lambda report: report.epoch == 2 and filled.append(fill(disk, left)))
+    failed, first = _run(job, fill_at_epoch_2)
     assert unbroken is None
     assert failed is not None
     assert (failed.kind, [report.epoch for report in first]) == ("storage", [1, 2]), failed

@@ -61,7 +61,7 @@ def story(tmp_path: Path) -> Story:
 
 def rewrite(story: Story, events: Iterable[Event]) -> None:
     lines = (Event(seq, event.lease, event.time, event.type, event.fields) for seq, event in enumerate(events))
-    story.run.journal.write_bytes(b"".join(map(encode, lines)))
+    Path(story.run.journal).write_bytes(b"".join(map(encode, lines)))
 
 
 def test_records_that_are_gone_are_noticed(story: Story) -> None:
@@ -92,9 +92,9 @@ def test_what_ends_or_runs_a_second_time_is_noticed(story: Story, type: str) -> 
 
 
 def test_damage_is_noticed(story: Story) -> None:
-    content = bytearray(story.run.journal.read_bytes())
+    content = bytearray(Path(story.run.journal).read_bytes())
     content[len(content) // 2] ^= 1
-    story.run.journal.write_bytes(content)
+    Path(story.run.journal).write_bytes(content)
     story.verify()
     assert any("damaged" in sentence for sentence in story.wrong)
 

@@ -105,16 +105,16 @@ def test_stopped_and_resumed_is_the_unbroken_sweep(
 
 
 def test_resuming_a_completed_sweep_changes_nothing(unbroken: Outcome) -> None:
-    before = unbroken.run.journal.read_bytes()
+    before = Path(unbroken.run.journal).read_bytes()
     assert resume("tiny", unbroken.run.root.parent, local=True).exit_code == 0
-    assert unbroken.run.journal.read_bytes() == before
+    assert Path(unbroken.run.journal).read_bytes() == before
 
 
 def test_a_run_that_exists_is_left_alone(unbroken: Outcome) -> None:
-    before = unbroken.run.journal.read_bytes()
+    before = Path(unbroken.run.journal).read_bytes()
     with pytest.raises(RunHeldError, match="exists already"):
         launch(spec(), unbroken.run.root.parent, local=True)
-    assert unbroken.run.journal.read_bytes() == before
+    assert Path(unbroken.run.journal).read_bytes() == before
 
 
 def test_why_tells_each_trials_story(unbroken: Outcome) -> None:
@@ -235,6 +235,6 @@ def test_a_wall_clock_budget_ends_the_sweep(tmp_path: Path) -> None:
 
 
 def test_nothing_of_the_run_directory_is_needed_but_its_journal_and_checkpoints(unbroken: Outcome) -> None:
-    for line in unbroken.run.journal.read_text().splitlines():
+    for line in Path(unbroken.run.journal).read_text().splitlines():
         assert not {"pickle", "__reduce__"} & json.loads(line).keys()
     assert unbroken.run.root.stat().st_mode & 0o077 == 0

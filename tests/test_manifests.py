@@ -16,7 +16,8 @@ from jsonschema import Draft7Validator
 from ruamel.yaml import YAML
 
 from orchestrator import cli
-from orchestrator.cluster.manifests.kuberay import Kubernetes, kuberay, label
+from orchestrator.cluster.manifest import label
+from orchestrator.cluster.manifests.kuberay import Kubernetes, kuberay
 from orchestrator.cluster.manifests.slurm import Allocation, slurm
 from orchestrator.errors import UsageError
 from orchestrator.spec import SweepSpec, load, to_yaml

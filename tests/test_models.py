@@ -35,8 +35,13 @@ class Tutorial(nn.Module):
 
 
 def trainer(folder: Path, **options: Any) -> L.Trainer:
-    defaults = {"max_epochs": 1, "limit_train_batches": 3, "limit_val_batches": 2, "limit_test_batches": 2}
-    quiet = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
+    defaults: dict[str, Any] = {
+        "max_epochs": 1,
+        "limit_train_batches": 3,
+        "limit_val_batches": 2,
+        "limit_test_batches": 2,
+    }
+    quiet: dict[str, Any] = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
     return L.Trainer(accelerator="cpu", default_root_dir=folder, **quiet, **{**defaults, **options})
 
 
@@ -56,8 +61,8 @@ def test_litmodel_is_the_tutorials_network() -> None:
 
     images, labels = torch.randn(8, 3, 32, 32), torch.randint(10, (8,))
     torch.testing.assert_close(model(images), reference(images))
-    F.nll_loss(model(images), labels).backward()
-    F.nll_loss(reference(images), labels).backward()
+    torch.autograd.backward(F.nll_loss(model(images), labels))
+    torch.autograd.backward(F.nll_loss(reference(images), labels))
     for ours, theirs in zip(model.parameters(), reference.parameters(), strict=True):
         torch.testing.assert_close(ours.grad, theirs.grad)
 
@@ -67,8 +72,8 @@ def test_pooling_before_the_relu_changes_no_bit() -> None:
     y = x.detach().clone().requires_grad_()
     ours, theirs = F.relu(F.max_pool2d(x, 2)), F.max_pool2d(F.relu(y), 2)
     weights = torch.randn_like(ours)
-    (ours * weights).sum().backward()
-    (theirs * weights).sum().backward()
+    torch.autograd.backward((ours * weights).sum())
+    torch.autograd.backward((theirs * weights).sum())
     assert torch.equal(ours, theirs)
     assert x.grad is not None
     assert y.grad is not None

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chaos.simulate import spec as simulated_spec
 
 import orchestrator
 from orchestrator.engine import stop_requests
@@ -31,6 +30,7 @@ from orchestrator.rundir import run_at
 from orchestrator.spec import OCCASIONS, Finalists, Notification, from_mapping
 from orchestrator.state import SweepState
 from orchestrator.sweep import Sweep, confirm, launch, resume
+from tests.chaos.simulate import spec as simulated_spec
 from tests.support.page_blocks import blocks
 from tests.support.paths import ROOT
 from tests.support.small_sweeps import request, spec, story
@@ -151,8 +151,9 @@ def test_a_sweep_that_ends_tells_its_winner_and_the_journal_never_has_the_addres
         "SWEEP_EPOCH": str(best.epoch),
     }
     for file in (outcome.run.journal, outcome.run.spec):
-        assert "T0KEN" not in file.read_text()
-        assert "$HOOK" in file.read_text()
+        text = Path(file).read_text()
+        assert "T0KEN" not in text
+        assert "$HOOK" in text
     before = server.tries
     resume("tiny", tmp_path, local=True)
     assert server.tries == before  # a completed sweep that is left as it is has nothing to tell
@@ -421,7 +422,7 @@ def test_a_resume_wants_the_variable_too(hook: Callable[..., Hook], tmp_path: Pa
     del os.environ["HOOK"]
     length = len(list(read(run_at("tiny", tmp_path).journal)))
     with pytest.raises(SpecError, match="HOOK is not set"):
-        orchestrator.sweep.extend("tiny", tmp_path, trials=1, local=True)  # type: ignore[attr-defined]
+        orchestrator.sweep.extend("tiny", tmp_path, trials=1, local=True)
     assert len(list(read(run_at("tiny", tmp_path).journal))) == length
 
 

@@ -16,7 +16,6 @@ from rich.console import Console
 
 from benchmarks import fronts
 from orchestrator import Sweep
-from orchestrator.engine.simulator import simulate
 from orchestrator.errors import SpecError
 from orchestrator.policies.schedulers.fifo import FIFO
 from orchestrator.policies.searchers.sampler import OptunaSampler
@@ -26,6 +25,7 @@ from orchestrator.results.why import why
 from orchestrator.spec import SweepSpec, from_mapping
 from orchestrator.state import Objective, SweepState
 from orchestrator.sweep import launch
+from orchestrator.testing import simulate
 from tests.chaos.rankings import METRIC, history
 from tests.support.page_blocks import blocks
 

@@ -5,6 +5,7 @@ No GPU is here. Ray is told of one, and `tests.support.gpu_stand_in` says what a
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -150,7 +151,7 @@ def test_a_cluster_without_a_gpu_is_refused_unless_hosts_are_to_come(tmp_path: P
             UsageError, match=r"a trial wants 0\.5 cpus and 1 gpus, and none of the cluster's 1 hosts has that"
         ):
             launch(spec(**AUTO), tmp_path / "runs", address=there)
-        asked: list[bool] = []
+        calls = itertools.count(1)
         waited = spec(**{**AUTO, "resources": {**AUTO["resources"], "concurrent": 2}})
-        assert settle(waited, address=there, until=lambda: asked.append(True) or len(asked) > 2) is waited
+        assert settle(waited, address=there, until=lambda: next(calls) > 2) is waited
     assert not (tmp_path / "runs").exists()

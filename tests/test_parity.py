@@ -41,7 +41,7 @@ def arguments(request: pytest.FixtureRequest, tmp_path: Path) -> list[str]:
         return []
     if name == "cifar10":
         return [f"data.init_args.data_dir={request.getfixturevalue('cifar10')}"]
-    if name == "fashion" and not FashionMNISTDataModule.elsewhere[0].is_dir():
+    if name == "fashion" and not FashionMNISTDataModule.system_folders[0].is_dir():
         pytest.skip("needs Debian's package dataset-fashion-mnist")
     if name != "fashion":
         write_mnist(tmp_path / "data", train=800, test=20)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import struct
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import nbformat
@@ -58,8 +59,8 @@ def test_formulas_are_drawn_as_they_are_written(tmp_path: Path) -> None:
 
 def test_a_sheet_of_a_sweep_without_a_trial(tmp_path: Path) -> None:
     run, _ = invent(tmp_path, 3)
-    lines = run.journal.read_bytes().splitlines(keepends=True)
-    run.journal.write_bytes(b"".join(lines[:2]))
+    lines = Path(run.journal).read_bytes().splitlines(keepends=True)
+    Path(run.journal).write_bytes(b"".join(lines[:2]))
     draw(run, read_state(run), tmp_path / "sheet.png")
     with pytest.raises(UsageError, match="PNG or SVG"):
         draw(run, read_state(run), tmp_path / "sheet.pdf")
@@ -189,8 +190,9 @@ def test_the_page_runs_as_a_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyP
     """The blocks of the page as the cells of a notebook, run by Jupyter's own kernel."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    book = nbformat.v4.new_notebook()
-    book.cells = [nbformat.v4.new_code_cell(code) for code in blocks("docs/plots.md", "python")]
+    v4: Any = nbformat.v4
+    book = v4.new_notebook()
+    book.cells = [v4.new_code_cell(code) for code in blocks("docs/plots.md", "python")]
     NotebookClient(book, timeout=250, resources={"metadata": {"path": str(tmp_path)}}).execute()
     shown = [output for cell in book.cells for output in cell.outputs if "data" in output]
     drawn = [

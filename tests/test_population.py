@@ -60,5 +60,6 @@ def test_the_best_checkpoint_loads_with_the_parameters_that_it_was_trained_with(
 
     outcome = swept(tmp_path, "pbt")
     best = Results(outcome.run).best()
+    assert best.checkpoint is not None
     loaded: Any = Watched.load_from_checkpoint(best.checkpoint, map_location="cpu", weights_only=True)
     assert {f"model.{name}": loaded.hparams[name] for name in ("learning_rate", "momentum")} == best.params

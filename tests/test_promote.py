@@ -18,7 +18,7 @@ from orchestrator.engine import stop_requests
 from orchestrator.errors import UsageError
 from orchestrator.journal import Event, read
 from orchestrator.policies import build_scheduler
-from orchestrator.policies.schedulers.frontier import rung_epochs
+from orchestrator.policies.rungs import rung_epochs
 from orchestrator.policies.schedulers.hyperband import brackets
 from orchestrator.results import why
 from orchestrator.results.verify import check, replay
@@ -49,7 +49,7 @@ def asked(events: list[Event]) -> list[int]:
     return [event["trial"] for event in events if event.type == "trial.promoted" and event["rule"] == "request"]
 
 
-def run(scheduler: Any, seed: int, **faults: float) -> Simulated:
+def run(scheduler: Any, seed: int, **faults: Any) -> Simulated:
     sweep = simulated(14, 9, scheduler=scheduler)
     return simulate(sweep, slots=1 + seed % 3, seed=seed, faults=Faults(promote=0.15, **faults))
 

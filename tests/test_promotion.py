@@ -101,6 +101,7 @@ def test_a_trial_that_waited_has_the_weights_of_one_that_did_not(tmp_path: Any) 
     assert winner is not None
     assert winner.segments > 1
     best = waited.state.objective.best(winner)
+    assert best is not None
     assert best == straight.state.objective.best(straight.state.trials[winner.number])
     weights = [_weights(outcome, winner.number, best.epoch) for outcome in (waited, straight)]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])

@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.plugins import write_package
 
 from orchestrator import registry
 from orchestrator.errors import UsageError
+from tests.support.plugins import write_package
 
 FORMATS = "sweep_orchestrator.export_formats"
 

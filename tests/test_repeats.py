@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from orchestrator.engine.simulator import Simulated, simulate
 from orchestrator.errors import SpecError
 from orchestrator.policies import Searcher, build_searcher
 from orchestrator.policies.search_wrappers import Repeated
@@ -21,6 +20,7 @@ from orchestrator.rundir import run_at
 from orchestrator.seeds import trial_seed
 from orchestrator.spec import Repeats, SweepSpec, from_mapping
 from orchestrator.state import Objective
+from orchestrator.testing import Simulated, simulate
 from tests.chaos.simulate import SCHEDULERS, SEARCHERS, TAKING_OVER, curve, spec
 
 
@@ -149,9 +149,10 @@ def test_results_and_why_tell_of_the_configuration() -> None:
         together = ran.state.configuration(row["trial"])
         assert (row["configuration"], row["n"]) == (row["trial"] - row["trial"] % 3, 3)
         assert (row["mean"], row["std"]) == (together.mean, together.std)
-    console = Console(width=200, file=io.StringIO())
+    written = io.StringIO()
+    console = Console(width=200, file=written)
     console.print(ranking(found, "val_acc"))
-    assert " mean " in console.file.getvalue()
+    assert " mean " in written.getvalue()
     first = ran.state.configurations()[0]
     told = why(ran.state, first.trials[1])
     assert f"the parameters of trial {first.first} under another seed" in told[0]

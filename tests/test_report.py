@@ -10,7 +10,7 @@ import shlex
 import sys
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from playwright.async_api import Page
@@ -322,8 +322,8 @@ def hostile(runs: Path) -> Results:
 
     events = simulate(wanted, curve=curve, slots=4, seed=5, faults=Faults(lost=0.2)).events
     for place, event in enumerate(event for event in events if event.type == "segment.failed"):
-        event.fields["message"] = HOSTILE[place % len(HOSTILE)]
-        event.fields["fingerprint"] = str(place % len(HOSTILE))
+        cast(dict[str, Any], event.fields)["message"] = HOSTILE[place % len(HOSTILE)]
+        cast(dict[str, Any], event.fields)["fingerprint"] = str(place % len(HOSTILE))
     return on_disk(runs / "hostile", events)
 
 
@@ -522,7 +522,7 @@ def test_a_secret_of_this_process_is_not_in_it(monkeypatch: pytest.MonkeyPatch, 
     events = simulate(spec(budget={"trials": 4}), slots=4, seed=5, faults=Faults(lost=0.3)).events
     for event in events:
         if event.type == "segment.failed":
-            event.fields["message"] = "refused: verysecretvalue"
+            cast(dict[str, Any], event.fields)["message"] = "refused: verysecretvalue"
     results = on_disk(tmp_path / "leaky", events)
     assert failure_groups(results.state)
     text = results.report().read_text(encoding="utf-8")

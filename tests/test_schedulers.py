@@ -102,7 +102,7 @@ def table(params: Mapping[str, Any], epoch: int) -> dict[str, float]:
 
 def halved(seed: int, trials: list[int], epochs: list[int], factor: int, params: dict[int, Any]) -> dict[int, int]:
     """The paper's inner loop, one bracket: the epoch at which each of its trials ends."""
-    ends = {}
+    ends: dict[int, int] = {}
     for rung in epochs[:-1]:
         best = {t: min(table(params[t], epoch)["loss"] for epoch in range(1, rung + 1)) for t in trials}
         order = sorted(trials, key=lambda t: (best[t], t))

@@ -19,6 +19,7 @@ from orchestrator.engine.segment_runner import attempt
 from orchestrator.errors import DataError
 from orchestrator.training import Job, Report
 from orchestrator.training.memory import out_of_memory
+from tests.support.callbacks import Recorded
 from tests.support.tiny import Tiny
 
 kept: list[weakref.ref[Tensor]] = []
@@ -134,8 +135,8 @@ def _job(folder: Path, fault: str = "message", words: str = "", **others: Any) -
     ],
 )
 def test_whose_fault_it_was(tmp_path: Path, fault: str, kind: str) -> None:
-    reports: list[Report] = []
-    failed = attempt(_job(tmp_path, fault), lambda report: not reports.append(report))
+    reports = Recorded[Report]()
+    failed = attempt(_job(tmp_path, fault), reports.keep)
     assert failed is not None
     assert (failed.kind, len(reports)) == (kind, 1)
     assert "Traceback" in (tmp_path / "run/trials/0000/logs/error_segment_0.txt").read_text()
@@ -210,8 +211,8 @@ def test_an_error_keeps_nothing_in_memory(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_after_running_out_of_memory_the_next_segment_in_the_process_trains(tmp_path: Path) -> None:
-    reports: list[Report] = []
-    assert attempt(_job(tmp_path, "allocate"), lambda report: not reports.append(report)) is not None
+    reports = Recorded[Report]()
+    assert attempt(_job(tmp_path, "allocate"), reports.keep) is not None
     assert reports[-1].checkpoint is not None
     again = _job(
         tmp_path,
@@ -219,7 +220,7 @@ def test_after_running_out_of_memory_the_next_segment_in_the_process_trains(tmp_
         checkpoint=vars(reports[-1].checkpoint),
         model={"class_path": "tests.support.tiny.Tiny"},
     )
-    assert attempt(again, lambda report: not reports.append(report)) is None
+    assert attempt(again, reports.keep) is None
     assert [report.epoch for report in reports] == [1, 2, 3]
 
 

@@ -10,11 +10,9 @@ from typing import Any
 
 import pytest
 
+from docs import check_site
 from tests.support.browser import browse
 from tests.support.paths import ROOT
-
-sys.path.insert(0, str(ROOT / "docs"))
-import check_site
 
 
 def build(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -62,9 +60,18 @@ def test_a_font_from_the_web_is_found(tmp_path: Path) -> None:
 async def opened(page: Any, address: str) -> list[str]:
     """What went wrong while the page opened: errors on its console, and requests that leave its folder."""
     wrong: list[str] = []
-    page.on("console", lambda said: said.type in ("error", "warning") and wrong.append(said.text))
+
+    def on_console(message: Any) -> None:
+        if message.type in ("error", "warning"):
+            wrong.append(message.text)
+
+    def on_request(request: Any) -> None:
+        if not request.url.startswith(("file:", "data:", "blob:")):
+            wrong.append(request.url)
+
+    page.on("console", on_console)
     page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("request", lambda asked: asked.url.startswith(("file:", "data:", "blob:")) or wrong.append(asked.url))
+    page.on("request", on_request)
     await page.goto(address)
     await page.wait_for_load_state("networkidle")
     return wrong

@@ -218,11 +218,11 @@ def test_a_read_only_disk_is_refused_and_left_as_it_was(disk: Path, reference: R
     remount(disk, "rw")
     interrupted = launch(spec(TRIALS), disk / "runs", local=True, observer=stop_after(4))
     assert interrupted.state.status == "paused"
-    journal = interrupted.run.journal.read_bytes()
+    journal = Path(interrupted.run.journal).read_bytes()
     remount(disk, "ro")
     with pytest.raises(OSError, match="Read-only"):
         resume(NAME, disk / "runs", local=True)
-    assert interrupted.run.journal.read_bytes() == journal
+    assert Path(interrupted.run.journal).read_bytes() == journal
     assert read_state(interrupted.run).status == "paused", "it can be looked at"
     remount(disk, "rw")
     held_to(resume(NAME, disk / "runs", local=True), reference)
@@ -247,11 +247,11 @@ def test_a_disk_that_is_full_on_resume_is_said_and_leaves_all_as_it_was(disk: Pa
     interrupted = launch(spec(TRIALS), disk / "runs", local=True, observer=stop_after(5))
     assert interrupted.exit_code == 143
     ended = {n for n, trial in interrupted.state.trials.items() if trial.status in ENDED}
-    journal = interrupted.run.journal.read_bytes()
+    journal = Path(interrupted.run.journal).read_bytes()
     fill(disk)
     with pytest.raises(OSError, match="No space left"):
         resume(NAME, disk / "runs", local=True)
-    assert interrupted.run.journal.read_bytes() == journal
+    assert Path(interrupted.run.journal).read_bytes() == journal
     state = read_state(interrupted.run)
     assert {n for n, trial in state.trials.items() if trial.status in ENDED} == ended
     free(disk)

@@ -85,7 +85,9 @@ def plain_weights(spec: SweepSpec, folder: Path) -> dict[str, torch.Tensor]:
     module = LitModel(**model.init_args)
     datamodule: Any = class_loading.build(data.model_dump())
     options = {**trainer, "precision": resolve_precision(trainer["precision"])}
-    quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+    quiet: dict[str, Any] = dict.fromkeys(
+        ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False
+    )
     L.Trainer(**options, **quiet, default_root_dir=folder).fit(module, datamodule)
     return module.state_dict()
 

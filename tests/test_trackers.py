@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from orchestrator.sweep import Outcome, launch, resume
 from orchestrator.tracking import check
 from orchestrator.tracking.metric_stream import points
 from orchestrator.training import Job, fit
+from tests.support.callbacks import Recorded
 from tests.support.small_sweeps import spec
 from tests.support.wandb_processes import processes
 from tests.support.wandb_server import wandb_server
@@ -50,7 +52,7 @@ def tracked(tracking: dict[str, Any], **fields: Any) -> Any:
 
 def events(folder: Path) -> dict[str, list[tuple[int, float]]]:
     """What TensorBoard's event files hold: steps and values by tag."""
-    from tensorboardX.proto.event_pb2 import Event
+    Event: Any = importlib.import_module("tensorboardX.proto.event_pb2").Event  # no type information
 
     found: dict[str, list[tuple[int, float]]] = {}
     for file in sorted(folder.glob("events.out.tfevents.*")):
@@ -238,9 +240,9 @@ def test_a_broken_wandb_costs_a_notice(
 
     monkeypatch.setattr(wandb, "init", refuse)
     wanted = job(tmp_path, wandb={"project": "p"})
-    reports: list[Any] = []
+    reports = Recorded[Any]()
     own = {**wanted.model, "class_path": "tests.support.tracked.Own"}
-    fit(replace(wanted, model=own), lambda report: bool(reports.append(report)) or True)
+    fit(replace(wanted, model=own), reports.keep)
     assert len(reports) == 3
     assert "continues without W&B: RuntimeError: no service" in caplog.text
 

@@ -16,12 +16,13 @@ from orchestrator.data import DigitsDataModule
 from orchestrator.models import LitModel
 from orchestrator.training import ImagePredictionLogger, Job, Report, fit
 from orchestrator.training.csv_logger import EpochCSVLogger
+from orchestrator.training.image_grid import draw_grid
 from orchestrator.training.memory import keep_freed_memory
-from orchestrator.training.prediction_logger import draw_grid, to_pictures
+from orchestrator.training.prediction_logger import to_pictures
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")  # Lightning 2.6 under torch 2.15
 
-SMALL = {"batch_size": 20, "image_size": 16, "channels": 1}
+SMALL: dict[str, Any] = {"batch_size": 20, "image_size": 16, "channels": 1}
 
 
 def job(folder: Path, *callbacks: type, wandb: bool = False, dropout: float = 0.5) -> Job:

@@ -34,8 +34,8 @@ from orchestrator.training.report_callback import as_floats
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")  # Lightning 2.6 under torch 2.15
 
-SHAPE = [1, 16, 16]
-SMALL = {"batch_size": 32, "image_size": 16, "channels": 1}
+SHAPE = (1, 16, 16)
+SMALL: dict[str, Any] = {"batch_size": 32, "image_size": 16, "channels": 1}
 BRIEF = {"max_epochs": 3, "limit_train_batches": 4, "limit_val_batches": 2, "accelerator": "cpu"}
 
 
@@ -206,7 +206,12 @@ def test_lit_model_loads_from_the_file_as_it_is(tmp_path: Path) -> None:
 def test_the_csv_has_one_row_an_epoch_before_the_report(tmp_path: Path) -> None:
     job = lit(tmp_path)
     rows: list[int] = []
-    reports = run(job, lambda report: rows.append(len(table(job))) or True)
+
+    def count(report: Report) -> bool:
+        rows.append(len(table(job)))
+        return True
+
+    reports = run(job, count)
     assert rows == [1, 2, 3]
     assert [float(row["val_acc"]) for row in table(job)] == [report.metrics["val_acc"] for report in reports]
     assert [row["epoch"] for row in table(job)] == ["0", "1", "2"]
@@ -262,7 +267,7 @@ def test_metrics_become_floats_without_losing_digits() -> None:
 def test_it_equals_a_plain_trainer(tmp_path: Path) -> None:
     job = lit(tmp_path)
     L.seed_everything(job.seed)
-    model, data = LitModel(tuple(SHAPE)), DigitsDataModule(**SMALL)
+    model, data = LitModel(SHAPE), DigitsDataModule(**SMALL)
     plain_trainer().fit(model, data)
     assert same(weights(job, run(job)[-1]), dict(model.state_dict()))
 
@@ -270,7 +275,7 @@ def test_it_equals_a_plain_trainer(tmp_path: Path) -> None:
 def test_with_dropout_it_equals_a_plain_trainer_that_has_epoch_seed(tmp_path: Path) -> None:
     job = lit(tmp_path, dropout=0.5)
     L.seed_everything(job.seed)
-    model, data = LitModel(tuple(SHAPE), dropout=0.5), DigitsDataModule(**SMALL)
+    model, data = LitModel(SHAPE, dropout=0.5), DigitsDataModule(**SMALL)
     plain_trainer(callbacks=[EpochSeed(job.seed)]).fit(model, data)
     assert same(weights(job, run(job)[-1]), dict(model.state_dict()))
 
@@ -422,7 +427,12 @@ def test_what_a_segment_changes_in_the_process_is_put_back(tmp_path: Path) -> No
 def test_threads_are_the_jobs(tmp_path: Path) -> None:
     before = torch.get_num_threads()
     seen: list[int] = []
-    run(replace(lit(tmp_path), threads=1), lambda report: seen.append(torch.get_num_threads()) or True)
+
+    def note(report: Report) -> bool:
+        seen.append(torch.get_num_threads())
+        return True
+
+    run(replace(lit(tmp_path), threads=1), note)
     assert set(seen) == {1}
     assert torch.get_num_threads() == before
 
@@ -443,7 +453,7 @@ def test_epoch_seed_depends_on_seed_and_epoch_alone(tmp_path: Path) -> None:
     draws = []
     for _ in range(2):
         trainer = plain_trainer()
-        EpochSeed(5).on_train_epoch_start(trainer, LitModel(tuple(SHAPE)))
+        EpochSeed(5).on_train_epoch_start(trainer, LitModel(SHAPE))
         draws.append((random.random(), float(np.random.rand()), float(torch.rand(()))))
     assert draws[0] == draws[1]
 

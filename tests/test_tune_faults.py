@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -193,13 +193,14 @@ def numbers(victim: str) -> list[int]:
 
 def test_ray_that_always_dies_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from orchestrator.engine import tune
+    from orchestrator.engine.tune.ray_lifecycle import RayDied
     from orchestrator.errors import SweepError
 
     starts = []
 
     def dies(cpus: int) -> Any:
         starts.append(cpus)
-        raise tune.RayDied("its raylet process ended")
+        raise RayDied("its raylet process ended")
 
     class Live:
         spec = sweep_spec(tmp_path)
@@ -304,7 +305,7 @@ class Clock:
 
 
 @pytest.fixture
-def clock() -> Iterator[Clock]:
+def clock() -> Clock:
     return Clock()
 
 

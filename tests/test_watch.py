@@ -141,7 +141,7 @@ def test_a_redraw_of_a_thousand_trials_is_quick(tmp_path: Path) -> None:
     assert statistics.median(times) < 0.150
 
 
-def test_only_lines_that_have_changed_are_drawn_again(tmp_path: Path) -> None:
+def test_only_lines_that_have_changed_are_drawn_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One trial among a thousand reports: its line, and not the table."""
     events = thousand()
     at = until(events, lambda event: event.type == "segment.reported" and event["trial"] == 3 and event["epoch"] == 1)
@@ -153,7 +153,12 @@ def test_only_lines_that_have_changed_are_drawn_again(tmp_path: Path) -> None:
         await seen(app, pilot, "trial▲")
         table = app.query_one("TrialTable")
         refresh = table.refresh
-        table.refresh = lambda *regions, **how: drawn.append(regions) or refresh(*regions, **how)  # type: ignore[method-assign,assignment]
+
+        def note(*regions: Any, **options: Any) -> Any:
+            drawn.append(regions)
+            return refresh(*regions, **options)
+
+        monkeypatch.setattr(table, "refresh", note)
         write(run, events[at - 1 : at], "ab")
         app.poll()
 
@@ -245,14 +250,14 @@ def test_what_is_asked_by_key_comes_to_the_process_that_runs_the_sweep(tmp_path:
 def test_a_journal_that_is_damaged_torn_or_gone_is_told_and_not_a_crash(tmp_path: Path) -> None:
     events = simulate(described(8, 9), slots=2).events
     run = written(tmp_path, events[:40])
-    whole = run.journal.read_bytes()
+    whole = Path(run.journal).read_bytes()
 
     async def visit(app: WatchApp, pilot: Any) -> None:
         async def look(content: bytes | None, text: str) -> None:
             if content is None:
-                run.journal.unlink()
+                Path(run.journal).unlink()
             else:
-                run.journal.write_bytes(content)
+                Path(run.journal).write_bytes(content)
             app.poll()
             await seen(app, pilot, text)
 
@@ -411,7 +416,7 @@ def test_in_a_real_terminal_it_answers_keys_and_leaves_the_screen_as_it_was(
     shows(terminal, "rank▲")
     terminal("q")
     assert shows(terminal, "it ended with 0").startswith("before\nit ended with 0")
-    assert run.journal.exists()
+    assert Path(run.journal).exists()
 
 
 def test_without_colour_nothing_is_coloured(tmp_path: Path, terminal: Callable[..., str]) -> None:

@@ -166,10 +166,10 @@ class Quiet(LocalHost):
 @pytest.mark.parametrize("how", ["seen", "unseen"])
 def test_an_error_beside_a_lost_host_is_the_hosts(how: str, tmp_path: Path) -> None:
     """Its peers see a broken connection first, which would pass for the user's error."""
-    hosts = [LocalHost(HOSTS[0]), Quiet(HOSTS[1])]
-    gang = WorkerGroup(hosts)
+    quiet = Quiet(HOSTS[1])
+    gang = WorkerGroup([LocalHost(HOSTS[0]), quiet])
     start(gang, job(tmp_path, fault="raise", rank=0, pause=0.1))
-    hosts[1].gone = how
+    quiet.gone = how
     outcome = next_of(gang)
     gang.end()
     assert isinstance(outcome, SegmentFailure)

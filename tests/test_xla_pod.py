@@ -24,6 +24,7 @@ from orchestrator.results.verify import check
 from orchestrator.rundir import RunDirectory, run_at
 from orchestrator.spec import SweepSpec, from_mapping
 from orchestrator.xla import slice_engine as slices
+from orchestrator.xla.process_env import plan_env
 from tests.support.fake_pod import FakePod, Seen, at_once
 from tests.support.paths import ROOT
 from tests.support.tpu_payload import interpreter
@@ -109,7 +110,7 @@ def test_ranks_follow_the_worker_ids_and_not_the_order_of_the_hosts(
     pod: FakePod, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     planned: list[list[str]] = []
-    original = slices.plan_env
+    original = plan_env
     names: dict[str, str] = {}
 
     def noting(wanted: Any, hosts: Any, *args: Any, **kwargs: Any) -> Any:
@@ -240,13 +241,13 @@ def test_a_driver_that_is_killed_leaves_nothing_running(pod: FakePod, tmp_path: 
     try:
         until = time.monotonic() + 240
         while driver.poll() is None and time.monotonic() < until:
-            if found.journal.exists() and found.journal.read_text().count("segment.reported") >= 3:
+            if Path(found.journal).exists() and Path(found.journal).read_text().count("segment.reported") >= 3:
                 break
             time.sleep(0.1)
     finally:
         driver.kill()
         driver.wait()
-    assert found.journal.read_text().count("segment.reported") >= 3, (tmp_path / "said").read_text()
+    assert Path(found.journal).read_text().count("segment.reported") >= 3, (tmp_path / "said").read_text()
     seen = [line.split() for path in found.root.glob("trials/*/seen.txt") for line in path.read_text().splitlines()]
     until = time.monotonic() + 60
     while any(Path(f"/proc/{line[4]}").exists() for line in seen) and time.monotonic() < until:
@@ -300,5 +301,5 @@ def test_without_a_whole_slice_the_sweep_pauses_and_says_why(pod: FakePod, monke
     monkeypatch.setattr(slices, "run", lambda *given, **named: original(*given, **named, patience=30))
     with pytest.raises(SweepError, match="a: 1 of 2 hosts are present; b: 1 of 2 hosts are present"):
         run(spec(), Seen(), monkeypatch)
-    said = json.loads((run_at("pod").journal).read_text().splitlines()[-1])
+    said = json.loads(Path(run_at("pod").journal).read_text().splitlines()[-1])
     assert said["type"] == "sweep.paused"

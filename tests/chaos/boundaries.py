@@ -187,11 +187,11 @@ def _violations(root: Path, acknowledged: int) -> Iterator[str]:
         if acknowledged >= 0:
             yield f"record {acknowledged} was acknowledged, and there is no sweep"
         return
-    before = run.journal.read_bytes()
+    before = Path(run.journal).read_bytes()
     try:
         state = read_state(run)
         yield from check(run).violations
-        if run.journal.read_bytes() != before:
+        if Path(run.journal).read_bytes() != before:
             yield "reading has changed the journal"
         Journal.open(run.journal).close()
         after = read_state(run)
@@ -206,7 +206,7 @@ def _violations(root: Path, acknowledged: int) -> Iterator[str]:
 
 def _begun(run: RunDirectory) -> bool:
     """Whether the journal holds a whole record: before that there is no sweep, and it is launched anew."""
-    return run.exists() and b"\n" in run.journal.read_bytes()
+    return run.exists() and b"\n" in Path(run.journal).read_bytes()
 
 
 def _violations_of_resume(root: Path, reference: Ranking) -> Iterator[str]:

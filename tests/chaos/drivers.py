@@ -45,7 +45,7 @@ class Story:
             self.wrong.append(str(error))
 
     def _look(self) -> None:
-        whole = whole_lines(self.run.journal)
+        whole = whole_lines(Path(self.run.journal))
         if not whole.startswith(self.whole):
             self.wrong.append("records that were in the journal are gone or changed")
         self.whole = whole

@@ -196,7 +196,7 @@ class Lane:
             records, rest = self._records(run) + 1 + int(kill.fraction * 40), self.random.random() * 0.1
             condition = lambda: self._records(run) >= records  # noqa: E731
         else:
-            condition = lambda: whole_lines(run.journal).count(_FINISHED) >= TRIALS - 1  # noqa: E731
+            condition = lambda: whole_lines(Path(run.journal)).count(_FINISHED) >= TRIALS - 1  # noqa: E731
         return self._until(condition, life, story) and self._rest(rest, life)
 
     def _wait_for_start(self, kill: Kill, life: Life, story: Story) -> bool:
@@ -213,7 +213,7 @@ class Lane:
                 raise KeyboardInterrupt
             if condition():
                 return True
-            grown = len(whole_lines(story.run.journal))
+            grown = len(whole_lines(Path(story.run.journal)))
             if grown != size:
                 size, since = grown, time.monotonic()
             if time.monotonic() - since > STUCK:
@@ -322,7 +322,7 @@ class Lane:
 
     @staticmethod
     def _records(run: RunDirectory) -> int:
-        return whole_lines(run.journal).count(b"\n")
+        return whole_lines(Path(run.journal)).count(b"\n")
 
 
 def _checkpoints(run: RunDirectory) -> set[str]:

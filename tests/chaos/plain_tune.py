@@ -234,7 +234,7 @@ def _our_sweep(story: Story, left: list[tuple[int, float]], column: Column) -> N
     while b'"sweep.completed"' not in story.whole and failed < ATTEMPTS:
         words = ["resume", run.name] if run.exists() else ["launch", str(file)]
         life = Life(words, f"{os.getpid()}-{run.name}", run.root.with_suffix(".stderr"), run.root.parent, fresh=True)
-        reported = lambda: whole_lines(run.journal).count(b'"segment.reported"')  # noqa: E731
+        reported = lambda: whole_lines(Path(run.journal)).count(b'"segment.reported"')  # noqa: E731
         try:
             killed = _killed(life.process, reported, left[0] if left else None)
         finally:

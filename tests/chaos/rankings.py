@@ -54,9 +54,9 @@ def history(seed: int) -> History:
     """A few trials, their lives interleaved at random."""
     rng, made = Random(seed), History()
     objective = {"metric": METRIC, "mode": rng.choice(("min", "max"))}
-    repeats = {"seeds": rng.choice((1, 1, 1, 2, 3)), "rank_by": rng.choice(("mean", "lower_bound"))}
+    repeats: dict[str, Any] = {"seeds": rng.choice((1, 1, 1, 2, 3)), "rank_by": rng.choice(("mean", "lower_bound"))}
     seeds, levels = repeats["seeds"], LEVELS if repeats["seeds"] > 1 else LEVELS + FAR
-    spec = {"objective": objective, "repeats": repeats}
+    spec: dict[str, Any] = {"objective": objective, "repeats": repeats}
     if rng.random() < 0.3:
         made.met["constrained"] += 1
         bound = {"metric": rng.choice(("other", METRIC)), rng.choice(("min", "max")): rng.choice((0.25, 0.5))}
@@ -179,7 +179,7 @@ def ranked(found: dict[int, Verdict], mode: str, repeats: dict[str, Any]) -> lis
     bests = {number: verdict.best(mode) for number, verdict in found.items()}
 
     @cache
-    def together(configuration: int) -> tuple[bool, Fraction, float]:
+    def together(configuration: int) -> tuple[bool, Fraction | float, float]:
         """Whether a configuration is not whole; what it is ranked by, lower is better, in two parts."""
         all_of_it = [n for n in found if n // seeds == configuration]
         whole = len(all_of_it) == seeds and all(found[n].ended and not found[n].failed and bests[n] for n in all_of_it)
@@ -217,7 +217,8 @@ def disagreements(seed: int, made: History) -> Iterator[str]:
     winner = None if found[first].failed or found[first].best(mode) is None else first
     if (listed := [trial.number for trial in state.ranking()]) != expected:
         yield f"the ranking is {listed}, and should be {expected}"
-    if (won := (first := state.winner()) and first.number) != winner:
+    best_trial = state.winner()
+    if (won := best_trial and best_trial.number) != winner:
         yield f"the winner is {won}, and should be {winner}"
     for number, verdict in found.items():
         for upto in (None, seed % 4):

@@ -25,7 +25,7 @@ from orchestrator.engine.stop_requests import StopRequests
 from orchestrator.journal import Journal
 from orchestrator.rundir import RunDirectory, run_at
 from orchestrator.spec import SweepSpec, from_mapping
-from orchestrator.training import Report
+from orchestrator.training import Job, Report
 from orchestrator.training.machine_info import hardware
 
 LIMITS = {"journal bytes a trial": 1024, "resume s": 3.0, "status s": 2.0, "driver MB beyond": 300, "status MB": 300}
@@ -60,7 +60,7 @@ def drive(run: RunDirectory, trials: int, *, upto: int) -> None:
     live.start("noop", slots=1)
     for _ in range(upto):
         job = live.next_job()
-        assert job != "none_left"
+        assert isinstance(job, Job)
         rate = job.model["init_args"]["learning_rate"]
         if live.on_report(job.trial, job.segment, Report(1, {"val_loss": rate, "val_acc": 1 - rate}, None)):
             live.on_end(job.trial, job.segment)
@@ -97,7 +97,7 @@ def measure(trials: int, folder: Path) -> dict[str, float]:
     began = time.perf_counter()
     held = driver_mb(trials, folder)
     figures = {"driver s": time.perf_counter() - began, "driver MB": held, "driver MB beyond": held - alone}
-    figures["journal bytes a trial"] = run.journal.stat().st_size / trials
+    figures["journal bytes a trial"] = Path(run.journal).stat().st_size / trials
     figures["resume s"] = resume_seconds(run, trials)
     began = time.perf_counter()
     command = [sys.executable, "-m", "orchestrator", "status", "noop", "--runs", str(folder), "--json"]

@@ -42,7 +42,8 @@ class Log:
 
 
 def score(params: dict[str, Any], epoch: int) -> float:
-    return (params["model.x"] - 0.3) ** 2 + 0.1 * (params["model.kind"] != "b") + 1 / epoch
+    value: float = (params["model.x"] - 0.3) ** 2 + 0.1 * (params["model.kind"] != "b") + 1 / epoch
+    return value
 
 
 def sweep(log: Log, searcher: Any, trials: int, in_flight: int) -> Iterator[tuple[int, dict[str, Any] | None]]:

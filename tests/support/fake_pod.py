@@ -21,7 +21,7 @@ class FakePod:
 
         told = {"health_check_period_ms": 1000, "health_check_timeout_ms": 4000}  # else a dead host lives 20 s longer
         head = {"num_cpus": 1, "object_store_memory": STORE, "_system_config": told}
-        self._cluster = Cluster(initialize_head=True, head_node_args=head)
+        self._cluster: Any = Cluster(initialize_head=True, head_node_args=head)
         self.address: str = self._cluster.address
         self.hosts: dict[tuple[str, int], Any] = {}
         self._drained: list[tuple[str, int]] = []
@@ -51,10 +51,14 @@ class FakePod:
         from ray._private.worker import global_worker
         from ray.core.generated import autoscaler_pb2
 
+        protocol: Any = autoscaler_pb2  # Ray generates these at run time
+        worker_of_this_process: Any = global_worker
+
         self._drained.append((name, worker))
         node = self.hosts[name, worker].node_id
-        reason = autoscaler_pb2.DrainNodeReason.DRAIN_NODE_REASON_PREEMPTION
-        accepted, why = global_worker.gcs_client.drain_node(node, reason, "preempted", int((time.time() + 600) * 1000))
+        reason = protocol.DrainNodeReason.DRAIN_NODE_REASON_PREEMPTION
+        deadline = int((time.time() + 600) * 1000)  # ms
+        accepted, why = worker_of_this_process.gcs_client.drain_node(node, reason, "preempted", deadline)
         assert accepted, why
 
     def add_gpus(self) -> None:

@@ -23,7 +23,7 @@ class Straight(TinyData):
     Lightning would shuffle what a plain loader trains on among ranks, in another order than one process has.
     """
 
-    def train_dataloader(self) -> DataLoader[torch.Tensor]:
+    def train_dataloader(self) -> DataLoader[tuple[torch.Tensor, ...]]:
         if not torch.distributed.is_initialized():
             return DataLoader(self.points, self.batch_size)
         return DataLoader(self.points, self.batch_size, sampler=DistributedSampler(self.points, shuffle=False))

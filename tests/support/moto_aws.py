@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import shutil
 import subprocess
@@ -101,7 +102,7 @@ class PowerPlant(threading.Thread):
             self.hosts[number].power_off()
 
     def _boot(self, instance: dict[str, Any], key: str) -> Any:
-        import vhosts  # beside the module that has made the net
+        vhosts = importlib.import_module("vhosts")  # beside the module that has made the net
 
         name, address = f"ec2-{len(self.hosts)}", instance["PrivateIpAddress"]
         with (self._net.dir / "hosts").open("a") as file:
@@ -148,7 +149,7 @@ def cloud(shared: Path) -> Iterator[Cloud]:
         "SWEEP_RUNS": RUNS,
     }
     try:
-        with booted(shared, folder, ["laptop", "aws"], subnet=_NET, **told) as net:
+        with booted(shared, folder, ["laptop", "aws"], subnet=_NET, env=told) as net:
             server = _serve(net["aws"], folder)
             found = Cloud(net, "/root/sweeps")
             found.plant = PowerPlant(net)

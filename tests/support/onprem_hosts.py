@@ -85,10 +85,11 @@ def booted(
     programs: tuple[str, ...] = PROGRAMS,
     *,
     subnet: tuple[str, int] = ("10.77.0", 24),
-    **environment: str,
+    env: dict[str, str] | None = None,
 ) -> Iterator[Any]:
-    """Hosts of these names, which see the project and this environment; skips, with a reason, where that cannot be.
+    """Yield hosts of these names that see the project; skip, with a reason, if that cannot be.
 
+    ``env``: variables of every host.
     ``subnet`` is what their addresses begin with, and the bits of their network.
     """
     missing = [name for name in programs if not shutil.which(name)]
@@ -96,7 +97,7 @@ def booted(
         pytest.skip(f"needs root and {', '.join(programs)}; missing: {', '.join(missing) or 'root'}")
     vhosts = _vhosts(shared)
     binds = [(str(path), str(path), True) for path in {ROOT, Path(sys.prefix).resolve()}]
-    told = {"PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0", "SWEEP_RUNS": RUNS, **environment}
+    told = {"PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0", "SWEEP_RUNS": RUNS, **(env or {})}
     net = vhosts.Net(
         names, folder, subnet=subnet[0], prefix=subnet[1], binds=binds, python=sys.executable, extra_env=told
     )

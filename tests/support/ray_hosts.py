@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import subprocess
 import sys
@@ -42,8 +43,8 @@ def cluster(
     health = {f"RAY_health_check_{name}_ms": "1000" for name in ("initial_delay", "period", "timeout")}
     told = {**health, "RAY_health_check_failure_threshold": "4", "RAY_AUTH_MODE": "disabled"}
     programs = ("unshare", "nsenter", "ip", "iptables", *(["redis-server"] if redis else []))
-    with booted(shared, folder, names, programs, RAY_worker_niceness="0", **told) as net:
-        import ray_hosts  # beside the module that has made the hosts
+    with booted(shared, folder, names, programs, env={"RAY_worker_niceness": "0", **told}) as net:
+        ray_hosts = importlib.import_module("ray_hosts")  # beside the module that has made the hosts
 
         if redis:
             options = f"--bind 0.0.0.0 --dir /tmp --requirepass {REDIS_PASSWORD}"
@@ -78,7 +79,7 @@ def keep_up(net: Any, cpus: int = 1) -> None:
 
 def start_head(net: Any) -> None:
     """Start Ray's head, over what Redis holds where there is one, and wait for its port."""
-    import ray_hosts
+    ray_hosts = importlib.import_module("ray_hosts")
 
     redis = net.hosts.get("redis")
     kept = {"RAY_REDIS_ADDRESS": f"{redis.ip}:6379"} if redis else {}
@@ -90,7 +91,8 @@ def sweep(net: Any, *words: str, host: str = "driver", runs: str = "/shared/runs
     """The command on a host of the cluster, with runs where all hosts see them."""
     log = net.shared / f"{words[0]}.log"
     command = [sys.executable, "-W", "ignore", "-m", "orchestrator", *words, "--runs", runs]
-    return net[host].popen(command, env={"RAY_ADDRESS": f"{net['head'].ip}:6379"}, log=log)
+    process: subprocess.Popen[bytes] = net[host].popen(command, env={"RAY_ADDRESS": f"{net['head'].ip}:6379"}, log=log)
+    return process
 
 
 def state(net: Any, name: str) -> SweepState:

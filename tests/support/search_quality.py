@@ -26,4 +26,4 @@ def best(searcher: Any, seed: int, trials: int) -> float:
         metrics = {"loss": values[-1]}
         found.observe(log.add("segment.reported", trial=number, segment=0, epoch=1, metrics=metrics))
         found.observe(log.add("trial.finished", trial=number, segment=0, epoch=1))
-    return min(values)
+    return float(min(values))

@@ -20,7 +20,7 @@ from orchestrator.data import MNISTDataModule
 SLOW_SECONDS = 2.0  # a file: long enough for every trial of a host to want it meanwhile
 
 
-class Official(MNIST):
+class Official(MNIST):  # type: ignore[misc]  # torchvision has no type information
     resources = tuple(
         (f"{name}-ubyte.gz", None)
         for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")

@@ -33,7 +33,7 @@ def request(run: RunDirectory, trial: int | None = None) -> None:
 
 def story(run: RunDirectory) -> list[tuple[Any, ...]]:
     """What was decided and measured, without times, files and segments: suggestions, reports, stops, ends."""
-    told = []
+    told: list[tuple[Any, ...]] = []
     for event in read(run.journal):
         if event.type == "trial.suggested":
             told.append((event["trial"], "suggested", event["params"]))

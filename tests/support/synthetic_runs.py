@@ -47,7 +47,7 @@ def invent(
     run.root.mkdir(parents=True)
     told = _story(described, trials, epochs)
     events = list(_numbered((time, type, _renamed(fields, renamed or {})) for time, type, fields in told))
-    run.journal.write_bytes(b"".join(map(encode, events)))
+    Path(run.journal).write_bytes(b"".join(map(encode, events)))
     return run, SweepState(events)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from lightning.pytorch.loggers import WandbLogger
 
 from tests.support.tiny import Tiny
 
@@ -22,5 +23,6 @@ class Own(Steps):
     """Also a number and a picture of its own, once an epoch."""
 
     def on_train_epoch_end(self) -> None:
+        assert isinstance(self.logger, WandbLogger)
         self.logger.experiment.log({"own": float(self.current_epoch)})
         self.logger.log_image("picture", [torch.zeros(1, 4, 4)])

@@ -48,7 +48,7 @@ def thousand() -> list[Event]:
 def write(run: RunDirectory, events: Sequence[Event], mode: str = "wb") -> None:
     """The events as the run's journal, or behind it."""
     run.root.mkdir(parents=True, exist_ok=True)
-    with run.journal.open(mode) as file:
+    with Path(run.journal).open(mode) as file:
         file.writelines(map(encode, events))
 
 

@@ -38,7 +38,7 @@ from tests.support.small_sweeps import request, spec, story
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
 
 NEVER = threading.Event()
-HOOK = Notification(webhook="$HOOK", on=["finished", "failed", "paused", "new_best"])
+HOOK = Notification.model_validate({"webhook": "$HOOK", "on": ["finished", "failed", "paused", "new_best"]})
 # Writes what it was given: its arguments, its standard input, and its variables.
 TELLER = """
 import json, os, sys
@@ -215,7 +215,7 @@ def test_text_of_others_rings_no_bell_and_runs_nothing(
     evil = f"<!channel> @everyone & $(touch {bait}) `touch {bait}`; touch {bait}\n\0\x1b[31m\u202e\ud800"
     said = note("failed", "tiny", f"failed: {evil}", metric=evil)
     tell(HOOK, said, NEVER)
-    tell(Notification(command=command), said, NEVER)
+    tell(Notification.model_validate({"command": command}), said, NEVER)
     assert not bait.exists()
     assert server.texts[0].startswith("sweep tiny failed: &lt;!channel&gt; @\u200beveryone &amp; $(touch")
     assert server.texts[0].endswith(r"\n\x00\x1b[31m\u202e\ud800")
@@ -243,7 +243,7 @@ def test_secrets_of_the_environment_are_not_told(monkeypatch: pytest.MonkeyPatch
 def test_a_command_that_fails_or_hangs_is_said(hook: Callable[..., Hook], command: list[str], reason: str) -> None:
     began = time.monotonic()
     with pytest.raises(UndeliveredError, match=f"^{reason}$"):
-        tell(Notification(command=command), note("finished", "tiny", "finished"), NEVER)
+        tell(Notification.model_validate({"command": command}), note("finished", "tiny", "finished"), NEVER)
     assert time.monotonic() - began < 5
 
 
@@ -429,7 +429,7 @@ def test_a_resume_wants_the_variable_too(hook: Callable[..., Hook], tmp_path: Pa
 def test_in_python_it_is_the_same_spec() -> None:
     given = {"webhook": "$HOOK", "on": ["new_best"]}
     made = Sweep(model="tests.support.tiny.Tiny", objective=("val_loss", "min"), notify=[given])
-    assert made.spec.notify == [Notification(webhook="$HOOK", on=["new_best"])]
+    assert made.spec.notify == [Notification.model_validate({"webhook": "$HOOK", "on": ["new_best"]})]
     assert from_mapping(made.spec.model_dump(mode="json")) == made.spec
     assert set(messages.Note("paused", "x").variables) == {"SWEEP_EVENT", "SWEEP_TEXT"}
 

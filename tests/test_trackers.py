@@ -145,7 +145,7 @@ def test_where_all_hang_the_end_waits_for_them_together(tmp_path: Path, monkeypa
         for name in ("WANDB_BASE_URL", "HOOK"):
             monkeypatch.setenv(name, server.url)
         wanted = tracked({"mlflow": {"tracking_uri": server.url}, "wandb": {"project": "p", "mode": "online"}})
-        told = wanted.model_copy(update={"notify": [Notification(webhook="$HOOK")]})
+        told = wanted.model_copy(update={"notify": [Notification.model_validate({"webhook": "$HOOK"})]})
         outcome = launch(told, tmp_path, local=True, observer=note)
         assert 8.0 < time.monotonic() - ends[0] < 10.5
     assert (outcome.exit_code, len(outcome.notices)) == (0, 2)

@@ -78,7 +78,7 @@ def test_an_earlier_trial_counts_as_one_of_its_own(name: str) -> None:
         assert [number + shifted for number in inner._good()] == mine._good()
         assert inner._model._all.tolist() == mine._model._all.tolist()
     else:
-        assert [t.value for t in inner._seen()] == [t.value for t in own._seen()]  # type: ignore[attr-defined]
+        assert [t.value for t in inner._visible_trials()] == [t.value for t in own._visible_trials()]  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("name", LEARNERS)
@@ -143,11 +143,11 @@ def test_trials_that_did_not_end_are_not_taken_and_failed_ones_neither() -> None
 @pytest.mark.parametrize(
     ("fields", "source", "says"),
     [
-        ({"searcher": "random"}, EARLIER, "looks at no results"),
+        ({"searcher": "random"}, EARLIER, "uses no results"),
         ({"searcher": "tpe", "objective": {"metric": "val_loss", "mode": "max"}}, EARLIER, "was judged by val_acc"),
         ({"searcher": "tpe", "objective": {"metric": "val_acc", "mode": "min"}}, EARLIER, r"is by val_acc \(min"),
-        ({"searcher": "tpe", "space": {"model.depth": {"int": [1, 3]}}}, EARLIER, "says anything of this space"),
-        ({"searcher": "tpe", "space": {"model.width": {"int": [900, 901]}}}, EARLIER, "says anything of this space"),
+        ({"searcher": "tpe", "space": {"model.depth": {"int": [1, 3]}}}, EARLIER, "has a parameter of this space"),
+        ({"searcher": "tpe", "space": {"model.width": {"int": [900, 901]}}}, EARLIER, "has a parameter of this space"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_taken_is_refused(fields: dict[str, Any], source: SweepSpec, says: str) -> None:

@@ -1,4 +1,4 @@
-"""What `sweep extend` changes: limits of the spec, and which trials go on because of it; from the journal alone."""
+"""What `sweep extend` changes: limits of the spec, and the trials that continue because of it. Pure."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ Changed = dict[str, dict[str, Any]]
 
 @dataclass(frozen=True)
 class More:
-    """How much more of what: ``trials``, ``epochs`` of each trial, ``wall_clock`` in seconds.
+    """How much to add: ``trials``, ``epochs`` of each trial, ``wall_clock`` in seconds.
 
-    ``budget`` holds more of ``epochs`` (of all trials), ``gpu_hours`` and ``cost``, and ``target`` as a new value.
+    ``budget`` adds to ``epochs`` (of all trials), ``gpu_hours`` and ``cost``, and replaces ``target``.
     """
 
     trials: int = 0
@@ -31,32 +31,32 @@ class More:
 
 
 def extension(state: SweepState, more: More) -> dict[str, Any]:
-    """The fields of the event ``sweep.extended``. Raises UsageError where nothing would come of it."""
+    """Return the fields of the event ``sweep.extended``. Raises UsageError if it would change nothing."""
     before = SweepSpec.model_validate(state.spec)
     changed = {part: fields for part, fields in _changes(before, more) if fields}
     if changed:
         _check_scheduler(before, changed)
     else:
-        raise UsageError("more of what?", hint="--trials 10, --epochs 5, --wall-clock 2h or --budget cost=20")
+        raise UsageError("nothing to extend was specified", hint="e.g. --trials 10, --epochs 5 or --wall-clock 2h")
     after = SweepSpec.model_validate(merge_spec(state.spec, changed))
-    _check_left(after, state)
-    trials = brought_back(before, state, changed)
+    _check_budget_left(after, state)
+    trials = trials_to_continue(before, state, changed)
     if state.status == "completed" and not (trials or state.interrupted or _more_come(after, state)):
-        raise UsageError("no trial would go on, and none be added", hint=_why_none(state, more))
+        raise UsageError("no trial would continue, and none would be added", hint=_why_none(state, more))
     return {"changed": changed, "trials": trials}
 
 
-def brought_back(spec: SweepSpec, state: SweepState, changed: Mapping[str, Mapping[str, Any]]) -> list[int]:
-    """The trials that had ended by an old limit, and go on: by number. ``spec`` is the one before.
+def trials_to_continue(spec: SweepSpec, state: SweepState, changed: Mapping[str, Mapping[str, Any]]) -> list[int]:
+    """Return the numbers of the trials that had ended by an old limit and continue; ``spec`` is the old one.
 
-    Those that finished at the old ``max_epochs``, if there are more epochs now, and those that a budget stopped while
-    they ran. They go on from a checkpoint that was kept; whose was not stays as it is.
+    Those are the trials that finished at the old ``max_epochs``, if there are more epochs now, and those that a budget
+    stopped while they ran. They continue from a checkpoint that was kept; a trial without one stays as it is.
     """
     longest = spec.trainer.get("max_epochs") if "max_epochs" in changed.get("trainer", {}) else None
-    return [number for number, trial in sorted(state.trials.items()) if _goes_on(trial, longest)]
+    return [number for number, trial in sorted(state.trials.items()) if _continues(trial, longest)]
 
 
-def _goes_on(trial: Trial, longest: int | None) -> bool:
+def _continues(trial: Trial, longest: int | None) -> bool:
     if trial.status == "stopped" and trial.stopped_by["rule"] == RULE and not trial.was_set_aside:
         return bool(trial.restart_checkpoints) or not trial.reports
     at_the_end = longest is not None and trial.status == "finished" and trial.epoch >= longest
@@ -64,8 +64,8 @@ def _goes_on(trial: Trial, longest: int | None) -> bool:
 
 
 def _changes(spec: SweepSpec, more: More) -> Iterator[tuple[str, dict[str, Any]]]:
-    wanted = {"trials": more.trials, "wall_clock": more.wall_clock, **more.budget}
-    yield "budget", {key: _raised(spec, key, amount) for key, amount in wanted.items() if amount}
+    amounts = {"trials": more.trials, "wall_clock": more.wall_clock, **more.budget}
+    yield "budget", {key: _raised(spec, key, amount) for key, amount in amounts.items() if amount}
     yield "trainer", {"max_epochs": _longer(spec, more.epochs)} if more.epochs else {}
 
 
@@ -74,15 +74,15 @@ def _raised(spec: SweepSpec, key: str, amount: float) -> float:
         return amount
     limit = getattr(spec.budget, key, None)
     if key == "reserve" or limit is None:
-        raise UsageError(f"budget.{key} is no limit of this sweep", hint=f"its budget is {_limits(spec)}")
+        raise UsageError(f"budget.{key} is not a limit of this sweep", hint=f"its budget is {_limits(spec)}")
     if amount < 0:
-        raise UsageError(f"{key}: more is wanted, but got {amount:g}", hint=f"give more than 0, the limit is {limit:g}")
+        raise UsageError(f"{key}: an addition above 0 is needed, but got {amount:g}", hint=f"the limit is {limit:g}")
     return float(limit + amount) if isinstance(limit, float) else int(limit + amount)
 
 
 def _limits(spec: SweepSpec) -> str:
     limits = spec.budget.model_dump(exclude_none=True, exclude_defaults=True)
-    return ", ".join(f"{key}: {value:g}" for key, value in limits.items()) or "the whole grid"
+    return ", ".join(f"{key}: {value:g}" for key, value in limits.items()) or "the complete grid"
 
 
 def _longer(spec: SweepSpec, epochs: int) -> int:
@@ -92,12 +92,14 @@ def _longer(spec: SweepSpec, epochs: int) -> int:
     if not isinstance(longest, int) or longest < 0:
         raise UsageError("trials have no max_epochs that could be raised", hint="--trials 10 adds trials")
     if epochs < 0:
-        raise UsageError(f"epochs: more is wanted, but got {epochs}", hint=f"trials have {longest} epochs")
+        raise UsageError(
+            f"epochs: an addition above 0 is needed, but got {epochs}", hint=f"trials have {longest} epochs"
+        )
     return longest + epochs
 
 
 def _check_scheduler(spec: SweepSpec, changed: Changed) -> None:
-    """Raises UsageError where the scheduler has shared out what would change."""
+    """Raise UsageError if the scheduler has divided what would change."""
     name, scheduler = spec.scheduler.name, scheduler_class(spec.scheduler.name)
     if "trainer" in changed and scheduler.divides_epochs:
         raise UsageError(
@@ -106,24 +108,24 @@ def _check_scheduler(spec: SweepSpec, changed: Changed) -> None:
         )
     if "trials" in changed.get("budget", {}) and scheduler.population:
         raise UsageError(
-            f"the {spec.budget.trials} trials are the population of scheduler {name}, which has grown up",
+            f"the {spec.budget.trials} trials are the population of scheduler {name}, which has been trained",
             hint="launch another sweep with more trials, and --warm-start it from this one",
         )
 
 
-def _check_left(spec: SweepSpec, state: SweepState) -> None:
-    """Raises UsageError where a budget is spent all the same."""
-    found, limit = spent(spec, state), spec.budget.wall_clock
-    if found:
-        key = key_of(found.why)
-        wanted = "another" if key == "target" else "more than was spent"
-        raise UsageError(f"budget.{key} is spent: {dict(found.why)}", hint=f"--budget {key}=…, {wanted}")
+def _check_budget_left(spec: SweepSpec, state: SweepState) -> None:
+    """Raise UsageError if a budget is spent even so."""
+    verdict, limit = spent(spec, state), spec.budget.wall_clock
+    if verdict:
+        key = key_of(verdict.why)
+        amount = "another value" if key == "target" else "more than was spent"
+        raise UsageError(f"budget.{key} is spent: {dict(verdict.why)}", hint=f"--budget {key}=…, {amount}")
     if limit is not None and state.active_seconds >= limit:
         raise UsageError(f"{state.active_seconds:.0f} s of {limit:g} s are spent", hint="--wall-clock 2h adds some")
 
 
 def _more_come(spec: SweepSpec, state: SweepState) -> bool:
-    """Whether there are trials yet to be suggested."""
+    """Return whether more trials can be suggested."""
     limit = trial_limit(spec)
     return limit is None or len(state.trials) < limit
 

@@ -1,4 +1,4 @@
-"""Finals: the best configurations of a search in a race of their own, and what that says of the search. Pure."""
+"""Finals: a race of the best configurations of a search, and what its journal records of it. Pure."""
 
 from __future__ import annotations
 
@@ -29,21 +29,22 @@ class Candidate:
 
 
 def candidates(state: SweepState) -> Iterator[Candidate]:
-    """The configurations that have a value, best first. The same parameters come once, however often suggested.
+    """Yield the configurations that have a value, best first. The same parameters come once, however often suggested.
 
-    Where trials have changed their parameters on the way (population-based training), those of the best epoch count.
+    If trials have changed their parameters on the way (population-based training), those of the best epoch count.
     """
     seen: list[Mapping[str, Any]] = []
-    for found in _ranked(state):
-        if found.params not in seen:
-            seen.append(found.params)
-            yield found
+    for candidate in _ranked(state):
+        if candidate.params not in seen:
+            seen.append(candidate.params)
+            yield candidate
 
 
 def finals(state: SweepState, finalists: Finalists, number: int, name: str = "finals") -> SweepSpec:
-    """The spec of a race for the finals of that ``number``, from 1: what the search trained, under fresh seeds.
+    """Return the spec of a race for the finals of that ``number``, from 1: what the search trained, under fresh seeds.
 
-    Raises UsageError where no trial has a value.
+    Raises:
+        UsageError: No trial has a value.
     """
     spec, ranked = SweepSpec.model_validate(state.spec), list(candidates(state))
     if not ranked:
@@ -53,12 +54,12 @@ def finals(state: SweepState, finalists: Finalists, number: int, name: str = "fi
         )
     loss = state.objective.loss
     room = max(finalists.top, min(2 * finalists.top, finalists.trials // LEAST_SEEDS))
-    inside, near = ranked[: finalists.top], ranked[finalists.top : room]
-    last = loss(inside[-1].value)
+    top, near = ranked[: finalists.top], ranked[finalists.top : room]
+    last = loss(top[-1].value)
     searcher = {
         "name": "race",
-        "points": [dict(found.params) for found in inside],
-        "spares": [{"point": dict(found.params), "behind": loss(found.value) - last} for found in near],
+        "points": [dict(candidate.params) for candidate in top],
+        "spares": [{"point": dict(each.params), "behind": loss(each.value) - last} for each in near],
         "confidence": finalists.confidence,
     }
     kept = ("constraints", "model", "data", "trainer", "space", "resources", "recovery", "tracking")
@@ -78,7 +79,7 @@ def finals(state: SweepState, finalists: Finalists, number: int, name: str = "fi
 
 
 def confirmation(state: SweepState, raced: SweepState) -> dict[str, Any]:
-    """What the finals came to, as the journal of the search holds it.
+    """Return the result of the finals, as the journal of the search holds it.
 
     ``table`` has a row a finalist, best first: ``configuration`` and ``searched`` are its number and value in the
     search, ``values`` and ``mean`` those of the finals, ``low`` and ``high`` the interval of probability ``level`` for
@@ -86,29 +87,30 @@ def confirmation(state: SweepState, raced: SweepState) -> dict[str, Any]:
     first, and ``optimism`` by how much its number there was better than the mean of its fresh trainings. ``winner`` is
     the first of the table: its best trial of the finals.
 
-    Raises UsageError where no training of the finals came to a value.
+    Raises:
+        UsageError: No training of the finals has a value.
     """
     won = raced.winner()
     best = raced.objective.best(won) if won else None
     if won is None or best is None:
         hint = f"see what happened: sweep results {raced.spec['name']} --runs runs/{state.spec['name']}"
-        raise UsageError("no training of the finals came to a finite value", hint=hint)
-    known = {_key(found.params): found for found in reversed(list(candidates(state)))}
+        raise UsageError("no training of the finals has a finite value", hint=hint)
+    searched_by_params = {_key(each.params): each for each in reversed(list(candidates(state)))}
     ranked = list(raced.configurations())
     objective = raced.objective
-    found = estimates([[objective.loss(value) for value in each.values] for each in ranked], LEVEL)
+    computed = estimates([[objective.loss(value) for value in each.values] for each in ranked], LEVEL)
     table = []
-    for each, estimate in zip(ranked, found, strict=True):
-        searched = known[_key(raced.trials[each.first].params)]
+    for each, estimate in zip(ranked, computed, strict=True):
+        searched = searched_by_params[_key(raced.trials[each.first].params)]
         failed = sum(1 for trial in each.trials if objective.best(raced.trials[trial]) is None)
         row = {"configuration": searched.number, "searched": searched.value, "trials": list(each.trials)}
         table.append({**row, "values": list(each.values), "failed": failed, **_numbers(estimate, objective.loss)})
     first = min(table, key=lambda row: (objective.loss(row["searched"]), row["configuration"]))
     optimism = None if first["mean"] is None else objective.loss(first["mean"]) - objective.loss(first["searched"])
-    chance, wanted = table[0]["probability"], raced.spec["searcher"]["confidence"]
+    chance, confidence = table[0]["probability"], raced.spec["searcher"]["confidence"]
     winner = {"configuration": table[0]["configuration"], "trial": won.number, "epoch": best.epoch, "value": best.value}
-    said = {"level": LEVEL, "confidence": wanted, "clear": chance >= wanted, "optimism": optimism}
-    return {**said, "first": first["configuration"], "winner": winner, "table": table, "journal": raced.seq}
+    summary = {"level": LEVEL, "confidence": confidence, "clear": chance >= confidence, "optimism": optimism}
+    return {**summary, "first": first["configuration"], "winner": winner, "table": table, "journal": raced.seq}
 
 
 def _ranked(state: SweepState) -> Iterator[Candidate]:
@@ -124,19 +126,19 @@ def _ranked(state: SweepState) -> Iterator[Candidate]:
 
 
 def _reserved(spec: SweepSpec) -> dict[str, Any]:
-    """What the search has left of its limits for the finals."""
+    """Return what the search has kept of its limits for the finals."""
     limits = {key: getattr(spec.budget, key) for key in RESERVED}
-    found = {key: limit * spec.budget.reserve for key, limit in limits.items() if limit and spec.budget.reserve}
-    return found | ({"epochs": max(1, int(found["epochs"]))} if "epochs" in found else {})
+    kept = {key: limit * spec.budget.reserve for key, limit in limits.items() if limit and spec.budget.reserve}
+    return kept | ({"epochs": max(1, int(kept["epochs"]))} if "epochs" in kept else {})
 
 
-def _numbers(estimate: Estimate | None, turned: Any) -> dict[str, Any]:
-    """In the metric's own direction; null for what is not known. Turning the sign of a loss twice gives the value."""
+def _numbers(estimate: Estimate | None, from_loss: Any) -> dict[str, Any]:
+    """Return an estimate in the metric's own sign; null for what is unknown."""
     if estimate is None:
         return {"mean": None, "low": None, "high": None, "probability": 0.0}
-    ends = sorted((turned(estimate.low), turned(estimate.high)))
+    ends = sorted((from_loss(estimate.low), from_loss(estimate.high)))
     low, high = (end if math.isfinite(end) else None for end in ends)
-    return {"mean": turned(estimate.mean), "low": low, "high": high, "probability": estimate.probability}
+    return {"mean": from_loss(estimate.mean), "low": low, "high": high, "probability": estimate.probability}
 
 
 def _key(params: Mapping[str, Any]) -> str:

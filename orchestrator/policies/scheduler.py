@@ -40,9 +40,9 @@ from typing_extensions import TypeVar
 from orchestrator import registry
 from orchestrator.errors import Problem, UsageError
 from orchestrator.journal import Event
-from orchestrator.policies.options_argument import options_argument
 from orchestrator.safe_text import show
 from orchestrator.spec import SchedulerOptions, SweepSpec, options_class
+from orchestrator.spec.policy_options import options_argument
 from orchestrator.state import Objective
 
 OptionsT = TypeVar("OptionsT", bound=SchedulerOptions, default=Any)

@@ -1,4 +1,4 @@
-"""What is put around the spec's searcher: points to try first, and several seeds of each configuration."""
+"""Wrappers of the spec's searcher: points to try first, and several seeds of each configuration."""
 
 from __future__ import annotations
 

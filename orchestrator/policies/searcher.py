@@ -39,10 +39,10 @@ from typing_extensions import TypeVar
 from orchestrator import registry
 from orchestrator.errors import Problem, UsageError
 from orchestrator.journal import Event
-from orchestrator.policies.options_argument import options_argument
 from orchestrator.seeds import derive_seed
 from orchestrator.space import Space
 from orchestrator.spec import SearcherOptions, SweepSpec, options_class
+from orchestrator.spec.policy_options import options_argument
 from orchestrator.state import Objective
 
 OptionsT = TypeVar("OptionsT", bound=SearcherOptions, default=Any)

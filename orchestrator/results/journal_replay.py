@@ -16,7 +16,7 @@ from orchestrator.policies import (
     foreign_scheduler,
     foreign_searcher,
 )
-from orchestrator.policies.extend_limits import brought_back
+from orchestrator.policies.extend_limits import trials_to_continue
 from orchestrator.policies.scheduler import scheduler_class
 from orchestrator.spec import SweepSpec, options_class
 from orchestrator.state import ENDED, NON_DECISION_EVENTS, SweepState, Trial
@@ -162,7 +162,7 @@ class JournalReplay:
     def _check_sweep_extended(self, event: Event) -> None:
         if self._open and event.lease == self._lease:
             self._violate(event, "comes while the sweep runs")
-        expected = brought_back(self._spec, self.state, event["changed"])
+        expected = trials_to_continue(self._spec, self.state, event["changed"])
         if event["trials"] != expected:
             self._violate(event, f"reopens trials {event['trials']}, where {expected} had ended by an old limit")
         for part, fields in event["changed"].items():

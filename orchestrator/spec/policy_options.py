@@ -7,7 +7,7 @@ the two fields of the spec, which hold an instance of one. Parsing a spec import
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, get_args, get_origin
 
 from pydantic import (
     BeforeValidator,
@@ -88,6 +88,15 @@ class TryFirstOptions(SearcherOptions):
         description="Parameters of the first trials, complete or in part; what a point leaves out is drawn at random.",
         examples=[[{"model.learning_rate": 0.001}]],
     )
+
+
+def options_argument(cls: type, base: type[PolicyOptions]) -> type[PolicyOptions] | None:
+    """Return the options in ``Scheduler[ASHA]`` or ``Searcher[TPE]`` among the class's bases; None without."""
+    for generic in cls.__dict__.get("__orig_bases__", ()):
+        for argument in get_args(generic) if get_origin(generic) else ():
+            if isinstance(argument, type) and issubclass(argument, base):
+                return argument
+    return None
 
 
 def options_class(kind: str, name: str) -> type[Any]:

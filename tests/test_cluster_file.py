@@ -15,7 +15,7 @@ import pytest
 
 from orchestrator import cli, registry
 from orchestrator.cluster import load
-from orchestrator.cluster.ray_start_parser import starts
+from orchestrator.cluster.ray_start_parser import ray_starts
 from orchestrator.cluster.templates import template
 from orchestrator.errors import SpecError
 from tests.support.paths import ROOT
@@ -102,13 +102,13 @@ def test_what_is_left_to_do_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     called("cluster", "init", "aws", monkeypatch=monkeypatch)
     assert called("cluster", "validate", monkeypatch=monkeypatch) == 0
     err = capsys.readouterr().err
-    assert "sg-00000000000000000 stands for something of yours" in err
-    assert "fs-00000000000000000 stands for something of yours" in err
+    assert "sg-00000000000000000 is a placeholder" in err
+    assert "fs-00000000000000000 is a placeholder" in err
     assert "there is no token" in err
     assert called("cluster", "token", monkeypatch=monkeypatch) == 0
     text = Path("cluster.yaml").read_text()
     Path("cluster.yaml").write_text(text.replace("sg-0000", "sg-1234").replace("fs-0000", "fs-1234"))
-    assert not load("cluster.yaml").notes
+    assert not load("cluster.yaml").open_items
 
 
 @dataclass(frozen=True)
@@ -154,18 +154,22 @@ BROKEN = {
     "commands as text": Broken(
         "aws", "  - chmod 600 ~/.sweep/token\n", "  - 600\n", "600", "must be text, but got 600"
     ),
-    "no token mode": Broken("aws", HEAD, HEAD.replace("RAY_AUTH_MODE=token ", ""), "@head", "the head takes no token"),
+    "no token mode": Broken(
+        "aws", HEAD, HEAD.replace("RAY_AUTH_MODE=token ", ""), "@head", "the head requires no token"
+    ),
     "token mode off": Broken(
         "gcp", WORKER, WORKER.replace("=token R", "=disabled R"), "@worker", "RAY_AUTH_MODE is disabled"
     ),
     "mode not exported": Broken("aws", HEAD, HEAD.replace("export ", ""), "@head", "is not exported"),
-    "token not mounted": Broken("aws", "  ~/.sweep/token: ~/.sweep/token\n", "", "@head", "nothing puts one there"),
+    "token not mounted": Broken(
+        "aws", "  ~/.sweep/token: ~/.sweep/token\n", "", "@head", "no file mount puts it there"
+    ),
     "token in the file": Broken(
         "local",
         HEAD,
         HEAD.replace("export ", "export RAY_AUTH_TOKEN=0123456789abcdef "),
         "@head",
-        "the token itself stands in the file",
+        "the token itself is in the file",
     ),
     "dashboard": Broken(
         "aws", "--port=6379", "--port=6379 --dashboard-host=0.0.0.0", "@head", "would listen on 0.0.0.0"
@@ -177,11 +181,11 @@ BROKEN = {
     "rays own start": Broken(
         "aws", "head_start_ray_commands:", "cluster_synced_files:", "@start", "`head_start_ray_commands` is missing"
     ),
-    "no health checks": Broken("gcp", HEALTH, "A=1", "@head", "given up after 65 s only"),
-    "slow health checks": Broken("gcp", "threshold=4", "threshold=60", "@head", "given up after 61 s only"),
-    "health in words": Broken("gcp", "threshold=4", "threshold=few", "@head", "must be whole numbers"),
+    "no health checks": Broken("gcp", HEALTH, "A=1", "@head", "declared dead only after 65 s"),
+    "slow health checks": Broken("gcp", "threshold=4", "threshold=60", "@head", "declared dead only after 61 s"),
+    "health in words": Broken("gcp", "threshold=4", "threshold=few", "@head", "must be integers"),
     "blocks": Broken(
-        "local", "--address=$RAY_HEAD_IP:6379", "--address=$RAY_HEAD_IP:6379 --block", "@worker", "never comes back"
+        "local", "--address=$RAY_HEAD_IP:6379", "--address=$RAY_HEAD_IP:6379 --block", "@worker", "does not return"
     ),
     "joins elsewhere": Broken(
         "local", "--address=$RAY_HEAD_IP:6379", "--address=10.1.1.1:6379", "@worker", "must join the head"
@@ -195,12 +199,12 @@ BROKEN = {
         INSTALL,
         "  - pip install 'sweep-orchestrator==0.0.9' ray==2.60.0",
         "pip install 'sweep",
-        f"would run sweep-orchestrator 0.0.9, and this machine has {HERE}",
+        f"would run sweep-orchestrator 0.0.9, but this machine has {HERE}",
     ),
     "any ray": Broken(
         "aws", INSTALL, f"  - pip install sweep-orchestrator=={HERE}", "pip install sweep", "different versions of Ray"
     ),
-    "no runs": Broken("local", " SWEEP_RUNS=/mnt/sweeps", "", "@head", "no folder for the runs is named"),
+    "no runs": Broken("local", " SWEEP_RUNS=/mnt/sweeps", "", "@head", "the folder of runs is not set"),
     "runs at home": Broken(
         "local",
         "SWEEP_RUNS=/mnt/sweeps",
@@ -213,14 +217,14 @@ BROKEN = {
     ),
     "runs not mounted": Broken("local", "  - mountpoint -q /mnt/sweeps\n", "", "@setup", "mounts /mnt/sweeps"),
     "open to all": Broken(
-        "aws", "      SecurityGroupIds: *group\n", "", "InstanceType: g5.xlarge", "lets ssh in from every address"
+        "aws", "      SecurityGroupIds: *group\n", "", "InstanceType: g5.xlarge", "admits ssh from every address"
     ),
     "rays own group": Broken(
         "aws",
         "  region: us-west-2",
         "  region: us-west-2\n  security_group: {GroupName: mine}",
         "security_group: {",
-        "lets ssh in from every address",
+        "admits ssh from every address",
     ),
     "old image": Broken("aws", "      ImageId: *image\n", "", "InstanceType: g5.xlarge", "`ImageId` is missing"),
     "key without name": Broken(
@@ -231,7 +235,7 @@ BROKEN = {
         "`KeyName` is missing",
     ),
     "no client": Broken("aws", " EXTRAS=aws", " EXTRAS=docs", "@setup", "nothing installs boto3 on the head"),
-    "client elsewhere": Broken("gcp", "head_setup_commands: []", "#", "@start", "beside the system's Python"),
+    "client elsewhere": Broken("gcp", "head_setup_commands: []", "#", "@start", "for the system's Python"),
     "no region": Broken("gcp", "  region: us-west1\n", "", "type: gcp", "`region` is missing in provider"),
     "default net": Broken(
         "gcp", "subnetworks/SUBNETWORK", "subnetworks/default", "machineType: n2", "network called default"
@@ -243,14 +247,14 @@ BROKEN = {
     ),
     "head nowhere": Broken("aws", "head_node_type: head", "head_node_type: haed", "haed", "names 'haed'"),
     "min over max": Broken(
-        "aws", "    min_workers: 0", "    min_workers: 5", "@max_workers: 4\nidle", "ask for 5 at least"
+        "aws", "    min_workers: 0", "    min_workers: 5", "@max_workers: 4\nidle", "require at least 5"
     ),
     "no workers": Broken(
         "aws", "max_workers: 4\nidle", "max_workers: 0\nidle", "0\nidle", "no worker could ever be started"
     ),
     "unbounded": Broken("aws", "max_workers: 4\nidle", "idle", "@start", "`max_workers` is missing"),
-    "host twice": Broken("local", "192.0.2.3]", "192.0.2.2]", "[192.0.2.2,", "192.0.2.2 is named 2 times"),
-    "head is worker": Broken("local", "192.0.2.3]", "192.0.2.1]", "[192.0.2.2,", "192.0.2.1 is named 2 times"),
+    "host twice": Broken("local", "192.0.2.3]", "192.0.2.2]", "[192.0.2.2,", "192.0.2.2 is listed 2 times"),
+    "head is worker": Broken("local", "192.0.2.3]", "192.0.2.1]", "[192.0.2.2,", "192.0.2.1 is listed 2 times"),
     "more than hosts": Broken(
         "local", "provider:", "max_workers: 3\nprovider:", "3\nprovider", "but got 2, 3 and 2 addresses"
     ),
@@ -258,7 +262,7 @@ BROKEN = {
         "local", "  worker_ips: [192.0.2.2, 192.0.2.3]\n", "", "type: local", "`worker_ips` is missing in provider"
     ),
     "node types at home": Broken(
-        "local", "auth:", "head_node_type: x\nauth:", "head_node_type", "not for hosts of one's own"
+        "local", "auth:", "head_node_type: x\nauth:", "head_node_type", "does not apply to hosts of your own"
     ),
     "no user": Broken("local", "  ssh_user: ubuntu\n", "", "ssh_private_key", "`ssh_user` is missing"),
     "open quote": Broken("local", WORKER, "echo 'x;", "@worker", "No closing quotation"),
@@ -341,7 +345,7 @@ def test_a_token_or_a_key_that_others_can_read_is_refused(home: Path) -> None:
 def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     inside = ROOT / "docs"
     assert f"~/sweep-orchestrator: {os.path.relpath(ROOT, inside)}\n" in template("local", inside)
-    assert load(ROOT / "cluster.yaml").here(".") == ROOT
+    assert load(ROOT / "cluster.yaml").local_path(".") == ROOT
 
 
 @pytest.mark.parametrize(
@@ -358,10 +362,10 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
 def test_a_start_is_read_as_the_shell_reads_it(
     command: str, environment: dict[str, str], options: dict[str, str]
 ) -> None:
-    (found,) = starts(["true", command])
+    (found,) = ray_starts(["true", command])
     assert (found.index, found.environment) == (1, environment)
     assert {name: found.options[name] for name in options} == options
 
 
 def test_what_starts_no_ray_is_none() -> None:
-    assert starts(["ray stop", "echo ray started", "crayon start"]) == []
+    assert ray_starts(["ray stop", "echo ray started", "crayon start"]) == []

@@ -95,7 +95,7 @@ def test_a_wrong_token_and_another_version_are_refused(hosts: OnPrem) -> None:
     laptop = hosts.net["laptop"]
     laptop.run("umask 077; printf %064d 0 > /root/sweeps/wrong")
     said = hosts.sweep("launch", "far.yaml", "--cluster", "cluster.yaml", "--token", "wrong", code=2)
-    assert "does not take this token" in said
+    assert "refuses this token" in said
     laptop.run("chmod 644 /root/sweeps/wrong")
     said = hosts.sweep("launch", "far.yaml", "--cluster", "cluster.yaml", "--token", "wrong", code=2)
     assert "can be read by others" in said
@@ -103,7 +103,7 @@ def test_a_wrong_token_and_another_version_are_refused(hosts: OnPrem) -> None:
     other = "import orchestrator.cluster.jobs as j, sys; j.installed = lambda: '9.9.9'; from orchestrator import cli; "
     other += "sys.argv = ['sweep', 'launch', 'far.yaml', '--name', 'other', '--cluster', 'cluster.yaml']; cli.main()"
     ended = laptop.run(f"cd /root/sweeps && {sys.executable} -c {shlex.quote(other)}", check=False, timeout=400)
-    assert "and it was submitted by 9.9.9" in ended, ended
+    assert "but 9.9.9 submitted the job" in ended, ended
     assert laptop.run(f"ls {RUNS}/other", check=False).startswith("ls: cannot")
 
 

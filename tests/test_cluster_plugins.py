@@ -13,7 +13,7 @@ from orchestrator.cli import app
 from orchestrator.cluster.cluster_file import ClusterFile
 from orchestrator.cluster.manifest import Manifest, render
 from orchestrator.cluster.provider import provider_class
-from orchestrator.cluster.rules import broken
+from orchestrator.cluster.rules import rule_problems
 from orchestrator.cluster.templates import template
 from orchestrator.errors import UsageError
 from orchestrator.spec import from_mapping
@@ -126,7 +126,7 @@ def test_each_provider_keeps_the_contract(name: str, tmp_path: Path) -> None:
 
 def test_a_provider_of_an_installed_package_is_used(package: None, tmp_path: Path) -> None:
     assert template("onprem", tmp_path) == "cluster_name: mine\nprovider: {type: onprem}\n"
-    problems = list(broken(ClusterFile(tmp_path / "cluster.yaml", {"provider": {"type": "onprem"}})))
+    problems = list(rule_problems(ClusterFile(tmp_path / "cluster.yaml", {"provider": {"type": "onprem"}})))
     assert "`rack` is missing in provider" in [problem.message for problem in problems]
     with pytest.raises(UsageError, match=r"(?s)there is no cluster provider 'onprm'.*did you mean onprem\?"):
         template("onprm", tmp_path)

@@ -45,7 +45,7 @@ def test_a_token_that_has_run_out_is_renewed(metadata: Any) -> None:
     assert ask() is None
     metadata.tokens.clear()
     metadata.file.write_text(in_seconds(120))
-    assert preemption_watcher.noticed(ask, 0.01) == pytest.approx(120, abs=3)
+    assert preemption_watcher.wait_for_notice(ask, 0.01) == pytest.approx(120, abs=3)
 
 
 def test_google_cloud_gives_thirty_seconds(metadata: Any) -> None:
@@ -61,7 +61,7 @@ def test_a_service_that_is_silent_for_a_while_is_asked_again(metadata: Any, monk
     metadata.file.touch()
     threading.Timer(0.2, monkeypatch.setattr, [preemption_watcher, "_GCP", address]).start()
     began = time.monotonic()
-    assert preemption_watcher.noticed(preemption_watcher.Gcp(), 0.01) == 30.0
+    assert preemption_watcher.wait_for_notice(preemption_watcher.Gcp(), 0.01) == 30.0
     assert time.monotonic() - began > 0.1
 
 

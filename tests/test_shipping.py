@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.cluster import code_upload
-from orchestrator.cluster.code_upload import ship
+from orchestrator.cluster.code_upload import collect
 from orchestrator.cluster.job_preflight import READY
 from orchestrator.cluster.jobs import _entrypoint
 from orchestrator.errors import UsageError
@@ -57,11 +57,11 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     sys.modules.pop("shipped_along", None)
 
 
-def sent(spec: SweepSpec, folder: Path) -> tuple[set[str], code_upload.Shipment]:
+def sent(spec: SweepSpec, folder: Path) -> tuple[set[str], code_upload.CodeUpload]:
     folder.mkdir()
     roots = class_loading.import_roots(spec)
     assert class_loading.check(spec) == []
-    shipment = ship(spec, roots, folder)
+    shipment = collect(spec, roots, folder)
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}, shipment
 
 
@@ -90,8 +90,8 @@ def test_the_sweep_files_own_folder_counts_before_the_working_directory(
 
 
 def test_too_much_is_refused(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(code_upload, "WHOLE_LIMIT", 10)
-    with pytest.raises(UsageError, match="MB lie in"):
+    monkeypatch.setattr(code_upload, "TOTAL_LIMIT", 10)
+    with pytest.raises(UsageError, match="exceeds"):
         sent(load("sweep.yaml"), tmp_path / "out")
 
 
@@ -107,10 +107,10 @@ def test_a_job_looks_at_versions_and_runs_before_all_else(tmp_path: Path) -> Non
     assert arrived(here, SWEEP_RUNS=str(tmp_path)).returncode == 0
     other = arrived("9.9.9", str(tmp_path))
     assert other.returncode == 2
-    assert f"error: the cluster has sweep-orchestrator {here}, and it was submitted by 9.9.9" in other.stderr
+    assert f"error: the cluster has sweep-orchestrator {here}, but 9.9.9 submitted the job" in other.stderr
     nowhere = arrived(here)
     assert nowhere.returncode == 2
-    assert "names no folder for the runs" in nowhere.stderr
+    assert "no folder of runs is set on the cluster" in nowhere.stderr
     assert arrived(here, "/nowhere/at/all").returncode == 2
 
 

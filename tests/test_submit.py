@@ -1,4 +1,4 @@
-"""`sweep launch --cluster URL` to a head on this machine that asks nobody for a token."""
+"""`sweep launch --cluster URL` to a head on this machine that requires no token."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_a_cluster_without_a_token_is_refused_unless_told_otherwise(url: str, tm
     (tmp_path / "tiny.yaml").write_text(json.dumps(spec))
     words = ("launch", "tiny.yaml", "--cluster", url, "--runs", str(tmp_path / "runs"))
     said = sweep(*words, folder=tmp_path, code=2)
-    assert "asks nobody for a token: whoever reaches it runs code on every node" in said
+    assert "requires no token: anyone who reaches it can run code on every node" in said
     assert "--insecure" in said
     assert not (tmp_path / "runs").exists()
     sweep(*words, "--local", folder=tmp_path, code=2)

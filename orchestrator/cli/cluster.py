@@ -47,9 +47,9 @@ def validate(file: File = Path("cluster.yaml")) -> None:
     from orchestrator.cluster import load
 
     description = load(file)
-    for note in description.notes:
-        warn(f"to do: {note}")
-    notes = f"; {len(description.notes)} to do" if description.notes else ""
+    for item in description.open_items:
+        warn(f"to do: {item}")
+    notes = f"; {len(description.open_items)} to do" if description.open_items else ""
     print_lines(f"{file} is valid: {description.name} on {description.kind}{notes}")
 
 
@@ -59,10 +59,10 @@ def token(
     new: Annotated[bool, typer.Option("--new", help="Replace the token by a new one.")] = False,
 ) -> None:
     """Create the token that clusters require, unless it exists. Only its owner can read it; it is not printed."""
-    from orchestrator.cluster.auth_token import KEPT, fingerprint, found, make
+    from orchestrator.cluster.auth_token import DEFAULT_PATH, create, find, fingerprint
 
-    file = found(path) or Path(KEPT).expanduser()
-    created = make(file, new=new)
+    file = find(path) or Path(DEFAULT_PATH).expanduser()
+    created = create(file, new=new)
     print_lines(f"{file}: {'created' if created else 'exists already'}, fingerprint {fingerprint(file)}")
 
 
@@ -111,7 +111,7 @@ def wait(
     """Wait until a number of nodes have joined a Ray cluster."""
     from orchestrator.cluster import ray_client
 
-    names = ray_client.wait(address, nodes, seconds)
+    names = ray_client.wait_for_nodes(address, nodes, seconds)
     print_lines(f"{len(names)} nodes: {', '.join(names)}", err=True)
 
 

@@ -268,7 +268,7 @@ def _submit(
     from orchestrator.cluster import jobs
 
     submitted = jobs.submit(cluster, words, spec, runs=runs, token_file=token, insecure=insecure)
-    upload = submitted.shipment
+    upload = submitted.upload
     code = f"{upload.files} code files, {upload.size / 1e3:,.0f} kB" if upload.files else "no code files"
     print_lines(f"{spec.name} is submitted as {submitted.job}, with {code}")
     if upload.large:

@@ -1,4 +1,4 @@
-"""The token that a cluster asks for: made once, kept readable by its owner alone, never shown."""
+"""The token that a cluster requires: a file that only its owner can read, and that is never printed."""
 
 from __future__ import annotations
 
@@ -12,20 +12,28 @@ from orchestrator.durable_files import write_durably
 from orchestrator.errors import UsageError
 from orchestrator.secrets import register_file
 
-KEPT = "~/.sweep/token"
-"""Where the token is kept. Not where Ray looks by itself: a file there changes what a later ``ray start`` does."""
-SHORTEST = 32
+DEFAULT_PATH = "~/.sweep/token"
+"""The token's default file. Not Ray's own default, where a file would change what a later ``ray start`` does."""
+MIN_LENGTH = 32
 
 
-def make(path: Path, *, new: bool = False) -> bool:
-    """See that there is a token in ``path``, of mode 0600 in a folder of mode 0700; True where it was made now.
+def create(path: Path, *, new: bool = False) -> bool:
+    """Create a token in ``path``, unless there is one: 256 random bits in hexadecimal.
 
-    256 random bits, in hexadecimal. With ``new`` another one takes the place of the one that is there.
+    The file has mode 0600, its folder 0700.
 
-    Raises UsageError where what is there is no token.
+    Args:
+        path: The token's file.
+        new: Replace a token that exists.
+
+    Returns:
+        Whether a token was created.
+
+    Raises:
+        UsageError: The file exists and holds no token.
     """
     if path.exists() and not new:
-        read(path, loose=True)
+        read(path, check_mode=False)
         path.chmod(0o600)
         return False
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -34,21 +42,24 @@ def make(path: Path, *, new: bool = False) -> bool:
     return True
 
 
-def read(path: Path, *, loose: bool = False) -> str:
-    """The token in ``path``.
+def read(path: Path, *, check_mode: bool = True) -> str:
+    """Return the token in ``path``.
 
-    Raises UsageError where there is none, it is no token, or (unless ``loose``) others can read it.
+    Raises:
+        UsageError: There is no token, or (with ``check_mode``) users other than the owner can read it.
     """
     try:
         token = path.read_text(encoding="utf-8").strip()
         mode = stat.S_IMODE(path.stat().st_mode)
     except (OSError, UnicodeDecodeError) as error:
-        said = getattr(error, "strerror", None) or "it is not text"
-        raise UsageError(f"there is no token in {path}: {said}", hint="sweep cluster token") from None
-    if len(token) < SHORTEST or not token.isascii() or not token.isprintable() or " " in token:
-        said = f"{path} holds no token: {SHORTEST} characters or more are wanted"
-        raise UsageError(said, hint="sweep cluster token --new")
-    if mode & 0o077 and not loose:
+        reason = getattr(error, "strerror", None) or "it is not text"
+        raise UsageError(f"there is no token in {path}: {reason}", hint="sweep cluster token") from None
+    if len(token) < MIN_LENGTH or not token.isascii() or not token.isprintable() or " " in token:
+        raise UsageError(
+            f"{path} holds no token: a token has at least {MIN_LENGTH} characters, all of them printable ASCII",
+            hint="sweep cluster token --new",
+        )
+    if mode & 0o077 and check_mode:
         raise UsageError(
             f"the token in {path} can be read by others (mode {mode:04o})",
             hint="sweep cluster token --new, if others may have read it; else sweep cluster token",
@@ -58,15 +69,17 @@ def read(path: Path, *, loose: bool = False) -> str:
 
 
 def fingerprint(path: Path) -> str:
-    """The first characters of the token's SHA-256: enough to see whether two are the same."""
-    return hashlib.sha256(read(path, loose=True).encode()).hexdigest()[:12]
+    """Return the first 12 hexadecimal digits of the token's SHA-256, to compare two tokens without showing them."""
+    return hashlib.sha256(read(path, check_mode=False).encode()).hexdigest()[:12]
 
 
 def environment(path: Path | None) -> dict[str, str]:
-    """What Ray's programs and clients must have in their environment: a token from ``path``, or no token at all.
+    """Return the variables that Ray's programs and clients need to use the token in ``path``, or no token.
 
-    Ray asks for tokens by itself where a file lies in its own place, so the mode is always said.
-    Raises UsageError where the token cannot be used.
+    The mode is always set, because Ray uses a token by default if it finds one in its own place.
+
+    Raises:
+        UsageError: The token cannot be used.
     """
     if path is None:
         return {"RAY_AUTH_MODE": "disabled"}
@@ -74,10 +87,10 @@ def environment(path: Path | None) -> dict[str, str]:
     return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(path.absolute())}
 
 
-def found(path: Path | None = None) -> Path | None:
-    """The token's file to use: ``path``, else ``$RAY_AUTH_TOKEN_PATH``, else `KEPT`; None where none is there."""
+def find(path: Path | None = None) -> Path | None:
+    """Return the token's file: ``path``, else ``$RAY_AUTH_TOKEN_PATH``, else `DEFAULT_PATH` if it exists, else None."""
     if path is not None:
         return path
-    asked = os.environ.get("RAY_AUTH_TOKEN_PATH")
-    kept = Path(asked or KEPT).expanduser()
-    return kept if asked or kept.exists() else None
+    configured = os.environ.get("RAY_AUTH_TOKEN_PATH")
+    file = Path(configured or DEFAULT_PATH).expanduser()
+    return file if configured or file.exists() else None

@@ -1,4 +1,4 @@
-"""What a cluster file says, as Ray's launcher reads it (``ray up``)."""
+"""A cluster file of Ray's launcher (``ray up``), as an object."""
 
 from __future__ import annotations
 
@@ -9,28 +9,34 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from orchestrator.cluster.ray_start_parser import Start, at_home, starts
+from orchestrator.cluster.ray_start_parser import Start, normalize_home, ray_starts
 from orchestrator.errors import Problem
 from orchestrator.space import Value
 
 DISTRIBUTION = "sweep-orchestrator"
 ROLES = ("head", "worker")
 TOKEN_PATH = "~/.ray/auth_token"
-"""Where Ray looks for a token by itself."""
+"""Ray's default file of a token."""
 
 
 def installed() -> str:
-    """This project's version here."""
+    """Return the version of this project on this machine."""
     return version(DISTRIBUTION)
 
 
 @dataclass(frozen=True)
 class ClusterFile:
-    """What a cluster file says. ``notes`` are what `sweep cluster up` refuses and a look at the file need not."""
+    """The content of a cluster file.
+
+    Attributes:
+        path: The file.
+        data: Its content.
+        open_items: What must be done before `sweep cluster up`, such as filling in a placeholder of the template.
+    """
 
     path: Path
     data: Mapping[str, Any]
-    notes: tuple[Problem, ...] = field(default=(), compare=False)
+    open_items: tuple[Problem, ...] = field(default=(), compare=False)
 
     @property
     def name(self) -> str:
@@ -59,57 +65,57 @@ class ClusterFile:
         return {name: kind for name, kind in self.node_types.items() if name != head}
 
     def section(self, key: str) -> Mapping[str, Any]:
-        """A mapping at the top; empty where there is none."""
-        found = self.data.get(key)
-        return found if isinstance(found, Mapping) else {}
+        """Return the top-level mapping ``key``; empty if there is none."""
+        section = self.data.get(key)
+        return section if isinstance(section, Mapping) else {}
 
     def commands(self, key: str) -> Sequence[str]:
-        """A list of commands at the top; empty where there is none."""
+        """Return the top-level list of commands ``key``; empty if there is none."""
         return list(self.data.get(key) or ())
 
     def setup(self, role: str) -> list[tuple[tuple[str | int, ...], str]]:
-        """The commands that prepare a node of that role, in order, each with its path."""
+        """Return the commands that prepare a node of a role, in order, each with its path in the file."""
         keys = ("initialization_commands", "setup_commands", f"{role}_setup_commands")
         return [((key, index), command) for key in keys for index, command in enumerate(self.commands(key))]
 
     @cached_property
     def starts(self) -> dict[str, list[Start]]:
-        """The ``ray start`` of each role."""
-        return {role: starts(self.commands(f"{role}_start_ray_commands")) for role in ROLES}
+        """Every ``ray start``, by role."""
+        return {role: ray_starts(self.commands(f"{role}_start_ray_commands")) for role in ROLES}
 
     def start(self, role: str) -> Start | None:
-        """The one ``ray start`` of a role."""
-        found = self.starts[role]
-        return found[0] if len(found) == 1 else None
+        """Return the ``ray start`` of a role; None unless there is exactly one."""
+        starts = self.starts[role]
+        return starts[0] if len(starts) == 1 else None
 
     @property
     def mounts(self) -> dict[str, str]:
-        """Paths on the nodes, ``~/…`` for those at home, and what is copied there from here."""
-        return {at_home(str(there)): str(here) for there, here in self.section("file_mounts").items()}
+        """The section ``file_mounts``: paths on nodes (``~/…`` if below home) → paths on this machine."""
+        return {normalize_home(str(remote)): str(local) for remote, local in self.section("file_mounts").items()}
 
     def token_path(self, role: str) -> str:
-        """Where the nodes of a role read their token."""
+        """Return the file from which the nodes of a role read their token."""
         start = self.start(role)
-        return at_home(start.environment.get("RAY_AUTH_TOKEN_PATH", TOKEN_PATH)) if start else TOKEN_PATH
+        return normalize_home(start.environment.get("RAY_AUTH_TOKEN_PATH", TOKEN_PATH)) if start else TOKEN_PATH
 
     @property
     def token(self) -> Path | None:
-        """The token's file on this machine."""
-        here = self.mounts.get(self.token_path("head"))
-        return self.here(here) if here else None
+        """The token's file on this machine; None if the file mounts none."""
+        path = self.mounts.get(self.token_path("head"))
+        return self.local_path(path) if path else None
 
     @property
     def runs(self) -> str:
-        """The folder of run directories on the nodes; empty where the head is not told."""
+        """The head's SWEEP_RUNS, the folder of run directories on the nodes; empty if it is not set."""
         start = self.start("head")
         return start.environment.get("SWEEP_RUNS", "") if start else ""
 
-    def here(self, path: str) -> Path:
-        """A path on this machine, relative to the file."""
+    def local_path(self, path: str) -> Path:
+        """Return a path on this machine; relative ones start from the file's folder."""
         return self.path.parent.joinpath(Path(path).expanduser())
 
     def texts(self) -> Iterator[tuple[tuple[str | int, ...], str]]:
-        """Every text in the file, with its path."""
+        """Yield every text in the file, with its path."""
         return _texts(dict(self.data), ())
 
 

@@ -1,4 +1,4 @@
-"""The code that goes along with a job: the modules that a sweep file names, and what lies around them."""
+"""Collect the code that is uploaded with a job: the folders of the modules that a sweep file names."""
 
 from __future__ import annotations
 
@@ -15,69 +15,81 @@ from orchestrator.secrets import write_masked
 from orchestrator.spec import SweepSpec, to_yaml
 
 FILE_LIMIT = 1 << 20
-"""Bytes of a file that goes along; what is larger is data, and belongs where every node sees it."""
-WHOLE_LIMIT = 64 << 20
-"""Bytes of all of them."""
-_LEFT_OUT = {"data", "runs", "wandb", "mlruns", "site", "dist", "build", "node_modules", "__pycache__"}
+"""Maximum bytes of one file. A larger one is data, which belongs on storage that every node sees."""
+TOTAL_LIMIT = 64 << 20
+"""Maximum bytes of all files."""
+_EXCLUDED = {"data", "runs", "wandb", "mlruns", "site", "dist", "build", "node_modules", "__pycache__"}
 
 
 @dataclass
-class Shipment:
-    """What was put into a folder: files, their bytes, and those that were too large."""
+class CodeUpload:
+    """What was copied.
+
+    Attributes:
+        files: Number of files.
+        size: Their bytes.
+        large: Files left out because they exceed `FILE_LIMIT`.
+    """
 
     files: int = 0
     size: int = 0
     large: list[str] = field(default_factory=list)
 
 
-def ship(spec: SweepSpec, roots: Sequence[str], folder: Path) -> Shipment:
-    """Put the sweep file into ``folder`` as sweep.yaml, and the code of those ``roots`` that its classes came from.
+def collect(spec: SweepSpec, roots: Sequence[str], folder: Path) -> CodeUpload:
+    """Write the sweep file to ``folder``/sweep.yaml, and copy the code of the roots that its classes came from.
 
-    The classes have been imported. Hidden folders stay behind, and those for data, runs and what is built. What lies in
-    an earlier root counts, as on import.
+    Hidden folders and those for data, runs and build products are left out. If two roots have the same file, the first
+    one's is copied, as on import.
 
-    Raises UsageError where it is too much.
+    Args:
+        spec: The sweep, whose classes have been imported.
+        roots: Folders of ``sys.path``, in order.
+        folder: The destination.
+
+    Raises:
+        UsageError: The files exceed `TOTAL_LIMIT`.
     """
     write_masked(folder / "sweep.yaml", to_yaml(spec))
-    shipment = Shipment()
-    for root in _used(roots):
+    upload = CodeUpload()
+    for root in _imported_roots(roots):
         for file in _files(root):
             target, size = folder / file.relative_to(root), file.stat().st_size
             if target.exists():
                 continue
             if size > FILE_LIMIT:
-                shipment.large.append(str(file.relative_to(root)))
+                upload.large.append(str(file.relative_to(root)))
                 continue
-            shipment.files, shipment.size = shipment.files + 1, shipment.size + size
-            if shipment.size > WHOLE_LIMIT:
+            upload.files, upload.size = upload.files + 1, upload.size + size
+            if upload.size > TOTAL_LIMIT:
                 raise UsageError(
-                    f"more than {WHOLE_LIMIT >> 20} MB lie in {root}",
-                    hint="start from a folder with the sweep's code alone, or install that code on the cluster",
+                    f"the code in {root} exceeds {TOTAL_LIMIT >> 20} MB",
+                    hint="start from a folder that holds only the sweep's code, or install that code on the cluster",
                 )
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, target)
-    return shipment
+    return upload
 
 
-def _used(roots: Sequence[str]) -> list[Path]:
-    """The roots that modules were imported from, but for this package and installed ones."""
+def _imported_roots(roots: Sequence[str]) -> list[Path]:
+    """Return the roots that modules were imported from, without this package and installed ones."""
     folders = [Path(root).resolve() for root in roots]
     installed = [Path(sysconfig.get_path(name)).resolve() for name in ("purelib", "platlib", "stdlib")]
-    found: set[Path] = set()
+    imported: set[Path] = set()
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
         if not file or not Path(file).is_absolute() or name.partition(".")[0] == __name__.partition(".")[0]:
             continue
         path = Path(file).resolve()
-        if not any(path.is_relative_to(place) for place in installed):
-            found.update(folder for folder in folders if path.is_relative_to(folder))
-    return [folder for folder in dict.fromkeys(folders) if folder in found]
+        if not any(path.is_relative_to(prefix) for prefix in installed):
+            imported.update(folder for folder in folders if path.is_relative_to(folder))
+    return [folder for folder in dict.fromkeys(folders) if folder in imported]
 
 
 def _files(root: Path) -> Iterator[Path]:
     runs = runs_root()
     for path in sorted(root.iterdir()):
-        if path.name.startswith(".") or path.name in _LEFT_OUT or path.resolve() == Path(runs).resolve():
+        if path.name.startswith(".") or path.name in _EXCLUDED or path.resolve() == Path(runs).resolve():
             continue
         if path.is_dir() and not path.is_symlink():
             if not (path / "pyvenv.cfg").exists():

@@ -1,4 +1,4 @@
-"""What a head's dashboard says over HTTP: who asks for a token, who is there, which jobs there are."""
+"""The HTTP API of a head's dashboard: authentication mode, nodes, jobs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from orchestrator.errors import SweepError, UsageError
 
 @dataclass(frozen=True)
 class Node:
-    """A host of a cluster. ``resources`` are those that Ray schedules by: CPU, GPU."""
+    """A host of a cluster. ``resources`` are the CPU and GPU counts that Ray schedules by."""
 
     name: str
     address: str
@@ -24,7 +24,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Dashboard:
-    """The dashboard at ``url``; every question but the first carries the ``token``, if there is one."""
+    """The dashboard at ``url``. Requests carry the ``token``, if there is one."""
 
     url: str
     token: str = ""
@@ -35,30 +35,38 @@ class Dashboard:
         return {"Authorization": f"Bearer {self.token}"} if self.token else {}
 
     def require_token(self, insecure: bool) -> None:
-        """Raises UsageError where the cluster asks nobody for a token, unless ``insecure``, or does not take ours."""
-        guarded = self.ask("/api/authentication_mode").get("authentication_mode") == "token"
-        if not guarded and not insecure:
+        """Check that the cluster requires a token (unless ``insecure``) and accepts ours.
+
+        Raises:
+            UsageError: It does not.
+        """
+        requires_token = self.get("/api/authentication_mode").get("authentication_mode") == "token"
+        if not requires_token and not insecure:
             raise UsageError(
-                f"the cluster at {self.url} asks nobody for a token: whoever reaches it runs code on every node",
-                hint="start it with RAY_AUTH_MODE=token, as `sweep cluster init` has it; or say --insecure",
+                f"the cluster at {self.url} requires no token: anyone who reaches it can run code on every node",
+                hint="start it with RAY_AUTH_MODE=token, as `sweep cluster init` does; or specify --insecure",
             )
-        if guarded and not self.token:
-            raise UsageError(f"the cluster at {self.url} asks for a token", hint="--token FILE")
-        self.ask("/api/version")
+        if requires_token and not self.token:
+            raise UsageError(f"the cluster at {self.url} requires a token", hint="--token FILE")
+        self.get("/api/version")
 
     def nodes(self) -> list[Node]:
-        """Every host that has been in the cluster, the head first."""
-        told = self.ask("/nodes?view=summary")["data"]["summary"]
-        found = [_node(one) for one in told]
-        return sorted(found, key=lambda node: (not node.head, not node.alive, node.name))
+        """Return every host that has been in the cluster, the head first."""
+        nodes = map(_node, self.get("/nodes?view=summary")["data"]["summary"])
+        return sorted(nodes, key=lambda node: (not node.head, not node.alive, node.name))
 
     def jobs(self) -> list[dict[str, Any]]:
-        """What was submitted, oldest first."""
-        jobs: list[dict[str, Any]] = self.ask("/api/jobs/")
+        """Return the submitted jobs, oldest first."""
+        jobs: list[dict[str, Any]] = self.get("/api/jobs/")
         return sorted((job for job in jobs if job.get("submission_id")), key=lambda job: job.get("start_time") or 0)
 
-    def ask(self, path: str) -> Any:
-        """The JSON at a path. Raises UsageError where the token is refused, SweepError where there is no answer."""
+    def get(self, path: str) -> Any:
+        """Return the JSON at a path.
+
+        Raises:
+            UsageError: The token is refused.
+            SweepError: The request failed.
+        """
         request = urllib.request.Request(f"{self.url}{path}", headers=self.headers)
         try:
             with urllib.request.urlopen(request, timeout=30.0) as answer:
@@ -66,21 +74,23 @@ class Dashboard:
         except urllib.error.HTTPError as error:
             if error.code in (401, 403):
                 raise UsageError(
-                    f"the cluster at {self.url} does not take this token",
-                    hint="the one that it was started with: --token FILE; its fingerprint: sweep cluster token",
+                    f"the cluster at {self.url} refuses this token",
+                    hint="specify the token it was started with: --token FILE; its fingerprint: sweep cluster token",
                 ) from None
             raise SweepError(f"the cluster at {self.url} answers {path} with {error.code}") from None
         except (OSError, ValueError) as error:
-            raise SweepError(f"the cluster at {self.url} does not answer: {error}", hint="is it up?") from None
+            raise SweepError(
+                f"the cluster at {self.url} does not answer: {error}", hint="check that it is up: sweep cluster status"
+            ) from None
 
 
-def _node(one: dict[str, Any]) -> Node:
-    raylet = one.get("raylet", {})
-    room = raylet.get("resourcesTotal", {})
+def _node(summary: dict[str, Any]) -> Node:
+    raylet = summary.get("raylet", {})
+    total = raylet.get("resourcesTotal", {})
     return Node(
-        name=str(one.get("hostname") or raylet.get("nodeManagerHostname", "")),
-        address=str(one.get("ip") or raylet.get("nodeManagerAddress", "")),
+        name=str(summary.get("hostname") or raylet.get("nodeManagerHostname", "")),
+        address=str(summary.get("ip") or raylet.get("nodeManagerAddress", "")),
         alive=raylet.get("state") == "ALIVE",
         head=bool(raylet.get("isHeadNode")),
-        resources={name: float(room[name]) for name in ("CPU", "GPU") if name in room},
+        resources={name: float(total[name]) for name in ("CPU", "GPU") if name in total},
     )

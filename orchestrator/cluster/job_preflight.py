@@ -1,6 +1,8 @@
-"""What a job does first on the cluster: see that it is at home there. No more than the standard library is imported.
+"""The first step of a submitted job: check the version of this project, and the folder of runs, on the cluster.
 
-python -m orchestrator.cluster.job_preflight VERSION [RUNS]
+    python -m orchestrator.cluster.job_preflight VERSION [RUNS]
+
+It imports the standard library and `orchestrator.secrets` only.
 """
 
 from __future__ import annotations
@@ -15,19 +17,22 @@ READY = "this is sweep-orchestrator"
 
 
 def main(expected: str, runs: str = "") -> int:
-    """0 where this project is here in the version that is expected and the runs have a folder; else 2, and why."""
-    here = version("sweep-orchestrator")
-    if here != expected:
-        print(f"error: the cluster has sweep-orchestrator {here}, and it was submitted by {expected}", file=sys.stderr)
-        print("hint: one version everywhere: bring the cluster up again, or use the other one here", file=sys.stderr)
+    """Return 0 if this project has the expected version here and the runs have a folder; else print why, return 2."""
+    installed = version("sweep-orchestrator")
+    if installed != expected:
+        message = f"the cluster has sweep-orchestrator {installed}, but {expected} submitted the job"
+        print(f"error: {message}", file=sys.stderr)
+        print(f"hint: update the cluster (sweep cluster up), or install {installed} here", file=sys.stderr)
         return 2
     folder = runs or os.environ.get("SWEEP_RUNS", "")
     if not folder or ("://" not in folder and not os.path.isdir(os.path.dirname(os.path.abspath(folder)))):  # noqa: PTH112, PTH120, PTH100
-        said = f"there is no {folder} here for the runs" if folder else "the cluster names no folder for the runs"
-        print(f"error: {said}", file=sys.stderr)
-        print("hint: a folder that every node sees: --runs DIR, or SWEEP_RUNS=DIR on the head", file=sys.stderr)
+        reason = (
+            f"the cluster has no folder {folder} for the runs" if folder else "no folder of runs is set on the cluster"
+        )
+        print(f"error: {reason}", file=sys.stderr)
+        print("hint: specify a folder that every node sees: --runs DIR, or SWEEP_RUNS=DIR on the head", file=sys.stderr)
         return 2
-    print(f"{READY} {here}", flush=True)
+    print(f"{READY} {installed}", flush=True)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Sweeps as Ray Jobs: submitted from anywhere, run by the cluster."""
+"""Submit a sweep to a cluster as a Ray Job."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from orchestrator.cluster import auth_token, ray_client
 from orchestrator.cluster.cluster_file import installed
-from orchestrator.cluster.code_upload import Shipment, ship
+from orchestrator.cluster.code_upload import CodeUpload, collect
 from orchestrator.cluster.dashboard_api import Dashboard
 from orchestrator.cluster.job_preflight import READY
 from orchestrator.cluster.ssh_tunnel import tunnel
@@ -21,37 +21,52 @@ from orchestrator.cluster.validation import load
 from orchestrator.errors import SpecError, SweepError, UsageError
 from orchestrator.spec import SweepSpec
 
-_ARRIVAL_SECONDS = 180.0
-_OVER = ("SUCCEEDED", "FAILED", "STOPPED")
+_START_SECONDS = 180.0
+_END_STATES = ("SUCCEEDED", "FAILED", "STOPPED")
 
 
 @dataclass(frozen=True)
-class Submitted:
-    """A job that has arrived. ``runs`` is where its runs lie, as the cluster names it; empty where only it knows."""
+class SubmittedJob:
+    """A job whose preflight has passed.
+
+    Attributes:
+        job: Ray's id of it.
+        runs: The folder of runs on the cluster; empty if only the cluster knows it.
+        upload: The code that was uploaded.
+    """
 
     job: str
     runs: str
-    shipment: Shipment
+    upload: CodeUpload
 
 
 @contextlib.contextmanager
-def reached(address: str, file: Path | None = None, *, insecure: bool = False) -> Iterator[tuple[Dashboard, str]]:
-    """The dashboard of a cluster, by its file or its URL, and the folder of runs that its file names.
+def connect(address: str, token_file: Path | None = None, *, insecure: bool = False) -> Iterator[tuple[Dashboard, str]]:
+    """Connect to a cluster, by its cluster file or the URL of its dashboard.
 
-    ``file`` is the token's. Raises UsageError where the cluster asks for no token, or does not take ours.
+    Args:
+        address: The file, or the URL.
+        token_file: The token's file, if it is not the default.
+        insecure: Accept a cluster that requires no token.
+
+    Yields:
+        The dashboard, and the folder of runs that the cluster file names (empty for a URL).
+
+    Raises:
+        UsageError: The cluster requires no token, or refuses ours.
     """
     if "://" in address:
-        kept = auth_token.found(file)
-        dashboard = Dashboard(address.rstrip("/"), auth_token.read(kept) if kept else "")
+        token = auth_token.find(token_file)
+        dashboard = Dashboard(address.rstrip("/"), auth_token.read(token) if token else "")
         dashboard.require_token(insecure)
         yield dashboard, ""
         return
-    described = load(address)
-    kept = file or described.token
-    with tunnel(described) as url:
-        dashboard = Dashboard(url, auth_token.read(kept) if kept else "")
+    cluster = load(address)
+    token = token_file or cluster.token
+    with tunnel(cluster) as url:
+        dashboard = Dashboard(url, auth_token.read(token) if token else "")
         dashboard.require_token(insecure)
-        yield dashboard, described.runs
+        yield dashboard, cluster.runs
 
 
 def submit(
@@ -62,58 +77,69 @@ def submit(
     runs: str | None = None,
     token_file: Path | None = None,
     insecure: bool = False,
-) -> Submitted:
-    """Have a cluster run ``sweep`` with these words, beside the spec as sweep.yaml and its code; returns once it does.
+) -> SubmittedJob:
+    """Run ``sweep WORDS`` on a cluster, in a folder with sweep.yaml and the sweep's code; return once it has begun.
 
-    ``runs`` is the folder of runs as the cluster's nodes see it, else what the head's SWEEP_RUNS says.
+    Args:
+        address: The cluster's file, or the URL of its dashboard.
+        words: Arguments of ``sweep``.
+        spec: The sweep.
+        runs: The folder of runs as the cluster's nodes see it; by default the head's SWEEP_RUNS.
+        token_file: The token's file, if it is not the default.
+        insecure: Accept a cluster that requires no token.
 
-    Raises SpecError where the spec's classes are wrong, UsageError where the cluster takes no job of ours or has
-    another version, SweepError where it does not answer.
+    Raises:
+        SpecError: The spec's classes are wrong.
+        UsageError: The cluster refuses the job, or has another version of this project.
+        SweepError: The cluster does not answer.
     """
     from orchestrator.training import class_loading
 
     roots = class_loading.import_roots(spec)
     if problems := class_loading.check(spec):
         raise SpecError(problems)
-    with reached(address, token_file, insecure=insecure) as (dashboard, known), tempfile.TemporaryDirectory() as folder:
-        shipment = ship(spec, roots, Path(folder))
-        where = runs or known
+    with (
+        connect(address, token_file, insecure=insecure) as (dashboard, default),
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        upload = collect(spec, roots, Path(folder))
+        runs = runs or default
         job = ray_client.submit(
             dashboard.url,
             dashboard.headers,
-            entrypoint=_entrypoint(words, where),
+            entrypoint=_entrypoint(words, runs),
             folder=folder,
             name=f"sweep-{spec.name}-{secrets.token_hex(3)}",
             metadata={"sweep": spec.name, "version": installed()},
         )
-        _await_arrival(dashboard, job)
-        return Submitted(job, where, shipment)
+        _wait_for_preflight(dashboard, job)
+        return SubmittedJob(job, runs, upload)
 
 
 def _entrypoint(words: Sequence[str], runs: str) -> str:
-    # Not by PATH: Ray starts a job by a shell that reads the user's own files, which may put another Python first.
+    # Not by PATH: Ray starts jobs in a shell whose startup files may put another Python first.
     python = '"${SWEEP_PYTHON:-python}"'
-    arrival = shlex.join(["-m", "orchestrator.cluster.job_preflight", installed(), *([runs] if runs else [])])
-    said = shlex.join(["-m", "orchestrator", *words, "--address", "auto", *(["--runs", runs] if runs else [])])
-    return f"{python} {arrival} && exec {python} {said}"
+    preflight = shlex.join(["-m", "orchestrator.cluster.job_preflight", installed(), *([runs] if runs else [])])
+    command = shlex.join(["-m", "orchestrator", *words, "--address", "auto", *(["--runs", runs] if runs else [])])
+    return f"{python} {preflight} && exec {python} {command}"
 
 
-def _await_arrival(dashboard: Dashboard, job: str) -> None:
-    """Wait until the job has seen that all is well there. Raises UsageError where it is not."""
-    until = time.monotonic() + _ARRIVAL_SECONDS
+def _wait_for_preflight(dashboard: Dashboard, job: str) -> None:
+    """Wait until the job's preflight has passed. Raises UsageError if it fails."""
+    deadline = time.monotonic() + _START_SECONDS
     while True:
-        told = dashboard.ask(f"/api/jobs/{job}")
-        said = str(dashboard.ask(f"/api/jobs/{job}/logs").get("logs", ""))
-        if READY in said:
+        details = dashboard.get(f"/api/jobs/{job}")
+        log = str(dashboard.get(f"/api/jobs/{job}/logs").get("logs", ""))
+        if READY in log:
             return
-        if told["status"] in _OVER:
-            lines = [line for line in said.splitlines() if line.strip()] or [str(told.get("message", ""))]
+        if details["status"] in _END_STATES:
+            lines = [line for line in log.splitlines() if line.strip()] or [str(details.get("message", ""))]
             error = next((line.removeprefix("error: ") for line in lines if line.startswith("error: ")), lines[-1])
             hint = next((line.removeprefix("hint: ") for line in lines if line.startswith("hint: ")), "")
-            raise UsageError(f"the cluster cannot run it: {error[-600:]}", hint=hint)
-        if time.monotonic() > until:
+            raise UsageError(f"the cluster cannot run the sweep: {error[-600:]}", hint=hint)
+        if time.monotonic() > deadline:
             raise SweepError(
-                f"job {job} has not begun in {_ARRIVAL_SECONDS:g} s: it is {told['status']}",
-                hint="it may yet: sweep cluster status",
+                f"job {job} has not started within {_START_SECONDS:g} s: its status is {details['status']}",
+                hint="it may still start; poll it with sweep cluster status",
             )
         time.sleep(0.3)

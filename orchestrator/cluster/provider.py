@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from importlib.resources import files
 from ipaddress import ip_address, ip_network
+from types import MappingProxyType
 from typing import Any, ClassVar, cast
 
 from orchestrator import registry
@@ -30,16 +31,28 @@ class Provider(ABC):
         rents: Whether Ray starts and ends its machines, so that the head needs the cloud's client, and each machine may
             be lost. False for hosts of one's own.
         preemption_notices: Whether `orchestrator.cluster.preemption_watcher` can read its notices.
+        launcher_environment: Environment variables for Ray's launcher.
     """
 
     name: ClassVar[str]
     rents: ClassVar[bool] = True
     preemption_notices: ClassVar[bool] = False
+    launcher_environment: ClassVar[Mapping[str, str]] = MappingProxyType({})
 
     @classmethod
     def template(cls) -> str:
         """Return the template of `sweep cluster init`, with the marks @MOUNTS@, @INSTALL@ and @START@."""
         return files("orchestrator.cluster").joinpath("templates", f"{cls.name}.yaml").read_text(encoding="utf-8")
+
+    @classmethod
+    def hosts(cls, file: ClusterFile) -> list[tuple[str, str]]:
+        """Return role and address of each host that the file lists, the head first; empty if Ray rents machines."""
+        return []
+
+    @classmethod
+    def initial_nodes(cls, file: ClusterFile) -> int:
+        """Return the number of nodes, the head included, that Ray starts before there is any work."""
+        return 1 + sum(int(kind.get("min_workers", 0)) for kind in file.worker_types.values())
 
     @classmethod
     @abstractmethod
@@ -56,9 +69,9 @@ def unfilled(file: ClusterFile) -> Iterator[Problem]:
     """Yield the placeholders of a template that are still in the file."""
     for path, text in file.texts():
         if match := _UNFILLED.search(text):
-            yield Problem(f"{match[0]} stands for something of yours", "the comments of the file say what", path)
+            yield Problem(f"{match[0]} is a placeholder", "replace it as the comments of the file explain", path)
         elif _is_example(text):
-            yield Problem(f"{text} is an address of no machine", "put in the addresses of your hosts", path)
+            yield Problem(f"{text} is an example address", "replace it by the addresses of your hosts", path)
 
 
 def _is_example(text: str) -> bool:
@@ -82,16 +95,16 @@ def node_type_problems(file: ClusterFile) -> Iterator[Problem]:
         return
     least = sum(kind.get("min_workers", 0) for kind in file.worker_types.values())
     if least > most:
-        text = f"`max_workers` is {most}, but the node types ask for {least} at least"
-        yield Problem(text, "raise it", ("max_workers",))
+        text = f"`max_workers` is {most}, but the node types require at least {least}"
+        yield Problem(text, "increase it", ("max_workers",))
     for name, kind in file.worker_types.items():
         fewest, greatest = kind.get("min_workers", 0), kind.get("max_workers", most)
         path = ("available_node_types", name, "min_workers")
         if fewest < 0 or fewest > greatest:
             yield Problem(f"{name}: `0 <= min_workers <= max_workers` must hold, but got {fewest} and {greatest}",
-                          "min_workers: 0 starts machines on demand alone", path)  # fmt: skip
+                          "min_workers: 0 starts machines only on demand", path)  # fmt: skip
     if not any(kind.get("max_workers", most) for kind in file.worker_types.values()) or not most:
-        hint = "a node type beside the head's, with max_workers"
+        hint = "add a node type with max_workers, in addition to the head's"
         yield Problem("no worker could ever be started", hint, ("max_workers",))
 
 
@@ -114,14 +127,14 @@ def missing_keys(file: ClusterFile, *keys: str) -> Iterator[Problem]:
 
 
 def client_problems(file: ClusterFile, extra: str, package: str) -> Iterator[Problem]:
-    """Yield what keeps the cloud's client from the environment of the head's Ray: its autoscaler needs it."""
+    """Yield why the cloud's client would be missing in the environment of the head's Ray, whose autoscaler needs it."""
     if "head_setup_commands" not in file.data:
-        text = f"`head_setup_commands` is missing, and Ray's own puts {package} beside the system's Python"
+        text = f"`head_setup_commands` is missing, and Ray's default installs {package} for the system's Python"
         yield Problem(text, "head_setup_commands: []", ("head_setup_commands",))
-    brings = re.compile(
+    installs = re.compile(
         rf"{package}|\[[^\]]*\b{extra}\b[^\]]*\]|make install(?!.*\bEXTRAS=)|\bEXTRAS=\S*\b(?:{extra}|dev)\b"
     )
-    if not any(brings.search(command) for _, command in file.setup("head")):
+    if not any(installs.search(command) for _, command in file.setup("head")):
         hint = f"make install EXTRAS={extra}, or pip install 'sweep-orchestrator[{extra}]==…'"
         yield Problem(f"nothing installs {package} on the head, whose autoscaler starts the workers", hint,
                       ("setup_commands",))  # fmt: skip

@@ -1,4 +1,4 @@
-"""What is asked of Ray itself: the one place of this room that imports it."""
+"""Requests to a Ray cluster through Ray itself, the only module of this folder that imports it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _ANSWER_SECONDS = 5.0
 
 
 def nodes(address: str, *, patience: float = 5.0) -> list[str]:
-    """The hosts that are alive, as the head at ``address`` (HOST:PORT) sees it; none where it is silent."""
+    """Return the names of the live hosts, from the head at ``address`` (HOST:PORT); empty if it does not answer."""
     import socket
 
     host, _, port = address.rpartition(":")
-    try:  # Ray's own client waits for ever for a head that is not there
+    try:  # Ray's own client would wait for an absent head without end
         with socket.create_connection((host, int(port)), timeout=patience):
             pass
     except (OSError, ValueError):
@@ -28,24 +28,30 @@ def nodes(address: str, *, patience: float = 5.0) -> list[str]:
     return sorted(node["NodeManagerHostname"] for node in alive)
 
 
-def wait(address: str, count: int, seconds: float) -> list[str]:
-    """Wait until so many hosts are alive; returns their names. Raises SweepError where it takes longer than that."""
-    until = time.monotonic() + seconds
-    while len(found := nodes(address)) < count:
-        if time.monotonic() > until:
+def wait_for_nodes(address: str, count: int, seconds: float) -> list[str]:
+    """Wait until ``count`` hosts are alive. Return their names. Raises SweepError after ``seconds``."""
+    deadline = time.monotonic() + seconds
+    while len(names := nodes(address)) < count:
+        if time.monotonic() > deadline:
             raise SweepError(
-                f"{len(found)} of {count} nodes have joined {address} in {seconds:g} s",
-                hint="is the token the same on all of them? RAY_AUTH_MODE and RAY_AUTH_TOKEN_PATH",
+                f"{len(names)} of {count} nodes have joined {address} in {seconds:g} s",
+                hint="check that all have the same token: RAY_AUTH_MODE and RAY_AUTH_TOKEN_PATH",
             )
         time.sleep(1.0)
-    return found
+    return names
 
 
 def drain(address: str, seconds: float, why: str) -> int:
-    """Tell the head at ``address`` (HOST:PORT) that this machine will be gone in so many seconds.
+    """Drain this machine: report to the head at ``address`` (HOST:PORT) that it will be gone in ``seconds``.
 
-    Nothing more is placed on its nodes here, whose number is returned. Raises OSError where the head does not answer,
-    SweepError where it refuses, and what Ray raises.
+    Ray schedules nothing more on a draining node.
+
+    Returns:
+        The number of Ray's nodes on this machine.
+
+    Raises:
+        OSError: The head does not answer.
+        SweepError: The head refuses.
     """
     import socket
 
@@ -64,7 +70,7 @@ def drain(address: str, seconds: float, why: str) -> int:
 def submit(
     url: str, headers: dict[str, str], *, entrypoint: str, folder: str, name: str, metadata: dict[str, str]
 ) -> str:
-    """Submit a Ray Job that runs in a copy of ``folder``; returns its id. Raises SweepError where it is refused."""
+    """Submit a Ray Job that runs in a copy of ``folder``. Return its id. Raises SweepError if it is refused."""
     from ray.job_submission import JobSubmissionClient
 
     try:
@@ -76,5 +82,5 @@ def submit(
             metadata=masked_values(metadata),
         )
     except (RuntimeError, ConnectionError, ValueError) as error:
-        raise SweepError(f"the cluster does not take the job: {error}".partition("\n")[0][:600]) from error
+        raise SweepError(f"the cluster refuses the job: {error}".partition("\n")[0][:600]) from error
     return str(job)

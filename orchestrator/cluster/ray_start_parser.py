@@ -1,4 +1,4 @@
-"""What a shell command of a cluster file sets and starts, read as the shell would read it."""
+"""Parse the ``ray start`` in a shell command: its environment and its options."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ _HOME = re.compile(r"^(?:\$HOME|\$\{HOME\}|~)(?=/|$)")
 
 @dataclass(frozen=True)
 class Start:
-    """A ``ray start``: in which command of its list, with which environment, with which options.
+    """A ``ray start``.
 
-    An option without a value (``--head``) is there as an empty text.
+    Attributes:
+        index: The command's index in its list.
+        environment: The variables that the command sets for it.
+        options: Its options; one without a value (``--head``) maps to an empty text.
     """
 
     index: int
@@ -23,13 +26,13 @@ class Start:
     options: dict[str, str] = field(default_factory=dict)
 
 
-def starts(commands: Sequence[str]) -> list[Start]:
-    """Every ``ray start`` in a list of commands. Raises ValueError where a command's quotes are not closed."""
+def ray_starts(commands: Sequence[str]) -> list[Start]:
+    """Return every ``ray start`` in a list of commands. Raises ValueError if a command's quotes are not closed."""
     return [start for index, command in enumerate(commands) for start in _starts(index, command)]
 
 
-def unreadable(command: str) -> str:
-    """Why a shell could not read a command; empty where it could."""
+def syntax_error(command: str) -> str:
+    """Return why a shell could not parse a command; empty if it could."""
     try:
         list(_simple_commands(command))
     except ValueError as error:
@@ -37,8 +40,8 @@ def unreadable(command: str) -> str:
     return ""
 
 
-def at_home(path: str) -> str:
-    """A path below the home directory, however that is written, as ``~/…``; any other as it is."""
+def normalize_home(path: str) -> str:
+    """Return a path below the home directory (``$HOME``, ``${HOME}`` or ``~``) as ``~/…``, any other unchanged."""
     return _HOME.sub("~", path).rstrip("/") or path
 
 
@@ -48,16 +51,16 @@ def _starts(index: int, command: str) -> Iterator[Start]:
         if words[0] == "export":
             exported |= _assignments(words[1:])
             continue
-        ahead = _assignments(words, leading=True)
-        rest = words[len(ahead) :]
-        for place in range(len(rest) - 1):
-            if rest[place + 1] == "start" and rest[place].rpartition("/")[2] == "ray":
-                yield Start(index, {**exported, **ahead}, _options(rest[place + 2 :]))
+        assigned = _assignments(words, leading=True)
+        rest = words[len(assigned) :]
+        for position in range(len(rest) - 1):
+            if rest[position + 1] == "start" and rest[position].rpartition("/")[2] == "ray":
+                yield Start(index, {**exported, **assigned}, _options(rest[position + 2 :]))
                 break
 
 
 def _simple_commands(command: str) -> Iterator[list[str]]:
-    """The words of each command between ``;``, ``&&`` and the like."""
+    """Yield the words of each command between ``;``, ``&&`` and the like."""
     lexer = shlex.shlex(command.replace("\n", " ; "), posix=True, punctuation_chars=True)
     lexer.whitespace_split, lexer.commenters = True, ""
     words: list[str] = []
@@ -73,25 +76,25 @@ def _simple_commands(command: str) -> Iterator[list[str]]:
 
 
 def _assignments(words: Sequence[str], *, leading: bool = False) -> dict[str, str]:
-    found: dict[str, str] = {}
+    variables: dict[str, str] = {}
     for word in words:
         assignment = _ASSIGNMENT.fullmatch(word)
         if assignment:
-            found[assignment[1]] = assignment[2]
+            variables[assignment[1]] = assignment[2]
         elif leading:
             break
-    return found
+    return variables
 
 
 def _options(words: Sequence[str]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    last = ""
+    options: dict[str, str] = {}
+    name = ""
     for word in words:
         if word.startswith("--"):
-            last, _, value = word.partition("=")
-            found[last] = value
-        elif set(word) & set("<>"):
+            name, _, value = word.partition("=")
+            options[name] = value
+        elif set(word) & set("<>"):  # a redirection
             break
-        elif last and not found[last]:
-            found[last] = word
-    return found
+        elif name and not options[name]:
+            options[name] = word
+    return options

@@ -1,4 +1,4 @@
-"""Cluster files to begin with: `sweep cluster init`."""
+"""Templates of cluster files: `sweep cluster init`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ worker_start_ray_commands:
   - >-
     ulimit -n 65536; export {_TOKEN};
     {_BIN}/ray start --address=$RAY_HEAD_IP:6379"""
-_NOTICE = f"""
+_WATCHER = f"""
   # If the machine is preempted, its trials stop first.
   - >-
     export {_TOKEN};
@@ -39,18 +39,23 @@ _NOTICE = f"""
 
 
 def template(kind: str, folder: Path) -> str:
-    """The text of a cluster file that is to lie in ``folder``.
+    """Return the text of a cluster file for ``folder``.
 
-    It copies the checkout that this package runs from to the nodes, or has them install this very version.
+    Nodes get a copy of the checkout that this package runs from, or install this package's version.
 
-    Raises UsageError where there is no such kind.
+    Args:
+        kind: A provider's name.
+        folder: The folder of the file, which relative paths start from.
+
+    Raises:
+        UsageError: There is no such provider.
     """
     provider = provider_class(kind)
     text = provider.template()
     checkout, extra = _checkout(), kind if provider.rents else ""
-    parts = _of_checkout(checkout, folder, extra) if checkout else _of_release(extra)
-    started = _START + _NOTICE.replace("@KIND@", kind) if provider.preemption_notices else _START
-    for mark, part in {**parts, "@START@": started}.items():
+    parts = _checkout_parts(checkout, folder, extra) if checkout else _release_parts(extra)
+    start = _START + _WATCHER.replace("@KIND@", kind) if provider.preemption_notices else _START
+    for mark, part in {**parts, "@START@": start}.items():
         text = text.replace(mark, part)
     return text
 
@@ -60,22 +65,22 @@ def _checkout() -> Path | None:
     return root if (root / "pyproject.toml").is_file() and (root / "Makefile").is_file() else None
 
 
-def _of_checkout(root: Path, folder: Path, extra: str) -> dict[str, str]:
-    here = os.path.relpath(root, folder) if folder.resolve().is_relative_to(root) else str(root)
+def _checkout_parts(root: Path, folder: Path, extra: str) -> dict[str, str]:
+    source = os.path.relpath(root, folder) if folder.resolve().is_relative_to(root) else str(root)
     return {
-        "@MOUNTS@": f"  ~/sweep-orchestrator: {here}\n{_EXCLUDE}",
+        "@MOUNTS@": f"  ~/sweep-orchestrator: {source}\n{_EXCLUDE}",
         "@INSTALL@": "  # Every node gets the versions of constraints.txt and one Python: Ray refuses mixed ones.\n"
         '  - cd ~/sweep-orchestrator && PATH="$HOME/.local/bin:$PATH" make install PYTHON=3.11'
         f" EXTRAS={extra}",
     }
 
 
-def _of_release(extra: str) -> dict[str, str]:
-    wanted = f"{DISTRIBUTION}[{extra}]" if extra else DISTRIBUTION
+def _release_parts(extra: str) -> dict[str, str]:
+    package = f"{DISTRIBUTION}[{extra}]" if extra else DISTRIBUTION
     return {
         "@MOUNTS@": "rsync_exclude: []",
         "@INSTALL@": "  # Every node gets the versions that are here, and one Python: Ray refuses mixed ones.\n"
         '  - PATH="$HOME/.local/bin:$PATH" uv venv --quiet --allow-existing --python 3.11 ~/sweep-orchestrator/.venv\n'
         f'  - PATH="$HOME/.local/bin:$PATH" uv pip install --quiet --python {_BIN}/python'
-        f" '{wanted}=={installed()}' 'ray[default,tune,train]=={version('ray')}'",
+        f" '{package}=={installed()}' 'ray[default,tune,train]=={version('ray')}'",
     }

@@ -1,4 +1,4 @@
-"""Compute Engine. The network called default lets ssh in from every address."""
+"""Google Compute Engine."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from orchestrator.cluster.cluster_file import ClusterFile
 from orchestrator.cluster.provider import Provider, client_problems, missing_fields, missing_keys, node_type_problems
 from orchestrator.errors import Problem
 
-_DEFAULT_NET = "the network called default lets ssh in from every address"
+_DEFAULT_NET = "the network called default admits ssh from every address"
 
 
 class GCP(Provider):
-    """Compute Engine. The network called default lets ssh in from every address."""
+    """Google Compute Engine. The network called default admits ssh from every address."""
 
     name = "gcp"
     preemption_notices = True
@@ -29,14 +29,14 @@ class GCP(Provider):
             config = kind["node_config"]
             path = ("available_node_types", name, "node_config")
             nets = config.get("networkInterfaces")
-            named = nets if isinstance(nets, list) else []
-            if not named or not all(isinstance(net, dict) and net.get("subnetwork") for net in named):
+            interfaces = nets if isinstance(nets, list) else []
+            if not interfaces or not all(isinstance(net, dict) and net.get("subnetwork") for net in interfaces):
                 yield Problem(f"{name}: `subnetwork` is missing, and {_DEFAULT_NET}",
                               "networkInterfaces: [{subnetwork: …}], with a firewall of your own", path)  # fmt: skip
-            elif any(str(net["subnetwork"]).endswith("/default") for net in named):
-                yield Problem(f"{name}: {_DEFAULT_NET}", "name one of your own", path)
+            elif any(str(net["subnetwork"]).endswith("/default") for net in interfaces):
+                yield Problem(f"{name}: {_DEFAULT_NET}", "specify a subnetwork of your own", path)
             if not kind["resources"].get("CPU") and name != file.data.get("head_node_type"):
-                yield Problem(f"{name}: `CPU` is missing in resources, and Ray does not find it out on GCP",
+                yield Problem(f"{name}: `CPU` is missing in resources, which Ray does not detect on GCP",
                               "resources: {CPU: 8, GPU: 1}", ("available_node_types", name, "resources"))  # fmt: skip
             scheduling = config.get("scheduling")
             if config.get("guestAccelerators") and (

@@ -147,9 +147,9 @@ def test_verify_finds_a_budget_that_was_not_kept() -> None:
     assert any("no such decision" in s or "no budget is spent" in s for s in replay(wider, ran.events))
     assert any("comes where" in sentence for sentence in replay(narrower, ran.events))
     why = {**ran.events[stopped]["why"], "spent": 14}
-    assert any("where the scheduler says" in s for s in replay(spec, changed(ran, stopped, why=why)))
+    assert any("but the scheduler decides" in s for s in replay(spec, changed(ran, stopped, why=why)))
     ended = ran.events[-1].seq
-    assert any("where a budget is spent" in s for s in replay(spec, changed(ran, ended, reason="all trials ended")))
+    assert any("but a budget is spent" in s for s in replay(spec, changed(ran, ended, reason="all trials ended")))
     free = simulate(described({"trials": 2}))
     lied = changed(free, free.events[-1].seq, reason="budget.epochs")
     assert any("is not spent" in sentence for sentence in replay(described({"trials": 2}), lied))

@@ -17,7 +17,7 @@ import pytest
 from orchestrator import cli
 from orchestrator.engine.learning_curves import Table, synthetic
 from orchestrator.engine.recorded_curves import Recorded, of_sweep, of_table
-from orchestrator.engine.search_comparison import Figures, as_it_was, compare, figures
+from orchestrator.engine.search_comparison import Figures, compare, figures, recorded_figures
 from orchestrator.engine.simulator import simulate
 from orchestrator.errors import UsageError
 from orchestrator.spec import from_mapping
@@ -43,7 +43,7 @@ def same_search(recorded: Recorded, **fields: Any) -> Figures:
 def test_a_search_simulated_on_its_own_curves_is_the_search_as_it_was(scheduler: str) -> None:
     state = ran(scheduler=scheduler)
     recorded = of_sweep("s", state)
-    was, again = as_it_was(recorded, state), same_search(recorded)
+    was, again = recorded_figures(recorded, state), same_search(recorded)
     assert (again.trials, again.epochs, again.best) == (was.trials, was.epochs, was.best)
     assert (again.found, again.regret, again.past_end) == (1.0, 0.0, 0.0)
     assert again.to_best == was.to_best
@@ -60,7 +60,7 @@ def test_epochs_past_the_end_of_a_curve_cost_and_are_counted() -> None:
     assert not diverged
     assert whole.epochs == 12 * 6
     assert whole.past_end == pytest.approx(1 - trained / 72)
-    assert whole.best == as_it_was(recorded, state).best, "what nobody has trained finds nothing"
+    assert whole.best == recorded_figures(recorded, state).best, "what nobody has trained finds nothing"
     assert sum("end early" in note for note in recorded.notes) == 1
 
 
@@ -69,7 +69,7 @@ def test_seeds_of_a_configuration_keep_their_curves() -> None:
     recorded = of_sweep("s", state)
     assert len(recorded.configurations) == 6
     assert [len(curves) for curves in recorded.curves] == [2] * 6
-    assert same_search(recorded).best == as_it_was(recorded, state).best
+    assert same_search(recorded).best == recorded_figures(recorded, state).best
 
 
 def test_rows_come_in_order_and_once() -> None:
@@ -92,7 +92,7 @@ def test_a_class_that_only_the_journal_names_is_not_imported() -> None:
     with pytest.raises(UsageError, match=r"evil\.Sampler is named by"):
         compare(recorded, ["searcher.init_args={}"], 1, 1, print)
     assert compare(recorded, ["searcher=random"], 1, 1, print)
-    assert as_it_was(recorded, state).search == "as it was: Sampler + fifo"
+    assert recorded_figures(recorded, state).search == "as it was: Sampler + fifo"
 
 
 def brute_nearest(rows: list[dict[str, Any]], asked: dict[str, Any]) -> int:

@@ -344,7 +344,7 @@ def test_a_confirmation_that_the_finals_do_not_say_is_found(swept: Outcome, tmp_
     journal.append("winner.confirmed", **{**told, "optimism": told["optimism"] + 0.01})
     journal.close()
     (violation,) = check(run).violations
-    assert "where the finals say" in violation
+    assert "but the finals yield" in violation
 
 
 def test_finals_are_stopped_by_the_name_of_the_search(

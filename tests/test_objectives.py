@@ -151,7 +151,7 @@ def test_both_ends_of_the_front_are_found() -> None:
 
 @pytest.mark.parametrize("searcher", ["parzen", "tpe", "bohb", "gp", "cmaes"])
 def test_a_searcher_of_one_objective_is_refused(searcher: str) -> None:
-    with pytest.raises(SpecError, match=f"searcher {searcher} looks at one objective") as caught:
+    with pytest.raises(SpecError, match=f"searcher {searcher} supports one objective") as caught:
         described(searcher)
     assert "nsga2" in caught.value.problems[0].hint
 

@@ -112,7 +112,7 @@ def test_what_cannot_be_measured_gets_a_whole_one(
     [
         ({"gpus": "all"}, "expected a number or auto"),
         ({"gpus": 0.5, "workers": 2}, "each of several processes needs a GPU of its own"),
-        ({"gpus": "auto", "tpu": "v5e-16"}, "auto is measured where all trials run on GPUs"),
+        ({"gpus": "auto", "tpu": "v5e-16"}, "auto is measured only if all trials run on GPUs"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(resources: dict[str, Any], says: str) -> None:

@@ -179,7 +179,7 @@ def test_verify_derives_the_suggestions_from_what_was_taken() -> None:
     assert any("tpe suggests" in sentence for sentence in replay(spec, changed(events, trials=trials)))
     outside = [{**warm["trials"][0], "params": {"model.width": 999}}]
     assert any("not of this space" in sentence for sentence in replay(spec, changed(events, trials=outside)))
-    assert any("where the sweep names" in sentence for sentence in replay(spec, changed(events, sources=[])))
+    assert any("but the sweep names" in sentence for sentence in replay(spec, changed(events, sources=[])))
     without = [replace(e, seq=n) for n, e in enumerate(e for e in events if e.type != "sweep.warmed")]
     assert any("comes before sweep.warmed" in sentence for sentence in replay(spec, without))
 

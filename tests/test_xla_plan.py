@@ -25,7 +25,7 @@ from tests.support.paths import ROOT
 
 BASE = {"name": "t", "objective": {"metric": "val_loss", "mode": "min"}, "model": "tests.support.tiny.Tiny"}
 SLICES = [
-    slice_of(f"{name}-{chips * generation.counted}")
+    slice_of(f"{name}-{chips * generation.counts_as}")
     for name, generation in GENERATIONS.items()
     for chips in generation.sizes
 ]
@@ -191,11 +191,11 @@ def test_where_trials_may_go() -> None:
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"resources": {"topology": "4x4"}}, "of a TPU slice, and there is no resources.tpu"),
-        ({"resources": {"slices": 2}}, "of a TPU slice"),
+        ({"resources": {"topology": "4x4"}}, "describes a TPU slice, but resources.tpu is missing"),
+        ({"resources": {"slices": 2}}, "describes a TPU slice"),
         ({"resources": {"tpu": "v3-8", "runtime": "xla-mp"}}, "two XLA devices"),
         ({"resources": {"tpu": "v4-16", "runtime": "rehearsal-spmd"}}, "several hosts"),
-        ({"resources": {"tpu": "v4-8"}, "trainer": {"strategy": "ddp"}}, "trainer.strategy is the TPU launcher's"),
+        ({"resources": {"tpu": "v4-8"}, "trainer": {"strategy": "ddp"}}, "trainer.strategy is set by the TPU launcher"),
         ({"resources": {"tpu": "v4-8"}, "trainer": {"precision": "bf16-mixed"}}, "XLA has no bf16-mixed"),
         ({"resources": {"tpu": "v4-8", "workers": 2}}, "follow from the slice"),
         ({"resources": {"tpu": "v4-8", "gpus": 1}, "budget": {"gpu_hours": 3}}, "does not count TPU slices"),

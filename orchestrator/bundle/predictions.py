@@ -109,8 +109,8 @@ def _mean_squared_errors(inputs: Array, outputs: Array) -> list[float]:
     return errors
 
 
-def _side_by_side(left: Image.Image, right: Image.Image) -> Image.Image:
-    pair = Image.new("RGB", (left.width + _GAP + right.width, left.height), "white")
-    pair.paste(left, (0, 0))
-    pair.paste(right, (left.width + _GAP, 0))
+def _side_by_side(first: Image.Image, second: Image.Image) -> Image.Image:
+    pair = Image.new("RGB", (first.width + _GAP + second.width, first.height), "white")
+    pair.paste(first, (0, 0))
+    pair.paste(second, (first.width + _GAP, 0))
     return pair

@@ -174,8 +174,8 @@ def _worst_tensor(differences: Mapping[str, float]) -> Iterator[str]:
 
 def _changed_versions(manifest: Manifest) -> Iterator[str]:
     recorded = manifest.content.get("versions") or {}
-    here = versions(recorded)
+    installed = versions(recorded)
     for package, then in recorded.items():
-        now = here.get(package, "not installed")
+        now = installed.get(package, "not installed")
         if now != then and package != "python":
             yield f"{package} was {then} and is {now}"

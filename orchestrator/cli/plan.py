@@ -57,7 +57,7 @@ def simulate(
     from dataclasses import asdict
 
     from orchestrator.engine.recorded_curves import of_sweep, of_table
-    from orchestrator.engine.search_comparison import as_it_was, compare
+    from orchestrator.engine.search_comparison import compare, recorded_figures
     from orchestrator.results.run_state import find, read_state
     from orchestrator.results.terminal_tables import comparison
 
@@ -65,7 +65,7 @@ def simulate(
     curves = of_table(Path(source), task) if state is None else of_sweep(source, state)
     policies = {"searcher": searcher, "scheduler": scheduler}
     settings = [*(f"{key}={value}" for key, value in policies.items() if value), *(overrides or ())]
-    recorded = [] if state is None else [as_it_was(curves, state)]
+    recorded = [] if state is None else [recorded_figures(curves, state)]
     slots = workers or (state.slots if state else 1)
     searches = [asdict(search) for search in recorded + compare(curves, settings, slots, seeds, warn)]
     if as_json:

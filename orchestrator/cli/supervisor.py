@@ -36,7 +36,7 @@ _driver: list[str] = []  # the words of _ENVIRONMENT if this process is a driver
 
 @contextlib.contextmanager
 def report_exit_code() -> Iterator[None]:
-    """If this process is a supervised driver, report its exit code, and die with the supervisor."""
+    """Report this process's exit code if it is a supervised driver, and die with the supervisor."""
     _driver[:] = os.environ.pop(_ENVIRONMENT, "").split()
     if not _driver:
         yield

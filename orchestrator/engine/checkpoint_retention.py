@@ -71,21 +71,21 @@ class Retention:
             for trial in holders
         }
         self._lent = lent | {checkpoint for trial in holders if (checkpoint := self._borrowed(trial))}
-        kept = self._kept(holders, state)
-        superfluous = [
+        keep = self._checkpoints_to_keep(holders, state)
+        removed = [
             (trial.number, epoch)
             for trial in holders
             for epoch in sorted(trial.checkpoints)
-            if (trial.number, epoch) not in kept
+            if (trial.number, epoch) not in keep
         ]
-        gone = set(superfluous)
+        removed_set = set(removed)
         self._holders = {
             t.number
             for t in holders
             if self._borrowed(t)
-            or (any((t.number, e) not in gone for e in t.checkpoints) and not self._is_settled(t, state))
+            or (any((t.number, e) not in removed_set for e in t.checkpoints) and not self._is_settled(t, state))
         }
-        return superfluous
+        return removed
 
     def _borrowed(self, trial: Trial) -> Held | None:
         """Return another trial's checkpoint that this trial resumes from."""
@@ -101,7 +101,7 @@ class Retention:
         """Return whether other seeds of its configuration have yet to end."""
         return state.repeats["seeds"] > 1 and not state.configuration(trial.number).ended
 
-    def _kept(self, holders: list[Trial], state: SweepState) -> set[Held]:
+    def _checkpoints_to_keep(self, holders: list[Trial], state: SweepState) -> set[Held]:
         resumable = {trial.number for trial in holders if trial.status in ("running", "interrupted", "set_aside")}
         latest = {t.number: checkpoint for t in holders if (checkpoint := self._cache[t.number].latest)}
         best = self._best(holders, state)  # a running trial that holds its best epoch counts
@@ -121,13 +121,13 @@ class Retention:
             return needed | set(optional)
         size = {(t.number, epoch): file.size for t in holders for epoch, file in t.checkpoints.items()}
         room = self._quota - sum(size.get(checkpoint, 0) for checkpoint in needed)
-        kept = set(needed)
+        keep = set(needed)
         for checkpoint in optional:
             room -= size[checkpoint]
             if room < 0:
                 break
-            kept.add(checkpoint)
-        return kept
+            keep.add(checkpoint)
+        return keep
 
     def _best(self, holders: list[Trial], state: SweepState) -> list[Held]:
         """Return the best epoch of each trial that did not fail and has its checkpoint, best trial first."""

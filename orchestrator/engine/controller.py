@@ -384,7 +384,7 @@ class SweepController:
         self.host.delete_unrecorded(c.path for t in self.state.trials.values() for c in t.checkpoints.values())
 
     def _storage_is_ready(self) -> bool:
-        """After a storage failure, wait until the largest checkpoint so far would fit; False if the sweep stops."""
+        """Wait after a storage failure until the largest checkpoint so far would fit; False if the sweep stops."""
         while self.state.storage_failures:
             fault = self.host.storage_fault(self._largest_checkpoint)
             if not fault:

@@ -62,7 +62,7 @@ class DriverHost:
         self._stop_requests.close_promotion(trial)
 
     def is_intact(self, checkpoint: Checkpoint) -> bool:
-        """Return whether the file has its full size. Whoever loads it checks its SHA-256.
+        """Return whether the file has its full size. Loading it checks its SHA-256.
 
         Raises:
             OSError: The storage does not answer.

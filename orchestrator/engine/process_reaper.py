@@ -16,8 +16,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-# Set in the environment of an instance, and inherited by whatever it starts: workers, their DataLoader workers, the
-# programs that a trial runs.
+# Set in the environment of an instance, and inherited by its processes: workers, their DataLoader workers, the programs
+# that a trial runs.
 MARK = "SWEEP_RAY_FOLDER"
 # Ray's workers set a process title with this start, which overwrites their environment in /proc.
 WORKER_TITLE = b"ray::"
@@ -34,13 +34,13 @@ class Reaper:
     """
 
     def __init__(self, folder: Path) -> None:
-        ours, self._write = os.pipe()  # inherited by a child process only as its stdin
+        read_end, self._write = os.pipe()  # inherited by a child process only as its stdin
         command = [sys.executable, "-I", "-S", __file__, str(folder)]
         environment = {name: value for name, value in os.environ.items() if name != MARK}
         try:
             self._process = subprocess.Popen(
                 command,
-                stdin=ours,
+                stdin=read_end,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 cwd="/",
@@ -48,7 +48,7 @@ class Reaper:
                 start_new_session=True,
             )
         finally:
-            os.close(ours)
+            os.close(read_end)
 
     def end(self) -> None:
         """Let the reaper clean up, and wait for it."""

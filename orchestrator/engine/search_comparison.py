@@ -153,7 +153,7 @@ def search_name(spec: SweepSpec) -> str:
     return " + ".join(labels)
 
 
-def as_it_was(recorded: Recorded, state: SweepState) -> Figures:
+def recorded_figures(recorded: Recorded, state: SweepState) -> Figures:
     """Return the figures of the sweep itself, from its journal."""
     objective = state.objective
     reports = [report for trial in state.trials.values() for report in trial.reports.values()]

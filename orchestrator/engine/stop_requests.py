@@ -15,7 +15,7 @@ from orchestrator.rundir import RunDirectory
 # A running segment has this long to end its epoch; then it is killed and loses that epoch.
 GRACE_SECONDS = 8.0
 _POLL_SECONDS = 0.5
-# Whoever stops a job may signal both the driver and the process that supervises it, which forwards the signal.
+# A job system may signal both the driver and the process that supervises it, which forwards the signal.
 _ECHO_SECONDS = 0.3
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

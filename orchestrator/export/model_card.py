@@ -256,8 +256,8 @@ def _limits(state: SweepState, winner: Winner, exported: Exported) -> list[str]:
     return ["\n".join(f"- {line}" for line in lines)]
 
 
-def _table(left: str, right: str, rows: Mapping[str, Any]) -> str:
-    head = f"| {left} | {right} |\n| --- | --- |"
+def _table(name_header: str, value_header: str, rows: Mapping[str, Any]) -> str:
+    head = f"| {name_header} | {value_header} |\n| --- | --- |"
     return "\n".join([head, *(f"| {_cell(name)} | {_cell(value)} |" for name, value in rows.items())])
 
 

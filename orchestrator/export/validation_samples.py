@@ -63,7 +63,7 @@ def read_validation(config: Mapping[str, Any], module: L.LightningModule) -> Val
             own = class_loading.build(config["model"])
             data = class_loading.build(config["data"]) if config["data"] else own
             return _read(data, config["data"] is None)
-        except Exception as error:  # a user's class may raise anything at all
+        except Exception as error:  # a user's class may raise any error
             return Validation(_noise(module), f"the validation data could not be read: {first_line(error)}")
 
 
@@ -75,7 +75,7 @@ def first_line(error: BaseException) -> str:
 
 def _read(data: Any, is_module: bool) -> Validation:
     if is_module and not is_overridden("val_dataloader", data):
-        raise ValueError("there is no DataModule, and the module has no val_dataloader of its own")
+        raise ValueError("the sweep has no DataModule, and the module has no val_dataloader")
     data.prepare_data()
     data.setup("fit")
     buffer, digest = _SampleBuffer(), _Digest()

@@ -73,7 +73,7 @@ def select_formats(names: Sequence[str] | None = None) -> tuple[list[Format], di
             unusable[name] = _reason(error)
         else:
             formats.append(format_class())
-    return sorted(formats, key=lambda each: (each.needs_input, each.name)), unusable
+    return sorted(formats, key=lambda target: (target.needs_input, target.name)), unusable
 
 
 def export_formats(
@@ -109,12 +109,12 @@ def export_formats(
                 reference = Reference(outputs, preprocessing.kind, samples.source)
         if reference is None:
             exported.missing.update(
-                dict.fromkeys(("preprocessing", *(each.name for each in formats if each.needs_input)), reason)
+                dict.fromkeys(("preprocessing", *(target.name for target in formats if target.needs_input)), reason)
             )
         model = Model(module, config["model"], samples.inputs if samples else None)
-        for each in formats:
-            if each.name not in exported.missing:
-                _export(each, folder, model, reference, exported)
+        for target in formats:
+            if target.name not in exported.missing:
+                _export(target, folder, model, reference, exported)
         return exported
 
 
@@ -132,10 +132,10 @@ def _reference_outputs(reference: Forward, inputs: Array) -> tuple[list[tuple[Ar
     return outputs, ""
 
 
-def _export(each: Format, folder: Path, model: Model, reference: Reference | None, exported: Exported) -> None:
+def _export(target: Format, folder: Path, model: Model, reference: Reference | None, exported: Exported) -> None:
     before = set(folder.iterdir())
     try:
-        parity = each.export(model, folder, reference)
+        parity = target.export(model, folder, reference)
     except ParityError:
         raise
     except Exception as error:  # the libraries raise many kinds
@@ -143,11 +143,11 @@ def _export(each: Format, folder: Path, model: Model, reference: Reference | Non
             raise
         for path in set(folder.iterdir()) - before:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-        exported.missing[each.name] = _reason(error)
+        exported.missing[target.name] = _reason(error)
     else:
-        exported.present.append(each.name)
+        exported.present.append(target.name)
         if parity is not None:
-            exported.parity[each.name] = parity
+            exported.parity[target.name] = parity
 
 
 def _reason(error: BaseException) -> str:

@@ -71,10 +71,10 @@ class Holder:
 class Lease:
     """A claim of this process. ``proven`` is False if the previous holder may still be alive."""
 
-    def __init__(self, folder: Path, mine: Holder, proven: bool) -> None:
-        self.epoch = mine.epoch
+    def __init__(self, folder: Path, holder: Holder, proven: bool) -> None:
+        self.epoch = holder.epoch
         self.proven = proven
-        self._folder, self._mine = folder, mine
+        self._folder, self._holder = folder, holder
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
         self._thread.start()
@@ -99,7 +99,7 @@ class Lease:
         self._thread.join()
         with contextlib.suppress(OSError):
             if self.held:
-                _write(self._folder, replace(self._mine, released=True)).replace(self._path)
+                _write(self._folder, replace(self._holder, released=True)).replace(self._path)
 
     def discard(self) -> None:
         """Release the lease and remove its files."""
@@ -152,23 +152,23 @@ def is_held(folder: Path) -> Holder | None:
 def acquire(folder: Path, *, after: int = 0) -> Lease:
     """Take the lease with a number above ``after``.
 
-    Waits up to 20 s if only missing heartbeats can show that the holder is dead.
+    Waits up to 20 s if only missing heartbeats can show that the previous holder is dead.
 
     Raises:
         RunHeldError: Its holder is alive.
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     while True:
-        holder = current(folder)
-        proven = holder is None or holder.gone
-        if holder is not None and not proven:
-            _wait_until_silent(folder, holder)
-        mine = Holder.this_process(max(after, holder.epoch if holder else 0) + 1)
-        if _link(folder, mine):
+        previous = current(folder)
+        proven = previous is None or previous.gone
+        if previous is not None and not proven:
+            _wait_until_silent(folder, previous)
+        holder = Holder.this_process(max(after, previous.epoch if previous else 0) + 1)
+        if _link(folder, holder):
             for path in _claims(folder):
-                if int(path.name) < mine.epoch:
+                if int(path.name) < holder.epoch:
                     path.unlink(missing_ok=True)
-            return Lease(folder, mine, proven)
+            return Lease(folder, holder, proven)
 
 
 def _wait_until_silent(folder: Path, holder: Holder) -> None:
@@ -176,18 +176,18 @@ def _wait_until_silent(folder: Path, holder: Holder) -> None:
     claim = _claim(folder, holder.epoch)
     last_beat = _last_beat(claim)
     if holder.here and time.time() - last_beat < _FRESH_SECONDS:
-        raise _held(folder, holder)
+        raise _held_error(folder, holder)
     until = time.monotonic() + SILENT_SECONDS
     while time.monotonic() < until:
         if holder.gone or _last_beat(claim) != last_beat:
             now = current(folder)
             if now is None or now.gone or now.epoch != holder.epoch:
                 return
-            raise _held(folder, holder)
+            raise _held_error(folder, holder)
         time.sleep(0.2)
 
 
-def _held(folder: Path, holder: Holder) -> RunHeldError:
+def _held_error(folder: Path, holder: Holder) -> RunHeldError:
     name = folder.parent.name
     return RunHeldError(
         f"the run {name!r} is held by {holder}",
@@ -202,11 +202,11 @@ def _last_beat(claim: Path) -> float:
         return 0.0
 
 
-def _link(folder: Path, mine: Holder) -> bool:
+def _link(folder: Path, holder: Holder) -> bool:
     """Create the claim; return False if another process has its number."""
-    temporary = _write(folder, mine)
+    temporary = _write(folder, holder)
     try:
-        os.link(temporary, _claim(folder, mine.epoch))
+        os.link(temporary, _claim(folder, holder.epoch))
     except FileExistsError:
         return False
     finally:

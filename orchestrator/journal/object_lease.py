@@ -31,10 +31,10 @@ _SURE = 0.75  # the share of `SILENT_SECONDS` for which a holder need not check
 class ObjectLease:
     """A claim of this process. ``proven`` is False if the previous holder may still be alive."""
 
-    def __init__(self, claims: Claims, mine: Holder, proven: bool, since: float) -> None:
-        self.epoch = mine.epoch
+    def __init__(self, claims: Claims, holder: Holder, proven: bool, since: float) -> None:
+        self.epoch = holder.epoch
         self.proven = proven
-        self._claims, self._mine = claims, mine
+        self._claims, self._holder = claims, holder
         self._sure_until = since + _SURE * leases.SILENT_SECONDS
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
@@ -58,7 +58,7 @@ class ObjectLease:
         self._done.set()
         self._thread.join()
         with contextlib.suppress(OSError):
-            self._claims.write(replace(self._mine, released=True))
+            self._claims.write(replace(self._holder, released=True))
 
     def discard(self) -> None:
         """Release the lease. The claim stays, because no number is ever used twice."""
@@ -70,7 +70,7 @@ class ObjectLease:
             beats += 1
             with contextlib.suppress(OSError):
                 began = _now()
-                self._claims.write(self._mine, beats)
+                self._claims.write(self._holder, beats)
                 if self._claims.exists(self.epoch + 1):
                     self._sure_until = 0.0
                     return
@@ -129,23 +129,23 @@ class Claims:
 
 
 def acquire(objects: Objects, *, after: int = 0) -> ObjectLease:
-    """Take the lease of the journal there, with a number above ``after``.
+    """Take the lease of the journal in ``objects``, with a number above ``after``.
 
-    Waits up to 20 s if only missing heartbeats can show that the holder is dead.
+    Waits up to 20 s if only missing heartbeats can show that the previous holder is dead.
 
     Raises:
         RunHeldError: Its holder is alive.
     """
     claims = Claims(objects)
     while True:
-        holder = claims.current()
-        proven = holder is None or holder.gone
-        if holder is not None and not proven:
-            _wait_until_silent(claims, holder)
-        mine = Holder.this_process(max(after, holder.epoch if holder else 0) + 1)
+        previous = claims.current()
+        proven = previous is None or previous.gone
+        if previous is not None and not proven:
+            _wait_until_silent(claims, previous)
+        holder = Holder.this_process(max(after, previous.epoch if previous else 0) + 1)
         began = _now()
-        if claims.create(mine):
-            return ObjectLease(claims, mine, proven, began)
+        if claims.create(holder):
+            return ObjectLease(claims, holder, proven, began)
 
 
 def _wait_until_silent(claims: Claims, holder: Holder) -> None:

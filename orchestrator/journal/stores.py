@@ -27,7 +27,7 @@ class Store(ABC):
         """Yield every line, in order."""
 
     def later(self, seq: int, last: Line) -> Iterator[Line] | None:
-        """Return the lines from record ``seq`` on; None if ``last``, the line before them, is no longer there.
+        """Return the lines from record ``seq`` on; None if ``last``, the line before them, has changed.
 
         Raises:
             OSError: The journal is gone or cannot be read.

@@ -27,7 +27,7 @@ _VERDICTS = {"trial.stopped": "stop", "trial.set_aside": "set_aside"}
 
 
 class JournalReplay:
-    """Replay a journal beside a fresh searcher and scheduler, which must decide the same."""
+    """Replay a journal with a fresh searcher and scheduler, which must decide the same."""
 
     def __init__(self, spec: SweepSpec) -> None:
         self.records = self.suggestions = self.decisions = 0
@@ -125,7 +125,7 @@ class JournalReplay:
         if open_trials:
             self._violate(event, f"comes while trials {open_trials} have not ended")
         if spent and event["reason"] != f"budget.{budget.key_of(spent.why)}":
-            self._violate(event, f"gives the reason {event['reason']}, where a budget is spent: {plain(spent.why)}")
+            self._violate(event, f"gives the reason {event['reason']}, but a budget is spent: {plain(spent.why)}")
         if spent or event["reason"] == "budget.wall_clock":
             return
         if event["reason"].startswith("budget."):
@@ -151,7 +151,7 @@ class JournalReplay:
         if [source["run"] for source in event["sources"]] != self.state.created.get("warm_start"):
             self._violate(
                 event,
-                f"has the sources {event['sources']}, where the sweep names {self.state.created.get('warm_start')}",
+                f"has the sources {event['sources']}, but the sweep names {self.state.created.get('warm_start')}",
             )
         if event["metric"] != self._spec.objective.metric:
             self._violate(event, f"ranks by {event['metric']}, and the sweep by {self._spec.objective.metric}")
@@ -164,7 +164,7 @@ class JournalReplay:
             self._violate(event, "comes while the sweep runs")
         expected = trials_to_continue(self._spec, self.state, event["changed"])
         if event["trials"] != expected:
-            self._violate(event, f"reopens trials {event['trials']}, where {expected} had ended by an old limit")
+            self._violate(event, f"reopens trials {event['trials']}, but {expected} had ended by an old limit")
         for part, fields in event["changed"].items():
             current = self.state.spec[part]
             if part not in _EXTENDED or not fields.keys() <= _EXTENDED[part]:
@@ -180,26 +180,26 @@ class JournalReplay:
         first = self._searcher.first(number) if self._searcher else self._spec.repeats.first(number)
         if event.fields.get("repeats", number) != first:
             self._violate(
-                event, f"repeats trial {event.fields.get('repeats', number)}, where it has to repeat trial {first}"
+                event, f"repeats trial {event.fields.get('repeats', number)}, but it must repeat trial {first}"
             )
         if self._spec.budget.trials is not None and number >= self._spec.budget.trials:
             self._violate(event, f"is beyond the budget of {self._spec.budget.trials} trials")
         self._check_budget_left(event)
         if promoted := self._scheduler.promote(last=False):
-            self._violate(event, f"is a new trial, where trial {promoted[0]} had to be promoted")
+            self._violate(event, f"is a new trial, but trial {promoted[0]} must be promoted")
         if self._searcher is None:
             return
         self.suggestions += 1
         expected, by = self._searcher.suggest(number), self._searcher.by(number)
         if event["params"] != expected or event["by"] != by:
             recorded = f"{event['params']} by {event['by']}"
-            self._violate(event, f"has {recorded}, where {by} suggests {expected}")
+            self._violate(event, f"has {recorded}, but {by} suggests {expected}")
 
     def _check_segment_started(self, event: Event) -> None:
         trial, origin = self.state.trials[event["trial"]], event["origin"]
         self._check_budget_left(event)
         if event["segment"] != trial.segments:
-            self._violate(event, f"is of segment {event['segment']}, where {trial.segments} is the next")
+            self._violate(event, f"is of segment {event['segment']}, but {trial.segments} is the next")
         if trial.number in self._started:
             self._violate(event, "comes while another segment of the trial runs")
         epochs = {checkpoint.path: checkpoint.epoch for checkpoint in trial.restart_checkpoints}
@@ -255,7 +255,7 @@ class JournalReplay:
         donor = tuple(event["donor"]) if "donor" in event.fields else None
         recorded = event["trial"], "promote", event["rule"], event["why"], donor, event.fields.get("params")
         if recorded != expected:
-            self._violate(event, f"is {recorded}, where the scheduler says {expected}")
+            self._violate(event, f"is {recorded}, but the scheduler decides {expected}")
 
     def _check_requested(self, event: Event) -> None:
         """Check a promotion on request: a trial that was set aside continues unchanged from its checkpoint."""
@@ -264,7 +264,7 @@ class JournalReplay:
             self._violate(event, f"comes though the trial was not set aside but is {trial.status}")
         elif event["why"] != {"rung": trial.segment_epoch} or event.fields.keys() & {"donor", "params"}:
             self._violate(
-                event, f"is {dict(event.fields)}, where the trial was set aside after epoch {trial.segment_epoch}"
+                event, f"is {dict(event.fields)}, but the trial was set aside after epoch {trial.segment_epoch}"
             )
         self._check_budget_left(event)
 
@@ -335,7 +335,7 @@ class JournalReplay:
         self.decisions += 1
         expected = verdict.action, verdict.rule, plain(verdict.why)
         if (_VERDICTS[event.type], event["rule"], event["why"]) != expected:
-            self._violate(event, f"is by {event['rule']} for {event['why']}, where the scheduler says {expected}")
+            self._violate(event, f"is by {event['rule']} for {event['why']}, but the scheduler decides {expected}")
 
     def _check_stop_epoch(self, event: Event, trial: Trial) -> None:
         if event["epoch"] != trial.epoch:

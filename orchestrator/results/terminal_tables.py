@@ -97,7 +97,7 @@ def _fitting(head: list[list[Text]], more: list[list[Text]], width: int | None) 
 
 
 def _width(column: Iterable[Text]) -> int:
-    """Of a column, with what stands between two."""
+    """Return the width of a column and its separator."""
     return max(part.cell_len for part in column) + 3
 
 
@@ -127,7 +127,7 @@ def _cut(text: Text, limit: int) -> Text:
 
 
 def short_names(names: list[str]) -> list[str]:
-    """Return parameter names without their first part, where they stay distinct."""
+    """Return parameter names without their first part if they stay distinct."""
     last = [name.split(".", 1)[-1].replace("init_args.", "") for name in names]
     return [short if last.count(short) == 1 else name for short, name in zip(last, names, strict=True)]
 

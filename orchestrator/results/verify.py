@@ -106,7 +106,7 @@ def _check_confirmation(run: RunDirectory, state: SweepState, findings: Findings
     derived = {**confirmation(state, SweepState(events)), "folder": finals.name}
     findings.decisions += 1
     if not _nearly_equal(derived, state.confirmation):
-        findings.violations.append(f"winner.confirmed holds {state.confirmation}, where the finals say {derived}")
+        findings.violations.append(f"winner.confirmed holds {state.confirmation}, but the finals yield {derived}")
 
 
 def _nearly_equal(derived: Any, recorded: Any) -> bool:

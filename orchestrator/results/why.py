@@ -51,7 +51,7 @@ class _Standing:
     @cached_property
     def configurations(self) -> dict[int, tuple[int, Configuration]]:
         """Place and configuration, by the number of its first trial."""
-        return {each.first: (place, each) for place, each in enumerate(self.state.configurations(), 1)}
+        return {group.first: (place, group) for place, group in enumerate(self.state.configurations(), 1)}
 
     @cached_property
     def points(self) -> dict[int, tuple[float, ...]]:
@@ -91,8 +91,8 @@ def _explained(state: SweepState, trial: Trial) -> str:
     if recorded is None:
         return f"proposed by {trial.by}"
     searcher, options = recorded
-    seen = trial.configuration // state.repeats["seeds"] + state.warm_start_trials
-    return searcher.explain(options, Suggestion(trial.by, trial.number, seen))
+    observed = trial.configuration // state.repeats["seeds"] + state.warm_start_trials
+    return searcher.explain(options, Suggestion(trial.by, trial.number, observed))
 
 
 def _segments(state: SweepState, trial: Trial) -> list[str]:
@@ -172,7 +172,7 @@ def stop_reason(stopped: dict[str, Any]) -> str:
 
 
 def budget_reason(why: dict[str, Any]) -> str:
-    """Which budget is spent, in words."""
+    """Return in words which budget is spent."""
     if "wall_clock" in why:
         return f"the sweep's time of {why['wall_clock']:g} s was over"
     if "target" in why:

@@ -73,9 +73,9 @@ class _Range(Domain):
 
     def nudged(self, value: Value, factor: float) -> Value:
         """See `Domain.nudged`."""
-        found = self.decode(value * factor)
-        if found != value or self.size is None:
-            return found
+        nudged = self.decode(value * factor)
+        if nudged != value or self.size is None:
+            return nudged
         up = (factor > 1) == (value >= 0)
         return self.at(min(max(self._nearest(value) + (1 if up else -1), 0), self.size - 1))
 

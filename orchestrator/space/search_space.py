@@ -17,7 +17,7 @@ SPACE_LIMIT = 300
 """The most parameters of a space."""
 CASE_LIMIT = 20_000
 """The most steps in counting a grid: one for each combination of the values on which conditions depend."""
-_CASES_HINT = "give the parameters that `when` looks at fewer values, or use searcher random or tpe"
+_CASES_HINT = "give the parameters that `when` names fewer values, or use searcher random or tpe"
 
 
 class Space(Mapping[str, Domain]):
@@ -54,14 +54,14 @@ class Space(Mapping[str, Domain]):
         return _sorted(self._domains)
 
     @cached_property
-    def _looked_at(self) -> frozenset[str]:
-        return frozenset(other for domain in self.values() for other in domain.when)
+    def _in_conditions(self) -> frozenset[str]:
+        return frozenset(parent for domain in self.values() for parent in domain.when)
 
     def active(self, params: Mapping[str, Value], name: str) -> bool:
         """Return whether ``name`` exists, given the values of the parameters before it in ``order``."""
         return all(
-            other in params and same_value(params[other]) in map(same_value, values)
-            for other, values in self[name].when.items()
+            parent in params and same_value(params[parent]) in map(same_value, values)
+            for parent, values in self[name].when.items()
         )
 
     def sample(self, rng: random.Random) -> dict[str, Value]:
@@ -121,7 +121,7 @@ class Space(Mapping[str, Domain]):
                 refuse("the conditions (`when`) have too many cases for a grid", hint=_CASES_HINT)
             if not self.active(params, names[0]):
                 return count(params, names[1:])
-            if names[0] not in self._looked_at:
+            if names[0] not in self._in_conditions:
                 return len(grids[names[0]]) * count(params, names[1:])
             return sum(count(params | {names[0]: value}, names[1:]) for value in grids[names[0]])
 
@@ -143,20 +143,20 @@ class Space(Mapping[str, Domain]):
         return {name: domain.to_yaml() for name, domain in self.items()}
 
 
-def parse(written: Mapping[str, object]) -> tuple[dict[str, Domain], list[Problem]]:
+def parse(content: Mapping[str, object]) -> tuple[dict[str, Domain], list[Problem]]:
     """Return the domains of a space and every problem, with paths that start at the parameter's name."""
     domains: dict[str, Domain] = {}
     problems: list[Problem] = []
-    if len(written) > SPACE_LIMIT:
-        message = f"a space has at most {SPACE_LIMIT} parameters, but got {len(written):,}"
+    if len(content) > SPACE_LIMIT:
+        message = f"a space has at most {SPACE_LIMIT} parameters, but got {len(content):,}"
         return domains, [Problem(message, "leave out what will hardly matter, or set it under init_args")]
-    for name, text in written.items():
+    for name, text in content.items():
         try:
             domains[name] = from_yaml(text)
         except SpecError as error:
             problems += _under(name, error)
     for name, domain in domains.items():
-        problems += _condition_problems(name, domain, domains, known=written)
+        problems += _condition_problems(name, domain, domains, names=content)
     if not problems:
         try:
             _sorted(domains)
@@ -170,19 +170,19 @@ def _under(name: str, error: SpecError) -> list[Problem]:
 
 
 def _condition_problems(
-    name: str, domain: Domain, domains: Mapping[str, Domain], *, known: Mapping[str, object]
+    name: str, domain: Domain, domains: Mapping[str, Domain], *, names: Mapping[str, object]
 ) -> Iterator[Problem]:
-    for other, values in domain.when.items():
-        path = (name, "when", str(other))
-        if other not in known:
-            close = get_close_matches(str(other), list(known), n=1)
-            hint = f"did you mean {close[0]}?" if close else "`when` looks at another parameter of this space"
-            yield KeyProblem(f"{name}: `when` names an unknown parameter, {other!r}", hint, path)
-        elif other in domains:
+    for parent, values in domain.when.items():
+        path = (name, "when", str(parent))
+        if parent not in names:
+            close = get_close_matches(str(parent), list(names), n=1)
+            hint = f"did you mean {close[0]}?" if close else "`when` names another parameter of this space"
+            yield KeyProblem(f"{name}: `when` names an unknown parameter, {parent!r}", hint, path)
+        elif parent in domains:
             for value in values:
-                if not domains[other].contains(value):
-                    text = f"{name}: `when` waits for {other} to be {value!r}, which is outside its domain"
-                    yield Problem(text, f"{other} is {domains[other].to_yaml()!r}", path)
+                if not domains[parent].contains(value):
+                    text = f"{name}: `when` requires {parent} to be {value!r}, which is outside its domain"
+                    yield Problem(text, f"{parent} is {domains[parent].to_yaml()!r}", path)
 
 
 def _sorted(domains: Mapping[str, Domain]) -> tuple[str, ...]:
@@ -190,20 +190,20 @@ def _sorted(domains: Mapping[str, Domain]) -> tuple[str, ...]:
     placed: dict[str, None] = {}
     waiting = list(domains)
     while waiting:
-        ready = next((name for name in waiting if all(other in placed for other in domains[name].when)), None)
-        if ready is None:
+        next_name = next((name for name in waiting if all(parent in placed for parent in domains[name].when)), None)
+        if next_name is None:
             circle = _circle(domains, waiting)
             message = f"`when` runs in a circle: {' -> '.join([*circle, circle[0]])}"
             raise SpecError([KeyProblem(message, "take one of these conditions away", (circle[0], "when"))])
-        placed[ready] = None
-        waiting.remove(ready)
+        placed[next_name] = None
+        waiting.remove(next_name)
     return tuple(placed)
 
 
 def _circle(domains: Mapping[str, Domain], waiting: list[str]) -> list[str]:
     path = [waiting[0]]
     while True:
-        following = next(other for other in domains[path[-1]].when if other in waiting)
+        following = next(parent for parent in domains[path[-1]].when if parent in waiting)
         if following in path:
             return path[path.index(following) :]
         path.append(following)

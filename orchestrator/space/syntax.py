@@ -24,7 +24,7 @@ _INTEGER = ("int", "log_int")
 _FLOATS: Mapping[str, Callable[..., Domain]] = {
     domain.kind: domain for domain in (Uniform, LogUniform, Normal, LogNormal)
 }
-_ELSEWHERE = {
+_OTHER_FORMS = {
     "value": "a fixed value is written {const: …}; `sweep import` translates a W&B sweep file",
     "values": "a list of values is written {choice: […]}; `sweep import` translates a W&B sweep file",
     "min": "a range is written {uniform: [low, high]}; `sweep import` translates a W&B sweep file",
@@ -35,73 +35,75 @@ _ELSEWHERE = {
 
 
 def uniform(low: float, high: float, step: float | None = None, when: When | None = None) -> Domain:
-    """A domain of floats in [low, high]; with ``step``, of low, low + step, … Raises SpecError, as all of these do.
+    """Return a domain of floats in [low, high]; with ``step``, of low plus multiples of it.
+
+    Raises SpecError for invalid arguments, as all functions for domains do.
 
     Example:
         ```python
         space = {"model.dropout": orchestrator.uniform(0.0, 0.5)}
         ```
     """
-    return from_yaml(_written("uniform", [low, high], step, when))
+    return from_yaml(_domain_yaml("uniform", [low, high], step, when))
 
 
 def log_uniform(low: float, high: float, step: float | None = None, when: When | None = None) -> Domain:
-    """A domain of floats in [low, high] with every order of magnitude equally likely; ``low`` is above zero.
+    """Return a domain of floats in [low, high], every order of magnitude equally likely; ``low`` is above zero.
 
     Example:
         ```python
         space = {"model.learning_rate": orchestrator.log_uniform(1e-4, 1e-1)}
         ```
     """
-    return from_yaml(_written("log_uniform", [low, high], step, when))
+    return from_yaml(_domain_yaml("log_uniform", [low, high], step, when))
 
 
 def integer(low: int, high: int, step: int | None = None, when: When | None = None) -> Domain:
-    """A domain of integers in [low, high], both included. ``int`` in a sweep file.
+    """Return a domain of integers in [low, high], both included; ``int`` in a sweep file.
 
     Example:
         ```python
         space = {"model.layers": orchestrator.integer(1, 6)}
         ```
     """
-    return from_yaml(_written("int", [low, high], step, when))
+    return from_yaml(_domain_yaml("int", [low, high], step, when))
 
 
 def log_int(low: int, high: int, step: int | None = None, when: When | None = None) -> Domain:
-    """A domain of integers in [low, high] with every order of magnitude equally likely; ``low`` is above zero.
+    """Return a domain of integers in [low, high], every order of magnitude equally likely; ``low`` is above zero.
 
     Example:
         ```python
         space = {"model.width": orchestrator.log_int(16, 1024)}
         ```
     """
-    return from_yaml(_written("log_int", [low, high], step, when))
+    return from_yaml(_domain_yaml("log_int", [low, high], step, when))
 
 
 def normal(mean: float, std: float, step: float | None = None, when: When | None = None) -> Domain:
-    """A domain of floats from the normal distribution; with ``step``, a multiple of it.
+    """Return a domain of floats from the normal distribution; with ``step``, a multiple of it.
 
     Example:
         ```python
         space = {"model.bias": orchestrator.normal(0.0, 1.0)}
         ```
     """
-    return from_yaml(_written("normal", [mean, std], step, when))
+    return from_yaml(_domain_yaml("normal", [mean, std], step, when))
 
 
 def log_normal(mean: float, std: float, step: float | None = None, when: When | None = None) -> Domain:
-    """A domain of floats whose natural logarithm has this mean and standard deviation.
+    """Return a domain of floats whose natural logarithm has this mean and standard deviation.
 
     Example:
         ```python
         space = {"model.learning_rate": orchestrator.log_normal(-6.0, 1.0)}
         ```
     """
-    return from_yaml(_written("log_normal", [mean, std], step, when))
+    return from_yaml(_domain_yaml("log_normal", [mean, std], step, when))
 
 
 def choice(*values: Value, when: When | None = None) -> Domain:
-    """A domain of these values: ``choice(64, 128)``, or ``choice([64, 128])`` for the same.
+    """Return a domain of these values: ``choice(64, 128)``, or ``choice([64, 128])`` for the same.
 
     Example:
         ```python
@@ -109,39 +111,39 @@ def choice(*values: Value, when: When | None = None) -> Domain:
         ```
     """
     listed = values[0] if len(values) == 1 and isinstance(values[0], list | tuple) else values
-    return from_yaml(_written("choice", list(listed), None, when))
+    return from_yaml(_domain_yaml("choice", list(listed), None, when))
 
 
 def const(value: Value, when: When | None = None) -> Domain:
-    """A domain of one value, which is recorded as a parameter of every trial.
+    """Return a domain of one value, which is recorded as a parameter of every trial.
 
     Example:
         ```python
         space = {"model.learning_rate": orchestrator.const(0.01)}
         ```
     """
-    return from_yaml(_written("const", value, None, when))
+    return from_yaml(_domain_yaml("const", value, None, when))
 
 
-def _written(kind: str, arguments: Value, step: float | None, when: When | None) -> dict[str, Value]:
+def _domain_yaml(kind: str, arguments: Value, step: float | None, when: When | None) -> dict[str, Value]:
     options = {"step": step, "when": when}
     return {kind: arguments} | {key: value for key, value in options.items() if value is not None}
 
 
-def from_yaml(written: object) -> Domain:
+def from_yaml(content: object) -> Domain:
     """Return the domain that a sweep file describes. Raises SpecError with paths relative to the domain."""
-    if isinstance(written, Domain):
-        return written
-    if not isinstance(written, Mapping):
-        refuse(f"a domain must be a mapping such as {{uniform: [0, 1]}}, but got {written!r}", hint=_bare_hint(written))
-    kind = _kind(written)
-    options: dict[str, Any] = {"when": written["when"]} if written.get("when") is not None else {}
+    if isinstance(content, Domain):
+        return content
+    if not isinstance(content, Mapping):
+        refuse(f"a domain must be a mapping such as {{uniform: [0, 1]}}, but got {content!r}", hint=_bare_hint(content))
+    kind = _kind(content)
+    options: dict[str, Any] = {"when": content["when"]} if content.get("when") is not None else {}
     if kind == "const":
-        return Const(written[kind], **options)
+        return Const(content[kind], **options)
     if kind == "choice":
-        return Choice(_choices(written[kind]), **options)
-    first, second = _pair(kind, written[kind])
-    step = written.get("step")
+        return Choice(_choices(content[kind]), **options)
+    first, second = _pair(kind, content[kind])
+    step = content.get("step")
     if step is not None:
         _number(step, kind, "step")
         options["step"] = step if kind in _INTEGER else float(step)
@@ -150,30 +152,30 @@ def from_yaml(written: object) -> Domain:
     return _FLOATS[kind](float(first), float(second), **options)
 
 
-def _bare_hint(written: object) -> str:
-    if isinstance(written, list | tuple):
-        return f"to choose among these, write {{choice: {list(written)!r}}}"
-    return f"for a fixed value, write {{const: {written!r}}}, or set it under init_args"
+def _bare_hint(content: object) -> str:
+    if isinstance(content, list | tuple):
+        return f"to choose among these, write {{choice: {list(content)!r}}}"
+    return f"for a fixed value, write {{const: {content!r}}}, or set it under init_args"
 
 
-def _kind(written: Mapping[str, Value]) -> str:
-    kinds = [key for key in written if key in KINDS]
-    others = [key for key in written if key not in KINDS and key not in ("step", "when")]
-    if others:
-        unknown = str(others[0])
+def _kind(content: Mapping[str, Value]) -> str:
+    kinds = [key for key in content if key in KINDS]
+    unknown_keys = [key for key in content if key not in KINDS and key not in ("step", "when")]
+    if unknown_keys:
+        unknown = str(unknown_keys[0])
         raise SpecError([KeyProblem(f"unknown domain key {unknown!r}", _key_hint(unknown), (unknown,))])
     if len(kinds) != 1:
-        got = " and ".join(kinds) or "none"
-        refuse(f"a parameter has exactly one domain, but got {got}", hint=f"one of {', '.join(KINDS)}")
-    if kinds[0] in _STEPLESS and written.get("step") is not None:
+        listed = " and ".join(kinds) or "none"
+        refuse(f"a parameter has exactly one domain, but got {listed}", hint=f"one of {', '.join(KINDS)}")
+    if kinds[0] in _STEPLESS and content.get("step") is not None:
         refuse(f"`{kinds[0]}` takes no `step`", "step", hint="steps belong to ranges: {uniform: [0, 1], step: 0.1}")
     return kinds[0]
 
 
 def _key_hint(key: str) -> str:
     close = get_close_matches(key, [*KINDS, "step", "when"], n=1)
-    if key in _ELSEWHERE or not close:
-        return _ELSEWHERE.get(key, f"a domain is one of {', '.join(KINDS)}, with `step` and `when` beside it")
+    if key in _OTHER_FORMS or not close:
+        return _OTHER_FORMS.get(key, f"a domain is one of {', '.join(KINDS)}, optionally with `step` and `when`")
     return f"did you mean {close[0]}?"
 
 

@@ -18,10 +18,10 @@ def budget_problems(budget: Budget, resources: Resources) -> Iterator[Problem]:
     """Yield limits on amounts that the sweep does not count."""
     if budget.gpu_hours is not None and not resources.gpus:
         message = "budget.gpu_hours limits nothing: a trial gets no GPU"
-        yield KeyProblem(message, "say how many: resources: {gpus: 1}", ("budget", "gpu_hours"))
+        yield KeyProblem(message, "specify them: resources: {gpus: 1}", ("budget", "gpu_hours"))
     if budget.cost is not None and resources.price is None:
         message = "budget.cost limits nothing: an hour of a trial has no price"
-        yield KeyProblem(message, "say what it costs: resources: {price: 2.5}", ("budget", "cost"))
+        yield KeyProblem(message, "specify it: resources: {price: 2.5}", ("budget", "cost"))
     if budget.reserve and all(getattr(budget, key) is None for key in RESERVED):
         message = "budget.reserve is a share of epochs, gpu_hours or cost, and none of them is limited"
         yield KeyProblem(message, "e.g. epochs: 500", ("budget", "reserve"))

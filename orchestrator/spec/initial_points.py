@@ -1,4 +1,4 @@
-"""Check the points that a spec lists, to try first or to race: whether they lie in the space."""
+"""Check that the points that a spec lists lie in its space."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from orchestrator.space.domain import same_value
 
 
 def point_problems(
-    space: Space, points: Sequence[Mapping[str, Value]], field: str, *, whole: bool = False
+    space: Space, points: Sequence[Mapping[str, Value]], field: str, *, complete: bool = False
 ) -> Iterator[Problem]:
     """Yield names that are no parameters, values outside their domains, and inactive parameters.
 
@@ -20,7 +20,7 @@ def point_problems(
         space: The space in which the points must lie.
         points: Parameters by name.
         field: The searcher's field that holds the points.
-        whole: Whether a point must have all active parameters.
+        complete: Whether a point must have all active parameters.
     """
     for index, point in enumerate(points):
         for name, value in point.items():
@@ -32,7 +32,7 @@ def point_problems(
                 yield Problem(message, f"{name} is {space[name].to_yaml()!r}", path)
             else:
                 yield from _inactive(space, point, name, path)
-        missing = [name for name in space.order if whole and name not in point and space.active(point, name)]
+        missing = [name for name in space.order if complete and name not in point and space.active(point, name)]
         for name in missing:
             hint = f"{name} is {space[name].to_yaml()!r}"
             yield Problem(f"{field}: a point leaves {name} open", hint, ("searcher", field, index))
@@ -45,19 +45,19 @@ def _near(name: str, space: Space) -> str:
 
 def _inactive(space: Space, point: Mapping[str, Value], name: str, path: tuple[Any, ...]) -> Iterator[Problem]:
     """Yield a parameter whose condition the point does not satisfy, or leaves open."""
-    for other, values in space[name].when.items():
-        domain = space[other]
-        settings = {other: domain.value} if isinstance(domain, Const) else point
+    for parent, values in space[name].when.items():
+        domain = space[parent]
+        settings = {parent: domain.value} if isinstance(domain, Const) else point
         required = " or ".join(repr(value) for value in values)
-        if other not in settings:
+        if parent not in settings:
             yield KeyProblem(
-                f"{path[1]}: {name} exists only where {other} is {required}, which this point leaves open",
-                f"give {other} as well",
+                f"{path[1]}: {name} exists only where {parent} is {required}, which this point leaves open",
+                f"give {parent} as well",
                 path,
             )
-        elif space[other].contains(settings[other]) and same_value(settings[other]) not in map(same_value, values):
+        elif space[parent].contains(settings[parent]) and same_value(settings[parent]) not in map(same_value, values):
             yield KeyProblem(
-                f"{path[1]}: {name} exists only where {other} is {required}, but here it is {settings[other]!r}",
+                f"{path[1]}: {name} exists only where {parent} is {required}, but here it is {settings[parent]!r}",
                 f"leave {name} out of this point",
                 path,
             )

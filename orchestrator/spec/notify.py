@@ -1,4 +1,4 @@
-"""Who is told of a sweep's end: the sweep file's ``notify`` section."""
+"""The sweep file's ``notify`` section: where a sweep's end is reported."""
 
 from __future__ import annotations
 

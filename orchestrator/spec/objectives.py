@@ -1,4 +1,4 @@
-"""Constraints on metrics, and what a sweep with several objectives needs."""
+"""Constraints on metrics, and checks of a sweep with several objectives."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Constraint(Part):
 
 
 FOR_SEVERAL: dict[str, str] = {"searcher": "optuna.samplers.TPESampler", "scheduler": "fifo"}
-"""The defaults: a scheduler would go by the first objective alone, and end what is best in another."""
+"""The defaults: a scheduler compares the first objective alone, and would stop trials that are best in another."""
 
 
 def has_several(objective: object) -> bool:
@@ -51,11 +51,11 @@ def has_several(objective: object) -> bool:
 
 
 def objective_problems(spec: SweepSpec) -> Iterator[Problem]:
-    """Yield what is incompatible with several objectives."""
+    """Yield settings that are incompatible with several objectives."""
     if not spec.objective.also:
         return
     if not plugin_of(spec.searcher).several_objectives:
-        yield Problem(f"searcher {spec.searcher.name} looks at one objective, but there are more under `also`",
+        yield Problem(f"searcher {spec.searcher.name} supports one objective, but `also` has more",
                       "use nsga2, nsga3, random, sobol, or optuna.samplers.TPESampler", ("searcher",))  # fmt: skip
     if spec.repeats.seeds > 1:
         yield Problem("a Pareto front is of single trials, so configurations cannot be repeated",

@@ -21,7 +21,7 @@ def override(document: Document, texts: Sequence[str]) -> tuple[Document, list[P
     for text in texts:
         try:
             path, value = _parsed(text)
-            put(changed, path, value, source=brief(f"--set {text}"))
+            set_field(changed, path, value, source=brief(f"--set {text}"))
         except SpecError as error:
             problems += [Problem(p.message, p.hint, p.path, brief(f"--set {text}")) for p in error.problems]
     return changed, problems
@@ -32,15 +32,15 @@ def _refused(message: str, hint: str) -> SpecError:
 
 
 def _parsed(text: str) -> tuple[Path, Value]:
-    key, equals, written = text.partition("=")
+    key, equals, value = text.partition("=")
     if not equals:
-        raise _refused("a field and a value are needed: key=value", "e.g. --set budget.trials=4")
+        raise _refused("expected key=value", "e.g. --set budget.trials=4")
     path = _path(key.strip())
     if not all(path):
         raise _refused(f"{key!r} names no field", "e.g. --set trainer.max_epochs=2")
-    if key.encode("utf-8", "replace") + written.encode("utf-8", "replace") != (key + written).encode("utf-8", "ignore"):
+    if key.encode("utf-8", "replace") + value.encode("utf-8", "replace") != (key + value).encode("utf-8", "ignore"):
         raise _refused("the text is not UTF-8", "set the terminal to UTF-8")
-    document, duplicates = read(written.encode(), "")
+    document, duplicates = read(value.encode(), "")
     if duplicates:
         raise SpecError(duplicates)
     if len(path) + extent(document.data)[1] > DEPTH_LIMIT:
@@ -54,7 +54,7 @@ def _path(key: str) -> tuple[str, ...]:
     return ("space", rest) if root == "space" and dot else tuple(key.split("."))
 
 
-def put(document: Document, path: Path, value: Value, *, source: str) -> None:
+def set_field(document: Document, path: Path, value: Value, *, source: str) -> None:
     """Write ``value`` at ``path``; problems there name ``source`` instead of a position. Raises SpecError."""
     if not isinstance(document.data, dict):
         raise _refused("the file holds no mapping to set it in", "start with model: and objective:")
@@ -102,5 +102,5 @@ def _is_position(segment: str | int) -> bool:
 def _forget(document: Document, path: Path) -> None:
     """Remove the file's positions at and below ``path``."""
     for marks in (document.keys, document.values, document.overridden):
-        for stale in [known for known in marks if known[: len(path)] == _indexed(path)]:
+        for stale in [marked for marked in marks if marked[: len(path)] == _indexed(path)]:
             del marks[stale]

@@ -245,7 +245,7 @@ class Objective(Goal):
 
 
 class Budget(Part):
-    """What a sweep may spend. Whatever is spent first ends it; trials that run then end at their next report.
+    """Limits of a sweep. The first one reached ends it; running trials then end at their next report.
 
     Example:
         ```python

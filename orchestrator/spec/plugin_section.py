@@ -18,7 +18,7 @@ from orchestrator.spec.parts import Part
 
 
 class PluginSection(Part):
-    """Fields of the section itself, and beside them options by a plug-in's name, checked by the plug-in's class.
+    """Fields of the section itself, and options by plug-in name, checked by the plug-in's class.
 
     Only the classes of the plug-ins named are imported. A plug-in without required options may be ``true``; ``false``
     and null are the same as leaving it out.
@@ -53,15 +53,15 @@ class PluginSection(Part):
     def _validate_options(cls, value: Any, handler: Any) -> Any:
         if not isinstance(value, Mapping):
             return handler(value)
-        own = {key: item for key, item in value.items() if key in cls.model_fields}
+        fields = {key: item for key, item in value.items() if key in cls.model_fields}
         options = {
             key: {} if item is True else item
             for key, item in value.items()
             if key not in cls.model_fields and item is not None and item is not False
         }
-        known = set(registry.names(cls.kind))
-        checked = _checker(cls, tuple(name for name in options if name in known)).model_validate(options)
-        return handler(own | {name: getattr(checked, name) for name in options})
+        names = set(registry.names(cls.kind))
+        checked = _checker(cls, tuple(name for name in options if name in names)).model_validate(options)
+        return handler(fields | {name: getattr(checked, name) for name in options})
 
 
 @cache

@@ -13,7 +13,7 @@ from typing import Any
 from orchestrator.errors import Problem, SpecError
 from orchestrator.secrets import allow, secret_in
 from orchestrator.space import KeyProblem
-from orchestrator.spec.overrides import override, put
+from orchestrator.spec.overrides import override, set_field
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.spec.validation_errors import validated
 from orchestrator.spec.yaml_document import SIZE_LIMIT, Document, Path, brief, read, readable
@@ -47,40 +47,40 @@ def load(source: str | FilePath, overrides: Sequence[str] = (), name: str | None
     return _checked(document, problems)
 
 
-def from_mapping(written: Mapping[str, Any], overrides: Sequence[str] = ()) -> SweepSpec:
+def from_mapping(values: Mapping[str, Any], overrides: Sequence[str] = ()) -> SweepSpec:
     """Return the spec in Python values with each override ``key=value`` applied, checked as a file's.
 
     Raises SpecError.
     """
-    return _checked(*override(Document(data=dict(written)), overrides))
+    return _checked(*override(Document(data=dict(values)), overrides))
 
 
 def _checked(document: Document, problems: list[Problem]) -> SweepSpec:
-    held = list(_secrets(document.data))
-    if held:
-        raise SpecError(readable([_located(problem, document) for problem in held]))
-    spec, found = validated(document.data)
-    problems = problems + [_located(problem, document) for problem in found]
+    secrets = list(_secret_problems(document.data))
+    if secrets:
+        raise SpecError(readable([_located(problem, document) for problem in secrets]))
+    spec, invalid = validated(document.data)
+    problems = problems + [_located(problem, document) for problem in invalid]
     if problems or spec is None:
         raise SpecError(readable(problems))
     spec._document = document
     return spec
 
 
-def _secrets(value: Any, path: Path = ()) -> Iterator[Problem]:
-    """Keys and passwords of the environment that the spec holds: they would land in the journal and in tracking."""
+def _secret_problems(value: Any, path: Path = ()) -> Iterator[Problem]:
+    """Yield keys and passwords of the environment in the spec, which would reach the journal and the trackers."""
     if isinstance(value, str):
         allow(value)
         if source := secret_in(value):
-            message = f"`{'.'.join(map(str, path))}` holds the secret of {source}: it does not belong in a sweep file"
-            yield Problem(message, "leave it in the environment, and read it from there where it is used", path)
+            message = f"`{'.'.join(map(str, path))}` holds the secret of {source}: a sweep file must not hold secrets"
+            yield Problem(message, "leave it in the environment, and read it there at its use", path)
     elif isinstance(value, Mapping):
         for key, item in value.items():
-            yield from _secrets(key, path)
-            yield from _secrets(item, (*path, key))
+            yield from _secret_problems(key, path)
+            yield from _secret_problems(item, (*path, key))
     elif isinstance(value, list | tuple):
         for index, item in enumerate(value):
-            yield from _secrets(item, (*path, index))
+            yield from _secret_problems(item, (*path, index))
 
 
 def _located(problem: Problem, document: Document) -> Problem:
@@ -96,13 +96,13 @@ def _find(source: str | FilePath) -> FilePath:
         raise SpecError(
             [Problem("there is no such sweep file", "give a shorter name", file=brief(repr(str(source))))]
         ) from None
-    known = shipped()
-    if str(source) in known:
-        return known[str(source)]
-    close = get_close_matches(str(source), list(known), n=1)
-    hint = f"did you mean {close[0]}?" if close else f"give a file, or one of {', '.join(known) or 'none shipped'}"
-    what = "is a folder, not a sweep file" if path.is_dir() else "there is no such sweep file"
-    raise SpecError([Problem(what, hint, file=str(source))])
+    names = shipped()
+    if str(source) in names:
+        return names[str(source)]
+    close = get_close_matches(str(source), list(names), n=1)
+    hint = f"did you mean {close[0]}?" if close else f"give a file, or one of {', '.join(names) or 'none shipped'}"
+    message = "is a folder, not a sweep file" if path.is_dir() else "there is no such sweep file"
+    raise SpecError([Problem(message, hint, file=str(source))])
 
 
 def _content(path: FilePath, source: str) -> bytes:
@@ -134,7 +134,7 @@ def _lightning_cli_names(document: Document) -> list[Problem]:
 
 def _name(document: Document, path: FilePath, name: str | None) -> None:
     if name is not None:
-        put(document, ("name",), name, source=brief(f"--name {name}"))
+        set_field(document, ("name",), name, source=brief(f"--name {name}"))
     elif document.data.get("name") is None:
         document.data["name"] = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip(".-")[:100] or "sweep"
 
@@ -144,7 +144,7 @@ def to_yaml(spec: SweepSpec) -> str:
     return dump(spec.model_dump(mode="json"))
 
 
-def dump(written: Mapping[str, Any]) -> str:
+def dump(values: Mapping[str, Any]) -> str:
     """Return plain values as YAML 1.2: sections in block style, each parameter on one line."""
     from ruamel.yaml import YAML
 
@@ -152,7 +152,7 @@ def dump(written: Mapping[str, Any]) -> str:
     yaml.width = 110
     yaml.indent(mapping=2, sequence=4, offset=2)
     stream = io.StringIO()
-    yaml.dump(_styled(written), stream)
+    yaml.dump(_styled(values), stream)
     return stream.getvalue()
 
 

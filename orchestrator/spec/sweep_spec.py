@@ -1,4 +1,4 @@
-"""The spec of a sweep: everything that a sweep file says, in one frozen object."""
+"""The spec of a sweep: the content of a sweep file in one frozen object."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from orchestrator.spec.policy_options import (
     plugin_written,
 )
 from orchestrator.spec.repeats import BareFinalists, BareRepeats, Repeats, seeds_written
-from orchestrator.spec.tpu_placement import place_problems
+from orchestrator.spec.tpu_placement import resource_problems
 from orchestrator.spec.trackers import Tracking
 from orchestrator.spec.yaml_document import Document, Path
 
@@ -60,14 +60,14 @@ def plain_domains(value: object) -> Mapping[str, object]:
 
 def _trainer(value: object) -> dict[str, Any]:
     """Return the trainer arguments without nulls (LightningCLI writes them for defaults), callbacks in one form."""
-    given = {name: item for name, item in plain_mapping(value).items() if item is not None}
-    if "callbacks" in given:
-        callbacks = given["callbacks"]
+    arguments = {name: item for name, item in plain_mapping(value).items() if item is not None}
+    if "callbacks" in arguments:
+        callbacks = arguments["callbacks"]
         listed = callbacks if isinstance(callbacks, list | tuple) else [callbacks]
-        given["callbacks"] = [ClassSpec.model_validate(callback).model_dump() for callback in listed]
-    if not any(name in given for name in ("max_epochs", "max_steps", "max_time")):
-        given["max_epochs"] = DEFAULT_EPOCHS
-    return given
+        arguments["callbacks"] = [ClassSpec.model_validate(callback).model_dump() for callback in listed]
+    if not any(name in arguments for name in ("max_epochs", "max_steps", "max_time")):
+        arguments["max_epochs"] = DEFAULT_EPOCHS
+    return arguments
 
 
 class SweepSpec(Part):
@@ -148,7 +148,7 @@ class SweepSpec(Part):
     )
     notify: list[Notification] = Field(
         default_factory=list,
-        description="Who is told when the sweep has finished, failed or paused, or has a new best trial.",
+        description="Where to report that the sweep has finished, failed or paused, or has a new best trial.",
         examples=[[{"webhook": "$SLACK_WEBHOOK"}]],
     )
 
@@ -163,25 +163,25 @@ class SweepSpec(Part):
         """
         if not isinstance(value, Mapping):
             return value
-        given = {key: part for key, part in value.items() if part is not None}
-        if has_several(given.get("objective")):
-            given = {**FOR_SEVERAL, **given}
-        budget, searcher = given.get("budget", {}), plugin_written("searchers", given.get("searcher"))
-        given = {**searcher.spec_defaults, **given} if searcher else given
+        sections = {key: part for key, part in value.items() if part is not None}
+        if has_several(sections.get("objective")):
+            sections = {**FOR_SEVERAL, **sections}
+        budget, searcher = sections.get("budget", {}), plugin_written("searchers", sections.get("searcher"))
+        sections = {**searcher.spec_defaults, **sections} if searcher else sections
         written = budget.model_dump() if isinstance(budget, Budget) else budget
         if (searcher and searcher.ends_by_itself) or not isinstance(written, Mapping):
-            return {**given, "budget": written}
-        said = {key: value for key, value in written.items() if value is not None}
-        bounded = said.keys() - UNBOUNDED
-        trials = DEFAULT_TRIALS * seeds_written(given.get("repeats"))
-        return {**given, "budget": said if bounded else {**said, "trials": trials}}
+            return {**sections, "budget": written}
+        limits = {key: value for key, value in written.items() if value is not None}
+        bounded = limits.keys() - UNBOUNDED
+        trials = DEFAULT_TRIALS * seeds_written(sections.get("repeats"))
+        return {**sections, "budget": limits if bounded else {**limits, "trials": trials}}
 
     @model_validator(mode="after")
     def _parts_agree(self) -> SweepSpec:
         problems = list(parameter_problems(self.space, has_data=self.data is not None))
         problems += objective_problems(self)
         problems += budget_problems(self.budget, self.resources)
-        problems += place_problems(self)
+        problems += resource_problems(self)
         problems += point_problems(self.space, getattr(self.searcher, "try_first", []), "try_first")
         problems += plugin_of(self.searcher).problems(self.searcher, self)
         problems += plugin_of(self.scheduler).problems(self.scheduler, self)

@@ -1,4 +1,4 @@
-"""On which kinds of device trials run: GPUs or CPUs, TPU slices, or both."""
+"""The kinds of device on which trials run: GPUs or CPUs, TPU slices, or both."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 GPU = "gpu"
 """The kind of device that is no slice: a GPU, or a CPU if ``resources.gpus`` is 0."""
-OWN = ("accelerator", "devices", "num_nodes", "strategy", "sync_batchnorm")
+SET_BY_LAUNCHER = ("accelerator", "devices", "num_nodes", "strategy", "sync_batchnorm")
 """Trainer arguments that the launcher sets for a trial on a slice."""
 REHEARSALS = ("rehearsal-spmd", "rehearsal-gloo")
 """Runtimes that train on the hosts' CPUs through XLA."""
@@ -23,7 +23,7 @@ _OF_A_SLICE = ("topology", "slices", "runtime")
 _MIXED = ("bf16-mixed", "16-mixed", "bf16", "16", 16)
 
 
-def wanted_slice(resources: Resources) -> Slice | None:
+def trial_slice(resources: Resources) -> Slice | None:
     """Return the slice that a trial gets; None if it gets none."""
     return slice_of(resources.tpu, resources.topology) if resources.tpu else None
 
@@ -33,33 +33,34 @@ def kinds(resources: Resources) -> tuple[str, ...]:
 
     A trial stays on the kind on which it started, since another kind computes with different arithmetic.
     """
-    slices = (wanted.name,) if (wanted := wanted_slice(resources)) else ()
+    slices = (tpu_slice.name,) if (tpu_slice := trial_slice(resources)) else ()
     return (*slices, GPU) if resources.gpus or not slices else slices
 
 
-def place_problems(spec: SweepSpec) -> Iterator[Problem]:
+def resource_problems(spec: SweepSpec) -> Iterator[Problem]:
     """Yield contradictions in the resources, most of them about TPU slices."""
-    given = spec.resources
-    if not given.tpu:
+    resources = spec.resources
+    if not resources.tpu:
         for name in _OF_A_SLICE:
-            if name in given.model_fields_set and getattr(given, name) != type(given).model_fields[name].default:
-                message = f"resources.{name} is of a TPU slice, and there is no resources.tpu"
+            default = Resources.model_fields[name].default
+            if name in resources.model_fields_set and getattr(resources, name) != default:
+                message = f"resources.{name} describes a TPU slice, but resources.tpu is missing"
                 yield KeyProblem(message, "e.g. resources: {tpu: v5e-16, topology: 4x4}", ("resources", name))
-        if given.workers > 1 and 0 < given.gpu_count < 1:
-            message = "resources.gpus: each of several processes needs a GPU of its own, as NCCL wants it"
+        if resources.workers > 1 and 0 < resources.gpu_count < 1:
+            message = "resources.gpus: each of several processes needs a GPU of its own, as NCCL requires"
             yield Problem(message, "gpus: 1, or workers: 1", ("resources", "gpus"))
         return
-    if given.gpus == "auto":
-        message = "resources.gpus: auto is measured where all trials run on GPUs, and resources.tpu is given"
+    if resources.gpus == "auto":
+        message = "resources.gpus: auto is measured only if all trials run on GPUs, and resources.tpu is given"
         yield Problem(message, "e.g. gpus: 1", ("resources", "gpus"))
     try:
-        found = slice_of(given.tpu, given.topology)
+        tpu_slice = slice_of(resources.tpu, resources.topology)
     except ValueError as error:
-        usual = slice_of(given.tpu).topology
+        usual = slice_of(resources.tpu).topology
         yield Problem(f"resources.topology: {error}", f"e.g. topology: {usual}", ("resources", "topology"))
         return
-    yield from _runtime_problems(given, found)
-    if given.workers > 1:
+    yield from _runtime_problems(resources, tpu_slice)
+    if resources.workers > 1:
         message = "resources.workers: the processes of a trial on a TPU slice follow from the slice"
         yield Problem(message, "leave it out, or give no resources.tpu", ("resources", "workers"))
     yield from _trainer_problems(spec)
@@ -68,22 +69,22 @@ def place_problems(spec: SweepSpec) -> Iterator[Problem]:
         yield KeyProblem(message, "use epochs, wall_clock or cost", ("budget", "gpu_hours"))
 
 
-def _runtime_problems(given: Resources, found: Slice) -> Iterator[Problem]:
+def _runtime_problems(resources: Resources, tpu_slice: Slice) -> Iterator[Problem]:
     path = ("resources", "runtime")
-    if given.runtime == "xla-mp" and found.generation.devices > 1:
-        message = f"resources.runtime: a chip of {found.name} is two XLA devices, and xla-mp has one a process"
+    if resources.runtime == "xla-mp" and tpu_slice.generation.devices > 1:
+        message = f"resources.runtime: a chip of {tpu_slice.name} is two XLA devices, and xla-mp has one a process"
         yield Problem(message, "use runtime: xla-spmd", path)
-    if given.runtime == "rehearsal-spmd" and found.hosts * given.slices > 1:
-        message = f"resources.runtime: {found.name} has several hosts, and CPUs cannot be joined across hosts by XLA"
+    if resources.runtime == "rehearsal-spmd" and tpu_slice.hosts * resources.slices > 1:
+        message = f"resources.runtime: {tpu_slice.name} has several hosts, and XLA cannot join CPUs across hosts"
         yield Problem(message, "use runtime: rehearsal-gloo, or a slice of one host", path)
 
 
 def _trainer_problems(spec: SweepSpec) -> Iterator[Problem]:
-    for name in OWN:
+    for name in SET_BY_LAUNCHER:
         for path in (("trainer", name), ("space", f"trainer.{name}")):
             if path[1] in (spec.trainer if path[0] == "trainer" else spec.space):
-                message = f"trainer.{name} is the TPU launcher's to set, and resources.tpu is given"
-                yield KeyProblem(message, "leave it out; resources says what a trial gets", path)
+                message = f"trainer.{name} is set by the TPU launcher, since resources.tpu is set"
+                yield KeyProblem(message, "leave it out; resources specifies the devices of a trial", path)
     precision = spec.trainer.get("precision")
     if precision in _MIXED:
         message = f"trainer.precision: XLA has no {precision}"

@@ -19,14 +19,14 @@ _CHIPS_A_HOST = 4
 class Generation:
     """One generation of TPUs.
 
-    ``google`` is its name in Google's accelerator types, and ``counted`` how many a chip counts for in these (cores, in
-    the older ones); a chip is so many XLA ``devices``. ``sizes`` are the topologies by their number of chips; those in
-    ``one_host`` sit in one host, and every other slice has four chips a host.
+    ``google`` is its name in Google's accelerator types, and ``counts_as`` what one chip adds to the size in that name
+    (its cores, in the older ones). ``devices`` are the XLA devices of a chip. ``sizes`` are the topologies by their
+    number of chips; those in ``one_host`` are one host, and every other slice has four chips a host.
     """
 
     name: str
     google: str
-    counted: int
+    counts_as: int
     devices: int
     sizes: dict[int, str]
     one_host: frozenset[str]
@@ -100,12 +100,12 @@ class Slice:
     @property
     def accelerator_type(self) -> str:
         """Google's name of it, as gcloud, GKE and torch_xla have it: ``v5litepod-16``."""
-        return f"{self.generation.google}-{self.chips * self.generation.counted}"
+        return f"{self.generation.google}-{self.chips * self.generation.counts_as}"
 
     @property
     def pod_types(self) -> frozenset[str]:
         """What Ray may label its hosts with: it takes either Google's name or, for the seventh generation, its own."""
-        size = self.chips * self.generation.counted
+        size = self.chips * self.generation.counts_as
         return frozenset({self.accelerator_type, f"{self.generation.name}-{size}"})
 
     @property
@@ -125,12 +125,12 @@ class Slice:
 
 def parse(name: str) -> tuple[Generation, int]:
     """Return generation and number of chips. Raises ValueError if there is no such slice."""
-    found = _NAME.fullmatch(name.strip().lower())
-    generation = found and GENERATIONS.get(_ALIASES.get(found["generation"], found["generation"]))
-    if not found or not generation:
+    match = _NAME.fullmatch(name.strip().lower())
+    generation = match and GENERATIONS.get(_ALIASES.get(match["generation"], match["generation"]))
+    if not match or not generation:
         raise ValueError(f"expected a TPU slice such as v4-16 or v5e-16 ({', '.join(GENERATIONS)}), but got {name!r}")
-    chips, rest = divmod(int(found["size"]), generation.counted)
-    if rest or chips not in generation.sizes:
+    chips, remainder = divmod(int(match["size"]), generation.counts_as)
+    if remainder or chips not in generation.sizes:
         raise ValueError(f"there is no {name}; of {generation.name} there are {', '.join(_names(generation))}")
     return generation, chips
 
@@ -138,7 +138,7 @@ def parse(name: str) -> tuple[Generation, int]:
 def canonical(name: str) -> str:
     """Return ``v5e-16`` for ``v5litepod-16``. Raises ValueError if there is no such slice."""
     generation, chips = parse(name)
-    return f"{generation.name}-{chips * generation.counted}"
+    return f"{generation.name}-{chips * generation.counts_as}"
 
 
 def slice_of(name: str, topology: str | None = None) -> Slice:
@@ -158,4 +158,4 @@ def slice_of(name: str, topology: str | None = None) -> Slice:
 
 
 def _names(generation: Generation) -> Iterator[str]:
-    return (f"{generation.name}-{chips * generation.counted}" for chips in generation.sizes)
+    return (f"{generation.name}-{chips * generation.counts_as}" for chips in generation.sizes)

@@ -8,7 +8,7 @@ from orchestrator.spec.plugin_section import PluginSection
 
 
 class Tracking(PluginSection):
-    """Where metrics go beside the run directory. A tracker that is slow, broken or gone never holds up a trial."""
+    """Trackers that receive metrics. A tracker that is slow, broken or unreachable never delays a trial."""
 
     kind = "trackers"
 

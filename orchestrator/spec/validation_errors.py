@@ -1,4 +1,4 @@
-"""Translate what is wrong with a sweep file into problems with positions, in place of pydantic's messages."""
+"""Translate pydantic's errors about a sweep file into problems with positions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from orchestrator.spec.policy_options import PolicyOptions, options_class
 from orchestrator.spec.sweep_spec import SweepSpec, plain_domains
 from orchestrator.spec.yaml_document import Path
 
-_WANTED = {
+_EXPECTED = {
     "int": "an integer",
     "float": "a number",
     "string": "text",
@@ -38,25 +38,25 @@ _BOUNDS = {
 }
 _LIGHTNING_CLI = ("fit", "validate", "test", "predict", "optimizer", "lr_scheduler", "ckpt_path")
 _WANDB = ("method", "parameters", "metric", "program", "command", "early_terminate", "run_cap")
-_FOREIGN = (*_LIGHTNING_CLI, *_WANDB)
+_OTHER_TOOLS_KEYS = (*_LIGHTNING_CLI, *_WANDB)
 
 
-def validated(written: object) -> tuple[SweepSpec | None, list[Problem]]:
+def validated(content: object) -> tuple[SweepSpec | None, list[Problem]]:
     """Return the spec, or None and every problem; a problem's path starts at the top of the file."""
-    if not isinstance(written, Mapping):
-        what = "the file is empty" if written is None else f"a sweep is a mapping, but this is {_kind(written)}"
-        return None, [Problem(what, "start with model: and objective:; `sweep schema` describes the rest")]
-    space, problems = _space_problems(written)
-    callbacks, callback_problems = _callback_problems(written.get("trainer"))
+    if not isinstance(content, Mapping):
+        message = "the file is empty" if content is None else f"a sweep is a mapping, but this is {_kind(content)}"
+        return None, [Problem(message, "start with model: and objective:; `sweep schema` describes the rest")]
+    space, problems = _space_problems(content)
+    callbacks, callback_problems = _callback_problems(content.get("trainer"))
     problems += callback_problems
-    rest = {**written, "space": space}
-    searcher = written.get("searcher")
+    sections = {**content, "space": space}
+    searcher = content.get("searcher")
     if problems and isinstance(searcher, Mapping):  # without the space its points cannot be checked
-        rest["searcher"] = {key: value for key, value in searcher.items() if key != "try_first"}
+        sections["searcher"] = {key: value for key, value in searcher.items() if key != "try_first"}
     if callback_problems:
-        rest["trainer"] = {**written["trainer"], "callbacks": callbacks}
+        sections["trainer"] = {**content["trainer"], "callbacks": callbacks}
     try:
-        spec = SweepSpec.model_validate(rest)
+        spec = SweepSpec.model_validate(sections)
     except ValidationError as error:
         problems += _translated(error)
     except SpecError as error:
@@ -70,16 +70,16 @@ def _kind(value: object) -> str:
     return "a list" if isinstance(value, list) else "text" if isinstance(value, str) else f"a {type(value).__name__}"
 
 
-def _space_problems(written: Mapping[str, Any]) -> tuple[Space, list[Problem]]:
+def _space_problems(content: Mapping[str, Any]) -> tuple[Space, list[Problem]]:
     """Return the space, or an empty one and the problems."""
     try:
-        domains, found = parse(plain_domains(written.get("space")))
+        domains, problems = parse(plain_domains(content.get("space")))
     except SpecError as error:
         return Space(), _inside(("space",), error.problems)
-    if not found:
+    if not problems:
         return Space(domains), []
-    names = parameter_problems(written["space"], has_data=written.get("data") is not None)
-    return Space(), _inside(("space",), found) + list(names)
+    names = parameter_problems(content["space"], has_data=content.get("data") is not None)
+    return Space(), _inside(("space",), problems) + list(names)
 
 
 def _callback_problems(trainer: object) -> tuple[list[Any], list[Problem]]:
@@ -99,11 +99,11 @@ def _inside(above: Path, problems: Any) -> list[Problem]:
 
 
 def _translated(error: ValidationError, *, start: type[Part] = SweepSpec, above: Path = ()) -> list[Problem]:
-    found = [(item, *_place(item["loc"], start)) for item in error.errors(include_url=False)]
-    missing = {path for item, path, _ in found if item["type"] == "missing"}
-    misspelt = {path: near for item, path, _ in found if (near := _meant(item, path, missing))}
+    errors = [(item, *_place(item["loc"], start)) for item in error.errors(include_url=False)]
+    missing = {path for item, path, _ in errors if item["type"] == "missing"}
+    misspelt = {path: near for item, path, _ in errors if (near := _misspelling_of(item, path, missing))}
     problems = []
-    for item, path, owner in found:
+    for item, path, owner in errors:
         if path in misspelt.values():
             continue  # reported once, at the misspelt key
         message, hint = _words(item, path, owner)
@@ -113,13 +113,13 @@ def _translated(error: ValidationError, *, start: type[Part] = SweepSpec, above:
     return problems
 
 
-def _meant(item: Any, path: Path, missing: set[Path]) -> Path | None:
+def _misspelling_of(item: Any, path: Path, missing: set[Path]) -> Path | None:
     """Return the missing key that an unknown key in the same mapping was probably meant to be."""
-    if item["type"] != "extra_forbidden" or path[-1] in _FOREIGN:
+    if item["type"] != "extra_forbidden" or path[-1] in _OTHER_TOOLS_KEYS:
         return None
-    beside = {str(known[-1]): known for known in missing if known[:-1] == path[:-1]}
-    close = get_close_matches(str(path[-1]), list(beside), n=1, cutoff=0.5)
-    return beside[close[0]] if close else None
+    siblings = {str(other[-1]): other for other in missing if other[:-1] == path[:-1]}
+    close = get_close_matches(str(path[-1]), list(siblings), n=1, cutoff=0.5)
+    return siblings[close[0]] if close else None
 
 
 def _place(loc: tuple[int | str, ...], start: type[Part]) -> tuple[Path, type[Part]]:
@@ -150,9 +150,9 @@ def _parts_in(annotation: Any) -> Iterator[type[Part]]:
         yield from _parts_in(argument)
 
 
-def _words(found: Any, path: Path, owner: type[Part]) -> tuple[str, str]:
+def _words(error: Any, path: Path, owner: type[Part]) -> tuple[str, str]:
     """Return a message and a hint for one of pydantic's errors."""
-    kind, value = found["type"], found["input"]
+    kind, value = error["type"], error["input"]
     name = next((key for key in reversed(path) if isinstance(key, str)), "sweep")
     hint = _example(owner, name)
     if kind == "missing":
@@ -161,31 +161,31 @@ def _words(found: Any, path: Path, owner: type[Part]) -> tuple[str, str]:
         return f"unknown key {name!r}{_where(path[:-1])}", _unknown_hint(name, path, owner)
     if kind in _BOUNDS:
         sign, bound = _BOUNDS[kind]
-        return f"`{name} {sign} {found['ctx'][bound]}` must hold, but got {value!r}", hint
+        return f"`{name} {sign} {error['ctx'][bound]}` must hold, but got {value!r}", hint
     if kind in ("literal_error", "union_tag_invalid"):
-        return _choice_words(found, name, value)
+        return _choice_words(error, name, value)
     if kind == "union_tag_not_found":
         return f"`{name}` must say which: its `name` is missing", hint
     if kind == "value_error":
-        return f"{_dotted(path)}: {found['ctx']['error']}", hint
+        return f"{_dotted(path)}: {error['ctx']['error']}", hint
     if kind == "string_too_short":
         return f"`{name}` must not be empty", hint
-    wanted = _WANTED.get(kind.removesuffix("_type"))
+    expected = _EXPECTED.get(kind.removesuffix("_type"))
     if path in (("model",), ("data",)):
-        wanted = "an import path, or a mapping with class_path"
-    if wanted is None:
-        return f"{_dotted(path)}: {found['msg']}, but got {value!r}", hint
-    return f"`{name}` must be {wanted}, but got {value!r} ({type(value).__name__})", hint
+        expected = "an import path, or a mapping with class_path"
+    if expected is None:
+        return f"{_dotted(path)}: {error['msg']}, but got {value!r}", hint
+    return f"`{name}` must be {expected}, but got {value!r} ({type(value).__name__})", hint
 
 
-def _choice_words(found: Any, name: str, value: Any) -> tuple[str, str]:
-    """Return message and hint for a word that is none of those allowed."""
-    tag = found["type"] == "union_tag_invalid"
-    given = found["ctx"]["tag"] if tag else value
-    allowed = [word.strip("'\" ") for word in _allowed(found["ctx"]["expected_tags" if tag else "expected"])]
-    close = get_close_matches(str(given), allowed, n=1)
+def _choice_words(error: Any, name: str, value: Any) -> tuple[str, str]:
+    """Return a message and a hint for a value that is not among the allowed words."""
+    tag = error["type"] == "union_tag_invalid"
+    choice = error["ctx"]["tag"] if tag else value
+    allowed = [word.strip("'\" ") for word in _allowed(error["ctx"]["expected_tags" if tag else "expected"])]
+    close = get_close_matches(str(choice), allowed, n=1)
     hint = f"did you mean {close[0]}?" if close else f"e.g. {name}: {allowed[0]}"
-    return f"`{name}` must be one of {', '.join(allowed)}, but got {given!r}", hint
+    return f"`{name}` must be one of {', '.join(allowed)}, but got {choice!r}", hint
 
 
 def _allowed(listed: str) -> list[str]:
@@ -217,13 +217,13 @@ def _flow(value: Any) -> str:
 
 def _unknown_hint(name: str, path: Path, owner: type[Part]) -> str:
     keys = owner.known_keys() if issubclass(owner, PluginSection) else list(owner.model_fields)
-    known = [key for key in keys if not (key == "name" and len(path) > 1 and path[0] != "tracking")]
+    listed = [key for key in keys if not (key == "name" and len(path) > 1 and path[0] != "tracking")]
     close = get_close_matches(name, keys, n=1)
-    foreign = owner is SweepSpec and name in _FOREIGN
-    if close and not foreign:
+    from_other_tool = owner is SweepSpec and name in _OTHER_TOOLS_KEYS
+    if close and not from_other_tool:
         return f"did you mean {close[0]}?"
     if owner is ClassSpec:
         return f"arguments of the class go under init_args: {_dotted((*path[:-1], 'init_args', name))}"
-    if foreign:
-        return "`sweep import` makes a sweep file of a LightningCLI config or a W&B sweep file"
-    return f"known here: {', '.join(known)}" if known else "it takes no options; leave this out"
+    if from_other_tool:
+        return "`sweep import` makes a sweep file from a LightningCLI config or a W&B sweep file"
+    return f"known here: {', '.join(listed)}" if listed else "it takes no options; leave this out"

@@ -97,8 +97,8 @@ def readable(problems: Sequence[Problem]) -> list[Problem]:
         replace(p, message=brief(masked(p.message)), hint=brief(masked(p.hint)), file=masked(p.file))
         for p in ordered[:PROBLEM_LIMIT]
     ]
-    left = len(ordered) - len(shown)
-    return [*shown, Problem(f"and {left:,} more problems", "correct these first")] if left else shown
+    omitted = len(ordered) - len(shown)
+    return [*shown, Problem(f"and {omitted:,} more problems", "correct these first")] if omitted else shown
 
 
 def brief(text: str) -> str:

@@ -35,10 +35,10 @@ def draw_grid(
     draw = ImageDraw.Draw(grid)
     draw.text((_MARGIN, _MARGIN), headline, _INK, font=font)
     for number, (picture, truth, guess) in enumerate(zip(pictures, truths, guesses, strict=True)):
-        left = _MARGIN + number % columns * cell[0]
-        top = _MARGIN + _TITLE + number // columns * cell[1]
-        grid.paste(picture.resize((width, height), Image.Resampling.NEAREST), (left, top))
-        _write_caption(draw, (left, top + height + 3), truth, guess, width=cell[0] - _GAP)
+        x = _MARGIN + number % columns * cell[0]
+        y = _MARGIN + _TITLE + number // columns * cell[1]
+        grid.paste(picture.resize((width, height), Image.Resampling.NEAREST), (x, y))
+        _write_caption(draw, (x, y + height + 3), truth, guess, width=cell[0] - _GAP)
     return grid
 
 

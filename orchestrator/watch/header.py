@@ -51,7 +51,7 @@ def _bar(watched: Watched, width: int) -> Text:
     total = watched.state.spec["budget"].get("trials")
     done = watched.state.count("finished", "stopped", "failed")
     text = f" {done} of {total} trials ended" if total else f" {done} trials ended"
-    text += f", about {duration(estimate.left)} left" if estimate.left is not None else ""
+    text += f", about {duration(estimate.remaining)} left" if estimate.remaining is not None else ""
     length = max(10, width - len(text) - 8)
     if estimate.share is None:
         return Text(text.lstrip() + ", without a budget")
@@ -91,10 +91,10 @@ def _confirmed(state: SweepState) -> list[Text]:
 
 @dataclass(frozen=True)
 class Progress:
-    """``share`` of the budget nearest to its end, from 0 to 1, and ``left`` in seconds; None if unknown."""
+    """``share`` of the budget nearest to its end, from 0 to 1, and ``remaining`` in seconds; None if unknown."""
 
     share: float | None
-    left: float | None
+    remaining: float | None
 
 
 def progress(state: SweepState, spent: Mapping[str, float]) -> Progress:
@@ -116,7 +116,7 @@ def progress(state: SweepState, spent: Mapping[str, float]) -> Progress:
     share = max(shares, default=None)
     if not share or state.status != "running":
         return Progress(share, None)
-    left = state.active_seconds * (1.0 - share) / share
+    remaining = state.active_seconds * (1.0 - share) / share
     if budget.get("wall_clock"):
-        left = min(left, max(0.0, budget["wall_clock"] - state.active_seconds))
-    return Progress(share, left)
+        remaining = min(remaining, max(0.0, budget["wall_clock"] - state.active_seconds))
+    return Progress(share, remaining)

@@ -1,4 +1,4 @@
-"""The panel beside the table, or single lines in a narrow terminal: workers, rungs, failures."""
+"""The panel next to the table, or single lines in a narrow terminal: workers, rungs, failures."""
 
 from __future__ import annotations
 
@@ -65,11 +65,11 @@ def rungs_line(state: SweepState, rows: Rows) -> Text:
     listed = rungs(state, rows)
     if not listed:
         return Text(f"none ({visible(_label(state))})", "dim")
-    return Text("  ".join(f"epoch {rung}: {_counts(came, waits)}" for rung, came, waits, _ in listed))
+    return Text("  ".join(f"epoch {rung}: {_counts(arrived, waits)}" for rung, arrived, waits, _ in listed))
 
 
-def _counts(came: int, waits: int, stopped: int = 0) -> str:
-    return f"{came}" + (f", {waits} wait" if waits else "") + (f", {stopped} stopped" if stopped else "")
+def _counts(arrived: int, waits: int, stopped: int = 0) -> str:
+    return f"{arrived}" + (f", {waits} wait" if waits else "") + (f", {stopped} stopped" if stopped else "")
 
 
 def panel_lines(state: SweepState, rows: Rows) -> list[Text]:
@@ -96,13 +96,13 @@ def _rungs(state: SweepState, rows: Rows) -> list[Text]:
     listed = rungs(state, rows)
     if not listed:
         return [head, Text("the scheduler compares trials at no epoch", "dim")]
-    most = max(1, max(came for _, came, _, _ in listed))
+    most = max(1, max(arrived for _, arrived, _, _ in listed))
     return [head, *(_rung(most, *rung) for rung in listed)]
 
 
-def _rung(most: int, rung: int, came: int, waits: int, stopped: int) -> Text:
+def _rung(most: int, rung: int, arrived: int, waits: int, stopped: int) -> Text:
     return Text.assemble(
-        f"epoch {rung:>4}  ", ("█" * -(-10 * came // most), "green"), f" {_counts(came, waits, stopped)}"
+        f"epoch {rung:>4}  ", ("█" * -(-10 * arrived // most), "green"), f" {_counts(arrived, waits, stopped)}"
     )
 
 

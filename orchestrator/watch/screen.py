@@ -26,7 +26,7 @@ from orchestrator.watch.watched_sweep import Watched
 POLL_SECONDS = 1.0
 """The time between two reads of the journal; the screen is redrawn only if something changed."""
 WIDE = 120
-"""The least width of a terminal, in columns, with a panel beside the table."""
+"""The least width of a terminal, in columns, for a panel next to the table."""
 
 
 _OF_TABLE = frozenset({"sort", "turn", "status", "words", "shift", "clear", "help"})

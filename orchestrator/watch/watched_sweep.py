@@ -1,4 +1,4 @@
-"""Follow a sweep's journal for a viewer, and report what is wrong with reading it."""
+"""Follow a sweep's journal for a viewer, and report problems with reading it."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from orchestrator.errors import UsageError
 from orchestrator.spec import SweepSpec
-from orchestrator.spec.tpu_placement import wanted_slice
+from orchestrator.spec.tpu_placement import trial_slice
 from orchestrator.spec.tpu_slices import Slice
 from orchestrator.xla.training_process import PYTHON
 
@@ -182,7 +182,7 @@ COMMAND = f"${PYTHON} -m orchestrator.xla.slice_trial"
 
 def required_slice(spec: SweepSpec) -> Slice:
     """Return the slice of the spec's trials. Raises UsageError if they have none."""
-    tpu_slice = wanted_slice(spec.resources)
+    tpu_slice = trial_slice(spec.resources)
     if tpu_slice is None:
         raise UsageError("the sweep's trials get no TPU slice", hint="--set resources.tpu=v5e-16")
     return tpu_slice

@@ -18,7 +18,7 @@ from orchestrator.engine.stop_requests import StopRequests
 from orchestrator.engine.watchdog import Watchdog
 from orchestrator.errors import SweepError, UsageError
 from orchestrator.spec import SweepSpec
-from orchestrator.spec.tpu_placement import GPU, kinds, wanted_slice
+from orchestrator.spec.tpu_placement import GPU, kinds, trial_slice
 from orchestrator.training import Job, Report
 from orchestrator.xla.process_env import Process, plan_env
 from orchestrator.xla.slice_inventory import Node, Place, SliceInventory
@@ -118,7 +118,7 @@ class SliceEngine:
         self._controller, self._stop_requests, self._cluster = controller, stop_requests, cluster
         self._roots, self._patience, self._clock = roots, patience, clock
         self._resources = controller.spec.resources
-        self._slice = wanted_slice(self._resources)
+        self._slice = trial_slice(self._resources)
         self._inventory = SliceInventory(self._resources)
         self._slots: list[_Slot] = []
         self._watchdog = Watchdog(controller.spec.recovery.stalled_after, controller.run.changed)
@@ -180,11 +180,11 @@ class SliceEngine:
                 self._lose(slot, SegmentFailure("node", loss, "node"))
             elif self._inventory.draining(slot.place) and slot.job is None:
                 self._drop(slot)
-        held = {slot.place.key for slot in self._slots} | {
+        occupied = {slot.place.key for slot in self._slots} | {
             node.id for slot in self._slots for node in slot.place.nodes if slot.place.kind != GPU
         }
         limit = self._resources.concurrent
-        for place in self._inventory.free(held):
+        for place in self._inventory.free(occupied):
             is_paused = self._clock() < self._faults.get(place.name, ("", 0.0))[1]
             is_full = limit is not None and len(self._slots) >= limit
             if not is_full and not is_paused and not self._controller.is_suspect(place.name):

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from orchestrator.spec import Resources
-from orchestrator.spec.tpu_placement import GPU, kinds, wanted_slice
+from orchestrator.spec.tpu_placement import GPU, kinds, trial_slice
 from orchestrator.spec.tpu_slices import Slice
 
 # Labels that Ray 2.60 gives the hosts of a slice, from GKE's environment or the metadata server.
@@ -60,7 +60,7 @@ class SliceInventory:
 
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
-        self._slice = wanted_slice(resources)
+        self._slice = trial_slice(resources)
         self._nodes: dict[str, Node] = {}
         self.complete: dict[str, tuple[Node, ...]] = {}
         self.broken: dict[str, str] = {}
@@ -76,19 +76,19 @@ class SliceInventory:
             else:
                 self.complete[name] = tuple(hosts)
 
-    def free(self, held: Collection[str]) -> Iterator[Place]:
-        """Yield the free places; ``held`` has node ids and keys of places in use."""
+    def free(self, occupied: Collection[str]) -> Iterator[Place]:
+        """Yield the free places; ``occupied`` has node ids and keys of places in use."""
         if self._slice is not None:
-            slices = [(name, hosts) for name, hosts in sorted(self.complete.items()) if not _ids(hosts) & set(held)]
-            each = self._resources.slices
-            yield from (self._place(slices[n : n + each]) for n in range(0, len(slices) - each + 1, each))
+            slices = [(name, hosts) for name, hosts in sorted(self.complete.items()) if not _ids(hosts) & set(occupied)]
+            count = self._resources.slices
+            yield from (self._place(slices[n : n + count]) for n in range(0, len(slices) - count + 1, count))
         if GPU in kinds(self._resources):
-            yield from (place for place in self._gpus() if place.key not in held)
+            yield from (place for place in self._gpus() if place.key not in occupied)
 
     def loss(self, place: Place) -> str:
         """Return why a place is lost; empty if it is not."""
-        lost = next((node for node in place.nodes if node.id not in self._nodes), None)
-        return f"{lost.name} ({lost.address}) is lost" if lost else ""
+        lost_node = next((node for node in place.nodes if node.id not in self._nodes), None)
+        return f"{lost_node.name} ({lost_node.address}) is lost" if lost_node else ""
 
     def draining(self, place: Place) -> bool:
         """Return whether one of its nodes is being preempted."""
@@ -108,8 +108,8 @@ class SliceInventory:
 
     def _gpus(self) -> Iterator[Place]:
         """Yield the places of nodes that are not TPU hosts."""
-        each = {"CPU": float(self._resources.cpus), "GPU": float(self._resources.gpu_count)}
-        bundle = {name: amount for name, amount in each.items() if amount}
+        amounts = {"CPU": float(self._resources.cpus), "GPU": float(self._resources.gpu_count)}
+        bundle = {name: amount for name, amount in amounts.items() if amount}
         for node in self._nodes.values():
             if node.draining or POD_TYPE in node.labels or node.resources.get("TPU"):
                 continue

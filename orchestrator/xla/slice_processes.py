@@ -82,8 +82,8 @@ class WorkerGroup:
         """Start a segment on all hosts; each process gets ``order``, its own plan and the segment's serial number."""
         self._reset(len(processes))
         for number, host in enumerate(self.hosts):
-            own = [asdict(process) for process in processes if process.host == number]
-            host.start([{**order, "process": process, "serial": self._serial} for process in own])
+            plans = [asdict(process) for process in processes if process.host == number]
+            host.start([{**order, "process": process, "serial": self._serial} for process in plans])
 
     def next_outcome(self) -> Outcome | None:
         """Return one event since the last call, or None. After any event except a report, no process is running."""
@@ -156,9 +156,9 @@ class WorkerGroup:
         The errors of the other processes may only say that their peer is missing.
         """
         assert self._first_error is not None
-        lost = next((host.address for host in self.hosts if not host.is_reachable(ANSWER_SECONDS)), None)
-        if lost is not None:
-            return SegmentFailure("node", f"{lost} does not answer", "node")
+        lost_address = next((host.address for host in self.hosts if not host.is_reachable(ANSWER_SECONDS)), None)
+        if lost_address is not None:
+            return SegmentFailure("node", f"{lost_address} does not answer", "node")
         if isinstance(self._first_error, Refused):
             return self._first_error
         return self._first_crash or self._first_error

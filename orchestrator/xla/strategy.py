@@ -148,7 +148,7 @@ class XlaStrategy(ParallelStrategy):
         self.model.to(self.root_device)
 
     def process_dataloader(self, dataloader: Any) -> Any:
-        """Under SPMD on several hosts, return a loader whose batches are global."""
+        """Return a loader whose batches are global under SPMD on several hosts; else the loader unchanged."""
         if self.collectives == "spmd" and self._process.world > 1:
             return GlobalBatches(dataloader, devices=self._process.own, shard=self._shard, replicate=self._replicate)
         return dataloader

@@ -1,8 +1,8 @@
 """What runs in the worker processes of a trial: one segment after another, each as one Tune trial.
 
 In a trial of several workers, rank 0 is the Tune trial's own process; the others are actors in its placement group. Ray
-Train would do it too, but beside the trial's resources, with 6 to 15 s before each segment, and it relays reports every
-2 s only (measured on Ray 2.60).
+Train does the same outside the trial's resources, takes 6 to 15 s before each segment, and relays reports only every
+2 s (measured on Ray 2.60).
 """
 
 from __future__ import annotations

@@ -91,8 +91,8 @@ class RaceSearcher(Searcher[Race]):
             yield Problem("a race compares trainings that have come to their end", "use scheduler fifo", ("scheduler",))
         if spec.objective.also:
             yield Problem("a race is for one objective", "leave `objective.also` out", ("objective", "also"))
-        yield from point_problems(spec.space, options.points, "points", whole=True)
-        yield from point_problems(spec.space, [spare.point for spare in options.spares], "spares", whole=True)
+        yield from point_problems(spec.space, options.points, "points", complete=True)
+        yield from point_problems(spec.space, [spare.point for spare in options.spares], "spares", complete=True)
 
     @classmethod
     def explain(cls, options: Race, suggestion: Suggestion) -> str:

@@ -1,4 +1,4 @@
-"""Finals figure: fresh trainings of the finalists beside their values in the search."""
+"""Finals figure: fresh trainings of the finalists next to their values in the search."""
 
 from __future__ import annotations
 

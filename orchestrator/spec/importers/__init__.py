@@ -1,4 +1,4 @@
-"""Sweep files made of other tools' files."""
+"""Translate other tools' files into sweep files."""
 
 from __future__ import annotations
 
@@ -14,42 +14,49 @@ from orchestrator.spec.yaml_document import SIZE_LIMIT, read, readable
 
 
 def import_file(path: str | Path, model: str | None = None, data: str | None = None) -> str:
-    """A W&B sweep file or a LightningCLI config as the text of a sweep file, which ``load`` reads.
+    """Return the text of a sweep file, made from a W&B sweep file or a LightningCLI config; ``load`` reads it.
 
-    ``model`` and ``data`` are import paths for what the file does not name. What could not be translated is said in
-    comments at the top. Raises SpecError where the file cannot be read or is neither of the two.
+    Comments at the top list what could not be translated.
+
+    Args:
+        path: The file to translate.
+        model: Import path of the LightningModule, for a file that names none.
+        data: Import path of the LightningDataModule, for a file that names none.
+
+    Raises:
+        SpecError: The file cannot be read, or is neither of the two.
     """
     try:
         with Path(path).open("rb") as source:
-            content = source.read(SIZE_LIMIT + 1)
+            text = source.read(SIZE_LIMIT + 1)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         reason = getattr(error, "strerror", None) or error
         raise SpecError([Problem(f"cannot be read: {reason}", "check the path", file=str(path))]) from None
-    document, problems = read(content, str(path))
+    document, problems = read(text, str(path))
     if problems:
         raise SpecError(readable(problems))
     draft = _translated(document.data, str(path), model, data)
-    _, left = validated(read(draft.text().encode(), "")[0].data)
+    _, remaining = validated(read(draft.text().encode(), "")[0].data)
     draft.notes += [
-        f"to correct before it can be launched: {problem.message} ({problem.hint})" for problem in readable(left)
+        f"to correct before it can be launched: {problem.message} ({problem.hint})" for problem in readable(remaining)
     ]
     return draft.text()
 
 
-def _translated(written: Any, file: str, model: str | None, data: str | None) -> Draft:
-    if isinstance(written, dict) and isinstance(written.get("parameters"), dict):
-        return translate_wandb(written, file, model, data)
-    if isinstance(written, dict) and written.keys() & {"model", "trainer", "fit"}:
-        _check_sections(written, file)
-        return translate_lightning_cli(written, file, model, data)
+def _translated(content: Any, file: str, model: str | None, data: str | None) -> Draft:
+    if isinstance(content, dict) and isinstance(content.get("parameters"), dict):
+        return translate_wandb(content, file, model, data)
+    if isinstance(content, dict) and content.keys() & {"model", "trainer", "fit"}:
+        _check_sections(content, file)
+        return translate_lightning_cli(content, file, model, data)
     hint = "a W&B sweep file has `parameters`, a LightningCLI config has `model` or `trainer`"
     raise SpecError([Problem("neither a W&B sweep file nor a LightningCLI config", hint, (), file, 1, 1)])
 
 
-def _check_sections(written: dict[str, Any], file: str) -> None:
-    """Raises SpecError where a section of a LightningCLI config is neither a mapping nor, for a class, its path."""
-    fit = written.get("fit")
-    sections = {**written, **(fit if isinstance(fit, dict) else {})}
+def _check_sections(content: dict[str, Any], file: str) -> None:
+    """Raise SpecError if a section of a LightningCLI config is neither a mapping nor, for a class, its path."""
+    fit = content.get("fit")
+    sections = {**content, **(fit if isinstance(fit, dict) else {})}
     for name in ("fit", "trainer", "model", "data"):
         bare = name in ("model", "data") and isinstance(sections.get(name), str)
         if not bare and not isinstance(sections.get(name), dict | None):

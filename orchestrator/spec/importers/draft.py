@@ -1,4 +1,4 @@
-"""A sweep file being written: its sections, and notes on what needs a person's eye."""
+"""A sweep file in the making: its sections, and notes on what a person must check."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ space:
 
 @dataclass
 class Draft:
-    """``sections`` in the order they will be written; ``notes`` become comments at the top."""
+    """The ``sections`` in the order of the file; ``notes`` become comments at the top."""
 
     source: str
     sections: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
-    def name(self, wanted: object = None) -> None:
-        """Name the sweep as ``wanted``, or after the file it came from."""
-        text = str(wanted) if wanted else Path(self.source).stem
+    def name(self, title: object = None) -> None:
+        """Name the sweep by ``title``, or by the source file."""
+        text = str(title) if title else Path(self.source).stem
         self.sections["name"] = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip(".-")[:100] or "sweep"
 
     def text(self) -> str:
-        """The sweep file."""
+        """Return the sweep file's text."""
         head = [f"# Made from {Path(self.source).name} by `sweep import`."]
         if self.notes:
-            head += ["#", "# To look at:", *(f"# - {' '.join(note.split())}" for note in self.notes)]
+            head += ["#", "# To check:", *(f"# - {' '.join(note.split())}" for note in self.notes)]
         body = dump({key: value for key, value in self.sections.items() if key != "space" or value})
         return "\n".join(head) + "\n" + body + ("" if self.sections.get("space") else _EXAMPLE.lstrip("\n"))

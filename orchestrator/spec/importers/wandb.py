@@ -1,4 +1,4 @@
-"""A W&B sweep file as a sweep file."""
+"""Translate a W&B sweep file."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from orchestrator.spec.importers.draft import PLACEHOLDER_MODEL, Draft
 from orchestrator.spec.parameters import ROOTS
 
 _SEARCHERS = {"grid": "grid", "random": "random", "bayes": "tpe"}
-_KNOWN = ("name", "method", "metric", "parameters", "early_terminate", "run_cap", "description")
+_TRANSLATED = ("name", "method", "metric", "parameters", "early_terminate", "run_cap", "description")
 _OF_DATA = ("batch_size", "num_workers", "data_dir")
 _OF_TRAINER = ("max_epochs", "gradient_clip_val", "accumulate_grad_batches", "precision", "max_steps")
 _EPOCHS = ("epochs", "num_epochs", "n_epochs")
 
 
-def translate(written: dict[str, Any], file: str, model: str | None, data: str | None) -> Draft:
-    """The draft of the same search. W&B names no classes: ``model`` and ``data`` do."""
+def translate(config: dict[str, Any], file: str, model: str | None, data: str | None) -> Draft:
+    """Return the draft of the same search. W&B names no classes: ``model`` and ``data`` do."""
     draft = Draft(file)
-    draft.name(written.get("name"))
-    draft.sections["objective"] = _objective(written.get("metric"), draft)
+    draft.name(config.get("name"))
+    draft.sections["objective"] = _objective(config.get("metric"), draft)
     draft.sections["model"] = model or PLACEHOLDER_MODEL
     if model is None:
         draft.notes.append(f"put your LightningModule's import path for {PLACEHOLDER_MODEL}, or pass --model")
     if data:
         draft.sections["data"] = data
-    draft.sections["space"] = dict(_space(written["parameters"] or {}, draft, has_data=data is not None))
-    draft.sections["searcher"] = _searcher(written.get("method"), draft)
-    draft.sections["scheduler"] = _scheduler(written.get("early_terminate"), draft)
-    if isinstance(written.get("run_cap"), int):
-        draft.sections["budget"] = {"trials": written["run_cap"]}
-    for key in written:
-        if key not in _KNOWN:
+    draft.sections["space"] = dict(_space(config["parameters"] or {}, draft, has_data=data is not None))
+    draft.sections["searcher"] = _searcher(config.get("method"), draft)
+    draft.sections["scheduler"] = _scheduler(config.get("early_terminate"), draft)
+    if isinstance(config.get("run_cap"), int):
+        draft.sections["budget"] = {"trials": config["run_cap"]}
+    for key in config:
+        if key not in _TRANSLATED:
             draft.notes.append(f"`{key}` is left out: a sweep runs the classes it names, not a program")
     return draft
 
@@ -52,9 +52,9 @@ def _objective(metric: Any, draft: Draft) -> dict[str, str]:
 
 def _searcher(method: Any, draft: Draft) -> dict[str, str]:
     if method == "bayes":
-        draft.notes.append("method: bayes became tpe, which serves the same end by another model")
+        draft.notes.append("method: bayes became tpe, another model-based searcher")
     elif method not in list(_SEARCHERS):
-        draft.notes.append(f"method: {method} is not known; searcher random stands in for it")
+        draft.notes.append(f"method: {method} is unknown; searcher random replaces it")
     name = _SEARCHERS.get(str(method), "random")
     if name == "grid" and _has_no_grid(draft.sections["space"]):
         draft.notes.append("a grid needs separate values, and a parameter here is continuous: searcher random instead")
@@ -72,7 +72,7 @@ def _has_no_grid(space: dict[str, Any]) -> bool:
 
 
 def _scheduler(terminate: Any, draft: Draft) -> dict[str, Any]:
-    """Hyperband's brackets as ASHA's rungs: ``min_iter``, or ``max_iter`` divided ``s`` times by ``eta``."""
+    """Return Hyperband's brackets as ASHA's rungs: ``min_iter``, or ``max_iter`` divided ``s`` times by ``eta``."""
     if not isinstance(terminate, dict):
         return {"name": "fifo"}
     eta = terminate.get("eta", 3)
@@ -86,7 +86,7 @@ def _scheduler(terminate: Any, draft: Draft) -> dict[str, Any]:
 
 
 def _space(parameters: dict[str, Any], draft: Draft, *, has_data: bool) -> Iterator[tuple[str, Any]]:
-    seen: set[str] = set()
+    targets: set[str] = set()
     flat = list(_flat(parameters))
     if len(flat) > SPACE_LIMIT:
         draft.notes.append(f"the last {len(flat) - SPACE_LIMIT:,} parameters are left out: {SPACE_LIMIT} are the limit")
@@ -98,18 +98,18 @@ def _space(parameters: dict[str, Any], draft: Draft, *, has_data: bool) -> Itera
             reason = error.problems[0].message if isinstance(error, SpecError) else str(error)
             draft.notes.append(f"{name}: {parameter} is left out: {reason}")
             continue
-        if target in seen:
+        if target in targets:
             draft.notes.append(f"{name} is left out: another parameter became {target} already")
             continue
-        seen.add(target)
+        targets.add(target)
         if target == "trainer.max_epochs" and name != "max_epochs":
             draft.notes.append(f"{name} became trainer.max_epochs")
         yield target, domain.to_yaml()
-    draft.notes.append("parameters are taken for the model's, but for a few well-known names: check their prefixes")
+    draft.notes.append("parameters became arguments of the model, except a few well-known names: check their prefixes")
 
 
 def _flat(parameters: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    """Nested ``parameters`` with dots between."""
+    """Yield nested ``parameters`` under dotted names."""
     for name, parameter in parameters.items():
         if isinstance(parameter, dict) and isinstance(parameter.get("parameters"), dict):
             yield from _flat(parameter["parameters"], f"{above}{name}.")
@@ -128,39 +128,39 @@ def _target(name: str, *, has_data: bool) -> str:
     return f"data.{name}" if name in _OF_DATA and has_data else f"model.{name}"
 
 
-def _domain(given: dict[str, Any], name: str, draft: Draft) -> Domain:
-    """The domain of one parameter; raises what its constructor raises, ValueError for an unknown distribution."""
-    kind = given.get("distribution") or _implied(given)
+def _domain(parameter: dict[str, Any], name: str, draft: Draft) -> Domain:
+    """Return one parameter's domain. Raises its constructor's errors, and ValueError for an unknown distribution."""
+    kind = parameter.get("distribution") or _implied(parameter)
     if kind not in _DISTRIBUTIONS:
         raise ValueError(f"the distribution {kind} has no counterpart")
-    if "probabilities" in given:
+    if "probabilities" in parameter:
         draft.notes.append(f"{name}: probabilities are left out: every choice is equally likely")
     if kind.startswith("inv_"):
-        draft.notes.append(f"{name}: {kind} became log_uniform, the nearest there is")
-    return _DISTRIBUTIONS[kind](given)
+        draft.notes.append(f"{name}: {kind} became log_uniform, the nearest domain")
+    return _DISTRIBUTIONS[kind](parameter)
 
 
-def _implied(given: dict[str, Any]) -> str:
-    if "values" in given:
+def _implied(parameter: dict[str, Any]) -> str:
+    if "values" in parameter:
         return "categorical"
-    if "value" in given:
+    if "value" in parameter:
         return "constant"
-    whole = all(isinstance(given.get(end), int) for end in ("min", "max"))
-    return "int_uniform" if whole else "uniform"
+    integers = all(isinstance(parameter.get(end), int) for end in ("min", "max"))
+    return "int_uniform" if integers else "uniform"
 
 
-def _ends(given: dict[str, Any]) -> tuple[Any, Any]:
-    return given.get("min", 0), given.get("max", 1)
+def _ends(parameter: dict[str, Any]) -> tuple[Any, Any]:
+    return parameter.get("min", 0), parameter.get("max", 1)
 
 
-def _powers(given: dict[str, Any]) -> tuple[float, float]:
-    """The ends of W&B's ``log_uniform``, which are natural logarithms."""
-    low, high = _ends(given)
+def _powers(parameter: dict[str, Any]) -> tuple[float, float]:
+    """Return the ends of W&B's ``log_uniform``, which are natural logarithms."""
+    low, high = _ends(parameter)
     return math.exp(low), math.exp(high)
 
 
 def _inner(low: Any, high: Any, step: Any) -> tuple[Any, Any]:
-    """The multiples of ``step`` that W&B rounds to between the two ends: its steps start at 0, ours at the low end."""
+    """Return the outermost multiples of ``step`` that W&B rounds to: its steps start at 0, ours at the low end."""
     first, last = math.floor(low / step + 0.5) * step, math.floor(high / step + 0.5) * step
     return (first, last) if isinstance(step, int) else (round(first, 12), round(last, 12))
 
@@ -174,29 +174,29 @@ def _stepped(make: Callable[..., Domain], low: Any, high: Any, step: Any) -> Dom
     return make(low, high, step) if low < high else const(low)
 
 
-def _q(given: dict[str, Any]) -> Any:
-    return given.get("q", 1)
+def _q(parameter: dict[str, Any]) -> Any:
+    return parameter.get("q", 1)
 
 
-def _mu_sigma(given: dict[str, Any]) -> tuple[Any, Any]:
-    return given.get("mu", 0), given.get("sigma", 1)
+def _mu_sigma(parameter: dict[str, Any]) -> tuple[Any, Any]:
+    return parameter.get("mu", 0), parameter.get("sigma", 1)
 
 
 _DISTRIBUTIONS: dict[str, Callable[[dict[str, Any]], Domain]] = {
-    "constant": lambda given: const(given["value"]),
-    "categorical": lambda given: choice(list(given["values"])),
-    "categorical_w_probabilities": lambda given: choice(list(given["values"])),
-    "int_uniform": lambda given: integer(*_ends(given)),
-    "uniform": lambda given: uniform(*_ends(given)),
-    "q_uniform": lambda given: _stepped(uniform, *_ends(given), _q(given)),
-    "log_uniform": lambda given: log_uniform(*_powers(given)),
-    "log_uniform_values": lambda given: log_uniform(*_ends(given)),
-    "q_log_uniform": lambda given: _stepped(log_uniform, *_powers(given), _q(given)),
-    "q_log_uniform_values": lambda given: _stepped(log_uniform, *_ends(given), _q(given)),
-    "inv_log_uniform": lambda given: log_uniform(1 / _powers(given)[1], 1 / _powers(given)[0]),
-    "inv_log_uniform_values": lambda given: log_uniform(*_ends(given)),
-    "normal": lambda given: normal(*_mu_sigma(given)),
-    "q_normal": lambda given: normal(*_mu_sigma(given), _q(given)),
-    "log_normal": lambda given: log_normal(*_mu_sigma(given)),
-    "q_log_normal": lambda given: log_normal(*_mu_sigma(given), _q(given)),
+    "constant": lambda parameter: const(parameter["value"]),
+    "categorical": lambda parameter: choice(list(parameter["values"])),
+    "categorical_w_probabilities": lambda parameter: choice(list(parameter["values"])),
+    "int_uniform": lambda parameter: integer(*_ends(parameter)),
+    "uniform": lambda parameter: uniform(*_ends(parameter)),
+    "q_uniform": lambda parameter: _stepped(uniform, *_ends(parameter), _q(parameter)),
+    "log_uniform": lambda parameter: log_uniform(*_powers(parameter)),
+    "log_uniform_values": lambda parameter: log_uniform(*_ends(parameter)),
+    "q_log_uniform": lambda parameter: _stepped(log_uniform, *_powers(parameter), _q(parameter)),
+    "q_log_uniform_values": lambda parameter: _stepped(log_uniform, *_ends(parameter), _q(parameter)),
+    "inv_log_uniform": lambda parameter: log_uniform(1 / _powers(parameter)[1], 1 / _powers(parameter)[0]),
+    "inv_log_uniform_values": lambda parameter: log_uniform(*_ends(parameter)),
+    "normal": lambda parameter: normal(*_mu_sigma(parameter)),
+    "q_normal": lambda parameter: normal(*_mu_sigma(parameter), _q(parameter)),
+    "log_normal": lambda parameter: log_normal(*_mu_sigma(parameter)),
+    "q_log_normal": lambda parameter: log_normal(*_mu_sigma(parameter), _q(parameter)),
 }

@@ -18,7 +18,7 @@ from orchestrator.spec import SweepSpec, shipped
 def import_roots(spec: SweepSpec) -> list[str]:
     """Return the folders to prepend to ``sys.path``: the sweep file's own, as for a script, then the working directory.
 
-    So a class beside the sweep file is importable wherever the command runs, and a worker with the same list imports
+    So a class next to the sweep file is importable wherever the command runs, and a worker with the same list imports
     the same class. The folders of shipped files and run directories are excluded: they hold nothing to import.
     """
     roots = [Path.cwd()]

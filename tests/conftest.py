@@ -16,12 +16,12 @@ import pytest
 
 from tests.support import s3 as s3_server
 from tests.support.host_sweeps import net, unbroken
-from tests.support.one_host_cluster import address
+from tests.support.one_host_cluster import shared_address, where
 from tests.support.paths import ROOT
 from tests.support.ray_sweeps import nothing_is_left
 
 pytest_plugins = ["tests.support.tiers"]
-__all__ = ["address", "net", "nothing_is_left", "unbroken"]  # fixtures
+__all__ = ["net", "nothing_is_left", "shared_address", "unbroken", "where"]  # fixtures
 
 # Set while pytest collects, before a test file can import Ray or W&B, which read some of this when imported.
 for name in ["RAY_ADDRESS", "RAY_NAMESPACE", "WANDB_API_KEY", "SWEEP_RUNS", "PL_GLOBAL_SEED", "FORCE_COLOR"]:

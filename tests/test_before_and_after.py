@@ -16,7 +16,11 @@ from orchestrator.results.verify import check
 from tests.support.page_blocks import blocks
 from tests.support.paths import ROOT
 
-pytestmark = [pytest.mark.filterwarnings("ignore::UserWarning:lightning"), pytest.mark.timeout(900)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::UserWarning:lightning"),
+    pytest.mark.timeout(900),
+]
 
 PAGE = "docs/before-and-after.md"
 Run = Callable[[str], str]

@@ -39,13 +39,20 @@ def test_every_operation_was_recorded(recording: Recording) -> None:
     assert len(recording.history.steps) > 400
 
 
-def test_a_crash_at_any_boundary_loses_nothing(recording: Recording) -> None:
+@pytest.mark.parametrize(
+    ("every", "resumes", "states"),
+    [
+        pytest.param(370, 1, 30, id="sample"),
+        pytest.param(37, 4, 300, marks=pytest.mark.slow, id="one in 37"),
+    ],
+)
+def test_a_crash_at_any_boundary_loses_nothing(recording: Recording, every: int, resumes: int, states: int) -> None:
     with in_memory() as work:
-        figures = explore(recording, work, every=37, resumes=4)
+        figures = explore(recording, work, every=every, resumes=resumes)
     print(figures)
     assert not figures.violations, "\n".join(figures.violations[:10])
-    assert figures.states > 300
-    assert figures.resumes == 4
+    assert figures.states > states
+    assert figures.resumes == resumes
 
 
 def states(operations: list[tuple[object, ...]]) -> Iterator[Tree]:

@@ -13,6 +13,7 @@ import pytest
 
 from orchestrator.errors import Problem, SpecError
 from orchestrator.spec import load
+from tests.support.tiers import sampled
 
 BROKEN = sorted((Path(__file__).parent / "broken_specs").glob("*.yaml"))
 EXPECTED = re.compile(r"^# \d+:\d+: .*$", re.MULTILINE)
@@ -57,7 +58,7 @@ def test_every_problem_has_its_place_and_a_hint(path: Path) -> None:
         assert str(problem).startswith(f"{path}:{problem.line}:{problem.column}: ")
 
 
-@pytest.mark.parametrize("name", ["many", "syntax_tab", "not_utf8", "class_misspelt"])
+@pytest.mark.parametrize("name", sampled(["many", "syntax_tab", "not_utf8", "class_misspelt"], slow=["class_misspelt"]))
 def test_the_command_refuses_with_code_2_and_writes_nothing(name: str, tmp_path: Path) -> None:
     shutil.copy(Path(__file__).parent / "broken_specs" / f"{name}.yaml", tmp_path / "broken.yaml")
     answer = subprocess.run(

@@ -99,6 +99,7 @@ def command(*words: str, code: int = 0, folder: Path | None = None) -> str:
     return ended.stdout + ended.stderr
 
 
+@pytest.mark.slow
 def test_every_command_works_from_another_machine(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = f"{s3}/deep/runs/"
     launch(spec(finalists={"trials": 3}), runs, local=True)
@@ -119,6 +120,7 @@ def test_every_command_works_from_another_machine(s3: str, tmp_path: Path, monke
     assert "did you mean 'tiny'" in said
 
 
+@pytest.mark.slow
 def test_the_page_says_what_works(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     blocks = [block for block in blocks_of(ROOT / PAGE, ROOT) if block.what == "tests/test_bucket.py"]
     first, *lines = [line for block in blocks for line in block.commands()]
@@ -128,6 +130,7 @@ def test_the_page_says_what_works(s3: str, tmp_path: Path, monkeypatch: pytest.M
         assert command(*words(line)[1:], folder=tmp_path)
 
 
+@pytest.mark.slow
 def test_a_driver_elsewhere_is_asked_to_stop(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = f"{s3}/runs"
     slow = {"class_path": "tests.support.tiny.Tiny", "init_args": {"pause": 0.05}}
@@ -191,6 +194,7 @@ def test_a_store_without_the_condition_is_refused(s3: str, line: Line) -> None:
     assert launch(spec(), f"{s3}/runs", local=True).exit_code == 0
 
 
+@pytest.mark.slow
 def test_a_store_that_is_cut_off_is_a_fault_of_the_storage(s3: str, line: Line) -> None:
     kept = objects(f"{s3}/cut")
     kept.put("one", b"1")
@@ -204,6 +208,7 @@ def test_a_store_that_is_cut_off_is_a_fault_of_the_storage(s3: str, line: Line) 
     assert kept.get("one") == b"1"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_an_outage_of_20_s_costs_nothing(s3: str, line: Line) -> None:
     """Driver and trial stand still meanwhile; no retry is used, and no epoch is trained twice."""
@@ -274,6 +279,7 @@ def reported_twice(runs: str) -> list[tuple[int, int]]:
     return [one for one in set(told) if told.count(one) > 1]
 
 
+@pytest.mark.slow
 def test_many_objects_are_read_at_once_and_in_order(s3: str, line: Line) -> None:
     line.delay = 0.1
     kept = objects(f"{s3}/many")

@@ -22,7 +22,7 @@ from orchestrator.sweep import launch
 from tests.support.page_blocks import blocks
 from tests.support.paths import ROOT
 
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::UserWarning:lightning")]
 
 PAGE = "docs/bundles.md"
 

@@ -149,6 +149,7 @@ def test_only_dead_segments_temporary_files_are_removed(tmp_path: Path) -> None:
     remove_leftovers(tmp_path / "not there", segment=2)
 
 
+@pytest.mark.slow
 def test_a_leftover_has_the_name_that_a_death_in_mid_write_leaves(tmp_path: Path) -> None:
     """A process that dies between write and rename: the real names, not this test's idea of them."""
     code = (

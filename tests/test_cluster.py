@@ -43,6 +43,7 @@ def test_a_trial_runs_on_one_host_and_never_on_what_two_have_left(
     assert slots_on(hosts, Resources(**resources)) == expected
 
 
+@pytest.mark.ray
 def test_an_address_where_nobody_is_is_said_at_once(tmp_path: Path) -> None:
     began = time.monotonic()
     with pytest.raises(UsageError, match=r"no cluster at 127\.0\.0\.1:1: ConnectionRefusedError"):
@@ -55,23 +56,30 @@ def test_a_number_of_trials_at_once_is_asked_for_before_the_hosts_are_there() ->
     assert Slots(Resources(cpus=64, concurrent=7), on_cluster=True).now() == 7
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        pytest.param(["first"], marks=pytest.mark.ray, id="one"),
+        pytest.param(["first", "second"], marks=pytest.mark.slow, id="one after another"),
+    ],
+)
 def test_a_sweep_on_a_cluster_is_that_of_a_ray_of_its_own_and_leaves_the_cluster_up(
-    address: str, tmp_path: Path
+    shared_address: str, names: list[str], tmp_path: Path
 ) -> None:
     code = (
         "import sys; from orchestrator.sweep import launch; from tests.test_cluster import FEW, spec\n"
         "launch(spec(**FEW), sys.argv[1], address=sys.argv[2])"
     )
-    for name in ("first", "second"):
+    for name in names:
         done = subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", code, str(tmp_path / name), address],
+            [sys.executable, "-W", "ignore", "-c", code, str(tmp_path / name), shared_address],
             capture_output=True,
             text=True,
             timeout=200,
         )
         assert done.returncode == 0, done.stderr
     plain = launch(spec(**FEW), tmp_path / "plain", local=True).state
-    for name in ("first", "second"):
+    for name in names:
         ended = SweepState(read(tmp_path / name / "tiny" / "journal.jsonl"))
         assert ended.status == "completed"
         assert ended.slots == 2

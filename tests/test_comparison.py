@@ -184,6 +184,7 @@ def test_a_sweep_without_curves_is_refused() -> None:
         of_sweep("s", ran(budget={"trials": 1}))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)  # it trains six small networks: half a minute on idle cores
 @pytest.mark.filterwarnings("ignore::UserWarning:lightning")
 def test_the_page_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

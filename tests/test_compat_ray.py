@@ -93,6 +93,7 @@ def client(cluster: Any) -> Any:
     return compat.gcs_client(ray.get_runtime_context().gcs_address)
 
 
+@pytest.mark.ray
 def test_a_client_lists_nodes_as_ray_does(client: Any) -> None:
     import ray
 
@@ -104,6 +105,7 @@ def test_a_client_lists_nodes_as_ray_does(client: Any) -> None:
     assert compat.alive_nodes(client, 5.0) == expected, compat.version_hint()
 
 
+@pytest.mark.ray
 def test_an_actor_is_on_the_node_that_it_names(cluster: Any) -> None:
     import ray
 
@@ -118,6 +120,7 @@ def test_an_actor_is_on_the_node_that_it_names(cluster: Any) -> None:
     ray.kill(actor)
 
 
+@pytest.mark.ray
 def test_the_processes_of_an_instance_are_found_by_name(cluster: Any) -> None:
     names = {program(process) for process in members(cluster._folder)}
     assert set(compat.VITAL_PROCESSES) <= names, f"{names}; {compat.version_hint()}"
@@ -126,6 +129,7 @@ def test_the_processes_of_an_instance_are_found_by_name(cluster: Any) -> None:
     assert os.environ["RAY_RAYLET_PID"]
 
 
+@pytest.mark.ray
 def test_a_node_that_is_drained_is_listed_with_its_deadline(client: Any) -> None:
     """Last in this file: nothing more is placed on the only node. It would leave at once if nothing ran there."""
     import ray

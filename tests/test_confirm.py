@@ -120,6 +120,7 @@ def test_the_interval_of_a_chosen_one_reaches_further_towards_worse() -> None:
     assert best.high - best.mean > others[0].high - others[0].mean
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_interval_of_the_confirmed_winner_covers_the_truth() -> None:
     """1,000 whole sweeps from a known noise model; and the search's own number is the flattering one."""
@@ -163,6 +164,7 @@ def test_near_ties_join_and_others_do_not() -> None:
     assert not replay(described, ran.events)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("slots", [1, 3])
 def test_races_go_on_through_faults_as_if_nothing_had_happened(slots: int) -> None:
     described = race(trials=12, spares=[0.01], confidence=0.9)

@@ -300,6 +300,7 @@ def test_only_this_machines_names_are_answered_and_nothing_can_be_written(hostil
     assert sorted(path.name for path in hostile.root.iterdir()) == ["journal.jsonl", "lease"]
 
 
+@pytest.mark.slow
 def test_hostile_text_is_inert_in_the_page(hostile: RunDirectory, chromium: str) -> None:
     with Server(Sweeps(["hostile"], hostile.root.parent)) as server:
 
@@ -334,6 +335,7 @@ def is_local(request: Request) -> bool:
     return request.url.startswith(("http://127.0.0.1:", "data:", "blob:"))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("at_once")
 def test_a_growing_journal_is_shown_without_a_reload(tmp_path: Path, chromium: str) -> None:
     events = CASES[0].run().events

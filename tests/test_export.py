@@ -303,6 +303,7 @@ def heavy(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     return launch(spec, tmp_path_factory.mktemp("heavy"), local=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL], ids=lambda number: number.name
 )
@@ -315,6 +316,7 @@ def test_a_signal_while_it_exports_leaves_no_bundle(heavy: Outcome, number: int,
     assert not [path for path in exports.iterdir() if not path.name.startswith(".")], "no half bundle"
 
 
+@pytest.mark.slow
 def test_a_kill_at_any_point_leaves_no_bundle_or_a_whole_one_and_the_next_export_works(
     swept: Outcome, tmp_path: Path
 ) -> None:

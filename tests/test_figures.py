@@ -402,6 +402,7 @@ def raw(part: Any, key: str = "") -> list[str]:
     return [part] if any(c in plain for c in "<>$") or not plain.isprintable() else []
 
 
+@pytest.mark.slow
 def test_hostile_names_do_nothing_in_a_browser(tmp_path: Path, chromium: str) -> None:
     bad = names(60)
     renamed = {"score": bad[2], "model.rate": bad[0], "model.width": bad[5], "model.momentum": f"model.{bad[54]}"}

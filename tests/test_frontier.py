@@ -117,6 +117,7 @@ def test_a_rung_that_misleads_does_not_decide(early: str, slots: int) -> None:
         assert not keeps_the_best(ASHA, early, seed, slots) or early == "alike"
 
 
+@pytest.mark.slow
 def test_a_rung_that_says_nothing_seldom_decides() -> None:
     """Six controls may agree by chance: one time in seven by more than a standard error."""
     kept = {

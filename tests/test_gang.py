@@ -78,6 +78,7 @@ def weights(folder: Path, checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]
     return loaded
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one_with_the_same_global_batch(tmp_path: Path) -> None:
     two, one = together(job(tmp_path / "two", 2)), alone(job(tmp_path / "one", 1))
     assert [epoch["epoch"] for epoch in two] == [epoch.epoch for epoch in one] == [1, 2, 3]  # a stop reaches all
@@ -95,6 +96,7 @@ def test_two_processes_equal_one_with_the_same_global_batch(tmp_path: Path) -> N
             torch.testing.assert_close(mine[name], known[name], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_they_go_on_from_a_checkpoint_as_the_unbroken_ones(tmp_path: Path) -> None:
     whole = together(job(tmp_path / "whole", 2))
     first = together(job(tmp_path / "cut", 2, trainer={"max_epochs": 1, "accelerator": "cpu", "precision": "32-true"}))
@@ -111,6 +113,7 @@ SHARDED: dict[str, Any] = {
 }
 
 
+@pytest.mark.slow
 def test_shared_out_weights_equal_one_process_and_go_on_from_its_file(tmp_path: Path) -> None:
     """FSDP2, by gloo on CPUs."""
     whole = together(job(tmp_path / "two", 2, **SHARDED))

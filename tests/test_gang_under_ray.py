@@ -18,10 +18,9 @@ WORKERS: dict[str, Any] = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_each_trial_trains_in_as_many_processes(tmp_path: Path) -> None:
-    sweep("launch", written(tmp_path, **WORKERS, budget={"trials": 2}))
+def test_each_trial_trains_in_as_many_processes(where: list[str], tmp_path: Path) -> None:
+    sweep("launch", written(tmp_path, **WORKERS, budget={"trials": 2}), *where)
     assert [row["status"] for row in rows()] == ["finished"] * 2
     reports = [event for event in events() if event["type"] == "segment.reported"]
     assert [(report["trial"], report["epoch"]) for report in reports] == [(t, e) for t in (0, 1) for e in (1, 2, 3)]
@@ -43,6 +42,7 @@ def test_a_lost_worker_costs_an_epoch_and_no_trial(tmp_path: Path) -> None:
     assert again["origin"].endswith("epoch=0001-segment=0.ckpt")
 
 
+@pytest.mark.ray
 def test_one_process_is_asked_for_more(tmp_path: Path) -> None:
     sweep("launch", written(tmp_path, **WORKERS, budget={"trials": 1}), "--local", code=2)
     assert "resources.workers asks for more" in said()

@@ -109,7 +109,7 @@ def test_every_host_works_and_the_head_answers(net: Any) -> None:
 def test_what_a_cluster_cannot_do_is_said_before_anything_is_written(net: Any) -> None:
     large = {**REFERENCE, "resources": {"cpus": 2}}
     for name, words, said in (
-        ("large", (), "a trial wants 2 cpus, and none of the cluster's 5 hosts has that"),
+        ("large", (), "a trial needs 2 cpus, and none of the cluster's 5 hosts has that"),
         ("nowhere", ("--address", "127.0.0.1:1"), "no cluster at 127.0.0.1:1"),
     ):
         driver = sweep(net, "launch", written(net, name, **large), *words)

@@ -12,6 +12,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from orchestrator.journal import read
 from tests.support.paths import ROOT
 
@@ -60,6 +62,7 @@ AT_ONCE = """
 """
 
 
+@pytest.mark.slow
 def test_of_fifty_launches_at_once_one_wins_and_the_others_say_who(tmp_path: Path) -> None:
     file = tmp_path / "tiny.yaml"
     file.write_text(json.dumps(SPEC))
@@ -90,6 +93,7 @@ def test_of_fifty_launches_at_once_one_wins_and_the_others_say_who(tmp_path: Pat
     assert finished == [0, 1, 2]
 
 
+@pytest.mark.slow
 def test_a_command_that_finds_the_name_taken_costs_little(tmp_path: Path) -> None:
     """The same through the command, Python's start and all; in seconds of CPU, since eight at once share two cores."""
     file = tmp_path / "tiny.yaml"

@@ -379,6 +379,7 @@ def test_a_sweep_whose_trials_fail_alike_or_that_breaks_has_failed(hook: Callabl
     assert len(server.texts) == 2
 
 
+@pytest.mark.slow
 def test_finals_are_told_once(hook: Callable[..., Hook], tmp_path: Path) -> None:
     server = hook(200)
     launch(spec(notify=[{"webhook": "$HOOK"}], budget={"trials": 2}), tmp_path, local=True)

@@ -127,6 +127,7 @@ def test_every_searcher_for_several_is_replayed(name: str, slots: int) -> None:
     assert len(found.state.trials) == 16
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "curve", "corner", "least"),
     [("default", dtlz2, 2.2, 1.05), ("default", zdt1, 6, 1.1), ("nsga2", zdt1, 6, 1.1)],
@@ -219,6 +220,7 @@ def spec_file(tmp_path: Path) -> Path:
     return file
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning:lightning")
 def test_the_example_of_the_documents_ends_with_a_front(spec_file: Path, tmp_path: Path) -> None:
     short = ["budget.trials=6", "trainer.max_epochs=2", "trainer.limit_train_batches=4", "name=digits"]

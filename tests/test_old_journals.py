@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.support.tiers import sampled
+
 FIXTURES = Path(__file__).resolve().parent / "fixtures" / "v0_1_0"
 EXPECTED: dict[str, Any] = json.loads((FIXTURES / "expected.json").read_text())
 RUNS: dict[str, Any] = EXPECTED["runs"]
@@ -98,7 +100,7 @@ def test_every_run_has_its_expectations() -> None:
     assert {path.name for path in (FIXTURES / "bundles").iterdir()} == set(EXPECTED["bundles"])
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", sampled(RUNS, slow=["searcher-gp"]))
 def test_a_run_is_read_and_verified(name: str, tmp_path: Path) -> None:
     runs = copied(name, tmp_path)
     before = (runs / name / "journal.jsonl").read_bytes()
@@ -106,7 +108,7 @@ def test_a_run_is_read_and_verified(name: str, tmp_path: Path) -> None:
     assert (runs / name / "journal.jsonl").read_bytes() == before
 
 
-@pytest.mark.parametrize("name", CHANGED)
+@pytest.mark.parametrize("name", sampled(CHANGED, slow=["budgeted", "digits", "searcher-gp"]))
 def test_a_run_is_continued(name: str, tmp_path: Path) -> None:
     """Resumed, extended, retried or confirmed; what the earlier version wrote stays as it is."""
     runs = copied(name, tmp_path)
@@ -197,7 +199,7 @@ def test_a_bundle_s_module_has_the_exported_weights() -> None:
         np.testing.assert_allclose(module(torch.tensor(line["inputs"])), line["outputs"], rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", EXPECTED["bundles"])
+@pytest.mark.parametrize("name", sampled(EXPECTED["bundles"], slow=["digits"]))
 def test_a_bundle_is_trained_again(name: str) -> None:
     """Identical on the kind of processor that trained it, within tolerance on others: both end with exit code 0."""
     assert json.loads(sweep("replay", str(FIXTURES / "bundles" / name), "--json"))["verdict"] != "differs"

@@ -6,7 +6,6 @@ No GPU is here. Ray is told of one, and `tests.support.gpu_stand_in` says what a
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -126,29 +125,27 @@ def test_a_job_of_another_scheduler_asks_for_one_gpu_on_each_host() -> None:
     assert "nvidia.com/gpu: '1'" in kuberay(wanted, Kubernetes("image", "claim", trials=8))
 
 
-@pytest.fixture
-def address(tmp_path: Path) -> Iterator[str]:
-    with one_host(tmp_path, "--num-gpus", "1") as there:
-        yield there
-
-
-def test_trials_on_a_cluster_share_its_gpu(address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.ray
+def test_trials_on_a_cluster_share_its_gpu(
+    shared_address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     def wanted(model: str) -> SweepSpec:
         return spec(**AUTO, model={"class_path": model, "init_args": {"pause": 0.05}})
 
     with pytest.raises(UsageError, match="a trial with a GPU of its own did not use it"):
-        launch(wanted("tests.support.tiny.Tiny"), tmp_path / "plain", address=address)
-    ended = launch(wanted("tests.support.gpu_stand_in.Tiny"), tmp_path / "shared", address=address)
+        launch(wanted("tests.support.tiny.Tiny"), tmp_path / "plain", address=shared_address)
+    ended = launch(wanted("tests.support.gpu_stand_in.Tiny"), tmp_path / "shared", address=shared_address)
     assert ended.exit_code == 0
     assert ended.state.created["spec"]["resources"]["gpus"] == 0.5
     assert ended.state.slots == 2, "its two CPUs would have room for four"
     assert "auto: 0.5 here, so that 2 trials share one: a trial takes 3GB of its 8GB" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_cluster_without_a_gpu_is_refused_unless_hosts_are_to_come(tmp_path: Path) -> None:
     with one_host(tmp_path) as there:
         with pytest.raises(
-            UsageError, match=r"a trial wants 0\.5 cpus and 1 gpus, and none of the cluster's 1 hosts has that"
+            UsageError, match=r"a trial needs 0\.5 cpus and 1 gpus, and none of the cluster's 1 hosts has that"
         ):
             launch(spec(**AUTO), tmp_path / "runs", address=there)
         calls = itertools.count(1)

@@ -84,6 +84,9 @@ def stop_after(reports: int) -> Callback:
     return Stop()
 
 
+MEASURING = {"Costs", "Sweep.measure"}  # their examples train in processes of their own
+
+
 def examples() -> Iterator[Any]:
     """Yield each example in the docstring of a public name, or of a public method of a public class."""
     for name in orchestrator.__all__:
@@ -96,7 +99,8 @@ def examples() -> Iterator[Any]:
         for path, documented in objects.items():
             text = inspect.getdoc(getattr(documented, "__func__", documented)) or ""
             for code in re.findall(r"```python\n(.*?)```", text, re.S):
-                yield pytest.param(textwrap.dedent(code), id=path)
+                marks = [pytest.mark.slow] if path in MEASURING else []
+                yield pytest.param(textwrap.dedent(code), id=path, marks=marks)
 
 
 @pytest.mark.parametrize("code", list(examples()))
@@ -149,6 +153,7 @@ def test_the_page_runs_from_top_to_bottom(folder: Path) -> None:
     assert (names["folder"] / "MANIFEST.json").is_file()
 
 
+@pytest.mark.slow
 def test_a_script_continues_a_run_of_the_command_line(folder: Path) -> None:
     script = ROOT / "docs/examples/python_api/after_the_search.py"
     ended = subprocess.run(

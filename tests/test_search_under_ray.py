@@ -50,11 +50,24 @@ def _named(part: Any) -> str:
     return str(name).rsplit(".", 1)[-1]
 
 
-@pytest.mark.parametrize(
-    ("searcher", "scheduler", "space", "expected"), SWEEPS, ids=[f"{_named(s)}-{_named(r)}" for s, r, *_ in SWEEPS]
-)
+def cases() -> list[Any]:
+    """All of them, each under a Ray of its own; and one of them on the Ray that the tests share."""
+    own = [
+        pytest.param("own", *sweep, marks=pytest.mark.slow, id=f"{_named(sweep[0])}-{_named(sweep[1])}")
+        for sweep in SWEEPS
+    ]
+    return [pytest.param("shared", *SWEEPS[2], marks=pytest.mark.ray, id="parzen-frontier on a cluster"), *own]
+
+
+@pytest.mark.parametrize(("ray", "searcher", "scheduler", "space", "expected"), cases())
 def test_a_sweep_under_ray(
-    tmp_path: Path, searcher: Any, scheduler: Any, space: dict[str, Any], expected: set[str]
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    ray: str,
+    searcher: Any,
+    scheduler: Any,
+    space: dict[str, Any],
+    expected: set[str],
 ) -> None:
     model = {} if space is CHOICES else {"model": "tests.support.population.Watched"}
     grid = {} if searcher == "grid" else {"budget": {"trials": 8}}
@@ -63,7 +76,8 @@ def test_a_sweep_under_ray(
         tmp_path, searcher=searcher, scheduler=scheduler, space=space, trainer={"max_epochs": 6},
         **{**model, "budget": {}, **grid, **several},
     )  # fmt: skip
-    sweep("launch", file)
+    address = ["--address", request.getfixturevalue("shared_address")] if ray == "shared" else []
+    sweep("launch", file, *address)
     told = Counter("takeover" if "params" in e and e["type"] == "trial.promoted" else e["type"] for e in events())
     assert told["sweep.completed"] == 1
     assert not {type for type in expected if not told[type]}

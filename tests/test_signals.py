@@ -9,7 +9,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,14 +59,21 @@ def started(tmp_path: Path) -> Iterator[Callable[..., Process]]:
             process.wait()
 
 
-@pytest.mark.parametrize("local", [True, False], ids=["local", "ray"])
-@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
-@pytest.mark.parametrize("phase", PHASES)
+def cases() -> Iterator[Any]:
+    """Each signal in each phase; what is stopped under Ray in each phase, and by each signal while trials run."""
+    for phase, number, local in product(PHASES, SIGNALS, (True, False)):
+        if not local and (phase in ("parse", "checkpoint") or (phase != "run" and number is not signal.SIGINT)):
+            continue  # the same code as --local
+        sampled = (phase, number, local) == ("run", signal.SIGTERM, False)
+        marks = pytest.mark.ray if sampled else pytest.mark.slow
+        name = f"{phase}-{number.name}-{'local' if local else 'ray'}"
+        yield pytest.param(phase, number, local, marks=marks, id=name)
+
+
+@pytest.mark.parametrize(("phase", "number", "local"), list(cases()))
 def test_a_signal_in_a_phase(
     phase: str, number: signal.Signals, local: bool, tmp_path: Path, started: Callable[..., Process]
 ) -> None:
-    if not local and (phase in ("parse", "checkpoint") or (phase != "run" and number is not signal.SIGINT)):
-        pytest.skip("the same code as --local")
     file = tmp_path / "tiny.yaml"
     file.write_text(json.dumps(SPEC))
     options = ["--local"] if local else []
@@ -96,6 +105,7 @@ def test_a_signal_in_a_phase(
     assert told[-1]["type"] == "sweep.completed"
 
 
+@pytest.mark.slow
 def test_under_nohup_a_closed_terminal_changes_nothing(tmp_path: Path, started: Callable[..., Process]) -> None:
     file = tmp_path / "tiny.yaml"
     file.write_text(json.dumps(SPEC))
@@ -107,6 +117,7 @@ def test_under_nohup_a_closed_terminal_changes_nothing(tmp_path: Path, started: 
     assert events()[-1]["type"] == "sweep.completed"
 
 
+@pytest.mark.slow
 def test_a_second_signal_ends_it_at_once(tmp_path: Path, started: Callable[..., Process]) -> None:
     slow = {"class_path": "tests.support.tiny.Tiny", "init_args": {"pause": 1.5}}  # an epoch of 6 s
     file = tmp_path / "tiny.yaml"

@@ -19,8 +19,6 @@ from orchestrator.results.winner import finals_of
 from tests.support.paths import ROOT
 from tests.support.signalled_sweeps import SPEC, events, said, wait_for
 
-pytestmark = pytest.mark.slow
-
 LONG: dict[str, Any] = {**SPEC, "model": {"class_path": "tests.support.tiny.Tiny", "init_args": {"pause": 0.1}}}
 
 
@@ -61,10 +59,11 @@ def ends() -> list[int]:
     return sorted(event["trial"] for event in events() if event["type"] == "trial.finished")
 
 
+@pytest.mark.ray
 def test_another_goes_on_where_a_driver_ends_without_a_word(
-    address: str, tmp_path: Path, started: Callable[..., subprocess.Popen[bytes]]
+    shared_address: str, tmp_path: Path, started: Callable[..., subprocess.Popen[bytes]]
 ) -> None:
-    process = started("launch", written(tmp_path), "--address", address)
+    process = started("launch", written(tmp_path), "--address", shared_address)
     wait_for(reported, process)
     os.kill(driver_of(process), signal.SIGKILL)
     assert process.wait(120) == 0, (tmp_path / "log").read_text()
@@ -74,11 +73,12 @@ def test_another_goes_on_where_a_driver_ends_without_a_word(
     assert "the driver died by SIGKILL" in (tmp_path / "log").read_text()
 
 
+@pytest.mark.slow
 def test_what_a_run_was_extended_by_is_trained_once(
-    address: str, tmp_path: Path, started: Callable[..., subprocess.Popen[bytes]]
+    shared_address: str, tmp_path: Path, started: Callable[..., subprocess.Popen[bytes]]
 ) -> None:
-    assert started("launch", written(tmp_path), "--address", address).wait(120) == 0
-    process = started("extend", "tiny", "--trials", "2", "--address", address)
+    assert started("launch", written(tmp_path), "--address", shared_address).wait(120) == 0
+    process = started("extend", "tiny", "--trials", "2", "--address", shared_address)
     wait_for(lambda: any(event["type"] == "segment.reported" and event["trial"] > 3 for event in events()), process)
     os.kill(driver_of(process), signal.SIGKILL)
     assert process.wait(120) == 0, (tmp_path / "log").read_text()
@@ -87,11 +87,12 @@ def test_what_a_run_was_extended_by_is_trained_once(
     assert ends() == [0, 1, 2, 3, 4, 5]
 
 
+@pytest.mark.slow
 def test_finals_go_on_in_another_driver(
-    address: str, tmp_path: Path, started: Callable[..., subprocess.Popen[bytes]]
+    shared_address: str, tmp_path: Path, started: Callable[..., subprocess.Popen[bytes]]
 ) -> None:
-    assert started("launch", written(tmp_path), "--address", address).wait(120) == 0
-    process = started("confirm", "tiny", "--top", "2", "--trials", "4", "--address", address)
+    assert started("launch", written(tmp_path), "--address", shared_address).wait(120) == 0
+    process = started("confirm", "tiny", "--top", "2", "--trials", "4", "--address", shared_address)
     run = find("tiny")
 
     def reports() -> bool:
@@ -110,13 +111,18 @@ def test_finals_go_on_in_another_driver(
     assert not [failure for trial in trials for failure in trial.failures]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
 @pytest.mark.parametrize("both", [False, True], ids=["to its process", "to the driver, too"])
 def test_a_signal_is_passed_on_and_nothing_starts_again(
-    address: str, tmp_path: Path, started: Callable[..., subprocess.Popen[bytes]], number: signal.Signals, both: bool
+    shared_address: str,
+    tmp_path: Path,
+    started: Callable[..., subprocess.Popen[bytes]],
+    number: signal.Signals,
+    both: bool,
 ) -> None:
     """A Ray Job that is stopped gets its signal in every process."""
-    process = started("launch", written(tmp_path), "--address", address)
+    process = started("launch", written(tmp_path), "--address", shared_address)
     wait_for(reported, process)
     driver = driver_of(process)
     process.send_signal(number)
@@ -126,14 +132,15 @@ def test_a_signal_is_passed_on_and_nothing_starts_again(
     assert events()[-1]["type"] == "sweep.paused"
     assert events()[-1]["reason"] == number.name
     assert not said("sweep.launched", 2)
-    assert started("resume", "tiny", "--address", address).wait(120) == 0
+    assert started("resume", "tiny", "--address", shared_address).wait(120) == 0
     assert ends() == [0, 1, 2, 3]
 
 
+@pytest.mark.slow
 def test_the_driver_ends_with_who_supervises_it(
-    address: str, tmp_path: Path, started: Callable[..., subprocess.Popen[bytes]]
+    shared_address: str, tmp_path: Path, started: Callable[..., subprocess.Popen[bytes]]
 ) -> None:
-    process = started("launch", written(tmp_path), "--address", address)
+    process = started("launch", written(tmp_path), "--address", shared_address)
     wait_for(reported, process)
     driver = driver_of(process)
     process.kill()
@@ -143,11 +150,12 @@ def test_the_driver_ends_with_who_supervises_it(
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_a_second_signal_ends_both_at_once(
-    address: str, tmp_path: Path, started: Callable[..., subprocess.Popen[bytes]]
+    shared_address: str, tmp_path: Path, started: Callable[..., subprocess.Popen[bytes]]
 ) -> None:
     slow = {"class_path": "tests.support.tiny.Tiny", "init_args": {"pause": 1.5}}  # an epoch of 6 s
-    process = started("launch", written(tmp_path, model=slow), "--address", address)
+    process = started("launch", written(tmp_path, model=slow), "--address", shared_address)
     wait_for(lambda: said("segment.started"), process)
     time.sleep(4)
     driver = driver_of(process)
@@ -160,28 +168,34 @@ def test_a_second_signal_ends_both_at_once(
     assert not Path(f"/proc/{driver}").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fields", "code"),
     [({"model": "tests.support.tiny.Nobody"}, 2), ({"resources": {"cpus": 64}}, 2)],
     ids=["class", "room"],
 )
 def test_what_is_wrong_is_said_once(
-    address: str, tmp_path: Path, started: Callable[..., subprocess.Popen[bytes]], fields: dict[str, Any], code: int
+    shared_address: str,
+    tmp_path: Path,
+    started: Callable[..., subprocess.Popen[bytes]],
+    fields: dict[str, Any],
+    code: int,
 ) -> None:
-    process = started("launch", written(tmp_path, **fields), "--address", address)
+    process = started("launch", written(tmp_path, **fields), "--address", shared_address)
     assert process.wait(60) == code
     assert (tmp_path / "log").read_text().count("hint: ") == 1
     assert "another" not in (tmp_path / "log").read_text()
 
 
+@pytest.mark.slow
 def test_a_driver_that_always_dies_is_given_up(
-    address: str, tmp_path: Path, started: Callable[..., subprocess.Popen[bytes]]
+    shared_address: str, tmp_path: Path, started: Callable[..., subprocess.Popen[bytes]]
 ) -> None:
     """The module ends whoever imports it."""
     (tmp_path / "deadly.py").write_text(
         "import os, tests.support.tiny\nos._exit(7)\nclass Deadly(tests.support.tiny.Tiny): pass\n"
     )
-    process = started("launch", written(tmp_path, model="deadly.Deadly"), "--address", address)
+    process = started("launch", written(tmp_path, model="deadly.Deadly"), "--address", shared_address)
     assert process.wait(200) == 1
     said = (tmp_path / "log").read_text()
     assert (

@@ -39,7 +39,13 @@ def run(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
-@pytest.mark.parametrize("options", [[], ["-n", "2", "--dist", "loadgroup"]], ids=["alone", "side by side"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param([], id="alone"),
+        pytest.param(["-n", "2", "--dist", "loadgroup"], marks=pytest.mark.slow, id="side by side"),
+    ],
+)
 def test_an_unmarked_test_over_the_limit_fails_the_run(own_tests: Path, options: list[str]) -> None:
     assert run(own_tests, *options).returncode == 0
     ended = run(own_tests, "--time-limit", "0.2", *options)

@@ -24,6 +24,7 @@ from tests.support.ray_sweeps import (
 pytestmark = pytest.mark.usefixtures("nothing_is_left")
 
 
+@pytest.mark.ray
 def test_a_sweep_under_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("RAY_AUTH_MODE")
@@ -44,11 +45,18 @@ def test_a_sweep_under_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert not (tmp_path / ".ray").exists(), "a local sweep leaves no token in the home directory"
 
 
-def test_stopped_by_a_signal_and_resumed_it_ends_as_the_unbroken_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param(["--local"], marks=pytest.mark.ray, id="as in one process"),
+        pytest.param([], marks=pytest.mark.slow, id="as under Ray"),
+    ],
+)
+def test_stopped_by_a_signal_and_resumed_it_ends_as_the_unbroken_one(options: list[str], tmp_path: Path) -> None:
     """A reference sweep (random search, no early stopping): same trials and same weights, however often interrupted."""
     slow = {"class_path": "tests.support.tiny.Tiny", "init_args": {"pause": 0.05}}
     file = written(tmp_path, scheduler="fifo", model=slow, budget={"trials": 6})
-    sweep("launch", file, "--name", "unbroken")
+    sweep("launch", file, "--name", "unbroken", *options)
     whole = json.loads(sweep("results", "unbroken", "--json"))
 
     process = started("launch", file)
@@ -69,6 +77,7 @@ def test_stopped_by_a_signal_and_resumed_it_ends_as_the_unbroken_one(tmp_path: P
         assert weights(ours["checkpoint"]) == weights(reference["checkpoint"])
 
 
+@pytest.mark.slow
 def test_stop_from_another_shell(tmp_path: Path) -> None:
     slow = {"class_path": "tests.support.tiny.Tiny", "init_args": {"pause": 0.05}}
     file = written(tmp_path, scheduler="fifo", model=slow, trainer={"max_epochs": 200})
@@ -83,12 +92,12 @@ def test_stop_from_another_shell(tmp_path: Path) -> None:
     sweep("stop", "tiny", code=2)
 
 
-def test_a_process_that_dies_costs_its_trial_nothing(tmp_path: Path) -> None:
+def test_a_process_that_dies_costs_its_trial_nothing(where: list[str], tmp_path: Path) -> None:
     dying = {
         "class_path": "tests.support.tiny.Tiny",
         "init_args": {"fault": "die_once", "marker": str(tmp_path / "died")},
     }
-    sweep("launch", written(tmp_path, scheduler="fifo", model=dying, budget={"trials": 3}))
+    sweep("launch", written(tmp_path, scheduler="fifo", model=dying, budget={"trials": 3}), *where)
     found = rows()
     assert [row["status"] for row in found] == ["finished"] * 3
     assert sorted(row["segments"] for row in found)[-1] >= 2
@@ -98,6 +107,7 @@ def test_a_process_that_dies_costs_its_trial_nothing(tmp_path: Path) -> None:
     assert again["origin"].endswith("epoch=0001-segment=0.ckpt"), "it goes on from its last checkpoint"
 
 
+@pytest.mark.slow
 def test_a_killed_driver_loses_nothing_that_finished(tmp_path: Path) -> None:
     slow = {"class_path": "tests.support.tiny.Tiny", "init_args": {"pause": 0.05}}
     process = started("launch", written(tmp_path, scheduler="fifo", model=slow))
@@ -115,6 +125,7 @@ def test_a_killed_driver_loses_nothing_that_finished(tmp_path: Path) -> None:
     assert not again & finished, "what finished never runs again"
 
 
+@pytest.mark.slow
 def test_a_users_error_fails_the_trial_and_keeps_the_worker(tmp_path: Path) -> None:
     space = {"model.fault": {"choice": ["raise", "", "nan"]}}
     sweep("launch", written(tmp_path, space=space, searcher="grid", scheduler="fifo", budget={}, resources={"cpus": 2}))
@@ -128,10 +139,11 @@ def test_a_users_error_fails_the_trial_and_keeps_the_worker(tmp_path: Path) -> N
     assert len({event["metrics"]["pid"] for event in events() if event["type"] == "segment.reported"}) == 1
 
 
+@pytest.mark.ray
 def test_more_than_the_machine_has_is_refused(tmp_path: Path) -> None:
     file = written(tmp_path, resources={"cpus": 1000})
     sweep("launch", file, code=2)
-    assert "a trial wants 1000 cpus, and this machine has" in said()
+    assert "a trial needs 1000 cpus, and this machine has" in said()
     assert not (Path(os.environ["SWEEP_RUNS"]) / "tiny").exists()
 
 

@@ -52,6 +52,7 @@ def all_gone(folder: Path) -> float:
 # Nothing outlives the driver
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["Tiny", "Fertile"])
 def test_nothing_of_ours_outlives_a_killed_driver(tmp_path: Path, model: str) -> None:
     """Fertile: its trials run programs of their own, one of them in another session and without output."""
@@ -67,6 +68,7 @@ def test_nothing_of_ours_outlives_a_killed_driver(tmp_path: Path, model: str) ->
     print(f"{len(before)} processes gone {all_gone(folder_of(before)):.1f} s after kill -9 of the driver")
 
 
+@pytest.mark.slow
 def test_nothing_is_left_after_a_driver_that_was_killed_while_ray_starts(tmp_path: Path) -> None:
     process = started("launch", written(tmp_path))
     wait_for(lambda: any("gcs_server" in command for command in ours().values()), process)
@@ -76,6 +78,7 @@ def test_nothing_is_left_after_a_driver_that_was_killed_while_ray_starts(tmp_pat
     all_gone(folder)
 
 
+@pytest.mark.slow
 def test_nothing_is_left_after_a_normal_end(tmp_path: Path) -> None:
     process = started("launch", written(tmp_path, budget={"trials": 2}))
     wait_for(reports(), process)
@@ -134,6 +137,7 @@ def test_the_reaper_ignores_polite_signals_and_ends_with_its_driver(tmp_path: Pa
 # Ray's own processes die
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("victim", ["raylet", "gcs_server"])
 def test_the_sweep_outlives_ray(tmp_path: Path, victim: str) -> None:
     process = started(
@@ -148,6 +152,7 @@ def test_the_sweep_outlives_ray(tmp_path: Path, victim: str) -> None:
     assert sorted(ends) == [0, 1, 2], "each trial ends once"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("victim", ["raylet", "gcs_server"])
 def test_ray_that_dies_while_it_starts_ends_the_driver_at_worst(tmp_path: Path, victim: str) -> None:
     """A call into a Ray without a GCS may never come back."""
@@ -164,6 +169,7 @@ def test_ray_that_dies_while_it_starts_ends_the_driver_at_worst(tmp_path: Path, 
     assert [row["status"] for row in rows()] == ["finished"]
 
 
+@pytest.mark.slow
 def test_a_driver_that_ray_does_not_answer_ends_in_our_words(tmp_path: Path) -> None:
     """Ray's own client would wait for a minute and say more."""
     code = f"""
@@ -191,6 +197,7 @@ def numbers(victim: str) -> list[int]:
     return [number for number in ours() if process_reaper.program(number) == victim]
 
 
+@pytest.mark.ray
 def test_ray_that_always_dies_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from orchestrator.engine import tune
     from orchestrator.engine.tune.ray_lifecycle import RayDied
@@ -222,6 +229,7 @@ def sweep_spec(folder: Path) -> Any:
 # A trial's process dies, hangs or takes all memory
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["sleep", "stop", "gil"])
 def test_a_trial_that_hangs_is_moved(tmp_path: Path, how: str) -> None:
     model = {
@@ -234,6 +242,7 @@ def test_a_trial_that_hangs_is_moved(tmp_path: Path, how: str) -> None:
     assert [kind for _, kind in failures()] == ["stalled"]
 
 
+@pytest.mark.slow
 def test_a_trial_that_the_kernel_kills_goes_on(tmp_path: Path) -> None:
     model = {"class_path": "tests.support.faulty.Killed", "init_args": {"marker": str(tmp_path / "killed")}}
     sweep("launch", written(tmp_path, scheduler="fifo", model=model, budget={"trials": 3}))
@@ -241,6 +250,7 @@ def test_a_trial_that_the_kernel_kills_goes_on(tmp_path: Path) -> None:
     assert [kind for _, kind in failures()] == ["lost"]
 
 
+@pytest.mark.slow
 def test_one_trial_out_of_memory_is_told_from_its_neighbour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ray's memory monitor kills, which ends Tune; the threshold is set just above what the machine uses now."""
     total, used = memory()

@@ -167,6 +167,7 @@ def test_only_lines_that_have_changed_are_drawn_again(tmp_path: Path, monkeypatc
     assert 1 <= sum(len(regions) for regions in drawn) <= 8, "those that it passes in the ranking change their rank"
 
 
+@pytest.mark.slow
 def test_a_sweep_grows_while_it_is_watched(tmp_path: Path) -> None:
     """A real one, in another process, from before its first trial to its end; it costs the sweep nothing."""
     sweep = described(

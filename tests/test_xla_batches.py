@@ -35,6 +35,7 @@ def read_by_two(shares: list[list[list[int]]]) -> list[dict[str, Any]]:
     return [json.loads(out.partition("{")[1] + out.partition("{")[2]) for out, _ in said]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shares", "kinds"),
     [

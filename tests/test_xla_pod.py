@@ -89,6 +89,7 @@ def processes(found: RunDirectory, trial: int) -> list[list[str]]:
     return sorted(line.split()[:4] for line in (found.trial(trial) / "seen.txt").read_text().splitlines())
 
 
+@pytest.mark.ray
 def test_one_trial_a_slice_and_the_third_waits(pod: FakePod, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = Seen()
     found = run(spec(told={"pause": 0.3}), seen, monkeypatch)
@@ -106,6 +107,7 @@ def test_one_trial_a_slice_and_the_third_waits(pod: FakePod, monkeypatch: pytest
     verified(found)
 
 
+@pytest.mark.ray
 def test_ranks_follow_the_worker_ids_and_not_the_order_of_the_hosts(
     pod: FakePod, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -131,6 +133,7 @@ def test_ranks_follow_the_worker_ids_and_not_the_order_of_the_hosts(
     assert [len(hosts) for hosts in planned] == [2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("worker", [0, 1])
 def test_a_lost_host_takes_its_slice_and_the_trial_goes_on_elsewhere(
     worker: int, pod: FakePod, monkeypatch: pytest.MonkeyPatch
@@ -153,6 +156,7 @@ def test_a_lost_host_takes_its_slice_and_the_trial_goes_on_elsewhere(
     verified(found)
 
 
+@pytest.mark.slow
 def test_a_notice_on_one_host_empties_the_slice(pod: FakePod, monkeypatch: pytest.MonkeyPatch) -> None:
     def on_b(event: Event) -> bool:
         return event.type == "segment.started" and event["node"] == "b"
@@ -171,6 +175,7 @@ def test_a_notice_on_one_host_empties_the_slice(pod: FakePod, monkeypatch: pytes
     verified(found)
 
 
+@pytest.mark.slow
 def test_a_broken_slice_is_avoided_until_it_is_whole(pod: FakePod, monkeypatch: pytest.MonkeyPatch) -> None:
     pod.kill("b", 1)
     seen = Seen(lambda event: event.type == "trial.finished", lambda: pod.add("b", 1))
@@ -182,6 +187,7 @@ def test_a_broken_slice_is_avoided_until_it_is_whole(pod: FakePod, monkeypatch: 
     assert {event["node"] for event in started if event.seq < first_end} == {"a"}
 
 
+@pytest.mark.slow
 def test_errors_are_told_apart_from_losses(pod: FakePod, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = Seen()
     run(spec(told={"fault": "die_once", "rank": 1, "at": 2, "pause": 0.2}, budget={"trials": 1}), seen, monkeypatch)
@@ -198,6 +204,7 @@ def test_errors_are_told_apart_from_losses(pod: FakePod, monkeypatch: pytest.Mon
     assert seen.of("segment.started")[1]["origin"].endswith("epoch=0001-segment=0.ckpt")
 
 
+@pytest.mark.slow
 def test_a_trial_over_two_slices(pod: FakePod, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = Seen()
     found = run(spec(resources={"tpu": "v4-16", "slices": 2, "cpus": 0}, budget={"trials": 2}), seen, monkeypatch)
@@ -206,6 +213,7 @@ def test_a_trial_over_two_slices(pod: FakePod, monkeypatch: pytest.MonkeyPatch) 
     assert [line[3] for line in processes(found, 0)] == ["0", "1", "2", "3"]
 
 
+@pytest.mark.slow
 def test_it_stops_at_an_epochs_end_and_goes_on_where_it_was(pod: FakePod, monkeypatch: pytest.MonkeyPatch) -> None:
     def stop() -> None:
         requests = run_at("pod").requests
@@ -229,6 +237,7 @@ def test_it_stops_at_an_epochs_end_and_goes_on_where_it_was(pod: FakePod, monkey
     verified(outcome.run)
 
 
+@pytest.mark.slow
 def test_a_driver_that_is_killed_leaves_nothing_running(pod: FakePod, tmp_path: Path) -> None:
     """By the commands that a person types, in processes of their own."""
     file = tmp_path / "pod.yaml"
@@ -262,6 +271,7 @@ def test_a_driver_that_is_killed_leaves_nothing_running(pod: FakePod, tmp_path: 
     verified(found)
 
 
+@pytest.mark.slow
 def test_other_devices_than_planned_stop_the_sweep_at_once(pod: FakePod, monkeypatch: pytest.MonkeyPatch) -> None:
     from orchestrator.errors import SweepError
 
@@ -273,6 +283,7 @@ def test_other_devices_than_planned_stop_the_sweep_at_once(pod: FakePod, monkeyp
     assert not seen.of("segment.reported")
 
 
+@pytest.mark.slow
 def test_trials_on_gpus_and_on_slices_side_by_side(pod: FakePod, monkeypatch: pytest.MonkeyPatch) -> None:
     """Compared by epochs: one scheduler for both, and each trial stays on the kind that it began on."""
     pod.add_gpus()
@@ -292,6 +303,7 @@ def test_trials_on_gpus_and_on_slices_side_by_side(pod: FakePod, monkeypatch: py
     verified(found)
 
 
+@pytest.mark.slow
 def test_without_a_whole_slice_the_sweep_pauses_and_says_why(pod: FakePod, monkeypatch: pytest.MonkeyPatch) -> None:
     from orchestrator.errors import SweepError
 

@@ -174,8 +174,12 @@ def _limit() -> Iterator[None]:
 
 def warm(watch: Watch, folder: Path) -> None:
     """Read one file of each kind, so that whatever is imported late is imported before the watch counts."""
+    from orchestrator import registry
     from tests.chaos.spec_cases import LIGHTNING_CLI, RICH, WANDB
 
+    for kind in ("searchers", "schedulers", "trackers", "notifiers"):
+        for name in registry.names(kind, installed=False):
+            registry.load(kind, name)
     pairs = [(RICH, False), (WANDB, True), (LIGHTNING_CLI, True), ("a: [\t", False), ("a: 1", False), ("\x00", False)]
     for text, imported in pairs:
         overrides = () if imported else ("seed=1", "trainer.x=a b")

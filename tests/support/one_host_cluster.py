@@ -15,10 +15,19 @@ from pathlib import Path
 import pytest
 
 
-@pytest.fixture
-def address(tmp_path: Path) -> Iterator[str]:
-    with one_host(tmp_path) as there:
-        yield there
+@pytest.fixture(scope="session")
+def shared_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a Ray that all tests share: a host with two CPUs and what passes for a GPU."""
+    with one_host(tmp_path_factory.mktemp("ray"), "--num-gpus", "1") as address:
+        yield address
+
+
+@pytest.fixture(
+    params=[pytest.param("shared", marks=pytest.mark.ray), pytest.param("own", marks=pytest.mark.slow)],
+)
+def where(request: pytest.FixtureRequest) -> list[str]:
+    """The options of a launch on the Ray that the tests share, and those of one under a Ray of its own."""
+    return ["--address", request.getfixturevalue("shared_address")] if request.param == "shared" else []
 
 
 @contextlib.contextmanager
@@ -41,6 +50,7 @@ def one_host(tmp_path: Path, *options: str) -> Iterator[str]:
     ]
     command += ["--object-store-memory", "100000000", *options]
     own = {**os.environ, "RAY_worker_niceness": "0"}
+    own.pop("SWEEP_RUNS", None)  # by which a test finds the processes that it has started
     with (tmp_path / "ray.log").open("wb") as log:
         head = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, env=own)
     try:

@@ -18,8 +18,8 @@ from PIL import Image
 import orchestrator
 from orchestrator import cli
 from orchestrator.bundle import Bundle, Preprocessing, load_bundle, verify_bundle
+from orchestrator.bundle.bundle_manifest import MANIFEST, seal
 from orchestrator.bundle.evaluation import score
-from orchestrator.bundle.manifest import MANIFEST, seal
 from orchestrator.data import DigitsDataModule
 from orchestrator.errors import CheckpointError, UsageError
 from orchestrator.export import export

@@ -15,7 +15,7 @@ from PIL import Image
 
 from orchestrator import cli
 from orchestrator.bundle import load_bundle
-from orchestrator.bundle.manifest import CARD
+from orchestrator.bundle.bundle_manifest import CARD
 from orchestrator.data import DigitsDataModule
 from orchestrator.spec import load
 from orchestrator.sweep import launch

@@ -21,8 +21,8 @@ from safetensors.torch import load_file, save_file
 
 from orchestrator import cli, registry
 from orchestrator.bundle import load_bundle, verify_bundle
+from orchestrator.bundle.bundle_manifest import CARD, CHECKPOINT, CONFIG, MANIFEST
 from orchestrator.bundle.evaluation import validate
-from orchestrator.bundle.manifest import CARD, CHECKPOINT, CONFIG, MANIFEST
 from orchestrator.errors import CheckpointError, UsageError
 from orchestrator.export import export
 from orchestrator.export.format import Model

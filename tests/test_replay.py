@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from orchestrator.bundle.manifest import CONFIG, MANIFEST, dump, seal, verify_bundle
+from orchestrator.bundle.bundle_manifest import CONFIG, MANIFEST, dump, seal, verify_bundle
 from orchestrator.bundle.replay import Replayed, replay
 from orchestrator.durable_files import fingerprint
 from orchestrator.engine import stop_requests

@@ -235,7 +235,7 @@ def test_a_log_is_cut_where_it_is_told(tmp_path: Path) -> None:
     """Against W&B's own reading of what it has written: rows that span blocks of the log among them."""
     import wandb
 
-    from orchestrator.training.loggers.quiet_settings import QUIET
+    from orchestrator.training.loggers import QUIET
 
     run = wandb.init(project="p", mode="offline", dir=str(tmp_path), id="x", settings=wandb.Settings(**QUIET))
     for number in range(40):

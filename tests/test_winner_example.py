@@ -87,7 +87,7 @@ def test_a_published_bundle_is_the_bundle_and_each_version_stays(digits: tuple[P
     other = Path(shutil.copytree(digits[0] / "bundle", tmp_path / "other"))
     content = json.loads((other / "MANIFEST.json").read_text())
     del content["sha256"]
-    from orchestrator.bundle.manifest import seal, verify_bundle
+    from orchestrator.bundle.bundle_manifest import seal, verify_bundle
 
     (other / "MANIFEST.json").write_bytes(seal({**content, "sweep": "another"}))
     second = publish_to_folder(verify_bundle(other), tmp_path / "models", "quickstart-winner")

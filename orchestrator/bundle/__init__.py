@@ -5,8 +5,8 @@
 nor journals; torch is imported only where it is used.
 """
 
+from orchestrator.bundle.bundle_manifest import Manifest, verify_bundle
 from orchestrator.bundle.loading import Bundle, Prediction, load_bundle
-from orchestrator.bundle.manifest import Manifest, verify_bundle
 from orchestrator.bundle.preprocessing import Preprocessing
 
 __all__ = ["Bundle", "Manifest", "Prediction", "Preprocessing", "load_bundle", "verify_bundle"]

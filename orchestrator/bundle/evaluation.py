@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.bundle.bundle_manifest import CHECKPOINT, CONFIG, Manifest
 from orchestrator.bundle.image_input import SUFFIXES
-from orchestrator.bundle.manifest import CHECKPOINT, CONFIG, Manifest
 from orchestrator.errors import UsageError
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from orchestrator.bundle.manifest import ONNX, PROGRAM, Manifest
+from orchestrator.bundle.bundle_manifest import ONNX, PROGRAM, Manifest
 from orchestrator.bundle.preprocessing import Array, Kind
 from orchestrator.errors import UsageError
 from orchestrator.extras import require

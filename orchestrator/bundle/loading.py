@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.bundle import inference
+from orchestrator.bundle.bundle_manifest import CONFIG, ONNX, PREPROCESSING, PROGRAM, Manifest, verify_bundle
 from orchestrator.bundle.image_input import as_sequence
-from orchestrator.bundle.manifest import CONFIG, ONNX, PREPROCESSING, PROGRAM, Manifest, verify_bundle
 from orchestrator.bundle.preprocessing import Array, Preprocessing
 from orchestrator.errors import UsageError
 

@@ -13,7 +13,7 @@ import torch
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from lightning.pytorch.utilities.seed import isolate_rng
 
-from orchestrator.bundle.manifest import CHECKPOINT, SAFETENSORS, Manifest
+from orchestrator.bundle.bundle_manifest import CHECKPOINT, SAFETENSORS, Manifest
 from orchestrator.errors import CheckpointError, UsageError
 from orchestrator.extras import require
 from orchestrator.training import class_loading

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from orchestrator.bundle.manifest import CHECKPOINT, CONFIG, Manifest
+from orchestrator.bundle.bundle_manifest import CHECKPOINT, CONFIG, Manifest
 from orchestrator.errors import UsageError
 from orchestrator.training import Checkpoint, Job, Report, fit
 from orchestrator.training.class_loading.import_paths import import_from

@@ -111,8 +111,8 @@ def replay(bundle: Bundle, overrides: DataArguments = None, as_json: Json = Fals
     """
     from dataclasses import asdict
 
+    from orchestrator.bundle.bundle_manifest import CONFIG, verify_bundle
     from orchestrator.bundle.evaluation import parse_arguments
-    from orchestrator.bundle.manifest import CONFIG, verify_bundle
 
     manifest = verify_bundle(bundle)
     data_arguments = parse_arguments(overrides or [])
@@ -146,7 +146,7 @@ def publish(
     name: ModelName = "",
 ) -> None:
     """Verify every file of a bundle, and publish it to a folder of versions or to W&B as an artifact."""
-    from orchestrator.bundle.manifest import verify_bundle
+    from orchestrator.bundle.bundle_manifest import verify_bundle
     from orchestrator.errors import UsageError
 
     if not to and not wandb:

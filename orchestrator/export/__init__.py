@@ -13,7 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.bundle.manifest import CARD, CHECKPOINT, CONFIG, CURVE, DIFF, MANIFEST, PREPROCESSING, dump, seal
+from orchestrator.bundle.bundle_manifest import (
+    CARD,
+    CHECKPOINT,
+    CONFIG,
+    CURVE,
+    DIFF,
+    MANIFEST,
+    PREPROCESSING,
+    dump,
+    seal,
+)
 from orchestrator.durable_files import write_durably
 from orchestrator.export.atomic_folder import atomic_folder, copy_checkpoint, copy_if_exists, file_digests
 from orchestrator.export.bundle_records import config, manifest_content

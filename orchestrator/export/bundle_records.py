@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.bundle.manifest import FORMAT
+from orchestrator.bundle.bundle_manifest import FORMAT
 from orchestrator.results.winner import Winner, lineage
 from orchestrator.seeds import trial_seed
 from orchestrator.spec import SweepSpec, apply

@@ -21,7 +21,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from orchestrator.bundle import manifest
+from orchestrator.bundle import bundle_manifest
 from orchestrator.bundle.inference import Forward
 from orchestrator.bundle.preprocessing import Array, Kind
 from orchestrator.errors import UsageError
@@ -30,13 +30,13 @@ from orchestrator.extras import require
 
 _TRACED_ROWS = 5  # neither 0 nor 1, which a trace specialises on
 _OTHER_FILES = (
-    manifest.MANIFEST,
-    manifest.CONFIG,
-    manifest.PREPROCESSING,
-    manifest.CARD,
-    manifest.CHECKPOINT,
-    manifest.CURVE,
-    manifest.DIFF,
+    bundle_manifest.MANIFEST,
+    bundle_manifest.CONFIG,
+    bundle_manifest.PREPROCESSING,
+    bundle_manifest.CARD,
+    bundle_manifest.CHECKPOINT,
+    bundle_manifest.CURVE,
+    bundle_manifest.DIFF,
 )
 
 

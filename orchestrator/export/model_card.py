@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.bundle.manifest import CURVE
+from orchestrator.bundle.bundle_manifest import CURVE
 from orchestrator.bundle.preprocessing import shape_text
 from orchestrator.policies.budget import amounts
 from orchestrator.results.verdict import best_of_search, sentences

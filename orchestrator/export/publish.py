@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from orchestrator.bundle.manifest import CONFIG, MANIFEST, Manifest, verify_bundle
+from orchestrator.bundle.bundle_manifest import CONFIG, MANIFEST, Manifest, verify_bundle
 from orchestrator.errors import SweepError, UsageError
 from orchestrator.export.atomic_folder import atomic_folder, file_digests
 from orchestrator.rundir import run_at

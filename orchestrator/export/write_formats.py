@@ -12,8 +12,8 @@ from typing import Any, cast
 import torch
 
 from orchestrator import registry
+from orchestrator.bundle.bundle_manifest import CHECKPOINT
 from orchestrator.bundle.inference import Forward
-from orchestrator.bundle.manifest import CHECKPOINT
 from orchestrator.bundle.module_loading import from_checkpoint
 from orchestrator.bundle.preprocessing import Array, Preprocessing
 from orchestrator.durable_files import storage_fault

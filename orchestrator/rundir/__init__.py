@@ -1,9 +1,60 @@
-"""The layout of a run directory, and where it is.
+"""Find run directories by name, in a folder of runs or below a URL in object storage.
 
-`run_directory` is one in a folder, `object_store_run` one in object storage, and `locations` finds them by name.
+`run_directory` is one in a folder, `object_store_run` one in object storage.
 """
 
-from orchestrator.rundir.locations import free_name, list_runs, run_at, run_of, runs_root
+from __future__ import annotations
+
+import itertools
+import os
+import re
+from pathlib import Path
+
+from orchestrator.errors import UsageError
+from orchestrator.object_storage import is_url, objects
+from orchestrator.rundir.object_store_run import RunInObjects
 from orchestrator.rundir.run_directory import RunDirectory
 
 __all__ = ["RunDirectory", "free_name", "list_runs", "run_at", "run_of", "runs_root"]
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
+
+
+def runs_root(runs: str | Path | None = None) -> Path | str:
+    """Return the folder or URL of the runs: ``runs`` if given, else ``$SWEEP_RUNS``, else ``./runs``; made absolute."""
+    place = runs or os.environ.get("SWEEP_RUNS") or "runs"
+    return str(place).rstrip("/") if is_url(place) else Path(place).expanduser().absolute()
+
+
+def run_at(name: str, runs: str | Path | None = None) -> RunDirectory:
+    """Return the run directory of that name. Raises UsageError if the name could leave the folder of runs."""
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"{name!r} cannot name a run",
+            hint="a name is 1 to 100 letters, digits, dots, dashes and underscores, not starting with . or -",
+        )
+    root = runs_root(runs)
+    return RunDirectory(root / name) if isinstance(root, Path) else RunInObjects.of(f"{root}/{name}")
+
+
+def free_name(name: str, runs: str | Path | None = None) -> str:
+    """Return the first of ``name``, ``name-2``, ``name-3``, … that no run has. Raises UsageError as `run_at` does."""
+    candidates = (name if number == 1 else f"{name}-{number}" for number in itertools.count(1))
+    return next(candidate for candidate in candidates if not run_at(candidate, runs).exists())
+
+
+def run_of(where: str) -> RunDirectory:
+    """Return the run directory at a path or URL, as its ``where`` gives it."""
+    return RunInObjects.of(where) if is_url(where) else RunDirectory(Path(where))
+
+
+def list_runs(runs: str | Path | None = None) -> list[RunDirectory]:
+    """Return every run in the folder or at the URL of runs, oldest first."""
+    root = runs_root(runs)
+    candidates: list[RunDirectory]
+    if isinstance(root, Path):
+        candidates = [RunDirectory(path.parent) for path in root.glob("*/journal.jsonl")]
+    else:
+        names = (name.rpartition("/")[2] for name in objects(root).folders())
+        candidates = [RunInObjects.of(f"{root}/{name}") for name in names if _NAME.fullmatch(name)]
+    return sorted((run for run in candidates if run.exists()), key=lambda run: (run.created_at, run.name))

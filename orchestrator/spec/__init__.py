@@ -5,7 +5,6 @@ from __future__ import annotations
 from orchestrator.space import KeyProblem
 from orchestrator.spec.importers import import_file
 from orchestrator.spec.json_schema import json_schema
-from orchestrator.spec.notify import OCCASIONS, Notification, Occasion
 from orchestrator.spec.objectives import Constraint
 from orchestrator.spec.parameters import apply, canonical
 from orchestrator.spec.parts import (
@@ -17,6 +16,7 @@ from orchestrator.spec.parts import (
     Recovery,
     Resources,
 )
+from orchestrator.spec.plugin_sections import OCCASIONS, Notification, Occasion, Tracking
 from orchestrator.spec.policy_options import (
     PolicyOptions,
     SchedulerOptions,
@@ -28,7 +28,6 @@ from orchestrator.spec.policy_options import (
 from orchestrator.spec.repeats import Finalists, Repeats, finalists
 from orchestrator.spec.sweep_file import dump, from_mapping, load, shipped, to_yaml
 from orchestrator.spec.sweep_spec import DEFAULT_EPOCHS, DEFAULT_TRIALS, SweepSpec
-from orchestrator.spec.trackers import Tracking
 
 __all__ = [
     "DEFAULT_EPOCHS",

@@ -12,7 +12,6 @@ from orchestrator.space import Space
 from orchestrator.spec.budget_checks import UNBOUNDED, budget_problems
 from orchestrator.spec.initial_points import point_problems
 from orchestrator.spec.json_schema_parts import SPACE_SCHEMA, TRAINER_SCHEMA
-from orchestrator.spec.notify import Notification
 from orchestrator.spec.objectives import FOR_SEVERAL, Constraint, has_several, objective_problems
 from orchestrator.spec.parameters import parameter_problems, placement_problems
 from orchestrator.spec.parts import (
@@ -26,6 +25,7 @@ from orchestrator.spec.parts import (
     Slug,
     plain_mapping,
 )
+from orchestrator.spec.plugin_sections import Notification, Tracking
 from orchestrator.spec.policy_options import (
     AnyScheduler,
     AnySearcher,
@@ -35,7 +35,6 @@ from orchestrator.spec.policy_options import (
 )
 from orchestrator.spec.repeats import BareFinalists, BareRepeats, Repeats, seeds_written
 from orchestrator.spec.tpu_placement import resource_problems
-from orchestrator.spec.trackers import Tracking
 from orchestrator.spec.yaml_document import Document, Path
 
 DEFAULT_EPOCHS = 10

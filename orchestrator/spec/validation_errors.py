@@ -15,7 +15,7 @@ from orchestrator.space import KeyProblem, Space
 from orchestrator.space.search_space import parse
 from orchestrator.spec.parameters import parameter_problems
 from orchestrator.spec.parts import ClassSpec, Part
-from orchestrator.spec.plugin_section import PluginSection
+from orchestrator.spec.plugin_sections import PluginSection
 from orchestrator.spec.policy_options import PolicyOptions, options_class
 from orchestrator.spec.sweep_spec import SweepSpec, plain_domains
 from orchestrator.spec.yaml_document import Path

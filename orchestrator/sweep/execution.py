@@ -49,7 +49,7 @@ class Outcome:
 def choose_engine(spec: SweepSpec, *, local: bool, address: str) -> Engine:
     """Return the engine: this process, the TPU slices of a cluster, or Ray Tune."""
     if local:
-        from orchestrator.engine import local as in_process
+        from orchestrator.engine import local_engine as in_process
 
         return lambda controller, stop_requests, roots: in_process.run(controller, stop_requests)
     if spec.resources.tpu:

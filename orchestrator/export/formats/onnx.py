@@ -8,8 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from orchestrator.bundle.bundle_manifest import ONNX
 from orchestrator.bundle.inference import Forward, onnx_forward, onnx_session
-from orchestrator.bundle.manifest import ONNX
 from orchestrator.export.format import Format, Model, quietly
 
 LARGEST_ONNX = 2_000_000_000  # bytes of weights; protobuf is limited to 2 GiB, larger weights need a second file

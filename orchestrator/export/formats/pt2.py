@@ -7,8 +7,8 @@ from typing import ClassVar
 
 import torch
 
+from orchestrator.bundle.bundle_manifest import PROGRAM
 from orchestrator.bundle.inference import Forward, program_forward
-from orchestrator.bundle.manifest import PROGRAM
 from orchestrator.export.format import Format, Model, quietly
 
 

@@ -8,8 +8,8 @@ from typing import ClassVar
 import torch
 
 from orchestrator.bundle import module_loading
+from orchestrator.bundle.bundle_manifest import SAFETENSORS
 from orchestrator.bundle.inference import Forward
-from orchestrator.bundle.manifest import SAFETENSORS
 from orchestrator.export.format import Format, Model, forward_of
 from orchestrator.export.parity import ParityError
 

@@ -8,7 +8,7 @@ from typing import Any
 from orchestrator.errors import Problem, SpecError
 from orchestrator.spec.importers.draft import Draft
 from orchestrator.spec.importers.lightning_cli import translate as translate_lightning_cli
-from orchestrator.spec.importers.wandb import translate as translate_wandb
+from orchestrator.spec.importers.wandb_sweep import translate as translate_wandb
 from orchestrator.spec.validation_errors import validated
 from orchestrator.spec.yaml_document import SIZE_LIMIT, read, readable
 

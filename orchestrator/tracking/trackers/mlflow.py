@@ -17,7 +17,7 @@ from orchestrator.state import ENDED, SweepState, Trial
 from orchestrator.tracking.metric_stream import Point, config, points, summary
 from orchestrator.tracking.tracker import Tracker
 from orchestrator.training.job import Job, tracking_options
-from orchestrator.training.loggers.quiet_settings import IMPATIENT, MLFLOW_TAG
+from orchestrator.training.loggers import IMPATIENT, MLFLOW_TAG
 
 _REST_SECONDS = (5.0, 300.0)
 _BATCH = 1000  # metrics in one call, at most

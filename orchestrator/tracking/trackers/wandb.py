@@ -19,7 +19,7 @@ from orchestrator.tracking.wandb_offline_runs import Ledger, Told, parts, unsent
 from orchestrator.tracking.wandb_summary import sweep_values
 from orchestrator.tracking.wandb_sync import Shipping
 from orchestrator.training.job import Job, tracking_options
-from orchestrator.training.loggers.quiet_settings import QUIET
+from orchestrator.training.loggers import QUIET
 
 _SNAPSHOT_SECONDS = 60.0
 """A trial that runs is written so often; one that has come to an end, at once."""

@@ -12,7 +12,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from orchestrator.training.compat_lightning import mlflow_client, mlflow_ids, set_mlflow_run_id
 from orchestrator.training.job import Job
-from orchestrator.training.loggers.quiet_settings import IMPATIENT, MLFLOW_TAG
+from orchestrator.training.loggers import IMPATIENT, MLFLOW_TAG
 
 
 class LazyMLFlowLogger(MLFlowLogger):

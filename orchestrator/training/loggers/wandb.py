@@ -13,7 +13,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from orchestrator.secrets import masked
 from orchestrator.training.compat_lightning import set_wandb_run, wandb_init_arguments, wandb_run
 from orchestrator.training.job import Job
-from orchestrator.training.loggers.quiet_settings import QUIET
+from orchestrator.training.loggers import QUIET
 
 log = logging.getLogger(__name__)
 

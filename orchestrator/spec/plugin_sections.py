@@ -1,14 +1,15 @@
-"""A section of the sweep file whose keys are plug-ins of one kind: ``tracking``, and each item of ``notify``."""
+"""The sweep file's sections whose keys are plug-ins: ``tracking``, and each item of ``notify``."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, get_args
 
 from pydantic import (
     BaseModel,
     ConfigDict,
+    Field,
     create_model,
     model_validator,
 )
@@ -68,3 +69,48 @@ class PluginSection(Part):
 def _checker(section: type[PluginSection], names: tuple[str, ...]) -> type[BaseModel]:
     fields: dict[str, Any] = {name: (registry.load(section.kind, name).Options, ...) for name in names}
     return create_model(section.__name__, __config__=ConfigDict(extra="forbid", strict=True), **fields)
+
+
+class Tracking(PluginSection):
+    """Trackers that receive metrics. A tracker that is slow, broken or unreachable never delays a trial."""
+
+    kind = "trackers"
+
+    @property
+    def enabled(self) -> dict[str, dict[str, Any]]:
+        """The options of each tracker, by its name, as JSON-like values."""
+        return {name: options.model_dump() for name, options in self.plugins.items()}
+
+
+Occasion = Literal["finished", "failed", "paused", "new_best"]
+OCCASIONS: tuple[Occasion, ...] = get_args(Occasion)
+
+
+class Notification(PluginSection):
+    """One target: a webhook, a command of this machine, or a notifier of an installed package."""
+
+    kind = "notifiers"
+
+    on: list[Occasion] = Field(
+        default=["finished", "failed", "paused"],
+        description="The occasions that are reported.",
+        examples=[["finished", "failed", "paused", "new_best"]],
+    )
+
+    @model_validator(mode="after")
+    def _one_target(self) -> Notification:
+        if len(self.plugins) != 1:
+            raise ValueError(f"specify one target: {' or '.join(registry.names(self.kind))}")
+        if not self.on:
+            raise ValueError("`on` is empty: specify at least one occasion")
+        return self
+
+    @property
+    def notifier(self) -> str:
+        """The name of the notifier."""
+        return next(iter(self.plugins))
+
+    @property
+    def options(self) -> Any:
+        """The validated value under the notifier's name."""
+        return self.plugins[self.notifier]

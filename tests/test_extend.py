@@ -107,8 +107,8 @@ def finished(limits: dict[str, Any], **fields: Any) -> SweepState:
     [
         (lambda: finished({"trials": 2}), More(), "nothing to extend was specified"),
         (lambda: finished({"trials": 2}), More(wall_clock=60.0), "budget.wall_clock is not a limit of this sweep"),
-        (lambda: finished({"trials": 2}), More(budget={"reserve": 0.5}), "budget.reserve is no limit"),
-        (lambda: finished({"trials": 2}), More(budget={"colour": 3}), "budget.colour is no limit"),
+        (lambda: finished({"trials": 2}), More(budget={"reserve": 0.5}), "budget.reserve is not a limit"),
+        (lambda: finished({"trials": 2}), More(budget={"colour": 3}), "budget.colour is not a limit"),
         (lambda: finished({"trials": 3, "epochs": 4}), More(trials=3), "budget.epochs is spent"),
         (lambda: finished({"trials": 3, "epochs": 4}), More(budget={"epochs": -1}), "an addition above 0 is needed"),
         (lambda: finished({"trials": 3, "target": 0.1}), More(budget={"target": 0.11}), "budget.target is spent"),

@@ -1,4 +1,4 @@
-"""The package of docs/extending.md, built and installed by pip, launches a sweep, extends, verifies and explains it."""
+"""The package in the blocks of docs/extending.md, built and installed by pip: it sweeps, extends, verifies, explains."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The package in the blocks of docs/extending.md, built and installed by pip: it sweeps, extends, verifies, explains."""
+"""The package in the blocks of docs/extending.md, built and installed by pip, sweeps, extends, verifies, explains."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import uuid
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +24,17 @@ from tests.support.ray_sweeps import nothing_is_left
 
 pytest_plugins = ["tests.support.tiers"]
 __all__ = ["net", "nothing_is_left", "shared_address", "unbroken", "where"]  # fixtures
+
+# Each takes a second or more. Not Ray and MLflow, which few tests need and which start threads.
+LATE_IMPORTS = (
+    "lightning",
+    "torchvision",
+    "optuna",
+    "sklearn.datasets",
+    "onnxruntime",
+    "onnxscript",
+    "matplotlib.pyplot",
+)
 
 # Set while pytest collects, before a test file can import Ray or W&B, which read some of this when imported.
 for name in ["RAY_ADDRESS", "RAY_NAMESPACE", "WANDB_API_KEY", "SWEEP_RUNS", "PL_GLOBAL_SEED", "FORCE_COLOR"]:
@@ -44,6 +57,15 @@ def no_ray_left_behind() -> Iterator[None]:
     if "ray" in sys.modules:
         sys.modules["ray"].shutdown()
     shutil.rmtree(os.environ["RAY_TMPDIR"], ignore_errors=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def late_imports() -> None:
+    """In a run with workers, import first what tests import in their bodies: none of them is charged for it."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        with warnings.catch_warnings(action="ignore"):
+            for module in LATE_IMPORTS:
+                importlib.import_module(module)
 
 
 @pytest.fixture(autouse=True)

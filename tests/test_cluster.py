@@ -18,6 +18,7 @@ from orchestrator.spec import Resources
 from orchestrator.state import SweepState
 from orchestrator.sweep import launch
 from tests.support.small_sweeps import spec
+from tests.support.tiers import SLOW_RAY
 
 FEW: dict[str, Any] = {"scheduler": "fifo", "budget": {"trials": 3}, "trainer": {"max_epochs": 2, "accelerator": "cpu"}}
 
@@ -60,7 +61,7 @@ def test_a_number_of_trials_at_once_is_asked_for_before_the_hosts_are_there() ->
     "names",
     [
         pytest.param(["first"], marks=pytest.mark.ray, id="one"),
-        pytest.param(["first", "second"], marks=pytest.mark.slow, id="one after another"),
+        pytest.param(["first", "second"], marks=SLOW_RAY, id="one after another"),
     ],
 )
 def test_a_sweep_on_a_cluster_is_that_of_a_ray_of_its_own_and_leaves_the_cluster_up(

@@ -29,6 +29,7 @@ def test_each_trial_trains_in_as_many_processes(where: list[str], tmp_path: Path
 
 
 @pytest.mark.slow
+@pytest.mark.ray
 @pytest.mark.timeout(600)
 def test_a_lost_worker_costs_an_epoch_and_no_trial(tmp_path: Path) -> None:
     fault = {"fault": "die_once", "marker": str(tmp_path / "died")}

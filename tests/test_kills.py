@@ -18,12 +18,13 @@ from orchestrator.rundir import run_at
 from tests.chaos.drivers import MARK, Life, Story, left_over, seconds_until_gone
 from tests.chaos.kills import SHARES, campaign, draw, report
 from tests.chaos.scale import drive
+from tests.support.tiers import SLOW_RAY
 
 MINUTES = 15.0
 
 
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("kills", [pytest.param(2, marks=pytest.mark.ray), pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [pytest.param(2, marks=pytest.mark.ray), pytest.param(100, marks=SLOW_RAY)])
 def test_kills_lose_nothing(tmp_path: Path, kills: int) -> None:
     """On a machine too slow for all of them, as many as there is time for."""
     began = time.monotonic()

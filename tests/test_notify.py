@@ -329,6 +329,7 @@ def test_a_sweep_is_the_same_whatever_the_webhook_does(
     assert capfd.readouterr().err.count("notify: $HOOK was not told (") == 2
 
 
+@pytest.mark.slow
 def test_a_real_sweep_with_a_hanging_webhook_ends_as_without(
     hook: Callable[..., Hook], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,7 +15,7 @@ import pytest
 from tests.support.paths import ROOT
 
 # Each starts a Ray of its own: half a minute on two idle cores, more on busy ones.
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(600)]
 
 
 @pytest.fixture

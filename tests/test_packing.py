@@ -142,6 +142,7 @@ def test_trials_on_a_cluster_share_its_gpu(
 
 
 @pytest.mark.slow
+@pytest.mark.ray
 def test_a_cluster_without_a_gpu_is_refused_unless_hosts_are_to_come(tmp_path: Path) -> None:
     with one_host(tmp_path) as there:
         with pytest.raises(

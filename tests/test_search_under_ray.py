@@ -11,6 +11,7 @@ import pytest
 
 from orchestrator.spec import SweepSpec
 from tests.support.ray_sweeps import events, rows, sweep, written
+from tests.support.tiers import SLOW_RAY
 
 NUMBERS = {
     "model.learning_rate": {"log_uniform": [1e-3, 0.3]},
@@ -52,10 +53,7 @@ def _named(part: Any) -> str:
 
 def cases() -> list[Any]:
     """All of them, each under a Ray of its own; and one of them on the Ray that the tests share."""
-    own = [
-        pytest.param("own", *sweep, marks=pytest.mark.slow, id=f"{_named(sweep[0])}-{_named(sweep[1])}")
-        for sweep in SWEEPS
-    ]
+    own = [pytest.param("own", *sweep, marks=SLOW_RAY, id=f"{_named(sweep[0])}-{_named(sweep[1])}") for sweep in SWEEPS]
     return [pytest.param("shared", *SWEEPS[2], marks=pytest.mark.ray, id="parzen-frontier on a cluster"), *own]
 
 

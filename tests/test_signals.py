@@ -65,7 +65,7 @@ def cases() -> Iterator[Any]:
         if not local and (phase in ("parse", "checkpoint") or (phase != "run" and number is not signal.SIGINT)):
             continue  # the same code as --local
         sampled = (phase, number, local) == ("run", signal.SIGTERM, False)
-        marks = pytest.mark.ray if sampled else pytest.mark.slow
+        marks = [pytest.mark.ray] if sampled else [pytest.mark.ray, pytest.mark.slow]
         name = f"{phase}-{number.name}-{'local' if local else 'ray'}"
         yield pytest.param(phase, number, local, marks=marks, id=name)
 
@@ -106,6 +106,7 @@ def test_a_signal_in_a_phase(
 
 
 @pytest.mark.slow
+@pytest.mark.ray
 def test_under_nohup_a_closed_terminal_changes_nothing(tmp_path: Path, started: Callable[..., Process]) -> None:
     file = tmp_path / "tiny.yaml"
     file.write_text(json.dumps(SPEC))
@@ -118,6 +119,7 @@ def test_under_nohup_a_closed_terminal_changes_nothing(tmp_path: Path, started: 
 
 
 @pytest.mark.slow
+@pytest.mark.ray
 def test_a_second_signal_ends_it_at_once(tmp_path: Path, started: Callable[..., Process]) -> None:
     slow = {"class_path": "tests.support.tiny.Tiny", "init_args": {"pause": 1.5}}  # an epoch of 6 s
     file = tmp_path / "tiny.yaml"

@@ -19,7 +19,7 @@ from orchestrator.journal import read
 from tests.support.paths import ROOT
 from tests.support.ray_sweeps import SPEC
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(900)]
 
 
 @pytest.fixture

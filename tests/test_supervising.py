@@ -74,6 +74,7 @@ def test_another_goes_on_where_a_driver_ends_without_a_word(
 
 
 @pytest.mark.slow
+@pytest.mark.ray
 def test_what_a_run_was_extended_by_is_trained_once(
     shared_address: str, tmp_path: Path, started: Callable[..., subprocess.Popen[bytes]]
 ) -> None:
@@ -88,6 +89,7 @@ def test_what_a_run_was_extended_by_is_trained_once(
 
 
 @pytest.mark.slow
+@pytest.mark.ray
 def test_finals_go_on_in_another_driver(
     shared_address: str, tmp_path: Path, started: Callable[..., subprocess.Popen[bytes]]
 ) -> None:
@@ -112,6 +114,7 @@ def test_finals_go_on_in_another_driver(
 
 
 @pytest.mark.slow
+@pytest.mark.ray
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
 @pytest.mark.parametrize("both", [False, True], ids=["to its process", "to the driver, too"])
 def test_a_signal_is_passed_on_and_nothing_starts_again(
@@ -137,6 +140,7 @@ def test_a_signal_is_passed_on_and_nothing_starts_again(
 
 
 @pytest.mark.slow
+@pytest.mark.ray
 def test_the_driver_ends_with_who_supervises_it(
     shared_address: str, tmp_path: Path, started: Callable[..., subprocess.Popen[bytes]]
 ) -> None:
@@ -151,6 +155,7 @@ def test_the_driver_ends_with_who_supervises_it(
 
 
 @pytest.mark.slow
+@pytest.mark.ray
 def test_a_second_signal_ends_both_at_once(
     shared_address: str, tmp_path: Path, started: Callable[..., subprocess.Popen[bytes]]
 ) -> None:
@@ -169,6 +174,7 @@ def test_a_second_signal_ends_both_at_once(
 
 
 @pytest.mark.slow
+@pytest.mark.ray
 @pytest.mark.parametrize(
     ("fields", "code"),
     [({"model": "tests.support.tiny.Nobody"}, 2), ({"resources": {"cpus": 64}}, 2)],
@@ -188,6 +194,7 @@ def test_what_is_wrong_is_said_once(
 
 
 @pytest.mark.slow
+@pytest.mark.ray
 def test_a_driver_that_always_dies_is_given_up(
     shared_address: str, tmp_path: Path, started: Callable[..., subprocess.Popen[bytes]]
 ) -> None:

@@ -86,6 +86,7 @@ def mlflow_runs(outcome: Outcome) -> Any:
     return client, {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
 
 
+@pytest.mark.slow
 def test_mlflow_has_a_run_a_trial_with_every_point_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
 
@@ -114,6 +115,7 @@ def test_mlflow_has_a_run_a_trial_with_every_point_once(tmp_path: Path, monkeypa
     assert found["tiny-sweep"].data.tags["sweep.best_trial"] == str(winner.number)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["hangs", "errors"])
 def test_a_hostile_mlflow_costs_the_sweep_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
     monkeypatch.setattr("orchestrator.tracking.uploader_processes.PATIENCE_SECONDS", 9.0)
@@ -131,6 +133,7 @@ def test_a_hostile_mlflow_costs_the_sweep_nothing(tmp_path: Path, monkeypatch: p
     assert notice.endswith(f"sweep sync tiny --runs {tmp_path}")
 
 
+@pytest.mark.slow
 def test_where_all_hang_the_end_waits_for_them_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("orchestrator.tracking.uploader_processes.PATIENCE_SECONDS", 9.0)
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
@@ -151,6 +154,7 @@ def test_where_all_hang_the_end_waits_for_them_together(tmp_path: Path, monkeypa
     assert (outcome.exit_code, len(outcome.notices)) == (0, 2)
 
 
+@pytest.mark.slow
 def test_the_processes_beside_give_way_to_all_others(tmp_path: Path) -> None:
     pids: set[int] = set()
 

@@ -20,6 +20,7 @@ from tests.support.ray_sweeps import (
     wait_for,
     written,
 )
+from tests.support.tiers import SLOW_RAY
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left")
 
@@ -49,7 +50,7 @@ def test_a_sweep_under_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     "options",
     [
         pytest.param(["--local"], marks=pytest.mark.ray, id="as in one process"),
-        pytest.param([], marks=pytest.mark.slow, id="as under Ray"),
+        pytest.param([], marks=SLOW_RAY, id="as under Ray"),
     ],
 )
 def test_stopped_by_a_signal_and_resumed_it_ends_as_the_unbroken_one(options: list[str], tmp_path: Path) -> None:
@@ -78,6 +79,7 @@ def test_stopped_by_a_signal_and_resumed_it_ends_as_the_unbroken_one(options: li
 
 
 @pytest.mark.slow
+@pytest.mark.ray
 def test_stop_from_another_shell(tmp_path: Path) -> None:
     slow = {"class_path": "tests.support.tiny.Tiny", "init_args": {"pause": 0.05}}
     file = written(tmp_path, scheduler="fifo", model=slow, trainer={"max_epochs": 200})
@@ -108,6 +110,7 @@ def test_a_process_that_dies_costs_its_trial_nothing(where: list[str], tmp_path:
 
 
 @pytest.mark.slow
+@pytest.mark.ray
 def test_a_killed_driver_loses_nothing_that_finished(tmp_path: Path) -> None:
     slow = {"class_path": "tests.support.tiny.Tiny", "init_args": {"pause": 0.05}}
     process = started("launch", written(tmp_path, scheduler="fifo", model=slow))
@@ -126,6 +129,7 @@ def test_a_killed_driver_loses_nothing_that_finished(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.ray
 def test_a_users_error_fails_the_trial_and_keeps_the_worker(tmp_path: Path) -> None:
     space = {"model.fault": {"choice": ["raise", "", "nan"]}}
     sweep("launch", written(tmp_path, space=space, searcher="grid", scheduler="fifo", budget={}, resources={"cpus": 2}))

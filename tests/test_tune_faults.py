@@ -53,6 +53,7 @@ def all_gone(folder: Path) -> float:
 
 
 @pytest.mark.slow
+@pytest.mark.ray
 @pytest.mark.parametrize("model", ["Tiny", "Fertile"])
 def test_nothing_of_ours_outlives_a_killed_driver(tmp_path: Path, model: str) -> None:
     """Fertile: its trials run programs of their own, one of them in another session and without output."""
@@ -69,6 +70,7 @@ def test_nothing_of_ours_outlives_a_killed_driver(tmp_path: Path, model: str) ->
 
 
 @pytest.mark.slow
+@pytest.mark.ray
 def test_nothing_is_left_after_a_driver_that_was_killed_while_ray_starts(tmp_path: Path) -> None:
     process = started("launch", written(tmp_path))
     wait_for(lambda: any("gcs_server" in command for command in ours().values()), process)
@@ -79,6 +81,7 @@ def test_nothing_is_left_after_a_driver_that_was_killed_while_ray_starts(tmp_pat
 
 
 @pytest.mark.slow
+@pytest.mark.ray
 def test_nothing_is_left_after_a_normal_end(tmp_path: Path) -> None:
     process = started("launch", written(tmp_path, budget={"trials": 2}))
     wait_for(reports(), process)
@@ -138,6 +141,7 @@ def test_the_reaper_ignores_polite_signals_and_ends_with_its_driver(tmp_path: Pa
 
 
 @pytest.mark.slow
+@pytest.mark.ray
 @pytest.mark.parametrize("victim", ["raylet", "gcs_server"])
 def test_the_sweep_outlives_ray(tmp_path: Path, victim: str) -> None:
     process = started(
@@ -153,6 +157,7 @@ def test_the_sweep_outlives_ray(tmp_path: Path, victim: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.ray
 @pytest.mark.parametrize("victim", ["raylet", "gcs_server"])
 def test_ray_that_dies_while_it_starts_ends_the_driver_at_worst(tmp_path: Path, victim: str) -> None:
     """A call into a Ray without a GCS may never come back."""
@@ -170,6 +175,7 @@ def test_ray_that_dies_while_it_starts_ends_the_driver_at_worst(tmp_path: Path, 
 
 
 @pytest.mark.slow
+@pytest.mark.ray
 def test_a_driver_that_ray_does_not_answer_ends_in_our_words(tmp_path: Path) -> None:
     """Ray's own client would wait for a minute and say more."""
     code = f"""
@@ -216,7 +222,7 @@ def test_ray_that_always_dies_is_given_up(tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(tune, "instance", dies)
     with pytest.raises(SweepError, match=r"Ray has ended 4 times.*raylet"):
-        tune.run(Live(), type("Nobody", (), {"asked": ""})(), roots=[])  # type: ignore[arg-type]
+        tune.run(Live(), type("Nobody", (), {"reason": ""})(), roots=[])  # type: ignore[arg-type]
     assert len(starts) == tune.RESTARTS + 1
 
 
@@ -230,6 +236,7 @@ def sweep_spec(folder: Path) -> Any:
 
 
 @pytest.mark.slow
+@pytest.mark.ray
 @pytest.mark.parametrize("how", ["sleep", "stop", "gil"])
 def test_a_trial_that_hangs_is_moved(tmp_path: Path, how: str) -> None:
     model = {
@@ -243,6 +250,7 @@ def test_a_trial_that_hangs_is_moved(tmp_path: Path, how: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.ray
 def test_a_trial_that_the_kernel_kills_goes_on(tmp_path: Path) -> None:
     model = {"class_path": "tests.support.faulty.Killed", "init_args": {"marker": str(tmp_path / "killed")}}
     sweep("launch", written(tmp_path, scheduler="fifo", model=model, budget={"trials": 3}))
@@ -251,6 +259,7 @@ def test_a_trial_that_the_kernel_kills_goes_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.ray
 def test_one_trial_out_of_memory_is_told_from_its_neighbour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ray's memory monitor kills, which ends Tune; the threshold is set just above what the machine uses now."""
     total, used = memory()

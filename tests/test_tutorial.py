@@ -65,6 +65,7 @@ def is_code_of_the_example(block: Block) -> bool:
     return block.text.startswith(" ")
 
 
+@pytest.mark.slow
 def test_the_whole_page(reader: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     said: dict[str, str] = {}
     told: dict[str, Any] = {}

@@ -23,6 +23,7 @@ from orchestrator.tracking import unsent, wandb_transaction_log
 from orchestrator.tracking.wandb_offline_runs import Ledger, parts
 from orchestrator.tracking.wandb_sync import Shipping
 from tests.support.small_sweeps import spec
+from tests.support.tiers import sampled
 from tests.support.wandb_processes import processes
 from tests.support.wandb_server import WandbServer, wandb_server
 
@@ -84,6 +85,7 @@ def assert_whole(outcome: Outcome, server: WandbServer) -> None:
             )
 
 
+@pytest.mark.slow
 def test_what_is_told_at_the_end_sends_every_point_once(tmp_path: Path) -> None:
     outcome = launch(tracked(model="tests.support.tracked.Steps"), tmp_path, local=True)
     assert unsent(outcome.run) == outcome.notices[0]
@@ -113,6 +115,7 @@ def test_what_is_told_at_the_end_sends_every_point_once(tmp_path: Path) -> None:
     assert check(outcome.run).violations == []
 
 
+@pytest.mark.slow
 def test_a_trial_that_goes_on_in_another_segment_is_one_run(tmp_path: Path) -> None:
     run = run_at("tiny", tmp_path)
 
@@ -135,6 +138,7 @@ def test_a_trial_that_goes_on_in_another_segment_is_one_run(tmp_path: Path) -> N
     assert found.about["tags"] == ["finished"]
 
 
+@pytest.mark.slow
 def test_online_all_is_sent_when_the_sweep_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with wandb_server() as server:
         monkeypatch.setenv("WANDB_BASE_URL", server.url)
@@ -169,7 +173,9 @@ def test_what_was_cut_off_while_it_was_sent_does_not_arrive_twice(
     assert_whole(outcome, server)
 
 
-@pytest.mark.parametrize("mode", ["refuses", "hangs", "errors", "drops", "slow"])
+@pytest.mark.parametrize(
+    "mode", sampled(["refuses", "hangs", "errors", "drops", "slow"], slow=["hangs", "errors", "drops", "slow"])
+)
 def test_a_hostile_server_costs_the_sweep_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
     ends: list[float] = []
 
@@ -198,6 +204,7 @@ def test_a_hostile_server_costs_the_sweep_nothing(tmp_path: Path, monkeypatch: p
     assert_whole(outcome, server)
 
 
+@pytest.mark.slow
 def test_nothing_outlives_a_killed_driver(tmp_path: Path) -> None:
     code = (
         "from pathlib import Path; from tests.test_wandb import tracked; from orchestrator.sweep import launch\n"

@@ -66,6 +66,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
         return folder, through(folder, "quickstart", *few, trials=6)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_from_a_sweep_file_to_a_model_in_use_on_the_digits(digits: tuple[Path, str]) -> None:
     check(digits[0], "quickstart", digits[1])
@@ -78,6 +79,7 @@ def test_from_a_sweep_file_to_a_model_in_use_on_cifar10(cifar10: Path, tmp_path:
     check(tmp_path, "cifar10", through(tmp_path, "cifar10", *few, f"data.init_args.data_dir={cifar10}", trials=3))
 
 
+@pytest.mark.slow
 def test_a_published_bundle_is_the_bundle_and_each_version_stays(digits: tuple[Path, str], tmp_path: Path) -> None:
     manifest = load_bundle(digits[0] / "bundle").manifest
     first = publish_to_folder(manifest, tmp_path / "models")
@@ -95,6 +97,7 @@ def test_a_published_bundle_is_the_bundle_and_each_version_stays(digits: tuple[P
     assert load_bundle(first).manifest.content == manifest.content
 
 
+@pytest.mark.slow
 def test_a_bundle_goes_to_wandb_as_an_artifact(
     digits: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

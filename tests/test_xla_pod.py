@@ -134,6 +134,7 @@ def test_ranks_follow_the_worker_ids_and_not_the_order_of_the_hosts(
 
 
 @pytest.mark.slow
+@pytest.mark.ray
 @pytest.mark.parametrize("worker", [0, 1])
 def test_a_lost_host_takes_its_slice_and_the_trial_goes_on_elsewhere(
     worker: int, pod: FakePod, monkeypatch: pytest.MonkeyPatch
@@ -157,6 +158,7 @@ def test_a_lost_host_takes_its_slice_and_the_trial_goes_on_elsewhere(
 
 
 @pytest.mark.slow
+@pytest.mark.ray
 def test_a_notice_on_one_host_empties_the_slice(pod: FakePod, monkeypatch: pytest.MonkeyPatch) -> None:
     def on_b(event: Event) -> bool:
         return event.type == "segment.started" and event["node"] == "b"
@@ -176,6 +178,7 @@ def test_a_notice_on_one_host_empties_the_slice(pod: FakePod, monkeypatch: pytes
 
 
 @pytest.mark.slow
+@pytest.mark.ray
 def test_a_broken_slice_is_avoided_until_it_is_whole(pod: FakePod, monkeypatch: pytest.MonkeyPatch) -> None:
     pod.kill("b", 1)
     seen = Seen(lambda event: event.type == "trial.finished", lambda: pod.add("b", 1))
@@ -188,6 +191,7 @@ def test_a_broken_slice_is_avoided_until_it_is_whole(pod: FakePod, monkeypatch: 
 
 
 @pytest.mark.slow
+@pytest.mark.ray
 def test_errors_are_told_apart_from_losses(pod: FakePod, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = Seen()
     run(spec(told={"fault": "die_once", "rank": 1, "at": 2, "pause": 0.2}, budget={"trials": 1}), seen, monkeypatch)
@@ -205,6 +209,7 @@ def test_errors_are_told_apart_from_losses(pod: FakePod, monkeypatch: pytest.Mon
 
 
 @pytest.mark.slow
+@pytest.mark.ray
 def test_a_trial_over_two_slices(pod: FakePod, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = Seen()
     found = run(spec(resources={"tpu": "v4-16", "slices": 2, "cpus": 0}, budget={"trials": 2}), seen, monkeypatch)
@@ -214,6 +219,7 @@ def test_a_trial_over_two_slices(pod: FakePod, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.slow
+@pytest.mark.ray
 def test_it_stops_at_an_epochs_end_and_goes_on_where_it_was(pod: FakePod, monkeypatch: pytest.MonkeyPatch) -> None:
     def stop() -> None:
         requests = run_at("pod").requests
@@ -238,6 +244,7 @@ def test_it_stops_at_an_epochs_end_and_goes_on_where_it_was(pod: FakePod, monkey
 
 
 @pytest.mark.slow
+@pytest.mark.ray
 def test_a_driver_that_is_killed_leaves_nothing_running(pod: FakePod, tmp_path: Path) -> None:
     """By the commands that a person types, in processes of their own."""
     file = tmp_path / "pod.yaml"
@@ -272,6 +279,7 @@ def test_a_driver_that_is_killed_leaves_nothing_running(pod: FakePod, tmp_path: 
 
 
 @pytest.mark.slow
+@pytest.mark.ray
 def test_other_devices_than_planned_stop_the_sweep_at_once(pod: FakePod, monkeypatch: pytest.MonkeyPatch) -> None:
     from orchestrator.errors import SweepError
 
@@ -284,6 +292,7 @@ def test_other_devices_than_planned_stop_the_sweep_at_once(pod: FakePod, monkeyp
 
 
 @pytest.mark.slow
+@pytest.mark.ray
 def test_trials_on_gpus_and_on_slices_side_by_side(pod: FakePod, monkeypatch: pytest.MonkeyPatch) -> None:
     """Compared by epochs: one scheduler for both, and each trial stays on the kind that it began on."""
     pod.add_gpus()
@@ -304,6 +313,7 @@ def test_trials_on_gpus_and_on_slices_side_by_side(pod: FakePod, monkeypatch: py
 
 
 @pytest.mark.slow
+@pytest.mark.ray
 def test_without_a_whole_slice_the_sweep_pauses_and_says_why(pod: FakePod, monkeypatch: pytest.MonkeyPatch) -> None:
     from orchestrator.errors import SweepError
 

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.tiers import SLOW_RAY
+
 
 @pytest.fixture(scope="session")
 def shared_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
@@ -23,7 +25,10 @@ def shared_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(
-    params=[pytest.param("shared", marks=pytest.mark.ray), pytest.param("own", marks=pytest.mark.slow)],
+    params=[
+        pytest.param("shared", marks=pytest.mark.ray),
+        pytest.param("own", marks=SLOW_RAY),
+    ],
 )
 def where(request: pytest.FixtureRequest) -> list[str]:
     """The options of a launch on the Ray that the tests share, and those of one under a Ray of its own."""

@@ -5,7 +5,7 @@ marker     meaning                                                              
 =========  ==============================================================================  ====================
 (none)     takes at most 5 s; starts no Ray                                                ``make test``
 ``ray``    starts a real Ray, one test after another                                       ``make test``
-``slow``   takes longer                                                                    ``make test-full``
+``slow``   takes longer; with ``ray``, too, if it starts one                               ``make test-full``
 cluster    runs on throw-away hosts                                                        ``make test-cluster``
 =========  ==============================================================================  ====================
 
@@ -23,6 +23,7 @@ import pytest
 T = TypeVar("T")
 
 LIMIT_SECONDS = 5.0
+SLOW_RAY = [pytest.mark.slow, pytest.mark.ray]
 MARKERS = {"slow", "ray", "cluster"}
 _reports: list[tuple[float, str]] = []
 

@@ -43,8 +43,8 @@ class Lines(Tracker):
     Options = LinesOptions
     uploads = True
 
-    def follow(self, state, *, over):
-        if over:
+    def follow(self, state, *, ended):
+        if ended:
             found = {number: len(trial.reports) for number, trial in state.trials.items()}
             Path(state.spec["tracking"]["lines"]["file"]).write_text(json.dumps({"reports": found}))
 

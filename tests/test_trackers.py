@@ -265,7 +265,7 @@ def test_values_of_steps_and_of_epochs_are_told_apart(tmp_path: Path) -> None:
     assert [point.epoch for point in found if point.of_epoch] == [1, 2, 3]
     assert [point.step for point in found if "step_loss" in point.values] == list(range(12))
     assert not any("step_loss" in point.values for point in found if point.of_epoch)
-    assert {point.epoch for point in points(outcome.run, trial, "val_loss", told=[1, 2])} == {3}
+    assert {point.epoch for point in points(outcome.run, trial, "val_loss", skip=[1, 2])} == {3}
     (outcome.run.trial(0) / "logs/segment_0/metrics.csv").write_text("step,epoch\nx,y\n")
     assert [point.values for point in points(outcome.run, trial, "val_loss")] == [
         report.metrics for report in trial.reports.values()

@@ -21,7 +21,7 @@ from orchestrator.state import SweepState
 from orchestrator.sweep import Outcome, launch, resume, send
 from orchestrator.tracking import unsent, wandb_transaction_log
 from orchestrator.tracking.wandb_offline_runs import Ledger, parts
-from orchestrator.tracking.wandb_sync import Shipping
+from orchestrator.tracking.wandb_sync import WandbSync
 from tests.support.small_sweeps import spec
 from tests.support.tiers import sampled
 from tests.support.wandb_processes import processes
@@ -157,7 +157,7 @@ def test_what_was_cut_off_while_it_was_sent_does_not_arrive_twice(
         monkeypatch.setenv("WANDB_BASE_URL", server.url)
         server.keep_but_hang = 100
         options = outcome.state.spec["tracking"]["wandb"]
-        shipping = Shipping(outcome.run, Ledger(outcome.run), options)
+        shipping = WandbSync(outcome.run, Ledger(outcome.run), options)
         assert shipping.begin(set())
         until = time.monotonic() + 60
         while len([run for run in server.runs.values() if run.rows]) < 3 and time.monotonic() < until:
@@ -167,7 +167,7 @@ def test_what_was_cut_off_while_it_was_sent_does_not_arrive_twice(
         shipping._process.wait()
         assert "sweep sync tiny" in unsent(outcome.run)
         server.keep_but_hang = 0
-        again = Shipping(outcome.run, Ledger(outcome.run), options)
+        again = WandbSync(outcome.run, Ledger(outcome.run), options)
         again.finish()
     assert unsent(outcome.run) == ""
     assert_whole(outcome, server)
@@ -249,7 +249,7 @@ def test_a_log_is_cut_where_it_is_told(tmp_path: Path) -> None:
         run.log({"number": number, "text": f"{number}" * 3000})
     run.finish()
     (log,) = tmp_path.glob("wandb/offline-run-*/run-x.wandb")
-    assert wandb_transaction_log.settled(log)
+    assert wandb_transaction_log.wait_for_end(log)
     assert wandb_transaction_log.rows(log) == 40
     wandb_transaction_log.cut(log, 15)
     assert wandb_transaction_log.rows(log) == 25

@@ -82,11 +82,11 @@ def execute(
             observer(state, event)
 
     controller = SweepController(spec, run, journal, DriverHost(run, stop_requests), observe)
-    with tracking.beside(run, spec) as trackers:
+    with tracking.run_trackers(run, spec) as trackers:
         try:
             _run_engine(controller, stop_requests, roots, engine)
         finally:
-            trackers.over()  # trackers and notifier flush at the same time
+            trackers.finish()  # trackers and notifier flush at the same time
             notifier.close(controller.stop_reason)
         notices = trackers.wait()
     return Outcome.of(run, controller.state, stop_requests.exit_code, notices)

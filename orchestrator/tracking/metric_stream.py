@@ -1,7 +1,7 @@
-"""What a tracker is told of a trial: its epochs as the journal has them, and the steps between them.
+"""A trial's metrics for trackers: epochs from the journal, training steps from the segments' CSV files.
 
-An epoch that was trained twice, since its process died before it could report, is told once: its steps are those of
-the segment whose report the journal holds.
+An epoch is streamed once, even if it was trained twice because a process died before its report. Its steps are those of
+the segment whose report is in the journal.
 """
 
 from __future__ import annotations
@@ -17,12 +17,19 @@ from orchestrator.rundir import RunDirectory
 from orchestrator.seeds import trial_seed
 from orchestrator.state import SweepState, Trial
 
-STEP = "trainer/global_step"  # as Lightning's own loggers name it
+STEP = "trainer/global_step"  # the name in Lightning's own loggers
 
 
 @dataclass(frozen=True)
 class Point:
-    """Values logged together: those of a whole epoch (counted from 1), or of one training step in it."""
+    """Values logged together.
+
+    Attributes:
+        epoch: The epoch, from 1.
+        step: The global training step, if it was logged.
+        values: Metrics by name.
+        of_epoch: Whether these are the epoch's own values, not those of one step in it.
+    """
 
     epoch: int
     step: int | None
@@ -30,56 +37,57 @@ class Point:
     of_epoch: bool
 
 
-def points(run: RunDirectory, trial: Trial, objective: str, told: Iterable[int] = ()) -> list[Point]:
-    """The points of all reported epochs but those that were ``told`` already, in order.
+def points(run: RunDirectory, trial: Trial, objective: str, skip: Iterable[int] = ()) -> list[Point]:
+    """Return the points of all reported epochs, in order, without the epochs in ``skip``.
 
-    A metric of which an epoch logged several values has each of them at its step. An epoch's own point has all others,
-    and ``objective`` always.
+    If an epoch logged several values of a metric, each is in the point of its step. All other metrics, and always
+    ``objective``, are in the epoch's own point.
     """
-    fresh = sorted(set(trial.reports) - set(told))
-    return [point for epoch in fresh for point in _of_epoch(run, trial, objective, epoch)]
+    epochs = sorted(set(trial.reports) - set(skip))
+    return [point for epoch in epochs for point in _epoch_points(run, trial, objective, epoch)]
 
 
-def _of_epoch(run: RunDirectory, trial: Trial, objective: str, epoch: int) -> list[Point]:
+def _epoch_points(run: RunDirectory, trial: Trial, objective: str, epoch: int) -> list[Point]:
     report = trial.reports[epoch]
     table = (run.trial(trial.number) / f"logs/segment_{report.segment}/metrics.csv").relative_to(run.root)
-    logged = _logged(run.fetch(table.as_posix())).get(epoch, [])
-    last = report.metrics
-    several = {name for _, values in logged for name, value in values.items() if not _same(value, last.get(name))}
+    rows = _rows_by_epoch(run.fetch(table.as_posix())).get(epoch, [])
+    reported = report.metrics
+    per_step = {name for _, values in rows for name, value in values.items() if not _equal(value, reported.get(name))}
 
-    def own(name: str, value: float) -> bool:
-        return name == objective and _same(value, last.get(name))  # it is in the epoch's point
+    def in_epoch_point(name: str, value: float) -> bool:
+        return name == objective and _equal(value, reported.get(name))
 
     steps = []
-    for step, values in logged:
-        more = {name: value for name, value in values.items() if name in several and not own(name, value)}
-        if more:
-            steps.append(Point(epoch, step, more, of_epoch=False))
-    rest = {name: value for name, value in last.items() if name == objective or name not in several}
-    return [*steps, Point(epoch, logged[-1][0] if logged else None, rest, of_epoch=True)]
+    for step, logged in rows:
+        values = {name: value for name, value in logged.items() if name in per_step and not in_epoch_point(name, value)}
+        if values:
+            steps.append(Point(epoch, step, values, of_epoch=False))
+    own = {name: value for name, value in reported.items() if name == objective or name not in per_step}
+    return [*steps, Point(epoch, rows[-1][0] if rows else None, own, of_epoch=True)]
 
 
-def _logged(file: Path) -> dict[int, list[tuple[int, dict[str, float]]]]:
-    """Steps with what was logged at them, by epoch, from 1. Empty where there is no such file, or it is damaged."""
-    found: dict[int, list[tuple[int, dict[str, float]]]] = {}
+def _rows_by_epoch(file: Path) -> dict[int, list[tuple[int, dict[str, float]]]]:
+    """Return step and values of each row, by epoch from 1; the rows up to a damage, none if there is no file."""
+    rows: dict[int, list[tuple[int, dict[str, float]]]] = {}
     try:
         with file.open(newline="", encoding="utf-8") as lines:
             for line in csv.DictReader(lines):
                 step, epoch = int(line.pop("step")), line.pop("epoch")
                 values = {name: float(value) for name, value in line.items() if value}
                 if epoch:
-                    found.setdefault(int(float(epoch)) + 1, []).append((step, values))
+                    rows.setdefault(int(float(epoch)) + 1, []).append((step, values))
     except (OSError, ValueError, TypeError, KeyError):
-        return found
-    return found
+        return rows
+    return rows
 
 
-def _same(one: float, other: float | None) -> bool:
-    return other is not None and (one == other or (math.isnan(one) and math.isnan(other)))
+def _equal(left: float, right: float | None) -> bool:
+    """Return whether two values are equal, or both NaN."""
+    return right is not None and (left == right or (math.isnan(left) and math.isnan(right)))
 
 
 def config(state: SweepState, trial: Trial, params: Mapping[str, Any] | None = None) -> dict[str, object]:
-    """Parameters (those that the trial has now, unless told) under their own names, and what tells it from others."""
+    """Return the parameters (by default the trial's present ones) by name, with trial number, seed and searcher."""
     plain = {name: _plain(value) for name, value in (params or trial.params).items()}
     return plain | {
         "trial": trial.number,
@@ -89,23 +97,23 @@ def config(state: SweepState, trial: Trial, params: Mapping[str, Any] | None = N
 
 
 def _plain(value: object) -> object:
-    """Text that others wrote, without keys and passwords."""
+    """Return a JSON scalar unchanged, anything else as text."""
     return value if isinstance(value, bool | int | float) or value is None else str(value)
 
 
 def summary(state: SweepState, trial: Trial) -> dict[str, object]:
-    """The values of its best epoch, and how it ended."""
+    """Return the metrics of the trial's best epoch, and how it ended."""
     best = state.objective.best(trial)
-    found: dict[str, object] = {"status": trial.status, "epochs": trial.epoch}
+    values: dict[str, object] = {"status": trial.status, "epochs": trial.epoch}
     if best:
-        found |= {**trial.reports[best.epoch].metrics, "best_epoch": best.epoch, "epoch": trial.epoch}
+        values |= {**trial.reports[best.epoch].metrics, "best_epoch": best.epoch, "epoch": trial.epoch}
     if trial.stopped_by:
-        found["stopped_by"] = str(trial.stopped_by["rule"])
+        values["stopped_by"] = str(trial.stopped_by["rule"])
     if trial.failures:
-        found["error"] = trial.failures[-1].message
-    return found
+        values["error"] = trial.failures[-1].message
+    return values
 
 
 def tags(trial: Trial) -> list[str]:
-    """Its status, and the rule that stopped it."""
+    """Return the trial's status, and the rule that stopped it."""
     return [trial.status, *([f"by {trial.stopped_by['rule']}"[:64]] if trial.stopped_by else [])]

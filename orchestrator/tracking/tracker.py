@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 class Tracker:
-    """Where metrics go besides the run directory.
+    """A destination of metrics, in addition to the run directory.
 
     A tracker may do two things, each optional. In a trial's process, `logger` gives Lightning a logger for what the
-    user's own code logs. In a process beside the driver, an instance with ``uploads = True`` is given the sweep's state
-    about once a second; nothing waits for it, what it raises goes to ``<run>/tracking/NAME.log``, and no state holds a
-    secret. Import heavy libraries inside methods.
+    user's own code logs. In a process beside the driver, an instance with ``uploads = True`` receives the sweep's state
+    about once a second. Nothing waits for it, its exceptions go to ``<run>/tracking/NAME.log``, and secrets in the
+    state are masked. Import heavy libraries inside methods.
 
     Attributes:
         name: The key under ``tracking`` in a sweep file.
@@ -39,10 +39,10 @@ class Tracker:
     uploads: ClassVar[bool] = False
 
     def __init__(self, run: RunDirectory, *, send: bool = False) -> None:
-        """Start following ``run``; ``send``: the user asks to upload, whatever the sweep file says."""
+        """Prepare to follow ``run``. ``send``: upload even if the sweep file does not ask for it (`sweep sync`)."""
 
-    def follow(self, state: SweepState, *, over: bool) -> None:
-        """Write what is new, and upload what does not have to wait. ``over``: the sweep has ended."""
+    def follow(self, state: SweepState, *, ended: bool) -> None:
+        """Write what is new, and upload what can be uploaded now. ``ended``: the sweep has ended."""
 
     def settle(self) -> bool:
         """Upload the rest, without a limit of time. Return whether everything has been uploaded."""
@@ -73,5 +73,5 @@ class Tracker:
 
     @classmethod
     def not_uploaded(cls, run: RunDirectory, command: str) -> str:
-        """Return a sentence on what was not uploaded in time, with the command that does it; empty if nothing."""
+        """Return a sentence on what was not uploaded in time, with the command that uploads it; empty if complete."""
         return f"{cls.name} has not received everything; to send the rest: {command}"

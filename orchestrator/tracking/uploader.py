@@ -1,6 +1,6 @@
-"""The process of one tracker: it follows the journal and lets the tracker write and upload what is new.
+"""The process of one tracker: follow the journal, and have the tracker write and upload what is new.
 
-It has the lowest priority on the machine, and ends with the driver that started it.
+It runs at the lowest priority, and ends with the driver that started it.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from orchestrator.state import FollowedSweep, SweepState
 from orchestrator.tracking.tracker import Tracker
 
 END = b"end\n"
-"""What the driver writes when the sweep has ended; a pipe that closes without it means that the driver died."""
+"""The driver writes this to the pipe when the sweep has ended. If the pipe closes without it, the driver died."""
 _POLL_SECONDS = 1.0
-_SHARE = 20.0
-"""The pause is this many times as long as the last round took: at most one twentieth of a core."""
+_PAUSE_FACTOR = 20.0
+"""Each pause is at least this many times the last round's duration: a tracker uses at most 1/20 of a core."""
 _LOG_BYTES = 100_000
 _NICENESS = 19
 """The lowest priority; Ray's own workers run at 15."""
@@ -35,12 +35,12 @@ def main(name: str, root: str, *, send: bool) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     _lower_priority()
-    run, over = run_of(root), threading.Event()
-    threading.Thread(target=_listen, args=(over,), daemon=True).start()
+    run, ended = run_of(root), threading.Event()
+    threading.Thread(target=_listen, args=(ended,), daemon=True).start()
     log = _Log(run.root / "tracking" / f"{name}.log")
     with log:
         tracker: Tracker = registry.load("trackers", name)(run, send=send)
-        _follow(tracker, run, over, log)
+        _follow(tracker, run, ended, log)
         return 0 if tracker.settle() else 1
     return 1
 
@@ -53,14 +53,14 @@ def _lower_priority() -> None:
         Path("/proc/self/autogroup").write_text(f"{_NICENESS}\n")
 
 
-def _follow(tracker: Tracker, run: RunDirectory, over: threading.Event, log: _Log) -> None:
+def _follow(tracker: Tracker, run: RunDirectory, ended: threading.Event, log: _Log) -> None:
     pause, sweep = _POLL_SECONDS, FollowedSweep(run.journal, mask=True)
-    while not over.wait(pause):
+    while not ended.wait(pause):
         began = time.monotonic()
         with log:
-            tracker.follow(_read(sweep), over=False)
-        pause = max(_POLL_SECONDS, _SHARE * (time.monotonic() - began))
-    tracker.follow(_read(sweep), over=True)
+            tracker.follow(_read(sweep), ended=False)
+        pause = max(_POLL_SECONDS, _PAUSE_FACTOR * (time.monotonic() - began))
+    tracker.follow(_read(sweep), ended=True)
 
 
 def _read(sweep: FollowedSweep) -> SweepState:
@@ -68,14 +68,14 @@ def _read(sweep: FollowedSweep) -> SweepState:
     return sweep.state
 
 
-def _listen(over: threading.Event) -> None:
-    """Wait until the driver reports the end. If it dies without, kill this process and its children at once."""
+def _listen(ended: threading.Event) -> None:
+    """Wait until the driver reports the end. If it dies before that, kill this process and its children."""
     driver = os.getppid()
-    # A process that the driver has forked may hold the pipe open for longer than the driver lives.
+    # Checked, too, because a process forked by the driver may hold the pipe open after the driver's death.
     while os.getppid() == driver and not select.select([0], [], [], _POLL_SECONDS)[0]:
         pass
     if os.getppid() == driver and os.read(0, len(END)) == END:
-        over.set()
+        ended.set()
         return
     os.killpg(0, signal.SIGKILL)
 

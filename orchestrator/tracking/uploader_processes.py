@@ -1,4 +1,4 @@
-"""Start one process per tracker with the sweep, and end them with it."""
+"""Start and end the trackers' processes (`orchestrator.tracking.uploader`), one per tracker."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from orchestrator.tracking.tracker import Tracker
 from orchestrator.tracking.uploader import END
 
 PATIENCE_SECONDS = 9.0
-"""How long the end of a sweep waits for all trackers together."""
+"""How long the end of a sweep waits, for all trackers together."""
 _PACKAGES = Path(__file__).resolve().parents[2]
 
 
@@ -43,22 +43,22 @@ class TrackerProcesses:
     def __init__(self, run: RunDirectory, spec: SweepSpec) -> None:
         self._run = run
         self._started: dict[str, subprocess.Popen[bytes]] = {}
-        self._until: float | None = None
+        self._deadline: float | None = None
         for name in _with_process(spec):
             with contextlib.suppress(OSError):
                 self._started[name] = _start(name, run)
 
-    def over(self) -> None:
-        """Tell the processes that the sweep has ended: they have `PATIENCE_SECONDS`. A second call does nothing."""
-        if self._until is None:
-            self._until = time.monotonic() + PATIENCE_SECONDS
+    def finish(self) -> None:
+        """Report the sweep's end to the processes, which have `PATIENCE_SECONDS`. A second call does nothing."""
+        if self._deadline is None:
+            self._deadline = time.monotonic() + PATIENCE_SECONDS
             for process in self._started.values():
-                _tell(process)
+                _report_end(process)
 
     def wait(self) -> list[str]:
-        """Wait until they end or their time is over. Return a sentence for each tracker that lacks something."""
-        self.over()
-        complete = _end(self._started, self._until)
+        """Wait until the processes end or their time is over. Return a sentence for each incomplete upload."""
+        self.finish()
+        complete = _wait(self._started, self._deadline)
         self._started = {}
         command = shlex.join(["sweep", "sync", self._run.name, "--runs", str(self._run.runs)])
         sentences = [
@@ -68,7 +68,7 @@ class TrackerProcesses:
 
 
 @contextlib.contextmanager
-def beside(run: RunDirectory, spec: SweepSpec) -> Iterator[TrackerProcesses]:
+def run_trackers(run: RunDirectory, spec: SweepSpec) -> Iterator[TrackerProcesses]:
     """Run the trackers' processes while the context is entered."""
     processes = TrackerProcesses(run, spec)
     try:
@@ -87,17 +87,19 @@ def send(run: RunDirectory, spec: SweepSpec) -> list[str]:
         UsageError: The sweep is running, and uploads by itself.
     """
     if holder(run.journal):
-        raise UsageError(f"{run.name!r} is running, and sends by itself", hint=f"wait, or: sweep stop {run.name}")
+        raise UsageError(
+            f"{run.name!r} is running, and sends by itself", hint=f"wait, or stop it: sweep stop {run.name}"
+        )
     if run.url and "wandb" in _with_process(spec) and not (run.root / "wandb").is_dir():
         raise UsageError(
-            f"what waits to be sent lies on the machine that {run.name!r} was driven from", hint="send it there"
+            f"the unsent files are on the machine on which {run.name!r} was launched", hint="run sweep sync there"
         )
     started = {name: _start(name, run, "send") for name in _with_process(spec)}
     for process in started.values():
-        _tell(process)
-    complete = _end(started, until=None)
+        _report_end(process)
+    complete = _wait(started, deadline=None)
     return [
-        f"{name} did not take everything; its log: {run.root / 'tracking'}"
+        f"{name} has not received everything; its log: {run.root / 'tracking'}"
         for name, done in complete.items()
         if not done
     ]
@@ -108,9 +110,9 @@ def _with_process(spec: SweepSpec) -> list[str]:
 
 
 def _start(name: str, run: RunDirectory, *more: str) -> subprocess.Popen[bytes]:
-    """Start it in a session of its own, so that Ctrl-C in a terminal does not reach it."""
+    """Start a tracker's process in a session of its own, so that Ctrl-C in a terminal does not reach it."""
     path = os.pathsep.join(filter(None, [str(_PACKAGES), os.environ.get("PYTHONPATH")]))
-    # -P: a folder named wandb where the sweep was started is no package.
+    # -P: a folder named wandb in the working directory would shadow the package.
     command = [sys.executable, "-P", "-m", "orchestrator.tracking", name, run.where, *more]
     return subprocess.Popen(
         command,
@@ -122,12 +124,12 @@ def _start(name: str, run: RunDirectory, *more: str) -> subprocess.Popen[bytes]:
     )
 
 
-def _end(processes: Mapping[str, subprocess.Popen[bytes]], until: float | None) -> dict[str, bool]:
-    """Wait until a time of the monotonic clock, then kill. Return by name which have uploaded everything."""
+def _wait(processes: Mapping[str, subprocess.Popen[bytes]], deadline: float | None) -> dict[str, bool]:
+    """Wait until ``deadline`` (monotonic clock), then kill. Return, by name, which have uploaded everything."""
     done = {}
     for name, process in processes.items():
         try:
-            done[name] = process.wait(None if until is None else max(0.0, until - time.monotonic())) == 0
+            done[name] = process.wait(None if deadline is None else max(0.0, deadline - time.monotonic())) == 0
         except subprocess.TimeoutExpired:
             done[name] = False
         finally:
@@ -135,7 +137,7 @@ def _end(processes: Mapping[str, subprocess.Popen[bytes]], until: float | None) 
     return done
 
 
-def _tell(process: subprocess.Popen[bytes]) -> None:
+def _report_end(process: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(OSError):
         assert process.stdin is not None
         process.stdin.write(END)
@@ -143,7 +145,7 @@ def _tell(process: subprocess.Popen[bytes]) -> None:
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    """Kill the process and what it has started, such as `wandb sync`."""
+    """Kill the process and its children, such as `wandb sync`."""
     with contextlib.suppress(OSError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()

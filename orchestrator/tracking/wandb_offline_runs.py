@@ -1,7 +1,7 @@
-"""The folder of W&B's offline runs: ``<run>/wandb``, a folder for each part of a trial's run.
+"""W&B's offline runs in ``<run>/wandb``, one folder for each part of a trial's W&B run.
 
-A trial's run is sent in parts, one after another: those that the tracker writes from the journal, and one for each
-segment whose own code has logged something. W&B adds each to the run of its id, and marks it as sent.
+A trial's W&B run is uploaded in parts: those that the tracker writes from the journal, and one for each segment whose
+own code logs to W&B. `wandb sync` appends each part to the run of its id, and marks the part as sent.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _PART = re.compile(r"offline-run-\d{8}_\d{6}-(?P<id>.+)-(?P<kind>part|segment)-(
 
 @dataclass(frozen=True)
 class Part:
-    """One offline folder."""
+    """One part: an offline run's folder."""
 
     folder: Path
     id: str
@@ -33,22 +33,22 @@ class Part:
 
     @property
     def log(self) -> Path:
-        """Where W&B has written what it was told."""
+        """The part's transaction log."""
         return self.folder / f"run-{self.id}.wandb"
 
     @property
     def marker(self) -> Path:
-        """There once W&B has sent the part."""
+        """The file that `wandb sync` creates once it has sent the part."""
         return self.log.with_suffix(".wandb.synced")
 
     @property
     def sent(self) -> bool:
-        """Whether W&B has sent the part."""
+        """Whether the part was sent."""
         return self.marker.exists()
 
 
 def parts(run: RunDirectory) -> Iterator[Part]:
-    """All that are there, in the order in which they were begun."""
+    """Yield all parts of a sweep's runs, in the order of their start."""
     run.fetch_all("wandb")
     for folder in sorted((run.root / "wandb").glob("offline-run-*")):
         if match := _PART.fullmatch(folder.name):
@@ -56,8 +56,15 @@ def parts(run: RunDirectory) -> Iterator[Part]:
 
 
 @dataclass
-class Told:
-    """What the parts of one run hold already: epochs, rows of history, and how the trial stood."""
+class Written:
+    """What the tracker has written of one W&B run.
+
+    Attributes:
+        epochs: Epochs.
+        rows: Rows of history.
+        parts: Parts; also the next part's number.
+        status: The trial's status, as of the last part.
+    """
 
     epochs: list[int] = field(default_factory=list)
     rows: int = 0
@@ -68,52 +75,56 @@ class Told:
 class Ledger:
     """``<run>/wandb/parts.json``: what was written of each run, and which parts were being sent.
 
-    A part is on record once it is whole; one that is not was being written when its process died, and is removed.
+    A part is recorded once it is complete. One that is not recorded was being written when its process died.
+
+    Attributes:
+        written: By W&B's id of the run.
+        server_rows: By the same id, for runs that are being sent: the server's rows before.
     """
 
     def __init__(self, run: RunDirectory) -> None:
         self._run, self._file = run, run.root / "wandb" / "parts.json"
-        held = json.loads(self._file.read_text()) if self._file.exists() else {}
-        self.told = {id: Told(**known) for id, known in held.get("told", {}).items()}
-        self.begun: dict[str, int] = held.get("begun", {})
+        content = json.loads(self._file.read_text()) if self._file.exists() else {}
+        self.written = {id: Written(**fields) for id, fields in content.get("told", {}).items()}
+        self.server_rows: dict[str, int] = content.get("begun", {})
 
     def clean(self) -> None:
-        """Remove parts that are not on record. For the one process that writes parts."""
+        """Remove parts that are not recorded. Only the process that writes parts may call this."""
         for part in parts(self._run):
             if part.kind == "part" and part.number >= self.of(part.id).parts:
                 shutil.rmtree(part.folder)
 
-    def of(self, id: str) -> Told:
-        """Return what is on record of a run; an empty record if nothing is."""
-        return self.told.setdefault(id, Told())
+    def of(self, id: str) -> Written:
+        """Return the record of a run, which is empty at first."""
+        return self.written.setdefault(id, Written())
 
     def save(self) -> None:
-        """Put it on the disk, whole or not at all."""
-        content = {"told": {id: asdict(known) for id, known in self.told.items()}, "begun": self.begun}
+        """Replace the file atomically."""
+        content = {"told": {id: asdict(record) for id, record in self.written.items()}, "begun": self.server_rows}
         self._file.parent.mkdir(exist_ok=True)
-        beside = self._file.with_suffix(".tmp")
-        beside.write_text(json.dumps(content))
-        beside.replace(self._file)
+        temporary = self._file.with_suffix(".tmp")
+        temporary.write_text(json.dumps(content))
+        temporary.replace(self._file)
 
 
 def unsent(run: RunDirectory) -> str:
-    """What waits to be sent to W&B and the command that sends it; empty where nothing does.
+    """Return how many W&B runs wait to be sent, with the command that sends them; empty if none does.
 
-    Where a part was cut off while it was sent, `wandb sync` would send some of it twice; and where the time did not
-    suffice to write all, it would not find it. Ours looks to both.
+    The command is `wandb sync` if that suffices. It would send rows twice if an upload was interrupted, and would miss
+    epochs that were not yet written; `sweep sync` handles both.
     """
     waiting, ledger = {part.id for part in parts(run) if not part.sent}, Ledger(run)
-    ours = ["sweep", "sync", run.name, "--runs", str(run.runs)]
-    if behind := _behind(run, ledger):
-        return f"{len(waiting | behind)} W&B runs not written or not sent; do both: {shlex.join(ours)}"
+    sweep_sync = ["sweep", "sync", run.name, "--runs", str(run.runs)]
+    if incomplete := _incomplete(run, ledger):
+        return f"{len(waiting | incomplete)} W&B runs not written or not sent; to do both: {shlex.join(sweep_sync)}"
     if not waiting:
         return ""
-    command = ours if waiting & set(ledger.begun) else ["wandb", "sync", str(run.root / "wandb")]
+    command = sweep_sync if waiting & set(ledger.server_rows) else ["wandb", "sync", str(run.root / "wandb")]
     return f"{len(waiting)} W&B run{'s'[: len(waiting) - 1]} not sent; to send: {shlex.join(command)}"
 
 
-def _behind(run: RunDirectory, ledger: Ledger) -> set[str]:
-    """The runs that lack an epoch of the journal."""
+def _incomplete(run: RunDirectory, ledger: Ledger) -> set[str]:
+    """Return the ids of W&B runs that lack an epoch of the journal."""
     state = SweepState(read(run.journal))
     options = {"wandb": state.spec["tracking"]["wandb"]}
     names = {number: tracking_options(options, run, state.started, number)["wandb"]["id"] for number in state.trials}

@@ -1,4 +1,4 @@
-"""The sweep's own run: the ranking as a table, parallel coordinates, and the verdict."""
+"""The values of the sweep's own W&B run: the ranking as a table, and a summary of the result."""
 
 from __future__ import annotations
 
@@ -10,26 +10,25 @@ from orchestrator.state import SweepState
 
 
 def sweep_values(run: RunDirectory, state: SweepState) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What is logged (tables and charts, as W&B's objects), and the summary."""
+    """Return the values to log (with the ranking as a W&B table), and the run's summary."""
     import wandb
 
-    found = rows(run, state)
-    names = sorted({name for row in found for name in row["params"]})
+    ranking = rows(run, state)
+    names = sorted({name for row in ranking for name in row["params"]})
     metric = state.objective.metric
     columns = ["rank", "trial", "status", *names, metric, "epoch", "epochs", "seconds"]
     table = wandb.Table(columns=columns, allow_mixed_types=True)
-    for row in found:
+    for row in ranking:
         params = [_cell(row["params"].get(name)) for name in names]
         table.add_data(
             row["rank"], row["trial"], row["status"], *params, row["best"], row["epoch"], row["epochs"], row["seconds"]
         )
-    logged = {"ranking": table}
-    return logged, _verdict(state)
+    return {"ranking": table}, _summary(state)
 
 
-def _verdict(state: SweepState) -> dict[str, Any]:
+def _summary(state: SweepState) -> dict[str, Any]:
     best = state.winner()
-    found: dict[str, Any] = {
+    values: dict[str, Any] = {
         "status": state.status,
         "reason": state.reason,
         "trials": len(state.trials),
@@ -39,9 +38,9 @@ def _verdict(state: SweepState) -> dict[str, Any]:
     }
     at = state.objective.best(best) if best else None
     if best and at:
-        found |= {"best_trial": best.number, "best_epoch": at.epoch, f"best_{state.objective.metric}": at.value}
-        found |= {f"best.{name}": _cell(value) for name, value in best.params_at(at.epoch).items()}
-    return found
+        values |= {"best_trial": best.number, "best_epoch": at.epoch, f"best_{state.objective.metric}": at.value}
+        values |= {f"best.{name}": _cell(value) for name, value in best.params_at(at.epoch).items()}
+    return values
 
 
 def _cell(value: Any) -> Any:

@@ -1,7 +1,8 @@
-"""Sending what was written: by `wandb sync` in a process of its own, and only while the server answers.
+"""Upload offline runs by `wandb sync` in a process of its own, and only while the server answers.
 
-The server counts the rows of each run, and W&B adds what is sent behind them. So before a part is sent that count is
-put on record; where the sending was cut off, the count tells how much of the part had arrived, and that is cut out.
+W&B appends a part to the rows that the server has of its run. So the server's row count is recorded before a part is
+sent. After an interruption, the new count minus the recorded one is the number of rows that arrived; they are cut from
+the part before it is sent again.
 """
 
 from __future__ import annotations
@@ -24,16 +25,16 @@ from orchestrator.tracking.wandb_offline_runs import Ledger, Part, parts
 
 _ANSWER_SECONDS = 5.0
 _REST_SECONDS = (15.0, 300.0)
-"""Between two batches at least, and at most after a server that does not answer: twice as long each time."""
+"""Pause between batches: the first, and the maximum that it doubles to while the server does not answer."""
 _BATCH = 64
-_LOOK_SECONDS = 0.1
+_POLL_SECONDS = 0.1
 _QUERY = """query Rows($project: String, $entity: String, $name: String!) {
   model(name: $project, entityName: $entity) { bucket(name: $name, missingOk: true) { historyLineCount } }
 }"""
 
 
-class Shipping:
-    """At most one `wandb sync` at a time."""
+class WandbSync:
+    """Uploads parts in batches, with at most one `wandb sync` at a time."""
 
     def __init__(self, run: RunDirectory, ledger: Ledger, options: dict[str, Any]) -> None:
         self._run, self._ledger, self._options = run, ledger, options
@@ -42,15 +43,19 @@ class Shipping:
         self._rest, self._next = _REST_SECONDS[0], 0.0
 
     def begin(self, busy: set[str]) -> bool:
-        """Begin to send what waits, but the segments of the runs that are ``busy``. False where nothing was begun."""
-        if self._working() or time.monotonic() < self._next:
+        """Start to send the unsent parts, without segments of the runs in ``busy``. Return whether a batch started.
+
+        Raises:
+            OSError: The server does not answer. Also ValueError, KeyError or TypeError for an unexpected answer.
+        """
+        if self._is_running() or time.monotonic() < self._next:
             return False
         self._next = time.monotonic() + self._rest
         waiting = [
             part for part in parts(self._run) if not part.sent and not (part.kind == "segment" and part.id in busy)
         ]
         try:
-            batch = self._ready(waiting)
+            batch = self._next_batch(waiting)
         except (OSError, ValueError, KeyError, TypeError):
             self._rest = min(2 * self._rest, _REST_SECONDS[1])
             raise
@@ -61,53 +66,53 @@ class Shipping:
         return bool(batch)
 
     def finish(self) -> None:
-        """Send all that waits, while that comes to something."""
-        before = None
+        """Send all unsent parts, until none is left or a batch sends nothing."""
+        previous = None
         while True:
-            while self._working():
-                time.sleep(_LOOK_SECONDS)
-            left = [part.folder for part in parts(self._run) if not part.sent]
-            if not left or left == before:
+            while self._is_running():
+                time.sleep(_POLL_SECONDS)
+            unsent = [part.folder for part in parts(self._run) if not part.sent]
+            if not unsent or unsent == previous:
                 return
-            before, self._next = left, 0.0
+            previous, self._next = unsent, 0.0
             self.begin(set())
 
-    def _working(self) -> bool:
+    def _is_running(self) -> bool:
         if self._process is None:
             return False
         done = all(part.sent for part in self._sending)
         if not done and self._process.poll() is None:
             return True
-        self._process.kill()  # once all is marked as sent, it only says good-bye
+        self._process.kill()  # once all parts are marked as sent, it only prints a summary
         self._process.wait()
         self._process = None
         for part in self._sending:
-            if part.sent and all(other.sent for other in self._sending if other.id == part.id):
-                self._ledger.begun.pop(part.id, None)
+            if all(sibling.sent for sibling in self._sending if sibling.id == part.id):
+                self._ledger.server_rows.pop(part.id, None)
         self._ledger.save()
         return False
 
-    def _ready(self, waiting: list[Part]) -> list[Part]:
-        """The parts to send now, each as it has to be sent."""
+    def _next_batch(self, waiting: list[Part]) -> list[Part]:
+        """Return the parts to send now, without the rows that the server has already."""
         batch: list[Part] = []
         for id, group in groupby(sorted(waiting, key=lambda part: part.id), key=lambda part: part.id):
             if len(batch) >= _BATCH:
                 break
-            there, mine = self._rows(id), sorted(group, key=lambda part: part.folder.name)
-            if id in self._ledger.begun:
-                mine = _left(mine, there - self._ledger.begun[id])
-            self._ledger.begun[id] = there
-            batch += mine
+            count, ordered = self._server_rows(id), sorted(group, key=lambda part: part.folder.name)
+            if id in self._ledger.server_rows:
+                _cut_arrived(ordered, count - self._ledger.server_rows[id])
+            self._ledger.server_rows[id] = count
+            batch += ordered
         self._ledger.save()
         return batch
 
-    def _rows(self, id: str) -> int:
-        """How many rows the server has of that run. Raises OSError, ValueError and the like where it does not say."""
-        about = {"project": self._options["project"], "entity": self._options["entity"], "name": id}
+    def _server_rows(self, id: str) -> int:
+        """Return the number of rows that the server has of a run. Raises as `begin`."""
+        variables = {"project": self._options["project"], "entity": self._options["entity"], "name": id}
         key = base64.b64encode(f"api:{wandb_key() or ''}".encode()).decode()
         request = urllib.request.Request(
             f"{wandb_url()}/graphql",
-            json.dumps({"query": _QUERY, "variables": about}).encode(),
+            json.dumps({"query": _QUERY, "variables": variables}).encode(),
             {"Content-Type": "application/json", "Authorization": f"Basic {key}"},
         )
         with urllib.request.urlopen(request, timeout=_ANSWER_SECONDS) as answer:
@@ -116,24 +121,20 @@ class Shipping:
         return int(bucket["historyLineCount"]) if bucket else 0
 
 
-def _left(group: list[Part], arrived: int) -> list[Part]:
-    """What of a run's parts is still to be sent, where so many rows of them have arrived."""
-    left = []
+def _cut_arrived(group: list[Part], arrived: int) -> None:
+    """Cut the first ``arrived`` rows from a run's parts. A part without rows is kept: its summary may be missing."""
     for part in group:
-        held = wandb_transaction_log.rows(part.log)
-        if arrived >= held and arrived > 0:
-            wandb_transaction_log.cut(part.log, held)  # its summary and files may not have arrived
-        elif arrived > 0:
-            wandb_transaction_log.cut(part.log, arrived)
-        arrived = max(0, arrived - held)
-        left.append(part)
-    return left
+        if arrived <= 0:
+            return
+        rows = wandb_transaction_log.rows(part.log)
+        wandb_transaction_log.cut(part.log, min(rows, arrived))
+        arrived -= rows
 
 
 def _sync(batch: list[Part], root: Path) -> subprocess.Popen[bytes]:
-    """W&B's own command, with a service of its own: ours is busy writing. It leaves logs in ``wandb/`` there."""
+    """Start `wandb sync` with a W&B service of its own, because ours is busy writing. Its logs go to ``wandb/``."""
     command = [sys.executable, "-P", "-m", "wandb", "sync", *(str(part.folder.absolute()) for part in batch)]
-    kept = {name: value for name, value in os.environ.items() if name not in ("WANDB_SERVICE", "WANDB_MODE")}
-    around = kept | {"WANDB_DIR": str(root)}
-    quiet = subprocess.DEVNULL
-    return subprocess.Popen(command, stdin=quiet, stdout=quiet, stderr=quiet, env=around, cwd=root)
+    environment = {name: value for name, value in os.environ.items() if name not in ("WANDB_SERVICE", "WANDB_MODE")}
+    environment["WANDB_DIR"] = str(root)
+    null = subprocess.DEVNULL
+    return subprocess.Popen(command, stdin=null, stdout=null, stderr=null, env=environment, cwd=root)

@@ -1,7 +1,7 @@
-"""W&B's transaction log, as far as it must be cut: how many rows of history it has, and the log without the first.
+"""Read W&B's transaction log, and cut rows of history from it.
 
-The form is LevelDB's: blocks of 32 KiB, in them records with a head of seven bytes (CRC32 of type and content, length,
-type: whole, first, middle or last), after seven bytes that name the file.
+The format is LevelDB's: seven bytes that identify the file, then blocks of 32 KiB with records. A record's header of
+seven bytes holds a CRC32 of type and content, the length, and the type: whole, first, middle or last.
 """
 
 from __future__ import annotations
@@ -20,67 +20,65 @@ _WHOLE, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
 
 
 def rows(log: Path) -> int:
-    """Rows of history in it."""
+    """Return the number of rows of history."""
     return sum(map(_is_row, records(log)))
 
 
 def cut(log: Path, count: int) -> None:
-    """Leave out its first ``count`` rows of history."""
-    left = list(records(log))
-    dropped = {
-        place for place, _ in zip((p for p, record in enumerate(left) if _is_row(record)), range(count), strict=False)
-    }
-    beside = log.with_suffix(".tmp")
-    beside.write_bytes(_NAME + b"".join(_pieces(record for place, record in enumerate(left) if place not in dropped)))
-    beside.replace(log)
+    """Remove the first ``count`` rows of history."""
+    content = list(records(log))
+    dropped = set([index for index, record in enumerate(content) if _is_row(record)][:count])
+    temporary = log.with_suffix(".tmp")
+    temporary.write_bytes(_NAME + b"".join(_pieces(r for index, r in enumerate(content) if index not in dropped)))
+    temporary.replace(log)
 
 
-def settled(log: Path, patience: float = 5.0) -> bool:
-    """Whether the log has its end, after waiting for it: W&B's service writes on when ``finish`` has returned.
+def wait_for_end(log: Path, patience: float = 5.0) -> bool:
+    """Wait for the log's last record, up to ``patience`` seconds. Return whether it is there.
 
-    A process that was killed leaves a log without an end; it is as long as it will be.
+    W&B's service still writes after ``finish`` has returned. A killed process leaves a log without a last record.
     """
-    until = time.monotonic() + patience
+    deadline = time.monotonic() + patience
     while not any(_kind(record) == "exit" for record in records(log)):
-        if time.monotonic() > until:
+        if time.monotonic() > deadline:
             return False
         time.sleep(0.05)
     return True
 
 
 def records(log: Path) -> Iterator[bytes]:
-    """Its records, to the end or to where it was cut off or damaged. Raises ValueError where it is no such log."""
+    """Yield the records, up to the end or a damage. Raises ValueError if the file is no log of W&B's."""
     content = log.read_bytes()
     if not content.startswith(_NAME):
         raise ValueError(f"{log} is no log of W&B's")
-    place, record = len(_NAME), b""
-    while place + _HEAD.size <= len(content):
-        if _BLOCK - place % _BLOCK < _HEAD.size:
-            place += _BLOCK - place % _BLOCK
+    position, record = len(_NAME), b""
+    while position + _HEAD.size <= len(content):
+        if _BLOCK - position % _BLOCK < _HEAD.size:
+            position += _BLOCK - position % _BLOCK
             continue
-        check, size, kind = _HEAD.unpack_from(content, place)
-        piece = content[place + _HEAD.size : place + _HEAD.size + size]
+        check, size, kind = _HEAD.unpack_from(content, position)
+        piece = content[position + _HEAD.size : position + _HEAD.size + size]
         if check != zlib.crc32(bytes([kind]) + piece):
             return
         record = piece if kind in (_WHOLE, _FIRST) else record + piece
         if kind in (_WHOLE, _LAST):
             yield record
-        place += _HEAD.size + size
+        position += _HEAD.size + size
 
 
 def _pieces(records: Iterator[bytes]) -> Iterator[bytes]:
-    place = len(_NAME)
+    position = len(_NAME)
     for record in records:
-        begun = False
+        continued = False
         while True:
-            room = _BLOCK - place % _BLOCK
+            room = _BLOCK - position % _BLOCK
             if room < _HEAD.size:
                 yield bytes(room)
-                place, room = place + room, _BLOCK
+                position, room = position + room, _BLOCK
             piece, record = record[: room - _HEAD.size], record[room - _HEAD.size :]
-            kind = (_MIDDLE if record else _LAST) if begun else (_FIRST if record else _WHOLE)
+            kind = (_MIDDLE if record else _LAST) if continued else (_FIRST if record else _WHOLE)
             yield _HEAD.pack(zlib.crc32(bytes([kind]) + piece), len(piece), kind) + piece
-            place, begun = place + _HEAD.size + len(piece), True
+            position, continued = position + _HEAD.size + len(piece), True
             if not record:
                 break
 

@@ -1,4 +1,4 @@
-"""MLflow: a run a trial, inside one for the sweep. The server is asked what it has, so nothing is sent twice."""
+"""MLflow: one run for each trial, nested in one for the sweep. Epochs that the server has are not sent again."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from orchestrator.training.loggers import IMPATIENT, MLFLOW_TAG
 
 _REST_SECONDS = (5.0, 300.0)
 _BATCH = 1000  # metrics in one call, at most
-_REFUSED = re.compile(r"[^\w/. -]", re.ASCII)
+_FORBIDDEN = re.compile(r"[^\w/. -]", re.ASCII)
 _TEXT = 500  # characters that every version of the server takes
 
 
@@ -39,7 +39,7 @@ class MlflowTracking(Part):
 
 
 class Mlflow(Tracker):
-    """MLflow. It writes to the server at once; if the server does not answer, it waits, twice as long each time."""
+    """MLflow. It uploads at once; while the server does not answer, each pause is twice the last."""
 
     name = "mlflow"
     summary = "Log to MLflow; true will do."
@@ -51,29 +51,29 @@ class Mlflow(Tracker):
         os.environ.update(IMPATIENT)
         self._run = run
         self._client: Any = None
-        self._runs: dict[str, str] = {}  # our names for runs → MLflow's
-        self._told: dict[str, set[int]] = {}  # the epochs that it has of each
+        self._runs: dict[str, str] = {}  # our ids of runs → MLflow's
+        self._sent: dict[str, set[int]] = {}  # the epochs that the server has, by our id
         self._status: dict[str, str] = {}
         self._rest, self._next = _REST_SECONDS[0], 0.0
-        self._whole = False
+        self._complete = False
 
-    def follow(self, state: SweepState, *, over: bool) -> None:
-        """Upload what is new; after a failure wait twice as long each time."""
-        if not over and time.monotonic() < self._next:
+    def follow(self, state: SweepState, *, ended: bool) -> None:
+        """Upload what is new, unless a failed upload requires a pause."""
+        if not ended and time.monotonic() < self._next:
             return
-        self._whole = False
+        self._complete = False
         try:
-            self._follow(state, over)
+            self._upload(state, ended)
         except Exception:
-            # Nobody knows what of it has arrived: ask again next time.
-            self._told, self._status, self._client = {}, {}, None
+            # It is unknown what has arrived: read the server's epochs again next time.
+            self._sent, self._status, self._client = {}, {}, None
             self._next, self._rest = time.monotonic() + self._rest, min(2 * self._rest, _REST_SECONDS[1])
             raise
-        self._rest, self._whole = _REST_SECONDS[0], True
+        self._rest, self._complete = _REST_SECONDS[0], True
 
     def settle(self) -> bool:
-        """Everything is there, unless the server did not take it."""
-        return self._whole
+        """Return whether the last upload succeeded; `follow` uploads everything at the end."""
+        return self._complete
 
     @classmethod
     def check(cls, options: dict[str, Any]) -> None:
@@ -98,19 +98,19 @@ class Mlflow(Tracker):
         """Return the command that sends the rest."""
         return f"MLflow has not received everything; to send the rest: {command}"
 
-    def _follow(self, state: SweepState, over: bool) -> None:
+    def _upload(self, state: SweepState, ended: bool) -> None:
         options = state.spec["tracking"]["mlflow"]
         sweep = self._named(state, "sweep", options)
         if self._client is None:
             from mlflow.tracking import MlflowClient
 
-            if sweep["tracking_uri"].startswith("file:"):  # MLflow 3.14 wants to be told that this is meant
+            if sweep["tracking_uri"].startswith("file:"):  # MLflow 3.14 refuses a folder without it
                 os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
             self._client = MlflowClient(sweep["tracking_uri"])
         parent = self._find(sweep, {})
         for number, trial in list(state.trials.items()):
             self._follow_trial(state, trial, self._named(state, number, options), parent)
-        if over:
+        if ended:
             self._end_sweep(state, parent)
 
     def _follow_trial(self, state: SweepState, trial: Trial, named: dict[str, Any], parent: str) -> None:
@@ -118,30 +118,30 @@ class Mlflow(Tracker):
         if self._status.get(id) == status:
             return
         run = self._find(named, {"mlflow.parentRunId": parent})
-        told = self._told.get(id)
-        if told is None:
-            told = self._told[id] = self._epochs_there(run, state.objective.metric)
+        sent = self._sent.get(id)
+        if sent is None:
+            sent = self._sent[id] = self._server_epochs(run, state.objective.metric)
             self._client.log_batch(run, params=list(_params(config(state, trial, trial.suggested))))
-        for epoch, group in _by_epoch(points(self._run, trial, state.objective.metric, told)):
+        for epoch, group in _by_epoch(points(self._run, trial, state.objective.metric, sent)):
             self._send(run, group, int(1000 * trial.reports[epoch].time))
-            told.add(epoch)
+            sent.add(epoch)
         self._mark(run, state, trial)
         self._status[id] = status
 
     def _send(self, run: str, group: list[Point], at: int) -> None:
-        """An epoch's points, its own values last: where they are, all is."""
+        """Send an epoch's points, its own values last, so that their presence means that the epoch is complete."""
         from mlflow.entities import Metric
 
-        found = [
-            Metric(_REFUSED.sub("_", name), value, at, point.epoch if point.of_epoch else point.step or 0)
+        metrics = [
+            Metric(_FORBIDDEN.sub("_", name), value, at, point.epoch if point.of_epoch else point.step or 0)
             for point in group
             for name, value in point.values.items()
         ]
-        for start in range(0, len(found), _BATCH):
-            self._client.log_batch(run, metrics=found[start : start + _BATCH])
+        for start in range(0, len(metrics), _BATCH):
+            self._client.log_batch(run, metrics=metrics[start : start + _BATCH])
 
     def _mark(self, run: str, state: SweepState, trial: Trial) -> None:
-        """How the trial stands. One that ended and goes on again runs again."""
+        """Set the run's status to the trial's, and back to running if the trial is resumed."""
         ended = trial.status in ENDED
         for name, value in summary(state, trial).items():
             if name in ("status", "stopped_by", "error", "best_epoch"):
@@ -149,11 +149,11 @@ class Mlflow(Tracker):
         best = state.objective.best(trial)
         if ended and best:
             at = int(1000 * trial.reports[best.epoch].time)
-            name = _REFUSED.sub("_", f"best_{state.objective.metric}")
+            name = _FORBIDDEN.sub("_", f"best_{state.objective.metric}")
             self._client.log_metric(run, name, best.value, timestamp=at, step=best.epoch)
         if ended:
-            done = "FAILED" if trial.status == "failed" else "FINISHED"
-            self._client.set_terminated(run, done, int(1000 * trial.ended))
+            status = "FAILED" if trial.status == "failed" else "FINISHED"
+            self._client.set_terminated(run, status, int(1000 * trial.ended))
         else:
             self._client.update_run(run, "RUNNING")
 
@@ -168,25 +168,25 @@ class Mlflow(Tracker):
         self._client.set_terminated(parent, "FINISHED" if state.status == "completed" else "KILLED")
 
     def _find(self, named: dict[str, Any], tags: dict[str, str]) -> str:
-        """MLflow's id of the run with our name, which is made where there is none."""
+        """Return MLflow's id of a run, which is created if it does not exist."""
         id = named["id"]
         if id not in self._runs:
             experiment = self._experiment(named["experiment"])
-            found = self._client.search_runs([experiment], f"tags.`{MLFLOW_TAG}` = '{id}'", max_results=1)
-            if not found:
+            runs = self._client.search_runs([experiment], f"tags.`{MLFLOW_TAG}` = '{id}'", max_results=1)
+            if not runs:
                 own = {MLFLOW_TAG: id, "sweep": named["group"]}
-                found = [self._client.create_run(experiment, run_name=named["name"], tags=own | tags)]
-            for name in tags.keys() - found[0].data.tags.keys():  # the trial's own code has made it
-                self._client.set_tag(found[0].info.run_id, name, tags[name])
-            self._runs[id] = found[0].info.run_id
+                runs = [self._client.create_run(experiment, run_name=named["name"], tags=own | tags)]
+            for name in tags.keys() - runs[0].data.tags.keys():  # the trial's own code has created it
+                self._client.set_tag(runs[0].info.run_id, name, tags[name])
+            self._runs[id] = runs[0].info.run_id
         return self._runs[id]
 
     def _experiment(self, name: str) -> str:
-        known = self._client.get_experiment_by_name(name)
-        return str(known.experiment_id if known else self._client.create_experiment(name))
+        experiment = self._client.get_experiment_by_name(name)
+        return str(experiment.experiment_id if experiment else self._client.create_experiment(name))
 
-    def _epochs_there(self, run: str, metric: str) -> set[int]:
-        return {held.step for held in self._client.get_metric_history(run, _REFUSED.sub("_", metric))}
+    def _server_epochs(self, run: str, metric: str) -> set[int]:
+        return {point.step for point in self._client.get_metric_history(run, _FORBIDDEN.sub("_", metric))}
 
     def _named(self, state: SweepState, trial: int | str, options: dict[str, Any]) -> dict[str, Any]:
         return tracking_options({"mlflow": options}, self._run, state.started, trial)["mlflow"]
@@ -196,9 +196,9 @@ def _params(config: dict[str, object]) -> Iterator[Any]:
     from mlflow.entities import Param
 
     for name, value in config.items():
-        yield Param(_REFUSED.sub("_", name), str(value)[:_TEXT])
+        yield Param(_FORBIDDEN.sub("_", name), str(value)[:_TEXT])
 
 
-def _by_epoch(found: list[Point]) -> Iterator[tuple[int, list[Point]]]:
-    for epoch in sorted({point.epoch for point in found}):
-        yield epoch, [point for point in found if point.epoch == epoch]
+def _by_epoch(points: list[Point]) -> Iterator[tuple[int, list[Point]]]:
+    for epoch in sorted({point.epoch for point in points}):
+        yield epoch, [point for point in points if point.epoch == epoch]

@@ -144,11 +144,11 @@ def never_durable(monkeypatch: pytest.MonkeyPatch) -> None:
 def torn_tail_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a crash left of a line is appended to."""
 
-    def over(store: Any, right: Any) -> Journal:
+    def for_store(store: Any, right: Any) -> Journal:
         length = sum(1 for _ in parse(store.lines()))
         return Journal(store, right, length, sum(len(line.content) for line in store.lines()))
 
-    monkeypatch.setattr(Journal, "over", over)
+    monkeypatch.setattr(Journal, "for_store", for_store)
 
 
 def verdict_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,7 +59,7 @@ class Retention:
         for number in (event.fields.get("trial"), *removed):
             self._cache.pop(number, None)
 
-    def superfluous(self, state: SweepState, lent: Set[Held] = frozenset()) -> list[Held]:
+    def deletable(self, state: SweepState, lent: Set[Held] = frozenset()) -> list[Held]:
         """Return the checkpoints that can be deleted now. ``lent`` are those that other trials may resume from.
 
         Takes O(1) time in the number of trials: only those that hold a checkpoint are examined.

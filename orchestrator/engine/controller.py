@@ -372,7 +372,7 @@ class SweepController:
 
     def _retire_checkpoints(self, *, sync: bool = False) -> None:
         """Record the checkpoints that retention removes; they are deleted once that record is durable."""
-        removed = self._retention.superfluous(self.state, self._scheduler.lends)
+        removed = self._retention.deletable(self.state, self._scheduler.lends)
         if removed:
             self._checkpoints_to_delete += [
                 self.state.trials[trial].checkpoints[epoch].path for trial, epoch in removed

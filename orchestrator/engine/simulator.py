@@ -113,7 +113,7 @@ def one_second(params: Mapping[str, Any], epoch: int) -> float:
 
 
 def _open(world: World) -> Journal:
-    journal = Journal.over(MemoryStore(world), MemoryLease(world))
+    journal = Journal.for_store(MemoryStore(world), MemoryLease(world))
     journal.now = lambda: world.clock
     return journal
 

@@ -58,12 +58,12 @@ class Holder:
         return f"{self.host}, process {self.pid}"
 
     @property
-    def gone(self) -> bool:
+    def is_gone(self) -> bool:
         """Whether it has released the lease or is certainly dead; never certain for a process of another machine."""
-        return self.released or (self.here and _start_of(self.pid) != self.started)
+        return self.released or (self.is_local and _start_of(self.pid) != self.started)
 
     @property
-    def here(self) -> bool:
+    def is_local(self) -> bool:
         """Whether it belongs to this machine's current boot and PID namespace."""
         return bool(self.boot) and (self.boot, self.space) == _machine()
 
@@ -135,13 +135,13 @@ def seems_alive(holder: Holder, silent: float) -> bool:
 
     On another machine it may for a minute.
     """
-    return holder.here or silent < 3 * SILENT_SECONDS
+    return holder.is_local or silent < 3 * SILENT_SECONDS
 
 
 def is_held(folder: Path) -> Holder | None:
     """Return the holder that seems alive now; None if there is none. See `seems_alive`."""
     holder = current(folder)
-    if holder is None or holder.gone:
+    if holder is None or holder.is_gone:
         return None
     with contextlib.suppress(FileNotFoundError):
         silent = time.time() - _claim(folder, holder.epoch).stat().st_mtime
@@ -160,7 +160,7 @@ def acquire(folder: Path, *, after: int = 0) -> Lease:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     while True:
         previous = current(folder)
-        proven = previous is None or previous.gone
+        proven = previous is None or previous.is_gone
         if previous is not None and not proven:
             _wait_until_silent(folder, previous)
         holder = Holder.this_process(max(after, previous.epoch if previous else 0) + 1)
@@ -175,13 +175,13 @@ def _wait_until_silent(folder: Path, holder: Holder) -> None:
     """Return once the claim has had no heartbeat for `SILENT_SECONDS`. Raises RunHeldError at a heartbeat."""
     claim = _claim(folder, holder.epoch)
     last_beat = _last_beat(claim)
-    if holder.here and time.time() - last_beat < _FRESH_SECONDS:
+    if holder.is_local and time.time() - last_beat < _FRESH_SECONDS:
         raise _held_error(folder, holder)
     until = time.monotonic() + SILENT_SECONDS
     while time.monotonic() < until:
-        if holder.gone or _last_beat(claim) != last_beat:
+        if holder.is_gone or _last_beat(claim) != last_beat:
             now = current(folder)
-            if now is None or now.gone or now.epoch != holder.epoch:
+            if now is None or now.is_gone or now.epoch != holder.epoch:
                 return
             raise _held_error(folder, holder)
         time.sleep(0.2)

@@ -101,7 +101,7 @@ class Claims:
             return None
         number, last_beat = highest
         holder = _holder(number, self._objects.get(_name(number)))
-        return holder if not holder.gone and leases.seems_alive(holder, time.time() - last_beat) else None
+        return holder if not holder.is_gone and leases.seems_alive(holder, time.time() - last_beat) else None
 
     def exists(self, number: int) -> bool:
         """Return whether there is a claim of that number."""
@@ -139,7 +139,7 @@ def acquire(objects: Objects, *, after: int = 0) -> ObjectLease:
     claims = Claims(objects)
     while True:
         previous = claims.current()
-        proven = previous is None or previous.gone
+        proven = previous is None or previous.is_gone
         if previous is not None and not proven:
             _wait_until_silent(claims, previous)
         holder = Holder.this_process(max(after, previous.epoch if previous else 0) + 1)
@@ -157,7 +157,7 @@ def _wait_until_silent(claims: Claims, holder: Holder) -> None:
         if claims.content() == before:
             continue
         now = claims.current()
-        if now is None or now.gone:
+        if now is None or now.is_gone:
             return
         raise RunHeldError(f"the run at {claims.url} is held by {now}")
 

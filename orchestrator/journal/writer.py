@@ -98,13 +98,13 @@ class Journal:
         """
         right = _claim(place)
         try:
-            return cls.over(store_at(place), right)
+            return cls.for_store(store_at(place), right)
         except BaseException:
             right.release()
             raise
 
     @classmethod
-    def over(cls, store: Store, right: Right) -> Journal:
+    def for_store(cls, store: Store, right: Right) -> Journal:
         """Return the writer of a store, given the right to write to it. Raises JournalError if it is damaged."""
         length, last = 0, Line(b"", "", 0)
         for event, line in parse(store.lines()):

@@ -281,7 +281,7 @@ class _Lives:
         driver: FaultyDriver | None = None
         crashed = False
         try:
-            journal = Journal.over(FaultyStore(world), lease)
+            journal = Journal.for_store(FaultyStore(world), lease)
             journal.now = lambda: world.clock
             self._prepare(journal)
             driver = FaultyDriver(self._cluster, journal)

@@ -12,7 +12,7 @@ from orchestrator.engine.controller import SweepController
 from orchestrator.engine.stop_requests import StopRequests
 from orchestrator.engine.tune.cluster_probe import check_cluster
 from orchestrator.engine.tune.placement import HEAD_REPLACED, Slots, cpu_count, local_slots, trial_request
-from orchestrator.engine.tune.ray_lifecycle import Instance, RayDied, answers, instance, joined
+from orchestrator.engine.tune.ray_lifecycle import Instance, RayDied, answers, instance, join_cluster
 from orchestrator.engine.tune.tune_adapters import Segments, scheduler, searcher, stopper
 from orchestrator.engine.tune.worker import run_segment
 from orchestrator.errors import ClusterLostError, SweepError
@@ -45,7 +45,7 @@ def run(controller: SweepController, stop_requests: StopRequests, *, roots: list
     while not _stopping(controller, stop_requests):
         reports = _count_reports(controller)
         try:
-            with joined(address) if address else instance(cpu_count()) as ray:
+            with join_cluster(address) if address else instance(cpu_count()) as ray:
                 if not started:
                     threads = max(1, int(controller.spec.resources.cpus))
                     controller.start("tune", slots.now(), threads=threads)

@@ -12,7 +12,7 @@ from typing import TypeVar
 from orchestrator import compat_ray
 from orchestrator.engine.tune.node_monitor import Node, connected_nodes
 from orchestrator.engine.tune.placement import slots_on
-from orchestrator.engine.tune.ray_lifecycle import NotJoined, RayDied, joined
+from orchestrator.engine.tune.ray_lifecycle import NotJoined, RayDied, join_cluster
 from orchestrator.errors import ClusterLostError, UsageError
 from orchestrator.rundir import run_of
 from orchestrator.spec import Resources
@@ -85,7 +85,7 @@ def run_on_gpus(address: str, resources: Resources, work: Callable[[int], T], un
         return work(int(next(node["Resources"]["GPU"] for node in connected_nodes() if node["NodeID"] == node_id)))
 
     try:
-        with joined(address):
+        with join_cluster(address):
             suitable = [node["Resources"] for node in _nodes_for(resources) if slots_on([node], resources)]
             prefix = compat_ray.ACCELERATOR_RESOURCE
             kinds = sorted({name for amounts in suitable for name in amounts if name.startswith(prefix)})
@@ -107,7 +107,7 @@ def run_on_gpus(address: str, resources: Resources, work: Callable[[int], T], un
 
 def _check_once(resources: Resources, address: str, runs: Path | str) -> None:
     try:
-        with joined(address):
+        with join_cluster(address):
             blind = _hosts_without(runs, _nodes_for(resources))
     except RayDied as error:
         raise _unreachable(error) from error
@@ -140,7 +140,7 @@ def _hosts_without(runs: Path | str, nodes: list[Node]) -> list[str]:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     @ray.remote(num_cpus=0, max_retries=0)
-    def sees(where: str, name: str) -> bool:
+    def can_see(where: str, name: str) -> bool:
         try:
             return run_of(where).size(name) is not None
         except OSError:
@@ -150,12 +150,14 @@ def _hosts_without(runs: Path | str, nodes: list[Node]) -> list[str]:
     folder.write(folder.root / mark, b"")
     try:
         hosts = {
-            sees.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(
+            can_see.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(
                 folder.where, mark
             ): node["NodeManagerHostname"]
             for node in nodes
         }
         answered, silent = ray.wait(list(hosts), num_returns=len(hosts), timeout=_ANSWER_SECONDS)
-        return sorted([hosts[result] for result in answered if not ray.get(result)] + [hosts[one] for one in silent])
+        return sorted(
+            [hosts[result] for result in answered if not ray.get(result)] + [hosts[result] for result in silent]
+        )
     finally:
         folder.remove(mark)

@@ -133,7 +133,7 @@ def instance(cpus: int) -> Iterator[Instance]:
 
 
 @contextlib.contextmanager
-def joined(address: str) -> Iterator[Instance]:
+def join_cluster(address: str) -> Iterator[Instance]:
     """Join the cluster at an address as Ray writes it: ``auto``, ``host:port``.
 
     Its processes are neither watched nor ended with the sweep.
@@ -146,7 +146,7 @@ def joined(address: str) -> Iterator[Instance]:
     _set_switches(use_token=True)
     try:
         _connect(address)
-        with kept_signals():
+        with keep_signal_handlers():
             ray.init(
                 address=address,
                 log_to_driver=False,
@@ -200,7 +200,7 @@ def _start(folder: Path, cpus: int) -> Instance:
     import ray
 
     try:
-        with kept_signals(), _marked(folder):
+        with keep_signal_handlers(), _marked(folder):
             ray.init(
                 address="local",
                 num_cpus=cpus,
@@ -225,7 +225,7 @@ def _marked(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def kept_signals() -> Iterator[None]:
+def keep_signal_handlers() -> Iterator[None]:
     """Keep the handler of SIGTERM, which ``ray.init`` replaces by one that ends the process; block SIGHUP for Ray.
 
     A closed terminal sends SIGHUP to every process started in it. Ray's processes inherit that it is blocked, so that

@@ -50,7 +50,7 @@ OptionsT = TypeVar("OptionsT", bound=SchedulerOptions, default=Any)
 
 @dataclass(frozen=True)
 class Verdict:
-    """What becomes of a trial, and why.
+    """The outcome for a trial, and why.
 
     A promotion may come with another trial's checkpoint (``donor``) and then with changed ``params``.
 
@@ -195,7 +195,7 @@ class Scheduler(ABC, Generic[OptionsT]):
             self.on_extended(event["changed"]["trainer"]["max_epochs"])
 
     def judge(self, trial: int, epoch: int) -> Verdict | None:
-        """Return what becomes of a trial after a report that was observed; None if it continues.
+        """Return the verdict on a trial after a report that was observed; None if it continues.
 
         A value that is not finite stops a trial at once, whatever the scheduler.
         """
@@ -206,7 +206,7 @@ class Scheduler(ABC, Generic[OptionsT]):
 
     @abstractmethod
     def judge_report(self, trial: int, epoch: int) -> Verdict | None:
-        """Return what becomes of a trial after its report of ``epoch``, a finite value; None if it continues.
+        """Return the verdict on a trial after its report of ``epoch``, a finite value; None if it continues.
 
         It may be called again for the same report and must then return the same.
         """

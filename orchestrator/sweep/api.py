@@ -8,8 +8,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel
-
 from orchestrator.engine.controller import Observer
 from orchestrator.errors import UsageError
 from orchestrator.object_storage import is_url
@@ -22,7 +20,7 @@ from orchestrator.results.winner import finals_of
 from orchestrator.rundir import RunDirectory, run_at
 from orchestrator.space import Domain
 from orchestrator.spec import Finalists, SweepSpec, from_mapping, load
-from orchestrator.spec.parts import Budget, Checkpoints, Objective, Recovery, Resources
+from orchestrator.spec.parts import Budget, Checkpoints, Objective, Part, Recovery, Resources
 from orchestrator.sweep.callbacks import Callback, CallbackObserver, TrialInfo, trial_info
 from orchestrator.sweep.confirm import confirm
 from orchestrator.sweep.control import promote, stop
@@ -34,7 +32,6 @@ from orchestrator.sweep.test_set import WinnerTest, test
 if TYPE_CHECKING:
     from orchestrator.plan import Costs, Plan
     from orchestrator.results.verify import Findings
-    from orchestrator.spec.parts import Part
 
 
 class Sweep:
@@ -607,7 +604,7 @@ def _locate(name: str | Path, runs: str | Path | None) -> tuple[str, str | Path 
 
 def _plain(value: Any) -> Any:
     """Return typed options as the mapping of a sweep file: only what was set, and the name that selects them."""
-    if not isinstance(value, BaseModel):
+    if not isinstance(value, Part):
         return value
     name = {"name": value.name} if hasattr(value, "name") else {}
     return {**name, **value.model_dump(mode="json", exclude_unset=True)}

@@ -55,7 +55,7 @@ ALLOWED: dict[str, set[str]] = {
     "cli": CORE
     | {"training", "engine", "xla", "sweep", "cluster", "results", "bundle", "export", "plan", "dashboard", "watch"},
     "__main__": {"cli"},
-    "__init__": CORE | {"sweep", "results", "bundle"},
+    "__init__": CORE | {"sweep", "results", "plan", "bundle", "export"},
 }
 
 

@@ -14,8 +14,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.tiers import SLOW_RAY
-
 
 @pytest.fixture(scope="session")
 def shared_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
@@ -27,7 +25,7 @@ def shared_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(
     params=[
         pytest.param("shared", marks=pytest.mark.ray),
-        pytest.param("own", marks=SLOW_RAY),
+        pytest.param("own", marks=[pytest.mark.slow, pytest.mark.ray]),
     ],
 )
 def where(request: pytest.FixtureRequest) -> list[str]:

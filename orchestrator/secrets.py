@@ -26,7 +26,7 @@ SHORTEST = 8
 VARIABLES = "SWEEP_SECRETS"
 """Environment variable that names further variables with secrets, separated by commas; child processes inherit it."""
 
-_CHECK_SECONDS = 5.0  # between two looks at the files; a changed environment is noticed at once
+_CHECK_SECONDS = 5.0  # between two checks of the files; a changed environment takes effect at once
 _FILE_LIMIT = 64 * 1024
 _NAME = re.compile(
     r"(?:^|_)(?:(?:API|ACCESS|SECRET|PRIVATE|ACCOUNT)?KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|PASS|PAT|BEARER|COOKIE"
@@ -106,7 +106,7 @@ class MaskedStream:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Write ``text`` masked; returns its length, as the caller expects."""
+        """Write ``text`` masked. Return the length of ``text``, as the caller expects."""
         self._stream.write(masked(text))
         return len(text)
 

@@ -10,10 +10,9 @@ from pydantic import TypeAdapter
 
 from orchestrator import registry
 from orchestrator.errors import SpecError, UsageError
-from orchestrator.notify import Notifier, missing
+from orchestrator.notify import Notifier, notification_problems
 from orchestrator.notify.messages import note
-from orchestrator.notify.target import Target
-from orchestrator.notify.targets import tell, title
+from orchestrator.notify.target import Target, deliver, title
 from orchestrator.spec import SweepSpec, from_mapping, json_schema
 from tests.support.plugins import write_package
 
@@ -73,12 +72,12 @@ def test_a_notifier_of_an_installed_package_is_told(package: None, tmp_path: Pat
     file = tmp_path / "notes.txt"
     notification = spec(file=str(file)).notify[0]
     assert SweepSpec.model_validate(spec(file=str(file)).model_dump()).notify[0] == notification
-    tell(notification, note("finished", "a", "finished"), threading.Event())
+    deliver(notification, note("finished", "a", "finished"), threading.Event())
     notifier = Notifier([notification], "a")
-    notifier.tell(note("failed", "a", "failed"))
+    notifier.notify(note("failed", "a", "failed"))
     notifier.close()
     assert file.read_text() == "sweep a finished\nsweep a failed\n"
-    (problem,) = missing(spec(file="/no/such/folder/notes").notify)
+    (problem,) = notification_problems(spec(file="/no/such/folder/notes").notify)
     assert problem.path == ("notify", 0, "file")
 
 

@@ -21,11 +21,11 @@ from orchestrator.engine.simulator import simulate
 from orchestrator.errors import SpecError
 from orchestrator.journal import read
 from orchestrator.notify import Notifier, delivery, messages, notifier
-from orchestrator.notify.delivery import Courier
+from orchestrator.notify.delivery import DeliveryThread
 from orchestrator.notify.messages import Note, note
 from orchestrator.notify.notifiers import command as command_notifier
 from orchestrator.notify.notifiers import webhook
-from orchestrator.notify.targets import UndeliveredError, tell, title
+from orchestrator.notify.target import UndeliveredError, deliver, title
 from orchestrator.rundir import run_at
 from orchestrator.spec import OCCASIONS, Finalists, Notification, from_mapping
 from orchestrator.state import SweepState
@@ -180,11 +180,11 @@ def test_a_webhook_is_tried_again_where_that_may_help(
 ) -> None:
     server = hook(*answers)
     if reason is None:
-        tell(HOOK, note("finished", "tiny", "finished"), NEVER)
+        deliver(HOOK, note("finished", "tiny", "finished"), NEVER)
         assert server.texts == ["sweep tiny finished"]
     else:
         with pytest.raises(UndeliveredError, match=f"^({reason})$"):
-            tell(HOOK, note("finished", "tiny", "finished"), NEVER)
+            deliver(HOOK, note("finished", "tiny", "finished"), NEVER)
     assert server.tries == tries
 
 
@@ -192,10 +192,10 @@ def test_a_webhook_that_refuses_is_named_without_its_address(
     hook: Callable[..., Hook], capfd: pytest.CaptureFixture[str]
 ) -> None:
     hook(200).close()
-    carrier = Courier(HOOK)
+    carrier = DeliveryThread(HOOK)
     carrier.put(note("failed", "tiny", "failed"))
     carrier.close(time.monotonic() + 5)
-    assert capfd.readouterr().err == "notify: $HOOK was not told (failed): Connection refused\n"
+    assert capfd.readouterr().err == "notify: no delivery to $HOOK (failed): Connection refused\n"
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:1/\u202eT0KEN", "http://127.0.0.1:1/a T0KEN", "gopher://T0KEN"])
@@ -203,7 +203,7 @@ def test_an_address_that_none_can_be_told_at_is_never_shown(monkeypatch: pytest.
     monkeypatch.setenv("HOOK", address)
     monkeypatch.setattr(webhook, "BACKOFF_SECONDS", 0.01)
     with pytest.raises(UndeliveredError) as caught:
-        tell(HOOK, note("finished", "tiny", "finished"), NEVER)
+        deliver(HOOK, note("finished", "tiny", "finished"), NEVER)
     assert "T0KEN" not in str(caught.value)
 
 
@@ -214,8 +214,8 @@ def test_text_of_others_rings_no_bell_and_runs_nothing(
     bait = tmp_path / "bait"
     evil = f"<!channel> @everyone & $(touch {bait}) `touch {bait}`; touch {bait}\n\0\x1b[31m\u202e\ud800"
     said = note("failed", "tiny", f"failed: {evil}", metric=evil)
-    tell(HOOK, said, NEVER)
-    tell(Notification.model_validate({"command": command}), said, NEVER)
+    deliver(HOOK, said, NEVER)
+    deliver(Notification.model_validate({"command": command}), said, NEVER)
     assert not bait.exists()
     assert server.texts[0].startswith("sweep tiny failed: &lt;!channel&gt; @\u200beveryone &amp; $(touch")
     assert server.texts[0].endswith(r"\n\x00\x1b[31m\u202e\ud800")
@@ -243,7 +243,7 @@ def test_secrets_of_the_environment_are_not_told(monkeypatch: pytest.MonkeyPatch
 def test_a_command_that_fails_or_hangs_is_said(hook: Callable[..., Hook], command: list[str], reason: str) -> None:
     began = time.monotonic()
     with pytest.raises(UndeliveredError, match=f"^{reason}$"):
-        tell(Notification.model_validate({"command": command}), note("finished", "tiny", "finished"), NEVER)
+        deliver(Notification.model_validate({"command": command}), note("finished", "tiny", "finished"), NEVER)
     assert time.monotonic() - began < 5
 
 
@@ -251,7 +251,7 @@ def test_of_new_bests_the_first_is_told_and_then_the_last_now_and_then(
     hook: Callable[..., Hook], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(delivery, "NEW_BEST_SECONDS", 0.5)
-    server, carrier = hook(200), Courier(HOOK)
+    server, carrier = hook(200), DeliveryThread(HOOK)
 
     def count(until: int) -> None:
         deadline = time.monotonic() + 10
@@ -272,7 +272,7 @@ def test_of_new_bests_the_first_is_told_and_then_the_last_now_and_then(
 def seen(events: Any, monkeypatch: pytest.MonkeyPatch) -> list[Note]:
     """What is told of a sweep with these events."""
     told: list[Note] = []
-    monkeypatch.setattr(Notifier, "tell", lambda self, note: told.append(note))
+    monkeypatch.setattr(Notifier, "notify", lambda self, note: told.append(note))
     observer, state = Notifier([HOOK], "simulated"), SweepState()
     for event in events:
         state.apply(event)
@@ -326,7 +326,7 @@ def test_a_sweep_is_the_same_whatever_the_webhook_does(
     observer.close()
     assert ran < 2.5  # half of one try
     assert time.monotonic() - began - ran < 2.0
-    assert capfd.readouterr().err.count("notify: $HOOK was not told (") == 2
+    assert capfd.readouterr().err.count("notify: no delivery to $HOOK (") == 2
 
 
 @pytest.mark.slow
@@ -340,7 +340,7 @@ def test_a_real_sweep_with_a_hanging_webhook_ends_as_without(
     outcome = launch(spec(budget={"trials": 3}, notify=[{"webhook": "$HOOK"}]), tmp_path / "told", local=True)
     assert (outcome.exit_code, outcome.state.status) == (0, "completed")
     assert story(outcome.run) == story(plain.run)
-    assert "notify: $HOOK was not told (finished): no time was left" in capfd.readouterr().err
+    assert "notify: no delivery to $HOOK (finished): the time was up" in capfd.readouterr().err
 
 
 def test_a_pause_is_told_and_the_end_after_the_resume(
@@ -446,7 +446,7 @@ def test_the_page_tells_what_is_so(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     (tmp_path / "notify-send").write_text(f'#!/bin/sh\nprintf "%s|" "$@" > {tmp_path}/sent\n')
     (tmp_path / "notify-send").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    tell(target, note("finished", "tuned", "finished: $(id)"), NEVER)
+    deliver(target, note("finished", "tuned", "finished: $(id)"), NEVER)
     assert (tmp_path / "sent").read_text() == "tuned|sweep tuned finished: $(id)|"
     page = (ROOT / "docs/notify.md").read_text()
     assert set(re.findall(r"^\| `(\w+)` \| ", page, re.MULTILINE)) >= set(OCCASIONS)

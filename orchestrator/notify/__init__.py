@@ -1,9 +1,9 @@
-"""Notify people, or their programs, of a sweep's end. A failure to notify never affects the sweep.
+"""Notify users and their programs of a sweep's end. A failure to notify never affects the sweep.
 
-`messages` words the notes, `notifier` decides when, `delivery` delivers in a thread of its own through a `target`.
+`messages` composes the notes, `notifier` decides when, `delivery` delivers them through a `target` in a thread.
 """
 
 from orchestrator.notify.notifier import Notifier
-from orchestrator.notify.targets import missing
+from orchestrator.notify.target import notification_problems
 
-__all__ = ["Notifier", "missing"]
+__all__ = ["Notifier", "notification_problems"]

@@ -1,4 +1,4 @@
-"""Deliver notes to one target, in a thread of its own, so that the sweep never waits."""
+"""Deliver notes to one target in a thread, so that the sweep never waits."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ import time
 from collections import deque
 
 from orchestrator.notify.messages import Note
-from orchestrator.notify.targets import UndeliveredError, tell, title
+from orchestrator.notify.target import UndeliveredError, deliver, title
 from orchestrator.spec import Notification
 
 NEW_BEST_SECONDS = 60.0
-"""At least this long between two notes on a new best; of those in between the last is delivered."""
+"""Minimum time between two notes on a new best. Of those in between, only the last is delivered."""
 _QUEUE = 16
 
 
-class Courier:
-    """To one target. What cannot be delivered is said on stderr, once for each reason in a row."""
+class DeliveryThread:
+    """Delivers notes to one target. Failures are printed on stderr, once for each change of the reason."""
 
     def __init__(self, target: Notification) -> None:
         self.target = target
         self._notes: deque[Note] = deque(maxlen=_QUEUE)
         self._best: Note | None = None
-        self._best_told = float("-inf")
-        self._carried: Note | None = None
+        self._best_sent = float("-inf")
+        self._current: Note | None = None
         self._closing = False
-        self._given_up = threading.Event()
-        self._said = ""
+        self._canceled = threading.Event()
+        self._last_reason = ""
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._work, name="notify", daemon=True)
         self._thread.start()
 
     def put(self, note: Note) -> None:
-        """Hand a note over."""
+        """Queue a note, if the target asks for its occasion."""
         if note.occasion not in self.target.on:
             return
         with self._changed:
@@ -45,45 +45,45 @@ class Courier:
             self._changed.notify()
 
     def close(self, until: float) -> None:
-        """Let it deliver what it has, up to that time of the monotonic clock; then say what it could not."""
+        """Deliver what is queued, until a time of the monotonic clock; then print what was not delivered."""
         with self._changed:
-            self._closing, self._best = True, None  # who hears of the end hears of the winner
+            self._closing, self._best = True, None  # the note on the end names the winner
             self._changed.notify()
         self._thread.join(max(0.0, until - time.monotonic()))
         if self._thread.is_alive():
             with self._changed:
-                left = [note.occasion for note in (self._carried, *self._notes) if note]
+                undelivered = [note.occasion for note in (self._current, *self._notes) if note]
                 self._notes.clear()
-            self._say(", ".join(left), "no time was left")
-            self._given_up.set()
+            self._warn(", ".join(undelivered), "the time was up")
+            self._canceled.set()
 
     def _work(self) -> None:
         while (note := self._next()) is not None:
-            self._carried = note
+            self._current = note
             try:
-                tell(self.target, note, self._given_up)
-                self._said = ""
+                deliver(self.target, note, self._canceled)
+                self._last_reason = ""
             except UndeliveredError as error:
-                self._say(note.occasion, str(error))
-            except Exception as error:  # whatever it is, it is not to end what there is still to tell
-                self._say(note.occasion, type(error).__name__)
-            self._carried = None
+                self._warn(note.occasion, str(error))
+            except Exception as error:  # a fault of one notifier or note must not prevent later notes
+                self._warn(note.occasion, type(error).__name__)
+            self._current = None
 
     def _next(self) -> Note | None:
-        """The next note, once there is one; None at the end."""
+        """Wait for a note and return it; None at the end."""
         with self._changed:
             while not self._notes:
                 if self._closing:
                     return None
-                wait = None if self._best is None else self._best_told + NEW_BEST_SECONDS - time.monotonic()
+                wait = None if self._best is None else self._best_sent + NEW_BEST_SECONDS - time.monotonic()
                 if self._best is not None and wait is not None and wait <= 0:
-                    note, self._best, self._best_told = self._best, None, time.monotonic()
+                    note, self._best, self._best_sent = self._best, None, time.monotonic()
                     return note
                 self._changed.wait(wait)
             return self._notes.popleft()
 
-    def _say(self, what: str, reason: str) -> None:
-        if reason != self._said and not self._given_up.is_set():
-            self._said = reason
+    def _warn(self, occasions: str, reason: str) -> None:
+        if reason != self._last_reason and not self._canceled.is_set():
+            self._last_reason = reason
             with contextlib.suppress(OSError, ValueError):  # the terminal may be gone
-                print(f"notify: {title(self.target)} was not told ({what}): {reason}", file=sys.stderr)
+                print(f"notify: no delivery to {title(self.target)} ({occasions}): {reason}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Word the notes on a sweep: one line for people, and its parts for programs."""
+"""Compose the notes on a sweep: one line of text, and its parts as variables for programs."""
 
 from __future__ import annotations
 
@@ -12,12 +12,18 @@ from orchestrator.safe_text import visible
 from orchestrator.spec import Occasion, SweepSpec
 from orchestrator.state import Best, SweepState, Trial
 
-_ASKED = re.compile(r"sweep stop|SIG[A-Z]+")
+_REQUESTED = re.compile(r"sweep stop|SIG[A-Z]+")
 
 
 @dataclass(frozen=True)
 class Note:
-    """``text`` is one line without secrets and control characters; ``parts`` are named as in the environment."""
+    """A note.
+
+    Attributes:
+        occasion: What happened.
+        text: One line, without secrets and control characters.
+        parts: The values in it, named as in the environment of a command but without ``SWEEP_``.
+    """
 
     occasion: Occasion
     text: str
@@ -25,38 +31,34 @@ class Note:
 
     @property
     def variables(self) -> dict[str, str]:
-        """As environment variables of a command."""
-        said = {"EVENT": self.occasion, "TEXT": self.text, **self.parts}
-        return {f"SWEEP_{name}": value for name, value in said.items()}
+        """The note as environment variables of a command."""
+        values = {"EVENT": self.occasion, "TEXT": self.text, **self.parts}
+        return {f"SWEEP_{name}": value for name, value in values.items()}
 
 
-def note(occasion: Occasion, name: str, said: str, **parts: object) -> Note:
-    """What is said, with its parts in words for programs. All of it may hold what others wrote."""
-    found = {key.upper(): _inert(str(value)) for key, value in {"name": name, **parts}.items()}
-    return Note(occasion, _inert(f"sweep {name} {said}"), found)
-
-
-def _inert(text: str) -> str:
-    return visible(text)
+def note(occasion: Occasion, name: str, text: str, **parts: object) -> Note:
+    """Return the note ``sweep NAME TEXT``. Secrets and control characters in text and parts are replaced."""
+    values = {key.upper(): visible(str(value)) for key, value in {"name": name, **parts}.items()}
+    return Note(occasion, visible(f"sweep {name} {text}"), values)
 
 
 def finished(name: str, state: SweepState) -> Note:
-    """The end of a sweep: it failed where no trial has a value."""
-    won = state.winner()
-    best = state.objective.best(won) if won else None
-    if won is None or best is None:
+    """Return the note on the end of a sweep, which failed if no trial has a finite objective."""
+    winner = state.winner()
+    best = state.objective.best(winner) if winner else None
+    if winner is None or best is None:
         return failed(name, state, f"no trial has a finite {state.objective.metric}")
-    said = f"finished: {_best(state, won, best)}, of {len(state.trials)} trials in {_spent(state)}"
-    return note("finished", name, said, reason=state.reason, **_parts(state, won, best))
+    text = f"finished: {_best(state, winner, best)}, of {len(state.trials)} trials in {_spent(state)}"
+    return note("finished", name, text, reason=state.reason, **_parts(state, winner, best))
 
 
 def confirmed(name: str, state: SweepState, confirmation: Mapping[str, Any]) -> Note:
-    """The end of finals, whose state this is."""
+    """Return the note on the end of finals. ``state`` is that of the finals."""
     first, metric = confirmation["table"][0], state.objective.metric
-    sure = "is confirmed" if confirmation["clear"] else "leads, but it is not clear"
-    found = f"{metric} {first['mean']:.6g} over {len(first['values'])} fresh trainings"
-    said = f"finished its finals: trial {first['configuration']} {sure} ({first['probability']:.0%}): {found}"
-    return note("finished", name, said, metric=metric, value=first["mean"], trial=first["configuration"])
+    verdict = "is confirmed" if confirmation["clear"] else "leads, but it is not clear"
+    values = f"{metric} {first['mean']:.6g} over {len(first['values'])} fresh trainings"
+    text = f"finished its finals: trial {first['configuration']} {verdict} ({first['probability']:.0%}): {values}"
+    return note("finished", name, text, metric=metric, value=first["mean"], trial=first["configuration"])
 
 
 def failed(name: str, state: SweepState, reason: str) -> Note:
@@ -66,14 +68,15 @@ def failed(name: str, state: SweepState, reason: str) -> Note:
 
 
 def paused(name: str, state: SweepState) -> Note:
-    """A pause that somebody asked for; any other is a failure."""
-    if not _ASKED.fullmatch(state.reason):
+    """Return the note on a requested pause; any other pause is a failure."""
+    if not _REQUESTED.fullmatch(state.reason):
         return failed(name, state, state.reason)
-    ended, won = state.count("finished", "stopped", "failed"), state.winner()
-    best = state.objective.best(won) if won else None
-    so_far = f"; {_best(state, won, best)} so far" if won and best else ""
-    said = f"is paused ({state.reason}): {ended} of {len(state.trials)} trials have ended{so_far}"
-    return note("paused", name, said, reason=state.reason, **(_parts(state, won, best) if won and best else {}))
+    ended, winner = state.count("finished", "stopped", "failed"), state.winner()
+    best = state.objective.best(winner) if winner else None
+    so_far = f"; {_best(state, winner, best)} so far" if winner and best else ""
+    text = f"is paused ({state.reason}): {ended} of {len(state.trials)} trials have ended{so_far}"
+    parts = _parts(state, winner, best) if winner and best else {}
+    return note("paused", name, text, reason=state.reason, **parts)
 
 
 def new_best(name: str, state: SweepState, trial: Trial, best: Best) -> Note:
@@ -90,7 +93,7 @@ def _parts(state: SweepState, trial: Trial, best: Best) -> dict[str, object]:
 
 
 def _spent(state: SweepState) -> str:
-    found: dict[str, Any] = amounts(SweepSpec.model_validate(state.spec), state)
-    minutes, seconds = divmod(round(found["wall_clock"]), 60)
-    cost = f", at a cost of {found['cost']:.4g}" if "cost" in found else ""
+    spent: dict[str, Any] = amounts(SweepSpec.model_validate(state.spec), state)
+    minutes, seconds = divmod(round(spent["wall_clock"]), 60)
+    cost = f", at a cost of {spent['cost']:.4g}" if "cost" in spent else ""
     return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}{cost}"

@@ -1,4 +1,4 @@
-"""The base class of notifiers: how a note reaches people or their programs.
+"""The base class of notifiers, and delivery through the one that a notification names.
 
 A notifier is one class in one file of `orchestrator.notify.notifiers`, or of a package with an entry point in the group
 ``sweep_orchestrator.notifiers`` (see `orchestrator.registry`).
@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from typing import Any, ClassVar
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar, cast
 
+from orchestrator import registry
 from orchestrator.errors import Problem
 from orchestrator.notify.messages import Note
+from orchestrator.spec import Notification
 
 
 class UndeliveredError(Exception):
-    """Why a note was not delivered; without the address."""
+    """A note was not delivered; the message is the reason, without the address."""
 
 
 class Target(ABC):
@@ -36,15 +39,36 @@ class Target(ABC):
 
     @classmethod
     def title(cls, options: Any) -> str:
-        """Return what messages call this target; it holds no secret."""
+        """Return the target's name in messages, which holds no secret."""
         return cls.name
 
     @classmethod
     def problems(cls, options: Any) -> Iterator[Problem]:
-        """Yield what keeps notes from being delivered, known before the sweep starts. Paths are relative to the key."""
+        """Yield what would prevent delivery and can be checked before the sweep. Paths are relative to the key."""
         yield from ()
 
     @classmethod
     @abstractmethod
     def deliver(cls, options: Any, note: Note, canceled: threading.Event) -> None:
-        """Deliver a note. Raise UndeliveredError if that fails. Once ``canceled`` is set, do not try again."""
+        """Deliver a note. Raise UndeliveredError if that fails. Once ``canceled`` is set, do not retry."""
+
+
+def notification_problems(notifications: Sequence[Notification]) -> Iterator[Problem]:
+    """Yield what would prevent delivery: an environment variable that is not set, a program that does not exist."""
+    for index, notification in enumerate(notifications):
+        for problem in _target(notification).problems(notification.options):
+            yield replace(problem, path=("notify", index, notification.notifier, *problem.path))
+
+
+def title(notification: Notification) -> str:
+    """Return the target's name in messages, which holds no secret."""
+    return _target(notification).title(notification.options)
+
+
+def deliver(notification: Notification, note: Note, canceled: threading.Event) -> None:
+    """Deliver a note; do not retry once ``canceled`` is set. Raises UndeliveredError."""
+    _target(notification).deliver(notification.options, note, canceled)
+
+
+def _target(notification: Notification) -> type[Target]:
+    return cast(type[Target], registry.load("notifiers", notification.notifier))

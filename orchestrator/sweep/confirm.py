@@ -70,9 +70,9 @@ def confirm(
         if result is None or state.confirmation is None or state.confirmation["journal"] != result["journal"]:
             if result is not None:
                 _append(run, "winner.confirmed", folder=finals_run.name, **result)
-            notifier.raced(outcome.state, result)
+            notifier.finals_ended(outcome.state, result)
     except Exception as error:
-        notifier.broke(state, error)
+        notifier.finals_failed(state, error)
         raise
     finally:
         notifier.close()

@@ -11,7 +11,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from orchestrator.errors import Problem, SpecError, UsageError
-from orchestrator.notify import missing
+from orchestrator.notify import notification_problems
 from orchestrator.object_storage import objects
 from orchestrator.rundir import RunDirectory
 from orchestrator.spec import PolicyOptions, SweepSpec, apply, plugin_of
@@ -69,7 +69,7 @@ def check(
 
 def notify_problems(spec: SweepSpec) -> list[Problem]:
     """Return why a target under ``notify`` cannot be reached."""
-    return [replace(problem, **spec.locate(problem.path)) for problem in missing(spec.notify)]
+    return [replace(problem, **spec.locate(problem.path)) for problem in notification_problems(spec.notify)]
 
 
 def check_writable(run: RunDirectory) -> list[Path]:

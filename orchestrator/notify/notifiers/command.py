@@ -22,12 +22,12 @@ COMMAND_SECONDS = 10.0
 
 
 class Command(Target):
-    """A program that gets the note on its standard input and in its environment."""
+    """A program that receives the note on its standard input and in its environment."""
 
     name = "command"
     summary = (
-        "Program and arguments, run as they stand and without a shell. The text is on its standard input, and all "
-        "parts of it are in environment variables SWEEP_…."
+        "Program and arguments, run without a shell. It receives the text on its standard input, and the text's "
+        "parts in environment variables SWEEP_…."
     )
     Options = Annotated[list[str], Field(min_length=1)]
     examples = (["mail", "-s", "sweep", "me@example.com"],)
@@ -41,7 +41,7 @@ class Command(Target):
     def problems(cls, options: Sequence[str]) -> Iterator[Problem]:
         """Yield a program that does not exist."""
         if shutil.which(options[0]) is None:
-            hint = "the first word is a program in $PATH, or a path; no shell reads the rest"
+            hint = "the first word must be a program in $PATH, or a path; no shell is used"
             yield Problem(f"there is no program {options[0]!r}", hint)
 
     @classmethod
@@ -51,7 +51,7 @@ class Command(Target):
 
 
 def _run(command: Sequence[str], note: Note) -> None:
-    """Run the command in a session of its own, which Ctrl-C does not reach and which can be killed as a whole."""
+    """Run the command in a session of its own, which Ctrl-C does not reach and which is killed as a whole."""
     environment = {**os.environ, **note.variables}
     environment.pop(VARIABLES, None)  # SWEEP_… are the note's parts
     try:

@@ -32,7 +32,7 @@ def _variable(value: str) -> str:
     if not _VARIABLE.fullmatch(value):
         raise ValueError(
             "the address is a secret, which the journal would keep: put it into an environment variable, "
-            "and write the variable's name"
+            "and specify the variable's name"
         )
     register_variable(value[1:])
     return value
@@ -44,7 +44,7 @@ Variable = Annotated[
 
 
 class Webhook(Target):
-    """An incoming webhook, as Slack, Mattermost and others have them."""
+    """An incoming webhook of Slack, Mattermost or others."""
 
     name = "webhook"
     summary = 'Environment variable that holds the address of an incoming webhook; it gets {"text": …}.'
@@ -61,7 +61,7 @@ class Webhook(Target):
         """Yield a variable that is not set or holds no address."""
         value = os.environ.get(options[1:], "")
         if not value:
-            hint = f"export {options[1:]}='https://…', or take the webhook out"
+            hint = f"export {options[1:]}='https://…', or remove the webhook"
             yield Problem(f"the environment variable {options} is not set", hint)
         elif not _is_address(value):
             hint = f"export {options[1:]}='https://…'"
@@ -75,35 +75,35 @@ class Webhook(Target):
 
 def _is_address(value: str) -> bool:
     try:
-        found = urlsplit(value)
-        return found.scheme in ("http", "https") and bool(found.hostname) and found.port != 0 and value.isprintable()
+        url = urlsplit(value)
+        return url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0 and value.isprintable()
     except ValueError:
         return False
 
 
 def _post(address: str, note: Note, canceled: threading.Event) -> None:
-    """Try, and try again where that may help: no answer, 429, and faults of the other side."""
+    """Post the note. Retry after no answer, 429 and the server's errors (5xx)."""
     for number in range(TRIES):
         try:
             return _post_once(address, json.dumps({"text": _plain(note.text)}).encode())
         except urllib.error.HTTPError as error:
-            reason, again = f"it answered {error.code}", error.code == 429 or error.code >= 500
+            reason, retry = f"it answered {error.code}", error.code == 429 or error.code >= 500
             error.close()
         except (OSError, HTTPException, ValueError) as error:
-            reason, again = _why(error), not isinstance(error, ValueError)
-        if not again or number + 1 == TRIES or canceled.wait(BACKOFF_SECONDS * 2**number):
+            reason, retry = _reason(error), not isinstance(error, ValueError)
+        if not retry or number + 1 == TRIES or canceled.wait(BACKOFF_SECONDS * 2**number):
             break
     raise UndeliveredError(reason)
 
 
 def _plain(text: str) -> str:
-    """As Slack wants text that is no markup. What rings a channel's bell in others ("@everyone") does not ring it."""
+    """Escape Slack's markup, and mentions such as "@everyone", which would notify a whole channel."""
     escaped = "".join(_ENTITIES.get(character, character) for character in text)
     return escaped.replace("@", "@\u200b")
 
 
-class _NoDetours(urllib.request.HTTPRedirectHandler):
-    """A webhook that moved is another address: what is said is not sent there unasked."""
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """Refuses redirects: notes go only to the address that the user has configured."""
 
     def redirect_request(
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
@@ -113,12 +113,12 @@ class _NoDetours(urllib.request.HTTPRedirectHandler):
 
 def _post_once(address: str, content: bytes) -> None:
     request = urllib.request.Request(address, content, {"Content-Type": "application/json"}, method="POST")
-    with urllib.request.build_opener(_NoDetours).open(request, timeout=TRY_SECONDS):
+    with urllib.request.build_opener(_NoRedirects).open(request, timeout=TRY_SECONDS):
         pass
 
 
-def _why(error: Exception) -> str:
-    """In words that never hold the address, as the libraries' own may."""
+def _reason(error: Exception) -> str:
+    """Return the reason without the address, which the libraries' own messages may hold."""
     cause: Any = error.reason if isinstance(error, urllib.error.URLError) else error
     if isinstance(cause, TimeoutError):
         return f"no answer within {TRY_SECONDS:g} s"

@@ -10,6 +10,7 @@ cluster    runs on throw-away hosts                                             
 =========  ==============================================================================  ====================
 
 A test without a marker that takes longer than the limit fails the run.
+PYTEST_DONT_REWRITE: fixtures import this module before pytest loads it as a plug-in, which is a warning otherwise.
 """
 
 from __future__ import annotations

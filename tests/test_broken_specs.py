@@ -13,7 +13,7 @@ import pytest
 
 from orchestrator.errors import Problem, SpecError
 from orchestrator.spec import load
-from tests.support.tiers import sampled
+from tests.support.markers import sampled
 
 BROKEN = sorted((Path(__file__).parent / "broken_specs").glob("*.yaml"))
 EXPECTED = re.compile(r"^# \d+:\d+: .*$", re.MULTILINE)

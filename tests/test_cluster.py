@@ -17,8 +17,8 @@ from orchestrator.journal import read
 from orchestrator.spec import Resources
 from orchestrator.state import SweepState
 from orchestrator.sweep import launch
+from tests.support.markers import SLOW_RAY
 from tests.support.small_sweeps import spec
-from tests.support.tiers import SLOW_RAY
 
 FEW: dict[str, Any] = {"scheduler": "fifo", "budget": {"trials": 3}, "trainer": {"max_epochs": 2, "accelerator": "cpu"}}
 

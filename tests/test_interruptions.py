@@ -14,7 +14,7 @@ from orchestrator.policies.schedulers.asha import ASHAScheduler
 from orchestrator.policies.searchers.random import RandomSearcher
 from orchestrator.state import SweepState
 from tests.chaos.interruptions import PAIRS, Case, differences, interrupted, many
-from tests.support.tiers import sampled
+from tests.support.markers import sampled
 
 SWEEPS = 2_000
 PLANTED = range(len(PAIRS), len(PAIRS) + 150)  # seeds in which each planted bug must show

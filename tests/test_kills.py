@@ -18,7 +18,7 @@ from orchestrator.rundir import run_at
 from tests.chaos.drivers import MARK, Life, Story, left_over, seconds_until_gone
 from tests.chaos.kills import SHARES, campaign, draw, report
 from tests.chaos.scale import drive
-from tests.support.tiers import SLOW_RAY
+from tests.support.markers import SLOW_RAY
 
 MINUTES = 15.0
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.support.tiers import sampled
+from tests.support.markers import sampled
 
 FIXTURES = Path(__file__).resolve().parent / "fixtures" / "v0_1_0"
 EXPECTED: dict[str, Any] = json.loads((FIXTURES / "expected.json").read_text())

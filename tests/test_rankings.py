@@ -12,7 +12,7 @@ import pytest
 from orchestrator.journal import Event
 from orchestrator.state import Best, Configuration, Constraint, Objective, SweepState, Trial
 from tests.chaos.rankings import METRIC, disagreements, history, many, tally
-from tests.support.tiers import sampled
+from tests.support.markers import sampled
 
 HISTORIES = 100_000
 PLANTED = range(300)  # seeds in which each planted bug must show

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from orchestrator.spec import SweepSpec
+from tests.support.markers import SLOW_RAY
 from tests.support.ray_sweeps import events, rows, sweep, written
-from tests.support.tiers import SLOW_RAY
 
 NUMBERS = {
     "model.learning_rate": {"log_uniform": [1e-3, 0.3]},

@@ -19,7 +19,7 @@ from orchestrator.state import SweepState, Trial
 from orchestrator.testing import Crash, Faults, simulate
 from orchestrator.testing.faults import FaultyLease
 from tests.chaos.simulate import SHARES, SLOW, Case, curve, many, spec, story, violations
-from tests.support.tiers import sampled
+from tests.support.markers import sampled
 
 SEEDS = 20_000
 SAMPLE = 160

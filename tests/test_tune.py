@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.markers import SLOW_RAY
 from tests.support.ray_sweeps import (
     events,
     rows,
@@ -20,7 +21,6 @@ from tests.support.ray_sweeps import (
     wait_for,
     written,
 )
-from tests.support.tiers import SLOW_RAY
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left")
 

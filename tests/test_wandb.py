@@ -22,8 +22,8 @@ from orchestrator.sweep import Outcome, launch, resume, send
 from orchestrator.tracking import unsent, wandb_transaction_log
 from orchestrator.tracking.wandb_offline_runs import Ledger, parts
 from orchestrator.tracking.wandb_sync import WandbSync
+from tests.support.markers import sampled
 from tests.support.small_sweeps import spec
-from tests.support.tiers import sampled
 from tests.support.wandb_processes import processes
 from tests.support.wandb_server import WandbServer, wandb_server
 

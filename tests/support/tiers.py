@@ -16,15 +16,11 @@ PYTEST_DONT_REWRITE: fixtures import this module before pytest loads it as a plu
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Container, Iterable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Sequence
 
 import pytest
 
-T = TypeVar("T")
-
 LIMIT_SECONDS = 5.0
-SLOW_RAY = [pytest.mark.slow, pytest.mark.ray]
 MARKERS = {"slow", "ray", "cluster"}
 _reports: list[tuple[float, str]] = []
 
@@ -34,11 +30,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--sample", type=float, default=1.0, metavar="SHARE", help="run this share of the slow tests")
     group.addoption("--sample-seed", default="", metavar="TEXT", help="which of the slow tests, for example a commit")
     group.addoption("--time-limit", type=float, default=LIMIT_SECONDS, metavar="SECONDS", help="of an unmarked test")
-
-
-def sampled(values: Iterable[T], slow: Container[T]) -> list[Any]:
-    """Return the values of a parameter, those in ``slow`` marked so."""
-    return [pytest.param(value, marks=pytest.mark.slow) if value in slow else value for value in values]
 
 
 def drawn(name: str, seed: str) -> float:

@@ -210,6 +210,27 @@ def check(around: Surroundings, texts: dict[str, bytes], bodies: list[bytes]) ->
     assert any(place.endswith("told.txt") for place in texts)
 
 
+def test_no_key_of_any_source_is_in_what_one_failing_trial_writes(
+    around: Surroundings, bodies: tuple[str, list[bytes]]
+) -> None:
+    """A sample of the whole sweep below: one trial, and no commands after it."""
+    text = (around.work / "canary.yaml").read_text()
+    text = text.replace("budget: {trials: 3}", "budget: {trials: 1}").replace("wandb: {project: canary}, ", "")
+    (around.work / "canary.yaml").write_text(text)
+    texts = sweep("launch", "canary.yaml", "--local")
+    printed = b"".join(texts.values())
+    texts |= {str(path): path.read_bytes() for path in around.work.rglob("*") if path.is_file()}
+    texts |= {f"webhook {number}": body for number, body in enumerate(bodies[1])}
+    assert around.leaks(texts) == []
+    assert b"printed ***" in printed
+    assert b"logged ***" in printed
+    journal = next(text for place, text in texts.items() if place.endswith("/runs/canary/journal.jsonl"))
+    assert b"sang loudly: ***" in journal
+    assert any(place.endswith("error_segment_0.txt") and b"***" in text for place, text in texts.items())
+    assert bodies[1]
+    assert any(place.endswith("told.txt") for place in texts)
+
+
 @pytest.mark.slow
 def test_no_key_of_any_source_is_in_what_a_local_sweep_writes(
     around: Surroundings,

@@ -316,6 +316,7 @@ def command(*words: str, **environment: str) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.slow
 def test_ctrl_c_on_a_full_disk_ends_it_soon_and_it_can_be_resumed(
     disk: Path, tmp_path: Path, reference: Ranking
 ) -> None:
@@ -354,6 +355,7 @@ def wait_for(true: Callable[[], bool], seconds: float = 60) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.slow
 def test_a_full_tmpdir_on_another_device_is_not_needed(disk: Path, tmp_path: Path, reference: Ranking) -> None:
     fill(disk)
     file = tmp_path / "sweep.yaml"

@@ -124,6 +124,7 @@ def test_a_broken_plug_in_is_named_and_breaks_nothing_else(package: Path) -> Non
     assert any("'broken'" in sentence for sentence in sentences)
 
 
+@pytest.mark.slow
 def test_a_tracker_of_an_installed_package_follows_a_sweep(package: Path, tmp_path: Path) -> None:
     file = tmp_path / "out" / "best.json"
     file.parent.mkdir()

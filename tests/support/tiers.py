@@ -37,6 +37,7 @@ def drawn(name: str, seed: str) -> float:
     return int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:8]) / 2**64
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     share, seed = config.getoption("--sample"), config.getoption("--sample-seed")
     excluded = [

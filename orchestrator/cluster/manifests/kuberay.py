@@ -33,11 +33,11 @@ class Kubernetes:
     """Options of the RayJob.
 
     Args:
-        image: holds this project, in this version, and the sweep's own modules.
-        claim: a PersistentVolumeClaim that many nodes can write (ReadWriteMany): the runs.
-        runs: where it is mounted; or a URL in object storage, which needs no claim.
-        nodes: pods at most, each with room for ``trials`` at once.
-        memory: of each of them, as Kubernetes writes it.
+        image: Contains this project, in this version, and the sweep's own modules.
+        claim: A PersistentVolumeClaim that many nodes can write (ReadWriteMany): the runs.
+        runs: Its mount path; or a URL in object storage, which needs no claim.
+        nodes: Maximum number of pods, each for ``trials`` at once.
+        memory: Memory of each pod, in Kubernetes' format.
     """
 
     image: str
@@ -69,8 +69,8 @@ def kuberay(spec: SweepSpec, options: Kubernetes) -> str:
     """Return the manifest: a ConfigMap with the sweep file, and the RayJob that launches or resumes it."""
     name = label(spec.name)
     files = {"sweep.yaml": to_yaml(spec), "run.sh": _script(spec, options)}
-    held = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": files}
-    return _dumped(held) + "---\n" + _dumped(_job(name, spec, options))
+    config_map = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": files}
+    return _dumped(config_map) + "---\n" + _dumped(_job(name, spec, options))
 
 
 def _script(spec: SweepSpec, options: Kubernetes) -> str:
@@ -127,7 +127,7 @@ def _job(name: str, spec: SweepSpec, options: Kubernetes) -> dict[str, Any]:
 def _pod(
     container: str, name: str, options: Kubernetes, room: dict[str, str], environment: dict[str, str]
 ) -> dict[str, Any]:
-    told = {"SWEEP_RUNS": options.runs, **environment}
+    variables = {"SWEEP_RUNS": options.runs, **environment}
     shared = not is_url(options.runs)
     leaving = {"lifecycle": {"preStop": {"exec": {"command": ["bash", "-c", _LEAVE]}}}}
     worker = container == "ray-worker"
@@ -139,7 +139,7 @@ def _pod(
                     **(leaving if worker else {}),
                     "name": container,
                     "image": options.image,
-                    "env": [{"name": key, "value": value} for key, value in told.items()],
+                    "env": [{"name": key, "value": value} for key, value in variables.items()],
                     "resources": {"limits": dict(room), "requests": dict(room)},
                     "volumeMounts": [
                         *([{"name": "runs", "mountPath": options.runs}] if shared else []),
@@ -161,7 +161,7 @@ def _dumped(value: dict[str, Any]) -> str:
     from ruamel.yaml import YAML
     from ruamel.yaml.scalarstring import walk_tree
 
-    walk_tree(value)  # texts of several lines as such
+    walk_tree(value)  # write texts of several lines as blocks
     yaml, out = YAML(), io.StringIO()
     yaml.width = 10_000
     yaml.representer.ignore_aliases = lambda data: True

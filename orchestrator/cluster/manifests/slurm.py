@@ -19,14 +19,14 @@ _WORD = re.compile(r"[\w.,:+-]+")
 
 @dataclass(frozen=True)
 class Allocation:
-    """What to ask Slurm for.
+    """A request for an allocation.
 
     Args:
-        nodes: whole ones, each with room for ``trials`` at once.
-        time: as Slurm writes it: 24:00:00, or 2-12 for two days and a half.
-        runs: a folder that all nodes see, or a URL in object storage.
-        partition: where to queue; empty for the site's default.
-        token: the token's file, on a file system that all nodes see.
+        nodes: Whole nodes, each for ``trials`` at once.
+        time: The limit in Slurm's format: 24:00:00, or 2-12 for two days and a half.
+        runs: A folder that all nodes see, or a URL in object storage.
+        partition: The partition; empty for the site's default.
+        token: The token's file, on a file system that all nodes see.
     """
 
     runs: str
@@ -46,7 +46,7 @@ class Slurm(Manifest):
 
     @classmethod
     def render(cls, spec: SweepSpec, options: Allocation) -> str:
-        """Return the script. Raises as `slurm`."""
+        """Return the script. Raises UsageError as `slurm`."""
         return slurm(spec, options)
 
 

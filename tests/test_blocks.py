@@ -32,7 +32,7 @@ from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
 
-LANGUAGES = {"console", "bash", "python", "yaml", "text", ""}
+LANGUAGES = {"console", "bash", "python", "toml", "yaml", "text", ""}
 READING = {"status", "list", "results", "why", "best", "verify", "plan", "schema"}
 NOT_RUN_AT_MOST = 3
 PAGES = [page for page in check_links.pages(ROOT) if page.parent.name != "reference"]

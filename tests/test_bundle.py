@@ -109,6 +109,7 @@ def flipped(path: Path, position: int, bit: int) -> None:
         file.write(bytes([byte ^ 1 << bit]))
 
 
+@pytest.mark.xdist_group("bundle")  # they share a fixture of 20 s
 def test_one_flipped_bit_in_any_file_is_found(folder: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(folder, tmp_path / "bundle"))
     files = verify_bundle(copy).files
@@ -122,6 +123,7 @@ def test_one_flipped_bit_in_any_file_is_found(folder: Path, tmp_path: Path) -> N
     verify_bundle(copy)
 
 
+@pytest.mark.xdist_group("bundle")  # they share a fixture of 20 s
 def test_any_flipped_bit_of_the_manifest_is_found(folder: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(folder, tmp_path / "bundle"))
     for position in range((copy / MANIFEST).stat().st_size):

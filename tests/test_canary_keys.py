@@ -210,6 +210,7 @@ def check(around: Surroundings, texts: dict[str, bytes], bodies: list[bytes]) ->
     assert any(place.endswith("told.txt") for place in texts)
 
 
+@pytest.mark.slow
 def test_no_key_of_any_source_is_in_what_one_failing_trial_writes(
     around: Surroundings, bodies: tuple[str, list[bytes]]
 ) -> None:

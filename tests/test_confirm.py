@@ -207,7 +207,7 @@ def test_a_point_that_mostly_fails_is_out() -> None:
     ("change", "said"),
     [
         ({"scheduler": "asha"}, "come to their end"),
-        ({"repeats": 3, "budget": {"trials": 30}}, "says itself how often"),
+        ({"repeats": 3, "budget": {"trials": 30}}, "decides how often each point trains"),
         ({"searcher": {"name": "race", "points": [{}]}}, "leaves model.x open"),
         ({"searcher": {"name": "race", "points": [{"model.x": 99}]}}, "outside its domain"),
         ({"searcher": {"name": "race", "points": []}}, "at least 1"),

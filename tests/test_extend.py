@@ -73,6 +73,7 @@ def test_stopped_trials_stay_stopped_and_the_old_end_becomes_a_rung() -> None:
     assert replay(spec, ran.events) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheduler", ["fifo", "asha promote"])
 def test_a_crash_at_every_append_of_an_extended_sweep_changes_nothing(
     scheduler: str, monkeypatch: pytest.MonkeyPatch

@@ -97,6 +97,7 @@ def test_a_trial_that_shares_with_nobody_gets_a_whole_one_unmeasured(
     assert settle(spec(**{**AUTO, **fields}), **where).resources.gpus == 1
 
 
+@pytest.mark.slow
 def test_what_cannot_be_measured_gets_a_whole_one(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -125,6 +126,7 @@ def test_a_job_of_another_scheduler_asks_for_one_gpu_on_each_host() -> None:
     assert "nvidia.com/gpu: '1'" in kuberay(wanted, Kubernetes("image", "claim", trials=8))
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_trials_on_a_cluster_share_its_gpu(
     shared_address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -31,6 +31,7 @@ KINDS = {
     "mnist_autoencoder": "values",
     "fashion": "scores",
 }
+SLOW_KINDS = {"cifar10", "mnist_autoencoder"}
 
 
 @pytest.fixture
@@ -48,7 +49,11 @@ def arguments(request: pytest.FixtureRequest, tmp_path: Path) -> list[str]:
     return [f"data.init_args.data_dir={tmp_path / 'data'}", "data.init_args.val_size=600"]
 
 
-@pytest.mark.parametrize(("name", "arguments"), [(name, name) for name in KINDS], indirect=["arguments"])
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [pytest.param(name, name, marks=pytest.mark.slow if name in SLOW_KINDS else ()) for name in KINDS],
+    indirect=["arguments"],
+)
 def test_every_system_exported_gives_what_the_checkpoint_gives_and_is_trained_again_to_the_bit(
     name: str, arguments: list[str], tmp_path: Path
 ) -> None:

@@ -155,6 +155,7 @@ def test_a_configuration_heeds_its_conditions() -> None:
     assert configuration(space, {"model.only_b": 9, "model.kind": "b"}) == {"model.kind": "b", "model.only_b": 9}
 
 
+@pytest.mark.slow
 def test_the_dear_corner_is_found_by_real_steps() -> None:
     """Each batch sleeps for ``pause``; small batches are many. The learning rate costs nothing at either end."""
     space = {
@@ -172,6 +173,7 @@ def test_the_dear_corner_is_found_by_real_steps() -> None:
     assert 1000 < cheap.measured.checkpoint < MEGABYTE
 
 
+@pytest.mark.slow
 def test_a_corner_that_cannot_be_trained_is_refused() -> None:
     broken = tiny(data={"class_path": "tests.support.tiny.TinyData", "init_args": {"batch_size": 0}}, space={})
     with pytest.raises(UsageError, match=r"cannot be trained: ValueError: batch_size"):

@@ -186,6 +186,7 @@ def test_a_broken_display_costs_the_sweep_nothing(tmp_path: Path) -> None:
     assert display._handle is None
 
 
+@pytest.mark.slow
 def test_the_page_runs_as_a_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The blocks of the page as the cells of a notebook, run by Jupyter's own kernel."""
     monkeypatch.chdir(tmp_path)

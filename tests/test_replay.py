@@ -64,6 +64,7 @@ def test_the_confirmed_winner_is_trained_again_to_the_bit(bundle: Path) -> None:
     assert found.objective[0] == found.objective[1]
 
 
+@pytest.mark.slow
 def test_nothing_but_the_bundle_is_needed(confirmed: Outcome, tmp_path: Path) -> None:
     runs = tmp_path / "runs" / confirmed.run.name
     shutil.copytree(confirmed.run.root, runs)
@@ -89,6 +90,7 @@ def test_a_damaged_bundle_is_not_trained_again(bundle: Path) -> None:
         (bundle / name).write_bytes(content)
 
 
+@pytest.mark.slow
 def test_another_seed_differs_and_it_says_where(bundle: Path) -> None:
     stages = json.loads((bundle / CONFIG).read_bytes())["lineage"]
     changed(bundle, lineage=[{**stages[0], "seed": stages[0]["seed"] + 1}])

@@ -149,6 +149,7 @@ async def column(page: Page, number: int) -> list[str]:
     return await page.locator(f"#table tbody tr:not(.detail) > :nth-child({number})").all_text_contents()
 
 
+@pytest.mark.slow
 def test_the_page_is_whole_and_answers(chromium: str, found: Results, report: Path) -> None:
     rows, seen = found.rows, Seen()
 
@@ -234,6 +235,7 @@ def test_it_works_by_keyboard_and_tells_why(chromium: str, found: Results, repor
     assert told["closed"] == 0
 
 
+@pytest.mark.slow
 def test_a_phone_shows_it_without_sideways_scrolling(chromium: str, report: Path) -> None:
     seen = Seen()
 
@@ -247,6 +249,7 @@ def test_a_phone_shows_it_without_sideways_scrolling(chromium: str, report: Path
     seen.check(report)
 
 
+@pytest.mark.slow
 def test_dark_and_light_and_print(chromium: str, report: Path) -> None:
     seen = Seen()
     ground = "getComputedStyle(document.querySelector('.verdict-text')).backgroundColor"
@@ -257,8 +260,10 @@ def test_dark_and_light_and_print(chromium: str, report: Path) -> None:
         await page.locator("[data-figure] svg").first.wait_for()
         dark = [await page.evaluate(ground), await page.evaluate(paper)]
         await page.get_by_role("button", name="Switch to the light theme").click()
+        await page.wait_for_function(f"{paper} === '#ffffff'")
         light = [await page.evaluate(ground), await page.evaluate(paper)]
         await page.get_by_role("button", name="Switch to the dark theme").click()
+        await page.wait_for_function(f"{paper} === '#14171c'")
         printed = await page.pdf()
         await page.emulate_media(media="print")
         drawn = await page.evaluate("[...document.querySelectorAll('.plot')].every(box => box.querySelector('svg'))")
@@ -327,6 +332,7 @@ def hostile(runs: Path) -> Results:
     return on_disk(runs / "hostile", events)
 
 
+@pytest.mark.slow
 def test_hostile_names_stay_text(chromium: str, tmp_path: Path) -> None:
     results, seen = hostile(tmp_path), Seen()
     file = results.report()
@@ -362,6 +368,7 @@ def test_hostile_names_stay_text(chromium: str, tmp_path: Path) -> None:
     assert "<img src=x onerror=window.pwned=1>" in told["options"]
 
 
+@pytest.mark.slow
 def test_two_thousand_hostile_names_stay_text(chromium: str, tmp_path: Path) -> None:
     listed, seen = names(), Seen()
     file = Results(hostile_run(tmp_path, listed)).report()

@@ -39,6 +39,7 @@ def keys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_API_KEY", WANDB)
 
 
+@pytest.mark.slow
 def test_a_sweep_whose_module_tells_its_key_leaves_it_nowhere(tmp_path: Path, keys: None) -> None:
     (tmp_path / "secretive.yaml").write_text(SPEC)
     answer = subprocess.run(

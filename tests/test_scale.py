@@ -47,6 +47,7 @@ def test_hosts_are_those_that_reports_name() -> None:
         evaluate(journal(3, 300, 1.0), 4, {})
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_page_say_what_the_page_says(tmp_path: Path) -> None:
     """Each with fewer trials; but for the hosts, and the decisions, whose trials are what is measured."""
     commands = [words(line) for block in blocks_of(ROOT / PAGE, ROOT) for line in block.commands()]

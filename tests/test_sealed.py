@@ -135,6 +135,7 @@ def test_nobody_looks_while_the_sweep_is_held(run: RunDirectory) -> None:
         journal.close()
 
 
+@pytest.mark.slow
 def test_the_command_prints_the_metrics_and_says_what_was_seen_before(run: RunDirectory) -> None:
     def command() -> subprocess.CompletedProcess[str]:
         asked = [sys.executable, "-m", "orchestrator", "test", run.name, "--runs", str(run.root.parent)]
@@ -145,4 +146,4 @@ def test_the_command_prints_the_metrics_and_says_what_was_seen_before(run: RunDi
     assert first.stdout == second.stdout
     assert first.stdout.startswith("test_loss: ")
     assert "before" not in first.stderr
-    assert "looked at once before" in second.stderr
+    assert "used once before" in second.stderr

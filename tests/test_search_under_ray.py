@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.spec import SweepSpec
+from orchestrator import registry
 from tests.support.markers import SLOW_RAY
 from tests.support.ray_sweeps import events, rows, sweep, written
 
@@ -91,9 +91,8 @@ def test_a_sweep_under_ray(
 
 def test_none_is_left_out() -> None:
     """A searcher or scheduler that is added comes here too."""
-    schema = SweepSpec.model_json_schema()["properties"]
     for part, tried in (("searcher", [s for s, *_ in SWEEPS]), ("scheduler", [r for _, r, *_ in SWEEPS])):
-        names = set(schema[part]["discriminator"]["mapping"])
+        names = set(registry.names(f"{part}s"))
         used = {"sampler" if _named(one)[0].isupper() and part == "searcher" else _named(one) for one in tried}
         used = {"ray" if name[0].isupper() else name for name in used}
         assert names == used | {"random" if part == "searcher" else "asha"}

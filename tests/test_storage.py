@@ -202,6 +202,7 @@ def test_a_disk_that_fails_to_sync_is_waited_out(
     assert "the sweep waits" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_slow_disk_changes_nothing(disk: Path, reference: Ranking, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("fsync", "fdatasync"):
         before(monkeypatch, os, name, lambda: time.sleep(0.05))

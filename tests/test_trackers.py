@@ -223,6 +223,7 @@ print([name for name in ("wandb", "mlflow") if name in sys.modules])
 """
 
 
+@pytest.mark.slow
 def test_loggers_are_lightnings_own_and_none_asks_the_network(tmp_path: Path) -> None:
     command = [sys.executable, "-W", "ignore", "-c", ALONE, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)

@@ -31,6 +31,7 @@ from orchestrator.models import LitModel
 from orchestrator.training import EpochSeed, Job, Report, derive_seed, fit, resolve_precision
 from orchestrator.training.checkpoints import verify
 from orchestrator.training.report_callback import as_floats
+from tests.support.markers import sampled
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")  # Lightning 2.6 under torch 2.15
 
@@ -312,7 +313,7 @@ def _jobs() -> dict[str, Callable[[Path], Job]]:
     }
 
 
-@pytest.mark.parametrize("name", _jobs())
+@pytest.mark.parametrize("name", sampled(_jobs(), {"dropout", "step schedule", "one cycle, accumulation"}))
 def test_a_resumed_trial_is_the_unbroken_one(tmp_path: Path, name: str) -> None:
     unbroken = _jobs()[name](tmp_path / "unbroken")
     whole = run(unbroken)

@@ -49,7 +49,7 @@ def test_a_sweep_under_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize(
     "options",
     [
-        pytest.param(["--local"], marks=pytest.mark.ray, id="as in one process"),
+        pytest.param(["--local"], marks=SLOW_RAY, id="as in one process"),
         pytest.param([], marks=SLOW_RAY, id="as under Ray"),
     ],
 )

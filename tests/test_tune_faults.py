@@ -114,6 +114,7 @@ def test_the_reaper_spares_who_only_looks_and_kills_who_belongs(tmp_path: Path) 
             process.wait()
 
 
+@pytest.mark.slow
 def test_the_reaper_ignores_polite_signals_and_ends_with_its_driver(tmp_path: Path) -> None:
     folder = tmp_path / "instance"
     folder.mkdir()

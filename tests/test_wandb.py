@@ -149,6 +149,7 @@ def test_online_all_is_sent_when_the_sweep_ends(tmp_path: Path, monkeypatch: pyt
         assert not file.is_file() or KEY.encode() not in file.read_bytes(), file
 
 
+@pytest.mark.slow
 def test_what_was_cut_off_while_it_was_sent_does_not_arrive_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -121,6 +121,7 @@ def test_one_that_dies_takes_the_others_with_it(gang: WorkerGroup, tmp_path: Pat
     assert not any(is_there(int(line[4])) for line in seen(asked))
 
 
+@pytest.mark.slow
 def test_a_users_error_is_told_as_such_though_the_others_hang(gang: WorkerGroup, tmp_path: Path) -> None:
     asked = job(tmp_path, fault="raise", rank=0)
     start(gang, asked)
@@ -138,6 +139,7 @@ def test_wrong_devices_are_refused(gang: WorkerGroup, tmp_path: Path) -> None:
     assert outcome == Refused("planned 4 XLA devices, found 2", "is it the slice?")
 
 
+@pytest.mark.slow
 def test_an_interpreter_that_is_not_there_is_refused(
     gang: WorkerGroup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,6 +165,7 @@ class Quiet(LocalHost):
         return not self.gone
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["seen", "unseen"])
 def test_an_error_beside_a_lost_host_is_the_hosts(how: str, tmp_path: Path) -> None:
     """Its peers see a broken connection first, which would pass for the user's error."""
@@ -206,6 +209,7 @@ def test_a_training_process_ends_with_its_host(tmp_path: Path) -> None:
     waited(lambda: None if is_there(child) else True)
 
 
+@pytest.mark.slow
 def test_a_trial_beside_the_slices_trains_with_this_interpreter(tmp_path: Path) -> None:
     """The real training process, on the CPU: what it reports comes out of a Trainer."""
     model = {"class_path": "tests.support.tiny.Tiny", "init_args": {}}

@@ -27,7 +27,10 @@ from orchestrator.spec import load
 from orchestrator.sweep import launch
 from tests.support.paths import ROOT
 
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::UserWarning:lightning"),
+    pytest.mark.xdist_group("bundle"),  # the fixtures take 20 s
+]
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -109,7 +112,6 @@ def flipped(path: Path, position: int, bit: int) -> None:
         file.write(bytes([byte ^ 1 << bit]))
 
 
-@pytest.mark.xdist_group("bundle")  # they share a fixture of 20 s
 def test_one_flipped_bit_in_any_file_is_found(folder: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(folder, tmp_path / "bundle"))
     files = verify_bundle(copy).files
@@ -123,7 +125,6 @@ def test_one_flipped_bit_in_any_file_is_found(folder: Path, tmp_path: Path) -> N
     verify_bundle(copy)
 
 
-@pytest.mark.xdist_group("bundle")  # they share a fixture of 20 s
 def test_any_flipped_bit_of_the_manifest_is_found(folder: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(folder, tmp_path / "bundle"))
     for position in range((copy / MANIFEST).stat().st_size):

@@ -54,7 +54,7 @@ def _named(part: Any) -> str:
 def cases() -> list[Any]:
     """All of them, each under a Ray of its own; and one of them on the Ray that the tests share."""
     own = [pytest.param("own", *sweep, marks=SLOW_RAY, id=f"{_named(sweep[0])}-{_named(sweep[1])}") for sweep in SWEEPS]
-    return [pytest.param("shared", *SWEEPS[2], marks=pytest.mark.ray, id="parzen-frontier on a cluster"), *own]
+    return [pytest.param("shared", *SWEEPS[2], marks=SLOW_RAY, id="parzen-frontier on a cluster"), *own]
 
 
 @pytest.mark.parametrize(("ray", "searcher", "scheduler", "space", "expected"), cases())
@@ -92,7 +92,7 @@ def test_a_sweep_under_ray(
 def test_none_is_left_out() -> None:
     """A searcher or scheduler that is added comes here too."""
     for part, tried in (("searcher", [s for s, *_ in SWEEPS]), ("scheduler", [r for _, r, *_ in SWEEPS])):
-        names = set(registry.names(f"{part}s"))
+        names = set(registry.names(f"{part}s", installed=False))
         used = {"sampler" if _named(one)[0].isupper() and part == "searcher" else _named(one) for one in tried}
         used = {"ray" if name[0].isupper() else name for name in used}
         assert names == used | {"random" if part == "searcher" else "asha"}

@@ -37,12 +37,15 @@ def data_dir(request: pytest.FixtureRequest, tmp_path: Path) -> Path | None:
     return None
 
 
+SHIPPED = [pytest.param(name, name, marks=pytest.mark.slow if name == "cifar10" else ()) for name in sorted(shipped())]
+
+
 @pytest.mark.parametrize("name", sorted(shipped()))
 def test_every_shipped_file_validates(name: str) -> None:
     assert class_loading.check(load(name)) == []
 
 
-@pytest.mark.parametrize(("name", "data_dir"), [(name, name) for name in sorted(shipped())], indirect=["data_dir"])
+@pytest.mark.parametrize(("name", "data_dir"), SHIPPED, indirect=["data_dir"])
 def test_every_system_trains_under_a_sweep(name: str, data_dir: Path | None, tmp_path: Path) -> None:
     overrides = [*FEW, *([f"data.init_args.data_dir={data_dir}"] if data_dir else [])]
     if data_dir and "mnist" in name:
@@ -57,6 +60,7 @@ def test_every_system_trains_under_a_sweep(name: str, data_dir: Path | None, tmp
     assert module.load_from_checkpoint(best.checkpoint).hparams
 
 
+@pytest.mark.slow
 def test_one_trial_is_a_plain_trainer_weight_for_weight(cifar10: Path, tmp_path: Path) -> None:
     few = ["trainer.limit_train_batches=12", "trainer.limit_val_batches=2", "trainer.max_epochs=2"]
     spec = one_trial(cifar10, *few)

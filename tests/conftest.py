@@ -72,6 +72,7 @@ def late_imports() -> None:
 def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """Runs go to the test's own folder, and what a test sets (a fit sets PL_GLOBAL_SEED) is gone in the next."""
     monkeypatch.setenv("SWEEP_RUNS", str(tmp_path / "runs"))
+    monkeypatch.delenv("SWEEP_SECRETS", raising=False)  # a module that is imported may name a webhook
     before = dict(os.environ)
     yield
     os.environ.clear()

@@ -113,4 +113,4 @@ docs: $(STAMP) ## docs/reference made anew, every link checked, and the site bui
 	$(BIN)/python docs/check_site.py site
 
 clean: ## remove .venv, .venv-tpu, the built site and the tools' caches; runs/ and data/ stay
-	rm -rf $(VENV) $(TPU_VENV) site dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(TPU_VENV) site dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis

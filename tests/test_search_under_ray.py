@@ -83,7 +83,7 @@ def test_a_sweep_under_ray(
     assert {row["status"] for row in rows()} <= {"finished", "stopped"}
     by = {event["by"] for event in events() if event["type"] == "trial.suggested"}
     assert by == {_named(searcher), *(["random"] if searcher is PARZEN else [])}
-    assert "no violations" in sweep("verify", "tiny"), "every suggestion and decision is derived anew"
+    assert "no violations" in sweep("verify", "tiny"), "every suggestion and decision is derived again"
     assert os.environ["SWEEP_RUNS"]
     if several:
         assert any(row["front"] for row in rows())

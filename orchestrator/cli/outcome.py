@@ -27,14 +27,12 @@ if TYPE_CHECKING:
 
 def finish(outcome: Outcome, *, local: bool, address: str) -> None:
     """Print the ranking, the winner and the next steps, run finals that are due, and exit with the run's code."""
-    state = outcome.state
-    finals_due = bool(
-        state.spec.get("finalists") and state.status == "completed" and not state.confirmation and not outcome.exit_code
-    )
     with contextlib.suppress(OSError):  # a closed terminal does not change the exit code
-        _print_outcome(outcome, next_steps=not finals_due)
+        _print_outcome(outcome, next_steps=not outcome.finals_due)
         print_notices(outcome.notices)
-    raise typer.Exit(run_finals(outcome.run, {}, local=local, address=address) if finals_due else outcome.exit_code)
+    if outcome.finals_due:
+        raise typer.Exit(run_finals(outcome.run, {}, local=local, address=address))
+    raise typer.Exit(outcome.exit_code)
 
 
 def run_finals(

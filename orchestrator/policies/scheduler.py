@@ -30,19 +30,18 @@ Everything in a Verdict must be plain JSON values, since the journal holds it.
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Set
+from abc import abstractmethod
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, Literal, cast
 
 from typing_extensions import TypeVar
 
 from orchestrator import registry
-from orchestrator.errors import Problem, UsageError
 from orchestrator.journal import Event
+from orchestrator.policies.plugin import PolicyPlugin, recorded_plugin
 from orchestrator.safe_text import show
-from orchestrator.spec import SchedulerOptions, SweepSpec, options_class
-from orchestrator.spec.policy_options import options_argument
+from orchestrator.spec import SchedulerOptions, SweepSpec
 from orchestrator.state import Objective
 
 OptionsT = TypeVar("OptionsT", bound=SchedulerOptions, default=Any)
@@ -75,7 +74,7 @@ class Verdict:
     params: dict[str, Any] | None = None
 
 
-class Scheduler(ABC, Generic[OptionsT]):
+class Scheduler(PolicyPlugin[OptionsT], Generic[OptionsT]):
     """Judge reports. A subclass must define `judge_report`, and may define any other method below.
 
     Attributes:
@@ -99,18 +98,11 @@ class Scheduler(ABC, Generic[OptionsT]):
         ```
     """
 
-    name: str
-    Options: type[OptionsT]
+    options_base = SchedulerOptions
     population: ClassVar[bool] = False
     """Whether the budget's trials train side by side as one population, so that none can be added later."""
     divides_epochs: ClassVar[bool] = False
     """Whether trainer.max_epochs is divided among rungs at the start, so that it cannot be raised later."""
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        options = options_argument(cls, SchedulerOptions)
-        if options is not None:
-            cls.Options, cls.name = cast(type[OptionsT], options), options.model_fields["name"].default
 
     def __init__(self, options: OptionsT, spec: SweepSpec) -> None:
         self.options = options
@@ -123,29 +115,6 @@ class Scheduler(ABC, Generic[OptionsT]):
     def build(cls, options: OptionsT, spec: SweepSpec) -> Scheduler[OptionsT]:
         """Return a scheduler that has observed nothing yet."""
         return cls(options, spec)
-
-    @classmethod
-    def problems(cls, options: OptionsT, spec: SweepSpec) -> Iterable[Problem]:
-        """Yield what the scheduler lacks in the rest of the spec, before anything starts."""
-        return ()
-
-    @classmethod
-    def preflight(cls, options: OptionsT, spec: SweepSpec) -> None:
-        """Check what takes an import of the user's code, right before the start. Raises UsageError."""
-        return
-
-    @classmethod
-    def foreign_class(cls, options: OptionsT) -> str:
-        """Return the import path of a class that `build` imports from neither the plug-in nor its library, or empty.
-
-        ``sweep verify`` imports no such class: a run directory is data.
-        """
-        return ""
-
-    @classmethod
-    def label(cls, options: OptionsT) -> str:
-        """Return what tables call the scheduler."""
-        return cls.name
 
     @classmethod
     def rungs(cls, options: OptionsT, max_epochs: int) -> list[int]:
@@ -262,8 +231,4 @@ def foreign_scheduler(spec: SweepSpec) -> str:
 
 def recorded_scheduler(written: Mapping[str, Any]) -> tuple[type[Scheduler[Any]], Any] | None:
     """Return the scheduler and its options as a journal's spec has them; None if the plug-in is not usable here."""
-    try:
-        cls = scheduler_class(written["name"])
-        return cls, options_class("schedulers", written["name"]).model_validate(dict(written))
-    except (UsageError, ValueError, KeyError):
-        return None
+    return recorded_plugin("schedulers", written)

@@ -29,20 +29,19 @@ number: no clock, no global random state, no file. Draw from ``random.Random(der
 from __future__ import annotations
 
 import random
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, cast
 
 from typing_extensions import TypeVar
 
 from orchestrator import registry
-from orchestrator.errors import Problem, UsageError
 from orchestrator.journal import Event
+from orchestrator.policies.plugin import PolicyPlugin, recorded_plugin
 from orchestrator.seeds import derive_seed
 from orchestrator.space import Space
-from orchestrator.spec import SearcherOptions, SweepSpec, options_class
-from orchestrator.spec.policy_options import options_argument
+from orchestrator.spec import SearcherOptions, SweepSpec
 from orchestrator.state import Objective
 
 OptionsT = TypeVar("OptionsT", bound=SearcherOptions, default=Any)
@@ -73,7 +72,7 @@ class Suggestion:
         return f"the {self.trial} trials before it" if self.trial > 1 else "the trial before it"
 
 
-class Searcher(ABC, Generic[OptionsT]):
+class Searcher(PolicyPlugin[OptionsT], Generic[OptionsT]):
     """Propose parameters. A subclass must define `suggest`, and may define any other method below.
 
     Attributes:
@@ -95,8 +94,7 @@ class Searcher(ABC, Generic[OptionsT]):
         ```
     """
 
-    name: str
-    Options: type[OptionsT]
+    options_base = SearcherOptions
     learns: bool = False
     """Whether it uses results, and so can start from those of earlier sweeps."""
     exhausts: bool = True
@@ -110,12 +108,6 @@ class Searcher(ABC, Generic[OptionsT]):
     class_base: ClassVar[str] = ""
     """Import path of the class that the options' ``class_path`` must be derived from: its arguments are checked."""
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        options = options_argument(cls, SearcherOptions)
-        if options is not None:
-            cls.Options, cls.name = cast(type[OptionsT], options), options.model_fields["name"].default
-
     def __init__(self, options: OptionsT, spec: SweepSpec) -> None:
         self.options, self.space, self.seed = options, spec.space, spec.seed
         self.objective = objective_of(spec)
@@ -126,29 +118,6 @@ class Searcher(ABC, Generic[OptionsT]):
     def build(cls, options: OptionsT, spec: SweepSpec) -> Searcher[OptionsT]:
         """Return a searcher that has observed nothing yet."""
         return cls(options, spec)
-
-    @classmethod
-    def problems(cls, options: OptionsT, spec: SweepSpec) -> Iterable[Problem]:
-        """Yield what the searcher lacks in the rest of the spec, before anything starts."""
-        return ()
-
-    @classmethod
-    def preflight(cls, options: OptionsT, spec: SweepSpec) -> None:
-        """Check what takes an import of the user's code, right before the start. Raises UsageError."""
-        return
-
-    @classmethod
-    def foreign_class(cls, options: OptionsT) -> str:
-        """Return the import path of a class that `build` imports from neither the plug-in nor its library, or empty.
-
-        ``sweep verify`` imports no such class: a run directory is data.
-        """
-        return ""
-
-    @classmethod
-    def label(cls, options: OptionsT) -> str:
-        """Return what tables call the searcher."""
-        return cls.name
 
     @classmethod
     def most_trials(cls, options: OptionsT, spec: SweepSpec) -> int | None:
@@ -209,8 +178,4 @@ def trial_limit(spec: SweepSpec) -> int | None:
 
 def recorded_searcher(written: Mapping[str, Any]) -> tuple[type[Searcher[Any]], Any] | None:
     """Return the searcher and its options as a journal's spec has them; None if the plug-in is not usable here."""
-    try:
-        cls = searcher_class(written["name"])
-        return cls, options_class("searchers", written["name"]).model_validate(dict(written))
-    except (UsageError, ValueError, KeyError):
-        return None
+    return recorded_plugin("searchers", written)

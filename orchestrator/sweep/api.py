@@ -584,8 +584,7 @@ class Sweep:
             outcome = start(CallbackObserver(callbacks, shown) if callbacks else shown)
         for notice in outcome.notices:
             print(notice, file=sys.stderr)
-        completed = outcome.state.status == "completed" and not outcome.exit_code
-        if finals is not None and self.spec.finalists and completed and not outcome.state.confirmation:
+        if finals is not None and outcome.finals_due:
             self.confirm(progress=progress, **finals)
         return Results(outcome.run)
 

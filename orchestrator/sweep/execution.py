@@ -38,6 +38,13 @@ class Outcome:
     exit_code: int
     notices: Sequence[str] = ()
 
+    @property
+    def finals_due(self) -> bool:
+        """Whether the spec asks for finals, which can be run now and have not confirmed a winner yet."""
+        state = self.state
+        completed = state.status == "completed" and not self.exit_code
+        return bool(state.spec.get("finalists")) and completed and not state.confirmation
+
     @classmethod
     def of(cls, run: RunDirectory, state: SweepState, signal_code: int, notices: Sequence[str] = ()) -> Outcome:
         """Derive the exit code; ``signal_code`` is that of the signal that stopped the sweep, 0 for none."""

@@ -13,7 +13,9 @@ Third-party plug-in: the package declares an entry point under the kind's name a
 
 Using it: ``registry.names("schedulers")`` lists the names and imports nothing, ``registry.load("schedulers", "asha")``
 imports the named plug-in alone and returns its class, ``registry.load_all("schedulers", warn)`` skips those that do not
-load and passes ``warn`` one sentence for each. Wrap `load` where the class is used, so that the type is known::
+load and passes ``warn`` one sentence for each. A class with ``offered = False`` is left out of that and of every hint,
+and loads by its name alone: files and journals may name it. Wrap `load` where the class is used, so that the type is
+known::
 
     def scheduler_class(name: str) -> type[Scheduler]:
         return cast(type[Scheduler], registry.load("schedulers", name))
@@ -115,19 +117,27 @@ def load(kind: str, name: str) -> type[Any]:
 
 
 def load_all(kind: str, warn: Callable[[str], object], *, installed: bool = True) -> dict[str, type[Any]]:
-    """Load every plug-in of a kind, by name. Skip each that cannot be used, with a call of ``warn``."""
+    """Load every plug-in of a kind that is offered, by name. Skip each that cannot be used, with a call of ``warn``."""
     classes: dict[str, type[Any]] = {}
     for name in names(kind, installed=installed):
         try:
-            classes[name] = load(kind, name) if installed else _only_class(kind, name)
+            plugin = load(kind, name) if installed else _only_class(kind, name)
         except UsageError as error:
             warn(f"skipped: {error.message}")
+        else:
+            if getattr(plugin, "offered", True):
+                classes[name] = plugin
     return classes
+
+
+def offered(kind: str) -> list[str]:
+    """Return the names of a kind's plug-ins that can be used and are offered, sorted. Imports all of them."""
+    return list(load_all(kind, lambda sentence: None))
 
 
 def nearest(kind: str, name: str) -> str:
     """Return a hint for a name that no plug-in has: the nearest one, or all."""
-    available = names(kind)
+    available = offered(kind)
     close = get_close_matches(name, available, n=1)
     return f"did you mean {close[0]}?" if close else f"available: {', '.join(available) or 'none'}"
 

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from orchestrator import registry
-from orchestrator.errors import UsageError
+from orchestrator.errors import SpecError, UsageError
+from orchestrator.spec import from_mapping
+from orchestrator.spec.json_schema import json_schema
 from tests.support.plugins import write_package
 
 FORMATS = "sweep_orchestrator.export_formats"
@@ -87,6 +89,31 @@ def test_an_unknown_name_is_answered_with_the_nearest() -> None:
     with pytest.raises(UsageError, match="there is no scheduler 'ahsa'") as error:
         registry.load("schedulers", "ahsa")
     assert error.value.hint == "did you mean asha?"
+
+
+def test_a_plugin_that_is_not_offered_loads_by_name_and_is_listed_nowhere(kind: str, site: Path) -> None:
+    source = plugin("old") + "    offered = False\n"
+    points = {"old": "sweep_old:Tiny", "tiny": "sweep_tiny:Tiny"}
+    modules = {"sweep_old": source, "sweep_tiny": plugin()}
+    write_package(site, "sweep-both", modules=modules, entry_points={FORMATS: points})
+    assert registry.load(kind, "old").offered is False
+    assert registry.offered(kind) == list(registry.load_all(kind, pytest.fail)) == ["tiny"]
+    assert registry.nearest(kind, "odl") == "available: tiny"
+
+
+def test_a_policy_that_is_no_longer_offered_is_not_listed_but_files_that_name_it_load(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(registry.load("schedulers", "asha"), "offered", False)
+    spec = {"name": "old", "objective": {"metric": "loss", "mode": "min"}, "model": "a.B", "trainer": {"max_epochs": 9}}
+    spec |= {"space": {"model.x": {"uniform": [0, 1]}}, "budget": {"trials": 2}}
+    assert from_mapping({**spec, "scheduler": "asha"}).scheduler.name == "asha"
+    assert "asha" not in str(json_schema()["properties"]["scheduler"])
+    assert "hyperband" in str(json_schema()["properties"]["scheduler"])
+    with pytest.raises(SpecError) as error:
+        from_mapping({**spec, "scheduler": "ahsa"})
+    assert "asha" not in str(error.value)
+    assert "hyperband" in str(error.value)
 
 
 def test_a_name_that_two_packages_provide_is_refused(kind: str, site: Path) -> None:

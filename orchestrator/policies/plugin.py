@@ -23,6 +23,13 @@ class PolicyPlugin(ABC, Generic[OptionsT]):
     Options: type[OptionsT]
     options_base: ClassVar[type[PolicyOptions]]
     """What the options of this kind are derived from."""
+    version: ClassVar[int] = 1
+    """The version of its rules, which the journal records. Increase it whenever the same events lead to another
+    suggestion or decision than before."""
+    changes: ClassVar[Mapping[int, str]] = {}
+    """What each version above 1 changed, as a sentence for people who resume a sweep of an earlier one."""
+    offered: ClassVar[bool] = True
+    """Whether schema and hints list it. If not, it still loads for files and journals that name it."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -137,9 +137,8 @@ def _resolve(kind: str, value: object) -> PolicyOptions:
     if "name" not in value:
         raise PydanticKnownError("union_tag_not_found", {"discriminator": "'name'"})
     name = value["name"]
-    available = registry.names(kind)
-    if name not in available:
-        expected = ", ".join(f"'{each}'" for each in available)
+    if name not in registry.names(kind):
+        expected = ", ".join(f"'{each}'" for each in registry.offered(kind))
         context = {"discriminator": "'name'", "tag": str(name), "expected_tags": expected}
         raise PydanticKnownError("union_tag_invalid", context)
     try:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.object_storage import Listed, objects
+from orchestrator.rundir.removal import is_checkpoint
 from orchestrator.rundir.run_directory import RunDirectory
 
 _FRESH_SECONDS = 1.0
@@ -112,7 +113,7 @@ class RunInObjects(RunDirectory):
     def checkpoints(self) -> Iterator[str]:
         """See `RunDirectory.checkpoints`."""
         for name in objects(self.address).names("trials"):
-            if "/checkpoints/" in name:
+            if is_checkpoint(name):
                 yield name
 
     def changed(self, path: Path) -> int:

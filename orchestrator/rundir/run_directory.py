@@ -10,6 +10,7 @@ from pathlib import Path
 
 from orchestrator.durable_files import write_durably
 from orchestrator.errors import UsageError
+from orchestrator.rundir.removal import is_checkpoint, is_checkpoint_or_part, linked_folder, remove_unfollowed
 
 
 @dataclass(frozen=True)
@@ -95,9 +96,16 @@ class RunDirectory:
         return self.root / "trials" / f"{number:04d}"
 
     def resolve(self, relative: str) -> Path:
-        """Return the absolute path of one that the journal names. Raises UsageError if it leaves the run directory."""
-        path = (self.root / relative).resolve()
-        if not path.is_relative_to(self.root.resolve()):
+        """Return the absolute path of one that the journal names.
+
+        A trial's folder of checkpoints may be a link to another disk; no other link may lead out of the run directory.
+
+        Raises:
+            UsageError: It leaves the run directory.
+        """
+        path = Path(os.path.realpath(self.root / relative))
+        linked = linked_folder(self.root, relative) if is_checkpoint(relative) else None
+        if not any(path.is_relative_to(folder) for folder in (os.path.realpath(self.root), linked) if folder):
             raise UsageError(f"the journal names {relative!r}, which is outside {self.root}")
         return path
 
@@ -143,13 +151,23 @@ class RunDirectory:
             return None
 
     def remove(self, relative: str) -> None:
-        """Remove a file if it exists. Raises as `resolve`; OSError."""
-        self.resolve(relative).unlink(missing_ok=True)
+        """Remove a file if it exists. If it is a link, the link is removed and not what it leads to.
+
+        Raises:
+            UsageError: It leaves the run directory.
+            OSError: It cannot be removed, or a folder on the way is a link.
+        """
+        remove_unfollowed(self.root, relative)
 
     def checkpoints(self) -> Iterator[str]:
-        """Yield the paths of all existing checkpoints, recorded or not, as the journal would name them."""
-        for path in self.root.glob("trials/*/checkpoints/*epoch=*"):
-            yield path.relative_to(self.root).as_posix()
+        """Yield the paths of all existing checkpoints, recorded or not, as the journal would name them.
+
+        Parts of checkpoints that were being written are included; links, and files of other names, are not.
+        """
+        for path in self.root.glob("trials/*/checkpoints/*"):
+            relative = path.relative_to(self.root).as_posix()
+            if is_checkpoint_or_part(relative) and not path.is_symlink():
+                yield relative
 
     def changed(self, path: Path) -> int:
         """Return a number that differs after each change of the file; 0 if there is no such file."""
@@ -171,12 +189,16 @@ class RunDirectory:
                 probe.unlink()
 
     def add_request(self, request: Path) -> None:
-        """Create a request for the driver."""
+        """Create a request for the driver. Raises UsageError if the folder of requests is a link."""
+        if self.requests.is_symlink():
+            raise UsageError(f"{self.requests} is a link, which is not followed", hint="remove the link")
         request.parent.mkdir(mode=0o700, exist_ok=True)
         request.touch()
 
     def pending_requests(self) -> set[str]:
-        """Return the names of the pending requests. Raises OSError."""
+        """Return the names of the pending requests; none if their folder is a link. Raises OSError."""
+        if self.requests.is_symlink():
+            return set()
         try:
             return {path.name for path in self.requests.iterdir()}
         except FileNotFoundError:

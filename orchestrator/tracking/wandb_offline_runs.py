@@ -89,7 +89,12 @@ class Ledger:
         self.server_rows: dict[str, int] = content.get("begun", {})
 
     def clean(self) -> None:
-        """Remove parts that are not recorded. Only the process that writes parts may call this."""
+        """Remove parts that are not recorded. Only the process that writes parts may call this.
+
+        Nothing is removed behind a link.
+        """
+        if self._file.parent.is_symlink():
+            return
         for part in parts(self._run):
             if part.kind == "part" and part.number >= self.of(part.id).parts:
                 shutil.rmtree(part.folder)

@@ -19,6 +19,7 @@ from torch.serialization import get_unsafe_globals_in_checkpoint
 
 from orchestrator.durable_files import check_file, storage_fault, write_durably
 from orchestrator.errors import CheckpointError, UsageError
+from orchestrator.rundir import RunDirectory
 from orchestrator.training.job import Checkpoint
 from orchestrator.training.memory import out_of_memory
 
@@ -76,15 +77,16 @@ def verify(run_directory: Path, checkpoint: Checkpoint) -> Path:
 
     Raises:
         CheckpointError: the file is absent, differs, cannot be read, or is outside the run directory (symbolic links
-            are followed).
+            are followed; the trial's folder of checkpoints may be one).
         OSError: the file server does not answer.
     """
-    path = Path(os.path.realpath(run_directory / checkpoint.path))
-    if not path.is_relative_to(os.path.realpath(run_directory)):
+    try:
+        path = RunDirectory(run_directory).resolve(checkpoint.path)
+    except UsageError as error:
         raise CheckpointError(
             f"the checkpoint {checkpoint.path!r} is outside the run directory {run_directory}",
-            hint="copy the file into the run directory instead of linking it",
-        )
+            hint="copy the file into the run directory, or link the trial's whole folder of checkpoints",
+        ) from error
     with _read_errors(path):
         check_file(path, checkpoint.size, checkpoint.sha256)
     return path

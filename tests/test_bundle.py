@@ -383,7 +383,7 @@ def test_what_evaluate_cannot_do_is_refused(
         ((folder, "--data", "nowhere"), "neither a folder nor an import path"),
         ((folder, "--data", "orchestrator.data.Nothing"), "has no 'Nothing'"),
         ((folder, "--data", "orchestrator.models.LitModel"), "is not a LightningDataModule"),
-        ((folder, "--set", "colour=red"), "cannot be built"),
+        ((folder, "--set", "colour=red"), "takes no argument 'colour'"),
         ((folder, "--set", "image_size=16"), "Trainer.validate failed"),
         ((folder, "--set", "batch_size"), "is not of the form NAME=VALUE"),
         ((rebuilding, "--data", pictures), "does not classify"),

@@ -63,7 +63,7 @@ def build(model: Mapping[str, Any]) -> L.LightningModule:
         UsageError: the class cannot be imported, or its constructor raises.
     """
     with isolate_rng(include_cuda=False), class_loading.constructor_errors(model["class_path"]):
-        module: L.LightningModule = class_loading.build(model)
+        module: L.LightningModule = class_loading.build(model, (L.LightningModule,))
         if is_overridden("configure_model", module):
             module.configure_model()
     return module

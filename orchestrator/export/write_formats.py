@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+import lightning as L
 import torch
 
 from orchestrator import registry
@@ -22,7 +23,7 @@ from orchestrator.export.format import Format, Model, Reference, forward_of
 from orchestrator.export.model_inputs import preprocessing_of
 from orchestrator.export.parity import TOLERANCE, Parity, ParityError, batches, largest_difference
 from orchestrator.export.validation_samples import Validation, first_line, read_validation
-from orchestrator.training.class_loading import import_class
+from orchestrator.training.class_loading import import_class, require_kind
 from orchestrator.training.class_loading.import_paths import import_from
 from orchestrator.training.process_state import isolated
 
@@ -162,6 +163,7 @@ def _reason(error: BaseException) -> str:
 def _load_failure(checkpoint: Path, model: Mapping[str, Any]) -> str:
     """Return why the class's own ``load_from_checkpoint(path)`` fails; empty if it works."""
     cls: Any = import_class(model["class_path"])
+    require_kind(cls, model["class_path"], (L.LightningModule,))
     with torch.random.fork_rng(devices=[]):
         try:
             cls.load_from_checkpoint(checkpoint, map_location="cpu", weights_only=True)

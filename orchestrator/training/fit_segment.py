@@ -54,8 +54,8 @@ def fit(job: Job, report: Callable[[Report], bool], device: Mapping[str, Any] | 
     keep_freed_memory()
     with isolated(job.threads):
         L.seed_everything(job.seed, verbose=False)
-        model: Any = class_loading.build(job.model)
-        data: Any = class_loading.build(job.data) if job.data else None
+        model: Any = class_loading.build(job.model, (L.LightningModule,))
+        data: Any = class_loading.build(job.data, (L.LightningDataModule,)) if job.data else None
         trackers = loggers.start(job) if is_first else {}
         trainer = _trainer(job, report, heartbeat, list(trackers.values()), device or {})
         try:
@@ -73,7 +73,7 @@ def _trainer(
     trackers: list[Logger],
     device: Mapping[str, Any],
 ) -> L.Trainer:
-    user = {name: _build(value) for name, value in job.trainer.items()}
+    user = {name: _build(name, value) for name, value in job.trainer.items()}
     table = EpochCSVLogger(job.logs)
     plugins = _as_list(user.pop("plugins", None))
     writer = next((plugin for plugin in plugins if isinstance(plugin, DurableCheckpointIO)), DurableCheckpointIO())
@@ -109,11 +109,11 @@ def _defaults(user: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _build(value: Any) -> Any:
-    """Build every ``{class_path, init_args}`` in a Trainer argument."""
+def _build(name: str, value: Any) -> Any:
+    """Build every ``{class_path, init_args}`` in an argument of the Trainer, each of the kind that the argument has."""
     if isinstance(value, dict) and "class_path" in value:
-        return class_loading.build(value)
-    return [_build(item) for item in value] if isinstance(value, list) else value
+        return class_loading.build(value, class_loading.component_kinds(L.Trainer, name))
+    return [_build(name, item) for item in value] if isinstance(value, list) else value
 
 
 def _as_list(value: Any) -> list[Any]:

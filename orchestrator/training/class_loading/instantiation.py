@@ -6,6 +6,7 @@ JSON (tuples, enums, paths, factories).
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -15,22 +16,58 @@ from orchestrator.training.class_loading import argument_types
 from orchestrator.training.class_loading.argument_types import signature
 from orchestrator.training.class_loading.import_paths import import_class
 
+_VALUE_MODULES = ("datetime", "decimal", "fractions", "collections")
+"""Modules of the standard library whose classes only hold values."""
 
-def build(class_spec: Mapping[str, Any]) -> Any:
+
+def build(class_spec: Mapping[str, Any], bases: tuple[type, ...] = ()) -> Any:
     """Build the object that ``{class_path, init_args}`` describes, after the objects among its arguments.
 
     Arguments are built in the order of the signature, so that random initial weights do not depend on their order in a
     file. Errors of the constructors pass through.
 
+    A run directory or a bundle may name any class, so nothing is called before it is known to be of the right kind.
+
+    Args:
+        class_spec: the class's import path and arguments.
+        bases: what the class must be, such as ``(LightningModule,)``; empty for an argument without an annotation,
+            where a class of the standard library is refused.
+
     Raises:
-        UsageError: the class cannot be imported.
+        UsageError: the class cannot be imported, is of another kind, or takes no such argument.
     """
     cls = import_class(class_spec["class_path"])
+    require_kind(cls, class_spec["class_path"], bases)
     init_args = class_spec.get("init_args") or {}
-    arguments = signature(cls).arguments
+    accepted = signature(cls)
+    arguments = accepted.arguments
+    if unknown := [name for name in init_args if name not in arguments and not accepted.open]:
+        hint = f"it takes {', '.join(arguments)}" if arguments else "it takes no arguments"
+        raise UsageError(f"{class_spec['class_path']} takes no argument {unknown[0]!r}", hint=hint)
     named = {name: _build_value(arguments[name].annotation, init_args[name]) for name in arguments if name in init_args}
     extra = {name: _build_value(Any, value) for name, value in init_args.items() if name not in arguments}
     return cls(**named, **extra)
+
+
+def require_kind(cls: type, class_path: str, bases: tuple[type, ...]) -> None:
+    """Raise UsageError if a class is none of ``bases``, or without them belongs to the standard library."""
+    if bases and not issubclass(cls, bases):
+        names = " or ".join(base.__name__ for base in bases)
+        raise UsageError(f"{class_path} is not a {names}", hint=f"name a subclass of {names}")
+    library = cls.__module__.partition(".")[0]
+    if not bases and library in sys.stdlib_module_names and library not in _VALUE_MODULES:
+        raise UsageError(
+            f"{class_path} is a class of Python's standard library ({cls.__module__}), which is no part of a model",
+            hint="name a class of the model, its data or a library for training",
+        )
+
+
+def component_kinds(owner: type, name: str) -> tuple[type, ...]:
+    """Return the classes of which an argument takes objects, alone or in a list; empty if its annotation names none."""
+    argument = signature(owner).arguments.get(name)
+    annotation = argument.annotation if argument else Any
+    classes = argument_types.component_classes(annotation)
+    return classes + argument_types.component_classes(argument_types.element(annotation))
 
 
 @contextmanager
@@ -79,16 +116,25 @@ def holds_components(value: Any) -> bool:
 
 def _build_value(annotation: Any, value: Any) -> Any:
     if argument_types.is_factory(annotation) and not argument_types.fits(annotation, value):
+        _require_callable_kind(value)
         return argument_types.instantiate_value(annotation, value)
     component = as_component(annotation, value)
     if component is not None:
-        return build(component)
+        return build(component, argument_types.component_classes(annotation))
     if has_objects(annotation, value):
         return _build_items(annotation, value)
     value = argument_types.as_floats(annotation, value)
     if argument_types.fits(annotation, value) or argument_types.is_plain(annotation):
         return value
     return argument_types.instantiate_value(annotation, value)
+
+
+def _require_callable_kind(value: Any) -> None:
+    """Raise UsageError if a value that jsonargparse builds names a class of the standard library, at any depth."""
+    if isinstance(value, dict) and isinstance(value.get("class_path"), str):
+        require_kind(import_class(value["class_path"]), value["class_path"], ())
+    for _, item in argument_types.items_of(value):
+        _require_callable_kind(item)
 
 
 def _build_items(annotation: Any, value: Any) -> Any:

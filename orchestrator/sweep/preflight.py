@@ -115,11 +115,9 @@ def _check_plugin(spec: SweepSpec, options: PolicyOptions, path: tuple[str, ...]
 
 def _prepare_data(spec: SweepSpec) -> None:
     """Fetch the data once, before any trial needs it. Raises DataError."""
-    from lightning import LightningDataModule
-
     from orchestrator.training import class_loading
 
     _, data, _ = apply(spec, spec.space.sample(random.Random(spec.seed)))
     if data is not None and data.class_path.startswith("orchestrator."):
         # A user's prepare_data runs in the trial, as under a plain Trainer.
-        class_loading.build(data.model_dump(), (LightningDataModule,)).prepare_data()
+        class_loading.build_data(data.model_dump()).prepare_data()

@@ -49,6 +49,13 @@ def build(class_spec: Mapping[str, Any], bases: tuple[type, ...] = ()) -> Any:
     return cls(**named, **extra)
 
 
+def build_data(class_spec: Mapping[str, Any]) -> Any:
+    """Build a LightningDataModule. Raises UsageError as `build` does."""
+    from lightning import LightningDataModule
+
+    return build(class_spec, (LightningDataModule,))
+
+
 def require_kind(cls: type, class_path: str, bases: tuple[type, ...]) -> None:
     """Raise UsageError if a class is none of ``bases``, or without them belongs to the standard library."""
     if bases and not issubclass(cls, bases):

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from html import escape
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -332,4 +333,5 @@ def test_masking_costs_a_report_next_to_nothing(around: Surroundings) -> None:
 
     line = json.dumps({"type": "segment.reported", "metrics": {f"metric_{n}": n / 7 for n in range(20)}})
     assert not secrets.holds_secret(line)
-    assert min(timeit.repeat(lambda: secrets.holds_secret(line), number=100, repeat=5)) / 100 < 200e-6
+    took = timeit.repeat(lambda: secrets.holds_secret(line), timer=time.process_time, number=100, repeat=5)
+    assert min(took) / 100 < 200e-6

@@ -55,6 +55,7 @@ def launch(
     """Check a sweep file, run the sweep to its end and print the ranking, or submit it to a cluster."""
     from orchestrator.errors import UsageError
     from orchestrator.rundir import free_name, run_at
+    from orchestrator.secrets import spared
     from orchestrator.spec import load
 
     if more_runs and not warm_start:
@@ -62,6 +63,8 @@ def launch(
             f"unexpected argument {more_runs[0]!r}", hint=f"launch one sweep at a time: sweep launch {spec}"
         )
     loaded = load(spec, overrides or (), name)
+    if not supervised():
+        print_lines(*(f"notice: {sentence}" for sentence in spared()), err=True)
     earlier_runs = [*(warm_start or ()), *(more_runs or ())]
     if cluster is not None:
         if local:

@@ -17,6 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple
 
 from orchestrator.errors import JournalError, JournalVersionError
+from orchestrator.secrets import allow
 
 FORMAT = 1
 """The format that this program writes, and the newest that it reads. Increase it for every new event type, and for a
@@ -109,7 +110,18 @@ def parse(lines: Iterable[Line], first: int = 0, lease: int = 0) -> Iterator[tup
         if event.type in _VERSIONED:
             _check_format(event)
         lease = event.lease
+        allow_names(event.type, event.fields)
         yield event, line
+
+
+def allow_names(type: str, fields: Mapping[str, Any]) -> None:
+    """Never mask what has the form of a name in the sweep's spec and parameters, and the names of its metrics."""
+    if type == "sweep.created":
+        allow(fields.get("spec"))
+    elif type == "trial.suggested":
+        allow(fields.get("params"))
+    elif type == "segment.reported" and isinstance(metrics := fields.get("metrics"), Mapping):
+        allow(list(metrics))
 
 
 def _check_format(event: Event) -> None:

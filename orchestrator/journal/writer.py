@@ -14,7 +14,7 @@ from orchestrator.errors import JournalError, RunHeldError
 from orchestrator.journal import lease as leases
 from orchestrator.journal import object_lease
 from orchestrator.journal.reader import read
-from orchestrator.journal.records import Event, Line, encode, parse
+from orchestrator.journal.records import Event, Line, allow_names, encode, parse
 from orchestrator.journal.stores import Place, Store, store_at
 from orchestrator.object_storage import objects
 from orchestrator.secrets import holds_secret, masked_values
@@ -124,6 +124,7 @@ class Journal:
             RunHeldError: Another process has taken over.
         """
         event = Event(self.length, self.lease, round(self.now(), 3), type, fields)
+        allow_names(type, fields)
         line = encode(event)
         if holds_secret(line.decode()):
             event = replace(event, fields=masked_values(fields, keep=_SETTINGS))

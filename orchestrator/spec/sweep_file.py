@@ -11,7 +11,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from orchestrator.errors import Problem, SpecError
-from orchestrator.secrets import allow, secret_in
+from orchestrator.secrets import allow, is_password_name, secret_in
 from orchestrator.space import KeyProblem
 from orchestrator.spec.overrides import override, set_field
 from orchestrator.spec.sweep_spec import SweepSpec
@@ -68,9 +68,13 @@ def _checked(document: Document, problems: list[Problem]) -> SweepSpec:
 
 
 def _secret_problems(value: Any, path: Path = ()) -> Iterator[Problem]:
-    """Yield keys and passwords of the environment in the spec, which would reach the journal and the trackers."""
+    """Yield keys and passwords of the environment in the spec, which would reach the journal and the trackers.
+
+    A value that has the form of a name, as ``resnet50-v2``, is a setting, though a key is the same; not so a password.
+    """
     if isinstance(value, str):
-        allow(value)
+        if not (path and is_password_name(str(path[-1]).rpartition(".")[2])):
+            allow(value)
         if source := secret_in(value):
             message = f"`{'.'.join(map(str, path))}` holds the secret of {source}: a sweep file must not hold secrets"
             yield Problem(message, "leave it in the environment, and read it there at its use", path)

@@ -12,7 +12,7 @@ from typing import Any
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from orchestrator.secrets import masked
+from orchestrator.secrets import allow, masked
 
 
 class EpochCSVLogger(Logger):
@@ -72,6 +72,7 @@ class EpochCSVLogger(Logger):
         row.update(metrics)
         self._stale |= len(self._rows) <= self._written or any(name not in self._columns for name in metrics)
         self._columns.update(dict.fromkeys(metrics))
+        allow(list(metrics))
 
     @rank_zero_only
     def flush(self) -> None:

@@ -32,7 +32,7 @@ def write(run: RunDirectory, state: SweepState, path: str | Path | None = None, 
         if kind in ("png", "svg"):
             _draw(run, state, file, kind)
         else:
-            write_durably(file, masked(_text(run, state, file, kind)).encode("utf-8"))
+            write_durably(file, masked(_text(run, state, file, kind), held_only=kind == "html").encode("utf-8"))
     if path is None:
         run.publish(file)
     return file

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from orchestrator.errors import (
         CheckpointError,
         ClusterLostError,
+        CodecError,
         DataError,
         JournalError,
         JournalVersionError,
@@ -81,6 +82,7 @@ _HOMES = {
     "Checkpoints": "orchestrator.spec.parts",
     "ClusterLostError": "orchestrator.errors",
     "Costs": "orchestrator.plan",
+    "CodecError": "orchestrator.errors",
     "DataError": "orchestrator.errors",
     "FIFO": "orchestrator.policies.schedulers.fifo",
     "Finalists": "orchestrator.spec",
@@ -161,6 +163,7 @@ __all__ = [
     "CheckpointError",
     "Checkpoints",
     "ClusterLostError",
+    "CodecError",
     "Costs",
     "DataError",
     "Finalists",

@@ -3,6 +3,7 @@
     SweepError                 exit 1   something ended the sweep; the message says what, the hint what to do next
     ├── UsageError             exit 2   the request cannot be fulfilled as it stands
     │   ├── SpecError          exit 2   the sweep file is wrong; holds every problem with its position
+    │   ├── CodecError         exit 2   a value has no plain form, or a written form cannot be read
     │   └── DataError          exit 2   a data set is absent, damaged or cannot be fetched
     ├── RunHeldError           exit 3   the run exists already, or another process holds it
     ├── StoppedError           exit 128 + signal   stopped before the sweep started; there is nothing to resume
@@ -83,6 +84,17 @@ class SpecError(UsageError):
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class CodecError(UsageError):
+    """A value has no plain form from which the same value can be made again, or a written form cannot be read.
+
+    ``at`` is the key path of the value (``trainer.callbacks[0].init_args.x``), ``reason`` the message without it.
+    """
+
+    def __init__(self, reason: str, *, at: str = "", hint: str = "") -> None:
+        super().__init__(f"{at}: {reason}" if at else reason, hint=hint)
+        self.at, self.reason = at, reason
 
 
 class DataError(UsageError):

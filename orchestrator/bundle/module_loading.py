@@ -14,9 +14,10 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from lightning.pytorch.utilities.seed import isolate_rng
 
 from orchestrator.bundle.bundle_manifest import CHECKPOINT, SAFETENSORS, Manifest
-from orchestrator.errors import CheckpointError, UsageError
+from orchestrator.errors import CheckpointError, CodecError, UsageError
 from orchestrator.extras import require
 from orchestrator.training import class_loading
+from orchestrator.training.checkpoints import restored
 
 
 def load_module(manifest: Manifest, config: Mapping[str, Any]) -> L.LightningModule:
@@ -35,8 +36,8 @@ def from_checkpoint(file: Path, model: Mapping[str, Any]) -> L.LightningModule:
     """
     module = build(model)
     try:
-        checkpoint = torch.load(file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError) as error:
+        checkpoint = restored(torch.load(file, map_location="cpu", weights_only=True))
+    except (pickle.UnpicklingError, RuntimeError, CodecError) as error:
         raise CheckpointError(f"{file} cannot be loaded: {str(error).splitlines()[0]}") from error
     try:
         module.on_load_checkpoint(checkpoint)

@@ -7,6 +7,7 @@ import io
 import os
 import pickle
 import re
+from collections import Counter, OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
@@ -17,14 +18,21 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from torch.serialization import get_unsafe_globals_in_checkpoint
 
+from orchestrator import codec
 from orchestrator.durable_files import check_file, storage_fault, write_durably
-from orchestrator.errors import CheckpointError, UsageError
+from orchestrator.errors import CheckpointError, CodecError, UsageError
 from orchestrator.rundir import RunDirectory
 from orchestrator.training.job import Checkpoint
 from orchestrator.training.memory import out_of_memory
 
 PATTERN = "epoch=*-segment=*.ckpt"
 _LEFT_OVER = re.compile(r"\.epoch=\d+-segment=(?P<segment>\d+)\.ckpt\.\d+\.tmp")
+_WRITTEN = "orchestrator.codec"  # the key of a checkpoint in which values are in the codec's form
+_HYPERPARAMETERS = ("hyper_parameters", "datamodule_hyper_parameters")
+_STATE_HINT = (
+    "keep tensors and plain values in state_dict() and on_save_checkpoint(), "
+    "or allow the class with torch.serialization.add_safe_globals where your module is defined"
+)
 _HINT = "resume from an earlier checkpoint of the trial, or start the trial afresh"
 
 
@@ -43,9 +51,12 @@ class DurableCheckpointIO(TorchCheckpointIO):
     Errors are those of :func:`orchestrator.durable_files.write_durably`. ``written`` has the size in bytes and the
     SHA-256 of the last file of each path.
 
-    Loading is ``weights_only``: tensors and plain values, never code. Hyperparameters that such loading cannot restore
-    are left out (an ``nn.Module`` that the constructor got must be passed to ``load_from_checkpoint`` again, as
-    Lightning's own warning says). Anywhere else in the checkpoint such a value raises UsageError at the first save.
+    Loading is ``weights_only``: tensors and plain values, never code. What such loading cannot restore by itself
+    (numpy's numbers and arrays, deques, enums, dataclasses) is kept in the form of `orchestrator.codec`.
+
+    Hyperparameters without a plain form are left out: an ``nn.Module`` that the constructor got must be passed to
+    ``load_from_checkpoint`` again, as Lightning's own warning says. Anywhere else in the checkpoint such a value raises
+    UsageError, with its key path, at the first save.
     """
 
     def __init__(self) -> None:
@@ -54,7 +65,7 @@ class DurableCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         """Write ``checkpoint`` to ``path`` durably. Raises UsageError if loading it would need code."""
         buffer = io.BytesIO()
-        torch.save(_with_plain_hyperparameters(checkpoint), buffer)
+        torch.save(_written(checkpoint), buffer)
         _refuse_code(buffer, Path(path))
         self.written[os.fspath(path)] = write_durably(Path(path), buffer.getbuffer())
 
@@ -62,8 +73,8 @@ class DurableCheckpointIO(TorchCheckpointIO):
         """Load a checkpoint, always as weights only. Raises CheckpointError if the file cannot be read or loaded."""
         try:
             with _read_errors(Path(path)):
-                return super().load_checkpoint(path, map_location, weights_only=True)
-        except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
+                return restored(super().load_checkpoint(path, map_location, weights_only=True))
+        except (pickle.UnpicklingError, EOFError, RuntimeError, CodecError) as error:
             if out_of_memory(error):
                 raise
             raise CheckpointError(
@@ -115,23 +126,56 @@ def _read_errors(path: Path) -> Iterator[None]:
         raise CheckpointError(f"{path} cannot be read: {error.strerror or error}", hint=_HINT) from error
 
 
+def restored(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """Return a loaded checkpoint with the values that were saved.
+
+    A class, function or enum is found only in modules that are imported already. Raises CodecError if it is not there.
+    """
+    if not isinstance(checkpoint, dict) or checkpoint.get(_WRITTEN) is None:
+        return checkpoint
+    return {
+        key: value if key in _HYPERPARAMETERS else codec.decode(value, codec.loaded)
+        for key, value in checkpoint.items()
+        if key != _WRITTEN
+    }
+
+
+def _written(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """Return the checkpoint in the form that weights-only loading reads. Raises CodecError with a key path."""
+    content = dict(checkpoint)
+    for key in _HYPERPARAMETERS:
+        if isinstance(content.get(key), Mapping):
+            content[key] = _plain_items(content[key])
+    try:
+        written = {
+            key: value if key in _HYPERPARAMETERS else codec.encode(value, _FORM, (key,))
+            for key, value in content.items()
+        }
+    except CodecError as error:
+        raise CodecError(f"{error.reason}, so a checkpoint cannot hold it", at=error.at, hint=_STATE_HINT) from None
+    changed = any(written[key] is not content[key] for key in content)
+    return {**written, _WRITTEN: 1} if changed else written
+
+
+def _is_native(value: Any) -> bool:
+    """Return whether weights-only loading restores a value without parts."""
+    if value is None or type(value) in (bool, int, float, complex, str, bytes, torch.Size, torch.device, torch.dtype):
+        return True
+    return isinstance(value, torch.Tensor) or type(value) in torch.serialization.get_safe_globals()
+
+
+_FORM = codec.Form(_is_native, frozenset({list, tuple, dict, OrderedDict, Counter, set}), is_text=False)
+
+
 def _refuse_code(buffer: io.BytesIO, path: Path) -> None:
+    """Raise UsageError for what `_written` cannot see: tensors of a class of their own, for example."""
     buffer.seek(0)
     unsafe = get_unsafe_globals_in_checkpoint(buffer)
     if unsafe:
         raise UsageError(
             f"{path.name} would hold objects that only unpickling can restore: {', '.join(sorted(unsafe))}",
-            hint="keep tensors and plain values in state_dict() and on_save_checkpoint(), "
-            "or allow the classes with torch.serialization.add_safe_globals where your module is defined",
+            hint=_STATE_HINT,
         )
-
-
-def _with_plain_hyperparameters(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    plain = dict(checkpoint)
-    for key in ("hyper_parameters", "datamodule_hyper_parameters"):
-        if isinstance(plain.get(key), Mapping):
-            plain[key] = _plain_items(plain[key])
-    return plain
 
 
 class _NotPlainError(Exception):

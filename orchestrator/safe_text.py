@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from orchestrator.codec import readable
 from orchestrator.secrets import masked
 
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
@@ -40,7 +41,11 @@ def _escaped(character: str) -> str:
 
 
 def show(value: object) -> str:
-    """Return a value for people: floats to four significant digits, and what cannot be seen in a text written out."""
+    """Return a value for people: floats to four significant digits, and what cannot be seen in a text written out.
+
+    A value in its written form is shown as it was: ``(16, 16)`` for ``{"$tuple": [16, 16]}``.
+    """
+    value = readable(value)
     return f"{value:.4g}" if isinstance(value, float) else visible(str(value))
 
 

@@ -45,6 +45,7 @@ os.environ.update(
     RAY_USAGE_STATS_ENABLED="0",
     WANDB_MODE="offline",
     NO_COLOR="1",
+    SWEEP_NO_PREFLIGHT="1",  # it costs a process a launch; tests/test_code_run.py is about it
 )
 # Inherited by what a test starts; under nohup, or in the background of a script, they would be ignored there.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -73,7 +73,7 @@ def _raise_as_checkpoint_error(content: dict[str, Any]) -> None:
 
 def test_what_cannot_be_kept_is_named_by_its_key_path(tmp_path: Path) -> None:
     state = {"callbacks": {"Rules": {"all": [{"f": lambda x: x}]}}}
-    with pytest.raises(UsageError, match=r"callbacks\.Rules\.all\[0\]\.f.*add_safe_globals") as caught:
+    with pytest.raises(UsageError, match=r"(?s)callbacks\.Rules\.all\[0\]\.f.*add_safe_globals") as caught:
         DurableCheckpointIO().save_checkpoint(state, tmp_path / "a.ckpt")
     assert "\n" in str(caught.value)
     assert not list(tmp_path.iterdir())
@@ -83,6 +83,7 @@ def _job(folder: Path, epochs: int, **more: Any) -> Job:
     trainer = {
         "max_epochs": epochs,
         "accelerator": "cpu",
+        "precision": "32-true",
         "callbacks": [{"class_path": "tests.support.odd_state.Keep"}],
     }
     fields: dict[str, Any] = {"trial": 0, "segment": 0, "seed": 5, "metric": "val_loss", "threads": 1}

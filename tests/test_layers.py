@@ -19,6 +19,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "orchestrator"
 # Libraries beyond the standard one that a room may import, wherever in its files.
 TORCH = {"torch", "torchvision", "torchmetrics", "lightning", "numpy"}
 LIBRARIES: dict[str, set[str]] = {
+    "codec": {"numpy", "torch"},
     "space": {"pydantic", "optuna"},
     "spec": {"pydantic", "pydantic_core", "ruamel"},
     "object_storage": {"boto3", "obstore"},

@@ -45,6 +45,9 @@ def launch(
         typer.Option("--warm-start", metavar="RUN...", help="Earlier runs whose trials the searcher starts with."),
     ] = None,
     more_runs: Annotated[list[str] | None, typer.Argument(metavar="RUN", hidden=True)] = None,
+    no_preflight: Annotated[
+        bool, typer.Option("--no-preflight", help="Start without running one batch of the model beforehand.")
+    ] = False,
     runs: Runs = None,
     local: Local = False,
     address: Address = "",
@@ -75,6 +78,7 @@ def launch(
                 hint="specify --name NAME",
             )
         words = [word for run in earlier_runs for word in ("--warm-start", run)]
+        words += ["--no-preflight"] if no_preflight else []
         _submit(cluster, ["launch", "sweep.yaml", *words], loaded, runs, token, insecure=insecure)
         return
     arguments: tuple[str, ...] = ()
@@ -85,7 +89,15 @@ def launch(
     def start(progress: Progress) -> Outcome:
         from orchestrator import sweep
 
-        return sweep.launch(loaded, runs, local=local, address=address, observer=progress, warm_start=earlier_runs)
+        return sweep.launch(
+            loaded,
+            runs,
+            local=local,
+            address=address,
+            observer=progress,
+            warm_start=earlier_runs,
+            preflight=not no_preflight,
+        )
 
     _run_to_end(run_at(loaded.name, runs), runs, start, local=local, address=address, extra_arguments=arguments)
 

@@ -9,12 +9,24 @@ and functions.
 """
 
 from orchestrator.codec.references import loaded, path_of
-from orchestrator.codec.walk import JSON, Form, decode, encode, is_tagged, key_path, readable, tagged_inside, written
+from orchestrator.codec.walk import (
+    JSON,
+    Form,
+    decode,
+    display,
+    encode,
+    is_tagged,
+    key_path,
+    readable,
+    tagged_inside,
+    written,
+)
 
 __all__ = [
     "JSON",
     "Form",
     "decode",
+    "display",
     "encode",
     "is_tagged",
     "key_path",

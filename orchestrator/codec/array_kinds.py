@@ -101,7 +101,8 @@ def _read_array(content: Any, read: Reader) -> Any:
         return flat.reshape(shape)
     if dtype.hasobject:
         raise ValueError("an array of Python objects is written as a list")
-    return np.frombuffer(bytearray(read(data)), dtype).reshape(shape)
+    raw = bytearray(read(data))
+    return np.frombuffer(raw, dtype).reshape(shape) if raw else np.empty(shape, dtype)
 
 
 def _write_tensor(value: Any, part: Part) -> Any:

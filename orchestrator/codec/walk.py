@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.codec.array_kinds import ARRAYS
+from orchestrator.codec.described import described
 from orchestrator.codec.kinds import KINDS, Kind, Reader
 from orchestrator.codec.named_kinds import NAMED
 from orchestrator.codec.references import Resolve, path_of
@@ -65,7 +66,8 @@ def written(value: Any, at: Path = ()) -> Any:
     """Return the JSON form of a value from a sweep file or from Python: like `encode`, but tags are read as such.
 
     So ``{"$tuple": [1, 2]}`` means a tuple in a sweep file and in Python alike, and writing a written form changes
-    nothing. A class under ``class_path`` becomes its import path.
+    nothing. A class under ``class_path`` becomes its import path, and an object that its arguments describe becomes its
+    ``{class_path, init_args}`` (see `orchestrator.codec.described`).
 
     Raises:
         CodecError: As `encode`.
@@ -130,6 +132,8 @@ class _Encoder:
 
     def _tagged(self, value: Any, at: Path) -> dict[str, Any]:
         kind = _BY_TYPE.get(type(value)) or next((kind for kind in _BY_TEST if kind.test and kind.test(value)), None)
+        if kind is None and self._is_lenient and (form := described(value, encode)) is not None:
+            return {"class_path": form["class_path"], "init_args": self(form["init_args"], (*at, "init_args"))}
         if kind is None:
             raise CodecError(_refusal(value), at=key_path(at), hint=_OBJECT_HINT)
         try:
@@ -170,9 +174,9 @@ class _Decoder(Reader):
         if is_tagged(value):
             return self._read(*next(iter(value.items())))
         if type(value) in (dict, OrderedDict):
-            items = {key: self(item) for key, item in value.items()}
             if self._build is not None and "class_path" in value:
                 return self._build(value)
+            items = {key: self(item) for key, item in value.items()}
             same = all(items[key] is item for key, item in value.items())
             return value if same and self._build is None else _like(value, items)
         if type(value) in (list, tuple):
@@ -237,6 +241,14 @@ def readable(value: Any, resolve: Resolve | None = None) -> Any:
     except (CodecError, ValueError):
         return next(iter(value.values()))
     return decoded.item() if "$scalar" in value else decoded
+
+
+def display(value: Any) -> Any:
+    """Return a written value as JSON for people: a number of numpy as a number, any other tagged value as text."""
+    if not tagged_inside(value):
+        return value
+    shown = readable(value)
+    return shown if shown is None or type(shown) in (bool, int, float, str) else str(shown)
 
 
 def key_path(path: Path) -> str:

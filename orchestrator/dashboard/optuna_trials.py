@@ -12,6 +12,7 @@ from typing import Any
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.trial import FrozenTrial, TrialState
 
+from orchestrator.codec import display
 from orchestrator.results.why import stop_reason
 from orchestrator.rundir import RunDirectory
 from orchestrator.safe_text import visible
@@ -138,6 +139,7 @@ class DisplayDomain:
         Raises:
             ValueError: If it is outside.
         """
+        value = display(value)
         converted = _text(value) if self.as_text else _plain(value)
         self.distribution.to_internal_repr(converted)
         return converted
@@ -150,7 +152,7 @@ def display_domains(space: Space) -> dict[str, DisplayDomain]:
 
 def _display_domain(domain: Domain) -> DisplayDomain:
     if isinstance(domain, Choice | Const):
-        values = domain.values if isinstance(domain, Choice) else (domain.value,)
+        values = tuple(map(display, domain.values if isinstance(domain, Choice) else (domain.value,)))
         as_text = not _distinct_scalars(values)
         return DisplayDomain(CategoricalDistribution([_text(v) if as_text else _plain(v) for v in values]), as_text)
     if isinstance(domain, Normal):

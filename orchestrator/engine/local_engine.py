@@ -30,7 +30,7 @@ def _run_segment(controller: SweepController, job: Job) -> None:
     def report(epoch: Report) -> bool:
         return controller.on_report(job.trial, job.segment, epoch)
 
-    failure = attempt(job, report)
+    failure = attempt(Job.from_text(job.to_text()), report)  # as on a worker: the same values, and nothing shared
     if failure:
         controller.on_failure(job.trial, job.segment, failure)
     else:

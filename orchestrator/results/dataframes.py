@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.codec import loaded, readable
 from orchestrator.errors import SweepError
 from orchestrator.results.run_state import find, read_state
-from orchestrator.results.trial_rows import rows
+from orchestrator.results.trial_rows import params_of, rows
 from orchestrator.results.winner import winner
 from orchestrator.rundir import RunDirectory
 from orchestrator.state import SweepState
@@ -105,10 +107,11 @@ class Results:
 
         records = []
         for row in self.rows:
-            params, best = row.pop("params"), row.pop("best")
+            params, best = _values(params_of(self.state, self.state.trials[row["trial"]])), row.pop("best")
             stopped, also = row.pop("stopped_by"), row.pop("also", {})
             head = {name: row.pop(name) for name in ("rank", "trial", "status")}
             rule = stopped and stopped["rule"]
+            del row["params"]
             records.append({**head, self.metric: best, **also, **params, **row, "stopped_by": rule})
         columns = ["rank", "trial", "status", self.metric, "epoch", "epochs", "checkpoint"]
         return pd.DataFrame(_escape_surrogates(records)) if records else pd.DataFrame(columns=columns)
@@ -166,7 +169,8 @@ class Results:
             won, number = winner(self.run, self.state), self.state.confirmation["winner"]["configuration"]
             path = won.run.fetch(won.checkpoint.path)
             checkpoint = path if path.exists() else None
-            return BestTrial(number, won.best.value, won.best.epoch, dict(won.trial.params), checkpoint, confirmed=True)
+            params = _values(won.trial.params)
+            return BestTrial(number, won.best.value, won.best.epoch, params, checkpoint, confirmed=True)
         trial = self.state.winner()
         best = self.state.objective.best(trial) if trial else None
         if trial is None or best is None:
@@ -178,7 +182,7 @@ class Results:
         held = trial.checkpoints.get(best.epoch)
         file = self.run.fetch(held.path) if held else None
         checkpoint = file if file and file.exists() else None
-        return BestTrial(trial.number, best.value, best.epoch, trial.params_at(best.epoch), checkpoint)
+        return BestTrial(trial.number, best.value, best.epoch, _values(trial.params_at(best.epoch)), checkpoint)
 
     def report(self, path: str | Path | None = None, *, format: str | None = None) -> Path:
         """Write a report and return its path.
@@ -206,6 +210,11 @@ class Results:
 
     def __repr__(self) -> str:
         return f"Results({self.run.name!r}: {len(self.state.trials)} trials, {self.state.status})"
+
+
+def _values(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return parameters as Python has them; a class or function is its import path where nobody has imported it."""
+    return {name: readable(value, loaded) for name, value in params.items()}
 
 
 def _escape_surrogates(records: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
+from orchestrator.codec import display
 from orchestrator.policies.scheduler import recorded_scheduler
 from orchestrator.rundir import RunDirectory
 from orchestrator.state import SweepState, Trial
@@ -57,7 +59,7 @@ def _row(run: RunDirectory, state: SweepState, rank: int, trial: Trial) -> dict[
         "rank": rank,
         "trial": trial.number,
         "status": trial.status,
-        "params": trial.params_at(best.epoch) if best else trial.params,
+        "params": {name: display(value) for name, value in params_of(state, trial).items()},
         "best": best.value if best else None,
         "epoch": best.epoch if best else None,
         "epochs": trial.epoch,
@@ -68,6 +70,12 @@ def _row(run: RunDirectory, state: SweepState, rank: int, trial: Trial) -> dict[
         "stopped_by": trial.stopped_by or None,
         "error": trial.failures[-1].message if trial.failures else None,
     }
+
+
+def params_of(state: SweepState, trial: Trial) -> Mapping[str, Any]:
+    """Return the parameters of the trial's best epoch, in their written form; the present ones if there is none."""
+    best = state.objective.best(trial)
+    return trial.params_at(best.epoch) if best else trial.params
 
 
 def _rung(state: SweepState, trial: Trial) -> int | None:

@@ -7,7 +7,8 @@ import random
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.space.domain import Domain, Value, refuse, refuse_objects, same_value
+from orchestrator.errors import CodecError
+from orchestrator.space.domain import Domain, Value, refuse, same_value, written
 
 
 @dataclass(frozen=True)
@@ -21,8 +22,8 @@ class Choice(Domain):
         if not self.values:
             refuse("`choice` needs at least one value, but got an empty list", self.kind, hint="{choice: [64, 128]}")
         seen: set[str] = set()
+        object.__setattr__(self, "values", tuple(written(value, self.kind) for value in self.values))
         for value in self.values:
-            refuse_objects(value, self.kind)
             if same_value(value) in seen:
                 refuse(f"choices must differ, but {value!r} is listed twice", self.kind, hint="list each value once")
             seen.add(same_value(value))
@@ -51,7 +52,7 @@ class Choice(Domain):
     def _index(self, value: Value) -> int | None:
         try:
             key = same_value(value)
-        except (TypeError, ValueError):
+        except CodecError:
             return None
         return next((index for index, choice in enumerate(self.values) if same_value(choice) == key), None)
 
@@ -93,7 +94,7 @@ class Const(Domain):
     value: Value = field(hash=False)
 
     def _check(self) -> None:
-        refuse_objects(self.value, self.kind)
+        object.__setattr__(self, "value", written(self.value, self.kind))
 
     @property
     def size(self) -> int:

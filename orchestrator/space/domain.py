@@ -1,7 +1,8 @@
 """The base class of domains: the values that one hyperparameter may take.
 
 Every domain draws from ``random.Random.random()`` alone, whose stream Python keeps stable between versions, so that a
-seed gives the same trials everywhere. Values are plain JSON values, ready for the journal.
+seed gives the same trials everywhere. Values are in their written form (see `orchestrator.codec`),
+ready for the journal: JSON, in which a tuple is ``{"$tuple": […]}``.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NoReturn, TypeAlias
 
-from orchestrator.errors import Problem, SpecError
+from orchestrator import codec
+from orchestrator.errors import CodecError, Problem, SpecError
 
 Value: TypeAlias = Any
-"""A JSON value: None, bool, int, finite float, str, list, or dict with str keys."""
+"""A value in its written form: JSON, with tags for what JSON lacks."""
 
 GRID_LIMIT = 100_000
 """The most points of one domain in a grid."""
@@ -53,21 +55,29 @@ def refuse(message: str, *path: str, hint: str = "") -> NoReturn:
 
 
 def same_value(value: Value) -> str:
-    """Return a text that is equal for equal JSON values: 1 and 1.0 are one value, 1 and True are two.
+    """Return a text that is equal for equal values: 1 and 1.0 are one value; 1 and True, (1,) and [1] are two.
 
-    Raises TypeError or ValueError for values that JSON cannot hold.
+    Raises CodecError for a value without a written form.
     """
+    return _text(codec.written(value))
+
+
+def _text(value: Value) -> str:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    if isinstance(value, list | tuple):
-        return "[" + ",".join(same_value(item) for item in value) + "]"
+    if isinstance(value, list):
+        return "[" + ",".join(map(_text, value)) + "]"
     if isinstance(value, dict):
-        return "{" + ",".join(f"{json.dumps(key)}:{same_value(value[key])}" for key in sorted(value)) + "}"
-    return json.dumps(value, allow_nan=False, default=_refuse_value)
+        return "{" + ",".join(f"{json.dumps(key)}:{_text(value[key])}" for key in sorted(value)) + "}"
+    return json.dumps(value, allow_nan=False)
 
 
-def _refuse_value(value: object) -> NoReturn:
-    raise TypeError(f"{type(value).__name__} is not a JSON value")
+def python_number(value: object) -> object:
+    """Return a number of numpy or torch as Python's own number of that value; anything else as it is."""
+    of_library = type(value).__module__.partition(".")[0] in ("numpy", "torch")
+    if of_library and hasattr(value, "item") and getattr(value, "ndim", 1) == 0:
+        return value.item()  # type: ignore[no-any-return]
+    return value
 
 
 def is_number(value: object) -> bool:
@@ -184,19 +194,16 @@ def _alternatives(name: str, values: Value) -> tuple[Value, ...]:
     listed = tuple(values) if isinstance(values, list | tuple) else (values,)
     if not listed:
         refuse(f"`when` needs at least one value of {name}, but got an empty list", "when", name)
-    for value in listed:
-        refuse_objects(value, "when", name)
-    return listed
+    return tuple(written(value, "when", name) for value in listed)
 
 
 def _shortest(values: tuple[Value, ...]) -> Value:
     return values[0] if len(values) == 1 and not isinstance(values[0], list | tuple) else list(values)
 
 
-def refuse_objects(value: Value, *path: str) -> None:
-    """Raise SpecError if ``value`` is not a plain, finite JSON value."""
+def written(value: object, *path: str) -> Value:
+    """Return the written form of a value. Raises SpecError, with the value's place, if it has none."""
     try:
-        same_value(value)
-    except (TypeError, ValueError):
-        refuse(f"values must be plain and finite (numbers, text, true/false, null, lists, mappings), but got {value!r}",
-               *path, hint="a class is swept by its arguments or its class_path, never as an object")  # fmt: skip
+        return codec.written(value)
+    except CodecError as error:
+        refuse(str(error).partition("\n")[0], *path, hint=error.hint)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
 from orchestrator.errors import SpecError
 from orchestrator.space.choices import Choice, Const
-from orchestrator.space.domain import Domain, KeyProblem, Value, is_number, refuse
+from orchestrator.space.domain import Domain, KeyProblem, Value, is_number, python_number, refuse
 from orchestrator.space.normals import LogNormal, Normal
 from orchestrator.space.ranges import Int, LogInt, LogUniform, Uniform
 
@@ -105,13 +105,24 @@ def log_normal(mean: float, std: float, step: float | None = None, when: When | 
 def choice(*values: Value, when: When | None = None) -> Domain:
     """Return a domain of these values: ``choice(64, 128)``, or ``choice([64, 128])`` for the same.
 
+    A value may be of any kind that `orchestrator.codec` writes: a tuple, a number of numpy, a class, a function, an
+    enum. The trial gets it with its type.
+
     Example:
         ```python
         space = {"data.batch_size": orchestrator.choice(32, 64, 128)}
         ```
     """
-    listed = values[0] if len(values) == 1 and isinstance(values[0], list | tuple) else values
-    return from_yaml(_domain_yaml("choice", list(listed), None, when))
+    listed = _listed(values[0]) if len(values) == 1 else values
+    return from_yaml(_domain_yaml("choice", list(values if listed is None else listed), None, when))
+
+
+def _listed(value: object) -> Iterable[Value] | None:
+    """Return the items of a list, a tuple, a range or a flat array; None for anything else."""
+    if isinstance(value, list | tuple | range):
+        return value
+    is_array = type(value).__module__ == "numpy" and getattr(value, "ndim", 0) == 1
+    return list(value) if is_array else None  # type: ignore[call-overload,no-any-return]
 
 
 def const(value: Value, when: When | None = None) -> Domain:
@@ -143,7 +154,7 @@ def from_yaml(content: object) -> Domain:
     if kind == "choice":
         return Choice(_choices(content[kind]), **options)
     first, second = _pair(kind, content[kind])
-    step = content.get("step")
+    step = python_number(content.get("step"))
     if step is not None:
         _number(step, kind, "step")
         options["step"] = step if kind in _INTEGER else float(step)
@@ -180,18 +191,20 @@ def _key_hint(key: str) -> str:
 
 
 def _choices(values: object) -> tuple[Value, ...]:
-    if not isinstance(values, list | tuple):
+    listed = _listed(values)
+    if listed is None:
         refuse(f"`choice` takes a list, but got {values!r}", "choice", hint="{choice: [64, 128]}")
-    return tuple(values)
+    return tuple(listed)
 
 
 def _pair(kind: str, ends: object) -> tuple[Value, Value]:
     names = "mean, std" if kind in ("normal", "log_normal") else "low, high"
     if not isinstance(ends, list | tuple) or len(ends) != 2:
         refuse(f"`{kind}` takes two numbers, [{names}], but got {ends!r}", kind, hint=f"{{{kind}: [{names}]}}")
-    for end in ends:
+    first, second = map(python_number, ends)
+    for end in (first, second):
         _number(end, kind, kind)
-    return ends[0], ends[1]
+    return first, second
 
 
 def _number(value: object, kind: str, *path: str) -> None:

@@ -18,7 +18,9 @@ from pydantic import (
     model_validator,
 )
 
-from orchestrator.space.domain import is_number, same_value
+from orchestrator import codec
+from orchestrator.errors import CodecError
+from orchestrator.space.domain import is_number
 from orchestrator.spec.tpu_slices import canonical as slice_name
 
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
@@ -104,6 +106,8 @@ def _name(value: object) -> str:
 
 
 def _class_path(value: object) -> str:
+    if isinstance(value, type):
+        return codec.path_of(value)
     if not isinstance(value, str) or not _CLASS_PATH.fullmatch(value):
         raise ValueError(f"expected an import path such as package.module.Class, but got {shown(value)}")
     return value
@@ -118,19 +122,29 @@ def _slice(value: object) -> str | None:
 
 
 def plain_mapping(value: object) -> dict[str, Any]:
-    """Return a copy of a mapping of plain, finite JSON values; None counts as empty. Raises ValueError."""
+    """Return a copy of a mapping, its values in their written form; None counts as empty.
+
+    Raises NoPlainFormError for a value without one, ValueError for what is no mapping of names.
+    """
     if value is None:
         return {}
     if not isinstance(value, Mapping):
         raise ValueError(f"expected a mapping of names to values, but got {shown(value)}")
-    for name, item in value.items():
+    for name in value:
         if not isinstance(name, str):
             raise ValueError(f"names must be text, but got {shown(name)}")
-        try:
-            same_value(item)
-        except (TypeError, ValueError):
-            raise ValueError(f"{name} must be plain and finite values or a class_path, but got {item!r}") from None
-    return dict(value)
+    try:
+        return {name: codec.written(item, (name,)) for name, item in value.items()}
+    except CodecError as error:
+        raise NoPlainFormError(error) from None
+
+
+class NoPlainFormError(ValueError):
+    """A value in a spec has no written form; ``error`` has its key path below the field that holds it."""
+
+    def __init__(self, error: CodecError) -> None:
+        super().__init__(error.message)
+        self.error = error
 
 
 def sealed(metric: str) -> bool:
@@ -191,15 +205,16 @@ class ClassSpec(Part):
         if isinstance(value, str):
             return {"class_path": value}
         if isinstance(value, type):
-            return {"class_path": _importable(value)}
-        return value
+            return {"class_path": _class_path(value)}
+        return value if value is None or isinstance(value, Mapping | Part) else _described(value)
 
 
-def _importable(cls: type) -> str:
-    path = f"{cls.__module__}.{cls.__qualname__}"
-    if cls.__module__ == "__main__" or "<" in path:
-        raise ValueError(f"{cls.__qualname__} cannot be imported by a worker: put the class at the top of a module")
-    return path
+def _described(value: object) -> object:
+    """Return the form of an object that Python passes. Raises NoPlainFormError if it cannot be made again."""
+    try:
+        return codec.written(value)
+    except CodecError as error:
+        raise NoPlainFormError(error) from None
 
 
 class Goal(Part):

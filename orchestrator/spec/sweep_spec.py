@@ -59,11 +59,11 @@ def plain_domains(value: object) -> Mapping[str, object]:
 
 def _trainer(value: object) -> dict[str, Any]:
     """Return the trainer arguments without nulls (LightningCLI writes them for defaults), callbacks in one form."""
-    arguments = {name: item for name, item in plain_mapping(value).items() if item is not None}
-    if "callbacks" in arguments:
-        callbacks = arguments["callbacks"]
+    callbacks = value.get("callbacks") if isinstance(value, Mapping) else None
+    if callbacks is not None:
         listed = callbacks if isinstance(callbacks, list | tuple) else [callbacks]
-        arguments["callbacks"] = [ClassSpec.model_validate(callback).model_dump() for callback in listed]
+        value = {**value, "callbacks": [ClassSpec.model_validate(callback).model_dump() for callback in listed]}  # type: ignore[dict-item]
+    arguments = {name: item for name, item in plain_mapping(value).items() if item is not None}
     if not any(name in arguments for name in ("max_epochs", "max_steps", "max_time")):
         arguments["max_epochs"] = DEFAULT_EPOCHS
     return arguments

@@ -10,11 +10,12 @@ from typing import Any, get_args
 
 from pydantic import ValidationError
 
+from orchestrator.codec import key_path
 from orchestrator.errors import Problem, SpecError
 from orchestrator.space import KeyProblem, Space
 from orchestrator.space.search_space import parse
 from orchestrator.spec.parameters import parameter_problems
-from orchestrator.spec.parts import ClassSpec, Part
+from orchestrator.spec.parts import ClassSpec, NoPlainFormError, Part
 from orchestrator.spec.plugin_sections import PluginSection
 from orchestrator.spec.policy_options import PolicyOptions, options_class
 from orchestrator.spec.sweep_spec import SweepSpec, plain_domains
@@ -86,7 +87,7 @@ def _callback_problems(trainer: object) -> tuple[list[Any], list[Problem]]:
     """Return the well-formed callbacks, and the problems of the others."""
     callbacks = trainer.get("callbacks") if isinstance(trainer, Mapping) else None
     good, problems = [], []
-    for index, callback in enumerate(callbacks if isinstance(callbacks, list) else []):
+    for index, callback in enumerate(callbacks if isinstance(callbacks, list | tuple) else []):
         try:
             good.append(ClassSpec.model_validate(callback).model_dump())
         except ValidationError as error:
@@ -106,7 +107,7 @@ def _translated(error: ValidationError, *, start: type[Part] = SweepSpec, above:
     for item, path, owner in errors:
         if path in misspelt.values():
             continue  # reported once, at the misspelt key
-        message, hint = _words(item, path, owner)
+        message, hint = _words(item, path, owner, above)
         hint = f"did you mean {misspelt[path][-1]}?" if path in misspelt else hint
         kind = KeyProblem if item["type"] == "extra_forbidden" else Problem
         problems.append(kind(message, hint, (*above, *path)))
@@ -150,7 +151,7 @@ def _parts_in(annotation: Any) -> Iterator[type[Part]]:
         yield from _parts_in(argument)
 
 
-def _words(error: Any, path: Path, owner: type[Part]) -> tuple[str, str]:
+def _words(error: Any, path: Path, owner: type[Part], above: Path = ()) -> tuple[str, str]:
     """Return a message and a hint for one of pydantic's errors."""
     kind, value = error["type"], error["input"]
     name = next((key for key in reversed(path) if isinstance(key, str)), "sweep")
@@ -167,7 +168,7 @@ def _words(error: Any, path: Path, owner: type[Part]) -> tuple[str, str]:
     if kind == "union_tag_not_found":
         return f"`{name}` must say which: its `name` is missing", hint
     if kind == "value_error":
-        return f"{_dotted(path)}: {error['ctx']['error']}", hint
+        return _value_words(error["ctx"]["error"], (*above, *path), hint)
     if kind == "string_too_short":
         return f"`{name}` must not be empty", hint
     expected = _EXPECTED.get(kind.removesuffix("_type"))
@@ -176,6 +177,15 @@ def _words(error: Any, path: Path, owner: type[Part]) -> tuple[str, str]:
     if expected is None:
         return f"{_dotted(path)}: {error['msg']}, but got {value!r}", hint
     return f"`{name}` must be {expected}, but got {value!r} ({type(value).__name__})", hint
+
+
+def _value_words(error: ValueError, path: Path, hint: str) -> tuple[str, str]:
+    """Return a message that begins with the key path of the wrong value, and a hint."""
+    if not isinstance(error, NoPlainFormError):
+        return f"{_dotted(path)}: {error}", hint
+    place, inside = key_path(path), error.error.at
+    place += inside if inside.startswith("[") or not inside else f".{inside}"
+    return f"{place}: {error.error.reason}", error.error.hint or hint
 
 
 def _choice_words(error: Any, name: str, value: Any) -> tuple[str, str]:

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from orchestrator import codec
 from orchestrator.errors import Problem, SpecError
 from orchestrator.secrets import masked
 from orchestrator.space import Value
@@ -253,33 +254,39 @@ class _Composer:
         return items
 
     def _mapping(self, events: Iterator[Any], path: Path) -> dict[str, Value]:
-        entries: dict[str, Value] = {}
+        entries: dict[Any, Value] = {}
         for event in events:
             if type(event).__name__ == "MappingEndEvent":
                 break
-            key = self._key(event)
+            key = self._key(event, typed=_holds_arguments(path))
             if key in entries:
                 self._duplicate(event, key, path)
                 self._value(next(events), events, (*path, key, "again"))
                 continue
             self.keys[*path, key] = _mark(event)
             entries[key] = self._value(next(events), events, (*path, key))
-        return entries
+        has_typed_keys = any(not isinstance(key, str) for key in entries)
+        return codec.written(entries) if has_typed_keys else entries  # type: ignore[no-any-return]
 
-    def _key(self, event: Any) -> str:
+    def _key(self, event: Any, *, typed: bool) -> Any:
         if type(event).__name__ != "ScalarEvent":
             self._stop(event, "a key must be plain text", "a mapping or a list cannot be a key")
         key = self._scalar(event)
-        if not isinstance(key, str):
+        if not isinstance(key, str) and not typed:
             self._stop(event, f"a key must be text, but got {event.value or 'nothing'}", "put it in quotes")
         if key == "<<" and event.style is None:
             self._stop(event, "merge keys (<<) are not part of YAML 1.2", "write the keys out, or alias a whole value")
-        return str(key)
+        return key
 
     def _duplicate(self, event: Any, key: str, path: Path) -> None:
         line = self.keys[*path, key][0]
         hint = f"it is on line {line} already; keep one of the two"
         self.problems.append(self._problem(event, f"duplicate key {key!r}", hint, (*path, key)))
+
+
+def _holds_arguments(path: Path) -> bool:
+    """Return whether a mapping there is a value for the user's code, whose keys may be numbers as well as text."""
+    return "init_args" in path or (len(path) > 1 and path[0] in ("space", "trainer"))
 
 
 def _mark(event: Any) -> tuple[int, int]:

@@ -187,6 +187,7 @@ class Sweep:
         warm_start: Sequence[str] = (),
         progress: bool | None = None,
         callbacks: Sequence[Callback] = (),
+        preflight: bool = True,
     ) -> Results:
         """Run the sweep to its end and return its results; with ``finalists``, confirm the winner as well.
 
@@ -197,6 +198,8 @@ class Sweep:
             warm_start: names of earlier runs in the same folder, whose trials the searcher starts from.
             progress: show progress; by default in Jupyter and in a terminal only.
             callbacks: called as trials start, report and end, and when the sweep ends.
+            preflight: before the first trial, run one batch of the model in a process of its own; a fault by which
+                every trial would fail is an error, and no run is left.
 
         Raises:
             RunHeldError: A run of this name exists.
@@ -213,7 +216,10 @@ class Sweep:
         self._runs = runs
 
         def start(observer: Observer | None) -> Outcome:
-            return launch(self.spec, runs, local=local, address=address, warm_start=warm_start, observer=observer)
+            return launch(
+                self.spec, runs, local=local, address=address, warm_start=warm_start, observer=observer,
+                preflight=preflight,
+            )  # fmt: skip
 
         return self._run(start, progress, callbacks, finals={"local": local, "address": address})
 
@@ -610,11 +616,13 @@ def _plain(value: Any) -> Any:
 
 
 def _importable(value: Any) -> Any:
-    """Return the value with each class of the running script replaced by an import path that workers can import."""
-    if isinstance(value, Mapping):
-        return {key: _importable(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_importable(item) for item in value]
+    """Return the value; ensure that workers can import the running script if a class in the value is defined there.
+
+    The spec then names such a class by the script's module (see `orchestrator.codec.path_of`).
+    """
+    if isinstance(value, Mapping | list | tuple):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            _importable(item)
     if not isinstance(value, type) or value.__module__ != "__main__":
         return value
     script = getattr(sys.modules["__main__"], "__file__", None)
@@ -624,7 +632,7 @@ def _importable(value: Any) -> Any:
             hint="put the class into a file beside the notebook and import it from there",
         )
     import_from([str(Path(script).parent.absolute())])
-    return f"{Path(script).stem}.{value.__qualname__}"
+    return value
 
 
 def _default_name(model: Any) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from orchestrator.codec import loaded, readable
 from orchestrator.engine.controller import Observer
 from orchestrator.journal import Event
 from orchestrator.state import SweepState
@@ -81,7 +82,9 @@ def trial_info(state: SweepState, trial: Trial) -> TrialInfo:
         reason = trial.failures[-1].message
     metrics = dict(trial.reports[trial.epoch].metrics) if trial.reports else {}
     value = best.value if best and math.isfinite(best.value) else None
-    return TrialInfo(trial.number, trial.status, dict(trial.params), trial.epoch, value, metrics, reason)
+    return TrialInfo(
+        trial.number, trial.status, readable(dict(trial.params), loaded), trial.epoch, value, metrics, reason
+    )
 
 
 class CallbackObserver:

@@ -20,9 +20,11 @@ from orchestrator.rundir import RunDirectory, run_at
 from orchestrator.spec import SweepSpec, to_yaml
 from orchestrator.spec.parts import seconds
 from orchestrator.state import SweepState
+from orchestrator.sweep.code_run import CodeRun, is_off, warn_of
 from orchestrator.sweep.execution import Engine, Outcome, choose_engine, execute
 from orchestrator.sweep.git_info import git_commit, git_diff
 from orchestrator.sweep.preflight import check, check_writable, import_from
+from orchestrator.training.class_loading import import_roots, never_logged
 from orchestrator.training.machine_info import versions
 
 _RECORDED = ("sweep-orchestrator", "torch", "torchvision", "torchmetrics", "lightning", "ray", "optuna", "numpy")
@@ -39,6 +41,7 @@ def launch(
     observer: Observer | None = None,
     warm_start: Sequence[str] = (),
     engine: Engine | None = None,
+    preflight: bool = False,
 ) -> Outcome:
     """Check the spec, create the run directory and run the sweep to its end.
 
@@ -50,6 +53,7 @@ def launch(
         observer: called with the state and each new event.
         warm_start: names of earlier runs in the same folder, whose trials the searcher starts from.
         engine: runs the trials instead of the engine that the spec implies.
+        preflight: run one batch of the user's code in a process of its own while the launch prepares.
 
     Raises:
         SpecError: The spec cannot run; nothing was started or written.
@@ -58,12 +62,15 @@ def launch(
     """
     run = run_at(spec.name, runs)
     warm = warmth(spec, _read_runs(warm_start, runs)) if warm_start else None
-    with StopRequests() as stop_requests:
+    with StopRequests() as stop_requests, contextlib.ExitStack() as stack:
         new_folders = check_writable(run)
         journal = Journal.create(run.journal)  # takes the name, so that a second launch fails at once
         try:
             spec = settle(spec, local=local, address=address, until=lambda: stop_requests.signal)
+            code = stack.enter_context(CodeRun(spec, import_roots(spec))) if preflight and not is_off() else None
             roots = [] if stop_requests.signal else check(spec, run, local=local, address=address)
+            if not stop_requests.signal:
+                _require(spec, code)
             if stop_requests.signal:
                 raise StoppedError(stop_requests.signal)
             warm_fields: dict[str, Any] = {"warm_start": list(warm_start)} if warm else {}
@@ -90,6 +97,15 @@ def launch(
             run.write(run.diff, diff.encode())
         engine = engine or choose_engine(spec, local=local, address=address)
         return execute(spec, run, journal, roots, stop_requests, engine, observer)
+
+
+def _require(spec: SweepSpec, code: CodeRun | None) -> None:
+    """Wait for the run of the user's code; without one, warn of what its source lets one suspect."""
+    doubts = never_logged(spec)
+    if code is None:
+        warn_of(doubts)
+    else:
+        code.require(doubts)
 
 
 def launch_without_ray(

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from orchestrator.codec import display
 from orchestrator.rundir import RunDirectory
 from orchestrator.seeds import trial_seed
 from orchestrator.state import SweepState, Trial
@@ -98,6 +99,7 @@ def config(state: SweepState, trial: Trial, params: Mapping[str, Any] | None = N
 
 def _plain(value: object) -> object:
     """Return a JSON scalar unchanged, anything else as text."""
+    value = display(value)
     return value if isinstance(value, bool | int | float) or value is None else str(value)
 
 

@@ -159,8 +159,10 @@ def _written(checkpoint: dict[str, Any]) -> dict[str, Any]:
 
 def _is_native(value: Any) -> bool:
     """Return whether weights-only loading restores a value without parts."""
-    if value is None or type(value) in (bool, int, float, complex, str, bytes, torch.Size, torch.device, torch.dtype):
+    if value is None or type(value) in (bool, int, float, complex, str, torch.Size, torch.device, torch.dtype):
         return True
+    if type(value) is bytes:
+        return value != b""  # pickle writes an empty one as a call of the class
     return isinstance(value, torch.Tensor) or type(value) in torch.serialization.get_safe_globals()
 
 

@@ -73,7 +73,10 @@ def _trainer(
     trackers: list[Logger],
     device: Mapping[str, Any],
 ) -> L.Trainer:
-    user = {name: _build(name, value) for name, value in job.trainer.items()}
+    user = {
+        name: class_loading.build_value(value, class_loading.component_kinds(L.Trainer, name))
+        for name, value in job.trainer.items()
+    }
     table = EpochCSVLogger(job.logs)
     plugins = _as_list(user.pop("plugins", None))
     writer = next((plugin for plugin in plugins if isinstance(plugin, DurableCheckpointIO)), DurableCheckpointIO())
@@ -107,13 +110,6 @@ def _defaults(user: Mapping[str, Any]) -> dict[str, Any]:
         "enable_progress_bar": False,
         "enable_model_summary": False,
     }
-
-
-def _build(name: str, value: Any) -> Any:
-    """Build every ``{class_path, init_args}`` in an argument of the Trainer, each of the kind that the argument has."""
-    if isinstance(value, dict) and "class_path" in value:
-        return class_loading.build(value, class_loading.component_kinds(L.Trainer, name))
-    return [_build(name, item) for item in value] if isinstance(value, list) else value
 
 
 def _as_list(value: Any) -> list[Any]:

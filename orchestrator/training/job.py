@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+import json
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,15 @@ class Job:
     required: list[str] = field(default_factory=list)
     workers: int = 1
     url: str = ""
+
+    def to_text(self) -> str:
+        """Return the order of this segment for a worker: JSON, which `from_text` reads on any machine."""
+        return json.dumps(asdict(self), allow_nan=False)
+
+    @classmethod
+    def from_text(cls, text: str) -> Job:
+        """Return the segment that an order describes."""
+        return cls(**json.loads(text))
 
     def localized(self) -> Job:
         """Return the same job with this machine's local folder for it."""

@@ -10,6 +10,7 @@ import functools
 import json
 import math
 import pathlib
+from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any, NamedTuple
@@ -161,3 +162,20 @@ def _shown(value: Any) -> str:
 def through_json(value: Any) -> Any:
     """Return the value after its text has been written and read, as strict JSON."""
     return json.loads(json.dumps(value, allow_nan=False))
+
+
+class Holder:
+    """An argument of a user's class, of any kind."""
+
+    def __init__(self, value: Any = None, dims=(16, 16), folder=pathlib.Path("a"), colour=Colour.RED) -> None:  # type: ignore[no-untyped-def]
+        self.value, self.dims, self.folder, self.colour = value, dims, folder, colour
+
+
+class Typed:
+    """Arguments with annotations."""
+
+    def __init__(
+        self, rate: float = 0.1, width: int = 1, act: type[nn.Module] = nn.ReLU, dims: tuple[int, ...] = (1,),
+        norm: Callable[..., nn.Module] = nn.LayerNorm, mode: Mode = Mode.FAST, device: torch.device | None = None,
+    ) -> None:  # fmt: skip
+        self.__dict__.update({name: value for name, value in locals().items() if name != "self"})

@@ -80,3 +80,14 @@ class Unwritable(L.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         return {"rules": [{"f": lambda x: x}]}
+
+
+class Strict(Tiny):
+    """Trains only if its arguments have the types that Python gave."""
+
+    def __init__(self, dims=(16,), rate=None, act=None, table=None, phase=None) -> None:  # type: ignore[no-untyped-def]
+        super().__init__(float(rate))
+        seen = tuple(map(type, (dims, rate, act, table, phase)))
+        expected = (tuple, np.float64, type, dict, Phase)
+        if seen != expected or set(map(type, table)) != {int, str}:
+            raise TypeError(f"{seen}, {table}")

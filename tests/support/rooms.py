@@ -33,7 +33,7 @@ ALLOWED: dict[str, set[str]] = {
     "version": set(),
     "compat_ray": set(),
     "secrets": set(),
-    "safe_text": {"secrets"},
+    "safe_text": {"secrets", "codec"},
     "durable_files": {"errors"},
     "object_storage": {"errors", "extras"},
     "rundir": {"errors", "durable_files", "object_storage"},

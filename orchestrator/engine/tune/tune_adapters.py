@@ -6,7 +6,7 @@ import _thread
 import json
 import threading
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -220,7 +220,7 @@ def searcher(segments: Segments, roots: list[str]) -> Any:
         def suggest(self, trial_id: str) -> Any:
             job = segments.next(trial_id)
             if isinstance(job, Job):
-                return {"job": json.dumps(asdict(job)), "roots": json.dumps(roots)}
+                return {"job": job.to_text(), "roots": json.dumps(roots)}
             return Searcher.FINISHED if job == "none_left" else None
 
         def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:

@@ -52,7 +52,7 @@ def run_segment(config: dict[str, str]) -> None:
         tune.report({"report": json.dumps(asdict(epoch)), "node": node_id})
         return True
 
-    job = Job(**json.loads(config["job"]))
+    job = Job.from_text(config["job"])
     record_host(job, node_id)
     failure = _train_with_peers(job, config["roots"], report) if job.workers > 1 else attempt(job, report)
     if failure:
@@ -76,7 +76,7 @@ class Peer:
 
         import_from(json.loads(roots))
         os.environ.update(environment)
-        failure = attempt(Job(**json.loads(job)), lambda report: True)
+        failure = attempt(Job.from_text(job), lambda report: True)
         return json.dumps(asdict(failure)) if failure else ""
 
 
@@ -95,7 +95,7 @@ def _train_with_peers(job: Job, roots: str, report: Callable[[Report], bool]) ->
     environments = [environment(rank, job.workers, address, port) for rank in range(job.workers)]
     peers = _start_peers(job.workers)
     running = [
-        peer.train.remote(json.dumps(asdict(job)), roots, variables)
+        peer.train.remote(job.to_text(), roots, variables)
         for peer, variables in zip(peers, environments[1:], strict=True)
     ]
     done = threading.Event()

@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator.codec import display
 from orchestrator.results.terminal_tables import short_names
 from orchestrator.space import Choice, Const, Domain, LogNormal, Space
 from orchestrator.space.domain import same_value
@@ -184,4 +185,5 @@ def _categories(name: str, short: str, domain: Choice | Const, columns: Trials) 
 
 
 def _label(value: Any) -> str:
+    value = display(value)
     return f"{value:.4g}" if isinstance(value, float) else str(value)

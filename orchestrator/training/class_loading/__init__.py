@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from orchestrator.training.class_loading.argument_checks import check
-from orchestrator.training.class_loading.import_paths import import_class, import_roots
+from orchestrator.training.class_loading.argument_checks import check, never_logged
+from orchestrator.training.class_loading.import_paths import import_class, import_object, import_roots
 from orchestrator.training.class_loading.instantiation import (
     build,
     build_data,
+    build_value,
     component_kinds,
     constructor_errors,
     require_kind,
@@ -15,10 +16,13 @@ from orchestrator.training.class_loading.instantiation import (
 __all__ = [
     "build",
     "build_data",
+    "build_value",
     "check",
     "component_kinds",
     "constructor_errors",
     "import_class",
+    "import_object",
     "import_roots",
+    "never_logged",
     "require_kind",
 ]

@@ -7,12 +7,13 @@ from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any
 
+from orchestrator import codec
 from orchestrator.errors import Problem, UsageError
 from orchestrator.spec import ClassSpec, KeyProblem, SweepSpec, apply, canonical, plugin_of
 from orchestrator.training.class_loading import argument_types
 from orchestrator.training.class_loading.argument_types import Signature, signature
 from orchestrator.training.class_loading.import_paths import import_class, import_from, import_roots
-from orchestrator.training.class_loading.instantiation import as_component, has_objects
+from orchestrator.training.class_loading.instantiation import as_component, has_objects, holds_components, named_object
 from orchestrator.training.class_loading.logged_metrics import is_logged, logged_names
 
 Path = tuple[str | int, ...]
@@ -46,6 +47,15 @@ def check(spec: SweepSpec) -> list[Problem]:
             located = _located_in_space(spec, problem, params)
             problems.setdefault((located.path, located.message.split(", but got")[0]), located)
     return sorted(problems.values(), key=lambda problem: (problem.line == 0, problem.line, problem.column))
+
+
+def never_logged(spec: SweepSpec) -> list[Problem]:
+    """Return the objectives and constraints whose metric the model's source shows to be never logged.
+
+    It is a suspicion: reading source cannot know what running it does.
+    """
+    model, _, trainer = apply(spec, _configuration(spec, {}))
+    return [_located(spec, problem) for problem in _metric_problems(spec, model, trainer)]
 
 
 def _searcher_problems(spec: SweepSpec) -> Iterator[Problem]:
@@ -105,7 +115,6 @@ def _configuration_problems(spec: SweepSpec, params: Params) -> Iterator[Problem
     if data is not None:
         yield from _class_problems(data.model_dump(), ("data",), (LightningDataModule,))
     yield from _trainer_problems(trainer)
-    yield from _metric_problems(spec, model, trainer)
 
 
 def _class_problems(component: dict[str, Any], path: Path, bases: tuple[type, ...]) -> Iterator[Problem]:
@@ -154,6 +163,9 @@ def _name_hint(name: str, accepted: Signature) -> str:
 
 
 def _value_problems(annotation: Any, value: Any, path: Path, label: str) -> Iterator[Problem]:
+    if codec.tagged_inside(value) and not holds_components(value) and as_component(annotation, value) is None:
+        yield from _tag_problems(annotation, value, path, label)
+        return
     if argument_types.is_factory(annotation):
         yield from _parse_problems(annotation, value, path, label)
         return
@@ -166,6 +178,19 @@ def _value_problems(annotation: Any, value: Any, path: Path, label: str) -> Iter
             yield from _value_problems(item_annotation, item, (*path, key), label)
     elif not argument_types.fits(annotation, value):
         yield from _parse_problems(annotation, value, path, label)
+
+
+def _tag_problems(annotation: Any, value: Any, path: Path, label: str) -> Iterator[Problem]:
+    """Yield why a tagged value cannot be read, or is not what the argument takes."""
+    try:
+        decoded = codec.decode(value, named_object)
+    except UsageError as error:
+        yield Problem(f"{label}: {error.message}", error.hint, path)
+        return
+    if not argument_types.accepts(annotation, decoded):
+        name = argument_types.type_name(annotation)
+        message = f"{label} must be {name}, but got {decoded!r} ({type(decoded).__name__})"
+        yield Problem(message, f"give a value of type {name}", path)
 
 
 def _component_problems(annotation: Any, value: Any, component: dict[str, Any], path: Path) -> Iterator[Problem]:

@@ -9,6 +9,7 @@ import collections.abc
 import contextlib
 import functools
 import inspect
+import numbers
 import types
 import typing
 from collections.abc import Iterator, Mapping
@@ -25,6 +26,7 @@ class Argument:
     name: str
     annotation: Any
     required: bool
+    default: Any = None
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ def signature(cls: type) -> Signature:
     hints = _hints(cls)
     named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     arguments = {
-        p.name: Argument(p.name, hints.get(p.name, Any), required=p.default is inspect.Parameter.empty) for p in named
+        p.name: Argument(p.name, hints.get(p.name, Any), p.default is inspect.Parameter.empty, p.default) for p in named
     }
     if not any(p.kind is p.VAR_KEYWORD for p in parameters):
         return Signature(arguments, open=False)
@@ -120,6 +122,61 @@ def _fits_one(annotation: Any, value: Any) -> bool:
     if origin in _MAPPINGS:
         return isinstance(value, dict) and all(fits(inside[1] if inside else Any, item) for item in value.values())
     return False
+
+
+def accepts(annotation: Any, value: Any) -> bool:
+    """Return whether a value that was decoded, as Python would pass it, may be meant for ``annotation``.
+
+    A number of numpy counts as a number. False is certain; True may also mean "cannot be decided".
+    """
+    return any(_accepts_one(member, value) for member in alternatives(annotation))
+
+
+def _accepts_one(annotation: Any, value: Any) -> bool:
+    if annotation in _ANYTHING or fits(annotation, value):
+        return True
+    if annotation in (None, type(None)):
+        return value is None
+    origin, inside = typing.get_origin(annotation) or annotation, typing.get_args(annotation)
+    if origin is Literal:
+        return value in inside
+    if origin is type:
+        return isinstance(value, type) and (
+            not inside or not isinstance(inside[0], type) or issubclass(value, inside[0])
+        )
+    if origin is collections.abc.Callable:
+        return callable(value)
+    if not isinstance(origin, type):
+        return True
+    kinds = {float: numbers.Real, int: numbers.Integral, complex: numbers.Complex}
+    if isinstance(value, bool) and origin in kinds:
+        return False
+    return isinstance(value, kinds.get(origin, origin)) and _items_accepted(origin, inside, value)
+
+
+def _items_accepted(origin: type, inside: tuple[Any, ...], value: Any) -> bool:
+    """Return whether each item of a list, set or homogeneous tuple is accepted; True for what has no items."""
+    is_sequence = isinstance(value, list | tuple | set | frozenset) and bool(inside)
+    if not is_sequence or (issubclass(origin, tuple) and (len(inside) != 2 or inside[1] is not ...)):
+        return True
+    return all(accepts(inside[0], item) for item in value)
+
+
+def like_default(argument: Argument, value: Any) -> Any:
+    """Return a sweep file's list or text as the type of the default, if the argument has no annotation.
+
+    A list becomes a tuple or a set where the default is one, and text a path or the member of an enum.
+    """
+    default = argument.default
+    if argument.annotation is not Any:
+        return value
+    if type(value) is list and type(default) in (tuple, set, frozenset):
+        return type(default)(value)
+    if type(value) is str and isinstance(default, PurePath):
+        return type(default)(value)
+    if type(value) is str and isinstance(default, Enum) and not isinstance(default, str):
+        return type(default).__members__.get(value, value)
+    return value
 
 
 def is_plain(annotation: Any) -> bool:

@@ -44,7 +44,19 @@ def import_class(class_path: str) -> type:
     Raises:
         UsageError: a module or class does not exist, the import fails, or the path is not that of a class.
     """
-    names = class_path.split(".")
+    value = import_object(class_path)
+    if not isinstance(value, type):
+        raise UsageError(f"{class_path} is not a class but a {type(value).__name__}", hint="class_path names a class")
+    return value
+
+
+def import_object(path: str) -> Any:
+    """Return what is at ``package.module.name``, for a caller that checks its kind.
+
+    Raises:
+        UsageError: a module or name does not exist, or the import fails.
+    """
+    names = path.split(".")
     module, attributes = _import_longest(names)
     value: Any = module
     for depth, name in enumerate(attributes):
@@ -52,8 +64,6 @@ def import_class(class_path: str) -> type:
             parent = ".".join(names[: len(names) - len(attributes) + depth])
             raise UsageError(f"{parent} has no {name!r}", hint=_name_hint(name, _public_names(value, name), parent))
         value = getattr(value, name)
-    if not isinstance(value, type):
-        raise UsageError(f"{class_path} is not a class but a {type(value).__name__}", hint="class_path names a class")
     return value
 
 

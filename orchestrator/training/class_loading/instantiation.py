@@ -1,7 +1,7 @@
 """Build objects of the classes that a sweep file names.
 
-This runs between trials, so plain values are passed directly: jsonargparse converts only arguments that are not plain
-JSON (tuples, enums, paths, factories).
+This runs between trials, so plain values are passed directly, and tagged ones are decoded (see `orchestrator.codec`).
+jsonargparse converts only plain values for annotations that are not plain JSON (tuples, enums, paths, factories).
 """
 
 from __future__ import annotations
@@ -11,13 +11,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from orchestrator import codec
 from orchestrator.errors import SweepError, UsageError
 from orchestrator.training.class_loading import argument_types
 from orchestrator.training.class_loading.argument_types import signature
-from orchestrator.training.class_loading.import_paths import import_class
+from orchestrator.training.class_loading.import_paths import import_class, import_object
 
 _VALUE_MODULES = ("datetime", "decimal", "fractions", "collections")
 """Modules of the standard library whose classes only hold values."""
+_COMPUTING = (*_VALUE_MODULES, "enum", "functools", "itertools", "math", "operator", "pathlib", "statistics", "typing")
+_BUILTINS = ("abs", "all", "any", "divmod", "len", "max", "min", "pow", "round", "sorted", "sum", "fromkeys")
+"""What a tag may name of the standard library."""
 
 
 def build(class_spec: Mapping[str, Any], bases: tuple[type, ...] = ()) -> Any:
@@ -44,7 +48,11 @@ def build(class_spec: Mapping[str, Any], bases: tuple[type, ...] = ()) -> Any:
     if unknown := [name for name in init_args if name not in arguments and not accepted.open]:
         hint = f"it takes {', '.join(arguments)}" if arguments else "it takes no arguments"
         raise UsageError(f"{class_spec['class_path']} takes no argument {unknown[0]!r}", hint=hint)
-    named = {name: _build_value(arguments[name].annotation, init_args[name]) for name in arguments if name in init_args}
+    named = {
+        name: argument_types.like_default(argument, _build_value(argument.annotation, init_args[name]))
+        for name, argument in arguments.items()
+        if name in init_args
+    }
     extra = {name: _build_value(Any, value) for name, value in init_args.items() if name not in arguments}
     return cls(**named, **extra)
 
@@ -94,6 +102,8 @@ def as_component(annotation: Any, value: Any) -> dict[str, Any] | None:
     If the annotation names one class, a mapping without ``class_path`` holds arguments of that class. Text with a dot
     is an import path.
     """
+    if codec.is_tagged(value):
+        return None
     if isinstance(value, dict) and "class_path" in value:
         return value if value.keys() <= {"class_path", "init_args"} else None
     if not isinstance(value, dict | str) or argument_types.fits(annotation, value):
@@ -121,7 +131,40 @@ def holds_components(value: Any) -> bool:
     )
 
 
+def build_value(value: Any, bases: tuple[type, ...] = ()) -> Any:
+    """Return a written value with its tagged parts decoded and each ``{class_path, init_args}`` built.
+
+    Args:
+        value: the written form.
+        bases: what the objects in it must be, as `build` takes them.
+
+    Raises:
+        CodecError: a tag cannot be read.
+        UsageError: something cannot be imported, or is of another kind.
+    """
+    return codec.decode(value, named_object, lambda component: build(component, bases))
+
+
+def named_object(path: str) -> Any:
+    """Return the class or function at ``path``, which a tag names.
+
+    Raises:
+        UsageError: it cannot be imported, or is of a part of the standard library that does more than to compute.
+    """
+    value = import_object(path)
+    library, name = path.partition(".")[0], path.rpartition(".")[2]
+    is_allowed = library in _COMPUTING or (library == "builtins" and (isinstance(value, type) or name in _BUILTINS))
+    if library in sys.stdlib_module_names and not is_allowed:
+        raise UsageError(
+            f"{path} belongs to Python's standard library, and is no part of a model",
+            hint="name a class or function of the model, its data or a library for training",
+        )
+    return value
+
+
 def _build_value(annotation: Any, value: Any) -> Any:
+    if codec.is_tagged(value):
+        return build_value(value, argument_types.component_classes(argument_types.element(annotation)))
     if argument_types.is_factory(annotation) and not argument_types.fits(annotation, value):
         _require_callable_kind(value)
         return argument_types.instantiate_value(annotation, value)
@@ -130,6 +173,8 @@ def _build_value(annotation: Any, value: Any) -> Any:
         return build(component, argument_types.component_classes(annotation))
     if has_objects(annotation, value):
         return _build_items(annotation, value)
+    if codec.tagged_inside(value):
+        return build_value(value)
     value = argument_types.as_floats(annotation, value)
     if argument_types.fits(annotation, value) or argument_types.is_plain(annotation):
         return value

@@ -1,0 +1,222 @@
+"""Run one batch of a sweep's code: train, validate, save, load, and train one batch more.
+
+    python -m orchestrator.training.code_check < {"job": {…}, "roots": […], "folder": "…"}
+
+prints one line of JSON: a `Finding`. It is a process of its own, so that nothing of the user's code stays in the one
+that runs the sweep. It trains on the CPU without data-loading processes, and `sealed_process` keeps it from writing
+into the folders of the user's code and from opening connections. So it calls no ``prepare_data``, which may download.
+
+A fault is a refusal only if every trial would fail by it: see `RULES`. Anything else that goes wrong here is a warning,
+since this process lacks what a trial may have: a GPU, the cluster's data, a network.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+RULES = {
+    "optimizer": "automatic optimization needs an optimizer from configure_optimizers",
+    "step": "a LightningModule needs a training_step",
+    "data": "training needs data",
+    "state": "what a checkpoint holds must have a plain form",
+    "objective": "the module must log the metrics that it is judged by",
+}
+"""For each fault that would make every trial fail: the rule that it breaks."""
+
+_LONG_CALLBACKS = ("LearningRateFinder", "BatchSizeFinder")
+_DROPPED = ("min_epochs", "min_steps", "max_time", "max_steps", "plugins", "profiler", "overfit_batches", "num_nodes",
+            "strategy", "sync_batchnorm", "logger")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What the check has found.
+
+    Attributes:
+        outcome: ``passed``, ``refused`` if every trial would fail, ``unclear`` otherwise.
+        rule: a key of `RULES` for ``refused``.
+        message: what happened.
+        hint: what to do next.
+        files: the user's source files that were run, by path, with the SHA-256 of each.
+    """
+
+    outcome: Literal["passed", "refused", "unclear"]
+    rule: str = ""
+    message: str = ""
+    hint: str = ""
+    files: Mapping[str, str] | None = None
+
+
+class _NoOptimizer(Exception):
+    """Training started without an optimizer."""
+
+
+def one_batch(job: Any) -> Finding:
+    """Run one batch of ``job`` and return the finding. ``job.folder`` is for this check alone."""
+    from orchestrator.training.fit_segment import fit
+
+    device = {"accelerator": "cpu", "devices": 1, "callbacks": [_watch()]}
+    reports: list[Any] = []
+    for epochs in (1, 2):
+        start = {"checkpoint": asdict(reports[-1].checkpoint), "segment": 1} if reports else {}
+        part = replace(job, trainer=_shortened(job.trainer, epochs), **start)
+        try:
+            fit(part, lambda report: reports.append(report) or True, device)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            return _explained(error, job, resumed=bool(start))
+        if not reports:
+            return _no_report()
+    return Finding("passed")
+
+
+def _watch() -> Any:
+    import lightning as L
+
+    class Watch(L.Callback):
+        """Ends the training if it has no optimizer, which Lightning allows."""
+
+        def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+            real = [each for each in trainer.optimizers if type(each).__name__ != "_MockOptimizer"]
+            trainable = any(parameter.requires_grad for parameter in pl_module.parameters())
+            if not real and trainable and pl_module.automatic_optimization:
+                raise _NoOptimizer
+
+    return Watch()
+
+
+def _shortened(trainer: Mapping[str, Any], epochs: int) -> dict[str, Any]:
+    """Return Trainer arguments for one batch an epoch on one CPU. A user's limit of 0 batches stays."""
+    kept = {name: value for name, value in trainer.items() if name not in _DROPPED}
+    callbacks = [
+        each for each in trainer.get("callbacks") or [] if not str(each.get("class_path")).endswith(_LONG_CALLBACKS)
+    ]
+    limits = {name: 1 if trainer.get(name, 1) != 0 else 0 for name in ("limit_train_batches", "limit_val_batches")}
+    fixed = {"max_epochs": epochs, "val_check_interval": 1.0, "check_val_every_n_epoch": 1, "precision": "32-true"}
+    return {**kept, **limits, **fixed, "callbacks": callbacks, "log_every_n_steps": 1}
+
+
+def _no_report() -> Finding:
+    return Finding(
+        "refused",
+        "data",
+        "the training data are empty: the loader of train_dataloader() has no batch",
+        "check the path of the data, and that drop_last leaves one batch",
+    )
+
+
+def _explained(error: BaseException, job: Any, *, resumed: bool) -> Finding:
+    from orchestrator.errors import CodecError, ObjectiveError, UsageError
+
+    text = str(error)
+    if resumed and not isinstance(error, ObjectiveError):
+        return Finding("unclear", "", f"a trial could not continue from its checkpoint: {_named(error)}", _LATER)
+    if isinstance(error, _NoOptimizer):
+        return Finding("refused", "optimizer", f"{_module(job)}.configure_optimizers returns no optimizer",
+                       "return one, or set self.automatic_optimization = False")  # fmt: skip
+    if text.startswith("No `configure_optimizers()`"):
+        return Finding("refused", "optimizer", f"{_module(job)} has no configure_optimizers",
+                       "add the method; it returns an optimizer")  # fmt: skip
+    if text.startswith("No `training_step()`"):
+        return Finding("refused", "step", f"{_module(job)} has no training_step", "add the method")
+    if type(error).__name__ in ("MisconfigurationException", "TypeError") and "train_dataloader" in text:
+        return Finding("refused", "data", f"{_module(job)} has no training data: {text.splitlines()[0]}",
+                       "add train_dataloader to the module, or name a DataModule under data:")  # fmt: skip
+    if isinstance(error, ObjectiveError):
+        return _objective(error, job)
+    if isinstance(error, CodecError) or (isinstance(error, UsageError) and "only unpickling" in text):
+        return Finding("refused", "state", error.message, error.hint)
+    return Finding("unclear", "", _named(error), _LATER)
+
+
+_LATER = "the sweep goes on; if its trials fail in the same way, correct the code and launch again"
+
+
+def _objective(error: Any, job: Any) -> Finding:
+    """A metric that the source shows to be logged may depend on more than one batch."""
+    from orchestrator.training.class_loading.import_paths import import_class
+    from orchestrator.training.class_loading.logged_metrics import is_logged, logged_names
+
+    names = logged_names(import_class(job.model["class_path"]))
+    may_come = names is not None and all(is_logged(metric, names) for metric in (job.metric, *job.required))
+    return Finding("unclear" if may_come else "refused", "objective", error.message, error.hint)
+
+
+def _module(job: Any) -> str:
+    return str(job.model["class_path"]).rpartition(".")[2]
+
+
+def _named(error: BaseException) -> str:
+    """Return the error's type and text, and its place in the user's code."""
+    import traceback
+
+    try:
+        text = str(error).strip()
+    except Exception:  # a user's __str__ may raise
+        text = ""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if "site-packages" not in f.filename]
+    own = Path(__file__).resolve().parents[1]
+    users = [f for f in frames if not Path(f.filename).resolve().is_relative_to(own)]
+    place = f" at {users[-1].filename}:{users[-1].lineno}" if users else ""
+    return f"{type(error).__name__}: {text}".removesuffix(": ").partition("\n")[0][:500] + place
+
+
+def user_files(roots: list[str]) -> dict[str, str]:
+    """Return the loaded source files outside the libraries, with their SHA-256."""
+    from hashlib import sha256
+
+    own = str(Path(__file__).resolve().parents[1])
+    files = {}
+    for module in list(sys.modules.values()):
+        file = getattr(module, "__file__", None)
+        if not isinstance(file, str) or "site-packages" in file or file.startswith((own, sys.base_prefix, "<")):
+            continue
+        if Path(file).suffix == ".py" and Path(file).is_file():
+            files[file] = sha256(Path(file).read_bytes()).hexdigest()
+    return files
+
+
+def _end_with(parent: int) -> None:
+    """End this process once the one that started it is gone."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
+
+
+def main(request: Mapping[str, Any]) -> Finding:
+    """Run the check that ``request`` describes."""
+    os.nice(5)
+    threading.Thread(target=_end_with, args=(os.getppid(),), name="parent", daemon=True).start()
+    sys.path[:0] = [root for root in request["roots"] if root not in sys.path]
+    from orchestrator.training.sealed_process import leave_out_preparation, load_in_process, sealed_off
+
+    sealed_off([*request["roots"], str(Path.cwd())], request["folder"])
+    from orchestrator.training.job import Job
+
+    job = replace(Job.from_text(json.dumps(request["job"])), folder=f"{request['folder']}/run/trials/0000", url="")
+    prepares = False
+    try:
+        prepares = sum(leave_out_preparation(part["class_path"]) for part in (job.model, job.data) if part) > 0
+        load_in_process()
+        finding = one_batch(job)
+    except (Exception, SystemExit) as error:
+        finding = Finding("unclear", "", _named(error), _LATER)
+    if finding.rule == "data" and prepares:
+        finding = replace(finding, outcome="unclear", hint="prepare_data was left out; a trial calls it")
+    return replace(finding, files=user_files(request["roots"]))
+
+
+if __name__ == "__main__":
+    answer, sys.stdout = sys.stdout, sys.stderr  # keep what a user's module prints out of the answer
+    answer.write(json.dumps(asdict(main(json.load(sys.stdin)))) + "\n")
+    answer.flush()
+    os._exit(0)  # a thread of the user's must not keep this process

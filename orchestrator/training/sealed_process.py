@@ -1,0 +1,77 @@
+"""Seal a process off, so that a user's code that runs in it leaves nothing behind."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from typing import Any
+
+_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+_CHANGES = ("os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.link", "os.symlink", "os.truncate")
+_CONNECTIONS = ("socket.connect", "socket.getaddrinfo")
+
+
+def sealed_off(folders: list[str], scratch: str) -> None:
+    """From now on, refuse to write into the folders and to open connections, in this process for good.
+
+    ``scratch`` may be written, even inside one of the folders.
+    """
+    closed = tuple(f"{os.path.realpath(folder)}/" for folder in folders)
+    own = f"{os.path.realpath(scratch)}/"
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        if event in _CONNECTIONS:
+            host = arguments[0] if event == "socket.getaddrinfo" else arguments[1]
+            _refuse_connection(host[0] if isinstance(host, tuple) else host)
+        elif isinstance(arguments[0] if arguments else None, str | bytes) and _changes_a_file(event, arguments):
+            _refuse_write(os.fsdecode(arguments[0]), closed, own)
+
+    sys.addaudithook(hook)
+
+
+def _changes_a_file(event: str, arguments: tuple[Any, ...]) -> bool:
+    return event in _CHANGES or (event == "open" and bool((arguments[2] or 0) & _WRITING))
+
+
+def _refuse_write(path: str, closed: tuple[str, ...], own: str) -> None:
+    place = f"{os.path.realpath(path)}/"
+    if place.startswith(closed) and not place.startswith(own):
+        raise PermissionError(errno.EACCES, "the check before the start writes no file here", path)
+
+
+def _refuse_connection(host: Any) -> None:
+    if isinstance(host, str) and "." in host.rstrip(".") and not host.startswith(("127.", "/")):
+        raise ConnectionRefusedError(errno.ECONNREFUSED, f"the check before the start opens no connection to {host}")
+
+
+def load_in_process() -> None:
+    """Let every DataLoader of this process read in the process itself."""
+    import functools
+    import inspect
+
+    from torch.utils.data import DataLoader
+
+    original: Any = DataLoader.__init__
+    parameters = inspect.signature(original)
+    single = {"num_workers": 0, "prefetch_factor": None, "persistent_workers": False, "timeout": 0}
+
+    @functools.wraps(original)
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        given = parameters.bind(self, *args, **kwargs)
+        given.arguments.update({**single, "multiprocessing_context": None})
+        original(*given.args, **given.kwargs)
+
+    DataLoader.__init__ = init  # type: ignore[method-assign]
+
+
+def leave_out_preparation(class_path: str) -> bool:
+    """Leave out the class's ``prepare_data``; return whether it has one of its own."""
+    from lightning.pytorch.core.hooks import DataHooks
+
+    from orchestrator.training.class_loading.import_paths import import_class
+
+    cls: Any = import_class(class_path)
+    has_own = cls.prepare_data is not DataHooks.prepare_data
+    cls.prepare_data = DataHooks.prepare_data
+    return has_own

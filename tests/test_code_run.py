@@ -17,6 +17,7 @@ from orchestrator.training import Job
 from orchestrator.training.code_check import RULES, one_batch
 from tests.support.small_sweeps import spec
 
+pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning warns of the faults, and pytest would raise
 FAULTY = "tests.support.faulty_modules"
 TINY = "tests.support.tiny"
 

@@ -58,7 +58,7 @@ class Opened:
         ([io.BytesIO()], "[0]", "BytesIO has no plain form"),
         ({"state": collections.deque([object()])}, "state[0]", "object has no plain form"),
         ({"p": Point(1, [Opened()])}, "p.y[0]", "Opened"),
-        ({"part": functools.partial(double, x=lambda: 0)}, "part.x", "inside a function"),
+        ({"part": functools.partial(print, x=lambda: 0)}, "part.x", "inside a function"),
         ({1: {"k": sys}}, "[1].k", "module has no plain form"),
         ({"a": np.array([Opened()], dtype=object)}, "a[0]", "Opened"),
     ],

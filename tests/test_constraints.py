@@ -108,11 +108,11 @@ def test_what_makes_no_sense_is_refused() -> None:
 def test_a_metric_that_is_not_logged_is_named_before_the_start_and_at_the_first_report(tmp_path: Path) -> None:
     from orchestrator.engine.segment_runner import attempt
     from orchestrator.training import Job
-    from orchestrator.training.class_loading import check
+    from orchestrator.training.class_loading import never_logged
     from tests.support.small_sweeps import spec as tiny
 
     wrong = from_mapping(tiny().model_dump(mode="json") | {"constraints": [{"metric": "val_los", "max": 1}]})
-    problem = next(problem for problem in check(wrong) if problem.path == ("constraints", 0, "metric"))
+    problem = next(problem for problem in never_logged(wrong) if problem.path == ("constraints", 0, "metric"))
     assert "never logs 'val_los'" in problem.message
     job = Job(
         trial=0,

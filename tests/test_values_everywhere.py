@@ -107,8 +107,8 @@ def test_python_values_of_a_ray_tune_space_are_taken() -> None:
             "model.rate": choice(*np.logspace(-3, -1, 3)),
             "model.width": choice(np.array([8, 16])),
             "model.act": choice(nn.ReLU, nn.GELU),
-            "trainer.gradient_clip_val": log_uniform(1e-3, np.float32(1e-1)),
-            "trainer.accumulate_grad_batches": uniform(np.float64(0.5), np.int64(2)),
+            "trainer.gradient_clip_val": log_uniform(1e-3, np.float32(1e-1)),  # type: ignore[arg-type]
+            "trainer.accumulate_grad_batches": uniform(np.float64(0.5), np.int64(2)),  # type: ignore[arg-type]
         },
     )
     params = spec.space.at([0.99] * 5)

@@ -98,6 +98,7 @@ def results(
 @app.command(rich_help_panel=PANEL_READ)
 def best(name: Name, runs: Runs = None, as_json: Json = False) -> None:
     """Print the winner of a run: its objective, parameters and checkpoint."""
+    from orchestrator.codec import display, written
     from orchestrator.results import Results
 
     table = Results(name, runs)
@@ -106,7 +107,7 @@ def best(name: Name, runs: Runs = None, as_json: Json = False) -> None:
         "trial": winner.trial,
         table.metric: winner.value,
         "epoch": winner.epoch,
-        "params": winner.params,
+        "params": {name: display(written(value)) for name, value in winner.params.items()},
         "checkpoint": str(winner.checkpoint) if winner.checkpoint else None,
         "confirmed": winner.confirmed,
     }

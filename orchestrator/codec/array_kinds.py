@@ -110,7 +110,7 @@ def _write_tensor(value: Any, part: Part) -> Any:
 
     plain = value.detach().cpu().contiguous()
     name = str(value.dtype).removeprefix("torch.")
-    content = {"dtype": name, "shape": list(value.shape), "device": str(value.device)}
+    content: dict[str, Any] = {"dtype": name, "shape": list(value.shape), "device": str(value.device)}
     content |= {"requires_grad": True} if value.requires_grad else {}
     raw = plain.reshape(-1).view(torch.uint8).numpy().tobytes() if plain.numel() else b""
     return {**content, "data": part(raw, "data")}
@@ -161,7 +161,7 @@ def _is_plain_tensor(value: Any) -> bool:
     torch = _torch()
     if not _is(torch, "Tensor", value, exact=True) or value.layout is not torch.strided or value.is_quantized:
         return False
-    return value.is_leaf and value.device.type != "meta"
+    return bool(value.is_leaf) and value.device.type != "meta"
 
 
 ARRAYS = (

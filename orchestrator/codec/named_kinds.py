@@ -48,7 +48,7 @@ def _read_enum(content: Any, read: Reader) -> enum.Enum:
 
 
 def _is_dataclass(value: Any) -> bool:
-    return dataclasses.is_dataclass(value) and not isinstance(value, type) and type(value).__init__ is not object
+    return dataclasses.is_dataclass(value) and not isinstance(value, type)
 
 
 def _write_dataclass(value: Any, part: Part) -> Any:

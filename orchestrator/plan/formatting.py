@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
+from orchestrator.codec import readable
 from orchestrator.plan.costs import Costs
 from orchestrator.plan.memory_size import format_bytes
 from orchestrator.plan.trial_counts import Plan
@@ -35,7 +36,8 @@ def _cost_lines(costs: Costs) -> Iterator[str]:
     for kind, corner in costs.corners.items():
         seconds = corner.measured.seconds
         duration = f"{seconds:.3g} s an epoch" if seconds is not None else "an epoch of unknown length"
-        yield f"{kind} corner: {duration}, {format_bytes(corner.measured.memory)} of memory; {corner.params}"
+        params = readable(dict(corner.params))
+        yield f"{kind} corner: {duration}, {format_bytes(corner.measured.memory)} of memory; {params}"
     for name, amount in (("hours", costs.hours), ("GPU-hours", costs.gpu_hours), ("cost", costs.cost)):
         if amount is not None:
             concurrency = f" with {costs.slots} trials at once" if name == "hours" else ""

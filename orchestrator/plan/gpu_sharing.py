@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from orchestrator.codec import readable
 from orchestrator.engine.tune.placement import gpu_count
 from orchestrator.errors import SpecError, UsageError
 from orchestrator.plan.extremes import checked_roots, largest
@@ -92,7 +93,7 @@ def _share(need: Need) -> float:
         return 1
     if not need.measured.device_memory:
         raise UsageError(
-            f"resources.gpus: auto: a trial with a GPU of its own did not use it; {need.params}",
+            f"resources.gpus: auto: a trial with a GPU of its own did not use it; {readable(dict(need.params))}",
             hint="check trainer.accelerator and that torch has CUDA there, or train on CPUs: --set resources.gpus=0",
         )
     return share(need.measured, need.memory)
@@ -102,7 +103,8 @@ def _reason(need: Need) -> str:
     if need.measured is None:
         return f"a trial's resources cannot be measured; {need.why}"
     used, total = format_bytes(need.measured.device_memory), format_bytes(need.measured.device_total)
-    return f"a trial takes {used} of its {total}, and {format_bytes(need.measured.memory)} of the host's; {need.params}"
+    host, params = format_bytes(need.measured.memory), readable(dict(need.params))
+    return f"a trial takes {used} of its {total}, and {host} of the host's; {params}"
 
 
 def _measure_need(spec: SweepSpec, roots: list[str], gpus: int) -> Need:

@@ -72,11 +72,11 @@ def _text(value: Value) -> str:
     return json.dumps(value, allow_nan=False)
 
 
-def python_number(value: object) -> object:
+def python_number(value: Any) -> Any:
     """Return a number of numpy or torch as Python's own number of that value; anything else as it is."""
     of_library = type(value).__module__.partition(".")[0] in ("numpy", "torch")
     if of_library and hasattr(value, "item") and getattr(value, "ndim", 1) == 0:
-        return value.item()  # type: ignore[no-any-return]
+        return value.item()
     return value
 
 

@@ -122,7 +122,7 @@ def _listed(value: object) -> Iterable[Value] | None:
     if isinstance(value, list | tuple | range):
         return value
     is_array = type(value).__module__ == "numpy" and getattr(value, "ndim", 0) == 1
-    return list(value) if is_array else None  # type: ignore[call-overload,no-any-return]
+    return list(value) if is_array else None  # type: ignore[call-overload]
 
 
 def const(value: Value, when: When | None = None) -> Domain:

@@ -266,7 +266,7 @@ class _Composer:
             self.keys[*path, key] = _mark(event)
             entries[key] = self._value(next(events), events, (*path, key))
         has_typed_keys = any(not isinstance(key, str) for key in entries)
-        return codec.written(entries) if has_typed_keys else entries  # type: ignore[no-any-return]
+        return codec.written(entries) if has_typed_keys else entries
 
     def _key(self, event: Any, *, typed: bool) -> Any:
         if type(event).__name__ != "ScalarEvent":

@@ -65,11 +65,16 @@ def one_batch(job: Any) -> Finding:
 
     device = {"accelerator": "cpu", "devices": 1, "callbacks": [_watch()]}
     reports: list[Any] = []
+
+    def report(epoch: Any) -> bool:
+        reports.append(epoch)
+        return True
+
     for epochs in (1, 2):
         start = {"checkpoint": asdict(reports[-1].checkpoint), "segment": 1} if reports else {}
         part = replace(job, trainer=_shortened(job.trainer, epochs), **start)
         try:
-            fit(part, lambda report: reports.append(report) or True, device)
+            fit(part, report, device)
         except KeyboardInterrupt:
             raise
         except BaseException as error:

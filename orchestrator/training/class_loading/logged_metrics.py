@@ -30,10 +30,11 @@ def logged_names(cls: type) -> tuple[str, ...] | None:
     if "configure_callbacks" in vars(cls):
         return None
     names: dict[str, None] = {}
+    replaced: set[str] = set()  # methods of a parent that never run
     try:
         for owner in cls.__mro__:
             if owner.__module__.split(".")[0] not in _LIBRARIES:
-                names.update(dict.fromkeys(_in_class(owner)))
+                names.update(dict.fromkeys(_in_class(owner, replaced)))
     except (_Undecidable, OSError, TypeError, SyntaxError):
         return None
     return tuple(names)
@@ -47,11 +48,14 @@ def is_logged(metric: str, names: Sequence[str]) -> bool:
     return any(re.fullmatch(pattern, candidate) for pattern in patterns for candidate in candidates)
 
 
-def _in_class(cls: type) -> Iterator[str]:
+def _in_class(cls: type, replaced: set[str]) -> Iterator[str]:
+    """Yield the names logged in the class's methods; add those methods to ``replaced`` that do not call a parent's."""
     tree = ast.parse(textwrap.dedent(inspect.getsource(cls)))
     namespace = getattr(inspect.getmodule(cls), "__dict__", {})
     for node in ast.iter_child_nodes(tree.body[0]):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.args.args:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.args.args and node.name not in replaced:
+            if not any(isinstance(inner, ast.Name) and inner.id == "super" for inner in ast.walk(node)):
+                replaced.add(node.name)
             yield from _in_function(node, node.args.args[0].arg, namespace, _DEPTH)
 
 

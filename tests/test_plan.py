@@ -111,7 +111,7 @@ def test_hours_and_money_follow_from_epochs_and_seconds(monkeypatch: pytest.Monk
     assert found.hours == pytest.approx((low / 4, high / 4))
     assert found.gpu_hours == pytest.approx((low * 2, high * 2))
     assert found.cost == pytest.approx((low * 7.2, high * 7.2))
-    assert (found.memory, found.disk) == (800 * MEGABYTE, (9 + 3 * 4) * MEGABYTE)
+    assert (found.memory, found.disk) == (800 * MEGABYTE, (2 * 9 + 3 * 4) * MEGABYTE)
     limited = priced(limits={"wall_clock": 60, "cost": 0.5})
     bounded = measure(limited, plan(limited))
     assert bounded.hours is not None

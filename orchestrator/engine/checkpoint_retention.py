@@ -1,4 +1,4 @@
-"""Which checkpoints stay: those that a trial resumes from, and the best epochs of the best trials."""
+"""Which checkpoints stay: those that a command may still ask for, such as retry, extend, promote, confirm or export."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Set
 from dataclasses import dataclass
 
 from orchestrator.journal import Event
+from orchestrator.policies.extend_limits import ended_by_budget, ended_by_epochs
 from orchestrator.state import ENDED, Best, Objective, SweepState, Trial, pareto_front
 
 Held = tuple[int, int]
@@ -30,19 +31,24 @@ class _TrialCheckpoints:
 
 
 class Retention:
-    """Retention over the whole sweep, a function of the journal's events.
+    """Retention over the whole sweep, a function of the journal's events: what a command may still ask for is kept.
 
-    Kept are
+    Kept are the best and the latest checkpoint
 
-    - of a trial that runs or may resume: its latest and its best epoch;
-    - of the ``keep_top`` best other trials, and of all on the Pareto front of several objectives: the best epoch;
-    - of the ``keep_top`` newest failed trials: the latest epoch, for a retry.
+    - of a trial that runs, waits or was set aside: it resumes, may be promoted, and may win;
+    - of a failed trial: ``retry`` resumes it, and it may win then;
+    - of a trial that a budget stopped while it ran: ``extend`` lets it continue;
+    - of the ``keep_top`` best trials that ended otherwise: ``export``, and ``extend`` by epochs.
 
-    Above ``quota`` bytes the failed trials' checkpoints go first, then the worst of the best. The winner's, and those
-    that trials resume from, always stay.
+    A trial that was stopped by the scheduler keeps its best alone, as nothing lets it continue. All on the Pareto front
+    of several objectives count among the best.
 
-    Repeats of a configuration stay together: each keeps its best epoch until all of them have ended, since the
-    configuration's rank is known only then and any of them may win.
+    Above ``quota`` bytes the failed trials' checkpoints go first, then the worst of the best. These always stay: the
+    best of the trials that ended (others may still fail), the best of those that would win if they were retried, and
+    what trials resume from.
+
+    Repeats of a configuration stay together: each keeps its best epoch until all of them have ended with a value or
+    without one for good, since the configuration's rank is known only then and any of them may win.
     """
 
     def __init__(self, objective: Objective, keep_top: int, quota: int | None) -> None:
@@ -88,32 +94,42 @@ class Retention:
         return removed
 
     def _borrowed(self, trial: Trial) -> Held | None:
-        """Return another trial's checkpoint that this trial resumes from."""
-        return None if trial.status in ENDED else self._cache[trial.number].borrowed
+        """Return another trial's checkpoint that this trial resumes from, or would resume from if it were retried."""
+        return None if trial.status in ENDED and trial.status != "failed" else self._cache[trial.number].borrowed
 
     def _is_settled(self, trial: Trial, state: SweepState) -> bool:
         """Return whether the trial keeps its checkpoints until its configuration's next event."""
         if self._quota is not None or any((trial.number, epoch) in self._lent for epoch in trial.checkpoints):
             return False
-        return trial.status == "set_aside" or (trial.status in ENDED and self._awaits_repeats(trial, state))
+        waits = trial.status in ("set_aside", "failed") or ended_by_budget(trial)
+        return waits or (trial.status in ENDED and self._awaits_repeats(trial, state))
 
     def _awaits_repeats(self, trial: Trial, state: SweepState) -> bool:
-        """Return whether other seeds of its configuration have yet to end."""
-        return state.repeats["seeds"] > 1 and not state.configuration(trial.number).ended
+        """Return whether another seed of its configuration may still get a value: it runs, or can be run again."""
+        if state.repeats["seeds"] == 1:
+            return False
+        repeats = (state.trials[number] for number in state.trials_of_configuration(trial.number))
+        may_continue = (repeat.status == "failed" or ended_by_budget(repeat) for repeat in repeats)
+        return not state.configuration(trial.number).ended or any(may_continue)
 
     def _checkpoints_to_keep(self, holders: list[Trial], state: SweepState) -> set[Held]:
-        resumable = {trial.number for trial in holders if trial.status in ("running", "interrupted", "set_aside")}
+        continuing = {t.number for t in holders if t.status not in ENDED or ended_by_budget(t)}
         latest = {t.number: checkpoint for t in holders if (checkpoint := self._cache[t.number].latest)}
-        best = self._best(holders, state)  # a running trial that holds its best epoch counts
-        needed = {latest[number] for number in resumable & latest.keys()} | {c for c in best if c[0] in resumable}
-        needed |= {checkpoint for checkpoint in best if self._awaits_repeats(state.trials[checkpoint[0]], state)}
-        needed |= set(best[:1]) | self._lent
+        ranked = self._best(holders, state)
+        best = {number: (number, epoch) for number, epoch in ranked}
+        failed = [t.number for t in reversed(holders) if t.status == "failed"]
+        ended = [c for c in ranked if state.trials[c[0]].status in ENDED and c[0] not in failed]
+        needed = {held[number] for number in continuing for held in (latest, best) if number in held} | self._lent
+        needed |= set(ended[:1]) | {c for c in ended if self._awaits_repeats(state.trials[c[0]], state)}
+        ahead = ranked[: ranked.index(ended[0]) if ended else None]  # these would win if they were retried
+        needed |= set([c for c in ahead if c[0] in failed][: 1 if self._quota is not None else None])
         if state.racing:
-            needed |= set(_best_per_configuration(best, state))
-        failed = [latest[t.number] for t in holders if t.status == "failed" and t.number in latest]
-        ranked = dict.fromkeys([*self._front(best, state), *best[: self._top]])
-        optional = [checkpoint for checkpoint in ranked if checkpoint not in needed]
-        return self._within_quota(holders, needed, optional + failed[-self._top :][::-1])
+            needed |= set(_best_per_configuration(ended, state))
+        top = list(dict.fromkeys([*self._front(ended, state), *ended[: self._top]]))
+        extended = [latest[number] for number, _ in top if ended_by_epochs(state, state.trials[number])]
+        retried = [held[number] for number in failed for held in (latest, best) if number in held]
+        optional = dict.fromkeys([*top, *extended, *retried])
+        return self._within_quota(holders, needed, [checkpoint for checkpoint in optional if checkpoint not in needed])
 
     def _within_quota(self, holders: list[Trial], needed: set[Held], optional: list[Held]) -> set[Held]:
         """Return ``needed``, and as much of ``optional`` (most valuable first) as fits."""
@@ -123,15 +139,15 @@ class Retention:
         room = self._quota - sum(size.get(checkpoint, 0) for checkpoint in needed)
         keep = set(needed)
         for checkpoint in optional:
-            room -= size[checkpoint]
+            room -= size.get(checkpoint, 0)
             if room < 0:
                 break
             keep.add(checkpoint)
         return keep
 
     def _best(self, holders: list[Trial], state: SweepState) -> list[Held]:
-        """Return the best epoch of each trial that did not fail and has its checkpoint, best trial first."""
-        ranked = [(best, t) for t in holders if t.status != "failed" and (best := self._cache[t.number].best)]
+        """Return the best epoch of each trial that has its checkpoint, best trial first, failed ones included."""
+        ranked = [(best, t) for t in holders if (best := self._cache[t.number].best)]
         ranked.sort(key=lambda pair: (*state.ranking_key(pair[1]), self._objective.loss(pair[0].value), pair[1].number))
         return [(trial.number, best.epoch) for best, trial in ranked if best.epoch in trial.checkpoints]
 

@@ -100,10 +100,13 @@ def _limited(amount: Range | None, limit: float | None) -> Range | None:
 
 
 def _disk(spec: SweepSpec, plan: Plan, slots: int, corners: dict[str, Corner]) -> int:
-    """Return the bytes of checkpoints that exist at once: the best trials', and those of running or waiting trials."""
+    """Return the bytes of checkpoints that exist at once: the best trials', and those of running or waiting trials.
+
+    Each of them keeps its best and its latest.
+    """
     size, best = _largest_checkpoint(corners), min(spec.checkpoints.keep_top, plan.trials or spec.checkpoints.keep_top)
     waiting = (plan.trials or 0) if getattr(spec.scheduler, "promote", False) else 0
-    total = size * (max(best, waiting) + _PER_RUNNING_TRIAL * slots)
+    total = size * (2 * max(best, waiting) + _PER_RUNNING_TRIAL * slots)
     quota = spec.checkpoints.quota
     return total if quota is None else min(total, max(quota, _least_disk(slots, size)))
 

@@ -53,14 +53,25 @@ def trials_to_continue(spec: SweepSpec, state: SweepState, changed: Mapping[str,
     stopped while they ran. They continue from a checkpoint that was kept; a trial without one stays as it is.
     """
     longest = spec.trainer.get("max_epochs") if "max_epochs" in changed.get("trainer", {}) else None
-    return [number for number, trial in sorted(state.trials.items()) if _continues(trial, longest)]
+    limited = (trial for _, trial in sorted(state.trials.items()) if ended_by_budget(trial) or _is_full(trial, longest))
+    return [t.number for t in limited if t.restart_checkpoints or (ended_by_budget(t) and not t.reports)]
 
 
-def _continues(trial: Trial, longest: int | None) -> bool:
-    if trial.status == "stopped" and trial.stopped_by["rule"] == RULE and not trial.was_set_aside:
-        return bool(trial.restart_checkpoints) or not trial.reports
-    at_the_end = longest is not None and trial.status == "finished" and trial.epoch >= longest
-    return at_the_end and bool(trial.restart_checkpoints)
+def ended_by_budget(trial: Trial) -> bool:
+    """Return whether a spent budget stopped the trial while it ran, so that more of the budget lets it continue."""
+    return trial.status == "stopped" and trial.stopped_by["rule"] == RULE and not trial.was_set_aside
+
+
+def ended_by_epochs(state: SweepState, trial: Trial) -> bool:
+    """Return whether the trial finished at ``max_epochs``, and the sweep can be extended by epochs."""
+    longest = state.spec["trainer"].get("max_epochs")
+    if not isinstance(longest, int) or longest < 0 or "trainer.max_epochs" in state.spec["space"]:
+        return False
+    return _is_full(trial, longest) and not scheduler_class(state.spec["scheduler"]["name"]).divides_epochs
+
+
+def _is_full(trial: Trial, longest: int | None) -> bool:
+    return longest is not None and trial.status == "finished" and trial.epoch >= longest
 
 
 def _changes(spec: SweepSpec, more: More) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -378,7 +378,7 @@ class Resources(Part):
 
 
 class Checkpoints(Part):
-    """Which checkpoints stay, in addition to those from which running or interrupted trials continue.
+    """Which checkpoints stay, in addition to those from which running, interrupted or failed trials continue.
 
     Example:
         ```python
@@ -387,12 +387,15 @@ class Checkpoints(Part):
     """
 
     keep_top: int = Field(
-        default=10, ge=1, description="How many of the best trials keep their best epoch's checkpoint.", examples=[10]
+        default=10,
+        ge=1,
+        description="How many of the best trials keep the checkpoints of their best and their last epoch.",
+        examples=[10],
     )
     quota: Annotated[int | None, PlainValidator(_bytes), _SIZE_SCHEMA] = Field(
         default=None,
         description="Space for checkpoints, such as 20GB, 500MiB or a number of bytes. Above it fewer than keep_top "
-        "stay; the best trial's and those from which trials continue always do.",
+        "stay, and failed trials keep none. The best trial's and those from which trials continue always stay.",
         examples=["20GB"],
     )
 

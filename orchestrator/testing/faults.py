@@ -30,6 +30,7 @@ class Faults:
         full: of each append: the disk is full for a while.
         lost: of each epoch: the worker's process is lost.
         memory: of each epoch: it runs out of memory.
+        user: of each epoch: the module raises an error, and the trial fails.
         node: of each epoch: its node is lost.
         late: of each lost worker: its last report arrives after the loss.
         twice: of each report: it arrives twice.
@@ -57,6 +58,7 @@ class Faults:
     promote: float = 0.0
     damage: float = 0.0
     retry: float = 0.0
+    user: float = 0.0
     deaths: int = 6
 
     @classmethod

@@ -171,8 +171,11 @@ class FaultyDriver(Driver):
 
     def schedule_checkpoint(self, worker: Worker, report: Report, seconds: float) -> None:
         """Write the epoch's checkpoint, unless the worker or its node is lost before."""
-        fault = next((fault for fault in ("lost", "memory", "node") if self._chance(fault)), "")
-        if fault:
+        fault = next((fault for fault in ("lost", "memory", "node", "user") if self._chance(fault)), "")
+        if fault == "user":
+            failure = SegmentFailure("user", "ValueError: as was drawn", f"trial {worker.job.trial}")
+            self.schedule(seconds * self._rng.random(), partial(self._fail, worker, failure))
+        elif fault:
             self.schedule(seconds * self._rng.random(), partial(self._lose, worker, fault, report))
         else:
             super().schedule_checkpoint(worker, report, seconds)

@@ -11,7 +11,8 @@
     │   └── JournalVersionError  exit 4   a newer version of the program wrote the journal
     ├── CheckpointError        exit 4   a checkpoint differs from what was written
     ├── ClusterLostError       exit 1   the Ray cluster is gone; a new process can resume once there is a cluster
-    └── ObjectiveError         exit 1   the module never logged the metric by which it is judged
+    ├── ObjectiveError         exit 1   the module never logged the metric by which it is judged
+    └── ProgressError          exit 1   a segment trained other epochs than those after its checkpoint
 
 These reach the terminal without a traceback, as do faults of the storage, which are OSErrors (ObjectStoreError is one
 of them). Any other error is a bug of this program.
@@ -137,6 +138,10 @@ class ClusterLostError(SweepError):
 
 class ObjectiveError(SweepError):
     """The module never logged the metric by which the sweep judges trials."""
+
+
+class ProgressError(SweepError):
+    """A segment does not continue where it started: something moved the Trainer back, or ahead."""
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -20,10 +20,12 @@ from orchestrator.engine.failure_policy import NODE_FAILURES, SegmentFailure, ex
 from orchestrator.errors import RunHeldError
 from orchestrator.journal import FORMAT, Event, Journal, plain, program_version
 from orchestrator.policies import Scheduler, Searcher, Verdict, budget, build_scheduler, build_searcher
+from orchestrator.policies.recorded_versions import policy_versions
 from orchestrator.rundir import RunDirectory
 from orchestrator.seeds import trial_seed
 from orchestrator.spec import SweepSpec, apply
 from orchestrator.state import Checkpoint, Objective, SweepState, Trial
+from orchestrator.state.report_order import order_fault, validation_span
 from orchestrator.training import Job, Report
 from orchestrator.training.job import tracking_options
 
@@ -69,7 +71,8 @@ class SweepController:
         self._started_at = self.host.now()
         self._replay_pending_decision()
         driver: dict[str, Any] = {"host": self.host.name, "pid": self.host.pid, "hardware": self.host.hardware()}
-        driver |= {"format": FORMAT, "version": program_version()}
+        driver |= {"format": FORMAT, "version": program_version(), "policies": policy_versions(self.spec)}
+        driver |= self.host.environment()
         self._append("sweep.launched", engine=engine, slots=slots, threads=threads, **driver)
         self._delete_unrecorded_checkpoints()
         self._retire_checkpoints()
@@ -145,6 +148,7 @@ class SweepController:
         """Journal a report and judge it. The journal has its checkpoint first.
 
         A report that arrives twice is ignored. A report of a segment that is no longer the trial's stops that segment.
+        One that does not follow the report before it, or the checkpoint that the segment started from, fails it.
 
         Args:
             trial: number of the trial.
@@ -158,20 +162,30 @@ class SweepController:
         running = self._running_trial(trial, segment)
         if running is None:
             return False
+        metrics = plain(report.metrics)
         earlier = running.reports.get(report.epoch)
-        if earlier is not None and earlier.segment == segment:
+        if earlier is not None and earlier.segment == segment and metrics == plain(earlier.metrics):
             return not self.stopping
+        if fault := self._order_fault(running, segment, report.epoch):
+            self.on_failure(trial, segment, SegmentFailure("progress", f"ProgressError: it {fault}", "progress"))
+            return False
         if report.checkpoint is not None:
             self._record_checkpoint(running, segment, asdict(report.checkpoint))
         # Ray Tune places a segment after it was journaled as started: its first report is the first to name the host.
         moved: dict[str, Any] = {"node": node} if node and node != running.node else {}
-        metrics = plain(report.metrics)
         self._append("segment.reported", trial=trial, segment=segment, epoch=report.epoch, metrics=metrics, **moved)
         verdict = self._judge(trial, report.epoch)
         if verdict is not None:
             self._end_trial(trial, segment, report.epoch, verdict)
         self._apply_promotion_requests()
         return verdict is None and not self.stopping
+
+    def _order_fault(self, trial: Trial, segment: int, epoch: int) -> str:
+        """Return what is wrong with a report's place among the segment's reports; empty if nothing is."""
+        last = trial.reports.get(trial.progress)
+        first = last is None or last.segment != segment
+        span = validation_span(self._components(trial)[2]) if first else None
+        return order_fault(epoch, after=trial.progress, first=first, span=span)
 
     def on_end(self, trial: int, segment: int) -> None:
         """Finish the trial whose segment returned, unless it was stopped, set aside or paused."""
@@ -204,6 +218,8 @@ class SweepController:
     def close(self) -> None:
         """Record how the sweep ended and close the journal."""
         try:
+            if self.state.running and not self.stop_reason:
+                self.stop_reason = f"the engine ended while trials {sorted(self.state.running)} were running"
             if self.stop_reason:
                 self._append("sweep.paused", reason=self.stop_reason)
             else:

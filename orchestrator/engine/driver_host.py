@@ -27,8 +27,11 @@ _WAIT_SECONDS = 1.0
 class DriverHost:
     """The real machine."""
 
-    def __init__(self, run: RunDirectory, stop_requests: StopRequests) -> None:
+    def __init__(
+        self, run: RunDirectory, stop_requests: StopRequests, environment: Mapping[str, Any] | None = None
+    ) -> None:
         self._run, self._stop_requests = run, stop_requests
+        self._environment = environment or {}
         self.name = socket.gethostname()
         self.pid = os.getpid()
         self._printed_fault = ""
@@ -36,6 +39,10 @@ class DriverHost:
     def hardware(self) -> dict[str, Any]:
         """Return CPUs, memory and GPUs, for the record."""
         return hardware()
+
+    def environment(self) -> Mapping[str, Any]:
+        """Return code, libraries and arithmetic that the driver runs with, for the record."""
+        return self._environment
 
     def now(self) -> float:
         """Return seconds of a clock that never runs backwards."""

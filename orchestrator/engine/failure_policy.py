@@ -28,6 +28,7 @@ KINDS: dict[str, tuple[str, int | None]] = {
     "user": ("an error in the module, the data or a callback", 0),
     "objective": ("the objective was not logged", 0),
     "data": ("the data set is absent or damaged", 0),
+    "progress": ("a segment did not continue where it started", 0),
     "bug": ("an error of our own", 1),
     "checkpoint": ("a checkpoint is not what was written", 3),
     "memory": ("out of memory", 4),

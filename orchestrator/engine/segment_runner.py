@@ -12,12 +12,12 @@ from typing import Any
 
 from orchestrator.durable_files import storage_fault
 from orchestrator.engine.failure_policy import SegmentFailure
-from orchestrator.errors import CheckpointError, DataError, ObjectiveError, SweepError, causes
+from orchestrator.errors import CheckpointError, DataError, ObjectiveError, ProgressError, SweepError, causes
 from orchestrator.secrets import allow, guarded_streams, masked, write_masked
 from orchestrator.training import Job, Report
 from orchestrator.training.memory import out_of_memory, release_memory
 
-_KINDS = {ObjectiveError: "objective", DataError: "data"}
+_KINDS = {ObjectiveError: "objective", DataError: "data", ProgressError: "progress"}
 _PACKAGE = Path(__file__).resolve().parents[1]
 _STANDARD = {Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib")}
 _LIBRARIES = {"site-packages", "dist-packages"}

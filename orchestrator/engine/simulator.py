@@ -19,6 +19,7 @@ from orchestrator.errors import UsageError
 from orchestrator.journal import FORMAT, Event, Journal
 from orchestrator.journal.records import Line, parse
 from orchestrator.policies.extend_limits import More, extension
+from orchestrator.policies.recorded_versions import policy_versions
 from orchestrator.spec import SweepSpec
 from orchestrator.state import SweepState
 
@@ -104,6 +105,7 @@ def simulate(
 def created_fields(spec: SweepSpec, warm: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return the fields of the event ``sweep.created``."""
     fields = {"format": FORMAT, "spec": spec.model_dump(mode="json"), "seed": spec.seed, "versions": {}}
+    fields["policies"] = policy_versions(spec)
     return fields | ({"warm_start": [source["run"] for source in warm["sources"]]} if warm else {})
 
 

@@ -21,6 +21,7 @@ from orchestrator.engine.learning_curves import Curve
 from orchestrator.journal import Journal
 from orchestrator.journal.records import Line
 from orchestrator.journal.stores import Store
+from orchestrator.policies.numerics import numerics
 from orchestrator.rundir import RunDirectory
 from orchestrator.spec import SweepSpec
 from orchestrator.state import Checkpoint as RecordedCheckpoint
@@ -116,6 +117,10 @@ class VirtualHost(DriverHost):
     def hardware(self) -> dict[str, Any]:
         """Return nothing: the record must not depend on this machine."""
         return {}
+
+    def environment(self) -> Mapping[str, Any]:
+        """Return this machine's arithmetic, by which the searcher suggests."""
+        return {"numerics": numerics()}
 
     def now(self) -> float:
         """Return virtual seconds."""

@@ -28,6 +28,8 @@ class PolicyPlugin(ABC, Generic[OptionsT]):
     suggestion or decision than before."""
     changes: ClassVar[Mapping[int, str]] = {}
     """What each version above 1 changed, as a sentence for people who resume a sweep of an earlier one."""
+    exact: ClassVar[bool] = False
+    """Whether its decisions take Python's own arithmetic alone, and so are the same on every machine."""
     offered: ClassVar[bool] = True
     """Whether schema and hints list it. If not, it still loads for files and journals that name it."""
 

@@ -17,9 +17,14 @@ from orchestrator.policies import (
     foreign_searcher,
 )
 from orchestrator.policies.extend_limits import trials_to_continue
+from orchestrator.policies.numerics import same_numerics
+from orchestrator.policies.recorded_versions import policy_versions, same_version
 from orchestrator.policies.scheduler import scheduler_class
-from orchestrator.spec import SweepSpec, options_class
+from orchestrator.policies.searcher import searcher_class
+from orchestrator.results.nearly_equal import nearly_equal
+from orchestrator.spec import SweepSpec, apply, options_class
 from orchestrator.state import ENDED, NON_DECISION_EVENTS, SweepState, Trial
+from orchestrator.state.report_order import order_fault, validation_span
 
 # The fields that an extension may change.
 _EXTENDED = {"trainer": {"max_epochs"}, "budget": {"trials", "epochs", "wall_clock", "gpu_hours", "cost", "target"}}
@@ -27,23 +32,34 @@ _VERDICTS = {"trial.stopped": "stop", "trial.set_aside": "set_aside"}
 
 
 class JournalReplay:
-    """Replay a journal with a fresh searcher and scheduler, which must decide the same."""
+    """Replay a journal with a fresh searcher and scheduler, which must decide the same.
+
+    What another version of their rules decided is not derived again, and ``not_derived`` says so. Numbers may differ in
+    their last digits. Where the journal was written with other arithmetic (another CPU or library), a larger difference
+    is one of ``other_numerics``, and no violation, unless the policy is exact.
+    """
 
     def __init__(self, spec: SweepSpec) -> None:
         self.records = self.suggestions = self.decisions = 0
         self.violations: list[str] = []
+        self.other_numerics: list[str] = []
+        self.not_derived: list[str] = []
         self.state = SweepState()
         self._spec = spec
         self.foreign_scheduler = foreign_scheduler(spec)
         self.foreign_searcher = foreign_searcher(spec)  # a class that a run directory names is never imported
         self._searcher: Searcher | None = None if self.foreign_searcher else build_searcher(spec)
         self._scheduler = build_scheduler(spec)
+        self._derives = {"searcher": True, "scheduler": True}  # whether each decides by the version of its rules here
+        self._exact = {"searcher": searcher_class(spec.searcher.name).exact, "scheduler": type(self._scheduler).exact}
+        self._same_numerics = True
         self._foreign_rule = ""
         if self.foreign_scheduler:
             self._foreign_rule = self._scheduler.name
             self._scheduler = scheduler_class("fifo").build(options_class("schedulers", "fifo")(), spec)
         self._pending_decision: tuple[Event, Verdict] | None = None
         self._started: dict[int, int] = {}  # running trial -> last epoch of its segment
+        self._silent: set[int] = set()  # running trials whose segment has not reported yet
         self._open, self._lease = False, 0
 
     def take(self, event: Event) -> None:
@@ -56,8 +72,14 @@ class JournalReplay:
             self._violate(event, f"cannot be read: {type(error).__name__}: {error}")
 
     def _violate(self, event: Event, problem: str) -> None:
-        subject = f", trial {event.fields['trial']}" if "trial" in event.fields else ""
-        self.violations.append(f"record {event.seq} ({event.type}{subject}) {problem}")
+        self.violations.append(_sentence(event, problem))
+
+    def _differs(self, event: Event, part: str, problem: str) -> None:
+        """Note that a searcher or scheduler decides otherwise here: a violation, unless the arithmetic may be why."""
+        if self._same_numerics or self._exact[part]:
+            self._violate(event, problem)
+        else:
+            self.other_numerics.append(_sentence(event, problem))
 
     def _check(self, event: Event) -> None:
         if (event.type == "sweep.created") != (event.seq == 0):
@@ -75,7 +97,10 @@ class JournalReplay:
         report, verdict = self._pending_decision
         action = verdict.action.replace("set_aside", "set aside").replace("stop", "stopped")
         expected = f"trial {report['trial']} had to be {action} by {verdict.rule} after record {report.seq}"
-        self._violate(event, f"comes where {expected}")
+        if verdict.rule == budget.RULE:
+            self._violate(event, f"comes where {expected}")
+        else:
+            self._differs(event, "scheduler", f"comes where {expected}")
         self._pending_decision = None
 
     def _check_trial_exists(self, event: Event) -> bool:
@@ -99,15 +124,32 @@ class JournalReplay:
         if event.type in ("sweep.launched", "sweep.paused", "sweep.completed"):
             self._open, self._lease = event.type == "sweep.launched", event.lease
             self._started.clear()
+            if event.type == "sweep.launched":
+                self._note_launch()
         elif event.type == "sweep.extended":
             self._spec = SweepSpec.model_validate(self.state.spec)
             if self._pending_decision and self._pending_decision[1].rule == budget.RULE and not self._spent_by_report():
                 self._pending_decision = None
         elif event.type == "segment.reported":
-            verdict = self._scheduler.judge(event["trial"], event["epoch"]) or self._spent_by_report()
+            judged = self._scheduler.judge(event["trial"], event["epoch"]) if self._derives["scheduler"] else None
+            verdict = judged or self._spent_by_report()
             self._pending_decision = (event, verdict) if verdict else None
         elif event.type in ("segment.failed", "trial.finished", "trial.stopped", "trial.set_aside"):
             self._started.pop(event["trial"], None)
+
+    def _note_launch(self) -> None:
+        """Take over the versions and the arithmetic that decide from here on."""
+        launch = self.state.launches[-1]
+        self._same_numerics = same_numerics(launch.numerics, launch.versions or self.state.launches[0].versions)
+        for part, version in policy_versions(self._spec).items():
+            same = same_version(self._spec, part, launch.policies)
+            if not same:
+                recorded = launch.policies[part]["version"]
+                text = (
+                    f"from record {launch.seq} on {part} {version['name']} decided by version {recorded} of its rules"
+                )
+                self.not_derived.append(f"{text}, not derived again: this program has version {version['version']}")
+            self._derives[part] = same
 
     def _running(self, event: Event) -> bool:
         """Return whether the event belongs to the segment that runs."""
@@ -131,8 +173,13 @@ class JournalReplay:
         if event["reason"].startswith("budget."):
             self._violate(event, f"gives the reason {event['reason']}, a budget that is not spent")
         number, limit = len(self.state.trials), self._spec.budget.trials
-        if number != limit and self._searcher is not None and self._searcher.has(number):
+        if number != limit and (searcher := self._deriving_searcher) and searcher.has(number):
             self._violate(event, f"comes after {number} trials of {limit}")
+
+    @property
+    def _deriving_searcher(self) -> Searcher | None:
+        """The searcher, if it can derive the suggestions again."""
+        return self._searcher if self._derives["searcher"] else None
 
     def _spent(self) -> Verdict | None:
         return budget.spent(self._spec, self.state)
@@ -187,13 +234,15 @@ class JournalReplay:
         self._check_budget_left(event)
         if promoted := self._scheduler.promote(last=False):
             self._violate(event, f"is a new trial, but trial {promoted[0]} must be promoted")
-        if self._searcher is None:
+        searcher = self._deriving_searcher
+        if searcher is None:
             return
         self.suggestions += 1
-        expected, by = self._searcher.suggest(number), self._searcher.by(number)
-        if event["params"] != expected or event["by"] != by:
-            recorded = f"{event['params']} by {event['by']}"
-            self._violate(event, f"has {recorded}, but {by} suggests {expected}")
+        expected, by = searcher.suggest(number), searcher.by(number)
+        if event["by"] != by:
+            self._violate(event, f"has {event['params']} by {event['by']}, but {by} suggests {expected}")
+        elif not nearly_equal(expected, event["params"]):
+            self._differs(event, "searcher", f"has {event['params']} by {by}, but {by} suggests {expected}")
 
     def _check_segment_started(self, event: Event) -> None:
         trial, origin = self.state.trials[event["trial"]], event["origin"]
@@ -206,6 +255,7 @@ class JournalReplay:
         if origin is not None and origin not in epochs:
             self._violate(event, f"starts from {origin!r}, which is no checkpoint of an epoch that the trial reported")
         self._started[trial.number] = epochs.get(origin, 0)
+        self._silent.add(trial.number)
 
     def _check_segment_checkpointed(self, event: Event) -> None:
         self._check_epoch(event)
@@ -216,12 +266,16 @@ class JournalReplay:
     def _check_segment_reported(self, event: Event) -> None:
         if self._check_epoch(event):
             self._started[event["trial"]] = event["epoch"]
+            self._silent.discard(event["trial"])
 
     def _check_epoch(self, event: Event) -> bool:
         if not self._running(event):
             return False
-        if event["epoch"] <= self._started[event["trial"]]:
-            self._violate(event, f"is of epoch {event['epoch']}, after epoch {self._started[event['trial']]}")
+        number = event["trial"]
+        first = number in self._silent
+        span = validation_span(apply(self._spec, self.state.trials[number].params)[2]) if first else None
+        if fault := order_fault(event["epoch"], after=self._started[number], first=first, span=span):
+            self._violate(event, fault)
         return True
 
     def _check_segment_failed(self, event: Event) -> None:
@@ -246,6 +300,8 @@ class JournalReplay:
         if event["rule"] == "request":
             self._check_requested(event)
             return
+        if not self._derives["scheduler"]:
+            return
         self.decisions += 1
         decision = self._due_decision()
         expected: tuple[Any, ...] | None = None
@@ -254,8 +310,8 @@ class JournalReplay:
             expected = number, verdict.action, verdict.rule, plain(verdict.why), verdict.donor, verdict.params
         donor = tuple(event["donor"]) if "donor" in event.fields else None
         recorded = event["trial"], "promote", event["rule"], event["why"], donor, event.fields.get("params")
-        if recorded != expected:
-            self._violate(event, f"is {recorded}, but the scheduler decides {expected}")
+        if not nearly_equal(expected, recorded):
+            self._differs(event, "scheduler", f"is {recorded}, but the scheduler decides {expected}")
 
     def _check_requested(self, event: Event) -> None:
         """Check a promotion on request: a trial that was set aside continues unchanged from its checkpoint."""
@@ -275,7 +331,8 @@ class JournalReplay:
 
     def _all_suggested(self) -> bool:
         number = len(self.state.trials)
-        return number == self._spec.budget.trials or (self._searcher is not None and not self._searcher.has(number))
+        searcher = self._deriving_searcher
+        return number == self._spec.budget.trials or (searcher is not None and not searcher.has(number))
 
     def _check_trial_set_aside(self, event: Event) -> None:
         self._check_trial_stopped(event)
@@ -287,6 +344,8 @@ class JournalReplay:
             self._check_dismissed(event, trial)
             return
         pending, self._pending_decision = self._pending_decision, None
+        if pending and self._is_not_derived(event):
+            return
         if pending and pending[0]["trial"] == trial.number:
             self._check_verdict(event, pending[1])
         elif pending:
@@ -298,7 +357,7 @@ class JournalReplay:
             self._check_segment(event, trial)
             self._check_spent(event)
         else:
-            self._violate(event, f"is by {event['rule']}, but the scheduler made no such decision")
+            self._differs(event, "scheduler", f"is by {event['rule']}, but the scheduler made no such decision")
 
     def _check_segment(self, event: Event, trial: Trial) -> None:
         if trial.status == "running" and event["rule"] == budget.RULE:
@@ -316,7 +375,7 @@ class JournalReplay:
             self._check_verdict(event, decision[1])
             return
         self._check_verdict(event, self._scheduler.dismiss(trial.number))
-        if self.state.running or self.state.interrupted or not self._all_suggested():
+        if self.state.running or self.state.interrupted or not (self._all_suggested() or not self._deriving_searcher):
             self._violate(event, "ends a trial that could still be promoted")
 
     def _check_spent(self, event: Event) -> None:
@@ -329,13 +388,22 @@ class JournalReplay:
     def _is_external(self, event: Event) -> bool:
         """Return whether the stop came from outside: a request, the clock, or a class that is not imported."""
         by_clock = event["rule"] == budget.RULE and "wall_clock" in event["why"]
-        return by_clock or event["rule"] in ("request", self._foreign_rule)
+        return by_clock or event["rule"] in ("request", self._foreign_rule) or self._is_not_derived(event)
+
+    def _is_not_derived(self, event: Event) -> bool:
+        """Return whether a scheduler decided by a version of its rules that is not the one here."""
+        return not self._derives["scheduler"] and event["rule"] != budget.RULE
 
     def _check_verdict(self, event: Event, verdict: Verdict) -> None:
         self.decisions += 1
         expected = verdict.action, verdict.rule, plain(verdict.why)
-        if (_VERDICTS[event.type], event["rule"], event["why"]) != expected:
-            self._violate(event, f"is by {event['rule']} for {event['why']}, but the scheduler decides {expected}")
+        if nearly_equal(expected, (_VERDICTS[event.type], event["rule"], event["why"])):
+            return
+        problem = f"is by {event['rule']} for {event['why']}, but the scheduler decides {expected}"
+        if budget.RULE in (event["rule"], verdict.rule):
+            self._violate(event, problem)
+        else:
+            self._differs(event, "scheduler", problem)
 
     def _check_stop_epoch(self, event: Event, trial: Trial) -> None:
         if event["epoch"] != trial.epoch:
@@ -345,3 +413,8 @@ class JournalReplay:
             )
             if event["epoch"] != reached:
                 self._violate(event, f"is at epoch {event['epoch']}, but the trial has reported {trial.epoch}")
+
+
+def _sentence(event: Event, problem: str) -> str:
+    subject = f", trial {event.fields['trial']}" if "trial" in event.fields else ""
+    return f"record {event.seq} ({event.type}{subject}) {problem}"

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 from orchestrator.durable_files import check_file
 from orchestrator.errors import CheckpointError, SpecError, UsageError
 from orchestrator.journal import Event, read
 from orchestrator.policies.finals import confirmation
+from orchestrator.policies.numerics import numerics
 from orchestrator.results.journal_replay import JournalReplay
+from orchestrator.results.nearly_equal import nearly_equal
 from orchestrator.results.run_state import has_begun
 from orchestrator.results.winner import finals_of
 from orchestrator.rundir import RunDirectory
@@ -62,6 +62,7 @@ def check(run: RunDirectory) -> Findings:
         return findings
     findings.records, findings.suggestions, findings.decisions = replay.records, replay.suggestions, replay.decisions
     findings.violations += replay.violations
+    findings.notes += [*replay.not_derived, *_other_numerics(replay)]
     for subject, class_path, library in (
         ("suggestions", replay.foreign_searcher, "Optuna"),
         ("decisions", replay.foreign_scheduler, "Ray"),
@@ -69,6 +70,7 @@ def check(run: RunDirectory) -> Findings:
         if class_path:
             text = f"{subject} were not re-derived: {class_path} is not part of {library}"
             findings.notes.append(f"{text}, and a class that a run directory names is never imported")
+    findings.violations += missing_winner(replay.state)
     _check_files(run, replay.state, findings)
     _check_confirmation(run, replay.state, findings)
     return findings
@@ -80,6 +82,23 @@ def replay(spec: SweepSpec, events: Iterable[Event]) -> list[str]:
     for event in events:
         replay.take(event)
     return replay.violations
+
+
+def missing_winner(state: SweepState) -> list[str]:
+    """Return a sentence if the winner has lost the checkpoint of its best epoch, so that it cannot be exported."""
+    winner = state.winner()
+    best = state.objective.best(winner) if winner else None
+    if winner is None or best is None or best.epoch in winner.checkpoints or not winner.checkpointed:
+        return []
+    return [f"trial {winner.number} wins by its epoch {best.epoch}, but the checkpoint of that epoch was not kept"]
+
+
+def _other_numerics(replay: JournalReplay) -> list[str]:
+    if not replay.other_numerics:
+        return []
+    count, first = len(replay.other_numerics), replay.other_numerics[0]
+    here = ", ".join(f"{name} {value}" for name, value in numerics().items())
+    return [f"other numerics: {count} decisions differ from what this machine computes ({here}); first {first}"]
 
 
 def _check_files(run: RunDirectory, state: SweepState, findings: Findings) -> None:
@@ -105,16 +124,5 @@ def _check_confirmation(run: RunDirectory, state: SweepState, findings: Findings
     events = (event for event in read(finals.journal) if event.seq <= state.confirmation["journal"])
     derived = {**confirmation(state, SweepState(events)), "folder": finals.name}
     findings.decisions += 1
-    if not _nearly_equal(derived, state.confirmation):
+    if not nearly_equal(derived, state.confirmation):
         findings.violations.append(f"winner.confirmed holds {state.confirmation}, but the finals yield {derived}")
-
-
-def _nearly_equal(derived: Any, recorded: Any) -> bool:
-    """Compare values, numbers to six digits: another library version may round differently."""
-    if isinstance(derived, Mapping) and isinstance(recorded, Mapping):
-        return derived.keys() == recorded.keys() and all(_nearly_equal(derived[key], recorded[key]) for key in derived)
-    if isinstance(derived, list) and isinstance(recorded, list):
-        return len(derived) == len(recorded) and all(map(_nearly_equal, derived, recorded))
-    if isinstance(derived, float) and isinstance(recorded, float):
-        return math.isclose(derived, recorded, rel_tol=1e-6, abs_tol=1e-9)
-    return bool(derived == recorded)

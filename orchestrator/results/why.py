@@ -11,6 +11,7 @@ from orchestrator.errors import UsageError
 from orchestrator.policies import Scheduler, Suggestion
 from orchestrator.policies.scheduler import scheduler_class
 from orchestrator.policies.searcher import recorded_searcher
+from orchestrator.results.launch_changes import segment_changes
 from orchestrator.safe_text import show, visible
 from orchestrator.state import Configuration, SweepState, Takeover, Trial, dominates, pareto_front
 
@@ -104,6 +105,7 @@ def _segments(state: SweepState, trial: Trial) -> list[str]:
     ]
     if trial.segments > 1:
         lines.append(f"It ran in {trial.segments} segments; each resumed from the last checkpoint.")
+        lines += segment_changes(state, trial)
     return lines
 
 

@@ -5,6 +5,7 @@
 """
 
 from orchestrator.state.followed_sweep import Changes, FollowedSweep
+from orchestrator.state.launch import Launch
 from orchestrator.state.objective import Constraint, Goal, Objective
 from orchestrator.state.ranking import Configuration, dominates, pareto_front
 from orchestrator.state.sweep_state import NON_DECISION_EVENTS, FailureStreak, SweepState, merge_spec
@@ -22,6 +23,7 @@ __all__ = [
     "FailureStreak",
     "FollowedSweep",
     "Goal",
+    "Launch",
     "Objective",
     "Report",
     "Status",

@@ -10,6 +10,7 @@ from typing import Any
 
 from orchestrator.errors import JournalVersionError
 from orchestrator.journal import Event, program_version, upgrade_hint, writer_version
+from orchestrator.state.launch import Launch
 from orchestrator.state.objective import Objective
 from orchestrator.state.ranking import Configuration, pareto_front
 from orchestrator.state.trial import ENDED, Checkpoint, Failure, Report, Status, Takeover, Trial
@@ -63,6 +64,7 @@ class SweepState:
         machine: Engine, threads and hardware of the last launch.
         has_reports: Whether any trial has reported an epoch.
         pending_decision: Trial and epoch of a report that no decision has followed yet.
+        launches: What each launch and resume ran with, in order.
     """
 
     def __init__(self, events: Iterable[Event] = ()) -> None:
@@ -88,12 +90,13 @@ class SweepState:
         self.finals_open = False
         self.machine: dict[str, Any] = {}
         self.pending_decision: tuple[int, int] | None = None
+        self.launches: list[Launch] = []
         self._by_status: dict[str, set[int]] = {"running": set(), "interrupted": set(), "set_aside": set()}
         self._counts: Counter[str] = Counter()
         self._failed_on: dict[str, set[int]] = {}
         self._repeats: dict[int, list[int]] = {}  # the trials of each configuration that has more than one
         self.has_reports = False
-        self._writer = ""  # the version of the program that launched the sweep last, if it is on record
+        self.writer = ""  # the version of the program that launched the sweep last, if it is on record
         self._active_lease: int | None = None  # of the process that is running the sweep
         for event in events:
             self.apply(event)
@@ -132,7 +135,7 @@ class SweepState:
             raise JournalVersionError(
                 f"record {event.seq} of the journal is of type {event.type[:60]!r}, which sweep-orchestrator "
                 f"{program_version()} does not know",
-                hint=f"nothing was changed; {upgrade_hint(self._writer if self._writer != program_version() else '')}",
+                hint=f"nothing was changed; {upgrade_hint(self.writer)}",
             )
         if event.type not in NON_DECISION_EVENTS:
             self.pending_decision = (event["trial"], event["epoch"]) if event.type == "segment.reported" else None
@@ -239,19 +242,34 @@ class SweepState:
 
     def _on_sweep_created(self, event: Event) -> None:
         self.created = dict(event.fields)
-        self._writer = writer_version(event)
+        self.writer = writer_version(event)
         self.set_spec(event["spec"])
         self.started = event.time
 
     def _on_sweep_launched(self, event: Event) -> None:
         self.status, self.reason = "running", ""
         self.slots = event["slots"]
-        self._writer = writer_version(event) or self._writer
+        self.writer = writer_version(event) or self.writer
+        self.launches.append(self._launch(event))
         self.machine = {key: event.fields.get(key) for key in ("engine", "threads", "hardware")}
         self.failure_streak, self.storage_failures = FailureStreak(), 0
         # A process that died recorded no pause: the trials that it ran are interrupted.
         self._interrupt()
         self._active_lease = event.lease
+
+    def _launch(self, event: Event) -> Launch:
+        """Return what the driver runs with; what the first launch did not record, ``sweep.created`` may have."""
+        recorded = {"version": self.writer, **event.fields}
+        if not self.launches:
+            code = {"commit": self.created.get("git")} if self.created.get("git") else {}
+            recorded = {"versions": self.created.get("versions") or {}, "code": code, **recorded}
+        names = ("version", "code", "versions", "numerics", "policies")
+        return Launch(event.seq, **{name: recorded[name] for name in names if recorded.get(name)})
+
+    @property
+    def policies(self) -> Mapping[str, Mapping[str, Any]]:
+        """The versions of searcher and scheduler that decided last; empty if they are not recorded."""
+        return self.launches[-1].policies if self.launches else self.created.get("policies") or {}
 
     def _on_sweep_paused(self, event: Event) -> None:
         self.status, self.reason = "paused", event["reason"]
@@ -308,8 +326,10 @@ class SweepState:
         trial = self.trials[event["trial"]]
         trial.segments, trial.node, trial.was_set_aside = event["segment"] + 1, event["node"], False
         trial.device_kind = event.fields.get("on", trial.device_kind)
+        trial.launches[event["segment"]] = len(self.launches) - 1
         origin = event["origin"]
         trial.segment_epoch = next((saved.epoch for saved in trial.checkpoints.values() if saved.path == origin), 0)
+        trial.progress = next((saved.epoch for saved in trial.restart_checkpoints if saved.path == origin), 0)
         self._set(trial, "running")
 
     def _on_segment_reported(self, event: Event) -> None:
@@ -319,7 +339,7 @@ class SweepState:
         trial.reports[report.epoch] = report
         trial.node = event.fields.get("node", trial.node)
         self.epochs += max(0, report.epoch - trial.segment_epoch)
-        trial.segment_epoch = report.epoch
+        trial.segment_epoch = trial.progress = report.epoch
         loss = self.objective.loss(report.metrics.get(self.objective.metric, math.nan))
         if math.isfinite(loss) and (self.lowest_loss is None or loss < self.lowest_loss[0]):
             self.lowest_loss = loss, trial.number
@@ -328,7 +348,8 @@ class SweepState:
 
     def _on_segment_checkpointed(self, event: Event) -> None:
         checkpoint = Checkpoint(event["epoch"], event["path"], event["size"], event["sha256"])
-        self.trials[event["trial"]].checkpoints[checkpoint.epoch] = checkpoint
+        trial = self.trials[event["trial"]]
+        trial.checkpoints[checkpoint.epoch], trial.checkpointed = checkpoint, True
 
     def _on_checkpoints_removed(self, event: Event) -> None:
         for number, epoch in event["removed"]:

@@ -73,7 +73,10 @@ class Trial:
         halvings: How often its micro-batch was halved since the last retry, once for each failure of kind ``memory``.
         forgiven_failures: How many failures the last retry has forgiven; only later ones count against it.
         segment_epoch: The current segment's progress in epochs, counted from the start of the trial.
+        progress: The same, also for a segment that started from another trial's checkpoint.
         was_set_aside: Whether it was set aside and no segment has started since.
+        checkpointed: Whether a checkpoint of it was ever recorded.
+        launches: For each segment, the place in `SweepState.launches` of the launch that started it.
     """
 
     number: int
@@ -96,7 +99,10 @@ class Trial:
     halvings: int = 0
     forgiven_failures: int = 0
     segment_epoch: int = 0
+    progress: int = 0
     was_set_aside: bool = False
+    checkpointed: bool = False
+    launches: dict[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.suggested = self.params

@@ -17,6 +17,7 @@ from orchestrator.notify import Notifier
 from orchestrator.rundir import RunDirectory
 from orchestrator.spec import SweepSpec
 from orchestrator.state import SweepState
+from orchestrator.sweep.code_record import environment
 
 Engine = Callable[[SweepController, StopRequests, list[str]], None]
 """Runs the segments of a controller; the list holds the folders that the user's modules are imported from."""
@@ -88,7 +89,7 @@ def execute(
         if observer is not None:
             observer(state, event)
 
-    controller = SweepController(spec, run, journal, DriverHost(run, stop_requests), observe)
+    controller = SweepController(spec, run, journal, DriverHost(run, stop_requests, environment(spec, roots)), observe)
     with tracking.run_trackers(run, spec) as trackers:
         try:
             _run_engine(controller, stop_requests, roots, engine)

@@ -10,24 +10,23 @@ from typing import Any, Literal
 
 from orchestrator.engine.controller import Observer
 from orchestrator.engine.stop_requests import StopRequests
-from orchestrator.errors import StoppedError, UsageError
-from orchestrator.journal import FORMAT, Journal
+from orchestrator.errors import JournalVersionError, SpecError, StoppedError, UsageError
+from orchestrator.journal import FORMAT, Journal, program_version, upgrade_hint
 from orchestrator.plan import settle
 from orchestrator.policies.extend_limits import More, extension
+from orchestrator.policies.recorded_versions import policy_versions, version_changes
 from orchestrator.policies.warm_start import warmth
 from orchestrator.results.run_state import find, read_state
 from orchestrator.rundir import RunDirectory, run_at
 from orchestrator.spec import SweepSpec, to_yaml
 from orchestrator.spec.parts import seconds
 from orchestrator.state import SweepState
+from orchestrator.sweep.code_record import git_commit, git_diff
 from orchestrator.sweep.code_run import CodeRun, is_off, warn_of
 from orchestrator.sweep.execution import Engine, Outcome, choose_engine, execute
-from orchestrator.sweep.git_info import git_commit, git_diff
 from orchestrator.sweep.preflight import check, check_writable, import_from
 from orchestrator.training.class_loading import import_roots, never_logged
-from orchestrator.training.machine_info import versions
-
-_RECORDED = ("sweep-orchestrator", "torch", "torchvision", "torchmetrics", "lightning", "ray", "optuna", "numpy")
+from orchestrator.training.machine_info import RECORDED, versions
 
 _Events = Iterable[tuple[str, dict[str, Any]]]
 
@@ -79,9 +78,10 @@ def launch(
                 format=FORMAT,
                 spec=spec.model_dump(mode="json"),
                 seed=spec.seed,
-                versions=versions(_RECORDED),
+                versions=versions(RECORDED),
                 git=git_commit(),
                 roots=roots,
+                policies=policy_versions(spec),
                 **warm_fields,
             )
             if warm:
@@ -264,7 +264,9 @@ def _reopen(
             if journal.notice:
                 print(journal.notice, file=sys.stderr)
             state = SweepState(journal.events())
-            created = SweepSpec.model_validate(state.created["spec"])
+            created = _recorded_spec(state)
+            for sentence in version_changes(created, state.policies, state.writer):
+                print(sentence, file=sys.stderr)
             import_from(state.created.get("roots", []), run)
             spec = SweepSpec.model_validate(state.spec)
             if wait_for_cluster:
@@ -285,6 +287,19 @@ def _reopen(
             raise
         engine = choose_engine(created, local=local, address=address)
         return execute(created, run, journal, roots, stop_requests, engine, observer)
+
+
+def _recorded_spec(state: SweepState) -> SweepSpec:
+    """Return the spec as launched. Raises JournalVersionError if another version wrote what this one does not know."""
+    try:
+        return SweepSpec.model_validate(state.created["spec"])
+    except (SpecError, ValueError) as error:  # ValueError: of pydantic
+        if state.writer in ("", program_version()):
+            raise
+        raise JournalVersionError(
+            f"the spec in the journal cannot be read by sweep-orchestrator {program_version()}: {error}",
+            hint=f"nothing was changed; {upgrade_hint(state.writer)}",
+        ) from error
 
 
 def _complete_launch(run: RunDirectory, journal: Journal, state: SweepState, spec: SweepSpec) -> None:

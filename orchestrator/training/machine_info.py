@@ -10,6 +10,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+RECORDED = (
+    *("sweep-orchestrator", "torch", "torchvision", "torchmetrics", "lightning", "ray"),
+    *("optuna", "cmaes", "numpy", "scipy"),
+)
+"""The distributions whose versions a journal records."""
+
 
 def hardware() -> dict[str, Any]:
     """Return this machine's ``cpu`` (name), ``cores`` (usable), ``memory`` (bytes) and ``gpus`` (names)."""

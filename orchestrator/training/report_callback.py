@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import Checkpoint as CheckpointCallback
 from torch import Tensor
 
 from orchestrator.durable_files import fingerprint
-from orchestrator.errors import ObjectiveError, UsageError
+from orchestrator.errors import ObjectiveError, ProgressError, UsageError
 from orchestrator.training import shared_storage
 from orchestrator.training.checkpoints import DurableCheckpointIO, checkpoint_name
 from orchestrator.training.compat_lightning import logged_step
@@ -32,6 +32,7 @@ class ReportCallback(CheckpointCallback):
 
     Raises:
         ObjectiveError: an epoch was validated, and the module did not log the objective.
+        ProgressError: the epoch that ended is not the one after the epoch before, or after the checkpoint.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class ReportCallback(CheckpointCallback):
         self._validated = False
         self._reported = job.checkpoint is not None  # each checkpoint was saved for a report
         self._heartbeat = heartbeat
+        self._epoch = int(job.checkpoint["epoch"]) if job.checkpoint else 0  # the last one that was trained
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Take the plateau schedulers' step that the checkpoint lacks."""
@@ -77,6 +79,7 @@ class ReportCallback(CheckpointCallback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save and report the epoch, if it logged the objective."""
+        self._check_progress(trainer)
         if not trainer.strategy.broadcast(self._has_fresh_objective(trainer)):
             return
         epoch = trainer.current_epoch + 1
@@ -91,6 +94,16 @@ class ReportCallback(CheckpointCallback):
         self._reported = True
         if not self._report_once(trainer, Report(epoch, metrics, checkpoint)):
             _stop(trainer)
+
+    def _check_progress(self, trainer: L.Trainer) -> None:
+        """Raise ProgressError unless this is the epoch after the last one that was trained."""
+        epoch, self._epoch = trainer.current_epoch + 1, self._epoch + 1
+        if epoch != self._epoch:
+            raise ProgressError(
+                f"the segment trained epoch {epoch} where epoch {self._epoch} comes next: something moved the Trainer",
+                hint="callbacks that train in on_fit_start, such as LearningRateFinder and BatchSizeFinder, "
+                "do so if they run again in a resumed segment; remove them, or tune once and set the result",
+            )
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Raise ObjectiveError if no epoch was reported."""

@@ -49,6 +49,8 @@ class ASHAScheduler(Scheduler[ASHA]):
     entered, of which there is at least one. Ties go to the lower trial number.
     """
 
+    exact = True
+
     def __init__(self, options: ASHA, spec: SweepSpec) -> None:
         super().__init__(options, spec)
         self._rungs: dict[int, Rung] = {}

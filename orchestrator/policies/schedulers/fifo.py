@@ -23,6 +23,8 @@ class FIFO(SchedulerOptions):
 class FIFOScheduler(Scheduler[FIFO]):
     """Let every trial train to its end."""
 
+    exact = True
+
     def judge_report(self, trial: int, epoch: int) -> Verdict | None:
         """Return None."""
         return None

@@ -70,6 +70,7 @@ class HyperbandScheduler(Scheduler[Hyperband]):
     there, one trial more continues.
     """
 
+    exact = True
     divides_epochs = True
 
     def __init__(self, options: Hyperband, spec: SweepSpec) -> None:

@@ -37,6 +37,8 @@ class MedianScheduler(Scheduler[Median]):
     mean loss up to the same epoch, once ``min_trials`` others have come so far. No trial is stopped at its last epoch.
     """
 
+    exact = True
+
     def __init__(self, options: Median, spec: SweepSpec) -> None:
         super().__init__(options, spec)
         self._max_epochs = spec.trainer.get("max_epochs")

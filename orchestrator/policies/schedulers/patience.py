@@ -32,6 +32,8 @@ class Patience(SchedulerOptions):
 class PatienceScheduler(Scheduler[Patience]):
     """Stop a trial that has not improved, by more than ``min_delta``, for ``epochs`` epochs. Compares no trials."""
 
+    exact = True
+
     def __init__(self, options: Patience, spec: SweepSpec) -> None:
         super().__init__(options, spec)
         self._max_epochs = spec.trainer.get("max_epochs")

@@ -32,5 +32,7 @@ class PBT(PopulationOptions):
 class PBTScheduler(PopulationScheduler[PBT]):
     """Change parameters at random, as the paper does."""
 
+    exact = True
+
     def __init__(self, options: PBT, spec: SweepSpec) -> None:
         super().__init__(options, spec, resample=options.resample)

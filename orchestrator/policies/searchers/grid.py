@@ -26,6 +26,7 @@ class Grid(SearcherOptions):
 class GridSearcher(Searcher[Grid]):
     """Return every combination, once, in the order of the file (the last parameter turns fastest)."""
 
+    exact = True
     ends_by_itself = True
 
     def __init__(self, options: Grid, spec: SweepSpec) -> None:

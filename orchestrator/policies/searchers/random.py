@@ -23,6 +23,8 @@ class Random(TryFirstOptions):
 class RandomSearcher(Searcher[Random]):
     """Draw each trial on its own."""
 
+    exact = True
+
     @classmethod
     def explain(cls, options: Random, suggestion: Suggestion) -> str:
         """Say that it was drawn at random."""

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from orchestrator.results.launch_changes import launch_changes
 from orchestrator.results.report.markup import Html, element, joined, pairs, table, text
 from orchestrator.results.terminal_tables import duration
 from orchestrator.results.verdict import interval_of, verdict
@@ -174,6 +175,7 @@ def environment_section(run: RunDirectory, state: SweepState, leader: Leader | N
     versions = state.created.get("versions") or {}
     packages = ", ".join(f"{name} {version}" for name, version in versions.items())
     facts = [*_where(run, state), ("versions", packages or "not recorded")]
+    facts += [("changed", sentence) for sentence in launch_changes(state)]
     return section(
         "environment",
         "Environment",

@@ -93,6 +93,7 @@ class Surroundings:
             "AWS_SESSION_TOKEN": c["S3 session"],
             "DATABASE_URL": f"postgres://me:{c['database URL']}@db/x",
             "TEAM_CHANNEL": c["webhook"],
+            "SWEEP_WEBHOOK_HOSTS": "127.0.0.1",
             "PLAIN_TOKEN": "adamw_torch",
             "PYTHONPATH": str(ROOT),
         }

@@ -99,6 +99,7 @@ def hook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Hook]]:
     """Starts a server, whose address is in $HOOK; the times are those of a test."""
     begun: list[Hook] = []
     monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setenv("SWEEP_WEBHOOK_HOSTS", "127.0.0.1")
     monkeypatch.setattr(webhook, "TRY_SECONDS", 0.3)
     monkeypatch.setattr(command_notifier, "COMMAND_SECONDS", 1.0)
     monkeypatch.setattr(webhook, "BACKOFF_SECONDS", 0.01)

@@ -120,6 +120,29 @@ def test_nothing_is_unpickled_or_evaluated(path: Path) -> None:
             assert not {name.split(".")[0] for name in names} & forbidden, f"{path}:{node.lineno}"
 
 
+GUARDED = {"cluster/job_preflight.py", "cluster/preemption_watcher.py"}  # these guard their streams before all else
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_is_printed_is_masked_or_a_constant(path: Path) -> None:
+    """The command line guards its streams; a program that imports this package may not."""
+    if str(path.relative_to(ROOT / "orchestrator")) in GUARDED:
+        assert "guard_streams()" in path.read_text(encoding="utf-8")
+        return
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "print":
+            assert all(map(is_masked, node.args)), f"{path}:{node.lineno}"
+
+
+def is_masked(node: ast.expr) -> bool:
+    """Whether a printed expression is a constant, or masked as a whole or where it is put into a text."""
+    if isinstance(node, ast.JoinedStr):
+        return all(is_masked(part.value) for part in node.values if isinstance(part, ast.FormattedValue))
+    if isinstance(node, ast.Call):
+        return ast.unparse(node.func) in ("masked", "visible")
+    return isinstance(node, ast.Constant) or ast.unparse(node) == "ended"  # the name of one of Ray's processes
+
+
 @pytest.mark.parametrize("path", ["../other/x", "trials/../../x", "/etc/passwd", "trials/0000/link/x", "checkpoints/x"])
 def test_names_in_a_journal_cannot_leave_the_run_directory(path: str, tmp_path: Path) -> None:
     run = RunDirectory(tmp_path / "run")

@@ -147,6 +147,7 @@ def test_where_all_hang_the_end_waits_for_them_together(tmp_path: Path, monkeypa
     with wandb_server("hangs") as server:
         for name in ("WANDB_BASE_URL", "HOOK"):
             monkeypatch.setenv(name, server.url)
+        monkeypatch.setenv("SWEEP_WEBHOOK_HOSTS", "127.0.0.1")
         wanted = tracked({"mlflow": {"tracking_uri": server.url}, "wandb": {"project": "p", "mode": "online"}})
         told = wanted.model_copy(update={"notify": [Notification.model_validate({"webhook": "$HOOK"})]})
         outcome = launch(told, tmp_path, local=True, observer=note)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -65,12 +66,19 @@ def resize(image: Image.Image, height: int, width: int) -> Image.Image:
 
 def _from_file(path: Path) -> Image.Image:
     try:
-        with Image.open(path) as image:
-            image.load()
-            return image
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                image.load()
+                return image
     except FileNotFoundError as error:
         raise UsageError(f"there is no image {path}") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # a torn PNG is a SyntaxError
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise UsageError(
+            f"{path} has more than {Image.MAX_IMAGE_PIXELS:,} pixels, which may be an attack on this machine's memory",
+            hint="make it smaller; in Python, PIL.Image.MAX_IMAGE_PIXELS is the limit",
+        ) from error
+    except (OSError, SyntaxError, ValueError) as error:  # a torn PNG is a SyntaxError
         reason = "Pillow does not know its format" if isinstance(error, UnidentifiedImageError) else error
         raise UsageError(f"{path} cannot be read: {reason}") from error
 

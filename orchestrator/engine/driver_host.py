@@ -17,6 +17,7 @@ from typing import Any
 from orchestrator.durable_files import storage_fault
 from orchestrator.engine.stop_requests import StopRequests
 from orchestrator.rundir import RunDirectory
+from orchestrator.secrets import masked
 from orchestrator.state import Checkpoint
 from orchestrator.training.machine_info import hardware
 
@@ -102,7 +103,7 @@ class DriverHost:
         """Wait a second for the storage. False if a stop is requested instead."""
         if fault != self._printed_fault:
             print(
-                f"{self._run.where}: {fault}; the sweep waits until it can be written (Ctrl-C stops it)",
+                masked(f"{self._run.where}: {fault}; the sweep waits until it can be written (Ctrl-C stops it)"),
                 file=sys.stderr,
             )
             self._printed_fault = fault
@@ -114,7 +115,7 @@ class DriverHost:
     def storage_recovered(self) -> None:
         """Print that the storage can be written again, if a fault was printed."""
         if self._printed_fault:
-            print(f"{self._run.where}: the storage can be written again", file=sys.stderr)
+            print(masked(f"{self._run.where}: the storage can be written again"), file=sys.stderr)
         self._printed_fault = ""
 
     def smaller_batches(

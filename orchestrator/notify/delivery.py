@@ -10,6 +10,7 @@ from collections import deque
 
 from orchestrator.notify.messages import Note
 from orchestrator.notify.target import UndeliveredError, deliver, title
+from orchestrator.secrets import masked
 from orchestrator.spec import Notification
 
 NEW_BEST_SECONDS = 60.0
@@ -86,4 +87,4 @@ class DeliveryThread:
         if reason != self._last_reason and not self._canceled.is_set():
             self._last_reason = reason
             with contextlib.suppress(OSError, ValueError):  # the terminal may be gone
-                print(f"notify: no delivery to {title(self.target)} ({occasions}): {reason}", file=sys.stderr)
+                print(masked(f"notify: no delivery to {title(self.target)} ({occasions}): {reason}"), file=sys.stderr)

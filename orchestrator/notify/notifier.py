@@ -12,6 +12,7 @@ from orchestrator.journal import Event
 from orchestrator.notify import messages
 from orchestrator.notify.delivery import DeliveryThread
 from orchestrator.notify.messages import Note
+from orchestrator.secrets import masked
 from orchestrator.spec import Notification
 from orchestrator.state import Best, SweepState
 
@@ -36,7 +37,7 @@ class Notifier:
         try:
             self._observe(state, event)
         except Exception as error:  # a fault here must not end the sweep
-            print(f"notify: no more notes are sent: {type(error).__name__}: {error}", file=sys.stderr)
+            print(masked(f"notify: no more notes are sent: {type(error).__name__}: {error}"), file=sys.stderr)
             self._deliveries = []
 
     def notify(self, note: Note) -> None:

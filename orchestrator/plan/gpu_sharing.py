@@ -12,6 +12,7 @@ from orchestrator.engine.tune.placement import gpu_count
 from orchestrator.errors import SpecError, UsageError
 from orchestrator.plan.extremes import checked_roots, largest
 from orchestrator.plan.memory_size import format_bytes, memory
+from orchestrator.secrets import masked
 from orchestrator.spec import SweepSpec
 from orchestrator.spec.budget_checks import budget_problems
 from orchestrator.training import Measured
@@ -85,7 +86,7 @@ def share(measured: Measured, memory: int) -> float:
 
 
 def _print_notice(text: str) -> None:
-    print(f"resources.gpus: auto: {text}", file=sys.stderr, flush=True)
+    print(masked(f"resources.gpus: auto: {text}"), file=sys.stderr, flush=True)
 
 
 def _share(need: Need) -> float:

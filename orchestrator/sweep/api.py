@@ -18,6 +18,7 @@ from orchestrator.results.run_state import find, read_state
 from orchestrator.results.status import SweepStatus, status_of
 from orchestrator.results.winner import finals_of
 from orchestrator.rundir import RunDirectory, run_at
+from orchestrator.secrets import masked
 from orchestrator.space import Domain
 from orchestrator.spec import Finalists, SweepSpec, from_mapping, load
 from orchestrator.spec.parts import Budget, Checkpoints, Objective, Part, Recovery, Resources
@@ -589,7 +590,7 @@ class Sweep:
         with progress_observer(run_at(self.name, self._runs), progress) as shown:
             outcome = start(CallbackObserver(callbacks, shown) if callbacks else shown)
         for notice in outcome.notices:
-            print(notice, file=sys.stderr)
+            print(masked(notice), file=sys.stderr)
         if finals is not None and outcome.finals_due:
             self.confirm(progress=progress, **finals)
         return Results(outcome.run)

@@ -18,6 +18,7 @@ from orchestrator.policies.recorded_versions import policy_versions, version_cha
 from orchestrator.policies.warm_start import warmth
 from orchestrator.results.run_state import find, read_state
 from orchestrator.rundir import RunDirectory, run_at
+from orchestrator.secrets import masked
 from orchestrator.spec import SweepSpec, to_yaml
 from orchestrator.spec.parts import seconds
 from orchestrator.state import SweepState
@@ -262,11 +263,11 @@ def _reopen(
         journal = Journal.open(run.journal)
         try:
             if journal.notice:
-                print(journal.notice, file=sys.stderr)
+                print(masked(journal.notice), file=sys.stderr)
             state = SweepState(journal.events())
             created = _recorded_spec(state)
             for sentence in version_changes(created, state.policies, state.writer):
-                print(sentence, file=sys.stderr)
+                print(masked(sentence), file=sys.stderr)
             import_from(state.created.get("roots", []), run)
             spec = SweepSpec.model_validate(state.spec)
             if wait_for_cluster:

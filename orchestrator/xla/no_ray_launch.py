@@ -7,6 +7,7 @@ An interrupted trial cannot be resumed this way: that needs a driver that knows 
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -30,6 +31,7 @@ from orchestrator.xla.slice_processes import Ended, Outcome, Refused, WorkerGrou
 from orchestrator.xla.training_process import Message, SliceHost
 
 _TURN_SECONDS = 0.05
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 class LocalHost:
@@ -153,10 +155,14 @@ def gcloud_command(arguments: Sequence[str], *, tpu: str, zone: str) -> list[str
     """Return the gcloud command that runs ``sweep tpu launch --alone`` with these arguments on all hosts of a TPU VM.
 
     Raises:
-        UsageError: the zone is missing.
+        UsageError: the zone is missing, or one of them is no name but, say, an option of gcloud.
     """
-    if not zone:
+    if not _NAME.fullmatch(zone):
         raise UsageError("--gcloud needs the TPU VM's zone", hint="e.g. --zone us-central2-b")
+    if not _NAME.fullmatch(tpu):
+        raise UsageError(
+            f"{tpu!r} is no name of a TPU VM", hint="names have letters, digits and dashes: --gcloud my-pod"
+        )
     script = f"{_EXPORTS}; {shlex.join(['sweep', 'tpu', 'launch', '--alone', *arguments])}"
     return ["gcloud", "compute", "tpus", "tpu-vm", "ssh", tpu, f"--zone={zone}", "--worker=all", f"--command={script}"]
 

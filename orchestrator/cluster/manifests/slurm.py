@@ -58,18 +58,23 @@ def slurm(spec: SweepSpec, options: Allocation) -> str:
     ):
         if not pattern.fullmatch(text):
             raise UsageError(f"{text!r} is no {what} of Slurm's", hint=f"e.g. {example}")
-    text, file = _SCRIPT, to_yaml(spec).rstrip("\n")
-    for mark, value in {
-        "@DIRECTIVES@": "\n".join(f"#SBATCH {line}" for line in _directives(spec, options)),
-        "@NAME@": shlex.quote(spec.name),
-        "@RUNS@": shlex.quote(options.runs),
-        "@TOKEN@": options.token,
-        "@HEALTH@": " ".join(f"RAY_health_check_{key}={value}" for key, value in HEALTH.items()),
-        "@END@": f"END-{hashlib.sha256(file.encode()).hexdigest()[:16]}",  # a line that is not in the file
-        "@SPEC@": file,
-    }.items():
-        text = text.replace(mark, value)
-    return text
+    file = to_yaml(spec).rstrip("\n")
+    values = {
+        "DIRECTIVES": "\n".join(f"#SBATCH {line}" for line in _directives(spec, options)),
+        "NAME": shlex.quote(spec.name),
+        "RUNS": shlex.quote(options.runs),
+        "TOKEN": _path(options.token),
+        "HEALTH": " ".join(f"RAY_health_check_{key}={value}" for key, value in HEALTH.items()),
+        "END": f"END-{hashlib.sha256(file.encode()).hexdigest()[:16]}",  # a line that is not in the file
+        "SPEC": file,
+    }
+    return re.sub(r"@([A-Z]+)@", lambda mark: values[mark[1]], _SCRIPT)  # in one pass: a value may hold a mark
+
+
+def _path(text: str) -> str:
+    """Return a path as a word of a shell, whose home folder is that of the job."""
+    match = re.match(r"(?:\$HOME|\$\{HOME\}|~)/", text)
+    return f'"$HOME"/{shlex.quote(text[match.end() :])}' if match else shlex.quote(text)
 
 
 def _directives(spec: SweepSpec, options: Allocation) -> list[str]:
@@ -99,7 +104,7 @@ set -euo pipefail
 
 name=@NAME@
 runs=@RUNS@
-export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH="@TOKEN@" RAY_USAGE_STATS_ENABLED=0
+export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=@TOKEN@ RAY_USAGE_STATS_ENABLED=0
 export SWEEP_RUNS="$runs"
 export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK" # srun does not take it from sbatch, since Slurm 22.05
 sweep cluster token --token "$RAY_AUTH_TOKEN_PATH"

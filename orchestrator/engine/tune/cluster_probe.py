@@ -15,6 +15,7 @@ from orchestrator.engine.tune.placement import slots_on
 from orchestrator.engine.tune.ray_lifecycle import NotJoined, RayDied, join_cluster
 from orchestrator.errors import ClusterLostError, UsageError
 from orchestrator.rundir import run_of
+from orchestrator.secrets import masked
 from orchestrator.spec import Resources
 
 T = TypeVar("T")
@@ -55,7 +56,7 @@ def check_cluster(
             if error.message != printed:
                 printed = error.message
                 waiting = f"waiting for the cluster at {address} (Ctrl-C stops it): {printed}"
-                print(waiting, file=sys.stderr, flush=True)
+                print(masked(waiting), file=sys.stderr, flush=True)
         deadline = time.monotonic() + _RETRY_SECONDS
         while time.monotonic() < deadline and not until():
             time.sleep(0.1)

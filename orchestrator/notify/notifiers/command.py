@@ -14,6 +14,7 @@ from typing import Annotated
 from pydantic import Field
 
 from orchestrator.errors import Problem
+from orchestrator.notify.internal_hosts import HOSTS
 from orchestrator.notify.messages import Note
 from orchestrator.notify.target import Target, UndeliveredError
 from orchestrator.secrets import VARIABLES
@@ -53,7 +54,8 @@ class Command(Target):
 def _run(command: Sequence[str], note: Note) -> None:
     """Run the command in a session of its own, which Ctrl-C does not reach and which is killed as a whole."""
     environment = {**os.environ, **note.variables}
-    environment.pop(VARIABLES, None)  # SWEEP_… are the note's parts
+    for name in (VARIABLES, HOSTS):
+        environment.pop(name, None)  # SWEEP_… are the note's parts
     try:
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,

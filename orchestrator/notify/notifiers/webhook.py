@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, WithJsonSchema
 
 from orchestrator.errors import Problem
+from orchestrator.notify.internal_hosts import HOSTS, InternalHostError, connections, literal_refusal
 from orchestrator.notify.messages import Note
 from orchestrator.notify.target import Target, UndeliveredError
 from orchestrator.secrets import register_variable
@@ -66,6 +67,9 @@ class Webhook(Target):
         elif not _is_address(value):
             hint = f"export {options[1:]}='https://…'"
             yield Problem(f"the environment variable {options} holds no http(s) address", hint)
+        elif host := literal_refusal(value):
+            hint = f"if it is meant to: export {HOSTS}={host}"
+            yield Problem(f"the address in {options} leads into this machine or its own network ({host})", hint)
 
     @classmethod
     def deliver(cls, options: str, note: Note, canceled: threading.Event) -> None:
@@ -89,6 +93,8 @@ def _post(address: str, note: Note, canceled: threading.Event) -> None:
         except urllib.error.HTTPError as error:
             reason, retry = f"it answered {error.code}", error.code == 429 or error.code >= 500
             error.close()
+        except InternalHostError as error:
+            reason, retry = str(error), False
         except (OSError, HTTPException, ValueError) as error:
             reason, retry = _reason(error), not isinstance(error, ValueError)
         if not retry or number + 1 == TRIES or canceled.wait(BACKOFF_SECONDS * 2**number):
@@ -113,13 +119,15 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
 
 def _post_once(address: str, content: bytes) -> None:
     request = urllib.request.Request(address, content, {"Content-Type": "application/json"}, method="POST")
-    with urllib.request.build_opener(_NoRedirects).open(request, timeout=TRY_SECONDS):
+    with urllib.request.build_opener(_NoRedirects, *connections(address)).open(request, timeout=TRY_SECONDS):
         pass
 
 
 def _reason(error: Exception) -> str:
     """Return the reason without the address, which the libraries' own messages may hold."""
     cause: Any = error.reason if isinstance(error, urllib.error.URLError) else error
+    if isinstance(cause, InternalHostError):
+        return str(cause)
     if isinstance(cause, TimeoutError):
         return f"no answer within {TRY_SECONDS:g} s"
     return str(getattr(cause, "strerror", None) or type(cause).__name__)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from orchestrator.errors import CheckpointError, ObjectStoreError, causes
@@ -36,11 +37,14 @@ def storage_fault(error: BaseException | None, folder: Path | None = None) -> st
     return ""
 
 
-def write_durably(path: Path, content: bytes | memoryview) -> tuple[int, str]:
+def write_durably(
+    path: Path, content: bytes | memoryview, *, before_rename: Callable[[], None] | None = None
+) -> tuple[int, str]:
     """Write ``content`` to ``path`` atomically and verify it.
 
     The bytes go to a temporary file in the same directory, which is fsync'd and renamed; then the directory is fsync'd
-    and the file read back and compared. A previous file at ``path`` stays until the new one is complete.
+    and the file read back and compared. A previous file at ``path`` stays until the new one is complete; it stays, too,
+    if ``before_rename`` raises.
 
     Returns:
         The size in bytes, and the SHA-256 of what was read back.
@@ -59,6 +63,8 @@ def write_durably(path: Path, content: bytes | memoryview) -> tuple[int, str]:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+        if before_rename:
+            before_rename()
         os.replace(temporary, path)  # noqa: PTH105
     except BaseException:
         temporary.unlink(missing_ok=True)

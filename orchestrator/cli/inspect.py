@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,9 @@ from orchestrator.cli.app import PANEL_READ, app
 from orchestrator.cli.options import Json, Name, Runs, Trial
 from orchestrator.cli.output import json_rows, print_json, print_lines, print_ranking, save_table
 from orchestrator.safe_text import visible
+
+if TYPE_CHECKING:
+    from orchestrator.rundir import RunDirectory
 
 
 @app.command(rich_help_panel=PANEL_READ)
@@ -134,22 +137,52 @@ def why(name: Name, trial: Trial = None, runs: Runs = None, as_json: Json = Fals
 
 
 @app.command(rich_help_panel=PANEL_READ)
-def verify(name: Name, runs: Runs = None, as_json: Json = False) -> None:
+def verify(
+    name: Name,
+    runs: Runs = None,
+    repair: Annotated[
+        bool,
+        typer.Option(
+            "--repair",
+            help="If the journal has two records of one number, as version 0.1.0 left it when it was interrupted, "
+            "write a copy that can be read: NAME-repaired.",
+        ),
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Check a run: read every journal record, replay every suggestion and decision, hash every checkpoint."""
     from dataclasses import asdict
 
     from orchestrator.results.run_state import find
     from orchestrator.results.verify import check
 
-    findings = check(find(name, runs))
+    run, dropped = find(name, runs), None
+    if repair:
+        run, dropped = _repair(run)
+    findings = check(run)
     if as_json:
-        print_json(asdict(findings))
+        print_json(asdict(findings) | ({"repaired": run.name, "dropped": dropped} if dropped else {}))
     else:
+        if dropped:
+            print_lines(f"{name} stays as it is; the repaired copy is {run.where}, without {dropped}")
         print_lines(
-            f"{name}: read {findings.records} records, replayed {findings.suggestions} suggestions and "
+            f"{run.name}: read {findings.records} records, replayed {findings.suggestions} suggestions and "
             f"{findings.decisions} decisions, hashed {findings.checkpoints} checkpoints ({findings.bytes / 1e6:.1f} MB)"
         )
         print_lines(*(f"  {line}" for line in (*findings.notes, *findings.violations)))
         print_lines("no violations" if not findings.violations else f"{len(findings.violations)} violations")
     if findings.violations:
         raise typer.Exit(4)
+
+
+def _repair(run: RunDirectory) -> tuple[RunDirectory, str | None]:
+    """Return the repaired copy of a run and the record that it lacks; the run itself if its journal is sound."""
+    from orchestrator.results.repaired_copy import write_repaired_copy
+
+    written = write_repaired_copy(run)
+    if written is None:
+        return run, None
+    copy, repair = written
+    record = repair.dropped
+    fields = ", ".join(f"{key} {record.fields[key]}" for key in ("trial", "epoch", "reason") if key in record.fields)
+    return copy, f"one of two records of number {record.seq}: {record.type} ({fields})"

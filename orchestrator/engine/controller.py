@@ -8,6 +8,7 @@ everything outside the journal goes through a `DriverHost`.
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
@@ -60,9 +61,14 @@ class SweepController:
         self._storage_wait: tuple[str, float] | None = None  # the fault, and since when
         self._searcher_exhausted = False
         self._started_at = host.now()
+        self._accepted: deque[Event] = deque()  # applied to the state, but not yet passed on
+        self._state_is_current = True  # False if the last record could not be applied
+        self._interrupted = False  # while it wrote or passed on a record: it decides nothing more
         journal.patience = self._wait_for_storage
         for event in journal.events():
+            self.state.apply(event)
             self._apply(event)
+        journal.accept = self._accept
         self._seconds_before = self.state.active_seconds
         self._observer = observer
 
@@ -111,7 +117,7 @@ class SweepController:
     def stopping(self) -> bool:
         """Whether no new segment may start: a stop was requested, or the sweep has a reason to pause."""
         self.stop_reason = self.stop_reason or self.host.stop_reason() or reason_to_pause(self.state)
-        return bool(self.stop_reason)
+        return bool(self.stop_reason) or self._interrupted
 
     @property
     def budget_trials(self) -> int | float:
@@ -218,6 +224,8 @@ class SweepController:
     def close(self) -> None:
         """Record how the sweep ended and close the journal."""
         try:
+            if self._interrupted:
+                self._recover()
             if self.state.running and not self.stop_reason:
                 self.stop_reason = f"the engine ended while trials {sorted(self.state.running)} were running"
             if self.stop_reason:
@@ -390,9 +398,6 @@ class SweepController:
         """Record the checkpoints that retention removes; they are deleted once that record is durable."""
         removed = self._retention.deletable(self.state, self._scheduler.lends)
         if removed:
-            self._checkpoints_to_delete += [
-                self.state.trials[trial].checkpoints[epoch].path for trial, epoch in removed
-            ]
             self._append("checkpoints.removed", sync=sync, removed=[list(checkpoint) for checkpoint in removed])
 
     def _delete_unrecorded_checkpoints(self) -> None:
@@ -432,12 +437,18 @@ class SweepController:
             self._append("storage.waited", sync=False, fault=fault, seconds=round(self.host.now() - since, 3))
 
     def _append(self, type: str, *, sync: bool = True, **fields: Any) -> None:
+        """Write a record, and do what follows from it. The journal has it first, then the state, then everybody else.
+
+        An exception may be raised at any point of this thread (a second Ctrl-C). The record is then in both journal and
+        state or in neither, since another thread writes both, and the controller decides nothing more.
+        """
+        interrupted, self._interrupted = self._interrupted, True
         try:
-            event = self.journal.append(type, sync=sync, **fields)
-        except (OSError, RunHeldError) as error:
-            self.journal_error = error
+            self._write(type, fields, sync=sync)
+        except Exception as error:
+            self._interrupted = interrupted or isinstance(error, MemoryError)
             raise
-        self._apply(event)
+        self._interrupted = interrupted
         if self._storage_wait is not None and not self.state.storage_failures:
             self._record_storage_wait()
         if sync:
@@ -446,8 +457,27 @@ class SweepController:
         if type in _ENDS or type == "segment.reported":
             self._retire_checkpoints(sync=sync and type in _ENDS)
 
-    def _apply(self, event: Event) -> None:
+    def _write(self, type: str, fields: dict[str, Any], *, sync: bool) -> None:
+        try:
+            self.journal.append(type, sync=sync, **fields)
+        except (OSError, RunHeldError) as error:
+            self.journal_error = error
+            raise
+        while self._accepted:
+            self._apply(self._accepted.popleft())
+
+    def _accept(self, event: Event) -> None:
+        """Apply a record that is in the journal now to the state; called by the thread that writes the journal."""
+        self._accepted.append(event)
+        self._state_is_current = False
+        if event.type == "checkpoints.removed":  # here, so that no file is deleted without this record
+            trials = self.state.trials
+            self._checkpoints_to_delete += [trials[trial].checkpoints[epoch].path for trial, epoch in event["removed"]]
         self.state.apply(event)
+        self._state_is_current = True
+
+    def _apply(self, event: Event) -> None:
+        """Pass on a record that the state includes."""
         if event.type == "sweep.extended":
             self.spec = SweepSpec.model_validate(self.state.spec)
         self._searcher.observe(event)
@@ -455,3 +485,10 @@ class SweepController:
         self._retention.observe(event)
         if self._observer is not None:
             self._observer(self.state, event)
+
+    def _recover(self) -> None:
+        """Wait for the record whose caller was interrupted, and make the state that of the journal."""
+        self.journal.wait()
+        if not self._state_is_current:
+            self.state, self._state_is_current = SweepState(self.journal.events()), True
+        self.stop_reason = self.stop_reason or self.host.stop_reason() or "interrupted"

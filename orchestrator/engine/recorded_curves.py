@@ -114,11 +114,13 @@ def _seconds(trial: Trial) -> float | None:
     """Return the median seconds from one report of a segment to its next; None if unknown."""
     reports = [trial.reports[epoch] for epoch in sorted(trial.reports)]
     intervals = [
-        max(0.0, after.time - before.time) for before, after in pairwise(reports) if before.segment == after.segment
+        max(0.0, after.steady_time - before.steady_time)
+        for before, after in pairwise(reports)
+        if before.segment == after.segment
     ]
     if intervals:
         return median(intervals)
-    return max(0.0, reports[0].time - trial.started) or None
+    return max(0.0, reports[0].steady_time - trial.steady_started) or None
 
 
 def of_table(file: Path, task: str | None) -> Recorded:

@@ -159,7 +159,7 @@ def recorded_figures(recorded: Recorded, state: SweepState) -> Figures:
     reports = [report for trial in state.trials.values() for report in trial.reports.values()]
     winner = state.winner()
     best = objective.best(winner) if winner else None
-    best_at = winner.reports[best.epoch].time if winner and best else 0.0
+    best_at = winner.reports[best.epoch].steady_time if winner and best else 0.0
     return Figures(
         f"as it was: {search_name(from_mapping(state.spec))}",
         state.slots,
@@ -169,7 +169,7 @@ def recorded_figures(recorded: Recorded, state: SweepState) -> Figures:
         state.active_seconds / 3600,
         best.value if best else None,
         float(best is not None and objective.loss(best.value) <= recorded.best),
-        sum(report.time <= best_at for report in reports) if best else None,
+        sum(report.steady_time <= best_at for report in reports) if best else None,
         objective.loss(best.value) - recorded.best if best else None,
         0.0,
     )

@@ -20,7 +20,7 @@ from orchestrator.engine.driver_host import DriverHost
 from orchestrator.engine.learning_curves import Curve
 from orchestrator.journal import Journal
 from orchestrator.journal.records import Line
-from orchestrator.journal.stores import Store
+from orchestrator.journal.store import Store
 from orchestrator.policies.numerics import numerics
 from orchestrator.rundir import RunDirectory
 from orchestrator.spec import SweepSpec
@@ -70,6 +70,8 @@ class MemoryLease:
 
 class MemoryStore(Store):
     """The journal's lines in memory."""
+
+    waits = False
 
     def __init__(self, world: World) -> None:
         self._world = world

@@ -1,7 +1,7 @@
 """The journal: one append-only, checksummed log with one writer at a time. No other room reads or writes the log.
 
-`records` is the form of a line and the format's version, `stores` where lines are kept (a file, or objects in object
-storage), `lease` and `object_lease` decide who may write, `writer` appends, `reader` reads and follows.
+`records` is the form of a line and the format's version. `file_store` and `object_store` keep lines in a file, or in
+objects in object storage; `lease` and `object_lease` decide who may write. `writer` appends; `reader` reads, follows.
 """
 
 from orchestrator.journal.lease import Holder
@@ -16,6 +16,7 @@ from orchestrator.journal.records import (
     upgrade_hint,
     writer_version,
 )
+from orchestrator.journal.steady_time import SteadyTime
 from orchestrator.journal.stores import FileStore, ObjectStore, Place, Store, store_at
 from orchestrator.journal.writer import Journal, holder
 
@@ -28,6 +29,7 @@ __all__ = [
     "Journal",
     "ObjectStore",
     "Place",
+    "SteadyTime",
     "Store",
     "decode",
     "encode",

@@ -3,9 +3,12 @@
 A claim is created with its content in one atomic step (a hard link, which is atomic on NFS too), so only one of two
 processes gets a number. The holder touches its claim every two seconds as a heartbeat. Another process takes the
 lease at once if the holder has released it or is provably dead (same machine, process gone), else after 20 s without a
-heartbeat, measured on its own clock. The holder may only be suspended then: before its next append it finds a higher
-claim, or its own removed, and the append is refused (Gray & Cheriton 1989; fencing as in Chubby's sequencers, Burrows
-2006).
+heartbeat, measured on its own monotonic clock. The holder may only be suspended then: before its next append it finds a
+higher claim, or its own removed or replaced, and the append is refused (Gray & Cheriton 1989; fencing as in Chubby's
+sequencers, Burrows 2006).
+
+No number is given to a second process while the first may still write. The highest claim therefore stays when a launch
+is refused, except where its process was the first here: then no other process has a number, and all files are removed.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from orchestrator.errors import RunHeldError
 BEAT_SECONDS = 2.0
 SILENT_SECONDS = 20.0
 _FRESH_SECONDS = 3 * BEAT_SECONDS
+_discarded: dict[Path, int] = {}  # the numbers of this process whose files were removed; it uses none of them again
 
 
 @dataclass(frozen=True)
@@ -69,49 +73,75 @@ class Holder:
 
 
 class Lease:
-    """A claim of this process. ``proven`` is False if the previous holder may still be alive."""
+    """A claim of this process. ``proven`` is False if the previous holder may still be alive.
 
-    def __init__(self, folder: Path, holder: Holder, proven: bool) -> None:
+    ``first`` says that no other process has had a claim in the folder.
+    """
+
+    def __init__(self, folder: Path, holder: Holder, *, proven: bool, first: bool) -> None:
         self.epoch = holder.epoch
         self.proven = proven
-        self._folder, self._holder = folder, holder
+        self._folder, self._holder, self._first = folder, holder, first
+        self._content = _content(holder)
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
         self._thread.start()
 
     @property
     def held(self) -> bool:
-        """Whether no other process has taken the lease. Checked before and after every write."""
-        return self._path.exists() and not _claim(self._folder, self.epoch + 1).exists()
+        """Whether no other process has taken the lease. Checked before and after every write.
+
+        The claim is opened and read, not only looked up: on NFS only an open asks the server.
+        """
+        try:
+            content = self._path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return content == self._content and not _claim(self._folder, self.epoch + 1).exists()
 
     def require(self) -> None:
         """Raise RunHeldError if another process has taken over."""
-        if not self.held:
+        if self.held:
+            return
+        name = self._folder.parent.name
+        if not self._folder.is_dir():
             raise RunHeldError(
-                f"{current(self._folder) or 'another process'} has taken over the run, because this process sent no "
-                "heartbeat for too long; nothing more is written here",
-                hint=f"show its status: sweep status {self._folder.parent.name}",
+                f"the lease of the run {name!r} is gone: {self._folder} was removed or renamed while this process "
+                "wrote the run; nothing more is written here",
+                hint="if the folder was moved, resume the run under its new name",
             )
+        raise RunHeldError(
+            f"{current(self._folder) or 'another process'} has taken over the run, because this process sent no "
+            "heartbeat for too long; nothing more is written here",
+            hint=f"show its status: sweep status {name}",
+        )
 
     def release(self) -> None:
         """Release the lease, so that the next process need not wait."""
-        self._done.set()
-        self._thread.join()
+        self._stop()
         with contextlib.suppress(OSError):
             if self.held:
                 _write(self._folder, replace(self._holder, released=True)).replace(self._path)
 
     def discard(self) -> None:
-        """Release the lease and remove its files."""
-        self._done.set()
-        self._thread.join()
-        self._path.unlink(missing_ok=True)
+        """Release the lease and remove its files, unless another process may still act on an earlier claim."""
+        if not self._first:
+            self.release()
+            return
+        self._stop()
+        _discarded[self._folder.resolve()] = self.epoch
         with contextlib.suppress(OSError):
-            self._folder.rmdir()
+            if self.held:
+                self._path.unlink()
+                self._folder.rmdir()
 
     @property
     def _path(self) -> Path:
         return _claim(self._folder, self.epoch)
+
+    def _stop(self) -> None:
+        self._done.set()
+        self._thread.join()
 
     def _beat(self) -> None:
         while not self._done.wait(BEAT_SECONDS):
@@ -121,12 +151,12 @@ class Lease:
 
 def current(folder: Path) -> Holder | None:
     """Return the holder of the highest claim; None if there is no claim."""
-    for path in sorted(_claims(folder), reverse=True):
+    for number in sorted(_numbers(folder), reverse=True):
         with contextlib.suppress(FileNotFoundError):
             try:
-                return Holder(**json.loads(path.read_bytes()))
+                return Holder(**json.loads(_claim(folder, number).read_bytes()))
             except (ValueError, TypeError):  # a foreign or damaged file counts as held by an unknown process
-                return Holder(int(path.name), "an unknown host", 0, "", "", "")
+                return Holder(number, "an unknown host", 0, "", "", "")
     return None
 
 
@@ -157,25 +187,27 @@ def acquire(folder: Path, *, after: int = 0) -> Lease:
     Raises:
         RunHeldError: Its holder is alive.
     """
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     while True:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # the holder may have discarded it meanwhile
         previous = current(folder)
-        proven = previous is None or previous.is_gone
+        proven = previous.is_gone if previous else not after
         if previous is not None and not proven:
             _wait_until_silent(folder, previous)
-        holder = Holder.this_process(max(after, previous.epoch if previous else 0) + 1)
+        used = max(after, previous.epoch if previous else 0, _discarded.get(folder.resolve(), 0))
+        holder = Holder.this_process(used + 1)
         if _link(folder, holder):
-            for path in _claims(folder):
-                if int(path.name) < holder.epoch:
-                    path.unlink(missing_ok=True)
-            return Lease(folder, holder, proven)
+            # In this order: a holder that still finds its own claim finds the next one, too.
+            for number in sorted(_numbers(folder)):
+                if number < holder.epoch:
+                    _claim(folder, number).unlink(missing_ok=True)
+            return Lease(folder, holder, proven=proven, first=not (previous or after))
 
 
 def _wait_until_silent(folder: Path, holder: Holder) -> None:
     """Return once the claim has had no heartbeat for `SILENT_SECONDS`. Raises RunHeldError at a heartbeat."""
     claim = _claim(folder, holder.epoch)
     last_beat = _last_beat(claim)
-    if holder.is_local and time.time() - last_beat < _FRESH_SECONDS:
+    if holder.is_local and 0 <= time.time() - last_beat < _FRESH_SECONDS:  # negative if the clock was set back
         raise _held_error(folder, holder)
     until = time.monotonic() + SILENT_SECONDS
     while time.monotonic() < until:
@@ -204,11 +236,14 @@ def _last_beat(claim: Path) -> float:
 
 def _link(folder: Path, holder: Holder) -> bool:
     """Create the claim; return False if another process has its number."""
-    temporary = _write(folder, holder)
+    try:
+        temporary = _write(folder, holder)
+    except FileNotFoundError:  # another process has discarded the folder
+        return False
     try:
         os.link(temporary, _claim(folder, holder.epoch))
-    except FileExistsError:
-        return False
+    except FileExistsError:  # also the answer to a request that a client of NFS repeats after a lost answer
+        return temporary.stat().st_nlink == 2
     finally:
         temporary.unlink(missing_ok=True)
     return True
@@ -216,12 +251,20 @@ def _link(folder: Path, holder: Holder) -> bool:
 
 def _write(folder: Path, holder: Holder) -> Path:
     path = folder / f".{holder.epoch}.{holder.host}.{holder.pid}.{threading.get_ident()}"
-    path.write_text(json.dumps(asdict(holder)))
+    path.write_bytes(_content(holder))
     return path
 
 
-def _claims(folder: Path) -> list[Path]:
-    return [path for path in folder.glob("*") if path.name.isdecimal()]
+def _content(holder: Holder) -> bytes:
+    return json.dumps(asdict(holder)).encode()
+
+
+def _numbers(folder: Path) -> list[int]:
+    """Return the numbers of all claims, in any order."""
+    try:
+        return [int(path.name) for path in folder.iterdir() if path.name.isdecimal()]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def _claim(folder: Path, epoch: int) -> Path:
@@ -238,9 +281,13 @@ def _machine() -> tuple[str, str]:
 
 
 def _start_of(pid: int) -> str:
-    """Return when a process started, in ticks since boot; empty if there is no such process, or it has ended."""
+    """Return when a process started, in ticks since boot; empty if there is no such process, or it has ended.
+
+    A process that was killed is a zombie as soon as its first thread has ended; another may still wait for the disk.
+    """
     try:
         state, *rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return ""
-    return "" if state in "ZX" else rest[18]
+    threads, started = rest[16], rest[18]
+    return "" if state == "X" or (state == "Z" and int(threads) <= 1) else started

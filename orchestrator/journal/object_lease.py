@@ -3,7 +3,7 @@
 The rules are those of `orchestrator.journal.lease`, with three differences:
 
 1. A heartbeat rewrites the holder's claim, so a claim is never removed: a rewritten one would look as if it was never
-   lost.
+   lost. A holder whose claim somebody has removed or replaced does not write it again.
 2. Modification times prove nothing, so a claim counts as silent once its content has stayed the same for 20 s on the
    taker's own clock.
 3. A check costs a request, so a holder skips the check for 15 s after the start of a heartbeat that arrived: no other
@@ -20,7 +20,7 @@ import time
 import uuid
 from dataclasses import asdict, replace
 
-from orchestrator.errors import RunHeldError
+from orchestrator.errors import ObjectStoreError, RunHeldError
 from orchestrator.journal import lease as leases
 from orchestrator.journal.lease import Holder
 from orchestrator.object_storage import Objects
@@ -43,7 +43,9 @@ class ObjectLease:
     @property
     def held(self) -> bool:
         """Whether no other process has taken the lease. Checked before and after every write."""
-        return _now() < self._sure_until or not self._claims.exists(self.epoch + 1)
+        if _now() < self._sure_until:
+            return True
+        return self._claims.is_own(self._holder) and not self._claims.exists(self.epoch + 1)
 
     def require(self) -> None:
         """Raise RunHeldError if another process has taken over."""
@@ -58,7 +60,8 @@ class ObjectLease:
         self._done.set()
         self._thread.join()
         with contextlib.suppress(OSError):
-            self._claims.write(replace(self._holder, released=True))
+            if self._claims.is_own(self._holder):
+                self._claims.write(replace(self._holder, released=True))
 
     def discard(self) -> None:
         """Release the lease. The claim stays, because no number is ever used twice."""
@@ -70,6 +73,9 @@ class ObjectLease:
             beats += 1
             with contextlib.suppress(OSError):
                 began = _now()
+                if not self._claims.is_own(self._holder) or self._claims.exists(self.epoch + 1):
+                    self._sure_until = 0.0
+                    return
                 self._claims.write(self._holder, beats)
                 if self._claims.exists(self.epoch + 1):
                     self._sure_until = 0.0
@@ -107,13 +113,24 @@ class Claims:
         """Return whether there is a claim of that number."""
         return self._objects.size(_name(number)) is not None
 
+    def is_own(self, holder: Holder) -> bool:
+        """Return whether the claim of that number is this holder's: it was neither removed nor replaced."""
+        try:
+            return _holder(holder.epoch, self._objects.get(_name(holder.epoch))) == holder
+        except FileNotFoundError:
+            return False
+
     def create(self, holder: Holder) -> bool:
         """Create the claim; return False if another process has its number."""
-        text = _text(holder, uuid.uuid4().hex)
+        name, text = _name(holder.epoch), _text(holder, uuid.uuid4().hex)
         try:
-            self._objects.create(_name(holder.epoch), text)
+            self._objects.create(name, text)
         except FileExistsError:
-            return self._objects.get(_name(holder.epoch)) == text  # if so, it is this one: only the response was lost
+            return self._objects.get(name) == text  # if so, it is this one: only the response was lost
+        except ObjectStoreError:
+            if self._objects.size(name) is None:
+                raise
+            return self._objects.get(name) == text
         return True
 
     def write(self, holder: Holder, beat: int = 0) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from orchestrator.journal.records import Event, Line, parse
-from orchestrator.journal.stores import Place, Store, store_at
+from orchestrator.journal.store import Store
+from orchestrator.journal.stores import Place, store_at
 
 
 def read(place: Place) -> Iterator[Event]:

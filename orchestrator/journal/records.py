@@ -1,8 +1,9 @@
 """The form of the journal: one JSON object a line, ``{"seq", "lease", "time", "type", …fields, "crc32"}``.
 
 ``crc32`` (zlib's, eight hex digits) covers the bytes of the line before it; ``seq`` counts from 0 and is the only
-order; ``lease`` is the writer's and never decreases; ``time`` (Unix seconds) is for display, and for budgets of time
-and money. `docs/journal-format.md` describes the fields of every event and the policy for versions.
+order; ``lease`` is the writer's and never decreases; ``time`` (Unix seconds) is for display. If the wall clock was set
+or the machine suspended, ``passed`` holds the seconds since the writer's previous record. `docs/journal-format.md`
+describes the fields of every event and the policy for versions.
 """
 
 from __future__ import annotations
@@ -30,13 +31,17 @@ _TAIL = len(',"crc32":"00000000"}')
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One record: what happened, when, and under which lease it was written."""
+    """One record: what happened, when, and under which lease it was written.
+
+    ``passed`` is the time since the writer's previous record in seconds, if ``time`` does not tell it.
+    """
 
     seq: int
     lease: int
     time: float
     type: str
     fields: Mapping[str, Any] = field(default_factory=dict)
+    passed: float | None = None
 
     def __getitem__(self, name: str) -> Any:
         return self.fields[name]
@@ -52,7 +57,9 @@ def plain(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 def encode(event: Event) -> bytes:
     """Return the event's line, newline included. Non-finite numbers must be text already: see `plain`."""
-    head = {"seq": event.seq, "lease": event.lease, "time": event.time, "type": event.type}
+    head: dict[str, Any] = {"seq": event.seq, "lease": event.lease, "time": event.time, "type": event.type}
+    if event.passed is not None:
+        head["passed"] = event.passed
     body = _ENCODER.encode({**head, **event.fields}).encode()[:-1]
     return body + b',"crc32":"%08x"}\n' % zlib.crc32(body)
 
@@ -67,7 +74,9 @@ def decode(line: bytes) -> Event:
     fields, end = _DECODER.raw_decode(text)  # as json.loads, without the search for white space
     if end != len(text):
         raise ValueError("text follows its end")
-    return Event(fields.pop("seq"), fields.pop("lease"), fields.pop("time"), fields.pop("type"), fields)
+    head = fields.pop("seq"), fields.pop("lease"), fields.pop("time"), fields.pop("type")
+    passed = fields.pop("passed", None)
+    return Event(*head, fields, passed)
 
 
 class Line(NamedTuple):
@@ -100,6 +109,12 @@ def parse(lines: Iterable[Line], first: int = 0, lease: int = 0) -> Iterator[tup
             return
         try:
             event = decode(line.content)
+            if seq and (event.seq, event.lease) == (seq - 1, lease):
+                raise JournalError(
+                    f"{line.place} (record {seq}): there are two records of number {event.seq}, as version 0.1.0 left "
+                    "them if it was interrupted while it wrote",
+                    hint="nothing was changed; write a repaired copy: sweep verify NAME --repair",
+                )
             if event.seq != seq or event.lease < lease:
                 raise ValueError(f"it has seq {event.seq} of lease {event.lease}, after {seq - 1} of lease {lease}")
         except (ValueError, KeyError) as error:

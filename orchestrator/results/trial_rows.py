@@ -65,7 +65,7 @@ def _row(run: RunDirectory, state: SweepState, rank: int, trial: Trial) -> dict[
         "epochs": trial.epoch,
         "rung": _rung(state, trial),
         "checkpoint": run.locate(held.path) if held else None,
-        "seconds": round(max(0.0, (trial.ended or state.updated) - trial.started), 3),
+        "seconds": _seconds(state, trial),
         "segments": trial.segments,
         "stopped_by": trial.stopped_by or None,
         "error": trial.failures[-1].message if trial.failures else None,
@@ -76,6 +76,12 @@ def params_of(state: SweepState, trial: Trial) -> Mapping[str, Any]:
     """Return the parameters of the trial's best epoch, in their written form; the present ones if there is none."""
     best = state.objective.best(trial)
     return trial.params_at(best.epoch) if best else trial.params
+
+
+def _seconds(state: SweepState, trial: Trial) -> float:
+    """Return the seconds since its suggestion, up to its end or the last event. Steps of the clock do not count."""
+    ended = trial.steady_ended if trial.ended else state.steady_time
+    return round(max(0.0, ended - trial.steady_started), 3)
 
 
 def _rung(state: SweepState, trial: Trial) -> int | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.errors import JournalVersionError
-from orchestrator.journal import Event, program_version, upgrade_hint, writer_version
+from orchestrator.journal import Event, SteadyTime, program_version, upgrade_hint, writer_version
 from orchestrator.state.launch import Launch
 from orchestrator.state.objective import Objective
 from orchestrator.state.ranking import Configuration, pareto_front
@@ -53,7 +53,9 @@ class SweepState:
     Attributes:
         spec: The spec in force, extensions included.
         created: The fields of ``sweep.created``.
-        active_seconds: The time during which a process was running the sweep.
+        updated: The time of the last event in Unix seconds; ``steady_time`` is the same on a clock without jumps.
+        active_seconds: The time during which a process was running the sweep, without steps of its clock and without
+            the time in which its machine was suspended.
         trial_seconds: The sum of that time over the running trials.
         epochs: How many epochs were trained, repeated ones included.
         lowest_loss: The lowest finite loss and its trial.
@@ -76,7 +78,8 @@ class SweepState:
         self.reason: str = ""
         self.seq = -1
         self.started = 0.0
-        self.updated = 0.0
+        self.updated = self.steady_time = 0.0
+        self._clock = SteadyTime()
         self.active_seconds = self.trial_seconds = 0.0
         self.epochs = 0
         self.lowest_loss: tuple[float, int] | None = None
@@ -142,11 +145,12 @@ class SweepState:
 
     def _count_time(self, event: Event) -> None:
         """Count the time since the previous event if one process wrote both: when a dead process ended is unknown."""
+        now = self._clock.of(event)
         if event.lease == self._active_lease:
-            passed = max(0.0, event.time - self.updated)
+            passed = max(0.0, now - self.steady_time)
             self.active_seconds += passed
             self.trial_seconds += passed * len(self.running)
-        self.updated = event.time
+        self.updated, self.steady_time = event.time, now
 
     @property
     def repeats(self) -> dict[str, Any]:
@@ -316,6 +320,7 @@ class SweepState:
     def _on_trial_suggested(self, event: Event) -> None:
         first = event.fields.get("repeats", event["trial"])
         trial = Trial(event["trial"], event["params"], event["by"], first, started=event.time)
+        trial.steady_started = self.steady_time
         if first != trial.number:
             self._repeats.setdefault(first, [first]).append(trial.number)
         self.trials[trial.number] = trial
@@ -334,7 +339,7 @@ class SweepState:
 
     def _on_segment_reported(self, event: Event) -> None:
         metrics = {name: float(value) for name, value in event["metrics"].items()}
-        report = Report(event["epoch"], metrics, event["segment"], event.time)
+        report = Report(event["epoch"], metrics, event["segment"], event.time, self.steady_time)
         trial = self.trials[event["trial"]]
         trial.reports[report.epoch] = report
         trial.node = event.fields.get("node", trial.node)
@@ -399,7 +404,7 @@ class SweepState:
 
     def _end(self, event: Event, status: Status) -> None:
         trial = self.trials[event["trial"]]
-        trial.ended = event.time
+        trial.ended, trial.steady_ended = event.time, self.steady_time
         self._set(trial, status)
         last = trial.failures[-1] if status == "failed" and trial.failures else None
         if last is None:

@@ -12,12 +12,16 @@ ENDED = frozenset({"finished", "stopped", "failed"})
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One epoch's metrics. ``epoch`` counts finished epochs from 1; ``time`` is in Unix seconds, for display only."""
+    """One epoch's metrics. ``epoch`` counts finished epochs from 1.
+
+    ``time`` is in Unix seconds, for display only; differences of ``steady_time`` are durations.
+    """
 
     epoch: int
     metrics: dict[str, float]
     segment: int
     time: float
+    steady_time: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,7 @@ class Trial:
         was_set_aside: Whether it was set aside and no segment has started since.
         checkpointed: Whether a checkpoint of it was ever recorded.
         launches: For each segment, the place in `SweepState.launches` of the launch that started it.
+        steady_started: When it was suggested, as ``started``, but on a clock without jumps; so is ``steady_ended``.
     """
 
     number: int
@@ -103,6 +108,8 @@ class Trial:
     was_set_aside: bool = False
     checkpointed: bool = False
     launches: dict[int, int] = field(default_factory=dict)
+    steady_started: float = 0.0
+    steady_ended: float = 0.0
 
     def __post_init__(self) -> None:
         self.suggested = self.params

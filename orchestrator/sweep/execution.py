@@ -105,7 +105,8 @@ def _run_engine(controller: SweepController, stop_requests: StopRequests, roots:
         engine(controller, stop_requests, roots)
     except BaseException as error:
         controller.stop_reason = controller.stop_reason or stop_requests.reason or f"{type(error).__name__}: {error}"
-        with contextlib.suppress(OSError, RunHeldError):  # another driver may hold the journal, or the disk be full
+        # Another driver may hold the journal, the disk may be full, and a third Ctrl-C does not wait for a slow one.
+        with contextlib.suppress(OSError, RunHeldError, KeyboardInterrupt):
             controller.close()
         # A requested stop always exits cleanly: Lightning turns a second Ctrl-C and SIGTERM into SystemExit, and a full
         # disk may leave no room to record the pause.

@@ -19,7 +19,7 @@ from typing import Any, Literal, NoReturn
 from pydantic import Field
 
 from orchestrator.errors import UsageError
-from orchestrator.journal import Event
+from orchestrator.journal import Event, SteadyTime
 from orchestrator.policies.scheduler import Scheduler, Verdict
 from orchestrator.seeds import derive_seed
 from orchestrator.spec import SchedulerOptions, SweepSpec
@@ -99,6 +99,7 @@ class RayTuneScheduler(Scheduler[RayTune]):
         self._reached: dict[int, int] = {}
         self._answers: dict[int, tuple[int, str]] = {}  # trial -> epoch and answer
         self._scheduler: Any = None
+        self._clock, self._now = SteadyTime(), 0.0
 
     @classmethod
     def preflight(cls, options: RayTune, spec: SweepSpec) -> None:
@@ -118,9 +119,10 @@ class RayTuneScheduler(Scheduler[RayTune]):
     def observe(self, event: Event) -> None:
         """Pass the event to Ray's scheduler, in its terms."""
         super().observe(event)
+        self._now = self._clock.of(event)
         trials = self._controller.trials
         if event.type == "trial.suggested":
-            trials[event["trial"]] = _Trial(str(event["trial"]), event["params"], event.time)
+            trials[event["trial"]] = _Trial(str(event["trial"]), event["params"], self._now)
             self._call(event, "on_trial_add", trials[event["trial"]])
         elif event.type == "segment.reported" and event["trial"] in trials:
             self._report(event, trials[event["trial"]])
@@ -135,7 +137,7 @@ class RayTuneScheduler(Scheduler[RayTune]):
         trial.last_result = {
             self.objective.metric: value,
             "training_iteration": epoch,
-            "time_total_s": max(0.0, event.time - trial.started),
+            "time_total_s": max(0.0, self._now - trial.started),
             "trial_id": trial.trial_id,
             "done": False,
         }

@@ -1,0 +1,212 @@
+"""Keep the journal's lines in a file on a local disk or NFS."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from orchestrator.durable_files import sync, sync_parents, write_all, write_durably
+from orchestrator.journal.records import Line
+from orchestrator.journal.store import Store
+
+
+class _Copy:
+    """The lines that a file must hold, in memory: compressed, so some tenth of the file."""
+
+    CHUNK = 1 << 20
+
+    def __init__(self, content: bytes) -> None:
+        self._packed: list[bytes] = []
+        self._recent = [content]
+        self._size = len(content)
+        self._pack()
+
+    def add(self, lines: bytes) -> None:
+        """Add lines: all or, if memory is short, none."""
+        self._recent.append(lines)
+        self._size += len(lines)
+        with contextlib.suppress(MemoryError):
+            self._pack()
+
+    def content(self) -> bytes:
+        """Return all lines."""
+        return b"".join([*map(zlib.decompress, self._packed), *self._recent])
+
+    def _pack(self) -> None:
+        if self._size < self.CHUNK:
+            return
+        recent: list[bytes] = []
+        self._packed.append(zlib.compress(b"".join(self._recent), 1))
+        self._recent, self._size = recent, 0
+
+
+class FileStore(Store):
+    """One file, ``journal.jsonl``. A previous writer that may still be alive is left with an unlinked file.
+
+    The writer compares name and open file after each sync, since an editor, rsync or a restored backup may put another
+    file under the name, and writes to the old one would be lost. It has a copy in memory to write the journal again.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = -1
+        self._durable = 0
+        self._pending = b""
+        self._failed = False
+        self._copy = _Copy(b"")
+        self._links = 1  # of a file with one name; some file systems do not count them
+        self._has_identity = True  # whether a file's inode number stays; on some network file systems it does not
+        self._name_durable = True
+
+    def lines(self) -> Iterator[Line]:
+        """See `Store.lines`."""
+        with self.path.open("rb") as file:
+            yield from self._lines_of(file, 0)
+
+    def later(self, seq: int, last: Line) -> Iterator[Line] | None:
+        """Compare ``last`` once more: a line whose write failed is cut off, and another may take its place."""
+        with self.path.open("rb") as file:
+            begin = last.end - len(last.content)
+            file.seek(begin)
+            if file.read(len(last.content)) != last.content:
+                return None
+            return iter(self._lines_of(file.readlines(), last.end))
+
+    def _lines_of(self, contents: Iterable[bytes], end: int) -> Iterator[Line]:
+        for content in contents:
+            place = f"{self.path} is damaged at byte {end}"
+            end += len(content)
+            yield Line(content, place, end)
+
+    def empty(self) -> bool:
+        """Return True also for a torn first record, if no other file of a run lies next to it."""
+        if not self.path.exists() or not self.path.stat().st_size:
+            return True
+        with self.path.open("rb") as file:
+            torn = not file.readline().endswith(b"\n")
+        names = {path.name for path in self.path.parent.iterdir() if not path.name.startswith(".")}
+        return torn and names <= {self.path.name, "lease", "requests"}
+
+    def start(self, seq: int, end: int, *, proven: bool) -> int:
+        """Open the file, or replace it: a late write of another process must go to a file without a name.
+
+        Nothing is ever cut off in place: if another process has taken over meanwhile, it would be that one's.
+        """
+        status = self.path.stat() if self.path.exists() else None
+        size = status.st_size if status else 0
+        content = self.path.read_bytes()[:end] if end else b""
+        self._copy, self._durable = _Copy(content), end
+        if proven and status and 0 < end == size and status.st_nlink == 1:
+            self._open()
+            os.fsync(self._file)
+            sync(self.path.parent)
+            sync_parents(self.path.parent)
+        else:
+            self._replace(content)
+        self._links, self._has_identity = os.fstat(self._file).st_nlink, self._is_same_file()
+        return size - end
+
+    def append(self, line: bytes, *, sync: bool) -> None:
+        """See `Store.append`. Whatever is raised here, the line and its count stay together."""
+        pending = self._pending + line
+        durable = self._durable + len(pending)
+        try:
+            if self._failed:
+                self._rewrite_pending()
+            write_all(self._file, line)
+            if sync:
+                os.fdatasync(self._file)
+                self._copy.add(pending)
+        except BaseException:
+            self._failed = True
+            with contextlib.suppress(OSError):
+                self._cut()
+            raise
+        if sync:
+            self._durable, self._pending = durable, b""
+        else:
+            self._pending = pending
+
+    def is_named(self) -> bool:
+        """Return whether the journal's name leads to the open file, which has no other name and no other content."""
+        own = os.fstat(self._file)
+        if own.st_size != self._durable + len(self._pending) or not self._name_durable:
+            return False
+        try:  # opened, since on NFS only an open asks the server; not waiting, since it may be a pipe now
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return False
+        try:
+            named = os.fstat(descriptor)
+        finally:
+            os.close(descriptor)
+        same = not self._has_identity or os.path.samestat(own, named)
+        return same and named.st_size == own.st_size and own.st_nlink == self._links
+
+    def rewrite(self) -> str:
+        """See `Store.rewrite`."""
+        content = self._copy.content() + self._pending
+        aside = self._keep_foreign(content)
+        self._replace(content)
+        return aside
+
+    def _replace(self, content: bytes) -> None:
+        """Put a new file with that content under the journal's name, and write to it from now on."""
+        for leftover in self.path.parent.glob(f".{self.path.name}.*.tmp"):
+            leftover.unlink(missing_ok=True)
+        self._name_durable = False
+        write_durably(self.path, content, before_rename=self.require)
+        self._open()
+
+    def _open(self) -> None:
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        old, self._file, self._name_durable = self._file, descriptor, True
+        if old >= 0:
+            with contextlib.suppress(OSError):
+                os.close(old)
+
+    def _is_same_file(self) -> bool:
+        return os.path.samestat(os.fstat(self._file), self.path.stat())
+
+    def _keep_foreign(self, content: bytes) -> str:
+        """Give what is under the journal's name another one if it is not a part of ``content``; return that name."""
+        aside = self.path.with_name("journal.foreign.jsonl")
+        with contextlib.suppress(OSError):
+            if self.path.is_file() and not content.startswith(self.path.read_bytes()):
+                aside.unlink(missing_ok=True)
+                os.link(self.path, aside)
+                return aside.name
+        return ""
+
+    def _cut(self) -> None:
+        """Cut off what is not durable. The file may be shorter already: another program may have truncated it."""
+        if os.fstat(self._file).st_size > self._durable:
+            os.ftruncate(self._file, self._durable)
+
+    def _rewrite_pending(self) -> None:
+        """Cut off and rewrite all that was not durable when a write failed.
+
+        After a failed fsync the kernel may mark pages as clean that never reached the disk ("fsyncgate", 2018).
+        """
+        self._cut()
+        write_all(self._file, self._pending)
+        self._failed = False
+
+    def close(self) -> None:
+        """See `Store.close`."""
+        if self._file >= 0:
+            try:
+                os.fsync(self._file)
+            finally:
+                os.close(self._file)
+                self._file = -1
+
+    def discard(self) -> None:
+        """Remove the file if nothing was written to it; not one that another process has put there."""
+        own = self._file >= 0 and self.path.exists() and self._is_same_file()
+        self.close()
+        if own and self.empty():
+            self.path.unlink(missing_ok=True)

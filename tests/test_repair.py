@@ -112,7 +112,7 @@ def test_a_repair_killed_at_any_file_harms_nothing_and_is_done_again(
     damaged: RunDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = contents(damaged.root)
-    real, killed_at = repaired_copy._copy, 0
+    real, killed_at, left = repaired_copy._copy, 0, 0
 
     class Killed(BaseException):
         pass

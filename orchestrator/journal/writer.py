@@ -202,8 +202,8 @@ class Journal:
         self._right.require()
         aside = self._store.rewrite()
         self.alert(
-            f"the journal was replaced or changed by another program while the sweep ran; it was written again with all "
-            f"{self.length} records" + (f", and what was there is now {aside}" if aside else "")
+            "the journal was replaced or changed by another program while the sweep ran; it was written again with "
+            f"all {self.length} records" + (f", and what was there is now {aside}" if aside else "")
         )
 
     def wait(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from time import monotonic
 
 from orchestrator.journal.records import Event
@@ -11,15 +12,15 @@ from orchestrator.journal.records import Event
 _TOLERANCE = 0.1  # seconds by which all differences of times together may be wrong before a jump is noted
 
 
+@dataclass
 class SteadyTime:
     """The times of a journal's records on a clock without jumps: only its differences mean something.
 
     It is the wall clock's time as long as no jump is on record. Between two writers it is the wall clock's, too.
     """
 
-    def __init__(self) -> None:
-        self._jumps = 0.0
-        self._previous: float | None = None
+    _jumps: float = field(default=0.0, init=False)
+    _previous: float | None = field(default=None, init=False)
 
     def of(self, event: Event) -> float:
         """Return the time of the next event of the journal, in seconds."""

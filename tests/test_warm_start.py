@@ -19,6 +19,7 @@ from orchestrator.engine.simulator import simulate
 from orchestrator.errors import UsageError
 from orchestrator.journal import Event, encode, read
 from orchestrator.policies import build_searcher
+from orchestrator.policies.searcher import searcher_class
 from orchestrator.policies.warm_start import placed, warmth
 from orchestrator.results.run_state import find
 from orchestrator.results.verify import check, replay
@@ -61,7 +62,7 @@ def test_an_earlier_trial_counts_as_one_of_its_own(name: str) -> None:
     """The same model as of the same history; only the trial's number, which seeds the draw, is another."""
     spec = described({"trials": 5}, searcher=LEARNERS[name])
     warm = warmth(spec, [("before", earlier())])
-    warmed, own = build_searcher(spec), build_searcher(spec)
+    warmed, own = (searcher_class(name).build(spec.searcher, spec) for _ in range(2))
     warmed.observe(Log().add("sweep.warmed", **warm))
     for event in as_its_own([], warm):
         own.observe(event)

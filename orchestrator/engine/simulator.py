@@ -18,6 +18,7 @@ from orchestrator.engine.virtual_cluster import Cluster, Driver, MemoryLease, Me
 from orchestrator.errors import UsageError
 from orchestrator.journal import FORMAT, Event, Journal
 from orchestrator.journal.records import Line, parse
+from orchestrator.policies.distinct import RULES
 from orchestrator.policies.extend_limits import More, extension
 from orchestrator.policies.recorded_versions import policy_versions
 from orchestrator.spec import SweepSpec
@@ -104,7 +105,13 @@ def simulate(
 
 def created_fields(spec: SweepSpec, warm: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return the fields of the event ``sweep.created``."""
-    fields = {"format": FORMAT, "spec": spec.model_dump(mode="json"), "seed": spec.seed, "versions": {}}
+    fields = {
+        "format": FORMAT,
+        "suggestion_rules": RULES,
+        "spec": spec.model_dump(mode="json"),
+        "seed": spec.seed,
+        "versions": {},
+    }
     fields["policies"] = policy_versions(spec)
     return fields | ({"warm_start": [source["run"] for source in warm["sources"]]} if warm else {})
 

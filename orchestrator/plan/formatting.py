@@ -17,6 +17,8 @@ def lines(plan: Plan, costs: Costs | None = None) -> list[str]:
     trials = f"{plan.trials} trials" if plan.trials else "as many trials as the budget allows"
     epochs = f"at most {plan.max_epochs} epochs each" if plan.max_epochs else "each until max_steps or max_time"
     paragraphs = [f"{plan.name}: {trials}, {epochs}"]
+    if plan.configurations is not None:
+        paragraphs.append(f"space: {plan.configurations:,} distinct configurations, none of which is tried twice")
     if plan.rungs:
         rungs = ", ".join(f"{rung} (about {count} trials)" for rung, count in plan.rungs.items())
         paragraphs.append(f"{plan.scheduler}: rungs at epochs {rungs}")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.engine.simulator import simulate
+from orchestrator.policies.distinct import distinct_trials
 from orchestrator.policies.scheduler import scheduler_class
 from orchestrator.policies.searcher import trial_limit
 from orchestrator.spec import SweepSpec
@@ -23,7 +24,8 @@ class Plan:
 
     ``most`` and ``expected`` are epochs, the latter of the same scheduler on synthetic curves, as `sweep simulate` runs
     it. ``rungs`` maps the epochs of comparisons to the number of trials expected to reach them. ``finals`` counts the
-    trainings that the finalists may take afterwards; the other counts do not include them.
+    trainings that the finalists may take afterwards; the other counts do not include them. ``configurations`` counts
+    the distinct ones in the space, None if it is not finite.
 
     Example:
         ```python
@@ -41,22 +43,25 @@ class Plan:
     rungs: dict[int, int] = field(default_factory=dict)
     limits: dict[str, Any] = field(default_factory=dict)
     finals: int = 0
+    configurations: int | None = None
 
 
 def plan(spec: SweepSpec) -> Plan:
     """Return the counts that need no training; none of the spec's classes is imported."""
-    trials, epochs = trial_limit(spec), _max_epochs(spec)
+    limits_of_trials = [limit for limit in (trial_limit(spec), distinct_trials(spec)) if limit is not None]
+    trials, epochs = min(limits_of_trials, default=None), _max_epochs(spec)
     limits = spec.budget.model_dump(exclude_none=True, exclude_defaults=True, exclude={"trials"})
     most = _searched(spec, trials * epochs if trials and epochs else None)
     finals = spec.finalists.trials if spec.finalists else 0
+    configurations = spec.space.size
     head = (spec.name, trials, epochs, spec.scheduler.name)
     if not epochs or not (trials or most):
-        return Plan(*head, most, None, {}, limits, finals)
+        return Plan(*head, most, None, {}, limits, finals, configurations)
     simulated, share = _simulated(spec, trials, epochs)
     expected = _searched(spec, math.ceil(simulated.epochs * share))
     rungs = scheduler_class(spec.scheduler.name).rungs(spec.scheduler, epochs)
     reached = {rung: round(sum(t.epoch >= rung for t in simulated.trials.values()) * share) for rung in rungs}
-    return Plan(*head, most, expected, reached, limits, finals)
+    return Plan(*head, most, expected, reached, limits, finals, configurations)
 
 
 def _max_epochs(spec: SweepSpec) -> int | None:

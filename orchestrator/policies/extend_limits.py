@@ -8,6 +8,7 @@ from typing import Any
 
 from orchestrator.errors import UsageError
 from orchestrator.policies.budget import RULE, key_of, spent
+from orchestrator.policies.distinct import RULES, distinct_trials
 from orchestrator.policies.scheduler import scheduler_class
 from orchestrator.policies.searcher import searcher_class, trial_limit
 from orchestrator.spec import SweepSpec
@@ -138,6 +139,8 @@ def _check_budget_left(spec: SweepSpec, state: SweepState) -> None:
 def _more_come(spec: SweepSpec, state: SweepState) -> bool:
     """Return whether more trials can be suggested."""
     limit = trial_limit(spec)
+    if state.created.get("suggestion_rules", 1) >= RULES:
+        limit = min((each for each in (limit, distinct_trials(spec)) if each is not None), default=None)
     return limit is None or len(state.trials) < limit
 
 
@@ -147,4 +150,6 @@ def _why_none(state: SweepState, more: More) -> str:
     spec = SweepSpec.model_validate(state.spec)
     if searcher_class(spec.searcher.name).ends_by_itself:
         return f"searcher {spec.searcher.name} has suggested all of its trials"
+    if spec.space.size is not None and len(state.trials) >= spec.space.size:
+        return "every configuration of the space was tried; a sweep with `repeats` tries each under several seeds"
     return "--trials 10 adds trials"

@@ -1,4 +1,7 @@
-"""Wrappers of the spec's searcher: points to try first, and several seeds of each configuration."""
+"""Wrappers of the spec's searcher: points to try first, and several seeds of each configuration.
+
+Between the two, `Distinct` keeps configurations from being tried twice.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orchestrator.journal import Event
+from orchestrator.policies.distinct import Distinct, applies
 from orchestrator.policies.searcher import Searcher, objective_of, searcher_class
 from orchestrator.seeds import derive_seed
 from orchestrator.space import Space
@@ -27,6 +31,7 @@ def build_searcher(spec: SweepSpec) -> Searcher[Any]:
     searcher = searcher_class(spec.searcher.name).build(spec.searcher, spec)
     points = getattr(spec.searcher, "try_first", [])
     searcher = TryFirst(points, searcher, spec.space, spec.seed) if points else searcher
+    searcher = Distinct(searcher, spec) if applies(spec) else searcher
     return Repeated(searcher, spec.repeats, objective_of(spec)) if spec.repeats.seeds > 1 else searcher
 
 
@@ -36,6 +41,11 @@ class _Wrapper(Searcher[Any]):
     def __init__(self, inner: Searcher[Any]) -> None:
         self.name, self.learns, self.exhausts = inner.name, inner.learns, inner.exhausts
         self._inner = inner
+
+    @property
+    def end(self) -> str:
+        """Why nothing more is suggested."""
+        return self._inner.end
 
 
 class TryFirst(_Wrapper):

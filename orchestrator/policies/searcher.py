@@ -103,6 +103,9 @@ class Searcher(PolicyPlugin[OptionsT], Generic[OptionsT]):
     """Whether it can be used with ``objective.also``."""
     ends_by_itself: ClassVar[bool] = False
     """Whether it has a last suggestion, so that a sweep needs no budget."""
+    repeats_points: ClassVar[bool] = False
+    """Whether it suggests a configuration again on purpose. Otherwise one that was tried is replaced by the nearest
+    that was not."""
     spec_defaults: ClassVar[Mapping[str, Any]] = {}
     """Sections of the spec that have another default with this searcher."""
     class_base: ClassVar[str] = ""
@@ -144,6 +147,11 @@ class Searcher(PolicyPlugin[OptionsT], Generic[OptionsT]):
     def by(self, number: int) -> str:
         """Return whose suggestion for trial ``number`` is, as the journal records it."""
         return self.name
+
+    @property
+    def end(self) -> str:
+        """Why nothing more is suggested, for the reason that a completed sweep gives; empty for no special reason."""
+        return ""
 
     def observe(self, event: Event) -> None:
         """Take note of an event of the journal. The searcher sees every event once, in order."""

@@ -112,7 +112,21 @@ class Space(Mapping[str, Domain]):
 
         Raises SpecError if the conditions have more than `CASE_LIMIT` cases.
         """
-        grids, cases = self._grids(), itertools.count()
+        self._grids()
+        return self._count()
+
+    @cached_property
+    def size(self) -> int | None:
+        """The number of configurations; None if a domain is continuous, or the conditions have too many cases."""
+        if any(domain.size is None for domain in self.values()):
+            return None
+        try:
+            return self._count()
+        except SpecError:
+            return None
+
+    def _count(self) -> int:
+        cases = itertools.count()
 
         def count(params: dict[str, Value], names: tuple[str, ...]) -> int:
             if not names:
@@ -121,9 +135,11 @@ class Space(Mapping[str, Domain]):
                 refuse("the conditions (`when`) have too many cases for a grid", hint=_CASES_HINT)
             if not self.active(params, names[0]):
                 return count(params, names[1:])
+            domain = self[names[0]]
             if names[0] not in self._in_conditions:
-                return len(grids[names[0]]) * count(params, names[1:])
-            return sum(count(params | {names[0]: value}, names[1:]) for value in grids[names[0]])
+                return (domain.size or 0) * count(params, names[1:])
+            values = (domain.at(index) for index in range(domain.size or 0))
+            return sum(count(params | {names[0]: value}, names[1:]) for value in values)
 
         return count({}, self.order)
 

@@ -13,6 +13,7 @@ from orchestrator.engine.stop_requests import StopRequests
 from orchestrator.errors import JournalVersionError, SpecError, StoppedError, UsageError
 from orchestrator.journal import FORMAT, Journal, program_version, upgrade_hint
 from orchestrator.plan import settle
+from orchestrator.policies.distinct import RULES, size_notice
 from orchestrator.policies.extend_limits import More, extension
 from orchestrator.policies.recorded_versions import policy_versions, version_changes
 from orchestrator.policies.warm_start import warmth
@@ -20,6 +21,7 @@ from orchestrator.results.run_state import find, read_state
 from orchestrator.rundir import RunDirectory, run_at
 from orchestrator.secrets import masked
 from orchestrator.spec import SweepSpec, to_yaml
+from orchestrator.spec.fixed_folders import fixed_folders_notice
 from orchestrator.spec.parts import seconds
 from orchestrator.state import SweepState
 from orchestrator.sweep.code_record import git_commit, git_diff
@@ -73,10 +75,14 @@ def launch(
                 _require(spec, code)
             if stop_requests.signal:
                 raise StoppedError(stop_requests.signal)
+            for notice in (fixed_folders_notice(spec.trainer), size_notice(spec)):
+                if notice:
+                    print(notice, file=sys.stderr)
             warm_fields: dict[str, Any] = {"warm_start": list(warm_start)} if warm else {}
             journal.append(
                 "sweep.created",
                 format=FORMAT,
+                suggestion_rules=RULES,
                 spec=spec.model_dump(mode="json"),
                 seed=spec.seed,
                 versions=versions(RECORDED),

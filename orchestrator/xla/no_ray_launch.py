@@ -23,6 +23,7 @@ from orchestrator.engine.driver_host import DriverHost
 from orchestrator.engine.stop_requests import StopRequests
 from orchestrator.errors import SweepError, UsageError
 from orchestrator.journal import FORMAT, Journal
+from orchestrator.policies.distinct import RULES
 from orchestrator.rundir import run_at
 from orchestrator.spec import SweepSpec
 from orchestrator.training import Job, Report
@@ -114,7 +115,13 @@ def follow(spec: SweepSpec, own: Sequence[Process], roots: Sequence[str]) -> Non
         run.root.mkdir(parents=True)
         journal = Journal.create(run.journal)
         fields = spec.model_dump(mode="json")
-        journal.append("sweep.created", format=FORMAT, spec=fields, seed=spec.seed, versions={}, git=None, roots=[])
+        created: dict[str, Any] = {
+            "format": FORMAT,
+            "suggestion_rules": RULES,
+            "spec": fields,
+            "seed": spec.seed,
+        }  # as the leader's
+        journal.append("sweep.created", **created, versions={}, git=None, roots=[])
         controller = SweepController(spec, run, journal, DriverHost(run, StopRequests()))
         job = controller.next_job()
         journal.close()

@@ -25,6 +25,7 @@ from typing import Any
 from orchestrator.engine.learning_curves import synthetic
 from orchestrator.errors import JournalError
 from orchestrator.journal import Event
+from orchestrator.policies.distinct import distinct_trials
 from orchestrator.policies.extend_limits import More
 from orchestrator.policies.warm_start import warmth
 from orchestrator.results.verify import replay
@@ -258,6 +259,8 @@ def _budget(case: Case, ran: Simulated) -> Iterator[str]:
     expected = state.spec["budget"]["trials"]
     if case.searcher == "grid":
         expected = min(expected, case.spec.space.grid_size * case.spec.repeats.seeds)
+    if (limit := distinct_trials(case.spec)) is not None:
+        expected = min(expected, limit)
     ended = Counter(
         event["trial"] for event in ran.events if event.type in ("trial.finished", "trial.stopped", "trial.failed")
     )

@@ -70,6 +70,7 @@ class RaceSearcher(Searcher[Race]):
 
     learns = True
     exhausts = False
+    repeats_points = True
     spec_defaults: ClassVar[Mapping[str, Any]] = {"scheduler": "fifo"}  # each training is to end by itself
 
     def __init__(self, options: Race, spec: SweepSpec) -> None:

@@ -94,7 +94,8 @@ class PopulationScheduler(Scheduler[OptionsT]):
             yield Problem(f"scheduler {name} needs trainer.max_epochs", "give trainer.max_epochs", ("scheduler",))
         elif interval and interval >= max_epochs:
             yield Problem(f"interval_epochs is {interval}, not below trainer.max_epochs = {max_epochs}",
-                          "so no trials would be compared", ("scheduler", "interval_epochs"))  # fmt: skip
+                          f"use interval_epochs: {max(1, max_epochs // _INTERVALS)}, or more epochs",
+                          ("scheduler", "interval_epochs"))  # fmt: skip
         if spec.repeats.seeds > 1:
             yield Problem(f"scheduler {name} changes parameters on the way, so there is no configuration to repeat",
                           "leave `repeats` out, or use scheduler asha", ("repeats",))  # fmt: skip

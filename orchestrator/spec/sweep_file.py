@@ -13,6 +13,7 @@ from typing import Any
 from orchestrator.errors import Problem, SpecError
 from orchestrator.secrets import allow, is_password_name, secret_in
 from orchestrator.space import KeyProblem
+from orchestrator.spec.first_rung import first_rung_problems
 from orchestrator.spec.overrides import override, set_field
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.spec.validation_errors import validated
@@ -60,6 +61,7 @@ def _checked(document: Document, problems: list[Problem]) -> SweepSpec:
     if secrets:
         raise SpecError(readable([_located(problem, document) for problem in secrets]))
     spec, invalid = validated(document.data)
+    invalid = invalid or list(first_rung_problems(spec) if spec else ())
     problems = problems + [_located(problem, document) for problem in invalid]
     if problems or spec is None:
         raise SpecError(readable(problems))

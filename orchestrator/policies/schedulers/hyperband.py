@@ -92,7 +92,8 @@ class HyperbandScheduler(Scheduler[Hyperband]):
                           "give trainer.max_epochs, or use scheduler asha", ("scheduler",))  # fmt: skip
         elif options.grace_epochs > max_epochs:
             yield Problem(f"grace_epochs is {options.grace_epochs}, beyond trainer.max_epochs = {max_epochs}",
-                          "so no trials would be compared", ("scheduler", "grace_epochs"))  # fmt: skip
+                          f"use grace_epochs: {max(1, max_epochs // options.reduction_factor)}, or more epochs",
+                          ("scheduler", "grace_epochs"))  # fmt: skip
 
     @classmethod
     def rungs(cls, options: Hyperband, max_epochs: int) -> list[int]:

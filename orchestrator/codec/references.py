@@ -35,7 +35,7 @@ def _importable(module: str) -> str:
     main = sys.modules["__main__"]
     spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", None)
     if spec is not None and spec.name:
-        return str(spec.name).removesuffix(".__main__")
+        return str(spec.name)
     if file is None:
         raise ValueError("it is defined in this session only: put it into a file and import it from there")
     return Path(file).stem

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrator.engine.controller import Observer
-from orchestrator.errors import UsageError
 from orchestrator.object_storage import is_url
 from orchestrator.results import BestTrial, Results
 from orchestrator.results.notebook import progress_observer
@@ -27,7 +26,7 @@ from orchestrator.sweep.confirm import confirm
 from orchestrator.sweep.control import promote, stop
 from orchestrator.sweep.execution import Outcome
 from orchestrator.sweep.lifecycle import extend, launch, resume, retry
-from orchestrator.sweep.preflight import import_from
+from orchestrator.sweep.main_module import importable, refuse_second_run, share_main
 from orchestrator.sweep.test_set import WinnerTest, test
 
 if TYPE_CHECKING:
@@ -113,9 +112,9 @@ class Sweep:
             if isinstance(objective, tuple)
             else objective,
             "constraints": list(constraints) if constraints is not None else None,
-            "model": _importable(model),
-            "data": _importable(data),
-            "trainer": _importable(trainer),
+            "model": importable(model),
+            "data": importable(data),
+            "trainer": importable(trainer),
             "space": space,
             "searcher": searcher,
             "scheduler": scheduler,
@@ -222,7 +221,7 @@ class Sweep:
                 preflight=preflight,
             )  # fmt: skip
 
-        return self._run(start, progress, callbacks, finals={"local": local, "address": address})
+        return self._run(start, progress, callbacks, local=local, finals={"local": local, "address": address})
 
     def resume(
         self,
@@ -250,7 +249,7 @@ class Sweep:
         def start(observer: Observer | None) -> Outcome:
             return resume(self.name, self._runs, local=local, address=address, observer=observer)
 
-        return self._run(start, progress, callbacks, finals={"local": local, "address": address})
+        return self._run(start, progress, callbacks, local=local, finals={"local": local, "address": address})
 
     def retry(
         self,
@@ -283,7 +282,7 @@ class Sweep:
         def start(observer: Observer | None) -> Outcome:
             return retry(self.name, self._runs, trials=trials, local=local, address=address, observer=observer)
 
-        return self._run(start, progress, callbacks)
+        return self._run(start, progress, callbacks, local=local)
 
     def extend(
         self,
@@ -328,7 +327,7 @@ class Sweep:
                 local=local, address=address, observer=observer,
             )  # fmt: skip
 
-        return self._run(start, progress, callbacks)
+        return self._run(start, progress, callbacks, local=local)
 
     def stop(self, trial: int | None = None, *, wait: float = 60.0) -> None:
         """Ask the process that runs the sweep to stop it, or to stop one trial, and wait until it has.
@@ -401,6 +400,7 @@ class Sweep:
             print(results.best().confirmed)
             ```
         """
+        refuse_second_run()
         self._runs = runs or self._runs
         run = self._run_directory()
         with progress_observer(finals_of(run, read_state(run)), progress) as observer:
@@ -584,9 +584,14 @@ class Sweep:
         start: Callable[[Observer | None], Outcome],
         progress: bool | None,
         callbacks: Sequence[Callback],
+        *,
+        local: bool,
         finals: Mapping[str, Any] | None = None,
     ) -> Results:
         """Run to the end; then confirm, if the spec names finalists and ``finals`` holds the options."""
+        refuse_second_run()
+        if local:
+            share_main()
         with progress_observer(run_at(self.name, self._runs), progress) as shown:
             outcome = start(CallbackObserver(callbacks, shown) if callbacks else shown)
         for notice in outcome.notices:
@@ -614,26 +619,6 @@ def _plain(value: Any) -> Any:
         return value
     name = {"name": value.name} if hasattr(value, "name") else {}
     return {**name, **value.model_dump(mode="json", exclude_unset=True)}
-
-
-def _importable(value: Any) -> Any:
-    """Return the value; ensure that workers can import the running script if a class in the value is defined there.
-
-    The spec then names such a class by the script's module (see `orchestrator.codec.path_of`).
-    """
-    if isinstance(value, Mapping | list | tuple):
-        for item in value.values() if isinstance(value, Mapping) else value:
-            _importable(item)
-    if not isinstance(value, type) or value.__module__ != "__main__":
-        return value
-    script = getattr(sys.modules["__main__"], "__file__", None)
-    if script is None:
-        raise UsageError(
-            f"{value.__qualname__} is defined in this session only, and workers cannot import it",
-            hint="put the class into a file beside the notebook and import it from there",
-        )
-    import_from([str(Path(script).parent.absolute())])
-    return value
 
 
 def _default_name(model: Any) -> str:

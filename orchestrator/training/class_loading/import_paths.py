@@ -11,8 +11,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from orchestrator.errors import UsageError
+from orchestrator.errors import UsageError, describe
 from orchestrator.spec import SweepSpec, shipped
+
+_importing: list[str] = []
+
+
+def module_being_imported() -> str:
+    """Return the module that is being imported for a class; empty if none is."""
+    return _importing[-1] if _importing else ""
 
 
 def import_roots(spec: SweepSpec) -> list[str]:
@@ -71,20 +78,25 @@ def _import_longest(names: list[str]) -> tuple[ModuleType, list[str]]:
     """Import the longest module path in ``names``; return the module and the names after it."""
     for end in range(len(names) - 1, 0, -1):
         path = ".".join(names[:end])
+        _importing.append(path)
         try:
             return importlib.import_module(path), names[end:]
+        except UsageError:  # of this package: the module asks for what cannot be done
+            raise
         except ModuleNotFoundError as error:
             if not error.name or not (path == error.name or path.startswith(f"{error.name}.")):
                 raise _import_failed(path, error) from error
         except (Exception, SystemExit) as error:  # a user's module may raise any error
             raise _import_failed(path, error) from error
+        finally:
+            _importing.pop()
     raise _no_module(names[0])
 
 
 def _import_failed(path: str, error: BaseException) -> UsageError:
     """Describe an error that was raised while an existing module was imported."""
     place = _error_position(error)
-    reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    reason = describe(error)
     hint = "install what it needs, or correct its import" if isinstance(error, ImportError) else "correct the module"
     return UsageError(f"importing {path} failed{place}: {reason}", hint=hint)
 

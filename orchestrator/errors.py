@@ -144,6 +144,16 @@ class ProgressError(SweepError):
     """A segment does not continue where it started: something moved the Trainer back, or ahead."""
 
 
+def describe(error: BaseException) -> str:
+    """Return the error's type and text, ``ValueError: no data``; a ``__str__`` that raises is replaced by a note."""
+    name = type(error).__name__
+    try:
+        text = str(error)
+    except (Exception, SystemExit) as fault:  # a user's own class may raise any error
+        return f"{name} (its text cannot be shown: its __str__ raised {type(fault).__name__})"
+    return f"{name}: {text}" if text else name
+
+
 def causes(error: BaseException | None) -> Iterator[BaseException]:
     """Yield the error, its cause and so on, each once: ``raise error from error`` is a cycle."""
     seen: set[int] = set()

@@ -40,7 +40,7 @@ from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from pathlib import Path
 from typing import Any, cast
 
-from orchestrator.errors import UsageError
+from orchestrator.errors import UsageError, describe
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -180,7 +180,7 @@ def _from_entry_point(kind: str, point: EntryPoint) -> type[Any]:
     try:
         plugin: type[Any] = point.load()
     except (Exception, SystemExit) as error:  # whatever a foreign module raises while it is imported
-        raise _unusable(kind, point, f"{type(error).__name__}: {error}") from error
+        raise _unusable(kind, point, describe(error)) from error
     if defect := _defect(kind, point.name, plugin):
         raise _unusable(kind, point, defect)
     return plugin

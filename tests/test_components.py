@@ -183,7 +183,6 @@ def test_each_choice_of_a_class_is_checked_with_its_own_arguments() -> None:
     [
         ({"max_epoch": 3}, "Trainer takes no argument 'max_epoch'", "did you mean max_epochs?"),
         ({"max_epochs": 0}, "`max_epochs >= 1` must hold", "epoch"),
-        ({"logger": True}, "`logger` cannot be set", "the sweep sets it"),
         ({"default_root_dir": "x"}, "`default_root_dir` cannot be set", "the sweep sets it"),
         ({"enable_checkpointing": False}, "`enable_checkpointing` cannot be set", "the sweep sets it"),
         ({"enable_progress_bar": False}, "`enable_progress_bar` cannot be set", "the sweep sets it"),

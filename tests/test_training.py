@@ -480,7 +480,7 @@ def test_the_trainers_own_features_work(tmp_path: Path) -> None:
     }
     job = lit(tmp_path, wanted)
     assert 1 < len(run(job)) < 9, "stopped early"
-    assert len(list((job.logs / "checkpoints").glob("*.ckpt"))) == 1
+    assert len(list(Path(job.folder, "files/checkpoints").glob("*.ckpt"))) == 1
 
 
 def test_validate_test_and_predict_take_the_shipped_modules(tmp_path: Path) -> None:

@@ -178,8 +178,10 @@ class SweepController:
         if report.checkpoint is not None:
             self._record_checkpoint(running, segment, asdict(report.checkpoint))
         # Ray Tune places a segment after it was journaled as started: its first report is the first to name the host.
-        moved: dict[str, Any] = {"node": node} if node and node != running.node else {}
-        self._append("segment.reported", trial=trial, segment=segment, epoch=report.epoch, metrics=metrics, **moved)
+        news: dict[str, Any] = {"node": node} if node and node != running.node else {}
+        if report.found and report.found != running.found:
+            news["found"] = plain(report.found)
+        self._append("segment.reported", trial=trial, segment=segment, epoch=report.epoch, metrics=metrics, **news)
         verdict = self._judge(trial, report.epoch)
         if verdict is not None:
             self._end_trial(trial, segment, report.epoch, verdict)
@@ -202,10 +204,10 @@ class SweepController:
     def on_failure(self, trial: int, segment: int, failure: SegmentFailure) -> None:
         """Record a failed segment. The trial resumes from its last checkpoint if its failure's kind has retries left.
 
-        Otherwise the trial fails.
+        Otherwise the trial fails. A process that is lost while the sweep stops was interrupted: nothing is recorded.
         """
         running = self._running_trial(trial, segment)
-        if running is None:
+        if running is None or (failure.kind == "lost" and self.stopping):
             return
         self._append("segment.failed", trial=trial, segment=segment, **asdict(failure))
         reason = ""
@@ -234,7 +236,8 @@ class SweepController:
                 verdict = self.exhausted_budget
                 self._end_remaining_trials(verdict)
                 self._delete_unrecorded_checkpoints()  # no later launch of a completed sweep would
-                reason = f"{verdict.rule}.{budget.key_of(verdict.why)}" if verdict else "all trials ended"
+                reason = f"{verdict.rule}.{budget.key_of(verdict.why)}" if verdict else self._searcher.end
+                reason = reason or "all trials ended"
                 self._append("sweep.completed", reason=reason)
         finally:
             self.journal.close()

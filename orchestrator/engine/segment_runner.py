@@ -12,7 +12,16 @@ from typing import Any
 
 from orchestrator.durable_files import storage_fault
 from orchestrator.engine.failure_policy import SegmentFailure
-from orchestrator.errors import CheckpointError, DataError, ObjectiveError, ProgressError, SweepError, causes
+from orchestrator.engine.stop_requests import SecondSignal
+from orchestrator.errors import (
+    CheckpointError,
+    DataError,
+    ObjectiveError,
+    ProgressError,
+    SweepError,
+    causes,
+    describe,
+)
 from orchestrator.secrets import allow, guarded_streams, masked, write_masked
 from orchestrator.training import Job, Report
 from orchestrator.training.memory import out_of_memory, release_memory
@@ -23,6 +32,7 @@ _STANDARD = {Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "pl
 _LIBRARIES = {"site-packages", "dist-packages"}
 _SHIPPED = {_PACKAGE / "models", _PACKAGE / "data"}  # count as a user's own classes
 _CONSTRUCTION = _PACKAGE / "training/class_loading"  # constructors raise here for arguments of the sweep file
+_LOADER_WORKER = "DataLoader worker (pid"  # begins what torch raises if one has ended
 
 
 def attempt(
@@ -31,8 +41,9 @@ def attempt(
     """Train one segment.
 
     An error's traceback goes to ``logs/error_segment_K.txt`` in the trial's folder, if that can be written; traceback
-    and message are redacted. What is no Exception (a scheduler's SystemExit, Ctrl-C) is not caught. After an error
-    nothing of the segment stays in memory.
+    and message are redacted. Whatever the user's code raises is a failure, SystemExit and KeyboardInterrupt included.
+    What ends the segment from outside passes through: a SystemExit of ``report``, a signal. After an error nothing of
+    the segment stays in memory.
 
     Args:
         job: the segment.
@@ -46,15 +57,18 @@ def attempt(
 
     job = job.localized()
     allow([job.metric, job.model, job.data, job.trainer])
+    guarded_report = _Report(report)
     try:
         with guarded_streams():
-            fit(job, report, device)
+            fit(job, guarded_report, device)
         return None
-    except Exception as error:
+    except BaseException as error:
+        if guarded_report.is_cause_of(error) or _is_signal(error):
+            raise
         failure = SegmentFailure(
-            _kind(error, job.run_directory), masked(f"{type(error).__name__}: {error}")[:1000], _fingerprint(error)
+            _kind(error, job.run_directory), masked(describe(_raised(error)))[:1000], _fingerprint(error)
         )
-        _write_log(job, traceback.format_exc())
+        _write_log(job, _traceback(error))
         _clear_frames(error)
     finally:
         shared_storage.finish(job)
@@ -63,7 +77,46 @@ def attempt(
     return failure
 
 
-def _kind(error: Exception, run: Path) -> str:
+class _Report:
+    """Calls ``report`` and remembers what it raised that is no Exception, such as a scheduler's SystemExit."""
+
+    def __init__(self, report: Callable[[Report], bool]) -> None:
+        self._report = report
+        self._raised: BaseException | None = None
+
+    def __call__(self, report: Report) -> bool:
+        """Pass the report on."""
+        try:
+            return self._report(report)
+        except Exception:
+            raise
+        except BaseException as error:
+            self._raised = error
+            raise
+
+    def is_cause_of(self, error: BaseException) -> bool:
+        """Return whether ``error`` comes from what the report raised."""
+        return self._raised is not None and any(link is self._raised for link in causes(error))
+
+
+def _is_signal(error: BaseException) -> bool:
+    """Return whether a signal ended the segment."""
+    from orchestrator.training.process_state import SIGTERMException
+
+    return any(isinstance(link, SecondSignal | SIGTERMException) for link in causes(error))
+
+
+def _raised(error: BaseException) -> BaseException:
+    """Return what the user's code raised: Lightning turns a KeyboardInterrupt into a SystemExit.
+
+    In a thread it fails to, with a ValueError, since only the main thread may change the handlers of signals.
+    """
+    if not isinstance(error, SystemExit | ValueError):
+        return error
+    return next((link for link in causes(error) if isinstance(link, KeyboardInterrupt)), error)
+
+
+def _kind(error: BaseException, run: Path) -> str:
     """Return the error's kind, a key of `failure_policy.KINDS`."""
     if isinstance(error, CheckpointError):
         return "checkpoint"
@@ -71,18 +124,31 @@ def _kind(error: Exception, run: Path) -> str:
         return "storage"
     if out_of_memory(error):
         return "memory"
+    if _lost_loader_worker(error):
+        return "lost"
     kind = next((kind for cls, kind in _KINDS.items() if isinstance(error, cls)), "")
     return kind or ("bug" if _is_bug(error) else "user")
 
 
-def _is_bug(error: Exception) -> bool:
+def _lost_loader_worker(error: BaseException) -> bool:
+    """Return whether a worker process of a DataLoader was ended from outside.
+
+    A job system or a terminal may have sent a signal to all processes of the sweep. One with an exit code ended by
+    itself, through the user's code.
+    """
+    texts = [describe(link).removeprefix("RuntimeError: ") for link in causes(error) if type(link) is RuntimeError]
+    ends = [text for text in texts if text.startswith(_LOADER_WORKER)]
+    return bool(ends) and not any("with exit code" in text for text in ends)
+
+
+def _is_bug(error: BaseException) -> bool:
     frames = traceback.extract_tb(error.__traceback__)
-    if not frames or isinstance(error, SweepError) or not _is_own(frames[-1]):
+    if not frames or isinstance(error, SweepError) or not isinstance(error, Exception) or not _is_own(frames[-1]):
         return False
     return _CONSTRUCTION not in Path(frames[-1].filename).resolve().parents
 
 
-def _fingerprint(error: Exception) -> str:
+def _fingerprint(error: BaseException) -> str:
     """Return a hash of the error's type and place, equal for equal mistakes whatever the message.
 
     The place is the last frame in the user's code (shipped models and data included): one mistake surfaces at many
@@ -108,6 +174,13 @@ def _is_users(frame: traceback.FrameSummary) -> bool:
         return False
     in_library = _STANDARD & folders or any(folder.name in _LIBRARIES for folder in folders)
     return bool(_SHIPPED & folders) or not in_library
+
+
+def _traceback(error: BaseException) -> str:
+    try:
+        return "".join(traceback.format_exception(error))
+    except Exception as fault:  # attributes of a user's own class may raise any error
+        return f"{describe(error)}\n(its traceback cannot be shown: {describe(fault)})\n"
 
 
 def _write_log(job: Job, text: str) -> None:

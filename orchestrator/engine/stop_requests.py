@@ -20,8 +20,12 @@ _ECHO_SECONDS = 0.3
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
+class SecondSignal(KeyboardInterrupt):
+    """A second stop signal: the person will not wait. Unlike a KeyboardInterrupt that a module's own code raises."""
+
+
 class StopRequests:
-    """While entered, turn the first SIGINT, SIGTERM or SIGHUP into a `reason` and a second into KeyboardInterrupt.
+    """While entered, turn the first SIGINT, SIGTERM or SIGHUP into a `reason` and a second into `SecondSignal`.
 
     The same signal within 0.3 s of the first is an echo and ignored. Under ``nohup``, SIGHUP stays ignored.
     """
@@ -112,7 +116,7 @@ class StopRequests:
         if self._requested_at is not None:
             if number == self.signal and time.monotonic() - self._requested_at < _ECHO_SECONDS:
                 return
-            raise KeyboardInterrupt
+            raise SecondSignal
         self.signal, self._requested_at = number, time.monotonic()
 
 

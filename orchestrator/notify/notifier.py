@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from orchestrator.errors import describe
 from orchestrator.journal import Event
 from orchestrator.notify import messages
 from orchestrator.notify.delivery import DeliveryThread
@@ -37,7 +38,7 @@ class Notifier:
         try:
             self._observe(state, event)
         except Exception as error:  # a fault here must not end the sweep
-            print(masked(f"notify: no more notes are sent: {type(error).__name__}: {error}"), file=sys.stderr)
+            print(masked(f"notify: no more notes are sent: {describe(error)}"), file=sys.stderr)
             self._deliveries = []
 
     def notify(self, note: Note) -> None:
@@ -54,7 +55,7 @@ class Notifier:
 
     def finals_failed(self, state: SweepState, error: Exception) -> None:
         """Report that finals failed. ``state`` is the sweep's."""
-        self.notify(messages.failed(f"{self.name} (finals)", state, f"{type(error).__name__}: {error}"))
+        self.notify(messages.failed(f"{self.name} (finals)", state, describe(error)))
 
     def close(self, reason: str = "") -> None:
         """Deliver what is queued, within `CLOSE_SECONDS`. If no end is on record, report a failure for ``reason``."""

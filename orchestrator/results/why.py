@@ -97,7 +97,8 @@ def _explained(state: SweepState, trial: Trial) -> str:
 
 
 def _segments(state: SweepState, trial: Trial) -> list[str]:
-    lines = [f"Segment {failure.segment} failed ({failure.kind}): {failure.message}." for failure in trial.failures]
+    lines = [f"A finder set {_listed(trial.found)} in its first segment."] if trial.found else []
+    lines += [f"Segment {failure.segment} failed ({failure.kind}): {failure.message}." for failure in trial.failures]
     takeovers = iter(trial.takeovers)
     lines += [
         _taken_over(promotion, next(takeovers)) if "donor" in promotion else _promoted(state, promotion)

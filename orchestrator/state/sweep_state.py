@@ -343,6 +343,7 @@ class SweepState:
         trial = self.trials[event["trial"]]
         trial.reports[report.epoch] = report
         trial.node = event.fields.get("node", trial.node)
+        trial.found = event.fields.get("found", trial.found)
         self.epochs += max(0, report.epoch - trial.segment_epoch)
         trial.segment_epoch = trial.progress = report.epoch
         loss = self.objective.loss(report.metrics.get(self.objective.metric, math.nan))

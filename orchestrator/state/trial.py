@@ -82,6 +82,7 @@ class Trial:
         checkpointed: Whether a checkpoint of it was ever recorded.
         launches: For each segment, the place in `SweepState.launches` of the launch that started it.
         steady_started: When it was suggested, as ``started``, but on a clock without jumps; so is ``steady_ended``.
+        found: The attributes that Lightning's finders have set in its first segment, with their values.
     """
 
     number: int
@@ -110,6 +111,7 @@ class Trial:
     launches: dict[int, int] = field(default_factory=dict)
     steady_started: float = 0.0
     steady_ended: float = 0.0
+    found: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.suggested = self.params

@@ -11,7 +11,7 @@ from orchestrator.durable_files import storage_fault
 from orchestrator.engine.controller import Observer, SweepController
 from orchestrator.engine.driver_host import DriverHost
 from orchestrator.engine.stop_requests import StopRequests
-from orchestrator.errors import RunHeldError
+from orchestrator.errors import RunHeldError, describe
 from orchestrator.journal import Event, Journal
 from orchestrator.notify import Notifier
 from orchestrator.rundir import RunDirectory
@@ -104,7 +104,7 @@ def _run_engine(controller: SweepController, stop_requests: StopRequests, roots:
     try:
         engine(controller, stop_requests, roots)
     except BaseException as error:
-        controller.stop_reason = controller.stop_reason or stop_requests.reason or f"{type(error).__name__}: {error}"
+        controller.stop_reason = controller.stop_reason or stop_requests.reason or describe(error)
         # Another driver may hold the journal, the disk may be full, and a third Ctrl-C does not wait for a slow one.
         with contextlib.suppress(OSError, RunHeldError, KeyboardInterrupt):
             controller.close()

@@ -10,8 +10,9 @@ import lightning as L
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from lightning.pytorch.utilities.seed import isolate_rng
 
-from orchestrator.errors import SweepError, UsageError
+from orchestrator.errors import SweepError, UsageError, describe
 from orchestrator.training import class_loading
+from orchestrator.training.host_lock import lock_prepare_data
 from orchestrator.training.precision import resolve_precision
 from orchestrator.training.process_state import isolated, release
 
@@ -60,6 +61,8 @@ class Evaluation:
         """
         with isolated(), isolate_rng():
             model, data = self._build()
+            for owner in (model, data):
+                lock_prepare_data(owner)
             arguments: dict[str, Any] = {"accelerator": "auto", "precision": "auto", "devices": 1, **self._trainer}
             arguments["precision"] = resolve_precision(arguments["precision"], arguments["accelerator"])
             arguments |= dict.fromkeys(_QUIET, False)
@@ -69,8 +72,8 @@ class Evaluation:
                 results = evaluate(model, datamodule=data, ckpt_path=checkpoint, verbose=False, weights_only=True)
             except SweepError:
                 raise
-            except Exception as error:
-                message = f"Trainer.{self._stage} failed: {type(error).__name__}: {error}"
+            except (Exception, SystemExit) as error:
+                message = f"Trainer.{self._stage} failed: {describe(error)}"
                 raise UsageError(message, hint="if the data have moved, change the DataModule's argument") from error
             finally:
                 release(trainer)

@@ -16,10 +16,12 @@ import lightning as L
 import torch
 from lightning.fabric.utilities import optimizer as optimizer_utilities
 from lightning.fabric.utilities import registry
+from lightning.pytorch.tuner import lr_finder
 
 from orchestrator.errors import SweepError
 
 if TYPE_CHECKING:
+    from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder
     from lightning.pytorch.loggers import MLFlowLogger, WandbLogger
 
 LAST_TESTED = "2.6.6"
@@ -101,6 +103,20 @@ def set_mlflow_run_id(logger: MLFlowLogger, run_id: str | None) -> None:
 def move_optimizers(optimizers: Iterable[Any], device: torch.device) -> None:
     """Move the state of the optimizers to ``device``, in place."""
     _attribute(optimizer_utilities, "_optimizers_to_device")(optimizers, device)
+
+
+def learning_rate_attribute(finder: LearningRateFinder, module: L.LightningModule) -> str:
+    """Return the attribute that the finder sets; empty if it sets none."""
+    if not _attribute(finder, "_update_attr"):
+        return ""
+    name: str = _attribute(lr_finder, "_determine_lr_attr_name")(module, _attribute(finder, "_attr_name"))
+    return name
+
+
+def batch_size_attribute(finder: BatchSizeFinder) -> str:
+    """Return the attribute that the finder sets."""
+    name: str = _attribute(finder, "_batch_arg_name")
+    return name
 
 
 def _attribute(owner: Any, name: str) -> Any:

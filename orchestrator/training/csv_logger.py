@@ -9,6 +9,8 @@ from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
+from lightning.fabric.loggers.logger import rank_zero_experiment
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
@@ -31,6 +33,7 @@ class EpochCSVLogger(Logger):
         self._rows: dict[int, dict[str, Any]] = {}
         self._columns: dict[str, None] = {"step": None, "epoch": None}
         self._written = 0
+        self._experiment = _Experiment(folder)
         self._stale = True  # the file's rows are not the first rows any more: write all of them again
 
     @property
@@ -52,6 +55,21 @@ class EpochCSVLogger(Logger):
     def log_dir(self) -> str:
         """The folder of ``metrics.csv``."""
         return str(self._folder)
+
+    @property
+    def root_dir(self) -> str:
+        """The folder's parent, as a TensorBoardLogger has it."""
+        return self.save_dir
+
+    @property
+    @rank_zero_experiment  # returns a writer that does nothing in other ranks
+    def experiment(self) -> Any:
+        """The writer that Lightning's default logger has, for a module that logs figures or histograms by itself.
+
+        It is TensorBoard's SummaryWriter if TensorBoard or tensorboardX is installed, else a CSV writer. It writes to
+        this folder, and nothing before its first use.
+        """
+        return self._experiment
 
     @property
     def path(self) -> Path:
@@ -89,7 +107,33 @@ class EpochCSVLogger(Logger):
         self._written, self._stale = len(rows), False
 
     def finalize(self, status: str) -> None:
-        """Write the last rows."""
+        """Write the last rows, and close the writer of `experiment`."""
+        self._experiment.finish()
         # After a failure, a full disk must not hide the error that ended training.
         with suppress(OSError) if status == "failed" else nullcontext():
             self.flush()
+
+
+class _Experiment:
+    """The default logger's writer, made when it is first used: Lightning reads every logger's `experiment` itself."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._writer: Any = None
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        if self._writer is None:
+            try:
+                default: Any = TensorBoardLogger(self._folder, name="", version="")
+            except ModuleNotFoundError:
+                default = CSVLogger(self._folder, name="", version="experiment")
+            self._writer = default.experiment
+        return getattr(self._writer, name)
+
+    def finish(self) -> None:
+        """Close the writer, if there is one that can be closed."""
+        if hasattr(self._writer, "close"):
+            self._writer.close()
+        self._writer = None

@@ -15,12 +15,15 @@ from orchestrator.training.checkpoints import DurableCheckpointIO, remove_leftov
 from orchestrator.training.compat_lightning import cached_entry_points
 from orchestrator.training.csv_logger import EpochCSVLogger
 from orchestrator.training.epoch_seed import EpochSeed
+from orchestrator.training.finders import Finders
+from orchestrator.training.host_lock import lock_prepare_data
 from orchestrator.training.job import Checkpoint, Job, Report
 from orchestrator.training.memory import keep_freed_memory
 from orchestrator.training.precision import resolve_precision
 from orchestrator.training.process_state import isolated, release
 from orchestrator.training.report_callback import ReportCallback
 from orchestrator.training.shared_storage import Heartbeat, start_heartbeat
+from orchestrator.training.trial_files import OwnFolder, with_own_places
 
 DEFAULT_EPOCHS = 10
 
@@ -52,10 +55,12 @@ def fit(job: Job, report: Callable[[Report], bool], device: Mapping[str, Any] | 
         remove_leftovers(job.checkpoints, job.segment)
     heartbeat = start_heartbeat(job)
     keep_freed_memory()
-    with isolated(job.threads):
+    with isolated(job.threads), loggers.own_wandb_run():
         L.seed_everything(job.seed, verbose=False)
         model: Any = class_loading.build(job.model, (L.LightningModule,))
         data: Any = class_loading.build(job.data, (L.LightningDataModule,)) if job.data else None
+        for owner in (model, data):
+            lock_prepare_data(owner, heartbeat.beat)
         trackers = loggers.start(job) if is_first else {}
         trainer = _trainer(job, report, heartbeat, list(trackers.values()), device or {})
         try:
@@ -75,7 +80,7 @@ def _trainer(
 ) -> L.Trainer:
     user = {
         name: class_loading.build_value(value, class_loading.component_kinds(L.Trainer, name))
-        for name, value in job.trainer.items()
+        for name, value in with_own_places(job, job.trainer).items()
     }
     table = EpochCSVLogger(job.logs)
     plugins = _as_list(user.pop("plugins", None))
@@ -85,14 +90,20 @@ def _trainer(
     callbacks = _as_list(user.pop("callbacks", None))
     if job.new_params:
         callbacks.append(OptimizerOverrides())
-    callbacks += [EpochSeed(job.seed), ReportCallback(job, report, writer=writer, table=table, heartbeat=heartbeat)]
+    finders = Finders(resumes=job.checkpoint is not None)
+    callbacks += [
+        OwnFolder(job),
+        finders,
+        EpochSeed(job.seed),
+        ReportCallback(job, report, writer=writer, table=table, heartbeat=heartbeat, finders=finders),
+    ]
     user_loggers = [logger for logger in _as_list(user.pop("logger", None)) if isinstance(logger, Logger)]
-    arguments = _defaults(user) | process_group.arguments(job) | user
+    arguments = _defaults(user) | process_group.arguments(job) | user | {"default_root_dir": job.folder}
     arguments |= device
     arguments["precision"] = resolve_precision(arguments["precision"], arguments["accelerator"])
     plugins += device.get("plugins", [])
     callbacks += device.get("callbacks", [])
-    arguments |= {"callbacks": callbacks, "logger": [*trackers, table, *user_loggers], "plugins": plugins}
+    arguments |= {"callbacks": callbacks, "logger": [*user_loggers, *trackers, table], "plugins": plugins}
     with cached_entry_points():
         return L.Trainer(**arguments)
 

@@ -37,11 +37,13 @@ class Report:
         epoch: counts from 1.
         metrics: the epoch's values, NaN if the module logged NaN.
         checkpoint: on disk and verified; None on ranks other than 0.
+        found: what finders have set in the trial: ``{"learning_rate": 0.02}``.
     """
 
     epoch: int
     metrics: dict[str, float]
     checkpoint: Checkpoint | None
+    found: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

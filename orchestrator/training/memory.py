@@ -10,7 +10,7 @@ import os
 import sys
 from contextlib import suppress
 
-from orchestrator.errors import causes
+from orchestrator.errors import causes, describe
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # from glibc's malloc.h
 _MMAP_THRESHOLD = 32 * 2**20  # the largest that glibc accepts
@@ -58,7 +58,7 @@ def _is_out_of_memory(error: BaseException) -> bool:
         return True
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
-    return isinstance(error, RuntimeError) and any(text in str(error) for text in _OUT_OF_MEMORY)
+    return isinstance(error, RuntimeError) and any(text in describe(error) for text in _OUT_OF_MEMORY)
 
 
 def release_memory() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,7 +15,11 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.fabric.utilities.warnings import PossibleUserWarning
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+__all__ = ["SIGTERMException", "isolated", "release"]  # the first is what Lightning raises after a SIGTERM
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _LIGHTNING = ("lightning.pytorch", "lightning.fabric")
 
 
@@ -23,8 +29,8 @@ def isolated(threads: int | None = None) -> Iterator[None]:
 
     The state is torch's default dtype and device, threads, deterministic and cuDNN flags, matrix-multiplication
     precision, gradient and anomaly modes; the environment, the working directory, warning filters, the root logger's
-    handlers and level. Lightning's advice (device lines, loader hints) is suppressed meanwhile; its warnings are not.
-    Random states are not restored: each segment is seeded.
+    handlers and level, and the handlers of signals. Lightning's advice (device lines, loader hints) is suppressed
+    meanwhile; its warnings are not. Random states are not restored: each segment is seeded.
     """
     with ExitStack() as stack:
         stack.enter_context(_process())
@@ -42,9 +48,13 @@ def _process() -> Iterator[None]:
     directory = Path.cwd()
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
+    signals = {number: signal.getsignal(number) for number in _SIGNALS}
     try:
         yield
     finally:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in signals.items():
+                signal.signal(number, handler)
         _restore_environment(environment)
         os.chdir(directory)
         root.handlers[:] = handlers

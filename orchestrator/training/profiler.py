@@ -24,6 +24,7 @@ from typing import Any
 import lightning as L
 import torch
 
+from orchestrator.errors import describe
 from orchestrator.training.fit_segment import fit
 from orchestrator.training.job import Job, Measured
 from orchestrator.training.memory import release_memory
@@ -189,8 +190,8 @@ def main(request: Mapping[str, Any]) -> None:
     for job in request["jobs"]:
         try:
             result = asdict(measure(Job(**job), request.get("steps", _STEPS)))
-        except Exception as error:
-            result = {"error": f"{type(error).__name__}: {error}"[:1000]}
+        except (Exception, SystemExit) as error:
+            result = {"error": describe(error)[:1000]}
         sys.__stdout__.write(json.dumps(result) + "\n")  # type: ignore[union-attr]
         sys.__stdout__.flush()  # type: ignore[union-attr]
 

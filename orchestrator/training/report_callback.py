@@ -16,6 +16,7 @@ from orchestrator.training import shared_storage
 from orchestrator.training.checkpoints import DurableCheckpointIO, checkpoint_name
 from orchestrator.training.compat_lightning import logged_step
 from orchestrator.training.csv_logger import EpochCSVLogger
+from orchestrator.training.finders import Finders
 from orchestrator.training.job import Checkpoint, Job, Report
 from orchestrator.training.process_group import mean_of_ranks
 from orchestrator.training.shared_storage import Heartbeat
@@ -43,6 +44,7 @@ class ReportCallback(CheckpointCallback):
         writer: DurableCheckpointIO,
         table: EpochCSVLogger,
         heartbeat: Heartbeat,
+        finders: Finders,
     ) -> None:
         self._job = job
         self._report = report
@@ -52,7 +54,7 @@ class ReportCallback(CheckpointCallback):
         self._last: Tensor | None = None
         self._validated = False
         self._reported = job.checkpoint is not None  # each checkpoint was saved for a report
-        self._heartbeat = heartbeat
+        self._heartbeat, self._finders = heartbeat, finders
         self._epoch = int(job.checkpoint["epoch"]) if job.checkpoint else 0  # the last one that was trained
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -92,7 +94,7 @@ class ReportCallback(CheckpointCallback):
         if trainer.is_global_zero:
             self._write_table(trainer, metrics)
         self._reported = True
-        if not self._report_once(trainer, Report(epoch, metrics, checkpoint)):
+        if not self._report_once(trainer, Report(epoch, metrics, checkpoint, dict(self._finders.found))):
             _stop(trainer)
 
     def _check_progress(self, trainer: L.Trainer) -> None:
@@ -101,8 +103,8 @@ class ReportCallback(CheckpointCallback):
         if epoch != self._epoch:
             raise ProgressError(
                 f"the segment trained epoch {epoch} where epoch {self._epoch} comes next: something moved the Trainer",
-                hint="callbacks that train in on_fit_start, such as LearningRateFinder and BatchSizeFinder, "
-                "do so if they run again in a resumed segment; remove them, or tune once and set the result",
+                hint="what trains in on_fit_start does so again in a resumed segment; only Lightning's finders "
+                "and their subclasses run once, so derive it from one of them, or tune once and set the result",
             )
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -170,7 +170,8 @@ class WorkerGroup:
 
 def _report(fields: dict[str, Any]) -> Report:
     checkpoint = fields["checkpoint"]
-    return Report(fields["epoch"], fields["metrics"], Checkpoint(**checkpoint) if checkpoint else None)
+    saved = Checkpoint(**checkpoint) if checkpoint else None
+    return Report(fields["epoch"], fields["metrics"], saved, fields.get("found") or {})
 
 
 def _exit_text(code: int) -> str:

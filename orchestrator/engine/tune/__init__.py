@@ -15,7 +15,7 @@ from orchestrator.engine.tune.placement import HEAD_REPLACED, Slots, cpu_count, 
 from orchestrator.engine.tune.ray_lifecycle import Instance, RayDied, answers, instance, join_cluster
 from orchestrator.engine.tune.tune_adapters import Segments, scheduler, searcher, stopper
 from orchestrator.engine.tune.worker import run_segment
-from orchestrator.errors import ClusterLostError, SweepError
+from orchestrator.errors import ClusterLostError, SweepError, describe
 from orchestrator.spec import Resources
 
 __all__ = ["check_cluster", "check_resources", "run"]
@@ -108,7 +108,7 @@ def _recover(error: Exception, ray: Instance, segments: Segments) -> None:
     controller = segments.controller
     if controller.journal_error is not None:  # Tune has wrapped it in an error of its own
         raise controller.journal_error from error
-    text = f"{type(error).__name__}: {error}".partition("\n")[0][:1000]
+    text = describe(error).partition("\n")[0][:1000]
     if death := _death_of_ray(error, ray):
         segments.lose_all(f"Ray ended: {death}", kind="node")
         raise RayDied(death) from error

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from orchestrator import compat_ray
 from orchestrator.engine.process_reaper import MARK, Reaper, members, program, reap
+from orchestrator.errors import describe
 
 _OBJECT_STORE_BYTES = 200_000_000
 _GUARD_POLL_SECONDS = 0.5
@@ -156,7 +157,7 @@ def join_cluster(address: str) -> Iterator[Instance]:
             )
     except Exception as error:
         ray.shutdown()
-        raise NotJoined(f"no cluster at {address}: {type(error).__name__}: {error}") from error
+        raise NotJoined(f"no cluster at {address}: {describe(error)}") from error
     try:
         yield Instance(None, ray.get_runtime_context().gcs_address)
     finally:
@@ -211,7 +212,7 @@ def _start(folder: Path, cpus: int) -> Instance:
                 **compat_ray.start_options(folder),
             )
     except Exception as error:
-        raise RayDied(f"it did not start: {type(error).__name__}: {error}") from error
+        raise RayDied(f"it did not start: {describe(error)}") from error
     return Instance(folder)
 
 

@@ -63,7 +63,8 @@ def read_report(text: str) -> Report:
     """Parse a report of `run_segment`, in the driver."""
     fields = json.loads(text)
     checkpoint = fields["checkpoint"]
-    return Report(fields["epoch"], fields["metrics"], Checkpoint(**checkpoint) if checkpoint else None)
+    saved = Checkpoint(**checkpoint) if checkpoint else None
+    return Report(fields["epoch"], fields["metrics"], saved, fields.get("found") or {})
 
 
 class Peer:

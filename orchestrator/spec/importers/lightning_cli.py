@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from orchestrator.spec.fixed_folders import fixed_folders_notice
 from orchestrator.spec.importers.draft import PLACEHOLDER_MODEL, Draft
 
 SET_BY_SWEEP = ("logger", "default_root_dir", "enable_checkpointing", "enable_progress_bar")
@@ -87,6 +88,8 @@ def _trainer(arguments: dict[str, Any], draft: Draft) -> dict[str, Any]:
         if name in trainer:
             draft.notes.append(f"trainer.{name} is left out: the sweep sets it")
             del trainer[name]
+    if notice := fixed_folders_notice(trainer):
+        draft.notes.append(notice)
     for name in ("fast_dev_run", "barebones"):
         if trainer.pop(name, False):
             draft.notes.append(f"trainer.{name} is left out: a trial must log and save")

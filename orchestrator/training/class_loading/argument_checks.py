@@ -20,7 +20,6 @@ Path = tuple[str | int, ...]
 Params = dict[str, Any]
 
 _SET_BY_SWEEP = {
-    "logger": "the sweep sets it: every trial logs to its own folder, and to W&B under `tracking`",
     "default_root_dir": "the sweep sets it: every trial has a folder of its own in the run directory",
     "enable_checkpointing": "the sweep sets it: checkpoints are how a trial is resumed and how the winner is kept",
     "enable_progress_bar": "the sweep sets it: it shows all trials in one table",

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from orchestrator import codec
-from orchestrator.errors import SweepError, UsageError
+from orchestrator.errors import SweepError, UsageError, describe
 from orchestrator.training.class_loading import argument_types
 from orchestrator.training.class_loading.argument_types import signature
 from orchestrator.training.class_loading.import_paths import import_class, import_object
@@ -92,8 +92,8 @@ def constructor_errors(class_path: str) -> Iterator[None]:
         yield
     except SweepError:
         raise
-    except Exception as error:  # a user's code may raise any error
-        raise UsageError(f"{class_path} cannot be built: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:  # a user's code may raise any error
+        raise UsageError(f"{class_path} cannot be built: {describe(error)}") from error
 
 
 def as_component(annotation: Any, value: Any) -> dict[str, Any] | None:

@@ -8,9 +8,13 @@ journal and the CSV files (see `orchestrator.tracking`).
 from __future__ import annotations
 
 import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from orchestrator import registry
+from orchestrator.errors import describe
 from orchestrator.secrets import masked
 from orchestrator.training.job import Job
 
@@ -52,6 +56,22 @@ def start(job: Job) -> dict[str, Logger]:
     return loggers
 
 
+@contextmanager
+def own_wandb_run() -> Iterator[None]:
+    """End the W&B run that a module or a logger of the user's starts, which the next trial would log to as well."""
+    before = _active_wandb_run()
+    try:
+        yield
+    finally:
+        run = _active_wandb_run()
+        if run is not None and run is not before:
+            run.finish()
+
+
+def _active_wandb_run() -> Any:
+    return getattr(sys.modules.get("wandb"), "run", None)
+
+
 def finish(loggers: dict[str, Logger]) -> None:
     """End the loggers' runs, so that the next trial of this process starts its own."""
     for name, logger in loggers.items():
@@ -62,4 +82,4 @@ def finish(loggers: dict[str, Logger]) -> None:
 
 
 def _text(error: Exception) -> str:
-    return f"{type(error).__name__}: {masked(str(error))}"
+    return masked(describe(error))

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         SpecError,
         StoppedError,
         SweepError,
+        UntrustedRunError,
         UsageError,
     )
     from orchestrator.export.parity import ParityError
@@ -132,6 +133,7 @@ _HOMES = {
     "SweepStatus": "orchestrator.results.status",
     "TPE": "orchestrator.policies.searchers.tpe",
     "TrialInfo": "orchestrator.sweep",
+    "UntrustedRunError": "orchestrator.errors",
     "UsageError": "orchestrator.errors",
     "Verdict": "orchestrator.policies",
     "WinnerTest": "orchestrator.sweep",
@@ -208,6 +210,7 @@ __all__ = [
     "SweepSpec",
     "SweepStatus",
     "TrialInfo",
+    "UntrustedRunError",
     "UsageError",
     "Verdict",
     "WinnerTest",

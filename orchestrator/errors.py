@@ -4,6 +4,7 @@
     ├── UsageError             exit 2   the request cannot be fulfilled as it stands
     │   ├── SpecError          exit 2   the sweep file is wrong; holds every problem with its position
     │   ├── CodecError         exit 2   a value has no plain form, or a written form cannot be read
+    │   ├── UntrustedRunError  exit 2   somebody else wrote the run or bundle, and it names code to import
     │   └── DataError          exit 2   a data set is absent, damaged or cannot be fetched
     ├── RunHeldError           exit 3   the run exists already, or another process holds it
     ├── StoppedError           exit 128 + signal   stopped before the sweep started; there is nothing to resume
@@ -100,6 +101,10 @@ class CodecError(UsageError):
 
 class DataError(UsageError):
     """A data set is absent, damaged or cannot be fetched."""
+
+
+class UntrustedRunError(UsageError):
+    """The run or bundle names code, and the user has neither written nor trusted it. The message lists the code."""
 
 
 class RunHeldError(SweepError):

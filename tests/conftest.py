@@ -46,6 +46,7 @@ os.environ.update(
     WANDB_MODE="offline",
     NO_COLOR="1",
     SWEEP_NO_PREFLIGHT="1",  # it costs a process a launch; tests/test_code_run.py is about it
+    XDG_CONFIG_HOME=tempfile.mkdtemp(prefix="sw", dir="/tmp"),  # a key of the tests' own
 )
 # Inherited by what a test starts; under nohup, or in the background of a script, they would be ignored there.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -58,6 +59,7 @@ def no_ray_left_behind() -> Iterator[None]:
     if "ray" in sys.modules:
         sys.modules["ray"].shutdown()
     shutil.rmtree(os.environ["RAY_TMPDIR"], ignore_errors=True)
+    shutil.rmtree(os.environ["XDG_CONFIG_HOME"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -204,7 +204,7 @@ def test_every_command_in_them_is_known_with_its_options(kind: str, spec: SweepS
 def test_a_pod_that_comes_back_goes_on(spec: SweepSpec, tmp_path: Path) -> None:
     files, _ = documents(kuberay(spec, WANTED))
     said = ran(files["data"]["run.sh"], tmp_path, begun=True)
-    assert said[1:] == [f"resume {spec.name} --address auto --runs /mnt/sweeps"]
+    assert said[1:] == [f"resume {spec.name} --trust --address auto --runs /mnt/sweeps"]
 
 
 def test_runs_in_a_bucket_need_no_claim(spec: SweepSpec) -> None:

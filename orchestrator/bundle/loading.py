@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.bundle import inference
+from orchestrator.bundle.bundle_author import require_bundle_trust
 from orchestrator.bundle.bundle_manifest import CONFIG, ONNX, PREPROCESSING, PROGRAM, Manifest, verify_bundle
 from orchestrator.bundle.image_input import as_sequence
 from orchestrator.bundle.preprocessing import Array, Preprocessing
@@ -43,8 +44,9 @@ class Bundle:
         ```
     """
 
-    def __init__(self, manifest: Manifest, engine: inference.Engine | None = None) -> None:
+    def __init__(self, manifest: Manifest, engine: inference.Engine | None = None, *, trust: bool = False) -> None:
         self.manifest = manifest
+        self._trust = trust
         self.config: Mapping[str, Any] = manifest.read_json(CONFIG)
         self._requested_engine = engine
 
@@ -108,9 +110,13 @@ class Bundle:
     def module(self) -> LightningModule:
         """Return the LightningModule with the exported weights, on the CPU in evaluation mode.
 
-        This imports and builds the classes that config.json names, as launching a sweep file does: use it only for
-        bundles you trust. Raises UsageError if a class cannot be imported.
+        This imports and builds the classes that config.json names, as launching a sweep file does.
+
+        Raises:
+            UntrustedRunError: somebody else exported the bundle, and it is not trusted.
+            UsageError: a class cannot be imported.
         """
+        require_bundle_trust(self.manifest, trust=self._trust)
         from orchestrator.bundle.module_loading import load_module
 
         return load_module(self.manifest, self.config)
@@ -128,16 +134,18 @@ class Bundle:
     def _forward(self) -> inference.Forward:
         if self.engine == "onnx":
             return inference.onnx_forward(self._session)
+        require_bundle_trust(self.manifest, trust=self._trust)
         return inference.program_forward(self.folder / PROGRAM)
 
 
-def load_bundle(path: str | Path, engine: inference.Engine | None = None) -> Bundle:
+def load_bundle(path: str | Path, engine: inference.Engine | None = None, *, trust: bool = False) -> Bundle:
     """Verify every file of the bundle in that folder, and return it.
 
     Args:
         path: the bundle's folder.
-        engine: what computes outputs: ``onnx`` (ONNX Runtime) or ``torch`` (model.pt2, only for bundles you trust); by
-            default the first of them that the bundle has.
+        engine: what computes outputs: ``onnx`` (ONNX Runtime) or ``torch`` (model.pt2); by default the first of them
+            that the bundle has.
+        trust: import the code that the bundle names, or read its model.pt2, although somebody else exported it.
 
     Raises:
         CheckpointError: a file is damaged or missing; names it.
@@ -150,4 +158,4 @@ def load_bundle(path: str | Path, engine: inference.Engine | None = None) -> Bun
         print(bundle.module())
         ```
     """
-    return Bundle(verify_bundle(path), engine)
+    return Bundle(verify_bundle(path), engine, trust=trust)

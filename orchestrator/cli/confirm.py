@@ -8,10 +8,11 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.app import PANEL_WINNER, app
-from orchestrator.cli.options import Address, Json, Local, Name, Runs
+from orchestrator.cli.options import Address, Json, Local, Name, Runs, Trust
 from orchestrator.cli.outcome import run_finals
 from orchestrator.cli.output import command_line, print_json, print_lines
 from orchestrator.cli.supervisor import needs_supervisor, supervise
+from orchestrator.cli.trust_question import settle_trust
 
 
 @app.command(rich_help_panel=PANEL_WINNER)
@@ -29,6 +30,7 @@ def confirm(
     runs: Runs = None,
     local: Local = False,
     address: Address = "",
+    trust: Trust = False,
     as_json: Json = False,
 ) -> None:
     """Retrain the best trials under fresh seeds until the winner is clear: mean, interval, probability."""
@@ -36,11 +38,17 @@ def confirm(
     from orchestrator.results.winner import finals_of
 
     run = find(name, runs)
+    trust = settle_trust(run, trust)
     if needs_supervisor(address, local):
-        raise typer.Exit(supervise(finals_of(run, read_state(run)), resume_with=sys.argv[1:]))
+        raise typer.Exit(supervise(finals_of(run, read_state(run)), resume_with=_trusting(sys.argv[1:])))
     options = {"top": top, "trials": trials, "confidence": confidence}
     options = {key: value for key, value in options.items() if value is not None}
-    raise typer.Exit(run_finals(run, options, local=local, address=address, as_json=as_json))
+    raise typer.Exit(run_finals(run, options, local=local, address=address, as_json=as_json, trust=trust))
+
+
+def _trusting(words: list[str]) -> list[str]:
+    """Return the words of a command for a replacement, which has nobody to ask."""
+    return words if "--trust" in words else [*words, "--trust"]
 
 
 @app.command("test", rich_help_panel=PANEL_WINNER)
@@ -53,12 +61,15 @@ def evaluate_on_test_set(
         bool, typer.Option("--unconfirmed", help="Evaluate a trial that no finals have confirmed.")
     ] = False,
     runs: Runs = None,
+    trust: Trust = False,
     as_json: Json = False,
 ) -> None:
     """Evaluate the confirmed winner on the test set. Each evaluation is recorded in the journal."""
     from orchestrator import sweep
+    from orchestrator.results.run_state import find
 
-    evaluation = sweep.test(name, runs, trial=trial, unconfirmed=unconfirmed)
+    trust = settle_trust(find(name, runs), trust)
+    evaluation = sweep.test(name, runs, trial=trial, unconfirmed=unconfirmed, trust=trust)
     if as_json:
         print_json({"look": evaluation.number, "of": evaluation.winner.title, "metrics": evaluation.metrics_as_json})
     else:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from orchestrator.cli.app import PANEL_WINNER, app
-from orchestrator.cli.options import Bundle, DataArguments, Json, ModelName, Name, Runs, Trial
+from orchestrator.cli.options import Bundle, DataArguments, Json, ModelName, Name, Runs, Trial, Trust
 from orchestrator.cli.output import print_json, print_lines, warn
+from orchestrator.cli.trust_question import settle_bundle_trust, settle_trust
 
 if TYPE_CHECKING:
     from orchestrator.bundle.evaluation import ClassificationScore
@@ -29,14 +30,17 @@ def export(
         typer.Option("--format", help="Format to write in addition to the checkpoint. May be repeated. Default: all."),
     ] = None,
     runs: Runs = None,
+    trust: Trust = False,
 ) -> None:
     """Write the winner as a bundle (checkpoint, safetensors, ONNX, .pt2, model card) and print its folder.
 
     Each format is run on validation data and must reproduce the checkpoint's outputs.
     """
     from orchestrator.export import export_with_report
+    from orchestrator.results.run_state import find
 
-    exported = export_with_report(name, runs, trial=trial, to=to, formats=formats)
+    trust = settle_trust(find(name, runs), trust)
+    exported = export_with_report(name, runs, trial=trial, to=to, formats=formats, trust=trust)
     for missing, reason in exported.missing.items():
         warn(f"without {missing}: {reason}")
     warn(f"{', '.join(exported.present)}: compared with the checkpoint in {exported.seconds:.1f} s")
@@ -55,6 +59,7 @@ def predict(
     grid: Annotated[
         Path | None, typer.Option("--grid", metavar="FILE.png", help="Draw the images with their predictions.")
     ] = None,
+    trust: Trust = False,
     as_json: Json = False,
 ) -> None:
     """Predict images with an exported model: classes and probabilities, or the reconstruction error."""
@@ -64,7 +69,10 @@ def predict(
 
     if engine not in (None, "onnx", "torch"):
         raise typer.BadParameter(f"{engine!r} is neither onnx nor torch", param_hint="--engine")
-    predictions = ImagePredictions(load_bundle(bundle, cast("Engine | None", engine)), image_files(images), top)
+    loaded = load_bundle(bundle, cast("Engine | None", engine), trust=trust)
+    if loaded.engine == "torch":  # reading model.pt2 may run code
+        settle_bundle_trust(bundle, trust)
+    predictions = ImagePredictions(loaded, image_files(images), top)
     if grid:
         check_writable(grid)
     if as_json:
@@ -83,6 +91,7 @@ def evaluate(
         typer.Option("--data", metavar="DIR|IMPORT.PATH", help="A folder of images, or another DataModule."),
     ] = None,
     overrides: DataArguments = None,
+    trust: Trust = False,
     as_json: Json = False,
 ) -> None:
     """Score an exported model on validation data: of its DataModule, of another, or of folders named as classes.
@@ -92,7 +101,7 @@ def evaluate(
     from orchestrator.bundle import load_bundle
     from orchestrator.bundle.evaluation import score_folder
 
-    loaded = load_bundle(bundle)
+    loaded = load_bundle(bundle, trust=trust)
     if data is not None and Path(data).is_dir():
         if overrides:
             raise typer.BadParameter("a folder takes no arguments", param_hint="--set")
@@ -100,11 +109,12 @@ def evaluate(
     elif data is not None and ("/" in data or "." not in data.strip(".")):
         raise typer.BadParameter(f"{data!r} is neither a folder nor an import path", param_hint="--data")
     else:
+        settle_bundle_trust(bundle, trust)
         _print_validated(loaded, data, overrides or [], as_json=as_json)
 
 
 @app.command(rich_help_panel=PANEL_WINNER)
-def replay(bundle: Bundle, overrides: DataArguments = None, as_json: Json = False) -> None:
+def replay(bundle: Bundle, overrides: DataArguments = None, trust: Trust = False, as_json: Json = False) -> None:
     """Train an exported model again from its bundle, and compare: identical, within tolerance, or different.
 
     Exits with code 1 if it differs. Imports the classes that the bundle names: use it only for bundles you trust.
@@ -117,6 +127,7 @@ def replay(bundle: Bundle, overrides: DataArguments = None, as_json: Json = Fals
     manifest = verify_bundle(bundle)
     data_arguments = parse_arguments(overrides or [])
     config = manifest.read_json(CONFIG)
+    settle_bundle_trust(bundle, trust)
     from orchestrator.bundle.replay import replay as train_again
 
     warn(f"training {config['model']['class_path']} of {bundle} again for {config['epoch']} epochs")

@@ -39,6 +39,10 @@ DataArguments = Annotated[
     ),
 ]
 
+Trust = Annotated[
+    bool, typer.Option("--trust", help="Import the code that the run or bundle names, although somebody else wrote it.")
+]
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Trial = Annotated[int | None, typer.Option("--trial", help="Number of the trial. Default: the winner.")]
 

@@ -36,11 +36,17 @@ def finish(outcome: Outcome, *, local: bool, address: str) -> None:
 
 
 def run_finals(
-    run: RunDirectory, options: Mapping[str, Any], *, local: bool, address: str, as_json: bool = False
+    run: RunDirectory,
+    options: Mapping[str, Any],
+    *,
+    local: bool,
+    address: str,
+    as_json: bool = False,
+    trust: bool = True,
 ) -> int:
     """Run the finals of a run, show their progress and result, and return the exit code.
 
-    ``options`` override fields of the spec's ``finalists``.
+    ``options`` override fields of the spec's ``finalists``. ``trust`` is given for a run that this command has run.
     """
     from orchestrator.results.run_state import read_state
     from orchestrator.results.terminal_tables import Progress
@@ -60,6 +66,7 @@ def run_finals(
             address=address,
             observer=progress,
             wait_for_cluster=is_replacement(),
+            trust=trust,
         )
     with contextlib.suppress(OSError):  # a closed terminal does not change the exit code
         _print_finals(run, outcome, as_json=as_json)

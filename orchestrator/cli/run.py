@@ -20,10 +20,12 @@ from orchestrator.cli.options import (
     Runs,
     Spec,
     TokenFile,
+    Trust,
 )
 from orchestrator.cli.outcome import finish
 from orchestrator.cli.output import command_line, print_lines, print_next, print_notices
 from orchestrator.cli.supervisor import is_replacement, needs_supervisor, supervise, supervised
+from orchestrator.cli.trust_question import settle_trust
 
 if TYPE_CHECKING:
     from orchestrator.results.terminal_tables import Progress
@@ -111,22 +113,24 @@ def resume(
     cluster: Cluster = None,
     token: TokenFile = None,
     insecure: Insecure = False,
+    trust: Trust = False,
 ) -> None:
     """Resume a stopped run. Ended trials stay as they are; the others start from their last checkpoint."""
     from orchestrator.results.run_state import find, read_state
     from orchestrator.spec import SweepSpec
 
     run = find(name, runs)
+    trust = settle_trust(run, trust)
     if cluster is not None:
         spec = SweepSpec.model_validate(read_state(run).spec)
-        _submit(cluster, ["resume", name], spec, runs, token, insecure=insecure)
+        _submit(cluster, ["resume", name, "--trust"], spec, runs, token, insecure=insecure)
         return
 
     def start(progress: Progress) -> Outcome:
         from orchestrator import sweep
 
         return sweep.resume(
-            name, runs, local=local, address=address, observer=progress, wait_for_cluster=is_replacement()
+            name, runs, local=local, address=address, observer=progress, wait_for_cluster=is_replacement(), trust=trust
         )
 
     _run_to_end(run, runs, start, local=local, address=address)
@@ -142,6 +146,7 @@ def retry(
     runs: Runs = None,
     local: Local = False,
     address: Address = "",
+    trust: Trust = False,
 ) -> None:
     """Retry failed trials from their last checkpoint, and resume the run."""
     from orchestrator.errors import UsageError
@@ -151,6 +156,9 @@ def retry(
         raise UsageError(
             "specify the trials to retry: either --failed or --trial N", hint=f"sweep retry {name} --failed"
         )
+
+    run = find(name, runs)
+    trust = settle_trust(run, trust)
 
     def start(progress: Progress) -> Outcome:
         from orchestrator import sweep
@@ -163,9 +171,10 @@ def retry(
             observer=progress,
             trials="failed" if failed else trials or (),
             wait_for_cluster=is_replacement(),
+            trust=trust,
         )
 
-    _run_to_end(find(name, runs), runs, start, local=local, address=address)
+    _run_to_end(run, runs, start, local=local, address=address)
 
 
 @app.command(rich_help_panel=PANEL_RUN)
@@ -187,11 +196,14 @@ def extend(
     runs: Runs = None,
     local: Local = False,
     address: Address = "",
+    trust: Trust = False,
 ) -> None:
     """Extend a run beyond its limits: more trials, more epochs, more time."""
     from orchestrator.results.run_state import find
 
     additional_budget = dict(_parse_amount(text) for text in budget or ())
+    run = find(name, runs)
+    trust = settle_trust(run, trust)
 
     def start(progress: Progress) -> Outcome:
         from orchestrator import sweep
@@ -207,9 +219,10 @@ def extend(
             address=address,
             observer=progress,
             wait_for_cluster=is_replacement(),
+            trust=trust,
         )
 
-    _run_to_end(find(name, runs), runs, start, local=local, address=address)
+    _run_to_end(run, runs, start, local=local, address=address)
 
 
 @app.command(rich_help_panel=PANEL_RUN)
@@ -267,7 +280,8 @@ def _run_to_end(
 ) -> None:
     """Run a sweep in this process, or on a cluster in a supervised one, print its outcome and exit."""
     if needs_supervisor(address, local):
-        resume_with = ["resume", run.name, "--address", address, *(["--runs", runs] if runs else [])]
+        # This command has settled the trust, or launched the run: a replacement has nobody to ask.
+        resume_with = ["resume", run.name, "--trust", "--address", address, *(["--runs", runs] if runs else [])]
         raise typer.Exit(supervise(run, resume_with=resume_with, extra_arguments=extra_arguments))
     from orchestrator.results.terminal_tables import Progress
 

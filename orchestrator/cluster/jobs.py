@@ -20,6 +20,7 @@ from orchestrator.cluster.ssh_tunnel import tunnel
 from orchestrator.cluster.validation import load
 from orchestrator.errors import SpecError, SweepError, UsageError
 from orchestrator.spec import SweepSpec
+from orchestrator.trust import CARRIED, carried_author
 
 _START_SECONDS = 180.0
 _END_STATES = ("SUCCEEDED", "FAILED", "STOPPED")
@@ -111,9 +112,16 @@ def submit(
             folder=folder,
             name=f"sweep-{spec.name}-{secrets.token_hex(3)}",
             metadata={"sweep": spec.name, "version": installed()},
+            variables=_carried(words, spec),
         )
         _wait_for_preflight(dashboard, job)
         return SubmittedJob(job, runs, upload)
+
+
+def _carried(words: Sequence[str], spec: SweepSpec) -> dict[str, str]:
+    """Return the variables that let this user's commands trust the run that the job launches."""
+    signature = carried_author(spec.model_dump(mode="json")) if words[0] == "launch" else ""
+    return {CARRIED: signature} if signature else {}
 
 
 def _entrypoint(words: Sequence[str], runs: str) -> str:

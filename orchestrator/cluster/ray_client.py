@@ -68,7 +68,14 @@ def drain(address: str, seconds: float, why: str) -> int:
 
 
 def submit(
-    url: str, headers: dict[str, str], *, entrypoint: str, folder: str, name: str, metadata: dict[str, str]
+    url: str,
+    headers: dict[str, str],
+    *,
+    entrypoint: str,
+    folder: str,
+    name: str,
+    metadata: dict[str, str],
+    variables: dict[str, str] | None = None,
 ) -> str:
     """Submit a Ray Job that runs in a copy of ``folder``. Return its id. Raises SweepError if it is refused."""
     from ray.job_submission import JobSubmissionClient
@@ -78,7 +85,7 @@ def submit(
         job = client.submit_job(
             entrypoint=masked(entrypoint),
             submission_id=name,
-            runtime_env={"working_dir": folder},
+            runtime_env={"working_dir": folder, "env_vars": variables or {}},
             metadata=masked_values(metadata),
         )
     except (RuntimeError, ConnectionError, ValueError) as error:

@@ -7,12 +7,14 @@ the other files.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.bundle.bundle_author import bundle_authors
 from orchestrator.bundle.bundle_manifest import (
     CARD,
     CHECKPOINT,
@@ -30,6 +32,7 @@ from orchestrator.export.bundle_records import config, manifest_content
 from orchestrator.export.model_card import card
 from orchestrator.extras import require
 from orchestrator.results.run_state import find, read_state
+from orchestrator.results.run_trust import trusted_roots
 from orchestrator.results.winner import Winner, winner
 from orchestrator.rundir import RunDirectory
 from orchestrator.secrets import masked, masked_values
@@ -65,6 +68,7 @@ def export(
     trial: int | None = None,
     to: str | Path | None = None,
     formats: Sequence[str] | None = None,
+    trust: bool = False,
 ) -> Path:
     """Write the winner, or another trial at its best epoch, as a bundle, and return its folder.
 
@@ -81,14 +85,16 @@ def export(
             ``./NAME-export/…`` for a run in object storage.
         formats: names of formats to write in addition to the checkpoint; by default all: ``safetensors``, ``onnx``,
             ``pt2`` and those of installed packages.
+        trust: import what the run names, although somebody else wrote it.
 
     Raises:
+        UntrustedRunError: somebody else wrote the run, and it is not trusted.
         UsageError: there is no such run, trial, checkpoint or format, a class cannot be built, or the folder exists.
         MissingExtraError: a package that the export or a named format requires is not installed.
         CheckpointError: the checkpoint is damaged.
         ParityError: a format does not reproduce the checkpoint's outputs.
     """
-    return export_with_report(name, runs, trial=trial, to=to, formats=formats).folder
+    return export_with_report(name, runs, trial=trial, to=to, formats=formats, trust=trust).folder
 
 
 def export_with_report(
@@ -98,6 +104,7 @@ def export_with_report(
     trial: int | None = None,
     to: str | Path | None = None,
     formats: Sequence[str] | None = None,
+    trust: bool = False,
 ) -> ExportReport:
     """Export as `export` does, and return the formats and the duration, too."""
     began = time.monotonic()
@@ -105,9 +112,11 @@ def export_with_report(
     run = find(name, runs)
     state = read_state(run)
     exported_trial = winner(run, state, trial)
+    roots = trusted_roots(run, state, trust=trust)
+    roots += trusted_roots(exported_trial.run, exported_trial.state, trust=trust)
     folder = Path(to) if to else _default_folder(run) / _default_name(exported_trial)
     with atomic_folder(folder) as temporary:
-        exported = _fill(temporary, run, state, exported_trial, formats)
+        exported = _fill(temporary, run, state, exported_trial, roots, formats)
     return ExportReport(folder, exported.present, exported.missing, time.monotonic() - began)
 
 
@@ -122,7 +131,12 @@ def _default_name(winner: Winner) -> str:
 
 
 def _fill(
-    folder: Path, run: RunDirectory, state: SweepState, winner: Winner, formats: Sequence[str] | None
+    folder: Path,
+    run: RunDirectory,
+    state: SweepState,
+    winner: Winner,
+    roots: list[str],
+    formats: Sequence[str] | None,
 ) -> Exported:
     copy_checkpoint(winner.run.fetch(winner.checkpoint.path), folder / CHECKPOINT, winner.checkpoint)
     # Both import heavy libraries, which a refused export must not wait for.
@@ -130,7 +144,7 @@ def _fill(
     from orchestrator.export.write_formats import export_formats
 
     training = config(winner)
-    exported = export_formats(folder, training, run.outside(state.created.get("roots", [])), formats)
+    exported = export_formats(folder, training, roots, formats)
     files = {
         CONFIG: dump(training),
         CURVE: curve(winner).encode(),
@@ -140,6 +154,9 @@ def _fill(
     for name, content in files.items():
         write_durably(folder / name, masked(content.decode()).encode())
     copy_if_exists(run.diff, folder / DIFF)
-    manifest = manifest_content(state, winner, exported, file_digests(folder))
+    digests = file_digests(folder)
+    manifest = manifest_content(state, winner, exported, digests)
+    written = json.loads((folder / CONFIG).read_bytes())
+    manifest["authors"] = bundle_authors(written, {name: sha256 for name, (_, sha256) in digests.items()})
     write_durably(folder / MANIFEST, seal(masked_values(manifest)))
     return exported

@@ -45,7 +45,7 @@ $ sweep evaluate .
 ```python
 import orchestrator
 
-bundle = orchestrator.load_bundle(".")   # verifies every file
+bundle = orchestrator.load_bundle(".", trust=True)   # verifies every file; trust: of another user's bundle
 module = bundle.module()                 # the LightningModule; builds the classes that config.json names
 ```"""
 _ONNX = """\

@@ -1,6 +1,6 @@
 """Find run directories by name, in a folder of runs or below a URL in object storage.
 
-`run_directory` is one in a folder, `object_store_run` one in object storage.
+`run_directory` is one in a folder, `object_store_run` one in object storage. `run_data` tells what is data.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from pathlib import Path
 from orchestrator.errors import UsageError
 from orchestrator.object_storage import is_url, objects
 from orchestrator.rundir.object_store_run import RunInObjects
+from orchestrator.rundir.run_data import data_folder
 from orchestrator.rundir.run_directory import RunDirectory
 
-__all__ = ["RunDirectory", "free_name", "list_runs", "run_at", "run_of", "runs_root"]
+__all__ = ["RunDirectory", "data_folder", "free_name", "list_runs", "run_at", "run_of", "runs_root"]
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import threading
 import time
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from orchestrator.object_storage import Listed, objects
 from orchestrator.rundir.removal import is_checkpoint
+from orchestrator.rundir.run_data import cache_of_runs
 from orchestrator.rundir.run_directory import RunDirectory
 
 _FRESH_SECONDS = 1.0
@@ -33,9 +33,8 @@ class RunInObjects(RunDirectory):
     def of(cls, where: str) -> RunInObjects:
         """Return the run at that URL."""
         url = where.rstrip("/")
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sweep-orchestrator"
         folder, _, name = url.rpartition("/")
-        return cls(cache / "runs" / hashlib.sha256(folder.encode()).hexdigest()[:16] / name, url)
+        return cls(cache_of_runs() / hashlib.sha256(folder.encode()).hexdigest()[:16] / name, url)
 
     @property
     def where(self) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from orchestrator.durable_files import write_durably
 from orchestrator.errors import UsageError
 from orchestrator.rundir.removal import is_checkpoint, is_checkpoint_or_part, linked_folder, remove_unfollowed
+from orchestrator.rundir.run_data import data_folder
 
 
 @dataclass(frozen=True)
@@ -110,8 +111,9 @@ class RunDirectory:
         return path
 
     def outside(self, roots: Iterable[str]) -> list[str]:
-        """Return the import roots that are not in the run directory, in which nothing is code."""
-        return [root for root in roots if not Path(root).resolve().is_relative_to(self.root.resolve())]
+        """Return the import roots that are in no run directory, this one or another: nothing there is code."""
+        own = self.root.resolve()
+        return [root for root in roots if not Path(root).resolve().is_relative_to(own) and not data_folder(root)]
 
     def exists(self) -> bool:
         """Return whether a sweep was started here: its journal is not empty."""

@@ -130,6 +130,7 @@ class Sweep:
         self.spec = from_mapping({key: _plain(value) for key, value in fields.items() if value is not None})
         self.name = self.spec.name
         self._runs: str | Path | None = None
+        self._trust = False
 
     @classmethod
     def from_file(cls, spec: str | Path, overrides: Sequence[str] = (), name: str | None = None) -> Sweep:
@@ -152,12 +153,13 @@ class Sweep:
         return cls._of(load(str(spec), overrides, name), None)
 
     @classmethod
-    def attach(cls, name: str | Path, runs: str | Path | None = None) -> Sweep:
+    def attach(cls, name: str | Path, runs: str | Path | None = None, *, trust: bool = False) -> Sweep:
         """Open a run that exists: running, paused, interrupted or completed, launched from anywhere.
 
         Args:
             name: of the run, the path of its directory, or its URL (``s3://bucket/runs/name``).
             runs: the folder of runs, or a URL; by default ``SWEEP_RUNS``, else ``runs``.
+            trust: let methods import the code that the run names, although somebody else wrote it.
 
         Raises:
             UsageError: There is no such run.
@@ -170,12 +172,14 @@ class Sweep:
             ```
         """
         name, runs = _locate(name, runs)
-        return cls._of(SweepSpec.model_validate(read_state(find(name, runs)).spec), runs, name)
+        sweep = cls._of(SweepSpec.model_validate(read_state(find(name, runs)).spec), runs, name)
+        sweep._trust = trust
+        return sweep
 
     @classmethod
     def _of(cls, spec: SweepSpec, runs: str | Path | None, name: str | None = None) -> Sweep:
         sweep = cls.__new__(cls)
-        sweep.spec, sweep.name, sweep._runs = spec, name or spec.name, runs
+        sweep.spec, sweep.name, sweep._runs, sweep._trust = spec, name or spec.name, runs, False
         return sweep
 
     def launch(
@@ -247,7 +251,7 @@ class Sweep:
         """
 
         def start(observer: Observer | None) -> Outcome:
-            return resume(self.name, self._runs, local=local, address=address, observer=observer)
+            return resume(self.name, self._runs, local=local, address=address, observer=observer, trust=self._trust)
 
         return self._run(start, progress, callbacks, local=local, finals={"local": local, "address": address})
 
@@ -280,7 +284,9 @@ class Sweep:
         """
 
         def start(observer: Observer | None) -> Outcome:
-            return retry(self.name, self._runs, trials=trials, local=local, address=address, observer=observer)
+            return retry(
+                self.name, self._runs, trials=trials, local=local, address=address, observer=observer, trust=self._trust
+            )
 
         return self._run(start, progress, callbacks, local=local)
 
@@ -324,7 +330,7 @@ class Sweep:
         def start(observer: Observer | None) -> Outcome:
             return extend(
                 self.name, self._runs, trials=trials, epochs=epochs, wall_clock=wall_clock, budget=budget,
-                local=local, address=address, observer=observer,
+                local=local, address=address, observer=observer, trust=self._trust,
             )  # fmt: skip
 
         return self._run(start, progress, callbacks, local=local)
@@ -411,6 +417,7 @@ class Sweep:
                 local=local,
                 address=address,
                 observer=observer,
+                trust=self._trust,
             )
         return self.results()
 
@@ -433,7 +440,7 @@ class Sweep:
             print(Sweep.attach("quickstart").test(unconfirmed=True).metrics)
             ```
         """
-        return test(self.name, runs or self._runs, trial=trial, unconfirmed=unconfirmed)
+        return test(self.name, runs or self._runs, trial=trial, unconfirmed=unconfirmed, trust=self._trust)
 
     def export(self, to: str | Path | None = None, *, trial: int | None = None) -> Path:
         """Write the winner, or another trial, as a bundle, and return its folder.
@@ -456,7 +463,7 @@ class Sweep:
         """
         from orchestrator.export import export
 
-        return export(self.name, self._runs, trial=trial, to=to)
+        return export(self.name, self._runs, trial=trial, to=to, trust=self._trust)
 
     def results(self) -> Results:
         """Return the results so far, read from the journal.
@@ -594,6 +601,7 @@ class Sweep:
             share_main()
         with progress_observer(run_at(self.name, self._runs), progress) as shown:
             outcome = start(CallbackObserver(callbacks, shown) if callbacks else shown)
+        self._trust = True  # its code has run here
         for notice in outcome.notices:
             print(masked(notice), file=sys.stderr)
         if finals is not None and outcome.finals_due:

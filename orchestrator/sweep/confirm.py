@@ -11,6 +11,7 @@ from orchestrator.journal import Journal, holder
 from orchestrator.notify import Notifier
 from orchestrator.policies.finals import confirmation, finals
 from orchestrator.results.run_state import find, has_begun, read_state
+from orchestrator.results.run_trust import trusted_roots
 from orchestrator.results.winner import finals_number, finals_of
 from orchestrator.rundir import RunDirectory
 from orchestrator.spec import Finalists, SweepSpec
@@ -29,6 +30,7 @@ def confirm(
     address: str = "",
     observer: Observer | None = None,
     wait_for_cluster: bool = False,
+    trust: bool = False,
 ) -> Outcome:
     """Train the best configurations again under fresh seeds until the winner is clear, and record the winner.
 
@@ -42,6 +44,7 @@ def confirm(
         address: a Ray cluster's.
         observer: called with the finals' state and each new event.
         wait_for_cluster: when finals resume, wait for a cluster that does not answer.
+        trust: import what the run names, although somebody else wrote it.
 
     Returns:
         The outcome of the finals, a sweep of their own.
@@ -57,15 +60,16 @@ def confirm(
     finalists = finalists or spec.finalists or Finalists()
     finals_run, number = finals_of(run, state), finals_number(state)
     finals_spec = finals(state, finalists, number, finals_run.name)
-    import_from(state.created.get("roots", []), run)
+    import_from(trusted_roots(run, state, trust=trust))
     if problems := notify_problems(spec):
         raise SpecError(problems)
     if not state.finals_open:
         _append(run, "finals.begun", number=number, folder=finals_run.name)
     notifier = Notifier(spec.notify, run.name)
     options: dict[str, Any] = {"local": local, "address": address, "observer": observer}
+    resumed: dict[str, Any] = {"wait_for_cluster": wait_for_cluster, "trust": trust}
     try:
-        outcome = _run_finals(finals_run, finals_spec, finalists, options, wait_for_cluster=wait_for_cluster)
+        outcome = _run_finals(finals_run, finals_spec, finalists, options, resumed)
         result = confirmation(state, outcome.state) if outcome.state.status == "completed" else None
         if result is None or state.confirmation is None or state.confirmation["journal"] != result["journal"]:
             if result is not None:
@@ -80,15 +84,15 @@ def confirm(
 
 
 def _run_finals(
-    run: RunDirectory, spec: SweepSpec, finalists: Finalists, options: dict[str, Any], *, wait_for_cluster: bool
+    run: RunDirectory, spec: SweepSpec, finalists: Finalists, options: dict[str, Any], resumed: dict[str, Any]
 ) -> Outcome:
-    """Launch the finals, resume them, or extend them to ``finalists.trials``."""
+    """Launch the finals, resume them, or extend them to ``finalists.trials``; ``resumed`` are options of resume."""
     if not has_begun(run):
         return launch(spec, run.runs, **options)
-    outcome = resume(run.name, run.runs, **options, wait_for_cluster=wait_for_cluster)
+    outcome = resume(run.name, run.runs, **options, **resumed)
     trials = outcome.state.spec["budget"]["trials"]
     if outcome.state.status == "completed" and finalists.trials > trials:
-        return extend(run.name, run.runs, trials=finalists.trials - trials, **options)
+        return extend(run.name, run.runs, trials=finalists.trials - trials, **options, trust=resumed["trust"])
     return outcome
 
 

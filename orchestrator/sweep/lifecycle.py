@@ -6,7 +6,7 @@ import contextlib
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from orchestrator.engine.controller import Observer
 from orchestrator.engine.stop_requests import StopRequests
@@ -18,6 +18,7 @@ from orchestrator.policies.extend_limits import More, extension
 from orchestrator.policies.recorded_versions import policy_versions, version_changes
 from orchestrator.policies.warm_start import warmth
 from orchestrator.results.run_state import find, read_state
+from orchestrator.results.run_trust import trusted_roots
 from orchestrator.rundir import RunDirectory, run_at
 from orchestrator.secrets import masked
 from orchestrator.spec import SweepSpec, to_yaml
@@ -30,6 +31,7 @@ from orchestrator.sweep.execution import Engine, Outcome, choose_engine, execute
 from orchestrator.sweep.preflight import check, check_writable, import_from
 from orchestrator.training.class_loading import import_roots, never_logged
 from orchestrator.training.machine_info import RECORDED, versions
+from orchestrator.trust import authors
 
 _Events = Iterable[tuple[str, dict[str, Any]]]
 
@@ -88,6 +90,7 @@ def launch(
                 versions=versions(RECORDED),
                 git=git_commit(),
                 roots=roots,
+                authors=authors(spec.model_dump(mode="json"), roots),
                 policies=policy_versions(spec),
                 **warm_fields,
             )
@@ -150,6 +153,7 @@ def resume(
     address: str = "",
     observer: Observer | None = None,
     wait_for_cluster: bool = False,
+    trust: bool = False,
 ) -> Outcome:
     """Resume a run: interrupted trials restart from their last checkpoint, ended trials stay as they are.
 
@@ -162,9 +166,11 @@ def resume(
         address: a Ray cluster's; by default Ray starts on this machine.
         observer: called with the state and each new event.
         wait_for_cluster: wait for a cluster that does not answer or has no room, instead of failing.
+        trust: import what the run names, although somebody else wrote it.
 
     Raises:
         UsageError: There is no such run.
+        UntrustedRunError: Somebody else wrote it, and it is not trusted.
         RunHeldError: Another process runs it.
         JournalError: Its journal is damaged.
     """
@@ -172,7 +178,7 @@ def resume(
     state = read_state(run)
     if state.status == "completed":
         return Outcome.of(run, state, 0)
-    return _reopen(run, lambda state: (), local, address, observer, wait_for_cluster)
+    return _reopen(run, lambda state: (), _Options(local, address, observer, wait_for_cluster, trust))
 
 
 def retry(
@@ -184,6 +190,7 @@ def retry(
     address: str = "",
     observer: Observer | None = None,
     wait_for_cluster: bool = False,
+    trust: bool = False,
 ) -> Outcome:
     """Resume a run and retry failed trials, all or the numbered ones, from their last checkpoint if there is one.
 
@@ -202,10 +209,7 @@ def retry(
     return _reopen(
         run,
         lambda state: [("trial.retried", {"trial": number}) for number in numbers],
-        local,
-        address,
-        observer,
-        wait_for_cluster,
+        _Options(local, address, observer, wait_for_cluster, trust),
     )
 
 
@@ -221,6 +225,7 @@ def extend(
     address: str = "",
     observer: Observer | None = None,
     wait_for_cluster: bool = False,
+    trust: bool = False,
 ) -> Outcome:
     """Extend a run beyond its limits, whether or not they have ended it. Other options as in `resume`.
 
@@ -235,6 +240,7 @@ def extend(
         address: a Ray cluster's.
         observer: called with the state and each new event.
         wait_for_cluster: as in `resume`.
+        trust: as in `resume`.
 
     Raises:
         UsageError: There is no such run, or the extension would change nothing.
@@ -249,22 +255,23 @@ def extend(
     return _reopen(
         run,
         lambda state: [("sweep.extended", extension(state, more))],
-        local,
-        address,
-        observer,
-        wait_for_cluster,
+        _Options(local, address, observer, wait_for_cluster, trust),
     )
 
 
-def _reopen(
-    run: RunDirectory,
-    events: Callable[[SweepState], _Events],
-    local: bool,
-    address: str,
-    observer: Observer | None,
-    wait_for_cluster: bool,
-) -> Outcome:
+class _Options(NamedTuple):
+    """How a run is resumed."""
+
+    local: bool
+    address: str
+    observer: Observer | None
+    wait_for_cluster: bool
+    trust: bool
+
+
+def _reopen(run: RunDirectory, events: Callable[[SweepState], _Events], options: _Options) -> Outcome:
     """Open the journal, append ``events`` and run what remains."""
+    local, address, observer, wait_for_cluster, trust = options
     with StopRequests() as stop_requests:
         journal = Journal.open(run.journal)
         try:
@@ -274,7 +281,7 @@ def _reopen(
             created = _recorded_spec(state)
             for sentence in version_changes(created, state.policies, state.writer):
                 print(masked(sentence), file=sys.stderr)
-            import_from(state.created.get("roots", []), run)
+            import_from(trusted_roots(run, state, trust=trust))
             spec = SweepSpec.model_validate(state.spec)
             if wait_for_cluster:
                 stop_requests.watch(run)

@@ -13,7 +13,7 @@ from pathlib import Path
 from orchestrator.errors import Problem, SpecError, UsageError
 from orchestrator.notify import notification_problems
 from orchestrator.object_storage import objects
-from orchestrator.rundir import RunDirectory
+from orchestrator.rundir import RunDirectory, data_folder
 from orchestrator.spec import PolicyOptions, SweepSpec, apply, plugin_of
 
 
@@ -98,10 +98,10 @@ def _check_bucket(url: str) -> None:
         )
 
 
-def import_from(roots: Sequence[str], run: RunDirectory | None = None) -> None:
-    """Add the folders to the import path, except those inside the run directory: nothing there is code."""
-    for root in reversed(run.outside(roots) if run else roots):
-        if root not in sys.path:
+def import_from(roots: Sequence[str]) -> None:
+    """Add the folders to the import path, except those inside a run directory: nothing there is code."""
+    for root in reversed(roots):
+        if root not in sys.path and not data_folder(root):
             sys.path.insert(0, root)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from orchestrator.errors import UsageError
 from orchestrator.journal import Journal, plain
 from orchestrator.results.run_state import find
+from orchestrator.results.run_trust import trusted_roots
 from orchestrator.results.winner import Winner, winner
 from orchestrator.rundir import RunDirectory
 from orchestrator.seeds import trial_seed
@@ -48,7 +49,12 @@ class WinnerTest:
 
 
 def test(
-    name: str, runs: str | Path | None = None, *, trial: int | None = None, unconfirmed: bool = False
+    name: str,
+    runs: str | Path | None = None,
+    *,
+    trial: int | None = None,
+    unconfirmed: bool = False,
+    trust: bool = False,
 ) -> WinnerTest:
     """Evaluate the confirmed winner's checkpoint on the test set; the journal records it before and after.
 
@@ -57,6 +63,7 @@ def test(
         runs: the folder of runs, or a URL.
         trial: another trial of the search.
         unconfirmed: allow a trial that no finals have confirmed.
+        trust: import what the run names, although somebody else wrote it.
 
     Raises:
         UsageError: The winner is not confirmed, its checkpoint is gone or there is no test set. The test set is
@@ -75,7 +82,8 @@ def test(
         tested = winner(run, state, trial)
         if not (tested.confirmed or unconfirmed):
             raise _sealed(run, tested)
-        import_from(state.created.get("roots", []), run)
+        import_from(trusted_roots(run, state, trust=trust))
+        import_from(trusted_roots(tested.run, tested.state, trust=trust))
         checkpoint = tested.checkpoint
         if tested.run.url:
             tested.run.fetch(checkpoint.path)

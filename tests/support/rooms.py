@@ -14,6 +14,7 @@ GROUND = {
     "durable_files",
     "object_storage",
     "rundir",
+    "trust",
 }
 
 
@@ -37,6 +38,7 @@ ALLOWED: dict[str, set[str]] = {
     "durable_files": {"errors"},
     "object_storage": {"errors", "extras"},
     "rundir": {"errors", "durable_files", "object_storage"},
+    "trust": {"errors"},
     **{room: GROUND | set(LADDER[:height]) for height, room in enumerate(LADDER)},
     "models": {"errors", "seeds"},
     "data": {"errors", "seeds"},
@@ -52,7 +54,7 @@ ALLOWED: dict[str, set[str]] = {
     "sweep": CORE | {"training", "engine", "xla", "plan", "results", "notify", "tracking", "bundle", "export"},
     "watch": CORE | {"results", "sweep"},
     "cluster": CORE | {"training", "engine", "xla", "sweep", "compat_ray"},
-    "bundle": {"errors", "extras", "durable_files", "secrets", "seeds", "version", "training"},
+    "bundle": {"errors", "extras", "durable_files", "secrets", "seeds", "version", "trust", "training"},
     "export": CORE | {"results", "bundle", "training"},
     "cli": CORE
     | {"training", "engine", "xla", "sweep", "cluster", "results", "bundle", "export", "plan", "dashboard", "watch"},

@@ -79,7 +79,7 @@ def _script(spec: SweepSpec, options: Kubernetes) -> str:
         "# Launches the sweep, or resumes it if an earlier pod was lost.\n"
         "set -eu\n"
         f"if sweep status {name} --runs {runs} > /dev/null 2>&1; then\n"
-        f"  exec sweep resume {name} --address auto --runs {runs}\n"
+        f"  exec sweep resume {name} --trust --address auto --runs {runs}\n"
         "fi\n"
         f"exec sweep launch {_FILES}/sweep.yaml --address auto --runs {runs} \\\n"
         f"  --set resources.concurrent={options.nodes * options.trials}\n"

@@ -128,7 +128,7 @@ fi
 sweep cluster wait "$SLURM_JOB_NUM_NODES" --address "$ip:$port"
 
 if sweep status "$name" > /dev/null 2>&1; then
-  sweep resume "$name" --address "$ip:$port" &
+  sweep resume "$name" --trust --address "$ip:$port" &
 else
   spec=$(mktemp --suffix=.yaml)
   cat > "$spec" <<'@END@'

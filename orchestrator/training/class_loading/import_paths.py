@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import pkgutil
 import sys
 from collections.abc import Iterator
 from difflib import get_close_matches
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from orchestrator.errors import UsageError, describe
+from orchestrator.rundir import data_folder
 from orchestrator.spec import SweepSpec, shipped
 
 _importing: list[str] = []
+_checked: set[str] = set()  # modules whose place is known to hold code
 
 
 def module_being_imported() -> str:
@@ -31,15 +34,14 @@ def import_roots(spec: SweepSpec) -> list[str]:
     roots = [Path.cwd()]
     if spec.file:
         folder = Path(spec.file).absolute().parent
-        is_shipped = folder in {path.parent for path in shipped().values()}
-        if not is_shipped and not (folder / "journal.jsonl").exists():
+        if folder not in {path.parent for path in shipped().values()}:
             roots.insert(0, folder)
-    return list(dict.fromkeys(map(str, roots)))
+    return list(dict.fromkeys(str(root) for root in roots if not data_folder(root)))
 
 
 def import_from(roots: list[str]) -> None:
-    """Prepend those ``roots`` to ``sys.path`` that are not on it yet."""
-    missing = [root for root in roots if root not in sys.path]
+    """Prepend those ``roots`` to ``sys.path`` that are not on it yet, and are in no run directory or bundle."""
+    missing = [root for root in roots if root not in sys.path and not data_folder(root)]
     sys.path[:0] = missing
     if missing:
         importlib.invalidate_caches()
@@ -49,7 +51,8 @@ def import_class(class_path: str) -> type:
     """Return the class at ``package.module.Class`` (or ``Class.Inner``).
 
     Raises:
-        UsageError: a module or class does not exist, the import fails, or the path is not that of a class.
+        UsageError: a module or class does not exist, the import fails, the path is not that of a class, or the module
+            lies in a run directory or a bundle, where nothing is code.
     """
     value = import_object(class_path)
     if not isinstance(value, type):
@@ -63,6 +66,7 @@ def import_object(path: str) -> Any:
     Raises:
         UsageError: a module or name does not exist, or the import fails.
     """
+    refuse_run_data(path)
     names = path.split(".")
     module, attributes = _import_longest(names)
     value: Any = module
@@ -72,6 +76,37 @@ def import_object(path: str) -> Any:
             raise UsageError(f"{parent} has no {name!r}", hint=_name_hint(name, _public_names(value, name), parent))
         value = getattr(value, name)
     return value
+
+
+def refuse_run_data(class_path: str) -> None:
+    """Raise UsageError if a module on the path lies in a run directory or a bundle. Imports none that does.
+
+    A folder without ``__init__.py`` is a package, too, so the place of every module on the way counts.
+    """
+    names = class_path.split(".")
+    for end in range(1, len(names)):
+        path = ".".join(names[:end])
+        if path in _checked:
+            continue
+        try:
+            spec = importlib.util.find_spec(path)  # imports the packages before it, which have been checked
+        except Exception:  # the import itself raises the error that explains it
+            return
+        if spec is None:
+            return
+        for place in _places(spec):
+            if folder := data_folder(place):
+                raise UsageError(
+                    f"{class_path} would be imported from {folder}, but a run directory or a bundle holds no code",
+                    hint="move the module to a folder of its own, beside the sweep file or on PYTHONPATH",
+                )
+        _checked.add(path)
+
+
+def _places(spec: ModuleSpec) -> Iterator[str]:
+    if spec.has_location and spec.origin:
+        yield spec.origin
+    yield from spec.submodule_search_locations or ()
 
 
 def _import_longest(names: list[str]) -> tuple[ModuleType, list[str]]:

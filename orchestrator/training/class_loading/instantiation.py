@@ -15,7 +15,7 @@ from orchestrator import codec
 from orchestrator.errors import SweepError, UsageError, describe
 from orchestrator.training.class_loading import argument_types
 from orchestrator.training.class_loading.argument_types import signature
-from orchestrator.training.class_loading.import_paths import import_class, import_object
+from orchestrator.training.class_loading.import_paths import import_class, import_object, refuse_run_data
 
 _VALUE_MODULES = ("datetime", "decimal", "fractions", "collections")
 """Modules of the standard library whose classes only hold values."""
@@ -182,7 +182,9 @@ def _build_value(annotation: Any, value: Any) -> Any:
 
 
 def _require_callable_kind(value: Any) -> None:
-    """Raise UsageError if a value that jsonargparse builds names a class of the standard library, at any depth."""
+    """Raise UsageError if a value that jsonargparse imports lies in a run directory, or is of the standard library."""
+    if isinstance(value, str) and value.isascii() and all(map(str.isidentifier, value.split("."))):
+        refuse_run_data(value)
     if isinstance(value, dict) and isinstance(value.get("class_path"), str):
         require_kind(import_class(value["class_path"]), value["class_path"], ())
     for _, item in argument_types.items_of(value):

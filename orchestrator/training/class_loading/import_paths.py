@@ -88,10 +88,15 @@ def refuse_run_data(class_path: str) -> None:
         path = ".".join(names[:end])
         if path in _checked:
             continue
+        _importing.append(path)
         try:
             spec = importlib.util.find_spec(path)  # imports the packages before it, which have been checked
-        except Exception:  # the import itself raises the error that explains it
+        except UsageError:
+            raise
+        except (Exception, SystemExit):  # the import itself raises the error that explains it
             return
+        finally:
+            _importing.pop()
         if spec is None:
             return
         for place in _places(spec):

@@ -16,6 +16,7 @@ from orchestrator.results.verify import check
 from orchestrator.rundir import RunDirectory
 from orchestrator.state import SweepState
 from orchestrator.sweep import launch, resume
+from orchestrator.training.checkpoints import remove_leftovers
 from tests.support import small_sweeps
 
 NAME = "epoch=0001-segment=0.ckpt"
@@ -99,6 +100,17 @@ def test_no_removal_follows_a_link_above_the_folder_of_checkpoints(
     with pytest.raises(OSError):  # noqa: PT011  (ENOTDIR or ELOOP, as the system has it)
         run.remove(f"trials/0001/checkpoints/{NAME}")
     assert [path.read_bytes() for path in outside.rglob(NAME)] == [b"not the run's"]
+
+
+@pytest.mark.parametrize("link", [link_trial, link_trials])
+def test_a_segment_removes_no_leftovers_behind_a_link_above_its_folder(
+    run: RunDirectory, outside: Path, link: Callable[[RunDirectory, Path], None]
+) -> None:
+    link(run, outside)
+    leftover = run.trial(1) / "checkpoints" / ".epoch=0002-segment=0.ckpt.9.tmp"
+    leftover.touch()
+    remove_leftovers(run.trial(1) / "checkpoints", segment=1)
+    assert leftover.exists()
 
 
 def test_a_folder_of_checkpoints_may_lie_on_a_bigger_disk(run: RunDirectory, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from orchestrator.results.launch_changes import launch_changes
 from orchestrator.results.why import why
 from orchestrator.spec import SweepSpec, from_mapping
 from orchestrator.state import SweepState
+from orchestrator.sweep import code_record as code_record_module
 from orchestrator.sweep import resume
 from orchestrator.sweep.code_record import code_record, environment
 from tests.support.budget_specs import described
@@ -268,6 +269,15 @@ def test_the_hashes_cover_the_modules_that_the_spec_names_and_what_is_beside_the
     after = code_record(described, [str(code)])
     assert [name for name in before["files"] if before["files"][name] != after["files"][name]] == ["base.py"]
     assert code_record(spec(model="elsewhere.Model"), [str(code)])["files"] == {}
+
+
+def test_data_inside_a_package_costs_a_limited_time(code: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (code / "package" / "data").mkdir()
+    for number in range(30):
+        (code / "package" / "data" / f"{number}.txt").touch()
+    monkeypatch.setattr(code_record_module, "_MOST_NAMES", 20)
+    files = code_record(spec(model="package.deep.Model"), [str(code)])["files"]
+    assert list(files) == ["base.py", "mine.py", "package/__init__.py", "package/deep.py"]
 
 
 def test_the_commit_and_a_hash_of_its_changes_are_those_of_the_users_folder(code: Path) -> None:

@@ -179,9 +179,10 @@ def test_a_trial_that_finished_keeps_its_latest_for_an_extension_and_one_that_wa
     assert kept(finished, story(0.2, 0.3, then="trial.stopped", trial=1), keep_top=2) == {(0, 1), (0, 4), (1, 1)}
 
 
-def test_the_best_trial_that_ended_keeps_its_checkpoint_while_a_better_one_may_still_fail() -> None:
+@pytest.mark.parametrize("quota", [None, 1])
+def test_the_best_trial_that_ended_keeps_its_checkpoint_while_a_better_one_may_still_fail(quota: int | None) -> None:
     running = story(0.1, 0.2, 0.3, then="trial.failed", trial=1)[:-2]
-    assert kept(story(0.3, 0.2, then="trial.stopped"), running, keep_top=1) == {(0, 2), (1, 1), (1, 3)}
+    assert kept(story(0.3, 0.2, then="trial.stopped"), running, quota=quota) == {(0, 2), (1, 1), (1, 3)}
 
 
 def test_a_quota_costs_failed_trials_their_checkpoints_first_but_not_what_would_win() -> None:

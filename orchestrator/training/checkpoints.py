@@ -104,7 +104,12 @@ def verify(run_directory: Path, checkpoint: Checkpoint) -> Path:
 
 
 def remove_leftovers(folder: Path, segment: int) -> None:
-    """Remove temporary files in ``folder`` of earlier segments than ``segment``, whose processes died."""
+    """Remove temporary files in ``folder`` of earlier segments than ``segment``, whose processes died.
+
+    The folder may be a link; nothing is removed behind a link above it.
+    """
+    if folder.parent.is_symlink() or folder.parent.parent.is_symlink():
+        return
     for path in folder.glob(f".{PATTERN}.*.tmp"):
         match = _LEFT_OVER.fullmatch(path.name)
         if match and int(match["segment"]) < segment:

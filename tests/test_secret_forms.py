@@ -169,3 +169,8 @@ def test_logs_of_handlers_that_were_made_before_are_masked(keys: None, monkeypat
         logger.error("refused: %s", KEY)
     assert err.getvalue() == "refused: ***\n"
     assert handler.stream is err
+
+
+def test_a_row_of_one_letter_is_no_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_KEY", "c" * 20 + "0123456789abcdef0007")
+    assert masked("key cccccccccccc...") == "key ***..."

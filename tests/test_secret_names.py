@@ -160,6 +160,7 @@ def test_documentation_has_nothing_to_mask(keys: None, path: Path) -> None:
         assert masked(line) == line or "://" in line or "key" in line.lower() or "token" in line.lower()
 
 
+@pytest.mark.slow
 def test_the_code_of_a_library_has_nothing_to_mask() -> None:
     code = (Path(plotly.__file__).parent / "package_data/plotly.min.js").read_text(encoding="utf-8")
     assert masked(code) == code

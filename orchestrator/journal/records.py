@@ -13,7 +13,7 @@ import math
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple
 
@@ -136,7 +136,13 @@ def allow_names(type: str, fields: Mapping[str, Any]) -> None:
     elif type == "trial.suggested":
         allow(fields.get("params"))
     elif type == "segment.reported" and isinstance(metrics := fields.get("metrics"), Mapping):
-        allow(list(metrics))
+        _allow_metrics(tuple(metrics))
+
+
+@lru_cache(maxsize=256)
+def _allow_metrics(names: tuple[str, ...]) -> None:
+    """Allow the names of a report's metrics, once: most reports of a sweep have the same."""
+    allow(names)
 
 
 def _check_format(event: Event) -> None:

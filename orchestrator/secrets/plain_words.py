@@ -10,6 +10,7 @@ _PASSPHRASE = re.compile(r"[A-Za-z]+(?:[-_. ][A-Za-z]+)*")
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _UNPRONOUNCEABLE = re.compile(r"[^aeiouy]{5}|^[^aeiouy]+$", re.IGNORECASE)
 _WITHOUT_DIGITS = re.compile(r"[A-Za-z\W_]+")
+_THRICE = re.compile(r"([A-Za-z])\1\1")  # no word has a letter three times in a row
 _LETTERS = re.compile(r"[A-Za-z]+")
 _ONE_CASE = re.compile(r"[A-Z]?[a-z]*(?:[A-Z][a-z]+)?|[A-Z]+[a-z]*|[a-z]+[A-Z]+")
 _NAME_PART = re.compile(r"[A-Za-z]{0,20}(?:\d{1,4}[A-Za-z]?|\d{1,3}x\d{1,3})|[A-Za-z]{1,20}")
@@ -53,7 +54,7 @@ def is_number(text: str) -> bool:
 
 def is_wordlike(text: str) -> bool:
     """Return whether a text has no digit, and its letters follow one another as in words: ``-product``."""
-    if not _WITHOUT_DIGITS.fullmatch(text):
+    if not _WITHOUT_DIGITS.fullmatch(text) or _THRICE.search(text):
         return False
     pairs = frequent = 0
     for letters in _LETTERS.findall(text):

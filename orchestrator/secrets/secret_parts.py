@@ -29,13 +29,10 @@ class Part(NamedTuple):
 def parts(value: str) -> Iterator[Part]:
     """Yield a secret value, and those of its parts that are secrets by themselves."""
     if value.lstrip().startswith(("{", "[")):
-        try:
-            content = json.loads(value)
-        except (ValueError, RecursionError):
-            content = None
-        if isinstance(content, Mapping | list):
+        fields = _of_json(value)
+        if fields is not None:
             yield Part(value, whole=True)
-            yield from _fields(content)
+            yield from fields
             return
     if _URL.match(value):
         yield Part(value, whole=True)
@@ -88,6 +85,15 @@ def _of_lines(value: str) -> Iterator[Part]:
     yield Part(value, whole=True)
     yield Part("\n".join(own))
     yield from (Part(line) for line in own)
+
+
+def _of_json(value: str) -> list[Part] | None:
+    """Return the secrets in an object or list of JSON; None if it is no such, or nested too deeply."""
+    try:
+        content = json.loads(value)
+        return list(_fields(content)) if isinstance(content, Mapping | list) else None
+    except (ValueError, RecursionError):
+        return None
 
 
 def _fields(content: Any, name: str = "") -> Iterator[Part]:

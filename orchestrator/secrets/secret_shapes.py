@@ -22,7 +22,7 @@ _KEYS = (
     ("xapp-", r"xapp-[\w-]{10,}"),
     ("KIA", r"AKIA[A-Z0-9]{16}"),  # AWS
     ("SIA", r"ASIA[A-Z0-9]{16}"),
-    ("sk-", r"sk-(?=[\w-]*\d)[\w-]{20,}"),  # OpenAI, Anthropic
+    ("sk-", r"(?<!-)(?<!_)sk-(?=[\w-]*\d)[\w-]{20,}"),  # OpenAI, Anthropic
     ("_live_", r"[rsp]k_live_\w{10,}"),  # Stripe
     ("_test_", r"[rsp]k_test_\w{16,}"),
     ("AIza", r"AIza[\w-]{30,}"),  # Google
@@ -36,8 +36,8 @@ _KEYS = (
     ("npm_", r"npm_[A-Za-z0-9]{30,}"),
     ("dckr_pat_", r"dckr_pat_[\w-]{16,}"),
     ("dop_v1_", r"dop_v1_[0-9a-f]{32,}"),  # DigitalOcean
-    ("SG.", r"SG\.[\w-]{16,}\.[\w-]{16,}"),  # SendGrid
-    ("eyJ", r"eyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)?"),  # a JSON web token
+    ("SG.", r"(?<!-)(?<!_)SG\.[\w-]{16,}\.[\w-]{16,}"),  # SendGrid
+    ("eyJ", r"(?<!-)(?<!_)eyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)?"),  # a JSON web token
     ("hooks.slack.com/", r"(?<=hooks\.slack\.com/)[\w/-]{8,}"),
     ("/webhooks/", r"(?<=/webhooks/)\d+/[\w-]{8,}"),  # Discord
     ("webhook.office.com/", r"(?<=webhook\.office\.com/)[\w/@-]{8,}"),
@@ -89,16 +89,18 @@ def assigned(text: str, is_setting: Callable[[str], bool]) -> Iterator[Span]:
     A value must have a digit or a sign under a password's name, and look generated under another. Values for which
     ``is_setting`` is true do not count.
     """
-    lower = text.lower()
-    if len(lower) != len(text):  # a few capital letters of other scripts are two characters in lower case
-        lower = text
+    lower = text.replace("\u0130", "I").lower()  # the one letter that is two characters in lower case
     for name in (*_PASSWORDS, *_OTHERS):
+        end = 0
         for place in _places(name, lower):
+            if place < end:  # within the last value: each is read once, so that the time is in proportion to the text
+                continue
             match = _ASSIGNED.match(text, place)
             if match is None and _BEFORE_OPTION.search(text, max(0, place - len(name) - 32), place - len(name)):
                 match = _OPTION.match(text, place)
             if match is None:
                 continue
+            end = match.end()
             group = "quoted" if match["quoted"] else "bare"
             if _is_value(match[group], password=name in _PASSWORDS) and not is_setting(match[group]):
                 yield match.span(group)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
 import os
@@ -11,6 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.tiny import Tiny
+
+
+def encoded(value: str) -> list[str]:
+    """A secret in base64 with a user before it, in hex, and cut; not of an address, whose start is none."""
+    content = value.encode()
+    cut = [] if "://" in value else [f"{value[:12]}...", f"...{value[-10:]}"]
+    return [base64.b64encode(b"user:" + content).decode(), content.hex(), *cut]
 
 
 class Canary(Tiny):
@@ -26,6 +34,9 @@ class Canary(Tiny):
             print(f"printed to stderr {value}", file=sys.stderr)
             logging.getLogger("canary").error("logged %s", value)
             warnings.warn(f"warned {value}", RuntimeWarning, stacklevel=1)
+            for form in encoded(value):
+                print(f"encoded {form}")
+                logging.getLogger("canary").error("encoded %s", form)
 
     def training_step(self, batch: Any, index: int) -> Any:
         if self.sings != "softly":
@@ -33,5 +44,6 @@ class Canary(Tiny):
             try:
                 raise KeyError(values)
             except KeyError as error:
-                raise RuntimeError(f"sang {self.sings}: {' '.join(values.values())}") from error
+                forms = [form for value in values.values() for form in encoded(value)]
+                raise RuntimeError(f"sang {self.sings}: {' '.join([*values.values(), *forms])}") from error
         return super().training_step(batch, index)

@@ -122,7 +122,7 @@ def _launch(folder: Path, method: str, body: str, *words: str) -> subprocess.Com
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "PYTHONDONTWRITEBYTECODE": "1"}
     return subprocess.run(
-        [sys.executable, "-m", "orchestrator", "launch", "sweep.yaml", "--local", *words],
+        [sys.executable, "-m", "orchestrator", "launch", "sweep.yaml", "--local", "--runs", "runs", *words],
         cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
 
@@ -150,7 +150,7 @@ def test_a_launch_goes_on_with_a_warning_where_the_check_may_be_wrong(cache: Pat
     assert ended.returncode == 0, ended.stderr
     assert "writes no file here" in ended.stderr
     assert "warning: one batch was run before the start" in ended.stderr
-    assert not cache.exists()
+    assert not (cache / "sweep-orchestrator").exists()
 
 
 def _passed(run: CodeRun) -> bool:
@@ -167,7 +167,7 @@ def test_a_run_that_passed_is_not_repeated_until_code_or_spec_change(cache: Path
     fields: dict[str, Any] = {"model": "own_code.Own"}
     with CodeRun(spec(**fields), roots) as first:
         assert _passed(first)
-    assert len(_files(cache)) == 1
+    assert len(_files(cache / "sweep-orchestrator")) == 1
     with CodeRun(spec(**fields), roots) as second:
         assert second._process is None
     with CodeRun(spec(**fields, trainer={"max_epochs": 2}), roots) as third:

@@ -9,6 +9,7 @@ import decimal
 import fractions
 import math
 import pathlib
+import types
 import uuid
 import zoneinfo
 from collections.abc import Callable, Iterable
@@ -166,6 +167,12 @@ KINDS = (
         (pathlib.PurePosixPath, pathlib.PureWindowsPath),
         lambda v, part: [type(v).__name__, str(v)],
         _read_pure_path,
+    ),
+    Kind(
+        "$namespace",
+        (types.SimpleNamespace,),
+        lambda v, part: pairs(vars(v), part),
+        lambda c, read: types.SimpleNamespace(**dict(read_pairs(c, read))),
     ),
     Kind("$datetime", (datetime.datetime,), _write_datetime, _read_datetime(datetime.datetime)),
     Kind("$time", (datetime.time,), _write_datetime, _read_datetime(datetime.time)),

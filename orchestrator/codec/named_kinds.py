@@ -115,6 +115,42 @@ def _is_class(value: Any) -> bool:
     return isinstance(value, type)
 
 
+_BASES: tuple[type, ...] = (str, int, float, bytes, collections.OrderedDict, dict, list, tuple, set, frozenset)
+"""Built-in types whose subclasses are written as the type's content, and read without their own methods."""
+
+
+def _base_of(value: Any) -> type | None:
+    return next((base for base in _BASES if isinstance(value, base)), None)
+
+
+def _write_instance(value: Any, part: Part) -> Any:
+    base = _base_of(value)
+    assert base is not None
+    if issubclass(base, dict):
+        content: Any = base(base.items(value))
+    elif base in (str, bytes):
+        content = base.__getitem__(value, slice(None))  # type: ignore[attr-defined]
+    else:
+        content = base.__pos__(value) if base in (int, float) else base(base.__iter__(value))  # type: ignore[attr-defined]
+    return [path_of(type(value)), part(content), pairs(getattr(value, "__dict__", {}), part)]
+
+
+def _read_instance(content: Any, read: Reader) -> Any:
+    cls, inside = read.resolve(content[0]), read(content[1])
+    base = type(inside)
+    if not (isinstance(cls, type) and base in _BASES and issubclass(cls, base)) or issubclass(cls, enum.Enum):
+        raise CodecError(f"{content[0]} is no subclass of {base.__name__}")
+    value: Any = base.__new__(cls, inside) if base.__hash__ is not None else base.__new__(cls)
+    if issubclass(base, dict):
+        for key, item in inside.items():
+            base.__setitem__(value, key, item)  # type: ignore[attr-defined]
+    elif base.__hash__ is None:
+        base.__init__(value, inside)  # type: ignore[misc]
+    for name, item in read_pairs(content[2], read):
+        value.__dict__[name] = item
+    return value
+
+
 NAMED = (
     Kind("$defaultdict", (collections.defaultdict,), _write_default, _read_default),
     Kind("$partial", (functools.partial,), _write_partial, _read_partial),
@@ -123,4 +159,5 @@ NAMED = (
     Kind("$dataclass", (), _write_dataclass, _read_dataclass, _is_dataclass),
     Kind("$class", (), lambda v, part: path_of(v), _read_class, _is_class),
     Kind("$function", (), lambda v, part: path_of(v), _read_function, is_function),
+    Kind("$instance", (), _write_instance, _read_instance, lambda value: _base_of(value) is not None),
 )

@@ -10,6 +10,7 @@ import functools
 import json
 import math
 import pathlib
+import types
 from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
@@ -58,6 +59,38 @@ class Pair(NamedTuple):
     right: Any
 
 
+class Word(str):
+    """A text with a method of its own, which must not run when a value is read."""
+
+    def __new__(cls, *args: Any) -> Word:
+        if len(args) != 2:
+            raise AssertionError("called by the codec")
+        return super().__new__(cls, "".join(args))
+
+
+class Loose(dict[str, Any]):
+    """A mapping with attributes, as Lightning's AttributeDict is."""
+
+    def __init__(self, **items: Any) -> None:
+        super().__init__(items)
+        self.note = "kept"
+
+    def __setitem__(self, key: str, item: Any) -> None:
+        raise AssertionError("called by the codec")
+
+
+class Ordered(collections.OrderedDict[str, Any]):
+    """An ordered mapping of a class of its own."""
+
+
+class Stack(list[Any]):
+    """A list of a class of its own."""
+
+
+class Whole(int):
+    """A whole number of a class of its own."""
+
+
 def double(x: float) -> float:
     return 2 * x
 
@@ -84,6 +117,10 @@ _NAMED = st.sampled_from(
      math.sqrt, np.cos, torch.relu, torch.nn.functional.gelu, dict.fromkeys, functools.partial(double, x=1.0),
      functools.partial(nn.Linear, 3, bias=False)]
 )  # fmt: skip
+_SUBCLASSES = st.sampled_from(
+    [Word("a", "b"), Loose(a=1, b=(2,)), Ordered(x=1), Stack([1, (2,)]), Whole(3), types.SimpleNamespace(a=(1,)),
+     torch.torch_version.TorchVersion("2.1")]
+)  # fmt: skip
 _STANDARD = st.sampled_from(
     [pathlib.Path("a/b"), pathlib.PurePosixPath("c"), pathlib.PureWindowsPath("C:/d"), Decimal("0.10"),
      Fraction(1, 3), range(1, 9, 2), slice(1, None), bytearray(b"ab"),
@@ -92,7 +129,7 @@ _STANDARD = st.sampled_from(
 )  # fmt: skip
 LEAVES = (
     st.none() | st.booleans() | st.integers() | st.floats() | _TEXT | st.binary(max_size=6) | st.complex_numbers()
-    | _NUMPY | _TORCH | _NAMED | _STANDARD
+    | _NUMPY | _TORCH | _NAMED | _STANDARD | _SUBCLASSES
 )  # fmt: skip
 KEYS = st.one_of(
     _TEXT, st.integers(), st.booleans(), st.none(), st.floats(allow_nan=False), st.tuples(st.integers(), _TEXT),

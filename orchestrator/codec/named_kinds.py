@@ -119,33 +119,32 @@ _BASES: tuple[type, ...] = (str, int, float, bytes, collections.OrderedDict, dic
 """Built-in types whose subclasses are written as the type's content, and read without their own methods."""
 
 
-def _base_of(value: Any) -> type | None:
+def _base_of(value: Any) -> Any:
     return next((base for base in _BASES if isinstance(value, base)), None)
 
 
 def _write_instance(value: Any, part: Part) -> Any:
     base = _base_of(value)
-    assert base is not None
     if issubclass(base, dict):
         content: Any = base(base.items(value))
     elif base in (str, bytes):
-        content = base.__getitem__(value, slice(None))  # type: ignore[attr-defined]
+        content = base.__getitem__(value, slice(None))
     else:
-        content = base.__pos__(value) if base in (int, float) else base(base.__iter__(value))  # type: ignore[attr-defined]
+        content = base.__pos__(value) if base in (int, float) else base(base.__iter__(value))
     return [path_of(type(value)), part(content), pairs(getattr(value, "__dict__", {}), part)]
 
 
 def _read_instance(content: Any, read: Reader) -> Any:
     cls, inside = read.resolve(content[0]), read(content[1])
-    base = type(inside)
+    base: Any = type(inside)
     if not (isinstance(cls, type) and base in _BASES and issubclass(cls, base)) or issubclass(cls, enum.Enum):
         raise CodecError(f"{content[0]} is no subclass of {base.__name__}")
     value: Any = base.__new__(cls, inside) if base.__hash__ is not None else base.__new__(cls)
     if issubclass(base, dict):
         for key, item in inside.items():
-            base.__setitem__(value, key, item)  # type: ignore[attr-defined]
+            base.__setitem__(value, key, item)
     elif base.__hash__ is None:
-        base.__init__(value, inside)  # type: ignore[misc]
+        base.__init__(value, inside)
     for name, item in read_pairs(content[2], read):
         value.__dict__[name] = item
     return value

@@ -209,7 +209,9 @@ def test_one_trial_is_ended_by_request_and_the_sweep_goes_on(tmp_path: Path, mon
     assert not run.requests.exists()
 
 
-def test_an_objective_that_is_never_logged_is_refused_or_named(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_an_objective_that_is_never_logged_is_refused_or_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SWEEP_NO_PREFLIGHT")
     described = spec(objective={"metric": "val_los", "mode": "min"})
     with pytest.raises(SpecError, match="val_los"):
         launch(described, tmp_path, local=True)

@@ -88,7 +88,7 @@ def _run_finals(
 ) -> Outcome:
     """Launch the finals, resume them, or extend them to ``finalists.trials``; ``resumed`` are options of resume."""
     if not has_begun(run):
-        return launch(spec, run.runs, **options)
+        return launch(spec, run.runs, **options, preflight=False)  # the search has run this code
     outcome = resume(run.name, run.runs, **options, **resumed)
     trials = outcome.state.spec["budget"]["trials"]
     if outcome.state.status == "completed" and finalists.trials > trials:

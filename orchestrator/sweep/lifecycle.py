@@ -45,7 +45,7 @@ def launch(
     observer: Observer | None = None,
     warm_start: Sequence[str] = (),
     engine: Engine | None = None,
-    preflight: bool = False,
+    preflight: bool = True,
 ) -> Outcome:
     """Check the spec, create the run directory and run the sweep to its end.
 
@@ -57,7 +57,8 @@ def launch(
         observer: called with the state and each new event.
         warm_start: names of earlier runs in the same folder, whose trials the searcher starts from.
         engine: runs the trials instead of the engine that the spec implies.
-        preflight: run one batch of the user's code in a process of its own while the launch prepares.
+        preflight: run one batch of the user's code in a process of its own while the launch prepares, unless ``engine``
+            is given.
 
     Raises:
         SpecError: The spec cannot run; nothing was started or written.
@@ -71,7 +72,11 @@ def launch(
         journal = Journal.create(run.journal)  # takes the name, so that a second launch fails at once
         try:
             spec = settle(spec, local=local, address=address, until=lambda: stop_requests.signal)
-            code = stack.enter_context(CodeRun(spec, import_roots(spec))) if preflight and not is_off() else None
+            code = (
+                stack.enter_context(CodeRun(spec, import_roots(spec)))
+                if preflight and not engine and not is_off()
+                else None
+            )
             roots = [] if stop_requests.signal else check(spec, run, local=local, address=address)
             if not stop_requests.signal:
                 _require(spec, code)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from orchestrator.errors import RunHeldError
+from orchestrator.errors import JournalError, RunHeldError
 from orchestrator.journal import Event, Journal, read
 from orchestrator.journal import file_store as files
 from orchestrator.rundir import run_at
@@ -70,7 +72,20 @@ def put_a_pipe_there(path: Path) -> None:
     os.mkfifo(path)
 
 
+def put_a_socket_there(path: Path) -> None:
+    path.unlink()
+    with contextlib.chdir(path.parent), socket.socket(socket.AF_UNIX) as server:  # its path may not be long
+        server.bind(path.name)
+
+
+def put_a_loop_there(path: Path) -> None:
+    path.unlink()
+    path.symlink_to(path.name)
+
+
 ACTS = [
+    put_a_socket_there,
+    put_a_loop_there,
     rename_a_copy_over,
     restore_an_older_copy,
     edit,
@@ -172,6 +187,17 @@ def test_a_journal_whose_name_is_lost_for_good_does_not_close_in_silence(
 
     monkeypatch.setattr(files, "write_durably", full)
     with pytest.raises(OSError, match="No space"):
+        journal.close()
+
+
+def test_a_folder_under_the_journals_name_is_an_error(path: Path) -> None:
+    journal = Journal.create(path)
+    journal.append("sweep.paused", reason="first")
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(JournalError, match="replaced by a folder"):
+        journal.append("sweep.paused", reason="second")
+    with pytest.raises(JournalError, match="replaced by a folder"):
         journal.close()
 
 

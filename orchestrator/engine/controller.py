@@ -18,7 +18,7 @@ from orchestrator.durable_files import storage_fault
 from orchestrator.engine.checkpoint_retention import Retention
 from orchestrator.engine.driver_host import DriverHost
 from orchestrator.engine.failure_policy import NODE_FAILURES, SegmentFailure, exhausted_retries, reason_to_pause
-from orchestrator.errors import RunHeldError
+from orchestrator.errors import JournalError, RunHeldError
 from orchestrator.journal import FORMAT, Event, Journal, plain, program_version
 from orchestrator.policies import Scheduler, Searcher, Verdict, budget, build_scheduler, build_searcher
 from orchestrator.policies.recorded_versions import policy_versions
@@ -463,7 +463,7 @@ class SweepController:
     def _write(self, type: str, fields: dict[str, Any], *, sync: bool) -> None:
         try:
             self.journal.append(type, sync=sync, **fields)
-        except (OSError, RunHeldError) as error:
+        except (OSError, RunHeldError, JournalError) as error:
             self.journal_error = error
             raise
         while self._accepted:

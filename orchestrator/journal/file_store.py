@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from orchestrator.durable_files import sync, sync_parents, write_all, write_durably
+from orchestrator.errors import JournalError
 from orchestrator.journal.records import Line
 from orchestrator.journal.store import Store
+
+# An open fails with one of these if the name is free, or another file's: a folder, a loop of links, a socket.
+_ANOTHER_FILE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.ELOOP, errno.ENXIO})
 
 
 class _Copy:
@@ -137,8 +142,10 @@ class FileStore(Store):
             return False
         try:  # opened, since on NFS only an open asks the server; not waiting, since it may be a pipe now
             descriptor = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-            return False
+        except OSError as error:
+            if error.errno in _ANOTHER_FILE:
+                return False
+            raise
         try:
             named = os.fstat(descriptor)
         finally:
@@ -150,7 +157,13 @@ class FileStore(Store):
         """See `Store.rewrite`."""
         content = self._copy.content() + self._pending
         aside = self._keep_foreign(content)
-        self._replace(content)
+        try:
+            self._replace(content)
+        except (IsADirectoryError, NotADirectoryError) as error:
+            raise JournalError(
+                f"{self.path} was replaced by a folder while this process wrote it; nothing more is written here",
+                hint="move the folder away and resume the run from a copy of its journal",
+            ) from error
         return aside
 
     def _replace(self, content: bytes) -> None:

@@ -125,6 +125,9 @@ class Recorder:
     def _named(self, kind: str, call: Callable[..., None], paths: tuple[Any, ...], *rest: Any, **named: Any) -> None:
         with self._lock:
             call(*paths, *rest, **named)
+            if "dir_fd" in named and named["dir_fd"] is not None:
+                folder = os.readlink(f"/proc/self/fd/{named['dir_fd']}")  # noqa: PTH115
+                paths = tuple(f"{folder}{os.sep}{os.fspath(path)}" for path in paths)
             names = [self.inside(path) for path in paths]
             if all(names):
                 self.note(kind, *names)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ LAST_TESTED = "2.60.0"
 """The last version of Ray that these parts are tested with."""
 
 DRIVER_SWITCHES = {
-    "RAY_AUTH_MODE": "disabled",  # a local instance must neither create nor need a token file
     "RAY_AIR_NEW_OUTPUT": "0",  # the new output prints a banner even when silent
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -32,6 +31,16 @@ DRIVER_SWITCHES = {
     "TUNE_STATE_REFRESH_PERIOD": "1000000",  # each refresh asks the GCS, and waits a minute for a dead one
 }
 """Environment variables that Ray reads when it is imported or started. docs/decisions gives the reasons."""
+
+LOCAL_SWITCHES = {
+    "RAY_AUTH_MODE": "token",
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # "no cluster", on Linux too: every port is bound to loopback
+    # The ports of the metrics ask for no token: none is opened. Ray logs that -1 is no port, and goes on.
+    "RAY_enable_metrics_collection": "0",
+    "AUTOSCALER_METRIC_PORT": "-1",
+    "DASHBOARD_METRIC_PORT": "-1",
+}
+"""Environment variables for an instance on this machine alone, whatever the user has set for clusters."""
 
 SLICE_SWITCHES = {
     name: DRIVER_SWITCHES[name]
@@ -127,8 +136,35 @@ def actor_of_trial(trial: Any) -> Any:
 
 
 def start_options(folder: Path) -> Mapping[str, Any]:
-    """Return the arguments of ``ray.init`` that put an instance's files into ``folder``."""
-    return {"_temp_dir": str(folder)}
+    """Return the arguments of ``ray.init`` that put an instance's files below ``folder`` and bind it to loopback.
+
+    Ray makes its own folder writable for all, so it gets one inside.
+    """
+    return {"_temp_dir": str(folder / "r"), "_node_ip_address": "127.0.0.1"}
+
+
+@contextlib.contextmanager
+def loopback_only() -> Iterator[None]:
+    """Let an instance that starts meanwhile bind its ports to loopback.
+
+    `LOCAL_SWITCHES` does so for the processes that Ray starts. This one may have imported Ray before.
+    """
+    from ray._private import ray_constants
+
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+def reload_settings() -> None:
+    """Let Ray read its environment variables and its token again; it does so only once in a process."""
+    from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
+
+    Config.initialize("")
+    AuthenticationTokenLoader.instance().reset_cache()
 
 
 def claim_parent_process() -> None:

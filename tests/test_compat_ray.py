@@ -39,10 +39,11 @@ def programs() -> bytes:
     return b"".join((installed() / name).read_bytes() for name in names)
 
 
-@pytest.mark.parametrize("name", [*compat.DRIVER_SWITCHES, "RAY_RAYLET_PID"])
+@pytest.mark.parametrize("name", [*compat.DRIVER_SWITCHES, *compat.LOCAL_SWITCHES, "RAY_RAYLET_PID"])
 def test_ray_reads_the_switch(name: str) -> None:
     short = name.removeprefix("RAY_")  # some are declared without the prefix
-    assert name in sources() or f'"{short}"' in sources(), f"Ray does not read {name}; {compat.version_hint()}"
+    read = name in sources() or f'"{short}"' in sources() or f"RAY_{short}".encode() in programs()
+    assert read, f"Ray does not read {name}; {compat.version_hint()}"
 
 
 @pytest.mark.parametrize(

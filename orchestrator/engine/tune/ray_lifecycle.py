@@ -18,6 +18,7 @@ from pathlib import Path
 
 from orchestrator import compat_ray
 from orchestrator.engine.process_reaper import MARK, Reaper, members, program, reap
+from orchestrator.engine.tune.ray_access import closed_to_others, log_ports
 from orchestrator.errors import describe
 
 _OBJECT_STORE_BYTES = 200_000_000
@@ -110,27 +111,29 @@ class Instance:
 
 @contextlib.contextmanager
 def instance(cpus: int) -> Iterator[Instance]:
-    """Run Ray with that many CPUs; a second process cleans up if the driver is killed.
+    """Run Ray with that many CPUs, for this process alone; a second process cleans up if the driver is killed.
 
     Raises:
         RayDied: Ray does not start.
     """
-    _set_switches(use_token=False)
+    _set_switches()
     compat_ray.claim_parent_process()
     # A short path: the names of Ray's sockets are limited.
     folder = Path(tempfile.mkdtemp(prefix="sweep-", dir="/tmp" if os.access("/tmp", os.W_OK) else None))
     reaper, guard = Reaper(folder), _Guard(folder)
     running = None
     try:
-        running = _start(folder, cpus)
-        yield running
+        with closed_to_others(folder):
+            try:
+                running = _start(folder, cpus)
+                log_ports(folder)
+                yield running
+            finally:
+                guard.end()
+                (running or Instance(folder)).close()
     finally:
-        guard.end()
-        try:
-            (running or Instance(folder)).close()
-        finally:
-            reap(folder)
-            reaper.end()
+        reap(folder)
+        reaper.end()
 
 
 @contextlib.contextmanager
@@ -144,7 +147,8 @@ def join_cluster(address: str) -> Iterator[Instance]:
     """
     import ray
 
-    _set_switches(use_token=True)
+    _set_switches()
+    _use_configured_token()
     try:
         _connect(address)
         with keep_signal_handlers():
@@ -180,10 +184,15 @@ def _connect(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS).close()
 
 
-def _set_switches(*, use_token: bool) -> None:
-    """Set Ray's switches and silence its logs. With ``use_token``, a configured token is used."""
-    if use_token and (os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH")):
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
+def _use_configured_token() -> None:
+    """Use the token of the environment, or none: Ray would take one from the home directory, or write it there."""
+    configured = os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH")
+    os.environ.setdefault("RAY_AUTH_MODE", "token" if configured else "disabled")
+    compat_ray.reload_settings()
+
+
+def _set_switches() -> None:
+    """Set Ray's switches and silence its logs."""
     for name, value in compat_ray.DRIVER_SWITCHES.items():
         os.environ.setdefault(name, value)
     # Tune logs a traceback for each process that dies; the journal and the trial's folder have it.
@@ -193,8 +202,8 @@ def _set_switches(*, use_token: bool) -> None:
 
 def _worker_environment() -> dict[str, str]:
     """Return the switches that workers on other hosts need, with the import path."""
-    names = [name for name in compat_ray.DRIVER_SWITCHES if not name.startswith("RAY_AUTH")]
-    return {name: os.environ[name] for name in (*names, "PYTHONPATH") if name in os.environ}
+    names = (*compat_ray.DRIVER_SWITCHES, "PYTHONPATH")
+    return {name: os.environ[name] for name in names if name in os.environ}
 
 
 def _start(folder: Path, cpus: int) -> Instance:

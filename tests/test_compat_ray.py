@@ -27,7 +27,7 @@ def installed() -> Path:
 @cache
 def sources() -> str:
     """The Python sources of Ray that read switches."""
-    folders = ("_private", "_common", "tune", "air", "autoscaler/_private")
+    folders = ("_private", "_common", "tune", "air", "autoscaler/_private", "dashboard")
     files = (file for folder in folders for file in (installed() / folder).rglob("*.py"))
     return "\n".join(file.read_text(encoding="utf-8") for file in files if "tests" not in file.parts)
 

@@ -27,7 +27,7 @@ else
 UV_PYTHON := $(PYTHON)
 endif
 
-.PHONY: help install quickstart test test-full test-cluster tpu-env test-tpu check dist chaos bench bench-scale bench-search docs clean
+.PHONY: help install quickstart test test-full test-cluster tpu-env test-tpu check dist chaos mutants bench bench-scale bench-search docs clean
 
 help: ## what there is (the default)
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -87,6 +87,9 @@ check: $(STAMP) ## ruff, mypy --strict, layers, names, wording, links and genera
 dist: $(STAMP) ## a wheel and a source distribution in dist/
 	rm -rf dist
 	$(BIN)/python -m build
+
+mutants: $(STAMP) ## plant bugs in a copy, one after another: a test must catch each (ARGS=journal for some of them)
+	$(BIN)/python -m tests.mutants $(ARGS)
 
 chaos: $(STAMP) ## kills, faults, cuts and fuzz in full: some hours (ARGS="kills" for one of them)
 	$(BIN)/python -m tests.chaos $(ARGS)

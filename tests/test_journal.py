@@ -83,6 +83,19 @@ def test_a_lost_or_repeated_record_is_damage(tmp_path: Path) -> None:
         assert path.read_bytes() == b"".join(damaged), "a damaged journal must not be touched"
 
 
+def test_a_record_of_an_older_lease_than_the_one_before_it_is_damage(tmp_path: Path) -> None:
+    """The late write of a process that had lost its lease, where a file system put it after the new holder's."""
+    path = tmp_path / "run" / "journal.jsonl"
+    path.parent.mkdir()
+    leases = [2, 2, 3, 2]
+    lines = [encode(Event(seq, lease, 1.0, "sweep.paused", {"reason": ""})) for seq, lease in enumerate(leases)]
+    path.write_bytes(b"".join(lines))
+    with pytest.raises(JournalError, match="seq 3 of lease 2, after 2 of lease 3"):
+        list(read(path))
+    path.write_bytes(b"".join(lines[:3]))
+    assert [event.lease for event in read(path)] == leases[:3]
+
+
 def test_the_lease_counts_its_holders(tmp_path: Path) -> None:
     path = tmp_path / "run" / "journal.jsonl"
     written(path)

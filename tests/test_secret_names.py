@@ -5,12 +5,14 @@ from __future__ import annotations
 import html
 import json
 import re
+import sys
 from pathlib import Path
 
 import plotly
 import pytest
 
-from orchestrator import secrets
+from orchestrator import cli, secrets
+from orchestrator.errors import UsageError
 from orchestrator.secrets import masked
 from tests.support.written_secrets import KEY, PEM, keys, nothing_known, pieces_in
 
@@ -164,3 +166,30 @@ def test_documentation_has_nothing_to_mask(keys: None, path: Path) -> None:
 def test_the_code_of_a_library_has_nothing_to_mask() -> None:
     code = (Path(plotly.__file__).parent / "package_data/plotly.min.js").read_text(encoding="utf-8")
     assert masked(code) == code
+
+
+def test_launch_says_once_which_variables_are_not_masked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*words: object, **options: object) -> None:
+        raise UsageError("this far")
+
+    (tmp_path / "tiny.yaml").write_text(
+        "{model: a.B, objective: {metric: m, mode: min}, trainer: {max_epochs: 1}, "
+        "space: {model.x: {choice: [resnet50-v2, b]}}}"
+    )
+    monkeypatch.setenv("MODEL_KEY", "resnet50-v2")
+    monkeypatch.setenv("SHORT_TOKEN", "ab1")
+    monkeypatch.setenv("SERVICE_KEY", KEY)
+    monkeypatch.setattr("orchestrator.sweep.launch", refuse)
+    monkeypatch.setattr(
+        "sys.argv", ["sweep", "launch", str(tmp_path / "tiny.yaml"), "--local", "--runs", str(tmp_path)]
+    )
+    streams = (sys.stdout, sys.stderr)
+    with pytest.raises(SystemExit):
+        cli.main()
+    sys.stdout, sys.stderr = streams
+    err = capsys.readouterr().err
+    assert err.count("notice: ") == 2
+    assert "notice: $MODEL_KEY is not masked in what the sweep writes: its value is also a name or value" in err
+    assert "notice: $SHORT_TOKEN is not masked in what the sweep writes: its value is shorter than 8 characters" in err

@@ -56,6 +56,7 @@ _PARAMETER = re.compile(
 _PASSWORDS = ("password", "passwd", "passphrase", "secret", "pwd")
 _OTHERS = ("token", "key", "auth", "authorization", "credential", "credentials", "signature", "cookie", "session",
            "webhook", "dsn", "bearer", "pat")  # fmt: skip
+_NAMES = (*_PASSWORDS, *_OTHERS)
 _SCHEMES = ("basic", "bearer", "token", "apikey")
 _QUOTE = r"(?:\\{0,3}[\"']|&(?:quot|#x27|#39);)"
 _VALUE = (
@@ -90,7 +91,9 @@ def assigned(text: str, is_setting: Callable[[str], bool]) -> Iterator[Span]:
     ``is_setting`` is true do not count.
     """
     lower = text.replace("\u0130", "I").lower()  # the one letter that is two characters in lower case
-    for name in (*_PASSWORDS, *_OTHERS):
+    for name in _NAMES:
+        if name not in lower:
+            continue
         end = 0
         for place in _places(name, lower):
             if place < end:  # within the last value: each is read once, so that the time is in proportion to the text
@@ -105,6 +108,8 @@ def assigned(text: str, is_setting: Callable[[str], bool]) -> Iterator[Span]:
             if _is_value(match[group], password=name in _PASSWORDS) and not is_setting(match[group]):
                 yield match.span(group)
     for scheme in _SCHEMES:
+        if scheme not in lower:
+            continue
         for place in _places(scheme, lower):
             match, start = _CREDENTIALS.match(text, place), place - len(scheme)
             named = _BEFORE_SCHEME.search(lower, max(0, start - 30), start)

@@ -65,17 +65,26 @@ def encode(event: Event) -> bytes:
 
 
 def decode(line: bytes) -> Event:
-    """Return the event on one line (with or without its newline). Raises ValueError if the line was altered."""
+    """Return the event on one line (with or without its newline).
+
+    Raises ValueError if the line was altered, or if it is no record although its checksum is right.
+    """
     line = line.rstrip(b"\n")
     body, tail = line[:-_TAIL], line[-_TAIL:]
     if tail != b',"crc32":"%08x"}' % zlib.crc32(body):
         raise ValueError("its checksum does not match")
     text = body.decode() + "}"
-    fields, end = _DECODER.raw_decode(text)  # as json.loads, without the search for white space
+    try:
+        fields, end = _DECODER.raw_decode(text)  # as json.loads, without the search for white space
+    except RecursionError:
+        raise ValueError("its values are nested too deeply") from None
     if end != len(text):
         raise ValueError("text follows its end")
     head = fields.pop("seq"), fields.pop("lease"), fields.pop("time"), fields.pop("type")
     passed = fields.pop("passed", None)
+    seq, lease, time, kind = head
+    if type(seq) is not int or type(lease) is not int or type(time) not in (int, float) or type(kind) is not str:
+        raise ValueError("its seq, lease, time or type is of another type")
     return Event(*head, fields, passed)
 
 

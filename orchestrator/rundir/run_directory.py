@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -198,11 +199,16 @@ class RunDirectory:
         request.touch()
 
     def pending_requests(self) -> set[str]:
-        """Return the names of the pending requests; none if their folder is a link. Raises OSError."""
+        """Return the names of the pending requests; none if their folder is a link. Raises OSError.
+
+        Only a file of this user, of root or of the run directory's owner (a file server may show root as nobody)
+        counts: in a folder that others may write they cannot steer the sweep.
+        """
         if self.requests.is_symlink():
             return set()
         try:
-            return {path.name for path in self.requests.iterdir()}
+            owners = {os.geteuid(), 0, self.root.stat().st_uid}
+            return {path.name for path in self.requests.iterdir() if _is_file_of(path, owners)}
         except FileNotFoundError:
             return set()
 
@@ -216,3 +222,12 @@ class RunDirectory:
             self.remove_request(self.requests / name)
         with contextlib.suppress(OSError):
             self.requests.rmdir()
+
+
+def _is_file_of(path: Path, owners: set[int]) -> bool:
+    """Return whether a path is a plain file of one of the owners."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return False
+    return stat.S_ISREG(status.st_mode) and status.st_uid in owners

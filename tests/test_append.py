@@ -293,3 +293,20 @@ def test_an_interrupted_driver_passes_the_record_on_when_it_closes(
     assert driver.controller.state.status == "paused"
     assert driver.seen == list(range(1, 1 + len(driver.seen)))
     assert [event.seq for event in read(driver.run.journal)][-1] == driver.seen[-1]
+
+
+def test_no_checkpoint_is_deleted_without_its_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The driver is interrupted when it has chosen what to remove, and closes the journal."""
+    driver = Driver.launch(run_at("noop", tmp_path))
+    real = Journal.append
+
+    def interrupted(self: Journal, type: str, **fields: Any) -> Event:
+        if type == "checkpoints.removed":
+            raise KeyboardInterrupt
+        return real(self, type, **fields)
+
+    monkeypatch.setattr(Journal, "append", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        driver.run_to_end()
+    driver.controller.close()
+    assert not list(violations(driver.run, driver))

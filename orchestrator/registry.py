@@ -153,7 +153,12 @@ def _modules(package: str) -> frozenset[str]:
 
 
 def _declared(kind: str) -> tuple[EntryPoint, ...]:
-    return tuple(_installed(tuple(sys.path)).select(group=group(kind)))
+    return _selected(tuple(sys.path), group(kind))
+
+
+@cache
+def _selected(path: tuple[str, ...], group: str) -> tuple[EntryPoint, ...]:
+    return tuple(_installed(path).select(group=group))  # a search of all entry points
 
 
 @cache

@@ -167,6 +167,7 @@ def _installed(path: tuple[str, ...]) -> EntryPoints:
     return cast(EntryPoints, entry_points())
 
 
+@cache
 def _only_class(kind: str, name: str) -> type[Any]:
     """Return the class of a built-in plug-in: the one of its module that has the plug-in's name."""
     module = importlib.import_module(f"{KINDS[kind].package}.{name}")

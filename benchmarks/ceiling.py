@@ -159,7 +159,7 @@ def groups(alive: int = 1000, count: int = 50) -> Iterator[str]:
 
 
 def cluster(trials: int) -> Iterator[str]:
-    for searcher, scheduler in (("random", "asha"), ("parzen", "frontier")):
+    for searcher, scheduler in (("random", "asha"), ("density_ratio", "guarded_asha")):
         described = spec(trials, CLUSTER_EPOCHS, searcher=searcher, scheduler=scheduler)
         began = time.process_time()
         simulated = simulate(described, slots=CLUSTER_SLOTS)

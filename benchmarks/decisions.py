@@ -42,13 +42,14 @@ SCHEDULERS: dict[str, Any] = {
     "asha": {"name": "asha"},
     "asha promote": {"name": "asha", "promote": True},
     "frontier": {"name": "frontier"},
+    "guarded_asha": {"name": "guarded_asha"},
     "hyperband": {"name": "hyperband"},
     "median": {"name": "median"},
     "patience": {"name": "patience"},
     "pbt": {"name": "pbt", "interval_epochs": 3},
     "pb2": {"name": "pb2", "interval_epochs": 3},
 }
-SEARCHERS: dict[str, Any] = {name: {"name": name} for name in ("random", "parzen", "tpe", "bohb")}
+SEARCHERS: dict[str, Any] = {name: {"name": name} for name in ("random", "parzen", "density_ratio", "tpe", "bohb")}
 
 
 def spec(searcher: Any, scheduler: Any, trials: int) -> SweepSpec:

@@ -1,10 +1,10 @@
 """Measure how soon searches find the best configurations on tables of real learning curves.
 
-    python -m benchmarks.search --curves taskset.npz [--seeds 100] [--workers 1,16] [--only NAME,NAME]
-                                [--jobs 2] [--variant misleading|uninformative|noisy|short]
+    python -m benchmarks.search --curves taskset.npz|FOLDER [--seeds 100] [--workers 1,16] [--only NAME,NAME]
+                                [--jobs 2] [--variant misleading,uninformative,noisy,short]
 
-The table (.npz) holds, for each task, ``<task>/valid`` (configurations × epochs, the validation loss, NaN where
-training diverged) and ``<task>/params`` (configurations × parameters).
+Each table (.npz; of a folder, every one) holds, for each task, ``<task>/valid`` (configurations × epochs, the
+validation loss, NaN where training diverged) and ``<task>/params`` (configurations × parameters).
 
 What is measured
   A run draws the table's configurations without replacement until a goal is met or all have been tried. Goals: the
@@ -27,7 +27,8 @@ Variants
   The same curves made harder: with early epochs in which the best row has the worst one's loss (misleading) or any
   other's (uninformative), with an error on every loss (noisy), or cut off after nine epochs (short).
 
-Standard output: a table, and one line of JSON.
+Standard output: for each table and variant the figures (mean and worst task, share of runs that never arrive), and one
+line of JSON.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ from numpy.typing import NDArray
 from benchmarks.search_policies import POLICIES, Policy
 
 GOALS = (0.01, 0.002)
+HEADINGS = f"{'best 1 %':>9}{'0.2 %':>9}{'worst 1%':>9}{'0.2 %':>9}{'never 1%':>9}{'0.2 %':>9}"
 
 
 @dataclass
@@ -195,7 +197,8 @@ def figures(name: str, workers: int, gains: NDArray[np.float64], times: NDArray[
 
 def line(row: dict[str, Any]) -> str:
     gains = "".join(f"{gain:8.1f}x" for gain in row["speed_up"])
-    return f"{row['policy']:<16}{row['workers']:>8}{gains}" + "".join(f"{share:9.1%}" for share in row["never"])
+    worst = "".join(f"{min(task[goal] for task in row['by_task']):8.1f}x" for goal in range(len(GOALS)))
+    return f"{row['policy']:<18}{row['workers']:>8}{gains}{worst}" + "".join(f"{share:9.1%}" for share in row["never"])
 
 
 def main() -> None:
@@ -205,16 +208,19 @@ def main() -> None:
     parser.add_argument("--workers", default="1,16")
     parser.add_argument("--only", default=",".join(POLICIES))
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--variant", choices=list(VARIANTS), default="", help="curves that are harder in some way")
+    parser.add_argument("--variant", default="", help=f"curves that are harder in some way: {', '.join(VARIANTS)[2:]}")
     args = parser.parse_args()
-    names = args.only.split(",")
-    if unknown := sorted(set(names) - set(POLICIES)):
-        parser.error(f"no policy named {', '.join(unknown)}; known: {', '.join(POLICIES)}")
+    names, variants = args.only.split(","), args.variant.split(",")
+    for kind, given, known in (("policy", names, list(POLICIES)), ("variant", variants, list(VARIANTS))):
+        if unknown := sorted(set(given) - set(known)):
+            parser.error(f"no {kind} named {', '.join(unknown)}; known: {', '.join(filter(None, known))}")
     workers = [int(count) for count in args.workers.split(",")]
-    rows = measure(load(args.curves, args.variant), names, workers, args.seeds, args.jobs)
-    print(f"{'policy':<16}{'workers':>8}{'best 1 %':>9}{'0.2 %':>9}{'never 1%':>9}{'0.2 %':>9}")
-    print("\n".join(line(row) for row in rows))
-    print(json.dumps({"curves": args.curves.name, "variant": args.variant, "results": rows}))
+    for path in sorted(args.curves.glob("*.npz")) if args.curves.is_dir() else [args.curves]:
+        for variant in variants:
+            rows = measure(load(path, variant), names, workers, args.seeds, args.jobs)
+            print(f"{path.name} {variant}\n{'policy':<18}{'workers':>8}" + HEADINGS)
+            print("\n".join(line(row) for row in rows))
+            print(json.dumps({"curves": path.name, "variant": variant, "results": rows}), flush=True)
 
 
 if __name__ == "__main__":

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.journal import Event
-from orchestrator.policies import build_scheduler
-from orchestrator.policies.searchers.parzen import CANDIDATES, Parzen, ParzenSearcher
+from orchestrator.policies import build_scheduler, build_searcher
+from orchestrator.policies.parzen_search import CANDIDATES, ParzenSearch
 from orchestrator.spec import SweepSpec
 
 
@@ -180,7 +180,7 @@ class Product:
     """A scheduler and a searcher as a sweep runs them, which observe the events of its driver.
 
     The space is the unit cube, the budget the whole table. Of searchers, ``random`` takes untried rows in a random
-    order and ``parzen`` chooses among 64 of them drawn at random, where in a sweep it chooses among 64 draws of the
+    order; Parzen searches choose among 64 of them drawn at random, where in a sweep they choose among 64 draws of the
     space. A sweep that ends before a goal is met never arrives.
     """
 
@@ -206,7 +206,8 @@ class Product:
         self._trial: dict[int, int] = {}
         self._running: set[int] = set()
         self._untried = Untried(points, order, seed)
-        self._searcher = OverRows(described, self._untried) if searcher == "parzen" else None
+        search = build_searcher(described)
+        self._searcher = OverRows(search, self._untried) if isinstance(search, ParzenSearch) else None
 
     def next(self) -> int | None:
         promotion = self._scheduler.promote(last=False)
@@ -264,21 +265,21 @@ class Untried:
         return self.rows.pop()
 
 
-class OverRows(ParzenSearcher):
-    """The product's searcher with the untried rows for a space."""
+class OverRows:
+    """A product's searcher with the untried rows for a space."""
 
-    def __init__(self, described: SweepSpec, untried: Untried) -> None:
-        super().__init__(Parzen(), described)
-        self._untried, self._drawn = untried, [0]
+    def __init__(self, search: ParzenSearch[Any], untried: Untried) -> None:
+        self._search, self._untried = search, untried
+        self.observe = search.observe
 
     def row(self, number: int) -> int:
         """Return the row chosen for a new trial."""
         size = len(self._untried.rows)
         drawn = self._untried.random.integers(0, size, CANDIDATES).tolist()
         chosen = 0
-        if self.by(number) != "random":
+        if self._search.by(number) != "random":
             rows = [self._untried.rows[size - 1 - place] for place in drawn]
-            chosen = int(np.argmax(self._scores(self._untried.points[rows])))
+            chosen = int(np.argmax(self._search._scores(self._untried.points[rows])))
         return self._untried.take(drawn[chosen])
 
 
@@ -291,5 +292,9 @@ POLICIES: dict[str, Callable[..., Policy]] = {
     "tpe": partial(Stopping, searcher=OptunaTPE),
     "tpe+asha": partial(Stopping, searcher=OptunaTPE, scheduler=RayASHA),
     "frontier": partial(Product, scheduler={"name": "frontier"}),
-    "default": partial(Product, scheduler={"name": "frontier"}, searcher="parzen"),
+    "frontier+parzen": partial(Product, scheduler={"name": "frontier"}, searcher="parzen"),
+    "parzen+promotion": partial(
+        Product, scheduler={"name": "asha", "reduction_factor": 3, "promote": True}, searcher="parzen"
+    ),
+    "default": partial(Product, scheduler={"name": "guarded_asha"}, searcher="density_ratio"),
 }

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from orchestrator.policies.schedulers.asha import ASHA
     from orchestrator.policies.schedulers.fifo import FIFO
     from orchestrator.policies.schedulers.frontier import Frontier
+    from orchestrator.policies.schedulers.guarded_asha import GuardedASHA
     from orchestrator.policies.schedulers.hyperband import Hyperband
     from orchestrator.policies.schedulers.median import Median
     from orchestrator.policies.schedulers.patience import Patience
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from orchestrator.policies.schedulers.ray import RayTune
     from orchestrator.policies.searchers.bohb import BOHB
     from orchestrator.policies.searchers.cmaes import CMAES
+    from orchestrator.policies.searchers.density_ratio import DensityRatio
     from orchestrator.policies.searchers.gp import GP
     from orchestrator.policies.searchers.grid import Grid
     from orchestrator.policies.searchers.nsga2 import NSGA2
@@ -86,12 +88,14 @@ _HOMES = {
     "Costs": "orchestrator.plan",
     "CodecError": "orchestrator.errors",
     "DataError": "orchestrator.errors",
+    "DensityRatio": "orchestrator.policies.searchers.density_ratio",
     "FIFO": "orchestrator.policies.schedulers.fifo",
     "Finalists": "orchestrator.spec",
     "Findings": "orchestrator.results.verify",
     "Frontier": "orchestrator.policies.schedulers.frontier",
     "GP": "orchestrator.policies.searchers.gp",
     "Grid": "orchestrator.policies.searchers.grid",
+    "GuardedASHA": "orchestrator.policies.schedulers.guarded_asha",
     "Hyperband": "orchestrator.policies.schedulers.hyperband",
     "JournalError": "orchestrator.errors",
     "JournalVersionError": "orchestrator.errors",
@@ -170,10 +174,12 @@ __all__ = [
     "CodecError",
     "Costs",
     "DataError",
+    "DensityRatio",
     "Finalists",
     "Findings",
     "Frontier",
     "Grid",
+    "GuardedASHA",
     "Hyperband",
     "JournalError",
     "JournalVersionError",

@@ -204,10 +204,13 @@ def test_the_page_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     header = "search workers seeds trials epochs hours val_acc found best after epochs regret past end"
     tables = [" ".join(output.split()) for command, output in outputs.items() if "--scheduler asha" in command]
     assert header in tables[0]
-    assert "as it was: parzen + frontier" in tables[0]
+    assert "as it was: density_ratio + guarded_asha" in tables[0]
     assert "n = 2; place " in next(output for command, output in outputs.items() if " why " in command)
     answers = [json.loads(output) for command, output in outputs.items() if "--json" in command]
-    assert [row["search"] for row in answers[0]["searches"]][1:] == ["random + fifo", *["parzen + frontier"] * 2]
+    assert [row["search"] for row in answers[0]["searches"]][1:] == [
+        "random + fifo",
+        *["density_ratio + guarded_asha"] * 2,
+    ]
     assert answers[0]["searches"][3]["trials"] == 12
     assert answers[1]["searches"][-1]["search"] == "sobol + fifo"
     assert header.replace("val_acc", "valid") in " ".join(page.split())

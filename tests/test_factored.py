@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from orchestrator.policies import build_searcher
 from orchestrator.policies.parzen_model import CELLS, Axis
-from orchestrator.policies.searchers.parzen import CANDIDATES, Parzen, ParzenSearcher
+from orchestrator.policies.parzen_search import CANDIDATES
+from orchestrator.policies.searchers.parzen import Parzen, ParzenSearcher
 from orchestrator.space import Choice, Domain, Space, choice, integer, uniform
 from orchestrator.space.domain import Coordinate
 from tests.support.domain_strategies import domains

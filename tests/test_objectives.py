@@ -113,7 +113,7 @@ def test_the_default_for_several_is_a_searcher_for_several_and_no_early_end() ->
     assert spec.searcher.class_path == "optuna.samplers.TPESampler"
     assert isinstance(spec.scheduler, FIFO)
     assert described(scheduler="asha").scheduler.name == "asha", "what is written stands"
-    assert described(objective={"metric": "gain", "mode": "max"}).searcher.name == "parzen"
+    assert described(objective={"metric": "gain", "mode": "max"}).searcher.name == "density_ratio"
     in_python = Sweep(model="some.Model", objective={"metric": "gain", "mode": "max", "also": ALSO}).spec
     assert (in_python.searcher, in_python.scheduler) == (spec.searcher, spec.scheduler)
 
@@ -150,7 +150,7 @@ def test_both_ends_of_the_front_are_found() -> None:
     assert len(front) > 4
 
 
-@pytest.mark.parametrize("searcher", ["parzen", "tpe", "bohb", "gp", "cmaes"])
+@pytest.mark.parametrize("searcher", ["density_ratio", "tpe", "bohb", "gp", "cmaes"])
 def test_a_searcher_of_one_objective_is_refused(searcher: str) -> None:
     with pytest.raises(SpecError, match=f"searcher {searcher} supports one objective") as caught:
         described(searcher)

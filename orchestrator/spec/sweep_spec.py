@@ -109,14 +109,14 @@ class SweepSpec(Part):
         examples=[{"model.learning_rate": {"log_uniform": [0.0001, 0.01]}}],
     )
     searcher: AnySearcher = Field(
-        default_factory=lambda: options_class("searchers", "parzen").model_validate({}),
+        default_factory=lambda: options_class("searchers", "density_ratio").model_validate({}),
         description="Who proposes parameters.",
-        examples=[{"name": "parzen"}],
+        examples=[{"name": "density_ratio"}],
     )
     scheduler: AnyScheduler = Field(
-        default_factory=lambda: options_class("schedulers", "frontier").model_validate({}),
+        default_factory=lambda: options_class("schedulers", "guarded_asha").model_validate({}),
         description="Who stops trials early, or sets them aside.",
-        examples=[{"name": "frontier"}],
+        examples=[{"name": "guarded_asha"}],
     )  # fmt: skip
     budget: Budget = Field(
         default_factory=lambda: Budget(trials=DEFAULT_TRIALS), description="How much may be spent.",

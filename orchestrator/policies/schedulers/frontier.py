@@ -1,4 +1,4 @@
-"""A frontier of trials that were set aside: the most promising continue, as far as rungs predict the end."""
+"""The frontier of earlier versions, for their journals: replaced by `guarded_asha`, which finds slow starters."""
 
 from __future__ import annotations
 
@@ -84,6 +84,8 @@ class FrontierScheduler(Scheduler[Frontier]):
 
     Epochs are counted when they are granted, since several workers may ask before any of them reports.
     """
+
+    offered = False
 
     def __init__(self, options: Frontier, spec: SweepSpec) -> None:
         super().__init__(options, spec)

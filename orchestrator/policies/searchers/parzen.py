@@ -1,34 +1,14 @@
-"""A Parzen model of one parameter at a time, which chooses among candidates that are drawn at random."""
+"""The Parzen search of earlier versions, for their journals: replaced by `density_ratio`."""
 
 from __future__ import annotations
 
-import bisect
-import math
-import random
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import Field
-
-from orchestrator.journal import Event
-from orchestrator.policies.searcher import Searcher, Suggestion, random_draw
-from orchestrator.policies.trial_history import History, PastTrial, trial_events
-from orchestrator.seeds import derive_seed
-from orchestrator.spec import SweepSpec, TryFirstOptions
-
-Array = Any
-"""numpy.ndarray; its own annotations differ between the versions of NumPy that are supported."""
-CANDIDATES = 64
-EXPLORE = 0.25
-"""The share of trials that are drawn at random throughout."""
-SHARE, MOST = 0.15, 40
-"""Trials that count as good: this share of all, and so many at most."""
-_RANKING = frozenset(
-    {"trial.suggested", "segment.reported", "trial.finished", "trial.stopped", "trial.failed", "trial.retried"}
-)
+from orchestrator.policies.parzen_search import ParzenOptions, ParzenSearch
 
 
-class Parzen(TryFirstOptions):
-    """Of candidates drawn at random takes the one that has most in common with the good trials, by Parzen densities.
+class Parzen(ParzenOptions):
+    """The search of earlier versions; density_ratio replaces it.
 
     Example:
         ```python
@@ -37,110 +17,11 @@ class Parzen(TryFirstOptions):
     """
 
     name: Literal["parzen"] = "parzen"
-    startup_trials: int = Field(
-        default=10,
-        ge=1,
-        description="Trials with a value before the model is used; until then at random.",
-        examples=[10],
-    )
 
 
-class ParzenSearcher(Searcher[Parzen]):
-    """Suggest the candidate that has most in common with the good trials and least with the others.
+class ParzenSearcher(ParzenSearch[Parzen]):
+    """Search with the best 15 % of the trials, 40 at most, as the good ones."""
 
-    A Parzen estimator in the manner of TPE (Bergstra et al. 2011, its densities factored too). Each parameter's values
-    are counted in cells of equal probability under its domain, and the counts smoothed by a Gaussian and by one
-    trial spread evenly; a choice has a cell for each of its values and no smoothing across them. The ratio of the good
-    trials' density to that of the others, multiplied over the parameters, ranks the candidates. Unlike in TPE they are
-    draws from the space: the model leaves out what is bad rather than closing in on what was good.
-
-    A parameter's densities are those among the trials that have it, and one that a candidate lacks adds nothing: in a
-    tree of conditions that is the ratio of the joint densities.
-
-    A trial is judged by its best loss so far, however far it came: a scheduler trains the promising ones longer, so
-    they are ahead. A trial without a loss yet counts among the others (constant liar), so that workers keep apart; so
-    does one that its parameters ended. A trial that failed for another reason does not count.
-
-    A suggestion costs the same however long the sweep is: the model is in counts, and only the ``MOST`` best trials are
-    read.
-    """
-
-    learns = True
-    several_objectives = False
-
-    def __init__(self, options: Parzen, spec: SweepSpec) -> None:
-        from orchestrator.policies.parzen_model import Model
-
-        super().__init__(options, spec)
-        self._history = History(self.space, self.objective)
-        self._model = Model(self.space)
-        self._losses: dict[int, float] = {}
-        self._order: list[tuple[float, int]] = []
-        self._unreported: set[int] = set()  # running trials without a loss
-
-    @classmethod
-    def explain(cls, options: Parzen, suggestion: Suggestion) -> str:
-        """Say whether it was drawn at random or chosen by the model."""
-        if suggestion.by == "random":
-            return "drawn at random"
-        return f"of random candidates the one most like the good ones of {suggestion.trials_before}"
-
-    def suggest(self, number: int) -> dict[str, Any] | None:
-        """Return a random draw, or the best of the candidates."""
-        import numpy as np
-
-        if self.by(number) == "random":
-            return random_draw(self.space, self.seed, number)
-        candidates = self._candidates(number)
-        return self.space.at(candidates[int(np.argmax(self._scores(candidates)))].tolist())
-
-    def by(self, number: int) -> str:
-        """Return ``random`` for a trial that is drawn without the model."""
-        valued = len(self._order) - len(self._unreported)
-        early = valued < self.options.startup_trials or not self._good() or not self._model.axes
-        exploring = random.Random(derive_seed(self.seed, "explore", number)).random() < EXPLORE
-        return "random" if early or exploring else self.name
-
-    def observe(self, event: Event) -> None:
-        """Take note of an event."""
-        for part in trial_events(event):
-            self._observe(part)
-
-    def _observe(self, event: Event) -> None:
-        self._history.observe(event)
-        if event.type == "trial.suggested":
-            drawn = event.fields.get("drawn", ())  # of an earlier sweep's trial, what it had not
-            self._model.add(event["trial"], {k: v for k, v in event["params"].items() if k not in drawn})
-        if event.type in _RANKING:
-            self._rank(self._history.trials[event["trial"]])
-
-    def _rank(self, trial: PastTrial) -> None:
-        """Put a trial in its place among all."""
-        number, before = trial.number, self._losses.pop(trial.number, None)
-        if before is not None:
-            del self._order[bisect.bisect_left(self._order, (before, number))]
-        if trial.state != "failed":
-            self._losses[number] = math.inf if trial.state == "unfit" else trial.loss
-            bisect.insort(self._order, (self._losses[number], number))
-        if (before is None) != (number not in self._losses):
-            self._model.count(number, 1 if before is None else -1)
-        if trial.state == "running" and trial.loss == math.inf:
-            self._unreported.add(number)
-        else:
-            self._unreported.discard(number)
-
-    def _good(self) -> list[int]:
-        finite = bisect.bisect_left(self._order, (math.inf, -1))
-        size = min(MOST, max(3, math.ceil(SHARE * len(self._order))), finite)
-        return [number for _, number in self._order[:size]]
-
-    def _scores(self, candidates: Array) -> Array:
-        """Return the logarithm of good over other density for each candidate, shape (n,)."""
-        return self._model.scores(self._good(), candidates)
-
-    def _candidates(self, number: int) -> Array:
-        """Return points of the unit cube, shape (n, parameters of the space)."""
-        import numpy as np
-
-        rng = random.Random(derive_seed(self.seed, "parzen", number))
-        return np.array([rng.random() for _ in range(CANDIDATES * len(self.space))]).reshape(CANDIDATES, -1)
+    offered = False
+    good_share = 0.15
+    most_good = 40

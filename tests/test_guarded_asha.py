@@ -1,0 +1,187 @@
+"""Guarded ASHA: never fewer than ASHA continues, more where controls show the need, and the reason in words."""
+
+from __future__ import annotations
+
+import random
+import statistics
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orchestrator.engine.simulator import simulate
+from orchestrator.policies import build_scheduler
+from orchestrator.policies.control_trials import WITNESSES, ControlTrials
+from orchestrator.policies.rungs import WaitingRung
+from orchestrator.policies.schedulers.guarded_asha import CONTROL_SHARE
+from orchestrator.results import why
+from orchestrator.results.verify import replay
+from orchestrator.spec import SweepSpec
+from tests.support.event_log import spec as described_without_module
+
+Curve = Any
+
+
+def sweep_of(trials: int, scheduler: Any = "guarded_asha", seed: int = 5, **fields: Any) -> SweepSpec:
+    written = {"trainer": {"max_epochs": 32}, "budget": {"trials": trials}, **fields}
+    space = {"model.q": {"uniform": [0.0, 1.0]}}
+    return described_without_module("random", scheduler, seed=seed, space=space, **written)
+
+
+def until(epoch: int, early: Curve) -> Curve:
+    """Losses ``early(q)`` before that epoch, and q from then on."""
+    return lambda params, at: {"loss": early(params["model.q"]) + 2 if at < epoch else params["model.q"] - 0.01 * at}
+
+
+EARLY = {
+    "slow": lambda q: (q + 0.5) % 1.0,  # the best come from the middle of the first rung
+    "misleading": lambda q: 1.0 - q,
+    "alike": lambda q: 0.0,
+    "uninformative": lambda q: 1e4 * q % 1.0,
+}
+PROMOTION = {"name": "asha", "reduction_factor": 4, "promote": True}
+
+
+def keeps_the_best(scheduler: Any, early: str, seed: int, slots: int = 1) -> bool:
+    """Whether the best of 60 is trained to its end, and wins."""
+    ran = simulate(sweep_of(60, scheduler, seed), curve=until(4, EARLY[early]), slots=slots)
+    best, winner = min(ran.state.trials.values(), key=lambda trial: trial.params["model.q"]), ran.state.winner()
+    return winner is best and (best.epoch, best.status) == (32, "finished")
+
+
+@pytest.mark.parametrize("slots", [1, 8])
+@pytest.mark.parametrize("early", ["slow", "misleading"])
+def test_the_best_is_found_where_its_first_epoch_is_not_among_the_best(early: str, slots: int) -> None:
+    assert keeps_the_best("guarded_asha", early, 1, slots)
+    assert not keeps_the_best(PROMOTION, early, 1, slots)
+
+
+@pytest.mark.slow
+def test_a_first_rung_that_says_nothing_seldom_decides() -> None:
+    """Controls may agree by chance."""
+    assert sum(keeps_the_best("guarded_asha", "uninformative", seed) for seed in range(12)) >= 9
+
+
+@settings(max_examples=6, deadline=None)
+@given(st.integers(0, 2**32), st.integers(1, 6), st.integers(2, 4))
+def test_never_fewer_continue_than_under_promotion(seed: int, slots: int, factor: int) -> None:
+    """Whenever a new trial begins, no trial waits that is among the best 1/factor of its rung."""
+    rng = random.Random(seed)
+    made = sweep_of(rng.randint(1, 24), {"name": "guarded_asha", "reduction_factor": factor})
+    scheduler = build_scheduler(made)
+
+    def curve(params: Any, epoch: int) -> dict[str, float]:
+        return {"loss": random.Random(f"{params['model.q']}{epoch}{seed}").randint(0, 9)}
+
+    for event in simulate(made, curve=curve, slots=slots, seed=seed).events:
+        if event.type == "trial.suggested":
+            assert scheduler.promote(last=False) is None
+            for trial in scheduler.set_aside:
+                numbers = scheduler.dismiss(trial).why
+                assert numbers["place"] > numbers["of"] // factor
+                assert numbers["kept"] >= numbers["of"] // factor
+        scheduler.observe(event)
+
+
+@pytest.mark.parametrize("slots", [1, 4])
+def test_where_rungs_predict_few_epochs_are_spent(slots: int) -> None:
+    def curve(params: Any, epoch: int) -> dict[str, float]:
+        return {"loss": params["model.q"] + 1.0 / epoch}
+
+    ran = simulate(sweep_of(60), curve=curve, slots=slots)
+    epochs = [trial.epoch for trial in ran.state.trials.values()]
+    winner = ran.state.winner()
+    assert winner is not None
+    assert winner.params["model.q"] == min(trial.params["model.q"] for trial in ran.state.trials.values())
+    assert winner.epoch == 32
+    assert sum(epochs) < 0.3 * 60 * 32
+    assert statistics.median(epochs) <= 4
+
+
+def test_controls_have_a_twentieth_of_the_epochs_while_trials_begin() -> None:
+    """And the first trials are the controls, whatever their values."""
+    ran = simulate(sweep_of(150), curve=lambda params, epoch: {"loss": params["model.q"]}, slots=1)
+    controls, granted, begun = [], 0, 0
+    for event in ran.events:
+        if event.type == "trial.suggested":
+            granted, begun = granted + 1, begun + 1
+        elif event.type == "trial.promoted" and begun < 150:
+            stretch = min(32, 4 * event["why"]["rung"]) - event["why"]["rung"]
+            granted += stretch
+            if event["why"]["kind"] == "control":
+                controls.append((event["trial"], stretch))
+    spent = sum(stretch for _, stretch in controls)
+    assert 0.02 * granted < spent <= 2 * CONTROL_SHARE * granted, "some continue without a record of a promotion"
+    first = [trial for trial, stretch in controls if stretch == 3]
+    assert first == sorted(first)
+    passed = {trial for trial in range(max(first)) if ran.state.trials[trial].epoch > 1}
+    assert passed == set(range(max(first))), "every trial below the last control went on from the first rung"
+
+
+@pytest.mark.parametrize("slots", [1, 4])
+def test_a_scheduler_rebuilt_from_events_decides_the_same(slots: int) -> None:
+    made = sweep_of(30, trainer={"max_epochs": 17})
+    ran = simulate(made, slots=slots, seed=3, curve=until(4, EARLY["slow"]))
+    assert replay(made, ran.events) == []
+    kept = build_scheduler(made)
+    for count, event in enumerate(ran.events):
+        kept.observe(event)
+        if count % 11 == 0:
+            again = build_scheduler(made)
+            for before in ran.events[: count + 1]:
+                again.observe(before)
+            for last in (False, True):
+                assert again.promote(last=last) == kept.promote(last=last)
+
+
+def judged(pairs: list[tuple[float, float]], factor: int = 4) -> ControlTrials:
+    """Two rungs that controls have entered with these losses, each."""
+    rungs = [WaitingRung(), WaitingRung()]
+    controls = ControlTrials(rungs, factor)
+    for trial, _ in enumerate(pairs):
+        controls.begin(trial)
+    for rung in (0, 1):
+        for trial, losses in enumerate(pairs):
+            rungs[rung].enter(trial, losses[rung], rung + 1)
+            controls.enter(trial, rung)
+    return controls
+
+
+def test_the_share_holds_the_best_controls() -> None:
+    same = judged([(n, n) for n in range(8)])
+    assert (same.share(0), same.agreement(0), same.predicts(0)) == (0.25, 1.0, True)
+    late = judged([(n, n if n != 5 else -1) for n in range(8)])
+    assert late.predicts(0)
+    assert late.share(0) == 6 / 8, "the best one came from place six of eight"
+
+
+def test_a_rung_that_does_not_order_controls_keeps_all() -> None:
+    reverse = judged([(n, -n) for n in range(8)])
+    assert (reverse.share(0), reverse.agreement(0), reverse.predicts(0)) == (1.0, 0.0, False)
+    shuffled = judged([(n, (n * 7) % 16) for n in range(16)])
+    assert not shuffled.predicts(0)
+    assert shuffled.share(0) == 1.0
+
+
+def test_without_evidence_the_share_is_that_of_asha() -> None:
+    few = judged([(n, -n) for n in range(WITNESSES - 1)])
+    assert (few.share(0), few.agreement(0), few.predicts(0)) == (0.25, None, True)
+
+
+def told(trials: int, curve: Curve) -> str:
+    ran = simulate(sweep_of(trials), curve=curve, slots=1)
+    return " ".join(" ".join(why(ran.state, number)) for number in ran.state.trials)
+
+
+def test_it_says_that_early_epochs_do_not_predict() -> None:
+    misled = told(40, until(4, EARLY["misleading"]))
+    assert "because that epoch does not predict: of two controls the better one was ahead there in only 0 %" in misled
+
+
+def test_it_says_that_the_best_come_from_far_down() -> None:
+    assert "since the best controls came from places that far down" in told(60, until(4, EARLY["slow"]))
+
+
+def test_it_says_how_far_a_rung_was_seen_to_predict() -> None:
+    assert "later, 100 % of the controls' pairs were in that order" in told(40, until(0, lambda q: q))

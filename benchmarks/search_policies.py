@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.journal import Event
-from orchestrator.policies import build_scheduler, build_searcher
+from orchestrator.policies import build_scheduler
 from orchestrator.policies.parzen_search import CANDIDATES, ParzenSearch
+from orchestrator.policies.searcher import searcher_class
 from orchestrator.spec import SweepSpec
 
 
@@ -206,7 +207,7 @@ class Product:
         self._trial: dict[int, int] = {}
         self._running: set[int] = set()
         self._untried = Untried(points, order, seed)
-        search = build_searcher(described)
+        search = searcher_class(described.searcher.name).build(described.searcher, described)
         self._searcher = OverRows(search, self._untried) if isinstance(search, ParzenSearch) else None
 
     def next(self) -> int | None:

@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from orchestrator.cli import app
+from orchestrator.engine import stop_requests
 from orchestrator.errors import JournalError
 from orchestrator.journal import Event, decode, encode, read
 from orchestrator.journal.repair import repaired
@@ -35,7 +36,9 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
         if event.type == "segment.reported" and event["trial"] == 1:
             request(run)
 
-    launch(spec(budget={"trials": 2}, scheduler="fifo"), run.runs, local=True, observer=observe)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stop_requests, "_POLL_SECONDS", -1.0)  # the trial may end within the usual interval
+        launch(spec(budget={"trials": 2}, scheduler="fifo"), run.runs, local=True, observer=observe)
     assert [event.type for event in read(run.journal)][-1] == "sweep.paused"
     return run
 

@@ -401,6 +401,13 @@ def test_a_last_stretch_without_validation_has_nothing_to_report(tmp_path: Path,
     assert run(replace(job, segment=1, checkpoint=asdict(last))) == []
 
 
+def test_steps_without_validation_go_on_from_their_checkpoint(tmp_path: Path) -> None:
+    job = replace(odd(tmp_path, {"max_epochs": -1, "max_steps": 8, "limit_val_batches": 0}), metric="train_loss")
+    first = run(job)[0].checkpoint
+    assert first is not None
+    assert [report.epoch for report in run(replace(job, segment=1, checkpoint=asdict(first)))] == [2]
+
+
 def test_another_trials_early_stop_is_not_ours(tmp_path: Path) -> None:
     """A trial that takes over another's weights goes on from them, though the other had come to its end."""
     wanted = {"max_epochs": 9, "callbacks": [EARLY]}

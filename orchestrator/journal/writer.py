@@ -24,7 +24,7 @@ from orchestrator.journal.steady_time import JumpDetector
 from orchestrator.journal.store import EarlierWriteError, Store
 from orchestrator.journal.stores import Place, store_at
 from orchestrator.object_storage import objects
-from orchestrator.secrets import holds_secret, masked_values
+from orchestrator.secrets import holds_secret, masked, masked_values
 
 T = TypeVar("T")
 _SETTINGS = frozenset({"spec", "params"})  # a spec with a secret is refused when it is loaded, and replay needs these
@@ -69,7 +69,7 @@ class Journal:
     def __init__(self, store: Store, right: Right, length: int, end: int) -> None:
         self.patience: Callable[[OSError], bool] = lambda error: False
         self.accept: Callable[[Event], None] = lambda event: None
-        self.alert: Callable[[str], None] = lambda text: print(text, file=sys.stderr)
+        self.alert: Callable[[str], None] = lambda text: print(masked(text), file=sys.stderr)
         self._clock = JumpDetector()
         self.lease = right.epoch
         self.length = length

@@ -84,7 +84,7 @@ def launch(
                 raise StoppedError(stop_requests.signal)
             for notice in (fixed_folders_notice(spec.trainer), size_notice(spec)):
                 if notice:
-                    print(notice, file=sys.stderr)
+                    print(masked(notice), file=sys.stderr)
             warm_fields: dict[str, Any] = {"warm_start": list(warm_start)} if warm else {}
             journal.append(
                 "sweep.created",

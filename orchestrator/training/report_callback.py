@@ -53,6 +53,7 @@ class ReportCallback(CheckpointCallback):
         self._plateau: dict[int, float] = {}
         self._last: Tensor | None = None
         self._validated = False
+        self._begun = False  # whether an epoch has started in this segment
         self._reported = job.checkpoint is not None  # each checkpoint was saved for a report
         self._heartbeat, self._finders = heartbeat, finders
         self._epoch = int(job.checkpoint["epoch"]) if job.checkpoint else 0  # the last one that was trained
@@ -64,8 +65,8 @@ class ReportCallback(CheckpointCallback):
         self._plateau = {}
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Note that this epoch is not validated yet."""
-        self._validated = False
+        """Note that this epoch has started, and is not validated yet."""
+        self._begun, self._validated = True, False
 
     def on_train_batch_end(self, *args: Any, **kwargs: Any) -> None:
         """Send a heartbeat, if one is due."""
@@ -81,6 +82,8 @@ class ReportCallback(CheckpointCallback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save and report the epoch, if it logged the objective."""
+        if not self._begun and trainer.current_epoch + 1 == self._epoch:
+            return  # where max_steps limits the training, Lightning ends the checkpoint's epoch again
         self._check_progress(trainer)
         if not trainer.strategy.broadcast(self._has_fresh_objective(trainer)):
             return

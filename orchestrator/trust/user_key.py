@@ -11,6 +11,8 @@ import stat
 import sys
 from pathlib import Path
 
+from orchestrator.secrets import masked
+
 _LENGTH = 64
 _warned: set[str] = set()
 
@@ -88,4 +90,4 @@ def _write(place: Path) -> None:
 def _warn(text: str) -> None:
     if text not in _warned:
         _warned.add(text)
-        print(f"warning: {text}", file=sys.stderr)
+        print(f"warning: {masked(text)}", file=sys.stderr)

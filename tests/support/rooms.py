@@ -38,7 +38,7 @@ ALLOWED: dict[str, set[str]] = {
     "durable_files": {"errors"},
     "object_storage": {"errors", "extras"},
     "rundir": {"errors", "durable_files", "object_storage"},
-    "trust": {"errors"},
+    "trust": {"errors", "secrets"},
     **{room: GROUND | set(LADDER[:height]) for height, room in enumerate(LADDER)},
     "models": {"errors", "seeds"},
     "data": {"errors", "seeds"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from orchestrator.journal import Event, decode, encode
 from orchestrator.spec import SweepSpec, apply, from_mapping, load, to_yaml
 from orchestrator.training import Job, class_loading
 from orchestrator.training.class_loading.argument_types import accepts
-from tests.support.codec_values import VALUES, Colour, Mode, Point, double, same
+from tests.support.codec_values import VALUES, Colour, Mode, Point, Word, double, same
 from tests.support.odd_state import Phase, Strict
 from tests.support.tiny import TinyData
 
@@ -66,6 +67,22 @@ def test_a_value_is_the_same_on_every_way_to_the_users_code(value: Any) -> None:
             held = _in_a_trial(spec, point)
             assert same(held.value, value)
             assert same(held.colour, value)
+
+
+def test_no_code_of_a_value_runs_and_a_later_change_of_it_changes_no_sweep() -> None:
+    """A copy of such a word calls its class; the lists in a deque and in a tuple are the user's own."""
+    inner, word = [1], Word("a", "b")
+    spec = _sweep(
+        model={"class_path": HOLDER, "init_args": {"value": deque([word, inner]), "colour": (inner,)}},
+        trainer={"callbacks": [{"class_path": "a.B", "init_args": {"x": inner}}]},
+        space={"model.dims": choice((inner, word), [inner])},
+        searcher={"name": "random", "try_first": [{"model.dims": (inner, word)}]},
+    )
+    before = spec.model_dump_json()
+    inner.append(2)
+    assert spec.model_dump_json() == before
+    held = _in_a_trial(spec, next(iter(spec.space.grid())))
+    assert same([held.value, held.colour, held.dims], [deque([word, [1]]), ([1],), ([1], word)])
 
 
 def test_a_tuple_of_a_choice_is_a_tuple_in_the_trial() -> None:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from orchestrator.errors import Problem, SpecError
-from orchestrator.space import Value
+from orchestrator.space import Domain, Value
+from orchestrator.spec.parts import Part
 from orchestrator.spec.yaml_document import DEPTH_LIMIT, Document, Path, brief, extent, read
 
 _BARE = {"model": "class_path", "data": "class_path", "searcher": "name", "scheduler": "name"}
@@ -15,7 +16,7 @@ _BARE = {"model": "class_path", "data": "class_path", "searcher": "name", "sched
 
 def override(document: Document, texts: Sequence[str]) -> tuple[Document, list[Problem]]:
     """Return the document with each ``key=value`` applied, the later of two winning, and the problems."""
-    data = copy.deepcopy(document.data)
+    data = _copied(document.data)
     changed = Document(document.file, data, dict(document.keys), dict(document.values), dict(document.overridden))
     problems: list[Problem] = []
     for text in texts:
@@ -25,6 +26,15 @@ def override(document: Document, texts: Sequence[str]) -> tuple[Document, list[P
         except SpecError as error:
             problems += [Problem(p.message, p.hint, p.path, brief(f"--set {text}")) for p in error.problems]
     return changed, problems
+
+
+def _copied(value: Any) -> Any:
+    """Return a copy of mappings, lists, domains and options; other objects are the user's, whose code must not run."""
+    if type(value) is dict:
+        return {key: _copied(item) for key, item in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(map(_copied, value))
+    return copy.deepcopy(value) if isinstance(value, Domain | Part) else value
 
 
 def _refused(message: str, hint: str) -> SpecError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import re
 from collections.abc import Mapping
@@ -134,7 +135,7 @@ def plain_mapping(value: object) -> dict[str, Any]:
         if not isinstance(name, str):
             raise ValueError(f"names must be text, but got {shown(name)}")
     try:
-        return {name: codec.written(item, (name,)) for name, item in value.items()}
+        return {name: copy.deepcopy(codec.written(item, (name,))) for name, item in value.items()}
     except CodecError as error:
         raise NoPlainFormError(error) from None
 

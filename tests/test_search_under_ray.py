@@ -19,7 +19,9 @@ NUMBERS = {
 }
 CHOICES = {"model.learning_rate": {"choice": [0.01, 0.1]}, "data.batch_size": {"choice": [16, 32]}}
 ASHA = {"name": "asha", "reduction_factor": 2}
-PARZEN = {"name": "parzen", "startup_trials": 2}  # and every fourth trial is drawn at random
+# Every fourth trial of these two is drawn at random, and the first two.
+PARZEN = {"name": "parzen", "startup_trials": 2}
+DENSITY_RATIO = {"name": "density_ratio", "startup_trials": 2}
 POINTS = [{"model.learning_rate": rate, "model.momentum": 0.5} for rate in (0.05, 0.051)]
 RACE = {"name": "race", "points": POINTS, "confidence": 0.9999}  # too much alike to be told apart so soon
 POPULATION = {"interval_epochs": 2}
@@ -30,6 +32,7 @@ SWEEPS: list[tuple[Any, Any, dict[str, Any], set[str]]] = [
     ("grid", "fifo", CHOICES, set()),
     ("sobol", {**ASHA, "promote": True}, NUMBERS, {"trial.set_aside"}),
     (PARZEN, {"name": "frontier", "reduction_factor": 2}, NUMBERS, {"trial.set_aside", "trial.promoted"}),
+    (DENSITY_RATIO, {"name": "guarded_asha", "reduction_factor": 2}, NUMBERS, {"trial.set_aside", "trial.promoted"}),
     ("tpe", {"name": "median", "min_trials": 1}, NUMBERS, set()),
     ("bohb", {"name": "hyperband", "reduction_factor": 2}, NUMBERS, {"trial.promoted", "trial.stopped"}),
     ("gp", {"name": "patience", "epochs": 1, "min_delta": 0.3}, NUMBERS, {"trial.stopped"}),
@@ -82,7 +85,7 @@ def test_a_sweep_under_ray(
     assert len(rows()) == told["trial.suggested"] == (4 if searcher == "grid" else 8)
     assert {row["status"] for row in rows()} <= {"finished", "stopped"}
     by = {event["by"] for event in events() if event["type"] == "trial.suggested"}
-    assert by == {_named(searcher), *(["random"] if searcher is PARZEN else [])}
+    assert by == {_named(searcher), *(["random"] if searcher in (PARZEN, DENSITY_RATIO) else [])}
     assert "no violations" in sweep("verify", "tiny"), "every suggestion and decision is derived again"
     assert os.environ["SWEEP_RUNS"]
     if several:

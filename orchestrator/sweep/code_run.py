@@ -56,7 +56,7 @@ class CodeRun:
     """
 
     def __init__(self, spec: SweepSpec, roots: Sequence[str]) -> None:
-        self._spec, self._roots = spec, [str(Path(root).absolute()) for root in roots]
+        self._spec, self._roots = spec, list(roots)
         self._began = time.monotonic()
         self._folder = ""
         self._process: subprocess.Popen[bytes] | None = None

@@ -18,7 +18,8 @@ from orchestrator.spec import Finalists, SweepSpec
 from orchestrator.state import SweepState
 from orchestrator.sweep.execution import Outcome
 from orchestrator.sweep.lifecycle import extend, launch, resume
-from orchestrator.sweep.preflight import import_from, notify_problems
+from orchestrator.sweep.preflight import notify_problems
+from orchestrator.training.class_loading.import_paths import import_from
 
 
 def confirm(

@@ -28,8 +28,9 @@ from orchestrator.state import SweepState
 from orchestrator.sweep.code_record import git_commit, git_diff
 from orchestrator.sweep.code_run import CodeRun, is_off, warn_of
 from orchestrator.sweep.execution import Engine, Outcome, choose_engine, execute
-from orchestrator.sweep.preflight import check, check_writable, import_from
+from orchestrator.sweep.preflight import check, check_writable
 from orchestrator.training.class_loading import import_roots, never_logged
+from orchestrator.training.class_loading.import_paths import import_from
 from orchestrator.training.machine_info import RECORDED, versions
 from orchestrator.trust import authors
 
@@ -133,7 +134,6 @@ def launch_without_ray(
     Raises:
         UsageError: The sweep has several trials, or the host does not know its place in the slice.
     """
-    from orchestrator.training import class_loading
     from orchestrator.xla import no_ray_launch
 
     if spec.budget.trials != 1:
@@ -146,7 +146,7 @@ def launch_without_ray(
             observer=observer,
             engine=lambda controller, stop_requests, roots: no_ray_launch.lead(controller, stop_requests, own, roots),
         )
-    no_ray_launch.follow(spec, own, [str(Path(root).absolute()) for root in class_loading.import_roots(spec)])
+    no_ray_launch.follow(spec, own, import_roots(spec))
     return None
 
 

@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from orchestrator.errors import UsageError
-from orchestrator.sweep.preflight import import_from
+from orchestrator.training.class_loading.import_paths import import_from, module_being_imported
 
 _named: dict[str, ModuleType] = {}
 _FILE_HINT = "put the class into a file of its own and import it from there"
@@ -55,8 +55,6 @@ def share_main() -> None:
 
 def refuse_second_run() -> None:
     """Raise UsageError if a module that is imported for its classes starts a sweep itself."""
-    from orchestrator.training.class_loading.import_paths import module_being_imported
-
     if name := module_being_imported():
         raise UsageError(
             f"{name} starts a sweep each time it is imported, and workers import it for its classes",

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
@@ -13,7 +12,7 @@ from pathlib import Path
 from orchestrator.errors import Problem, SpecError, UsageError
 from orchestrator.notify import notification_problems
 from orchestrator.object_storage import objects
-from orchestrator.rundir import RunDirectory, data_folder
+from orchestrator.rundir import RunDirectory
 from orchestrator.spec import PolicyOptions, SweepSpec, apply, plugin_of
 
 
@@ -57,7 +56,7 @@ def check(
         from orchestrator.engine.tune import check_resources
 
         check_resources(spec.resources)
-    roots = [str(Path(root).absolute()) for root in class_loading.import_roots(spec)]
+    roots = class_loading.import_roots(spec)
     if problems := notify_problems(spec) + class_loading.check(spec):
         raise SpecError(problems)
     _check_plugin(spec, spec.searcher, ("searcher", "init_args"))
@@ -96,13 +95,6 @@ def _check_bucket(url: str) -> None:
             f"the store of {url} overwrites an object that was to be created only if absent (If-None-Match: *)",
             hint="two drivers could overwrite each other there; use a newer version, another store or a folder",
         )
-
-
-def import_from(roots: Sequence[str]) -> None:
-    """Add the folders to the import path, except those inside a run directory: nothing there is code."""
-    for root in reversed(roots):
-        if root not in sys.path and not data_folder(root):
-            sys.path.insert(0, root)
 
 
 def _check_plugin(spec: SweepSpec, options: PolicyOptions, path: tuple[str, ...]) -> None:

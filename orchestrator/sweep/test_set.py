@@ -17,7 +17,7 @@ from orchestrator.rundir import RunDirectory
 from orchestrator.seeds import trial_seed
 from orchestrator.spec import SweepSpec, apply
 from orchestrator.state import SweepState
-from orchestrator.sweep.preflight import import_from
+from orchestrator.training.class_loading.import_paths import import_from
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from orchestrator.errors import CodecError, ObjectiveError, UsageError, describe
+
 RULES = {
     "optimizer": "automatic optimization needs an optimizer from configure_optimizers",
     "step": "a LightningModule needs a training_step",
@@ -120,9 +122,7 @@ def _no_report() -> Finding:
 
 
 def _explained(error: BaseException, job: Any, *, resumed: bool) -> Finding:
-    from orchestrator.errors import CodecError, ObjectiveError, UsageError
-
-    text = str(error)
+    text = describe(error).partition(": ")[2]
     if resumed and not isinstance(error, ObjectiveError):
         return Finding("unclear", "", f"a trial could not continue from its checkpoint: {_named(error)}", _LATER)
     if isinstance(error, _NoOptimizer):
@@ -164,18 +164,15 @@ def _named(error: BaseException) -> str:
     """Return the error's type and text, and its place in the user's code."""
     import traceback
 
-    try:
-        text = str(error).strip()
-    except Exception:  # a user's __str__ may raise
-        text = ""
+    name, _, text = describe(error).partition(": ")
     frames = [f for f in traceback.extract_tb(error.__traceback__) if "site-packages" not in f.filename]
     own = Path(__file__).resolve().parents[1]
     users = [f for f in frames if not Path(f.filename).resolve().is_relative_to(own)]
     place = f" at {users[-1].filename}:{users[-1].lineno}" if users else ""
-    return f"{type(error).__name__}: {text}".removesuffix(": ").partition("\n")[0][:500] + place
+    return f"{name}: {text.strip()}".removesuffix(": ").partition("\n")[0][:500] + place
 
 
-def user_files(roots: list[str]) -> dict[str, str]:
+def user_files() -> dict[str, str]:
     """Return the loaded source files outside the libraries, with their SHA-256."""
     from hashlib import sha256
 
@@ -201,13 +198,13 @@ def main(request: Mapping[str, Any]) -> Finding:
     """Run the check that ``request`` describes."""
     os.nice(5)
     threading.Thread(target=_end_with, args=(os.getppid(),), name="parent", daemon=True).start()
-    sys.path[:0] = [root for root in request["roots"] if root not in sys.path]
+    from orchestrator.training.class_loading.import_paths import import_from
+    from orchestrator.training.job import Job
     from orchestrator.training.sealed_process import leave_out_preparation, load_in_process, sealed_off
 
+    import_from(request["roots"])
     sealed_off([*request["roots"], str(Path.cwd())], request["folder"])
-    from orchestrator.training.job import Job
-
-    job = replace(Job.from_text(json.dumps(request["job"])), folder=f"{request['folder']}/run/trials/0000", url="")
+    job = replace(Job(**request["job"]), folder=f"{request['folder']}/run/trials/0000", url="")
     prepares = False
     try:
         prepares = sum(leave_out_preparation(part["class_path"]) for part in (job.model, job.data) if part) > 0
@@ -217,7 +214,7 @@ def main(request: Mapping[str, Any]) -> Finding:
         finding = Finding("unclear", "", _named(error), _LATER)
     if finding.rule == "data" and prepares:
         finding = replace(finding, outcome="unclear", hint="prepare_data was left out; a trial calls it")
-    return replace(finding, files=user_files(request["roots"]))
+    return replace(finding, files=user_files())
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import math
 import sys
 from typing import Any
@@ -60,7 +59,7 @@ def _write_scalar(value: Any, part: Part) -> Any:
     if value.dtype.kind in "fiu" and value.dtype.itemsize > 8:  # a long double has more digits than a float
         plain = None
     if plain is None or (isinstance(plain, float) and not math.isfinite(plain)):
-        return [dtype, {"$bytes": base64.b64encode(value.tobytes()).decode()}]
+        return [dtype, part(value.tobytes(), "data")]
     return [dtype, plain]
 
 

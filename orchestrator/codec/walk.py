@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,8 +104,7 @@ class _Encoder:
         if isinstance(value, set):
             return value if all(map(self.form.leaf, value)) else self._tagged(value, at)
         items = [self(item, (*at, index)) for index, item in enumerate(value)]
-        same = all(new is old for new, old in zip(items, value, strict=True))
-        return value if same else type(value)(items)
+        return value if _identical(items, value) else type(value)(items)
 
     def _mapping(self, value: dict[Any, Any], at: Path) -> Any:
         key = next(iter(value), None) if len(value) == 1 else None
@@ -115,9 +114,7 @@ class _Encoder:
         if (is_marked and (not self._is_lenient)) or not all(map(self._plain_key, value)):
             return self._tagged(value, at)
         items = {key: self._item(key, item, at) for key, item in value.items()}
-        if all(items[key] is item for key, item in value.items()):
-            return value
-        return _like(value, items)
+        return value if _identical(items.values(), value.values()) else _like(value, items)
 
     def _item(self, key: Any, item: Any, at: Path) -> Any:
         if self._is_lenient and key == "class_path" and isinstance(item, type):
@@ -177,11 +174,10 @@ class _Decoder(Reader):
             if self._build is not None and "class_path" in value:
                 return self._build(value)
             items = {key: self(item) for key, item in value.items()}
-            same = all(items[key] is item for key, item in value.items())
-            return value if same and self._build is None else _like(value, items)
+            return value if self._build is None and _identical(items.values(), value.values()) else _like(value, items)
         if type(value) in (list, tuple):
             parts = [self(item) for item in value]
-            return value if _identical(parts, value) and self._build is None else type(value)(parts)
+            return value if self._build is None and _identical(parts, value) else type(value)(parts)
         return value
 
     def _read(self, tag: str, content: Any) -> Any:
@@ -210,8 +206,8 @@ def _like(original: dict[Any, Any], items: dict[Any, Any]) -> Any:
     return copy
 
 
-def _identical(parts: list[Any], value: Any) -> bool:
-    return all(new is old for new, old in zip(parts, value, strict=True))
+def _identical(parts: Iterable[Any], others: Iterable[Any]) -> bool:
+    return all(new is old for new, old in zip(parts, others, strict=True))
 
 
 def is_tagged(value: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections import Counter, OrderedDict
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,12 @@ def test_a_checkpoint_keeps_any_value_of_a_known_kind(value: Any) -> None:
     assert same(loaded["callbacks"]["K"]["v"], value)
     assert same(loaded["mine"][0], value)
     assert loaded.keys() == state.keys()
+
+
+@pytest.mark.parametrize("kind", [dict, OrderedDict, Counter])
+def test_a_mapping_keeps_its_kind_and_the_odd_values_in_it(kind: type[dict[str, Any]]) -> None:
+    value = kind({"a": np.int64(3)})
+    assert same(_saved_and_loaded({"mine": value})["mine"], value)
 
 
 def test_tensors_inside_other_values_stay_tensors() -> None:

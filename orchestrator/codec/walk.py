@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -170,7 +170,7 @@ class _Decoder(Reader):
     def __call__(self, value: Any) -> Any:
         if is_tagged(value):
             return self._read(*next(iter(value.items())))
-        if type(value) in (dict, OrderedDict):
+        if type(value) in (dict, OrderedDict, Counter):
             if self._build is not None and "class_path" in value:
                 return self._build(value)
             items = {key: self(item) for key, item in value.items()}

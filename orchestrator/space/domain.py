@@ -206,4 +206,4 @@ def written(value: object, *path: str) -> Value:
     try:
         return codec.written(value)
     except CodecError as error:
-        refuse(str(error).partition("\n")[0], *path, hint=error.hint)
+        refuse(error.message, *path, hint=error.hint)

@@ -134,8 +134,12 @@ def plain_mapping(value: object) -> dict[str, Any]:
     for name in value:
         if not isinstance(name, str):
             raise ValueError(f"names must be text, but got {shown(name)}")
+    return {name: copy.deepcopy(_written(item, (name,))) for name, item in value.items()}
+
+
+def _written(value: object, at: tuple[str, ...] = ()) -> Any:
     try:
-        return {name: copy.deepcopy(codec.written(item, (name,))) for name, item in value.items()}
+        return codec.written(value, at)
     except CodecError as error:
         raise NoPlainFormError(error) from None
 
@@ -207,15 +211,7 @@ class ClassSpec(Part):
             return {"class_path": value}
         if isinstance(value, type):
             return {"class_path": _class_path(value)}
-        return value if value is None or isinstance(value, Mapping | Part) else _described(value)
-
-
-def _described(value: object) -> object:
-    """Return the form of an object that Python passes. Raises NoPlainFormError if it cannot be made again."""
-    try:
-        return codec.written(value)
-    except CodecError as error:
-        raise NoPlainFormError(error) from None
+        return value if value is None or isinstance(value, Mapping | Part) else _written(value)
 
 
 class Goal(Part):

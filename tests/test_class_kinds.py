@@ -12,6 +12,8 @@ from torch import nn
 from orchestrator.errors import UsageError
 from orchestrator.training import Job, class_loading, fit
 from tests.support.paths import ROOT
+from tests.support.small_sweeps import spec
+from tests.support.tiny import Tiny
 
 TINY = "tests.support.tiny.Tiny"
 MODEL, DATA = (L.LightningModule,), (L.LightningDataModule,)
@@ -33,6 +35,14 @@ class Opened(nn.Module):
     def __init__(self, **options: Any) -> None:
         super().__init__()
         self.options = options
+
+
+class Untyped(Tiny):
+    """A LightningModule with an argument without an annotation."""
+
+    def __init__(self, value=None) -> None:  # type: ignore[no-untyped-def]
+        super().__init__()
+        self.value = value
 
 
 def touching(path: Path) -> list[dict[str, Any]]:
@@ -96,6 +106,14 @@ def test_the_trainer_gets_objects_of_its_own_kinds(argument: str, tmp_path: Path
         )
         with pytest.raises(UsageError):
             fit(job, lambda report: True)
+    assert not (tmp_path / "PWNED").exists()
+
+
+def test_the_check_before_the_start_refuses_what_building_refuses(tmp_path: Path) -> None:
+    for foreign in touching(tmp_path / "PWNED"):
+        model = {"class_path": f"{__name__}.Untyped", "init_args": {"value": foreign}}
+        problems = class_loading.check(spec(model=model, space={}))
+        assert [problem.path[:4] for problem in problems] == [("model", "init_args", "value", "class_path")]
     assert not (tmp_path / "PWNED").exists()
 
 

@@ -13,7 +13,13 @@ from orchestrator.spec import ClassSpec, KeyProblem, SweepSpec, apply, canonical
 from orchestrator.training.class_loading import argument_types
 from orchestrator.training.class_loading.argument_types import Signature, signature
 from orchestrator.training.class_loading.import_paths import import_class, import_from, import_roots
-from orchestrator.training.class_loading.instantiation import as_component, has_objects, holds_components, named_object
+from orchestrator.training.class_loading.instantiation import (
+    as_component,
+    has_objects,
+    holds_components,
+    named_object,
+    require_kind,
+)
 from orchestrator.training.class_loading.logged_metrics import is_logged, logged_names
 
 Path = tuple[str | int, ...]
@@ -119,20 +125,11 @@ def _configuration_problems(spec: SweepSpec, params: Params) -> Iterator[Problem
 def _class_problems(component: dict[str, Any], path: Path, bases: tuple[type, ...]) -> Iterator[Problem]:
     try:
         cls = import_class(component["class_path"])
+        require_kind(cls, component["class_path"], bases)
     except UsageError as error:
         yield Problem(error.message, error.hint, (*path, "class_path"))
         return
-    if bases and not issubclass(cls, bases):
-        names = " or ".join(base.__name__ for base in bases)
-        yield Problem(f"{component['class_path']} is not a {names}", _base_hint(cls, names), (*path, "class_path"))
-        return
     yield from _argument_problems(cls, component.get("init_args") or {}, (*path, "init_args"))
-
-
-def _base_hint(cls: type, names: str) -> str:
-    if any(base.__module__.startswith("pytorch_lightning") for base in cls.__mro__):
-        return "it is built on pytorch_lightning; import `lightning` there instead, whose Trainer a sweep uses"
-    return f"name a subclass of {names}"
 
 
 def _argument_problems(cls: type, init_args: dict[str, Any], path: Path) -> Iterator[Problem]:

@@ -68,13 +68,19 @@ def require_kind(cls: type, class_path: str, bases: tuple[type, ...]) -> None:
     """Raise UsageError if a class is none of ``bases``, or without them belongs to the standard library."""
     if bases and not issubclass(cls, bases):
         names = " or ".join(base.__name__ for base in bases)
-        raise UsageError(f"{class_path} is not a {names}", hint=f"name a subclass of {names}")
+        raise UsageError(f"{class_path} is not a {names}", hint=_base_hint(cls, names))
     library = cls.__module__.partition(".")[0]
     if not bases and library in sys.stdlib_module_names and library not in _VALUE_MODULES:
         raise UsageError(
             f"{class_path} is a class of Python's standard library ({cls.__module__}), which is no part of a model",
             hint="name a class of the model, its data or a library for training",
         )
+
+
+def _base_hint(cls: type, names: str) -> str:
+    if any(base.__module__.startswith("pytorch_lightning") for base in cls.__mro__):
+        return "it is built on pytorch_lightning; import `lightning` there instead, whose Trainer a sweep uses"
+    return f"name a subclass of {names}"
 
 
 def component_kinds(owner: type, name: str) -> tuple[type, ...]:

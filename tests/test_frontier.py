@@ -16,15 +16,17 @@ from hypothesis import strategies as st
 from orchestrator.engine.simulator import simulate
 from orchestrator.journal import read
 from orchestrator.policies import build_scheduler
+from orchestrator.policies.pausing import ENDLESS
 from orchestrator.policies.rungs import rung_epochs
-from orchestrator.policies.schedulers.frontier import ENDLESS
 from orchestrator.results import why
-from orchestrator.results.verify import check, replay
+from orchestrator.results.verify import check
 from orchestrator.spec import SweepSpec
 from orchestrator.sweep import launch
+from tests.support import late_curves
 from tests.support.event_log import Log
 from tests.support.event_log import spec as described_without_module
 from tests.support.frontier_oracle import BruteForce, History
+from tests.support.late_curves import assert_few_epochs_are_spent, assert_rebuilt_decides_the_same, until
 from tests.support.small_sweeps import spec as described
 
 Curve = Any
@@ -60,42 +62,15 @@ def test_the_frontier_agrees_with_brute_force(factor: int, mode: str, slots: int
 
 @pytest.mark.parametrize("slots", [1, 4])
 def test_a_scheduler_rebuilt_from_events_decides_the_same(slots: int) -> None:
-    """`verify` asks a fresh one after each event; here at any moment, whatever the journal says next."""
     made = sweep_of(30, trainer={"max_epochs": 9})
     ran = simulate(made, slots=slots, seed=3)
-    assert replay(made, ran.events) == []
+    assert_rebuilt_decides_the_same(made, ran.events, every=17)
     told = Counter(event.type for event in ran.events)
     assert told["trial.set_aside"] > 5 < told["trial.promoted"]
-    kept = build_scheduler(made)
-    for count, event in enumerate(ran.events):
-        kept.observe(event)
-        if count % 17 == 0:
-            again = build_scheduler(made)
-            for before in ran.events[: count + 1]:
-                again.observe(before)
-            for last in (False, True):
-                assert again.promote(last=last) == kept.promote(last=last)
 
 
-def sweep_of(trials: int, scheduler: Any = "frontier", seed: int = 5, **fields: Any) -> SweepSpec:
-    return described_without_module(
-        "random",
-        scheduler,
-        seed=seed,
-        space={"model.q": {"uniform": [0.0, 1.0]}},
-        budget={"trials": trials},
-        **{"trainer": {"max_epochs": 32}, **fields},
-    )
-
-
-def late(early: Any) -> Curve:
-    """Losses that say what counts from epoch 8 on; before that ``early(q)``, above them all."""
-
-    def curve(params: Any, epoch: int) -> dict[str, float]:
-        q = params["model.q"]
-        return {"loss": 2.0 + early(q) - 0.01 * epoch if epoch < 8 else q - 0.01 * epoch}
-
-    return curve
+def sweep_of(trials: int, scheduler: Any = "frontier", **fields: Any) -> SweepSpec:
+    return late_curves.sweep_of(trials, scheduler, **fields)
 
 
 EARLY = {"misleading": lambda q: 1.0 - q, "uninformative": lambda q: 1e4 * q % 1.0, "alike": lambda q: 0.0}
@@ -103,10 +78,7 @@ ASHA = {"name": "asha", "grace_epochs": 1, "reduction_factor": 4}
 
 
 def keeps_the_best(scheduler: Any, early: str, seed: int, slots: int) -> bool:
-    """Whether the best of 60 is trained to its end, and wins."""
-    ran = simulate(sweep_of(60, scheduler, seed), curve=late(EARLY[early]), slots=slots)
-    best, winner = min(ran.state.trials.values(), key=lambda trial: trial.params["model.q"]), ran.state.winner()
-    return winner is best and (best.epoch, best.status) == (32, "finished")
+    return late_curves.keeps_the_best(scheduler, until(8, EARLY[early]), seed, slots)
 
 
 @pytest.mark.parametrize("slots", [1, 4])
@@ -129,17 +101,7 @@ def test_a_rung_that_says_nothing_seldom_decides() -> None:
 
 @pytest.mark.parametrize("slots", [1, 4])
 def test_where_rungs_predict_few_epochs_are_spent(slots: int) -> None:
-    def curve(params: Any, epoch: int) -> dict[str, float]:
-        return {"loss": params["model.q"] + 1.0 / epoch}
-
-    ran = simulate(sweep_of(60), curve=curve, slots=slots)
-    epochs = [trial.epoch for trial in ran.state.trials.values()]
-    winner = ran.state.winner()
-    assert winner is not None
-    assert winner.params["model.q"] == min(trial.params["model.q"] for trial in ran.state.trials.values())
-    assert winner.epoch == 32
-    assert sum(epochs) < 0.25 * 60 * 32
-    assert statistics.median(epochs) <= 4
+    assert_few_epochs_are_spent("frontier", slots, 0.25)
 
 
 def test_rungs_end_with_the_training() -> None:

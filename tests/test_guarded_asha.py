@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import statistics
 from typing import Any
 
 import pytest
@@ -16,22 +15,15 @@ from orchestrator.policies.control_trials import WITNESSES, ControlTrials
 from orchestrator.policies.rungs import WaitingRung
 from orchestrator.policies.schedulers.guarded_asha import CONTROL_SHARE
 from orchestrator.results import why
-from orchestrator.results.verify import replay
 from orchestrator.spec import SweepSpec
-from tests.support.event_log import spec as described_without_module
+from tests.support import late_curves
+from tests.support.late_curves import assert_few_epochs_are_spent, assert_rebuilt_decides_the_same, until
 
 Curve = Any
 
 
-def sweep_of(trials: int, scheduler: Any = "guarded_asha", seed: int = 5, **fields: Any) -> SweepSpec:
-    written = {"trainer": {"max_epochs": 32}, "budget": {"trials": trials}, **fields}
-    space = {"model.q": {"uniform": [0.0, 1.0]}}
-    return described_without_module("random", scheduler, seed=seed, space=space, **written)
-
-
-def until(epoch: int, early: Curve) -> Curve:
-    """Losses ``early(q)`` before that epoch, and q from then on."""
-    return lambda params, at: {"loss": early(params["model.q"]) + 2 if at < epoch else params["model.q"] - 0.01 * at}
+def sweep_of(trials: int, scheduler: Any = "guarded_asha", **fields: Any) -> SweepSpec:
+    return late_curves.sweep_of(trials, scheduler, **fields)
 
 
 EARLY = {
@@ -44,10 +36,7 @@ PROMOTION = {"name": "asha", "reduction_factor": 4, "promote": True}
 
 
 def keeps_the_best(scheduler: Any, early: str, seed: int, slots: int = 1) -> bool:
-    """Whether the best of 60 is trained to its end, and wins."""
-    ran = simulate(sweep_of(60, scheduler, seed), curve=until(4, EARLY[early]), slots=slots)
-    best, winner = min(ran.state.trials.values(), key=lambda trial: trial.params["model.q"]), ran.state.winner()
-    return winner is best and (best.epoch, best.status) == (32, "finished")
+    return late_curves.keeps_the_best(scheduler, until(4, EARLY[early]), seed, slots)
 
 
 @pytest.mark.parametrize("slots", [1, 8])
@@ -86,17 +75,7 @@ def test_never_fewer_continue_than_under_promotion(seed: int, slots: int, factor
 
 @pytest.mark.parametrize("slots", [1, 4])
 def test_where_rungs_predict_few_epochs_are_spent(slots: int) -> None:
-    def curve(params: Any, epoch: int) -> dict[str, float]:
-        return {"loss": params["model.q"] + 1.0 / epoch}
-
-    ran = simulate(sweep_of(60), curve=curve, slots=slots)
-    epochs = [trial.epoch for trial in ran.state.trials.values()]
-    winner = ran.state.winner()
-    assert winner is not None
-    assert winner.params["model.q"] == min(trial.params["model.q"] for trial in ran.state.trials.values())
-    assert winner.epoch == 32
-    assert sum(epochs) < 0.3 * 60 * 32
-    assert statistics.median(epochs) <= 4
+    assert_few_epochs_are_spent("guarded_asha", slots, 0.3)
 
 
 def test_controls_have_a_twentieth_of_the_epochs_while_trials_begin() -> None:
@@ -123,16 +102,7 @@ def test_controls_have_a_twentieth_of_the_epochs_while_trials_begin() -> None:
 def test_a_scheduler_rebuilt_from_events_decides_the_same(slots: int) -> None:
     made = sweep_of(30, trainer={"max_epochs": 17})
     ran = simulate(made, slots=slots, seed=3, curve=until(4, EARLY["slow"]))
-    assert replay(made, ran.events) == []
-    kept = build_scheduler(made)
-    for count, event in enumerate(ran.events):
-        kept.observe(event)
-        if count % 11 == 0:
-            again = build_scheduler(made)
-            for before in ran.events[: count + 1]:
-                again.observe(before)
-            for last in (False, True):
-                assert again.promote(last=last) == kept.promote(last=last)
+    assert_rebuilt_decides_the_same(made, ran.events, every=11)
 
 
 def judged(pairs: list[tuple[float, float]], factor: int = 4) -> ControlTrials:

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import bisect
 import math
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import Field
-
-from orchestrator.journal import Event
-from orchestrator.policies.rungs import REMEMBERED, WaitingRung, concordance, last_rung, rung_epochs
-from orchestrator.policies.scheduler import Scheduler, Verdict
-from orchestrator.policies.searcher import trial_limit
+from orchestrator.policies.pausing import Candidate, PausingScheduler, RungOptions
+from orchestrator.policies.rungs import REMEMBERED, WaitingRung, concordance
 from orchestrator.safe_text import show
-from orchestrator.spec import SchedulerOptions, SweepSpec
+from orchestrator.spec import SweepSpec
 
 DEEP_SHARE = 0.6
 """The share of epochs for the most promising trials; the rest is for new ones."""
@@ -26,11 +21,6 @@ WITNESSES = 4
 """Trials that must have passed a rung and reached a later one before that rung is judged."""
 MOST_CONTROLS = 8
 """Controls that a sweep of a hundred trials or more is given at its end."""
-ENDLESS = 2**31
-"""Epochs of a training whose end is unknown."""
-
-Candidate = tuple[int, int, str]  # the rung where a trial waits, its number, and the kind of its promotion
-
 _EXPLANATIONS = {
     "promising": "it continued as the most promising of those set aside",
     "control": "it continued as a control, whatever its value, to show whether that epoch predicts the end",
@@ -40,7 +30,7 @@ _EXPLANATIONS = {
 _ACCOUNTS = {"promising": "deep", "finalist": "deep", "control": "control", "grace": "new"}
 
 
-class Frontier(SchedulerOptions):
+class Frontier(RungOptions):
     """Sets trials aside at every rung, and spends half of the epochs on the most promising and half on new ones.
 
     A rung is acted on only as far as it is seen to predict the end of the training.
@@ -52,11 +42,9 @@ class Frontier(SchedulerOptions):
     """
 
     name: Literal["frontier"] = "frontier"
-    grace_epochs: int = Field(default=1, ge=1, description="Epochs at the first rung.", examples=[1])
-    reduction_factor: int = Field(default=4, ge=2, description="Ratio from rung to rung, in epochs.", examples=[4])
 
 
-class FrontierScheduler(Scheduler[Frontier]):
+class FrontierScheduler(PausingScheduler[Frontier]):
     """Choose between new trials and those set aside by the share of epochs that each kind has had.
 
     Rungs are at ``grace_epochs · reduction_factor^k`` epochs and at the end. At each a trial enters with its best loss
@@ -89,31 +77,13 @@ class FrontierScheduler(Scheduler[Frontier]):
 
     def __init__(self, options: Frontier, spec: SweepSpec) -> None:
         super().__init__(options, spec)
-        trials = trial_limit(spec)
-        self._trials_left = math.inf if trials is None else trials
-        self._epochs = rung_epochs(options.grace_epochs, options.reduction_factor, _max_epochs(spec) or ENDLESS)
-        self._rungs = [WaitingRung() for _ in self._epochs]
-        self._losses: dict[int, dict[int, float]] = {}  # trial -> epoch -> loss; kept: a trial may be extended
-        self._rung_of: dict[int, int] = {}  # trial set aside -> its rung
-        self._passed: dict[int, int] = {}  # trial -> the highest rung that it has left behind
         self._controls: set[int] = set()  # on their way to the end
         self._next_control = 0  # all trials before it are controls, or have ended
         self._controls_needed = max(WITNESSES, int(min(MOST_CONTROLS, self._trials_left / 10)))
         self._granted = Counter(new=0, deep=0, control=0)
         self._controls_finished = 0
         self._finished: dict[int, bool] = {}  # trials that ended, and whether they saw the end
-        self._best_ended: tuple[float, int] = (math.inf, -1)  # the best of those that ended without a failure
         self._lowest, self._grace = self._trusted()
-
-    @classmethod
-    def rungs(cls, options: Frontier, max_epochs: int) -> list[int]:
-        """Return the rungs, the last of which is the end of the training."""
-        return rung_epochs(options.grace_epochs, options.reduction_factor, max(options.grace_epochs, max_epochs))
-
-    @classmethod
-    def rung_reached(cls, options: Frontier, epoch: int) -> int | None:
-        """Return the last rung up to the epoch, the end of the training apart."""
-        return last_rung(epoch, options.grace_epochs, options.reduction_factor)
 
     @classmethod
     def explain_stop(cls, why: Mapping[str, Any]) -> str:
@@ -128,31 +98,6 @@ class FrontierScheduler(Scheduler[Frontier]):
         """Say where the trial waited, and as which kind it continued."""
         place = f"at place {why['place']} of {why['of']}"
         return f"Set aside after epoch {why['rung']} with {show(why['value'])}, {place}; {_EXPLANATIONS[why['kind']]}."
-
-    def observe(self, event: Event) -> None:
-        """Take note of an event, and count the epochs that it grants."""
-        super().observe(event)
-        if event.type == "trial.suggested":
-            self._trials_left -= 1
-            self._granted["new"] += self._epochs[self._lowest]
-            self._granted["deep"] += self._epochs[self._grace] - self._epochs[self._lowest]
-        elif event.type == "trial.promoted":
-            kind = "request" if event["rule"] == "request" else event["why"]["kind"]
-            self._continue(self._rung_of[event["trial"]], event["trial"], kind)
-        elif event.type in ("trial.stopped", "trial.finished", "trial.failed"):
-            self._end(event["trial"], event.type)
-
-    def promote(self, *, last: bool) -> tuple[int, Verdict] | None:
-        """Return the trial that continues before a new one begins."""
-        candidate = self._next(last=last)
-        if candidate is None:
-            return None
-        rung, trial, kind = candidate
-        return trial, Verdict(self.name, {"kind": kind, **self._comparison(rung, trial)}, "promote")
-
-    def dismiss(self, trial: int) -> Verdict:
-        """Return the comparison at the rung where the trial waits."""
-        return Verdict(self.name, self._comparison(self._rung_of[trial], trial))
 
     def agreement(self, rung: int) -> tuple[float, float] | None:
         """Return in what share of pairs the one ahead later was ahead at this rung, and chance's standard error.
@@ -171,55 +116,7 @@ class FrontierScheduler(Scheduler[Frontier]):
         numbers = range(self._next_control - 1, max(-1, self._next_control - 1 - REMEMBERED), -1)
         return [(rung.loss[number], number) for number in numbers if number in rung.loss]
 
-    def on_report(self, trial: int, epoch: int) -> None:
-        """Let the trial enter its rung, and wait there unless it is the next to continue."""
-        rung = self._rung(epoch)
-        if not math.isfinite(self.last[trial]):
-            return
-        losses = self._losses.setdefault(trial, {})
-        losses[epoch] = self.objective.loss(self.last[trial])
-        if rung is None or trial in self._rungs[rung].loss:
-            return
-        before = self._epochs[rung - 1] if rung > 0 else 0
-        since = min(loss for at, loss in losses.items() if before < at <= epoch)
-        self._rungs[rung].enter(trial, since, epoch)
-        if rung > 0:  # it is evidence about the rungs below
-            self._lowest, self._grace = self._trusted()
-        if rung < self._grace or rung == len(self._rungs) - 1:
-            self._passed[trial] = rung
-            return
-        self._wait(trial, rung)
-        candidate = self._next(last=False)
-        if candidate is not None and candidate[1] == trial:  # it continues without a detour by its checkpoint
-            self._continue(*candidate)
-        else:
-            self._leave(trial)
-
-    def judge_report(self, trial: int, epoch: int) -> Verdict | None:
-        """Set aside a trial that has entered a rung and has not passed it."""
-        rung = self._rung(epoch)
-        if rung is None or trial not in self._rungs[rung].loss or self._passed.get(trial, -1) >= rung:
-            return None
-        return Verdict(self.name, self._comparison(rung, trial), "set_aside")
-
-    def on_set_aside(self, trial: int, epoch: int) -> None:
-        """Let the trial wait at its rung."""
-        rung = self._rung(epoch)
-        assert rung is not None
-        self._wait(trial, rung)
-
-    def _rung(self, epoch: int) -> int | None:
-        """Return the index of the last rung up to that epoch; None below the first."""
-        index = bisect.bisect_right(self._epochs, epoch) - 1
-        return None if index < 0 else index
-
-    def _comparison(self, index: int, trial: int) -> dict[str, Any]:
-        rung = self._rungs[index]
-        numbers = {"rung": self._epochs[index], "place": rung.place(trial), "of": len(rung.order)}
-        return {**numbers, "value": self.value(rung.loss[trial])}
-
     def _next(self, *, last: bool) -> Candidate | None:
-        """Return which trial continues, from where and as what; None if a new trial is to begin, or all may rest."""
         control = self._control()
         if control is not None and self._is_due(control, last=last):
             return control
@@ -263,42 +160,32 @@ class FrontierScheduler(Scheduler[Frontier]):
         rung = self._rungs[candidate[0]]
         return rung.place(candidate[1]) <= len(rung.order) // self.options.reduction_factor
 
-    def _finalist(self) -> Candidate | None:
-        """Return the best trial of all, if it waits."""
-        loss, trial = min(((self.best[trial], trial) for trial in self._rung_of), default=(math.inf, -1))
-        return (self._rung_of[trial], trial, "finalist") if trial >= 0 and (loss, trial) < self._best_ended else None
+    def _on_suggested(self, trial: int) -> None:
+        self._granted["new"] += self._epochs[self._lowest]
+        self._granted["deep"] += self._epochs[self._grace] - self._epochs[self._lowest]
 
-    def _continue(self, rung: int, trial: int, kind: str) -> None:
-        self._leave(trial)
-        self._passed[trial] = rung
+    def _on_entered(self, trial: int, rung: int) -> None:
+        if rung > 0:  # it is evidence about the rungs below
+            self._lowest, self._grace = self._trusted()
+
+    def _passes(self, rung: int) -> bool:
+        return rung < self._grace or super()._passes(rung)
+
+    def _is_control(self, trial: int) -> bool:
+        return trial in self._controls
+
+    def _on_continued(self, trial: int, rung: int, kind: str) -> None:
         if kind == "control":
             self._controls.add(trial)
             self._pass_controls()
         if kind in _ACCOUNTS:  # a promotion that a person requested is charged to no account
             self._granted[_ACCOUNTS[kind]] += self._chunk(rung)
 
-    def _chunk(self, rung: int) -> int:
-        """Return the epochs from one rung to the next."""
-        return self._epochs[rung + 1] - self._epochs[rung]
-
-    def _wait(self, trial: int, rung: int) -> None:
-        self._rung_of[trial] = rung
-        self._rungs[rung].wait(trial, control=trial in self._controls)
-
-    def _leave(self, trial: int) -> None:
-        """Let a trial wait no longer."""
-        rung = self._rung_of.pop(trial, None)
-        if rung is not None:
-            self._rungs[rung].leave(trial)
-
-    def _end(self, trial: int, type: str) -> None:
-        self._leave(trial)
+    def _on_ended(self, trial: int, type: str) -> None:
         self._controls.discard(trial)
         finished = self._finished[trial] = type == "trial.finished"
         self._controls_finished += finished and trial < self._next_control
         self._pass_controls()
-        if trial in self.best and type != "trial.failed":
-            self._best_ended = min(self._best_ended, (self.best[trial], trial))
 
     def _pass_controls(self) -> None:
         """Advance to the first trial that is no control and has not ended."""
@@ -324,9 +211,3 @@ class FrontierScheduler(Scheduler[Frontier]):
             if share > 0.5 - error and self.agreement(rung + 1) is None:
                 return rung, rung + 1
         return len(self._rungs) - 1, len(self._rungs) - 1
-
-
-def _max_epochs(spec: SweepSpec) -> int | None:
-    """Return how long every trial trains; None if something else ends it, or each trial has an end of its own."""
-    written = None if "trainer.max_epochs" in spec.space else spec.trainer.get("max_epochs")
-    return written if isinstance(written, int) and written > 0 else None

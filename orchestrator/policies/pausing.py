@@ -1,0 +1,192 @@
+"""Schedulers that set trials aside at rungs up to the end of the training, and continue some. For two plug-ins."""
+
+from __future__ import annotations
+
+import bisect
+import math
+from abc import abstractmethod
+from typing import Any
+
+from pydantic import Field
+from typing_extensions import TypeVar
+
+from orchestrator.journal import Event
+from orchestrator.policies.rungs import WaitingRung, last_rung, rung_epochs
+from orchestrator.policies.scheduler import Scheduler, Verdict
+from orchestrator.policies.searcher import trial_limit
+from orchestrator.spec import SchedulerOptions, SweepSpec
+
+ENDLESS = 2**31
+"""Epochs of a training whose end is unknown."""
+
+Candidate = tuple[int, int, str]  # the rung where a trial waits, its number, and the kind of its promotion
+
+
+class RungOptions(SchedulerOptions):
+    """Where the rungs of such a scheduler are."""
+
+    grace_epochs: int = Field(default=1, ge=1, description="Epochs at the first rung.", examples=[1])
+    reduction_factor: int = Field(default=4, ge=2, description="Ratio from rung to rung, in epochs.", examples=[4])
+
+
+OptionsT = TypeVar("OptionsT", bound=RungOptions)
+
+
+class PausingScheduler(Scheduler[OptionsT]):
+    """Set every trial aside at each rung, unless it is the next to continue.
+
+    Rungs are at ``grace_epochs · reduction_factor^k`` epochs and at the end. At each a trial enters with its best loss
+    since the rung before, so that a lucky first epoch does not carry it for good. A subclass says by `_next` which
+    trial continues, and takes note of what happens.
+    """
+
+    def __init__(self, options: OptionsT, spec: SweepSpec) -> None:
+        super().__init__(options, spec)
+        trials = trial_limit(spec)
+        self._trials_left = math.inf if trials is None else trials
+        self._epochs = rung_epochs(options.grace_epochs, options.reduction_factor, _max_epochs(spec) or ENDLESS)
+        self._rungs = [WaitingRung() for _ in self._epochs]
+        self._losses: dict[int, dict[int, float]] = {}  # trial -> epoch -> loss; kept: a trial may be extended
+        self._rung_of: dict[int, int] = {}  # trial set aside -> its rung
+        self._passed: dict[int, int] = {}  # trial -> the highest rung that it has left behind
+        self._best_ended: tuple[float, int] = (math.inf, -1)  # the best of those that ended without a failure
+
+    @classmethod
+    def rungs(cls, options: OptionsT, max_epochs: int) -> list[int]:
+        """Return the rungs, the last of which is the end of the training."""
+        return rung_epochs(options.grace_epochs, options.reduction_factor, max(options.grace_epochs, max_epochs))
+
+    @classmethod
+    def rung_reached(cls, options: OptionsT, epoch: int) -> int | None:
+        """Return the last rung up to the epoch, the end of the training apart."""
+        return last_rung(epoch, options.grace_epochs, options.reduction_factor)
+
+    @abstractmethod
+    def _next(self, *, last: bool) -> Candidate | None:
+        """Return which trial continues, from where and as what; None if a new trial is to begin, or all may rest."""
+
+    def _on_suggested(self, trial: int) -> None:
+        """Take note of a new trial."""
+
+    def _on_entered(self, trial: int, rung: int) -> None:
+        """Take note of a trial that has entered a rung."""
+
+    def _on_continued(self, trial: int, rung: int, kind: str) -> None:
+        """Take note of a trial that continues from a rung; ``kind`` is ``request`` if a person asked for it."""
+
+    def _on_ended(self, trial: int, type: str) -> None:
+        """Take note of a trial's end, by the type of its event."""
+
+    def _passes(self, rung: int) -> bool:
+        """Return whether trials pass a rung, as they do the end, without being set aside."""
+        return rung == len(self._rungs) - 1
+
+    def _is_control(self, trial: int) -> bool:
+        """Return whether a trial waits as a control."""
+        return False
+
+    def observe(self, event: Event) -> None:
+        """Take note of an event, and count the epochs that it grants."""
+        super().observe(event)
+        if event.type == "trial.suggested":
+            self._trials_left -= 1
+            self._on_suggested(event["trial"])
+        elif event.type == "trial.promoted":
+            kind = "request" if event["rule"] == "request" else event["why"]["kind"]
+            self._continue(self._rung_of[event["trial"]], event["trial"], kind)
+        elif event.type in ("trial.stopped", "trial.finished", "trial.failed"):
+            self._end(event["trial"], event.type)
+
+    def promote(self, *, last: bool) -> tuple[int, Verdict] | None:
+        """Return the trial that continues before a new one begins."""
+        candidate = self._next(last=last)
+        if candidate is None:
+            return None
+        rung, trial, kind = candidate
+        return trial, Verdict(self.name, {"kind": kind, **self._comparison(rung, trial)}, "promote")
+
+    def dismiss(self, trial: int) -> Verdict:
+        """Return the comparison at the rung where the trial waits."""
+        return Verdict(self.name, self._comparison(self._rung_of[trial], trial))
+
+    def on_report(self, trial: int, epoch: int) -> None:
+        """Let the trial enter its rung, and wait there unless it is the next to continue."""
+        rung = self._rung(epoch)
+        if not math.isfinite(self.last[trial]):
+            return
+        losses = self._losses.setdefault(trial, {})
+        losses[epoch] = self.objective.loss(self.last[trial])
+        if rung is None or trial in self._rungs[rung].loss:
+            return
+        before = self._epochs[rung - 1] if rung > 0 else 0
+        self._rungs[rung].enter(trial, min(loss for at, loss in losses.items() if before < at <= epoch), epoch)
+        self._on_entered(trial, rung)
+        if self._passes(rung):
+            self._passed[trial] = rung
+            return
+        self._wait(trial, rung)
+        candidate = self._next(last=False)
+        if candidate is not None and candidate[1] == trial:  # it continues without a detour by its checkpoint
+            self._continue(*candidate)
+        else:
+            self._leave(trial)
+
+    def judge_report(self, trial: int, epoch: int) -> Verdict | None:
+        """Set aside a trial that has entered a rung and has not passed it."""
+        rung = self._rung(epoch)
+        if rung is None or trial not in self._rungs[rung].loss or self._passed.get(trial, -1) >= rung:
+            return None
+        return Verdict(self.name, self._comparison(rung, trial), "set_aside")
+
+    def on_set_aside(self, trial: int, epoch: int) -> None:
+        """Let the trial wait at its rung."""
+        rung = self._rung(epoch)
+        assert rung is not None
+        self._wait(trial, rung)
+
+    def _rung(self, epoch: int) -> int | None:
+        """Return the index of the last rung up to that epoch; None below the first."""
+        index = bisect.bisect_right(self._epochs, epoch) - 1
+        return None if index < 0 else index
+
+    def _comparison(self, index: int, trial: int) -> dict[str, Any]:
+        """Return the numbers of a trial at a rung, for a verdict."""
+        rung = self._rungs[index]
+        numbers = {"rung": self._epochs[index], "place": rung.place(trial), "of": len(rung.order)}
+        return {**numbers, "value": self.value(rung.loss[trial])}
+
+    def _finalist(self) -> Candidate | None:
+        """Return the best trial of all, if it waits."""
+        loss, trial = min(((self.best[trial], trial) for trial in self._rung_of), default=(math.inf, -1))
+        return (self._rung_of[trial], trial, "finalist") if trial >= 0 and (loss, trial) < self._best_ended else None
+
+    def _chunk(self, rung: int) -> int:
+        """Return the epochs from one rung to the next."""
+        return self._epochs[rung + 1] - self._epochs[rung]
+
+    def _continue(self, rung: int, trial: int, kind: str) -> None:
+        self._leave(trial)
+        self._passed[trial] = rung
+        self._on_continued(trial, rung, kind)
+
+    def _wait(self, trial: int, rung: int) -> None:
+        self._rung_of[trial] = rung
+        self._rungs[rung].wait(trial, control=self._is_control(trial))
+
+    def _leave(self, trial: int) -> None:
+        """Let a trial wait no longer."""
+        rung = self._rung_of.pop(trial, None)
+        if rung is not None:
+            self._rungs[rung].leave(trial)
+
+    def _end(self, trial: int, type: str) -> None:
+        self._leave(trial)
+        self._on_ended(trial, type)
+        if trial in self.best and type != "trial.failed":
+            self._best_ended = min(self._best_ended, (self.best[trial], trial))
+
+
+def _max_epochs(spec: SweepSpec) -> int | None:
+    """Return how long every trial trains; None if something else ends it, or each trial has an end of its own."""
+    written = None if "trainer.max_epochs" in spec.space else spec.trainer.get("max_epochs")
+    return written if isinstance(written, int) and written > 0 else None

@@ -12,6 +12,7 @@ from pathlib import Path
 from orchestrator import compat_ray
 from orchestrator.engine.listening_ports import listening_ports
 from orchestrator.engine.process_reaper import members
+from orchestrator.engine.tune.environment_variables import environment_variables
 
 _LOG = logging.getLogger("orchestrator.ports")
 
@@ -29,7 +30,9 @@ def closed_to_others(folder: Path) -> Iterator[None]:
         os.write(descriptor, secrets.token_hex(32).encode())
     finally:
         os.close(descriptor)
-    with _environment({**compat_ray.LOCAL_SWITCHES, "RAY_AUTH_TOKEN_PATH": str(token)}, without="RAY_AUTH_TOKEN"):
+    with environment_variables(
+        {**compat_ray.LOCAL_SWITCHES, "RAY_AUTH_TOKEN_PATH": str(token)}, without="RAY_AUTH_TOKEN"
+    ):
         compat_ray.reload_settings()
         try:
             with compat_ray.loopback_only():
@@ -44,17 +47,3 @@ def log_ports(folder: Path) -> None:
     if _LOG.isEnabledFor(logging.DEBUG):
         for port in listening_ports([os.getpid(), *members(folder)]):
             _LOG.debug("%s", port)
-
-
-@contextlib.contextmanager
-def _environment(variables: dict[str, str], *, without: str) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in (*variables, without)}
-    os.environ.update(variables)
-    os.environ.pop(without, None)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value

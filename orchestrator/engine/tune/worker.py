@@ -7,16 +7,16 @@ Train does the same outside the trial's resources, takes 6 to 15 s before each s
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
 from orchestrator.engine.failure_policy import SegmentFailure
+from orchestrator.engine.tune.environment_variables import environment_variables
 from orchestrator.engine.tune.loss_diagnosis import record_host
 from orchestrator.training import Checkpoint, Job, Report
 
@@ -102,7 +102,7 @@ def _train_with_peers(job: Job, roots: str, report: Callable[[Report], bool]) ->
     done = threading.Event()
     threading.Thread(target=_exit_with, args=(running, done), name="peers", daemon=True).start()
     try:
-        with _environment(environments[0]):
+        with environment_variables(environments[0]):
             failure = attempt(job, report)
         return _cause(failure, running)
     finally:
@@ -158,19 +158,6 @@ def _cause(failure: SegmentFailure | None, running: list[Any]) -> SegmentFailure
         if text and failure is not None:
             return SegmentFailure(**json.loads(text))
     return failure
-
-
-@contextlib.contextmanager
-def _environment(variables: dict[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value
 
 
 def _free_port() -> int:

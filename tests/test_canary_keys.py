@@ -6,13 +6,10 @@ import json
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from html import escape
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -21,6 +18,7 @@ from orchestrator import cli, secrets
 from orchestrator.cluster import auth_token
 from orchestrator.spec import from_mapping
 from tests.support.canary import encoded
+from tests.support.post_server import post_server
 
 ROOT = Path(__file__).resolve().parent.parent
 SPEC = """\
@@ -125,22 +123,8 @@ class Surroundings:
 @pytest.fixture
 def bodies() -> Iterator[tuple[str, list[bytes]]]:
     """The address of a server that takes every post, and the bodies posted to it."""
-    got: list[bytes] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            got.append(self.rfile.read(int(self.headers["Content-Length"])))
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *words: Any) -> None:
-            """Silent."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}", got
-    server.shutdown()
-    server.server_close()
+    with post_server() as (port, got):
+        yield f"http://127.0.0.1:{port}", got
 
 
 @pytest.fixture

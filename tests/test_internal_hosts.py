@@ -6,7 +6,6 @@ import ipaddress
 import socket
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -17,6 +16,7 @@ from orchestrator.notify.internal_hosts import HOSTS, is_internal
 from orchestrator.notify.messages import Note
 from orchestrator.notify.notifiers.webhook import Webhook
 from orchestrator.notify.target import UndeliveredError
+from tests.support.post_server import post_server
 
 NOTE = Note("finished", "sweep tiny finished")
 NEVER = threading.Event()
@@ -25,25 +25,11 @@ NEVER = threading.Event()
 @pytest.fixture
 def posts(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[int, list[bytes]]]:
     """The port of a server on this machine, and the bodies that reached it."""
-    got: list[bytes] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            got.append(self.rfile.read(int(self.headers["Content-Length"])))
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *words: Any) -> None:
-            """Silent."""
-
     monkeypatch.delenv(HOSTS, raising=False)
     monkeypatch.setenv("no_proxy", "*")
     monkeypatch.setattr("orchestrator.notify.notifiers.webhook.BACKOFF_SECONDS", 0.01)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-    yield server.server_port, got
-    server.shutdown()
-    server.server_close()
+    with post_server() as posted:
+        yield posted
 
 
 @pytest.mark.parametrize(

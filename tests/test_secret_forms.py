@@ -161,7 +161,7 @@ def test_a_secret_of_short_lines_is_masked_line_by_line(monkeypatch: pytest.Monk
 
 
 def test_logs_of_handlers_that_were_made_before_are_masked(keys: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    err, logger = StringIO(), logging.getLogger("of.a.library")
+    err, logger = StringIO(), logging.getLogger("some_library")
     monkeypatch.setattr("sys.stderr", err)
     handler = logging.StreamHandler(err)
     monkeypatch.setattr(logger, "handlers", [handler])

@@ -31,8 +31,8 @@ def _tiny(folder: Path, **model: object) -> Job:
 def test_it_is_there_before_anything_is_built(tmp_path: Path) -> None:
     job = _tiny(tmp_path, no_such_argument=1)
     assert attempt(job, lambda report: True) is not None
-    assert job.progress == tmp_path / "run/trials/0000/progress"
-    assert job.progress.stat().st_size == 0
+    assert job.heartbeat == tmp_path / "run/trials/0000/progress"
+    assert job.heartbeat.stat().st_size == 0
 
 
 @pytest.mark.parametrize("batches", ["training", "validation"])
@@ -43,8 +43,8 @@ def test_batches_move_it_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bat
     seen: list[bool] = []
 
     def report(told: Report) -> bool:
-        seen.append(job.progress.stat().st_mtime > 1)
-        os.utime(job.progress, LONG_AGO)
+        seen.append(job.heartbeat.stat().st_mtime > 1)
+        os.utime(job.heartbeat, LONG_AGO)
         return True
 
     if batches == "training":
@@ -53,7 +53,7 @@ def test_batches_move_it_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bat
     else:
         from tests.support.tiny import Tiny
 
-        monkeypatch.setattr(Tiny, "on_validation_start", lambda self: os.utime(job.progress, LONG_AGO), raising=False)
+        monkeypatch.setattr(Tiny, "on_validation_start", lambda self: os.utime(job.heartbeat, LONG_AGO), raising=False)
     assert attempt(job, report) is None
     assert seen == [True, True]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
@@ -20,7 +21,7 @@ class Checkpoint:
         path: relative to the run directory: ``trials/0007/checkpoints/epoch=0003-segment=0.ckpt``.
         size: in bytes.
         sha256: hexadecimal.
-        epoch: the number of finished epochs.
+        epoch: the number of finished epochs, a fraction within one.
     """
 
     path: str
@@ -31,19 +32,33 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Report:
-    """One finished epoch.
+    """One validation.
 
     Attributes:
-        epoch: counts from 1.
-        metrics: the epoch's values, NaN if the module logged NaN.
+        epoch: the epochs trained: an int when whole, else a fraction such as 0.75.
+        metrics: the values at that moment, NaN if the module logged NaN.
         checkpoint: on disk and verified; None on ranks other than 0.
         found: what finders have set in the trial: ``{"learning_rate": 0.02}``.
+        step: the optimizer steps taken.
+        samples: the samples trained on, over all processes.
+        seconds: of training, over all segments.
+        counters: what the module counts and logs: ``{"tokens_seen": 2e6}``.
     """
 
     epoch: int
     metrics: dict[str, float]
     checkpoint: Checkpoint | None
     found: dict[str, float] = field(default_factory=dict)
+    step: int = 0
+    samples: int = 0
+    seconds: float = 0.0
+    counters: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> Report:
+        """Return the report whose fields, as ``asdict`` gives them, a worker has sent."""
+        saved = Checkpoint(**fields["checkpoint"]) if fields["checkpoint"] else None
+        return cls(**{**fields, "checkpoint": saved})
 
 
 @dataclass(frozen=True)
@@ -89,6 +104,8 @@ class Job:
             set (RANK, WORLD_SIZE, MASTER_ADDR, …), and rank 0 reports.
         url: the run directory's URL in object storage, where each machine has a local folder (see `localized`); empty
             if all machines share ``folder``.
+        progress: what the sweep file says of progress: its ``unit``, the span ``every`` between two reports and the end
+            ``until``, both numbers in that unit; empty if it says nothing.
     """
 
     trial: int
@@ -106,6 +123,7 @@ class Job:
     required: list[str] = field(default_factory=list)
     workers: int = 1
     url: str = ""
+    progress: dict[str, Any] = field(default_factory=dict)
 
     def to_text(self) -> str:
         """Return the order of this segment for a worker: JSON, which `from_text` reads on any machine."""
@@ -136,7 +154,7 @@ class Job:
         return Path(self.folder) / "checkpoints"
 
     @property
-    def progress(self) -> Path:
+    def heartbeat(self) -> Path:
         """An empty file, touched while the segment completes batches (see `orchestrator.training.shared_storage`)."""
         return Path(self.folder) / "progress"
 

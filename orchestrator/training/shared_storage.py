@@ -60,7 +60,7 @@ def touch(path: Path) -> None:
 
 def start_heartbeat(job: Job) -> Heartbeat:
     """Send the segment's first heartbeat and return the object that sends the others."""
-    send = partial(_send_remote, job) if job.url else partial(touch, job.progress)
+    send = partial(_send_remote, job) if job.url else partial(touch, job.heartbeat)
     send()
     return Heartbeat(send, _REMOTE_HEARTBEAT_SECONDS if job.url else HEARTBEAT_SECONDS)
 

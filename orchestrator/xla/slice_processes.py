@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from orchestrator.engine.failure_policy import SegmentFailure
-from orchestrator.training import Checkpoint, Report
+from orchestrator.training import Report
 from orchestrator.xla.process_env import Process
 from orchestrator.xla.training_process import Message
 
@@ -127,7 +127,7 @@ class WorkerGroup:
         if message["serial"] != self._serial:
             return  # of an earlier segment
         if "report" in message and rank == 0:
-            self._reports.append(_report(message["report"]))
+            self._reports.append(Report.from_fields(message["report"]))
         elif "refused" in message:
             self._concluded.add(rank)
             self._note(Refused(message["refused"], message.get("hint", "")))
@@ -166,12 +166,6 @@ class WorkerGroup:
     def _finish(self, outcome: Outcome) -> Outcome:
         self.end()
         return outcome
-
-
-def _report(fields: dict[str, Any]) -> Report:
-    checkpoint = fields["checkpoint"]
-    saved = Checkpoint(**checkpoint) if checkpoint else None
-    return Report(fields["epoch"], fields["metrics"], saved, fields.get("found") or {})
 
 
 def _exit_text(code: int) -> str:

@@ -45,7 +45,7 @@ class _Running:
     killed: tuple[str, str] | None = None
 
     @property
-    def progress(self) -> Path:
+    def heartbeat(self) -> Path:
         """The file that its process touches while it makes progress."""
         return Path(self.job.folder) / "progress"
 
@@ -75,7 +75,7 @@ class Segments:
         if isinstance(job, str):
             return job
         self._running[trial_id] = _Running(job)
-        self._watchdog.start(trial_id, self._running[trial_id].progress)
+        self._watchdog.start(trial_id, self._running[trial_id].heartbeat)
         return job
 
     def on_added(self, trial: Any) -> None:
@@ -152,7 +152,7 @@ class Segments:
         for trial_id, seconds in self._watchdog.stalled():
             running = self._running[trial_id]
             if self._slots.on_cluster and running.actor is None:  # it waits for a node, however long that takes
-                self._watchdog.start(trial_id, running.progress)
+                self._watchdog.start(trial_id, running.heartbeat)
             else:
                 self._kill_stalled(running, seconds)
         if not self.is_stopping() or (self._running and not self._stop_requests.overdue):

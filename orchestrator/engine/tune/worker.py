@@ -18,7 +18,7 @@ from typing import Any
 from orchestrator.engine.failure_policy import SegmentFailure
 from orchestrator.engine.tune.environment_variables import environment_variables
 from orchestrator.engine.tune.loss_diagnosis import record_host
-from orchestrator.training import Checkpoint, Job, Report
+from orchestrator.training import Job, Report
 
 # In the error of a rank that another rank's end has cut off: it is a consequence, not the cause.
 _CUT_OFF = (
@@ -61,10 +61,7 @@ def run_segment(config: dict[str, str]) -> None:
 
 def read_report(text: str) -> Report:
     """Parse a report of `run_segment`, in the driver."""
-    fields = json.loads(text)
-    checkpoint = fields["checkpoint"]
-    saved = Checkpoint(**checkpoint) if checkpoint else None
-    return Report(fields["epoch"], fields["metrics"], saved, fields.get("found") or {})
+    return Report.from_fields(json.loads(text))
 
 
 class Peer:

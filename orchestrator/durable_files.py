@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
 from orchestrator.errors import CheckpointError, ObjectStoreError, causes
+
+GROUP_FOLDER = 0o2770
+"""The mode of a folder that its owner shares with its group."""
 
 _CHUNK = 1 << 20
 _synced: set[tuple[Path, int]] = set()  # folders by path and inode, which differs once a folder is created again
@@ -42,6 +47,7 @@ def write_durably(
 ) -> tuple[int, str]:
     """Write ``content`` to ``path`` atomically and verify it.
 
+    The file is readable by its owner only, and in a shared folder readable and writable by the group.
     The bytes go to a temporary file in the same directory, which is fsync'd and renamed; then the directory is fsync'd
     and the file read back and compared. A previous file at ``path`` stays until the new one is complete; it stays, too,
     if ``before_rename`` raises.
@@ -54,11 +60,13 @@ def write_durably(
         OSError: It cannot be written.
     """
     content = memoryview(content)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
+            if is_shared_folder(path.parent):
+                os.fchmod(descriptor, 0o660)
             write_all(descriptor, content)
             os.fsync(descriptor)
         finally:
@@ -72,6 +80,31 @@ def write_durably(
     sync(path.parent)
     sync_parents(path.parent)
     return _read_back(path, content)
+
+
+def is_shared_folder(folder: Path) -> bool:
+    """Return whether its owner shares the folder with its group: setgid, and writable by the group."""
+    return stat.S_IMODE(folder.stat().st_mode) & 0o2070 == 0o2070
+
+
+def make_folder(folder: Path, mode: int = 0o777) -> None:
+    """Create a folder and its parents unless they exist; below a shared folder they are shared, too.
+
+    Args:
+        folder: to create.
+        mode: of the folder elsewhere, before the umask; its parents have the usual one.
+
+    Raises:
+        OSError: It cannot be created, or is no folder.
+    """
+    if folder.is_dir():
+        return
+    if folder.parent != folder:
+        make_folder(folder.parent)
+    folder.mkdir(mode=mode, exist_ok=True)
+    if is_shared_folder(folder.parent):
+        with contextlib.suppress(PermissionError):  # another process of the group has created it
+            folder.chmod(GROUP_FOLDER)
 
 
 def write_all(descriptor: int, content: bytes | memoryview) -> None:

@@ -22,6 +22,7 @@ import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from orchestrator.durable_files import is_shared_folder, make_folder
 from orchestrator.errors import RunHeldError
 
 BEAT_SECONDS = 2.0
@@ -188,7 +189,7 @@ def acquire(folder: Path, *, after: int = 0) -> Lease:
         RunHeldError: Its holder is alive.
     """
     while True:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # the holder may have discarded it meanwhile
+        make_folder(folder, 0o700)  # the holder may have discarded it meanwhile
         previous = current(folder)
         proven = previous.is_gone if previous else not after
         if previous is not None and not proven:
@@ -252,6 +253,8 @@ def _link(folder: Path, holder: Holder) -> bool:
 def _write(folder: Path, holder: Holder) -> Path:
     path = folder / f".{holder.epoch}.{holder.host}.{holder.pid}.{threading.get_ident()}"
     path.write_bytes(_content(holder))
+    if is_shared_folder(folder):
+        path.chmod(0o660)
     return path
 
 

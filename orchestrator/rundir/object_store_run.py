@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator.durable_files import make_folder
 from orchestrator.object_storage import Listed, objects
 from orchestrator.rundir.removal import is_checkpoint
 from orchestrator.rundir.run_data import cache_of_runs
@@ -64,6 +65,11 @@ class RunInObjects(RunDirectory):
     def journal(self) -> str:
         """See `RunDirectory.journal`."""
         return f"{self.address}/journal"
+
+    def restrict(self, *, share: bool) -> str:
+        """Close this machine's copy to other users. Who may read the objects is set where they are stored."""
+        make_folder(self.root, 0o700)
+        return super().restrict(share=False)
 
     def exists(self) -> bool:
         """See `RunDirectory.exists`."""

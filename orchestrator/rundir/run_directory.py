@@ -9,8 +9,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.durable_files import write_durably
+from orchestrator.durable_files import is_shared_folder, make_folder, write_durably
 from orchestrator.errors import UsageError
+from orchestrator.rundir.folder_access import restrict
 from orchestrator.rundir.removal import is_checkpoint, is_checkpoint_or_part, linked_folder, remove_unfollowed
 from orchestrator.rundir.run_data import data_folder
 
@@ -116,6 +117,14 @@ class RunDirectory:
         own = self.root.resolve()
         return [root for root in roots if not Path(root).resolve().is_relative_to(own) and not data_folder(root)]
 
+    def restrict(self, *, share: bool) -> str:
+        """Close the directory to other users, or share it with its group; return a notice if one is due.
+
+        Raises:
+            OSError: It cannot be read.
+        """
+        return restrict(self.root, share=share)
+
     def exists(self) -> bool:
         """Return whether a sweep was started here: its journal is not empty."""
         journal = self.root / "journal.jsonl"
@@ -195,22 +204,27 @@ class RunDirectory:
         """Create a request for the driver. Raises UsageError if the folder of requests is a link."""
         if self.requests.is_symlink():
             raise UsageError(f"{self.requests} is a link, which is not followed", hint="remove the link")
-        request.parent.mkdir(mode=0o700, exist_ok=True)
+        make_folder(request.parent, 0o700)
         request.touch()
 
     def pending_requests(self) -> set[str]:
         """Return the names of the pending requests; none if their folder is a link. Raises OSError.
 
         Only a file of this user, of root or of the run directory's owner (a file server may show root as nobody)
-        counts: in a folder that others may write they cannot steer the sweep.
+        counts: in a folder that others may write they cannot steer the sweep. In a shared run directory, the group may.
         """
         if self.requests.is_symlink():
             return set()
         try:
-            owners = {os.geteuid(), 0, self.root.stat().st_uid}
+            owners = None if self._is_shared() else {os.geteuid(), 0, self.root.stat().st_uid}
             return {path.name for path in self.requests.iterdir() if _is_file_of(path, owners)}
         except FileNotFoundError:
             return set()
+
+    def _is_shared(self) -> bool:
+        """Return whether nobody but the owner and the group can write requests."""
+        folders = (self.root, self.requests)
+        return all(is_shared_folder(folder) and not folder.stat().st_mode & 0o002 for folder in folders)
 
     def remove_request(self, request: Path) -> None:
         """Remove a request that is done or cannot be done; its author sees that it is gone."""
@@ -224,10 +238,10 @@ class RunDirectory:
             self.requests.rmdir()
 
 
-def _is_file_of(path: Path, owners: set[int]) -> bool:
-    """Return whether a path is a plain file of one of the owners."""
+def _is_file_of(path: Path, owners: set[int] | None) -> bool:
+    """Return whether a path is a plain file of one of the owners, or of anybody."""
     try:
         status = path.lstat()
     except OSError:
         return False
-    return stat.S_ISREG(status.st_mode) and status.st_uid in owners
+    return stat.S_ISREG(status.st_mode) and (owners is None or status.st_uid in owners)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, PrivateAttr, WithJsonSchema, model_validator
 
@@ -142,6 +142,12 @@ class SweepSpec(Part):
         default_factory=Recovery, description="What is done about trials that get stuck.",
         examples=[{"stalled_after": "1h"}],
     )  # fmt: skip
+    share: Literal["group"] | None = Field(
+        default=None,
+        description="Who may open the run directory: you alone, or with group every member of its group, who may also "
+        "steer, resume and change the run.",
+        examples=["group"],
+    )
     tracking: Tracking = Field(
         default_factory=Tracking, description="Where else metrics go.", examples=[{"wandb": {"project": "cifar10"}}]
     )

@@ -72,6 +72,7 @@ def launch(
         new_folders = check_writable(run)
         journal = Journal.create(run.journal)  # takes the name, so that a second launch fails at once
         try:
+            access = run.restrict(share=spec.share == "group")
             spec = settle(spec, local=local, address=address, until=lambda: stop_requests.signal)
             code = (
                 stack.enter_context(CodeRun(spec, import_roots(spec)))
@@ -83,9 +84,7 @@ def launch(
                 _require(spec, code)
             if stop_requests.signal:
                 raise StoppedError(stop_requests.signal)
-            for notice in (fixed_folders_notice(spec.trainer), size_notice(spec)):
-                if notice:
-                    print(masked(notice), file=sys.stderr)
+            _print_notices(access, fixed_folders_notice(spec.trainer), size_notice(spec))
             warm_fields: dict[str, Any] = {"warm_start": list(warm_start)} if warm else {}
             journal.append(
                 "sweep.created",
@@ -113,6 +112,12 @@ def launch(
             run.write(run.diff, diff.encode())
         engine = engine or choose_engine(spec, local=local, address=address)
         return execute(spec, run, journal, roots, stop_requests, engine, observer)
+
+
+def _print_notices(*notices: str) -> None:
+    """Print those that are not empty on stderr."""
+    for notice in filter(None, notices):
+        print(masked(notice), file=sys.stderr)
 
 
 def _require(spec: SweepSpec, code: CodeRun | None) -> None:
@@ -280,12 +285,11 @@ def _reopen(run: RunDirectory, events: Callable[[SweepState], _Events], options:
     with StopRequests() as stop_requests:
         journal = Journal.open(run.journal)
         try:
-            if journal.notice:
-                print(masked(journal.notice), file=sys.stderr)
+            _print_notices(journal.notice)
             state = SweepState(journal.events())
             created = _recorded_spec(state)
-            for sentence in version_changes(created, state.policies, state.writer):
-                print(masked(sentence), file=sys.stderr)
+            access = run.restrict(share=created.share == "group")
+            _print_notices(access, *version_changes(created, state.policies, state.writer))
             import_from(trusted_roots(run, state, trust=trust))
             spec = SweepSpec.model_validate(state.spec)
             if wait_for_cluster:

@@ -56,6 +56,7 @@ SECTIONS: dict[str, Any] = {
     ),
     "resources": st.fixed_dictionaries({}, optional={"cpus": st.integers(0, 8), "gpus": st.sampled_from([0, 0.5, 2])}),
     "checkpoints": st.fixed_dictionaries({}, optional={"keep_top": st.integers(1, 9), "quota": st.just("20GB")}),
+    "share": st.just("group"),
     "recovery": st.fixed_dictionaries({"stalled_after": st.sampled_from([None, "1h", 90.5])}),
     "tracking": st.sampled_from([{}, {"tensorboard": True}, {"tensorboard": {"flush_secs": 9}}]),
     "notify": st.sampled_from([[], [{"webhook": "$HOOK"}], [{"command": "say done", "on": ["new_best"]}]]),

@@ -194,6 +194,8 @@ def test_import_prints_a_sweep_file(sweep: Run, tmp_path: Path) -> None:
     loaded = orchestrator.load_spec(str(path))
     assert loaded.objective.metric == "val_loss"
     assert "model.learning_rate" in loaded.space
+    assert (loaded.searcher.name, loaded.scheduler.name) == ("density_ratio", "guarded_asha")  # as without a file
+    assert "scheduler: fifo" in out
 
 
 def test_help_answers_within_half_a_second() -> None:

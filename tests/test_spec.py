@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from orchestrator.errors import SpecError
 from orchestrator.policies.schedulers.asha import ASHA
 from orchestrator.policies.schedulers.fifo import FIFO
+from orchestrator.policies.searchers.density_ratio import DensityRatio
 from orchestrator.policies.searchers.grid import Grid
 from orchestrator.policies.searchers.random import Random
 from orchestrator.policies.searchers.tpe import TPE
@@ -360,7 +361,7 @@ def test_a_wandb_sweep_becomes_a_sweep(write: Any) -> None:
     assert (spec.name, spec.objective.metric, spec.objective.mode) == ("my-sweep", "val_loss", "min")
     assert (spec.model.class_path, spec.budget.trials) == ("my.Model", 12)
     assert spec.scheduler == ASHA(grace_epochs=3, reduction_factor=3)
-    assert isinstance(spec.searcher, TPE)
+    assert isinstance(spec.searcher, DensityRatio)
     written = spec.space.to_yaml()
     assert written.pop("model.logs")["log_uniform"] == pytest.approx([0.1, 1.0])
     assert written == {

@@ -13,7 +13,7 @@ from orchestrator.space.search_space import SPACE_LIMIT
 from orchestrator.spec.importers.draft import PLACEHOLDER_MODEL, Draft
 from orchestrator.spec.parameters import ROOTS
 
-_SEARCHERS = {"grid": "grid", "random": "random", "bayes": "tpe"}
+_SEARCHERS = {"grid": "grid", "random": "random"}
 _TRANSLATED = ("name", "method", "metric", "parameters", "early_terminate", "run_cap", "description")
 _OF_DATA = ("batch_size", "num_workers", "data_dir")
 _OF_TRAINER = ("max_epochs", "gradient_clip_val", "accumulate_grad_batches", "precision", "max_steps")
@@ -31,8 +31,8 @@ def translate(config: dict[str, Any], file: str, model: str | None, data: str | 
     if data:
         draft.sections["data"] = data
     draft.sections["space"] = dict(_space(config["parameters"] or {}, draft, has_data=data is not None))
-    draft.sections["searcher"] = _searcher(config.get("method"), draft)
-    draft.sections["scheduler"] = _scheduler(config.get("early_terminate"), draft)
+    draft.sections |= _searcher(config.get("method"), draft)
+    draft.sections |= _scheduler(config.get("early_terminate"), draft)
     if isinstance(config.get("run_cap"), int):
         draft.sections["budget"] = {"trials": config["run_cap"]}
     for key in config:
@@ -50,16 +50,18 @@ def _objective(metric: Any, draft: Draft) -> dict[str, str]:
     return {"metric": str(metric["name"]), "mode": "max" if metric.get("goal") == "maximize" else "min"}
 
 
-def _searcher(method: Any, draft: Draft) -> dict[str, str]:
+def _searcher(method: Any, draft: Draft) -> dict[str, Any]:
+    """Return the ``searcher`` section; none for ``bayes``, which becomes the default."""
     if method == "bayes":
-        draft.notes.append("method: bayes became tpe, another model-based searcher")
-    elif method not in list(_SEARCHERS):
+        draft.notes.append("method: bayes became the default searcher, which also learns from earlier trials")
+        return {}
+    if method not in list(_SEARCHERS):
         draft.notes.append(f"method: {method} is unknown; searcher random replaces it")
     name = _SEARCHERS.get(str(method), "random")
     if name == "grid" and _has_no_grid(draft.sections["space"]):
         draft.notes.append("a grid needs separate values, and a parameter here is continuous: searcher random instead")
         name = "random"
-    return {"name": name}
+    return {"searcher": {"name": name}}
 
 
 def _has_no_grid(space: dict[str, Any]) -> bool:
@@ -72,9 +74,13 @@ def _has_no_grid(space: dict[str, Any]) -> bool:
 
 
 def _scheduler(terminate: Any, draft: Draft) -> dict[str, Any]:
-    """Return Hyperband's brackets as ASHA's rungs: ``min_iter``, or ``max_iter`` divided ``s`` times by ``eta``."""
+    """Return the ``scheduler`` section; none without ``early_terminate``, where the default stops trials early.
+
+    Hyperband's brackets become ASHA's rungs: ``min_iter``, or ``max_iter`` divided ``s`` times by ``eta``.
+    """
     if not isinstance(terminate, dict):
-        return {"name": "fifo"}
+        draft.notes.append("no early_terminate: the default scheduler is used; `scheduler: fifo` trains all in full")
+        return {}
     eta = terminate.get("eta", 3)
     eta = eta if isinstance(eta, int) and eta >= 2 else 3
     grace = terminate.get("min_iter")
@@ -82,7 +88,8 @@ def _scheduler(terminate: Any, draft: Draft) -> dict[str, Any]:
         brackets = terminate.get("s", 2)
         grace = terminate["max_iter"] / eta ** (brackets if isinstance(brackets, int) and 0 <= brackets < 50 else 2)
     draft.notes.append("early_terminate became asha; W&B counts logged steps, asha counts epochs: check grace_epochs")
-    return {"name": "asha", "grace_epochs": max(1, int(grace or 1)) if is_number(grace) else 1, "reduction_factor": eta}
+    grace = max(1, int(grace or 1)) if is_number(grace) else 1
+    return {"scheduler": {"name": "asha", "grace_epochs": grace, "reduction_factor": eta}}
 
 
 def _space(parameters: dict[str, Any], draft: Draft, *, has_data: bool) -> Iterator[tuple[str, Any]]:

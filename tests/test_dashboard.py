@@ -274,25 +274,27 @@ def test_only_this_machines_names_are_answered_and_nothing_can_be_written(hostil
     before = Path(hostile.journal).read_bytes()
     found = Sweeps(["hostile"], hostile.root.parent)
     with Server(found) as server:
-        root, number = server.url.rsplit("/dashboard", 1)[0], found.studies()[0].number
+        root, number = server.address.rsplit("/dashboard", 1)[0], found.studies()[0].number
         assert server.url.startswith("http://127.0.0.1:")
-        api = f"{root}/api/studies/{number}"
-        assert [fetch(api, Host=host)[0] for host in ("evil.com", "127.0.0.1.evil.com:80", "evil.com:localhost")] == [
-            403
-        ] * 3
-        assert [fetch(api, Host=host)[0] for host in ("localhost:9", "[::1]:80", "127.0.0.1", "localhost")] == [200] * 4
+        api, key = f"{root}/api/studies/{number}", {"Authorization": f"Bearer {server.token}"}
+        assert [
+            fetch(api, Host=host, **key)[0] for host in ("evil.com", "127.0.0.1.evil.com:80", "evil.com:localhost")
+        ] == [403] * 3
+        assert [fetch(api, Host=host, **key)[0] for host in ("localhost:9", "[::1]:80", "127.0.0.1", "localhost")] == [
+            200
+        ] * 4
         for method, path in (
             ("DELETE", f"/api/studies/{number}"),
             ("POST", "/api/studies"),
             ("PUT", f"/api/studies/{number}/note"),
             ("POST", f"/api/trials/{number * 10_000_000}/tell"),
         ):
-            assert fetch(root + path, method, **{"Content-Type": "application/json"}) == (
+            assert fetch(root + path, method, **{"Content-Type": "application/json"}, **key) == (
                 403,
                 '{"reason": "the dashboard is read-only"}',
             )
-        assert fetch(f"{root}/api/studies/999999")[0] == 404
-        rows = list(csv.reader(io.StringIO(fetch(f"{root}/csv/{number}")[1])))
+        assert fetch(f"{root}/api/studies/999999", **key)[0] == 404
+        rows = list(csv.reader(io.StringIO(fetch(f"{root}/csv/{number}", **key)[1])))
         with pytest.raises(UsageError, match="cannot listen on"):
             Server(found, int(root.rsplit(":", 1)[1]))
     assert rows[1][4].startswith("'=cmd()")
@@ -310,7 +312,7 @@ def test_hostile_text_is_inert_in_the_page(hostile: RunDirectory, chromium: str)
             await page.get_by_text("Best Trial (number=0)").wait_for()
             await page.wait_for_load_state("networkidle")
             hit = await page.evaluate("window.hit ?? null")
-            await page.goto(f"{server.url}/trials")
+            await page.goto(f"{server.address}/trials")
             await page.get_by_text("Trial 0", exact=True).first.wait_for()
             hit = hit or await page.evaluate("window.hit ?? null")
             return faults, elsewhere, hit, await page.inner_text("body")
@@ -344,14 +346,14 @@ def test_a_growing_journal_is_shown_without_a_reload(tmp_path: Path, chromium: s
 
         async def visit(page: Page) -> tuple[list[str], list[str], int, str]:
             faults, elsewhere = watch(page)
-            await page.goto(f"{server.url}/trials")
+            await page.goto(f"{server.address}/trials?token={server.token}")
             before, state = SweepState(events[: len(events) // 3]), SweepState(events)
             await page.get_by_text(f"Trial {len(before.trials) - 1}", exact=True).first.wait_for()
             new = page.get_by_text(f"Trial {len(state.trials) - 1}", exact=True)
             seen = await new.count()
             written(run, events)
             await new.first.wait_for(timeout=15_000)
-            await page.goto(server.url)
+            await page.goto(server.address)
             best = page.get_by_text("Best Trial (number=")
             await best.wait_for()
             return faults, elsewhere, seen, await best.locator("..").inner_text()
@@ -372,10 +374,12 @@ def test_the_command_prints_where_and_ends_cleanly(tmp_path: Path) -> None:
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert process.stdout
-    url = process.stdout.readline().strip()
-    api = url.replace("/dashboard/", "/api/")
-    assert len(json.loads(fetch(api)[1])["trials"]) == 5
-    assert fetch(f"{api}/param_importances")[0] == 200
+    address, _, token = process.stdout.readline().strip().partition("?token=")
+    assert len(token) == 43
+    api, key = address.replace("/dashboard/", "/api/"), {"Authorization": f"Bearer {token}"}
+    assert len(json.loads(fetch(api, **key)[1])["trials"]) == 5
+    assert fetch(f"{api}/param_importances", **key)[0] == 200
+    assert fetch(api)[0] == 403
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=20)
     assert (process.returncode, out) == (0, "")

@@ -27,6 +27,11 @@ def warn(text: str) -> None:
         typer.echo(visible(text, keep="\n"), err=True)
 
 
+def echo_unmasked(text: str) -> None:
+    """Print a line on stdout as it is: an address with its token, which the user is to open."""
+    typer.echo(text, file=getattr(sys.stdout, "unmasked", sys.stdout))
+
+
 def print_lines(*lines: str, err: bool = False) -> None:
     """Print each text on one line, with its control characters escaped."""
     for line in lines:

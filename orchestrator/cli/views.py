@@ -10,7 +10,7 @@ import typer
 
 from orchestrator.cli.app import PANEL_READ, app
 from orchestrator.cli.options import Name, Runs
-from orchestrator.cli.output import warn
+from orchestrator.cli.output import echo_unmasked, warn
 
 
 class Format(StrEnum):
@@ -75,17 +75,15 @@ def dashboard(
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port on 127.0.0.1. Default: a free one.")] = 0,
     open_: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the browser.")] = False,
 ) -> None:
-    """Serve runs to optuna-dashboard, live, read-only and on this machine only: history, curves, importance."""
+    """Serve runs to optuna-dashboard, live and read-only, on this machine and with a token: history, curves."""
     import contextlib
-    import webbrowser
 
     from orchestrator.dashboard import Server, Sweeps
+    from orchestrator.dashboard.page_token import opened_in_browser
 
     server = Server(Sweeps(names or (), runs), port)
-    typer.echo(server.url)
+    echo_unmasked(server.url)
     typer.echo("the page follows the runs; press Ctrl-C to stop", err=True)
-    if open_:
-        webbrowser.open(server.url)
-    with contextlib.suppress(KeyboardInterrupt):
+    with contextlib.suppress(KeyboardInterrupt), opened_in_browser(server.url) if open_ else contextlib.nullcontext():
         server.serve()
     server.close()

@@ -1,4 +1,4 @@
-"""Serve optuna-dashboard on loopback: read-only, and only under this machine's own names."""
+"""Serve optuna-dashboard on loopback: read-only, with a token, and only under this machine's own names."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from orchestrator.dashboard.optuna_mirror import Sweeps
 from orchestrator.dashboard.optuna_storage import JournalStorage
+from orchestrator.dashboard.page_token import PageToken
 from orchestrator.errors import UsageError
 from orchestrator.extras import require
 from orchestrator.safe_text import csv_cell
@@ -29,6 +30,11 @@ _MAX_REFUSED = 1 << 16  # bytes of a refused request that are read, so that its 
 class Server:
     """The dashboard at ``url``, until it is closed; ``port`` 0 takes a free one.
 
+    Attributes:
+        address: Where it is.
+        token: What a request must hold: `orchestrator.dashboard.page_token`.
+        url: The address with the token.
+
     Raises:
         UsageError: If the port is taken.
     """
@@ -40,10 +46,13 @@ class Server:
             raise UsageError(
                 f"the dashboard cannot listen on port {port}: {error}", hint="omit --port to take a free one"
             ) from None
-        self._server.set_app(guarded(_dashboard(sweeps), sweeps))
+        token = PageToken(self._server.server_port)
+        self._server.set_app(guarded(_dashboard(sweeps), sweeps, token))
         studies = sweeps.studies()
         page = f"dashboard/studies/{studies[0].number}" if len(studies) == 1 else "dashboard"
-        self.url = f"http://{HOST}:{self._server.server_port}/{page}"
+        self.address = f"http://{HOST}:{self._server.server_port}/{page}"
+        self.token = token.value
+        self.url = token.url(self.address)
 
     def serve(self) -> None:
         """Answer requests until the process is interrupted."""
@@ -93,8 +102,10 @@ def _dashboard(sweeps: Sweeps) -> WSGIApplication:
     return app
 
 
-def guarded(app: WSGIApplication, sweeps: Sweeps) -> WSGIApplication:
-    """Return the application for readers only.
+def guarded(app: WSGIApplication, sweeps: Sweeps, token: PageToken) -> WSGIApplication:
+    """Return the application for those who have the token, and for readers only.
+
+    Every user of the machine reaches a port of loopback, and so does every page that a browser shows.
 
     Another site may point its own name at this machine ("DNS rebinding"), and a browser then lets it read the answers,
     so requests under other names are refused. Writing requests are refused too, since nothing would store their
@@ -104,6 +115,11 @@ def guarded(app: WSGIApplication, sweeps: Sweeps) -> WSGIApplication:
     def answer(environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
         if _PORT.sub("", str(environ.get("HTTP_HOST", ""))) not in _HOSTS:
             return _refused(environ, start, "open the address that sweep dashboard prints")
+        if login := token.login(environ):
+            start("303 See Other", login)
+            return []
+        if not token.allows(environ):
+            return _refused(environ, start, "open the address that sweep dashboard prints, with its token")
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
             return _refused(environ, start, "the dashboard is read-only")
         path = str(environ.get("PATH_INFO", ""))

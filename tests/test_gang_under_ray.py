@@ -26,6 +26,8 @@ def test_each_trial_trains_in_as_many_processes(where: list[str], tmp_path: Path
     assert [(report["trial"], report["epoch"]) for report in reports] == [(t, e) for t in (0, 1) for e in (1, 2, 3)]
     assert {report["metrics"]["rank"] for report in reports} == {0.5}  # the mean of ranks 0 and 1
     assert {report["metrics"]["first"] for report in reports} == {7.0}
+    if not where:  # on a cluster Ray's own ports are open to its hosts
+        assert {report["metrics"]["open"] for report in reports} == {0.0}
 
 
 @pytest.mark.slow

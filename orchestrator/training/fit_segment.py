@@ -10,7 +10,7 @@ from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.plugins.io import CheckpointIO
 from torch.optim import Optimizer
 
-from orchestrator.training import class_loading, loggers, process_group, shared_storage
+from orchestrator.training import class_loading, loggers, process_group, rendezvous, shared_storage
 from orchestrator.training.checkpoints import DurableCheckpointIO, remove_leftovers, verify
 from orchestrator.training.compat_lightning import cached_entry_points
 from orchestrator.training.csv_logger import EpochCSVLogger
@@ -64,7 +64,8 @@ def fit(job: Job, report: Callable[[Report], bool], device: Mapping[str, Any] | 
         trackers = loggers.start(job) if is_first else {}
         trainer = _trainer(job, report, heartbeat, list(trackers.values()), device or {})
         try:
-            trainer.fit(model, datamodule=data, ckpt_path=start, weights_only=True)
+            with rendezvous.by_file():
+                trainer.fit(model, datamodule=data, ckpt_path=start, weights_only=True)
         finally:
             release(trainer)
             loggers.finish(trackers)

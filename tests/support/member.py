@@ -12,6 +12,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 from torch.utils.data import DataLoader, DistributedSampler
 
+from orchestrator.engine.listening_ports import listening_ports
 from orchestrator.training import Job, Report, fit
 from orchestrator.training.process_group import environment
 from tests.support.tiny import Tiny, TinyData
@@ -30,11 +31,12 @@ class Straight(TinyData):
 
 
 class Told(Tiny):
-    """Logs its rank, and one metric on rank 0 alone."""
+    """Logs its rank, how many of its ports other hosts reach, and one metric on rank 0 alone."""
 
     def validation_step(self, batch: list[torch.Tensor], index: int) -> None:
         super().validation_step(batch, index)
         self.log("rank", float(self.global_rank))
+        self.log("open", float(sum(not port.is_loopback for port in listening_ports([os.getpid()]))))
         if self.global_rank == 0:
             self.log("first", 7.0, rank_zero_only=True)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import tempfile
 import threading
 from collections.abc import Callable
 from dataclasses import asdict
@@ -87,25 +88,45 @@ def _train_with_peers(job: Job, roots: str, report: Callable[[Report], bool]) ->
     import ray
 
     from orchestrator.engine.segment_runner import attempt
+
+    with tempfile.TemporaryDirectory(prefix="sweep-ranks-", ignore_cleanup_errors=True) as folder:
+        environments = _environments(job.workers, folder)
+        peers = _start_peers(job.workers)
+        running = [
+            peer.train.remote(job.to_text(), roots, variables)
+            for peer, variables in zip(peers, environments[1:], strict=True)
+        ]
+        done = threading.Event()
+        threading.Thread(target=_exit_with, args=(running, done), name="peers", daemon=True).start()
+        try:
+            with environment_variables(environments[0]):
+                failure = attempt(job, report)
+            return _cause(failure, running)
+        finally:
+            done.set()
+            for peer in peers:
+                ray.kill(peer)
+
+
+def _environments(workers: int, folder: str) -> list[dict[str, str]]:
+    """Return the environment of each rank. On one host they meet in ``folder``, which only this user can open."""
+    import ray
+
     from orchestrator.training.process_group import environment
+    from orchestrator.training.rendezvous import one_host_environment
 
     address, port = str(ray.util.get_node_ip_address()), _free_port()  # type: ignore[no-untyped-call]
-    environments = [environment(rank, job.workers, address, port) for rank in range(job.workers)]
-    peers = _start_peers(job.workers)
-    running = [
-        peer.train.remote(job.to_text(), roots, variables)
-        for peer, variables in zip(peers, environments[1:], strict=True)
-    ]
-    done = threading.Event()
-    threading.Thread(target=_exit_with, args=(running, done), name="peers", daemon=True).start()
-    try:
-        with environment_variables(environments[0]):
-            failure = attempt(job, report)
-        return _cause(failure, running)
-    finally:
-        done.set()
-        for peer in peers:
-            ray.kill(peer)
+    meeting = one_host_environment(folder) if _is_on_one_host() else {}
+    return [environment(rank, workers, address, port) | meeting for rank in range(workers)]
+
+
+def _is_on_one_host() -> bool:
+    """Return whether Ray has placed all workers of the trial on one node."""
+    import ray
+
+    group = ray.util.get_current_placement_group()
+    table = ray.util.placement_group_table(group) if group else {}
+    return len(set(table.get("bundles_to_node_id", {}).values())) == 1
 
 
 def _start_peers(workers: int) -> list[Any]:

@@ -61,9 +61,9 @@ class OnPrem:
 
 
 @contextlib.contextmanager
-def on_prem(shared: Path, workers: int = 2, cpus: int = 2) -> Iterator[OnPrem]:
-    """Boot them; skips, with a reason, where that cannot be."""
-    names = ["laptop", "head", *(f"w{number + 1}" for number in range(workers))]
+def on_prem(shared: Path, workers: int = 2, cpus: int = 2, others: tuple[str, ...] = ()) -> Iterator[OnPrem]:
+    """Boot them, and ``others`` that are no part of the cluster; skips, with a reason, where that cannot be."""
+    names = ["laptop", "head", *(f"w{number + 1}" for number in range(workers)), *others]
     # Short, for the names of Ray's sockets are limited.
     folder = Path(tempfile.mkdtemp(prefix="op", dir="/tmp"))
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hashlib import blake2b
 
 
-def derive_seed(*parts: int | str) -> int:
+def derive_seed(*parts: float | str) -> int:
     """Return a seed in [0, 2**31) that depends on every part: ``derive_seed(sweep_seed, "trial", 7)``."""
     text = "\x1f".join(f"{type(part).__name__}:{part}" for part in parts)
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big") % 2**31

@@ -79,7 +79,7 @@ def test_the_card_says_what_was_confirmed_and_every_look(swept: Outcome) -> None
 
 def drawn(metrics: list[dict[str, float]], metric: str, mode: Any = "min") -> ElementTree.Element:
     trial = Trial(7, {}, "tpe", 7)
-    trial.reports = {epoch: Report(epoch, said, 0, 0.0) for epoch, said in enumerate(metrics, 1)}
+    trial.reports = {epoch: Report(epoch, said, 0, 0.0, epoch=epoch) for epoch, said in enumerate(metrics, 1)}
     state = SweepState()
     state.set_spec({"name": "a <&> b", "objective": {"metric": metric, "mode": mode}})
     best = Objective(metric, mode).best(trial)

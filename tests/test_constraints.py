@@ -52,8 +52,8 @@ def test_the_winner_keeps_to_them_and_has_the_checkpoint_of_an_epoch_that_does(s
     best = state.objective.best(winner)
     assert best
     assert best.value == value < free, "without the constraint another would win"
-    assert told[winner.number, best.epoch]["size"] <= 100
-    assert best.epoch in winner.checkpoints
+    assert told[winner.number, best.progress]["size"] <= 100
+    assert best.progress in winner.checkpoints
 
 
 def test_where_nobody_keeps_to_them_nobody_wins() -> None:

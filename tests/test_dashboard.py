@@ -57,7 +57,7 @@ def written(run: RunDirectory, events: Sequence[Event]) -> RunDirectory:
     return run
 
 
-def counted(state: SweepState, trial: Trial) -> dict[int, float]:
+def counted(state: SweepState, trial: Trial) -> dict[float, float]:
     """The objective at each epoch that counts, by the plainest way."""
     found, objective = {}, state.objective
     for epoch, report in trial.reports.items():
@@ -67,7 +67,7 @@ def counted(state: SweepState, trial: Trial) -> dict[int, float]:
     return found
 
 
-def best_epoch(state: SweepState, trial: Trial) -> int | None:
+def best_epoch(state: SweepState, trial: Trial) -> float | None:
     curve, sign = counted(state, trial), 1 if state.objective.mode == "min" else -1
     return min(curve, key=lambda epoch: (sign * curve[epoch], epoch), default=None)
 

@@ -75,7 +75,7 @@ def test_bands_are_the_quantiles_of_all_trials(sweep: Invented) -> None:
     for event in read(run.journal):
         if event.type == "segment.reported":
             by_epoch.setdefault(event["epoch"], []).append(event["metrics"]["score"])
-    assert found.bands.epochs.tolist() == sorted(by_epoch)
+    assert found.bands.progress.tolist() == sorted(by_epoch)
     for row, epoch in enumerate(sorted(by_epoch)):
         values = sorted(by_epoch[epoch])
         assert found.bands.counts[row] == len(values)
@@ -104,7 +104,7 @@ def test_a_value_that_is_no_number_leaves_a_gap_and_the_trial_can_win(tmp_path: 
         for curve in found.shown if found else ():
             reports = state.trials[curve.trial].reports
             expected = {e: r.metrics["val_acc"] for e, r in reports.items() if math.isfinite(r.metrics["val_acc"])}
-            assert dict(zip(curve.epochs.tolist(), curve.values.tolist(), strict=True)) == expected
+            assert dict(zip(curve.progress.tolist(), curve.values.tolist(), strict=True)) == expected
 
 
 def test_the_best_so_far_is_that_of_a_loop(sweep: Invented) -> None:
@@ -121,12 +121,12 @@ def test_the_best_so_far_is_that_of_a_loop(sweep: Invented) -> None:
 
 def test_rungs_count_every_trial_once(sweep: Invented) -> None:
     found = rungs_of(sweep[1])
-    assert [rung.epoch for rung in found] == [1, 3, 9]
+    assert [rung.at for rung in found] == [1, 3, 9]
     for rung, after in zip(found, [*found[1:], None], strict=True):
-        here = [trial for trial in sweep[1].trials.values() if trial.epoch >= rung.epoch]
+        here = [trial for trial in sweep[1].trials.values() if trial.epoch >= rung.at]
         assert rung.reached == len(here) == sum(rung.fates.values())
         assert rung.fates["continued"] == (after.reached if after else 0)
-        stopped = sum(trial.status == "stopped" and trial.epoch == rung.epoch for trial in here)
+        stopped = sum(trial.status == "stopped" and trial.epoch == rung.at for trial in here)
         assert rung.fates["stopped"] == stopped
 
 

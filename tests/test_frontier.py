@@ -17,7 +17,7 @@ from orchestrator.engine.simulator import simulate
 from orchestrator.journal import read
 from orchestrator.policies import build_scheduler
 from orchestrator.policies.pausing import ENDLESS
-from orchestrator.policies.rungs import rung_epochs
+from orchestrator.policies.rungs import rung_places
 from orchestrator.results import why
 from orchestrator.results.verify import check
 from orchestrator.spec import SweepSpec
@@ -44,7 +44,7 @@ def test_the_frontier_agrees_with_brute_force(factor: int, mode: str, slots: int
         trainer={"max_epochs": epochs} if known else {"max_steps": 100},
         budget={"trials": trials} if bounded else {"wall_clock": 1000},
     )
-    rungs = rung_epochs(1 + seed % 2, factor, epochs if known else ENDLESS)
+    rungs = [int(rung) for rung in rung_places(1 + seed % 2, factor, epochs if known else ENDLESS)]
     brute = BruteForce(rungs, factor, trials if bounded else math.inf, -1 if mode == "max" else 1)
     history = History(build_scheduler(made), brute, rng, epochs)
     history.fill(slots, trials)
@@ -105,9 +105,9 @@ def test_where_rungs_predict_few_epochs_are_spent(slots: int) -> None:
 
 
 def test_rungs_end_with_the_training() -> None:
-    assert rung_epochs(1, 4, 50) == [1, 4, 16, 50]
-    assert rung_epochs(3, 3, 27) == [3, 9, 27]
-    assert rung_epochs(5, 2, 4) == [4]
+    assert rung_places(1, 4, 50) == [1, 4, 16, 50]
+    assert rung_places(3, 3, 27) == [3, 9, 27]
+    assert rung_places(5, 2, 4) == [4]
 
 
 def test_ten_thousand_trials_do_not_make_a_decision_slow() -> None:

@@ -135,7 +135,7 @@ def test_a_sweep_that_ends_tells_its_winner_and_the_journal_never_has_the_addres
     assert best
     assert len(server.texts) == 1
     assert re.fullmatch(
-        rf"sweep tiny finished: trial {won.number} with val_loss {best.value:.6g} at epoch {best.epoch}, "
+        rf"sweep tiny finished: trial {won.number} with val_loss {best.value:.6g} at epoch {best.progress}, "
         r"of 6 trials in 0:\d\d:\d\d, at a cost of [\d.]+",
         server.texts[0],
     )
@@ -149,7 +149,8 @@ def test_a_sweep_that_ends_tells_its_winner_and_the_journal_never_has_the_addres
         "SWEEP_METRIC": "val_loss",
         "SWEEP_VALUE": str(best.value),
         "SWEEP_TRIAL": str(won.number),
-        "SWEEP_EPOCH": str(best.epoch),
+        "SWEEP_EPOCH": str(won.reports[best.progress].epoch),
+        "SWEEP_PROGRESS": str(best.progress),
     }
     for file in (outcome.run.journal, outcome.run.spec):
         text = Path(file).read_text()

@@ -94,7 +94,7 @@ def test_the_front_is_that_of_brute_force(goals: int) -> None:
         for number, trial in state.trials.items():
             best = state.objective.best(trial)
             if best and trial.status != "failed":
-                metrics = trial.reports[best.epoch].metrics
+                metrics = trial.reports[best.progress].metrics
                 signed = [(-1 if goal["mode"] == "max" else 1) * metrics[goal["metric"]] for goal in also]
                 sign = -1 if state.objective.mode == "max" else 1
                 points[number] = (sign * metrics[METRIC], *signed)
@@ -208,7 +208,7 @@ def test_all_on_the_front_keep_the_checkpoint_of_their_point(slots: int) -> None
     for number in front:
         best = state.objective.best(state.trials[number])
         assert best
-        assert best.epoch in state.trials[number].checkpoints
+        assert best.progress in state.trials[number].checkpoints
 
 
 @pytest.fixture

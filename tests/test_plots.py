@@ -74,7 +74,7 @@ def test_the_verdict_names_winner_doubt_test_and_cost(tmp_path: Path) -> None:
     best = state.objective.best(won)
     assert best
     assert said[0].startswith(
-        f"Trial {won.number} is the best: score {best.value:.4g} at epoch {best.epoch}, with model."
+        f"Trial {won.number} is the best: score {best.value:.4g} at epoch {best.progress}, with model."
     )
     assert said[1].startswith("Not confirmed")
     assert said[2] == "The test set was not used."

@@ -45,7 +45,7 @@ def test_a_learning_rate_schedule_goes_on_from_its_place(tmp_path: Path) -> None
         until = [*(one.segment for one in trial.takeovers), trial.segments][place + 1]
         for epoch, told in trial.reports.items():
             if trial.takeovers[place].segment <= told.segment < until:
-                expected = taken["params"]["model.learning_rate"] * _cosine(epoch - 1, 6)
+                expected = taken["params"]["model.learning_rate"] * _cosine(int(epoch) - 1, 6)
                 assert told.metrics["learning_rate"] == pytest.approx(expected, rel=1e-5)
 
 

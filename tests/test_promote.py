@@ -18,7 +18,7 @@ from orchestrator.engine import stop_requests
 from orchestrator.errors import UsageError
 from orchestrator.journal import Event, read
 from orchestrator.policies import build_scheduler
-from orchestrator.policies.rungs import rung_epochs
+from orchestrator.policies.rungs import rung_places
 from orchestrator.policies.schedulers.hyperband import brackets
 from orchestrator.results import why
 from orchestrator.results.verify import check, replay
@@ -176,7 +176,7 @@ def test_the_frontier_agrees_with_brute_force_where_some_are_asked_for(
         trainer={"max_epochs": epochs},
         budget={"trials": trials},
     )
-    brute = FrontierBruteForce(rung_epochs(1, factor, epochs), factor, trials, 1)
+    brute = FrontierBruteForce([int(rung) for rung in rung_places(1, factor, epochs)], factor, trials, 1)
     history = Asked(build_scheduler(made), brute, random.Random(seed), epochs)
     history.fill(slots, trials)
     while history.running:

@@ -103,11 +103,11 @@ def test_a_trial_that_waited_has_the_weights_of_one_that_did_not(tmp_path: Any) 
     best = waited.state.objective.best(winner)
     assert best is not None
     assert best == straight.state.objective.best(straight.state.trials[winner.number])
-    weights = [_weights(outcome, winner.number, best.epoch) for outcome in (waited, straight)]
+    weights = [_weights(outcome, winner.number, best.progress) for outcome in (waited, straight)]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
-def _weights(outcome: Any, trial: int, epoch: int) -> dict[str, torch.Tensor]:
+def _weights(outcome: Any, trial: int, epoch: float) -> dict[str, torch.Tensor]:
     path = outcome.run.resolve(outcome.state.trials[trial].checkpoints[epoch].path)
     return dict(torch.load(path, weights_only=True)["state_dict"])
 

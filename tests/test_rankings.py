@@ -44,7 +44,7 @@ def test_a_seed_replays_its_history() -> None:
 
 
 def infinity_wins(monkeypatch: pytest.MonkeyPatch) -> None:
-    def best(self: Objective, trial: Trial, upto: int | None = None) -> Best | None:
+    def best(self: Objective, trial: Trial, upto: float | None = None) -> Best | None:
         told = {epoch: report.metrics.get(METRIC, math.nan) for epoch, report in trial.reports.items()}
         known = [(self.loss(v), e) for e, v in told.items() if not math.isnan(v) and (upto is None or e <= upto)]
         return Best(min(known)[1], told[min(known)[1]]) if known else None
@@ -53,7 +53,7 @@ def infinity_wins(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def the_last_epoch_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    def best(self: Objective, trial: Trial, upto: int | None = None) -> Best | None:
+    def best(self: Objective, trial: Trial, upto: float | None = None) -> Best | None:
         value = trial.value(trial.epoch, self.metric)
         return Best(trial.epoch, value) if math.isfinite(value) else None
 
@@ -63,9 +63,9 @@ def the_last_epoch_counts(monkeypatch: pytest.MonkeyPatch) -> None:
 def the_latest_of_equals_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     real = Objective.best
 
-    def best(self: Objective, trial: Trial, upto: int | None = None) -> Best | None:
+    def best(self: Objective, trial: Trial, upto: float | None = None) -> Best | None:
         found = real(self, trial, upto)
-        known = range(1, trial.epoch + 1 if upto is None else min(trial.epoch, upto) + 1)
+        known = [at for at in trial.reports if upto is None or at <= upto]
         return found and Best(max(e for e in known if trial.value(e, self.metric) == found.value), found.value)
 
     monkeypatch.setattr(Objective, "best", best)

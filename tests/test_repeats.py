@@ -56,7 +56,7 @@ def test_the_winner_is_the_best_trial_of_the_best_configuration_and_has_its_chec
         assert best
         assert winner.configuration == state.configurations()[0].first
         assert best.value == state.objective.loss(min(map(state.objective.loss, state.configurations()[0].values)))
-        assert best.epoch in winner.checkpoints
+        assert best.progress in winner.checkpoints
         assert sum(len(trial.checkpoints) for trial in state.trials.values()) <= 2, "keep_top is 1"
 
 

@@ -144,7 +144,8 @@ def changed(events: list[Event], type: str, **fields: Any) -> list[Event]:
 def test_verify_names_a_first_report_that_skips_an_epoch() -> None:
     sweep = finished()
     assert replay(sweep.spec, sweep.events) == []
-    events = changed(changed(sweep.events, "segment.reported", epoch=2), "segment.checkpointed", epoch=2)
+    two = {"epoch": 2, "progress": 2}
+    events = changed(changed(sweep.events, "segment.reported", **two), "segment.checkpointed", **two)
     assert any("it skipped 1 epochs" in sentence for sentence in replay(sweep.spec, events))
 
 

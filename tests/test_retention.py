@@ -91,8 +91,8 @@ def missing(state: SweepState) -> Iterator[str]:
 
 def missing_of(state: SweepState, trial: Trial) -> Iterator[str]:
     best = state.objective.best(trial)
-    if best and best.epoch not in trial.checkpoints:
-        yield f"trial {trial.number} ({trial.status}) has lost its best epoch {best.epoch}"
+    if best and best.progress not in trial.checkpoints:
+        yield f"trial {trial.number} ({trial.status}) has lost its best epoch {best.progress}"
     taken_over = bool(trial.takeovers)  # it continues from the donor's
     if trial.reports and not taken_over and trial.epoch not in trial.checkpoints:
         yield f"trial {trial.number} ({trial.status}) has lost its latest epoch {trial.epoch}"
@@ -101,8 +101,8 @@ def missing_of(state: SweepState, trial: Trial) -> Iterator[str]:
 def missing_winner(state: SweepState, command: str) -> Iterator[str]:
     winner = state.winner()
     best = state.objective.best(winner) if winner else None
-    if winner and best and best.epoch not in winner.checkpoints:
-        yield f"{command}: trial {winner.number} wins with epoch {best.epoch}, which it has lost"
+    if winner and best and best.progress not in winner.checkpoints:
+        yield f"{command}: trial {winner.number} wins with epoch {best.progress}, which it has lost"
 
 
 def faults_of(seed: int) -> list[str]:

@@ -205,7 +205,7 @@ def test_the_winner_has_the_parameters_of_its_best_epoch() -> None:
     new = [epoch for epoch, told in moved.reports.items() if told.segment >= first.segment]
     assert {str(moved.params_at(epoch)) for epoch in old} == {str(moved.suggested)}
     for epoch in new:
-        assert moved.reports[epoch].metrics == drifting(moved.params_at(epoch), epoch)
+        assert moved.reports[epoch].metrics == drifting(moved.params_at(epoch), int(epoch))
 
 
 def test_pb2_finds_better_numbers_than_pbt() -> None:

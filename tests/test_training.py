@@ -388,7 +388,7 @@ def test_a_finished_trial_has_nothing_left_to_train(tmp_path: Path, trainer: dic
     for segment, report in enumerate(reports, 1):
         assert report.checkpoint is not None
         again = run(replace(job, segment=segment, checkpoint=asdict(report.checkpoint)))
-        assert [later.epoch for later in again] == epochs[report.epoch :]
+        assert [later.epoch for later in again] == epochs[int(report.epoch) :]
 
 
 @pytest.mark.parametrize(

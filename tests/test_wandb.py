@@ -99,7 +99,7 @@ def test_what_is_told_at_the_end_sends_every_point_once(tmp_path: Path) -> None:
     assert (run.about["groupName"], run.about["jobType"], run.about["tags"]) == ("tiny", "trial", ["finished"])
     best = outcome.state.objective.best(trial)
     assert best is not None
-    assert {"val_loss": best.value, "best_epoch": best.epoch, "status": "finished"}.items() <= run.summary.items()
+    assert {"val_loss": best.value, "best_epoch": best.progress, "status": "finished"}.items() <= run.summary.items()
     axes = {metric["1"]: metric.get("5") for metric in run.config["_wandb"]["m"]}
     names = [metric["1"] for metric in run.config["_wandb"]["m"]]
     assert names[axes["val_loss"] - 1] == "epoch"

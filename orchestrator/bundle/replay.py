@@ -73,7 +73,7 @@ class _Training:
 
     def __init__(self, config: Mapping[str, Any], folder: Path, data_arguments: Mapping[str, Any]) -> None:
         self._config, self._folder, self._data_arguments = config, folder, data_arguments
-        self.values: dict[int, float] = {}
+        self.values: dict[float, float] = {}
         self._checkpoint: Checkpoint | None = None
 
     @property
@@ -138,7 +138,7 @@ def _relative_difference(recorded: Tensor, trained: Tensor) -> float:
 
 
 def _result(
-    manifest: Manifest, config: Mapping[str, Any], values: Mapping[int, float], differences: Mapping[str, float]
+    manifest: Manifest, config: Mapping[str, Any], values: Mapping[float, float], differences: Mapping[str, float]
 ) -> Replayed:
     metric, epoch = config["metric"], config["epoch"]
     recorded = _recorded_values(config)
@@ -150,18 +150,18 @@ def _result(
     return Replayed(verdict, len(values), (then, now), where, environment)
 
 
-def _recorded_values(config: Mapping[str, Any]) -> dict[int, float]:
+def _recorded_values(config: Mapping[str, Any]) -> dict[float, float]:
     """Return the objective by epoch of the last stage: earlier epochs are not those of the exported weights."""
     start = config["lineage"][-2]["until"] if len(config["lineage"]) > 1 else 0
-    values = {int(epoch): metrics.get(config["metric"]) for epoch, metrics in config["reports"].items()}
+    values = {float(epoch): metrics.get(config["metric"]) for epoch, metrics in config["reports"].items()}
     return {epoch: math.nan if value is None else value for epoch, value in values.items() if epoch > start}
 
 
-def _first_epoch(metric: str, recorded: Mapping[int, float], values: Mapping[int, float]) -> Iterator[str]:
+def _first_epoch(metric: str, recorded: Mapping[float, float], values: Mapping[float, float]) -> Iterator[str]:
     for epoch in sorted(recorded):
         then, now = recorded[epoch], values.get(epoch, math.nan)
         if then != now and not (math.isnan(then) and math.isnan(now)):
-            yield f"{metric} differs from epoch {epoch} on: {then:.9g} then, {now:.9g} now"
+            yield f"{metric} differs from epoch {epoch:g} on: {then:.9g} then, {now:.9g} now"
             return
 
 

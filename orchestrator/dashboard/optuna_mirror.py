@@ -120,7 +120,7 @@ class Study:
         best = state.objective.best(winner) if winner else None
         if winner and best:
             metric = state.objective.metric
-            attributes["winner"] = f"trial {winner.number}: {metric} {show(best.value)} at epoch {best.epoch}"
+            attributes["winner"] = f"trial {winner.number}: {metric} {show(best.value)} at epoch {best.progress}"
         if state.objective.also:
             attributes["Pareto front"] = f"trials {', '.join(map(str, state.front()))}"
         if state.confirmation:

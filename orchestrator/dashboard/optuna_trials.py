@@ -46,7 +46,7 @@ class View:
         best = self.objective.best(trial)
         values = self.values(trial, best)
         state = self._state(trial, values)
-        params, outside = self._params(trial.params_at(best.epoch) if best else trial.params)
+        params, outside = self._params(trial.params_at(best.progress) if best else trial.params)
         return FrozenTrial(
             number=trial.number,
             trial_id=self.first + trial.number,
@@ -66,7 +66,7 @@ class View:
         """Return the objectives at the trial's best epoch; None if one is not finite."""
         if best is None:
             return None
-        values = [best.value, *(trial.value(best.epoch, goal.metric) for goal in self.objective.also)]
+        values = [best.value, *(trial.value(best.progress, goal.metric) for goal in self.objective.also)]
         return values if all(map(math.isfinite, values)) else None
 
     def _state(self, trial: Trial, values: list[float] | None) -> TrialState:
@@ -89,13 +89,17 @@ class View:
         return inside, outside
 
     def _curve(self, trial: Trial) -> dict[int, float]:
-        points = ((epoch, self.objective.value(report.metrics)) for epoch, report in trial.reports.items())
-        return {epoch: value for epoch, value in points if math.isfinite(value)}
+        """Return the objective by report; Optuna counts in whole steps, so fractions are numbered from 1."""
+        places = sorted(trial.reports)
+        whole = all(isinstance(progress, int) for progress in places)
+        values = ((progress, self.objective.value(trial.reports[progress].metrics)) for progress in places)
+        points = ((int(progress) if whole else number, value) for number, (progress, value) in enumerate(values, 1))
+        return {step: value for step, value in points if math.isfinite(value)}
 
     def _attributes(self, trial: Trial, best: Best | None) -> dict[str, Any]:
         interrupted = trial.status == "running" and not self.alive
         status = "interrupted" if interrupted else trial.status.replace("_", " ")
-        attributes: dict[str, Any] = {"status": status, "epochs": trial.epoch}
+        attributes: dict[str, Any] = {"status": status, "epochs": trial.progress}
         if reason := _reason(trial):
             attributes["why"] = visible(reason)
         if trial.configuration != trial.number:
@@ -108,8 +112,8 @@ class View:
         return attributes | (self._at_best(trial, best) if best else {})
 
     def _at_best(self, trial: Trial, best: Best) -> dict[str, Any]:
-        checkpoint, metrics = trial.checkpoints.get(best.epoch), trial.reports[best.epoch].metrics
-        attributes: dict[str, Any] = {"best epoch": best.epoch}
+        checkpoint, metrics = trial.checkpoints.get(best.progress), trial.reports[best.progress].metrics
+        attributes: dict[str, Any] = {"best epoch": best.progress}
         if checkpoint:
             attributes["checkpoint"] = visible(str(self.run.root / checkpoint.path))
         rest = {name: value for name, value in metrics.items() if name != self.objective.metric}

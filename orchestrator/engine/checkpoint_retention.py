@@ -9,8 +9,8 @@ from orchestrator.journal import Event
 from orchestrator.policies.extend_limits import ended_by_budget, ended_by_epochs
 from orchestrator.state import ENDED, Best, Objective, SweepState, Trial, pareto_front
 
-Held = tuple[int, int]
-"""A checkpoint, by its trial and epoch."""
+Held = tuple[int, float]
+"""A checkpoint, by its trial and progress."""
 
 _CHANGES = frozenset({"segment.checkpointed", "trial.promoted", "trial.stopped", "trial.finished", "trial.failed"})
 
@@ -26,7 +26,7 @@ class _TrialCheckpoints:
     @classmethod
     def of(cls, trial: Trial, objective: Objective) -> _TrialCheckpoints:
         checkpoint, borrowed = trial.latest_checkpoint, trial.donor_checkpoint
-        latest = (borrowed or (trial.number, checkpoint.epoch)) if checkpoint else None
+        latest = (borrowed or (trial.number, checkpoint.progress)) if checkpoint else None
         return cls(objective.best(trial), latest, borrowed)
 
 
@@ -79,10 +79,10 @@ class Retention:
         self._lent = lent | {checkpoint for trial in holders if (checkpoint := self._borrowed(trial))}
         keep = self._checkpoints_to_keep(holders, state)
         removed = [
-            (trial.number, epoch)
+            (trial.number, progress)
             for trial in holders
-            for epoch in sorted(trial.checkpoints)
-            if (trial.number, epoch) not in keep
+            for progress in sorted(trial.checkpoints)
+            if (trial.number, progress) not in keep
         ]
         removed_set = set(removed)
         self._holders = {
@@ -99,7 +99,7 @@ class Retention:
 
     def _is_settled(self, trial: Trial, state: SweepState) -> bool:
         """Return whether the trial keeps its checkpoints until its configuration's next event."""
-        if self._quota is not None or any((trial.number, epoch) in self._lent for epoch in trial.checkpoints):
+        if self._quota is not None or any((trial.number, progress) in self._lent for progress in trial.checkpoints):
             return False
         waits = trial.status in ("set_aside", "failed") or ended_by_budget(trial)
         return waits or (trial.status in ENDED and self._awaits_repeats(trial, state))
@@ -116,7 +116,7 @@ class Retention:
         continuing = {t.number for t in holders if t.status not in ENDED or ended_by_budget(t)}
         latest = {t.number: checkpoint for t in holders if (checkpoint := self._cache[t.number].latest)}
         ranked = self._best(holders, state)
-        best = {number: (number, epoch) for number, epoch in ranked}
+        best = {number: (number, progress) for number, progress in ranked}
         failed = [t.number for t in reversed(holders) if t.status == "failed"]
         ended = [c for c in ranked if state.trials[c[0]].status in ENDED and c[0] not in failed]
         needed = {held[number] for number in continuing for held in (latest, best) if number in held} | self._lent
@@ -135,7 +135,7 @@ class Retention:
         """Return ``needed``, and as much of ``optional`` (most valuable first) as fits."""
         if self._quota is None:
             return needed | set(optional)
-        size = {(t.number, epoch): file.size for t in holders for epoch, file in t.checkpoints.items()}
+        size = {(t.number, progress): file.size for t in holders for progress, file in t.checkpoints.items()}
         room = self._quota - sum(size.get(checkpoint, 0) for checkpoint in needed)
         keep = set(needed)
         for checkpoint in optional:
@@ -149,7 +149,7 @@ class Retention:
         """Return the best epoch of each trial that has its checkpoint, best trial first, failed ones included."""
         ranked = [(best, t) for t in holders if (best := self._cache[t.number].best)]
         ranked.sort(key=lambda pair: (*state.ranking_key(pair[1]), self._objective.loss(pair[0].value), pair[1].number))
-        return [(trial.number, best.epoch) for best, trial in ranked if best.epoch in trial.checkpoints]
+        return [(trial.number, best.progress) for best, trial in ranked if best.progress in trial.checkpoints]
 
     def _front(self, best: list[Held], state: SweepState) -> list[Held]:
         """Return those on the Pareto front of several objectives.

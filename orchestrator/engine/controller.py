@@ -22,6 +22,7 @@ from orchestrator.errors import JournalError, RunHeldError
 from orchestrator.journal import FORMAT, Event, Journal, plain, program_version
 from orchestrator.policies import Scheduler, Searcher, Verdict, budget, build_scheduler, build_searcher
 from orchestrator.policies.recorded_versions import policy_versions
+from orchestrator.progress import whole
 from orchestrator.rundir import RunDirectory
 from orchestrator.seeds import trial_seed
 from orchestrator.spec import SweepSpec, apply
@@ -168,38 +169,40 @@ class SweepController:
         running = self._running_trial(trial, segment)
         if running is None:
             return False
-        metrics = plain(report.metrics)
-        earlier = running.reports.get(report.epoch)
+        metrics, progress = plain(report.metrics), whole(report.epoch)
+        earlier = running.reports.get(progress)
         if earlier is not None and earlier.segment == segment and metrics == plain(earlier.metrics):
             return not self.stopping
-        if fault := self._order_fault(running, segment, report.epoch):
+        if fault := self._order_fault(running, segment, progress):
             self.on_failure(trial, segment, SegmentFailure("progress", f"ProgressError: it {fault}", "progress"))
             return False
         if report.checkpoint is not None:
-            self._record_checkpoint(running, segment, asdict(report.checkpoint))
+            self._record_checkpoint(running, segment, {**asdict(report.checkpoint), "progress": progress})
         # Ray Tune places a segment after it was journaled as started: its first report is the first to name the host.
         news: dict[str, Any] = {"node": node} if node and node != running.node else {}
+        news |= _measures(report)
         if report.found and report.found != running.found:
             news["found"] = plain(report.found)
-        self._append("segment.reported", trial=trial, segment=segment, epoch=report.epoch, metrics=metrics, **news)
-        verdict = self._judge(trial, report.epoch)
+        place: dict[str, Any] = {"epoch": whole(report.epoch), "progress": progress}
+        self._append("segment.reported", trial=trial, segment=segment, **place, metrics=metrics, **news)
+        verdict = self._judge(trial, progress)
         if verdict is not None:
-            self._end_trial(trial, segment, report.epoch, verdict)
+            self._end_trial(trial, segment, progress, verdict)
         self._apply_promotion_requests()
         return verdict is None and not self.stopping
 
-    def _order_fault(self, trial: Trial, segment: int, epoch: int) -> str:
+    def _order_fault(self, trial: Trial, segment: int, progress: float) -> str:
         """Return what is wrong with a report's place among the segment's reports; empty if nothing is."""
-        last = trial.reports.get(trial.progress)
+        last = trial.reports.get(trial.segment_progress)
         first = last is None or last.segment != segment
         span = validation_span(self._components(trial)[2]) if first else None
-        return order_fault(epoch, after=trial.progress, first=first, span=span)
+        return order_fault(progress, after=trial.segment_progress, first=first, span=span)
 
     def on_end(self, trial: int, segment: int) -> None:
         """Finish the trial whose segment returned, unless it was stopped, set aside or paused."""
         running = self._running_trial(trial, segment)
         if running is not None and not self.stop_reason:
-            self._append("trial.finished", trial=trial, segment=segment, epoch=running.epoch)
+            self._append("trial.finished", trial=trial, segment=segment, **_place(running, running.progress))
 
     def on_failure(self, trial: int, segment: int, failure: SegmentFailure) -> None:
         """Record a failed segment. The trial resumes from its last checkpoint if its failure's kind has retries left.
@@ -257,7 +260,7 @@ class SweepController:
                 self._append("trial.promoted", sync=False, trial=number, **fields)
                 return number
             trial = self.state.trials[number]
-            self._end_trial(number, trial.segments - 1, trial.epoch, verdict)
+            self._end_trial(number, trial.segments - 1, trial.progress, verdict)
         return None
 
     def _suggest(self) -> int | None:
@@ -285,17 +288,17 @@ class SweepController:
         trial = self.state.trials.get(number)
         return trial if trial and trial.status == "running" and trial.segments == segment + 1 else None
 
-    def _judge(self, trial: int, epoch: int) -> Verdict | None:
-        verdict = self._scheduler.judge(trial, epoch) or self.exhausted_budget
+    def _judge(self, trial: int, progress: float) -> Verdict | None:
+        verdict = self._scheduler.judge(trial, progress) or self.exhausted_budget
         if verdict is None and trial in self.host.trials_to_stop():
             return Verdict("request")
         return verdict
 
-    def _end_trial(self, trial: int, segment: int, epoch: int, verdict: Verdict, *, sync: bool = True) -> None:
+    def _end_trial(self, trial: int, segment: int, progress: float, verdict: Verdict, *, sync: bool = True) -> None:
         """Stop the trial or set it aside, as the verdict says."""
         type = "trial.set_aside" if verdict.action == "set_aside" else "trial.stopped"
-        why = plain(verdict.why)
-        self._append(type, sync=sync, trial=trial, segment=segment, epoch=epoch, rule=verdict.rule, why=why)
+        place = _place(self.state.trials[trial], progress)
+        self._append(type, sync=sync, trial=trial, segment=segment, **place, rule=verdict.rule, why=plain(verdict.why))
         if trial in self.host.trials_to_stop():
             self.host.trial_stopped(trial)
 
@@ -303,17 +306,17 @@ class SweepController:
         """Judge the last report if the driver that journaled it died before it journaled the verdict."""
         if self.state.pending_decision is None:
             return
-        trial, epoch = self.state.pending_decision
-        verdict = self._scheduler.judge(trial, epoch) or budget.spent_by_report(self.spec, self.state)
+        trial, progress = self.state.pending_decision
+        verdict = self._scheduler.judge(trial, progress) or budget.spent_by_report(self.spec, self.state)
         if verdict is not None:
-            self._end_trial(trial, self.state.trials[trial].segments - 1, epoch, verdict)
+            self._end_trial(trial, self.state.trials[trial].segments - 1, progress, verdict)
 
     def _end_remaining_trials(self, exhausted: Verdict | None) -> None:
         """End the trials that were set aside and, if a budget is exhausted, those that wait for a slot."""
         remaining = sorted(self.state.set_aside | self.state.interrupted if exhausted else self.state.set_aside)
         for number in remaining:
             trial, verdict = self.state.trials[number], exhausted or self._scheduler.dismiss(number)
-            self._end_trial(number, trial.segments - 1, trial.epoch, verdict, sync=len(remaining) == 1)
+            self._end_trial(number, trial.segments - 1, trial.progress, verdict, sync=len(remaining) == 1)
 
     def _apply_stop_requests(self) -> None:
         """End requested trials that wait; a running one ends at its next report."""
@@ -322,7 +325,7 @@ class SweepController:
             if trial and trial.status == "running":
                 continue
             if trial and trial.status in ("interrupted", "set_aside"):
-                self._end_trial(number, trial.segments - 1, trial.epoch, Verdict("request"))
+                self._end_trial(number, trial.segments - 1, trial.progress, Verdict("request"))
             self.host.trial_stopped(number)
 
     def _apply_promotion_requests(self) -> None:
@@ -333,7 +336,7 @@ class SweepController:
         for number in requested:
             trial = self.state.trials.get(number)
             if trial and trial.status == "set_aside":
-                self._append("trial.promoted", trial=number, rule="request", why={"rung": trial.segment_epoch})
+                self._append("trial.promoted", trial=number, rule="request", why={"rung": trial.segment_progress})
             self.host.trial_promoted(number)
 
     def _start_segment(self, trial: Trial, node: str, on: str) -> Job:
@@ -351,7 +354,7 @@ class SweepController:
             trainer=trainer,
             folder=str(self.host.trial_folder(trial.number)),
             url=self.run.url,
-            checkpoint=asdict(checkpoint) if checkpoint else None,
+            checkpoint=_file(checkpoint) if checkpoint else None,
             new_params=checkpoint is not None and not trial.has_current_params(checkpoint),
             workers=self.spec.resources.workers,
             tracking=tracking_options(self.spec.tracking.enabled, self.run, self.state.started, trial.number),
@@ -392,7 +395,7 @@ class SweepController:
         return self.journal.with_patience(partial(self.host.is_intact, checkpoint))
 
     def _record_checkpoint(self, trial: Trial, segment: int, checkpoint: dict[str, Any]) -> None:
-        replaced = trial.checkpoints.get(checkpoint["epoch"])
+        replaced = trial.checkpoints.get(checkpoint["progress"])
         self._append("segment.checkpointed", sync=False, trial=trial.number, segment=segment, **checkpoint)
         if replaced and replaced.path != checkpoint["path"]:
             self._checkpoints_to_delete.append(replaced.path)
@@ -475,7 +478,7 @@ class SweepController:
         self._state_is_current = False
         if event.type == "checkpoints.removed":  # here, so that no file is deleted without this record
             trials = self.state.trials
-            self._checkpoints_to_delete += [trials[trial].checkpoints[epoch].path for trial, epoch in event["removed"]]
+            self._checkpoints_to_delete += [trials[trial].checkpoints[at].path for trial, at in event["removed"]]
         self.state.apply(event)
         self._state_is_current = True
 
@@ -495,3 +498,20 @@ class SweepController:
         if not self._state_is_current:
             self.state, self._state_is_current = SweepState(self.journal.events()), True
         self.stop_reason = self.stop_reason or self.host.stop_reason() or "interrupted"
+
+
+def _measures(report: Report) -> dict[str, Any]:
+    """Return how far a report is beside its epoch; nothing for what the training does not count."""
+    measures = {"step": report.step, "samples": report.samples, "seconds": report.seconds, "counters": report.counters}
+    return {name: measure for name, measure in measures.items() if measure}
+
+
+def _place(trial: Trial, progress: float) -> dict[str, Any]:
+    """Return epoch and progress of a trial's report; both are 0 before the first."""
+    report = trial.reports.get(progress)
+    return {"epoch": report.epoch if report else 0, "progress": progress}
+
+
+def _file(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return a checkpoint as a segment receives it."""
+    return {name: getattr(checkpoint, name) for name in ("path", "size", "sha256", "epoch")}

@@ -83,7 +83,7 @@ def of_sweep(name: str, state: SweepState) -> Recorded:
     durations = [seconds for trial in trials if (seconds := _seconds(trial))]
     usual = median(durations) if durations else 1.0
     return Recorded(
-        _simulated_spec(state.spec, max(trial.epoch for trial in trials)),
+        _simulated_spec(state.spec, max(trial.progress for trial in trials)),
         objective,
         [trial.params for trial in firsts],
         curves,
@@ -177,7 +177,7 @@ def _read(file: Path, task: str | None) -> tuple[list[str], Any, Any]:
 _FORM = "<task>/valid holds configurations x epochs, <task>/params configurations x parameters"
 
 
-def _simulated_spec(spec: Mapping[str, Any], epochs: int) -> dict[str, Any]:
+def _simulated_spec(spec: Mapping[str, Any], epochs: float) -> dict[str, Any]:
     """Return the spec for the simulator: with a number of epochs, and as few checkpoints as possible."""
     trainer = dict(spec.get("trainer", {}))
     limit = trainer.get("max_epochs")

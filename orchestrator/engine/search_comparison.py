@@ -159,7 +159,7 @@ def recorded_figures(recorded: Recorded, state: SweepState) -> Figures:
     reports = [report for trial in state.trials.values() for report in trial.reports.values()]
     winner = state.winner()
     best = objective.best(winner) if winner else None
-    best_at = winner.reports[best.epoch].steady_time if winner and best else 0.0
+    best_at = winner.reports[best.progress].steady_time if winner and best else 0.0
     return Figures(
         f"as it was: {search_name(from_mapping(state.spec))}",
         state.slots,

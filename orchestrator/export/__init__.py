@@ -127,7 +127,7 @@ def _default_folder(run: RunDirectory) -> Path:
 
 def _default_name(winner: Winner) -> str:
     finals = "finals-" if winner.confirmed else ""
-    return f"{finals}trial-{winner.trial.number:04d}-epoch-{winner.best.epoch}"
+    return f"{finals}trial-{winner.trial.number:04d}-epoch-{winner.epoch:g}"
 
 
 def _fill(

@@ -38,18 +38,20 @@ def config(winner: Winner) -> dict[str, Any]:
     CPU threads of a trial. ``lineage`` lists the stages to train for the weights (see `orchestrator.results.winner`).
     """
     spec = SweepSpec.model_validate(winner.state.spec)
-    trial, epoch = winner.trial, winner.best.epoch
-    params = trial.params_at(epoch)
+    trial, at = winner.trial, winner.best.progress
+    params = trial.params_at(at)
     model, data, trainer = apply(spec, params)
-    reports = {number: finite(trial.reports[number].metrics) for number in sorted(trial.reports) if number <= epoch}
+    reports = {
+        report.epoch: finite(report.metrics) for progress, report in sorted(trial.reports.items()) if progress <= at
+    }
     return {
         "model": model.model_dump(),
         "data": data.model_dump() if data else None,
         "trainer": dict(trainer),
         "params": params,
         "trial": trial.number,
-        "epoch": epoch,
-        "metrics": reports[epoch],
+        "epoch": winner.epoch,
+        "metrics": finite(trial.reports[at].metrics),
         "objective": winner.state.spec["objective"],
         "metric": winner.state.objective.metric,
         "required": winner.state.objective.metrics[1:],
@@ -76,7 +78,7 @@ def manifest_content(
         "files": {name: {"size": size, "sha256": sha256} for name, (size, sha256) in files.items()},
         "sweep": state.spec["name"],
         "journal": state.seq,
-        "trial": {"number": winner.trial.number, "epoch": winner.best.epoch, "confirmed": winner.confirmed},
+        "trial": {"number": winner.trial.number, "epoch": winner.epoch, "confirmed": winner.confirmed},
         **{name: state.created.get(name) for name in ("seed", "versions", "git")},
         "hardware": winner.state.machine.get("hardware"),
         "exported": {"versions": versions(_PACKAGES), "hardware": hardware()},

@@ -65,7 +65,7 @@ def curve(winner: Winner) -> str:
         all_axes = figure.subplots(1, len(panels), squeeze=False)[0]
         for number, (axes, names) in enumerate(zip(all_axes, panels, strict=True)):
             _draw_panel(axes, trial, list(dict.fromkeys(names)), metric if number == 0 else "losses")
-            axes.axvline(winner.best.epoch, color=_FAINT, linestyle=":", linewidth=1)
+            axes.axvline(winner.best.progress, color=_FAINT, linestyle=":", linewidth=1)
         _mark_best(all_axes[0], winner)
         svg = io.StringIO()
         figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None, "Title": _title(winner)})
@@ -83,7 +83,7 @@ def _draw_panel(axes: Axes, trial: Trial, names: Sequence[str], title: str) -> N
     axes.set_axisbelow(True)
     axes.tick_params(length=0)
     axes.xaxis.set_major_locator(MaxNLocator(7, integer=True, min_n_ticks=1))
-    axes.set_xlim((1, trial.epoch) if trial.epoch > 1 else (0.5, 1.5))
+    axes.set_xlim((1, trial.progress) if trial.progress > 1 else (0.5, 1.5))
     for name in names:
         values = [(epoch, trial.value(epoch, name)) for epoch in sorted(trial.reports)]
         points = [(epoch, value if abs(value) < _LARGEST else math.nan) for epoch, value in values]
@@ -95,7 +95,7 @@ def _draw_panel(axes: Axes, trial: Trial, names: Sequence[str], title: str) -> N
 
 
 def _mark_best(axes: Axes, winner: Winner) -> None:
-    epoch, value = winner.best.epoch, winner.best.value
+    epoch, value = winner.best.progress, winner.best.value
     axes.set_title(f"{value:.4g} at epoch {epoch}", loc="right", color=_COLOURS[0], fontweight="normal", fontsize=10)
     if winner.trial.value(epoch, winner.state.objective.metric) == value and abs(value) < _LARGEST:
         axes.plot(

@@ -107,7 +107,7 @@ def _front_matter(state: SweepState, winner: Winner, training: Mapping[str, Any]
         metadata["pipeline_tag"] = "image-classification"
     source = training["data"] or training["model"]
     dataset = source["class_path"].rsplit(".", 1)[-1]
-    logged = winner.trial.reports[winner.best.epoch].metrics
+    logged = winner.trial.reports[winner.best.progress].metrics
     metrics = [
         {"type": _metric_type(name), "name": name, "value": logged[name], "verified": False}
         for name in state.objective.metrics
@@ -138,8 +138,8 @@ def _results(state: SweepState, winner: Winner) -> list[str]:
         "confirmed": "; ".join(sentences(confirmation, state.objective.metric)) if confirmation else "not confirmed",
         "test data": _test_score(state),
     }
-    metrics = {name: _number(value) for name, value in winner.trial.reports[winner.best.epoch].metrics.items()}
-    heading = f"All metrics logged at the exported epoch, {winner.best.epoch} of {winner.trial.epoch}:"
+    metrics = {name: _number(value) for name, value in winner.trial.reports[winner.best.progress].metrics.items()}
+    heading = f"All metrics logged at the exported epoch, {winner.best.progress} of {winner.trial.progress}:"
     return [_table("", state.objective.metric, rows), heading, _table("metric", "value", metrics)]
 
 

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from orchestrator.errors import JournalError, JournalVersionError
 from orchestrator.secrets import allow
 
-FORMAT = 1
+FORMAT = 2
 """The format that this program writes, and the newest that it reads. Increase it for every new event type, and for a
 field without which an older program would draw a wrong conclusion."""
 _VERSIONED = frozenset({"sweep.created", "sweep.launched"})  # the events that carry the format of what follows them
@@ -45,6 +45,12 @@ class Event:
 
     def __getitem__(self, name: str) -> Any:
         return self.fields[name]
+
+    @property
+    def progress(self) -> float:
+        """How far the trial was, in the sweep's unit. A journal of version 0.1.0 has ``epoch`` alone, its unit."""
+        progress: float = self.fields["progress"] if "progress" in self.fields else self.fields["epoch"]
+        return progress
 
 
 def plain(fields: Mapping[str, Any]) -> dict[str, Any]:

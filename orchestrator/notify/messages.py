@@ -85,11 +85,12 @@ def new_best(name: str, state: SweepState, trial: Trial, best: Best) -> Note:
 
 
 def _best(state: SweepState, trial: Trial, best: Best) -> str:
-    return f"trial {trial.number} with {state.objective.metric} {best.value:.6g} at epoch {best.epoch}"
+    return f"trial {trial.number} with {state.objective.metric} {best.value:.6g} at epoch {best.progress}"
 
 
 def _parts(state: SweepState, trial: Trial, best: Best) -> dict[str, object]:
-    return {"metric": state.objective.metric, "value": best.value, "trial": trial.number, "epoch": best.epoch}
+    place = {"epoch": trial.reports[best.progress].epoch, "progress": best.progress}
+    return {"metric": state.objective.metric, "value": best.value, "trial": trial.number, **place}
 
 
 def _spent(state: SweepState) -> str:

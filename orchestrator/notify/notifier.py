@@ -77,11 +77,11 @@ class Notifier:
             self.notify((messages.paused if event.type == "sweep.paused" else messages.finished)(self.name, state))
 
     def _observe_report(self, state: SweepState, event: Event) -> None:
-        trial, epoch = state.trials[event["trial"]], event["epoch"]
-        value = state.objective.value(trial.reports[epoch].metrics)
+        trial, progress = state.trials[event["trial"]], event.progress
+        value = state.objective.value(trial.reports[progress].metrics)
         if -math.inf < (loss := state.objective.loss(value)) < self._lowest:
             self._lowest = loss
-            self.notify(messages.new_best(self.name, state, trial, Best(epoch, value)))
+            self.notify(messages.new_best(self.name, state, trial, Best(progress, value)))
 
     def _lowest_loss(self, state: SweepState) -> float:
         """Return the lowest loss of the trials before this launch."""

@@ -40,7 +40,7 @@ class Plan:
     scheduler: str
     most: int | None
     expected: int | None
-    rungs: dict[int, int] = field(default_factory=dict)
+    rungs: dict[float, int] = field(default_factory=dict)
     limits: dict[str, Any] = field(default_factory=dict)
     finals: int = 0
     configurations: int | None = None
@@ -60,7 +60,7 @@ def plan(spec: SweepSpec) -> Plan:
     simulated, share = _simulated(spec, trials, epochs)
     expected = _searched(spec, math.ceil(simulated.epochs * share))
     rungs = scheduler_class(spec.scheduler.name).rungs(spec.scheduler, epochs)
-    reached = {rung: round(sum(t.epoch >= rung for t in simulated.trials.values()) * share) for rung in rungs}
+    reached = {rung: round(sum(t.progress >= rung for t in simulated.trials.values()) * share) for rung in rungs}
     return Plan(*head, most, expected, reached, limits, finals, configurations)
 
 

@@ -72,7 +72,7 @@ def ended_by_epochs(state: SweepState, trial: Trial) -> bool:
 
 
 def _is_full(trial: Trial, longest: int | None) -> bool:
-    return longest is not None and trial.status == "finished" and trial.epoch >= longest
+    return longest is not None and trial.status == "finished" and trial.progress >= longest
 
 
 def _changes(spec: SweepSpec, more: More) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -108,7 +108,8 @@ def confirmation(state: SweepState, raced: SweepState) -> dict[str, Any]:
     first = min(table, key=lambda row: (objective.loss(row["searched"]), row["configuration"]))
     optimism = None if first["mean"] is None else objective.loss(first["mean"]) - objective.loss(first["searched"])
     chance, confidence = table[0]["probability"], raced.spec["searcher"]["confidence"]
-    winner = {"configuration": table[0]["configuration"], "trial": won.number, "epoch": best.epoch, "value": best.value}
+    place = {"epoch": won.reports[best.progress].epoch, "progress": best.progress}
+    winner = {"configuration": table[0]["configuration"], "trial": won.number, **place, "value": best.value}
     summary = {"level": LEVEL, "confidence": confidence, "clear": chance >= confidence, "optimism": optimism}
     return {**summary, "first": first["configuration"], "winner": winner, "table": table, "journal": raced.seq}
 
@@ -122,7 +123,7 @@ def _ranked(state: SweepState) -> Iterator[Candidate]:
     for trial in state.ranking():
         best = state.objective.best(trial) if trial.status != "failed" else None
         if best:
-            yield Candidate(trial.number, trial.params_at(best.epoch), best.value)
+            yield Candidate(trial.number, trial.params_at(best.progress), best.value)
 
 
 def _reserved(spec: SweepSpec) -> dict[str, Any]:

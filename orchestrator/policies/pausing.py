@@ -11,7 +11,7 @@ from pydantic import Field
 from typing_extensions import TypeVar
 
 from orchestrator.journal import Event
-from orchestrator.policies.rungs import WaitingRung, last_rung, rung_epochs
+from orchestrator.policies.rungs import WaitingRung, last_rung, rung_places
 from orchestrator.policies.scheduler import Scheduler, Verdict
 from orchestrator.policies.searcher import trial_limit
 from orchestrator.spec import SchedulerOptions, SweepSpec
@@ -44,22 +44,22 @@ class PausingScheduler(Scheduler[OptionsT]):
         super().__init__(options, spec)
         trials = trial_limit(spec)
         self._trials_left = math.inf if trials is None else trials
-        self._epochs = rung_epochs(options.grace_epochs, options.reduction_factor, _max_epochs(spec) or ENDLESS)
+        self._epochs = rung_places(options.grace_epochs, options.reduction_factor, _max_epochs(spec) or ENDLESS)
         self._rungs = [WaitingRung() for _ in self._epochs]
-        self._losses: dict[int, dict[int, float]] = {}  # trial -> epoch -> loss; kept: a trial may be extended
+        self._losses: dict[int, dict[float, float]] = {}  # trial -> progress -> loss; kept: a trial may be extended
         self._rung_of: dict[int, int] = {}  # trial set aside -> its rung
         self._passed: dict[int, int] = {}  # trial -> the highest rung that it has left behind
         self._best_ended: tuple[float, int] = (math.inf, -1)  # the best of those that ended without a failure
 
     @classmethod
-    def rungs(cls, options: OptionsT, max_epochs: int) -> list[int]:
+    def rungs(cls, options: OptionsT, horizon: float) -> list[float]:
         """Return the rungs, the last of which is the end of the training."""
-        return rung_epochs(options.grace_epochs, options.reduction_factor, max(options.grace_epochs, max_epochs))
+        return rung_places(options.grace_epochs, options.reduction_factor, max(options.grace_epochs, horizon))
 
     @classmethod
-    def rung_reached(cls, options: OptionsT, epoch: int) -> int | None:
+    def rung_reached(cls, options: OptionsT, progress: float) -> float | None:
         """Return the last rung up to the epoch, the end of the training apart."""
-        return last_rung(epoch, options.grace_epochs, options.reduction_factor)
+        return last_rung(progress, options.grace_epochs, options.reduction_factor)
 
     @abstractmethod
     def _next(self, *, last: bool) -> Candidate | None:
@@ -109,17 +109,17 @@ class PausingScheduler(Scheduler[OptionsT]):
         """Return the comparison at the rung where the trial waits."""
         return Verdict(self.name, self._comparison(self._rung_of[trial], trial))
 
-    def on_report(self, trial: int, epoch: int) -> None:
+    def on_report(self, trial: int, progress: float) -> None:
         """Let the trial enter its rung, and wait there unless it is the next to continue."""
-        rung = self._rung(epoch)
+        rung = self._rung(progress)
         if not math.isfinite(self.last[trial]):
             return
         losses = self._losses.setdefault(trial, {})
-        losses[epoch] = self.objective.loss(self.last[trial])
+        losses[progress] = self.objective.loss(self.last[trial])
         if rung is None or trial in self._rungs[rung].loss:
             return
         before = self._epochs[rung - 1] if rung > 0 else 0
-        self._rungs[rung].enter(trial, min(loss for at, loss in losses.items() if before < at <= epoch), epoch)
+        self._rungs[rung].enter(trial, min(loss for at, loss in losses.items() if before < at <= progress), progress)
         self._on_entered(trial, rung)
         if self._passes(rung):
             self._passed[trial] = rung
@@ -131,22 +131,22 @@ class PausingScheduler(Scheduler[OptionsT]):
         else:
             self._leave(trial)
 
-    def judge_report(self, trial: int, epoch: int) -> Verdict | None:
+    def judge_report(self, trial: int, progress: float) -> Verdict | None:
         """Set aside a trial that has entered a rung and has not passed it."""
-        rung = self._rung(epoch)
+        rung = self._rung(progress)
         if rung is None or trial not in self._rungs[rung].loss or self._passed.get(trial, -1) >= rung:
             return None
         return Verdict(self.name, self._comparison(rung, trial), "set_aside")
 
-    def on_set_aside(self, trial: int, epoch: int) -> None:
+    def on_set_aside(self, trial: int, progress: float) -> None:
         """Let the trial wait at its rung."""
-        rung = self._rung(epoch)
+        rung = self._rung(progress)
         assert rung is not None
         self._wait(trial, rung)
 
-    def _rung(self, epoch: int) -> int | None:
+    def _rung(self, progress: float) -> int | None:
         """Return the index of the last rung up to that epoch; None below the first."""
-        index = bisect.bisect_right(self._epochs, epoch) - 1
+        index = bisect.bisect_right(self._epochs, progress) - 1
         return None if index < 0 else index
 
     def _comparison(self, index: int, trial: int) -> dict[str, Any]:
@@ -160,8 +160,8 @@ class PausingScheduler(Scheduler[OptionsT]):
         loss, trial = min(((self.best[trial], trial) for trial in self._rung_of), default=(math.inf, -1))
         return (self._rung_of[trial], trial, "finalist") if trial >= 0 and (loss, trial) < self._best_ended else None
 
-    def _chunk(self, rung: int) -> int:
-        """Return the epochs from one rung to the next."""
+    def _chunk(self, rung: int) -> float:
+        """Return the progress from one rung to the next."""
         return self._epochs[rung + 1] - self._epochs[rung]
 
     def _continue(self, rung: int, trial: int, kind: str) -> None:

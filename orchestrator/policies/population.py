@@ -70,18 +70,18 @@ class PopulationScheduler(Scheduler[OptionsT]):
         self._quantile, self._resample = options.quantile, resample
         self._mutate = frozenset(mutable(spec.space) if options.mutate is None else options.mutate)
         self._params: dict[int, dict[str, Any]] = {}
-        self._reached: dict[int, int] = {}
-        self._entered: dict[int, list[tuple[float, int]]] = {epoch: [] for epoch in self._epochs}  # best first
-        self._states: dict[tuple[int, int], tuple[float, dict[str, Any]]] = {}  # trial, epoch -> loss and parameters
-        self._behind: list[tuple[int, int]] = []
-        self._at: dict[int, int] = {}  # trial set aside -> its epoch
-        self._passed: dict[int, int] = {}  # trial -> the last epoch after which it continued
-        self._passed_before_end: dict[int, int] = {}  # the same, of a trial that has ended
+        self._reached: dict[int, float] = {}
+        self._entered: dict[float, list[tuple[float, int]]] = {progress: [] for progress in self._epochs}  # best first
+        self._states: dict[tuple[int, float], tuple[float, dict[str, Any]]] = {}  # trial, epoch -> loss and parameters
+        self._behind: list[tuple[float, int]] = []
+        self._at: dict[int, float] = {}  # trial set aside -> its progress
+        self._passed: dict[int, float] = {}  # trial -> the last epoch after which it continued
+        self._passed_before_end: dict[int, float] = {}  # the same, of a trial that has ended
         self._to_pass = dict.fromkeys(self._epochs, self._population)  # how many trials may still take over there
-        self._saved: set[tuple[int, int]] = set()  # checkpoints, by trial and epoch
+        self._saved: set[tuple[int, float]] = set()  # checkpoints, by trial and epoch
         self._no_donors: set[int] = set()
         self._answer: tuple[int, Verdict] | None = None
-        self._lends: frozenset[tuple[int, int]] | None = None
+        self._lends: frozenset[tuple[int, float]] | None = None
 
     @classmethod
     def problems(cls, options: OptionsT, spec: SweepSpec) -> Iterator[Problem]:
@@ -115,9 +115,9 @@ class PopulationScheduler(Scheduler[OptionsT]):
                           "network", ("scheduler",))  # fmt: skip
 
     @classmethod
-    def rungs(cls, options: OptionsT, max_epochs: int) -> list[int]:
+    def rungs(cls, options: OptionsT, horizon: float) -> list[float]:
         """Return the epochs at which trials are compared."""
-        return list(comparisons(options, max_epochs))
+        return list(comparisons(options, int(horizon)))
 
     @classmethod
     def explain_promotion(cls, why: Mapping[str, Any]) -> str:
@@ -132,9 +132,9 @@ class PopulationScheduler(Scheduler[OptionsT]):
         if event.type == "trial.suggested":
             self._params[event["trial"]] = event["params"]
         elif event.type == "segment.checkpointed":
-            self._saved.add((event["trial"], event["epoch"]))
+            self._saved.add((event["trial"], event.progress))
         elif event.type == "checkpoints.removed":
-            self._saved.difference_update((trial, epoch) for trial, epoch in event["removed"])
+            self._saved.difference_update((trial, progress) for trial, progress in event["removed"])
         elif event.type == "trial.promoted":
             self.on_promoted(event)
         elif event.type in ("trial.stopped", "trial.failed", "trial.finished"):
@@ -146,13 +146,13 @@ class PopulationScheduler(Scheduler[OptionsT]):
                 self._restore(trial)
 
     @property
-    def lends(self) -> Set[tuple[int, int]]:
+    def lends(self) -> Set[tuple[int, float]]:
         """The checkpoints of the best at each epoch where trials may still take over."""
         if self._lends is None:
             share = math.ceil(self._population * self._quantile)
-            open_epochs = [epoch for epoch, trials in self._to_pass.items() if trials]
+            open_epochs = [progress for progress, trials in self._to_pass.items() if trials]
             self._lends = frozenset(
-                (trial, epoch) for epoch in open_epochs for _, trial in self._entered[epoch][:share]
+                (trial, progress) for progress in open_epochs for _, trial in self._entered[progress][:share]
             )
         return self._lends
 
@@ -169,37 +169,37 @@ class PopulationScheduler(Scheduler[OptionsT]):
             heapq.heappop(self._behind)
         if not self._behind:
             return None
-        epoch, trial = self._behind[0]
-        order, loss = self._entered[epoch], self._states[trial, epoch][0]
+        progress, trial = self._behind[0]
+        order, loss = self._entered[progress], self._states[trial, progress][0]
         place = bisect.bisect_left(order, (loss, trial)) + 1
-        numbers = {"rung": epoch, "place": place, "of": len(order), "value": self.value(loss)}
-        donor = self._donor(trial, epoch, place)
+        numbers = {"rung": progress, "place": place, "of": len(order), "value": self.value(loss)}
+        donor = self._donor(trial, progress, place)
         if donor is None:
             return trial, Verdict(self.name, numbers, "promote")
-        numbers |= {"donor": donor, "donor_value": self.value(self._states[donor, epoch][0])}
-        return trial, Verdict(self.name, numbers, "promote", (donor, epoch), self.explore(donor, trial, epoch))
+        numbers |= {"donor": donor, "donor_value": self.value(self._states[donor, progress][0])}
+        return trial, Verdict(self.name, numbers, "promote", (donor, progress), self.explore(donor, trial, progress))
 
-    def _donor(self, trial: int, epoch: int, place: int) -> int | None:
+    def _donor(self, trial: int, progress: float, place: int) -> int | None:
         """Return the donor for a trial at that place; None if it continues by itself."""
-        order, loss = self._entered[epoch], self._states[trial, epoch][0]
+        order, loss = self._entered[progress], self._states[trial, progress][0]
         share = min(math.ceil(len(order) * self._quantile), len(order) // 2)
         if place <= len(order) - share:
             return None
         donors = [
             donor
             for donor_loss, donor in order[:share]
-            if donor_loss < loss and donor not in self._no_donors and (donor, epoch) in self._saved
+            if donor_loss < loss and donor not in self._no_donors and (donor, progress) in self._saved
         ]
-        rng = random.Random(derive_seed(self._seed, "donor", trial, epoch))
+        rng = random.Random(derive_seed(self._seed, "donor", trial, progress))
         return donors[int(rng.random() * len(donors))] if donors else None
 
-    def explore(self, donor: int, trial: int, epoch: int) -> dict[str, Any]:
+    def explore(self, donor: int, trial: int, progress: float) -> dict[str, Any]:
         """Return the donor's parameters, changed.
 
         A parameter is drawn again at times; else a number is a fifth more or less, and a choice one of its neighbours.
         """
-        params = self._states[donor, epoch][1]
-        rng = random.Random(derive_seed(self._seed, "explore", trial, epoch))
+        params = self._states[donor, progress][1]
+        rng = random.Random(derive_seed(self._seed, "explore", trial, progress))
         explored: dict[str, Any] = {}
         for name in self._space.order:
             if not self._space.active(explored, name):
@@ -232,43 +232,45 @@ class PopulationScheduler(Scheduler[OptionsT]):
         """Take note that a trial that had ended is retried or extended."""
         self._no_donors.discard(trial)
         passed = self._passed_before_end.pop(trial, self._epochs.stop)
-        for epoch in self._epochs:
-            if passed < epoch <= self._passed.get(trial, 0):
-                self._to_pass[epoch] += 1
+        for progress in self._epochs:
+            if passed < progress <= self._passed.get(trial, 0):
+                self._to_pass[progress] += 1
         self._passed[trial] = passed
         self._lends = None
 
-    def _pass(self, trial: int, up_to: int) -> None:
+    def _pass(self, trial: int, up_to: float) -> None:
         """Take note that a trial will not take over at these epochs any more."""
         passed = self._passed.get(trial, 0)
-        for epoch in self._epochs:
-            if passed < epoch <= up_to:
-                self._to_pass[epoch] -= 1
+        for progress in self._epochs:
+            if passed < progress <= up_to:
+                self._to_pass[progress] -= 1
                 self._lends = None
         self._passed[trial] = max(up_to, passed)
 
-    def on_report(self, trial: int, epoch: int) -> None:
+    def on_report(self, trial: int, progress: float) -> None:
         """Note the trial's loss and parameters at an epoch of comparison."""
         value = self.last[trial]
-        if epoch <= self._reached.get(trial, 0) or not math.isfinite(value):
+        if progress <= self._reached.get(trial, 0) or not math.isfinite(value):
             return  # a repeated epoch counts as it was the first time
-        self._reached[trial] = epoch
-        if epoch in self._epochs:
+        self._reached[trial] = progress
+        if progress in self._epochs:
             loss = self.objective.loss(value)
-            self._states[trial, epoch] = loss, self._params[trial]
-            bisect.insort(self._entered[epoch], (loss, trial))
+            self._states[trial, progress] = loss, self._params[trial]
+            bisect.insort(self._entered[progress], (loss, trial))
             self._lends = None
 
-    def judge_report(self, trial: int, epoch: int) -> Verdict | None:
+    def judge_report(self, trial: int, progress: float) -> Verdict | None:
         """Set aside a trial at an epoch of comparison that it has not passed."""
-        if (trial, epoch) not in self._states or epoch <= self._passed.get(trial, 0):
+        if (trial, progress) not in self._states or progress <= self._passed.get(trial, 0):
             return None
-        return Verdict(self.name, {"rung": epoch, "value": self.value(self._states[trial, epoch][0])}, "set_aside")
+        return Verdict(
+            self.name, {"rung": progress, "value": self.value(self._states[trial, progress][0])}, "set_aside"
+        )
 
-    def on_set_aside(self, trial: int, epoch: int) -> None:
+    def on_set_aside(self, trial: int, progress: float) -> None:
         """Let the trial wait."""
-        self._at[trial] = epoch
-        heapq.heappush(self._behind, (epoch, trial))
+        self._at[trial] = progress
+        heapq.heappush(self._behind, (progress, trial))
 
 
 def comparisons(options: PopulationOptions, max_epochs: int) -> range:

@@ -1,4 +1,4 @@
-"""Rungs: the epochs at which trials are compared, and the trials at each."""
+"""Rungs: the places at which trials are compared, and the trials at each."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ REMEMBERED = 48
 """The latest trials at a rung that count as evidence, at most: a bound on the cost of a decision."""
 
 
-def last_rung(epoch: int, grace_epochs: int, reduction_factor: int) -> int | None:
-    """Return the highest rung that a trial of so many epochs has reached; None below the first."""
-    rung = grace_epochs
-    while rung * reduction_factor <= epoch:
+def last_rung(progress: float, grace: float, reduction_factor: int) -> float | None:
+    """Return the highest rung that a trial has reached at this progress; None below the first."""
+    rung = grace
+    while rung * reduction_factor <= progress:
         rung *= reduction_factor
-    return rung if rung <= epoch else None
+    return rung if rung <= progress else None
 
 
-def rung_epochs(first: int, factor: int, last: int) -> list[int]:
+def rung_places(first: float, factor: int, last: float) -> list[float]:
     """Return ``first · factor^k`` as far as they are below ``last``, and ``last``."""
-    epochs = []
+    places = []
     while first < last:
-        epochs.append(first)
+        places.append(first)
         first *= factor
-    return [*epochs, last]
+    return [*places, last]
 
 
 class Rung:
@@ -33,19 +33,19 @@ class Rung:
 
     Attributes:
         loss: trial number to the loss it entered with.
-        entered: trial number to the epoch at which it entered.
+        entered: trial number to the progress at which it entered.
         order: (loss, trial number), best first.
     """
 
     def __init__(self) -> None:
         self.loss: dict[int, float] = {}
-        self.entered: dict[int, int] = {}
+        self.entered: dict[int, float] = {}
         self.order: list[tuple[float, int]] = []
 
-    def enter(self, trial: int, loss: float, epoch: int) -> None:
+    def enter(self, trial: int, loss: float, progress: float) -> None:
         """Add a trial; if it is there already, its first loss counts."""
         if trial not in self.loss:
-            self.loss[trial], self.entered[trial] = loss, epoch
+            self.loss[trial], self.entered[trial] = loss, progress
             bisect.insort(self.order, (loss, trial))
 
     def place(self, trial: int) -> int:
@@ -69,9 +69,9 @@ class WaitingRung(Rung):
         self.latest: deque[tuple[float, int]] = deque(maxlen=REMEMBERED)
         self._queue: list[tuple[float, int]] = []
 
-    def enter(self, trial: int, loss: float, epoch: int) -> None:
+    def enter(self, trial: int, loss: float, progress: float) -> None:
         """Add a trial, as the latest."""
-        super().enter(trial, loss, epoch)
+        super().enter(trial, loss, progress)
         self.latest.append((loss, trial))
 
     def wait(self, trial: int, *, control: bool) -> None:

@@ -15,10 +15,10 @@ registry finds (see `orchestrator.registry`). ``Scheduler[Threshold]`` ties them
     class ThresholdScheduler(Scheduler[Threshold]):
         '''Compares each trial with the bound, once.'''
 
-        def judge_report(self, trial: int, epoch: int) -> Verdict | None:
-            if epoch != self.options.epochs or self.best[trial] <= self.options.bound:
+        def judge_report(self, trial: int, progress: float) -> Verdict | None:
+            if progress != self.options.epochs or self.best[trial] <= self.options.bound:
                 return None
-            return Verdict(self.name, {"rung": epoch, "value": self.value(self.best[trial])})
+            return Verdict(self.name, {"rung": progress, "value": self.value(self.best[trial])})
 
 In Python: ``Sweep(..., scheduler=Threshold(bound=0.5))``; in a file: ``scheduler: {name: threshold, bound: 0.5}``.
 
@@ -44,6 +44,8 @@ from orchestrator.safe_text import show
 from orchestrator.spec import SchedulerOptions, SweepSpec
 from orchestrator.state import Objective
 
+_PLACE = frozenset({"rule", "epoch", "progress", "unit"})
+"""Keys of a recorded verdict that are not among the numbers compared."""
 OptionsT = TypeVar("OptionsT", bound=SchedulerOptions, default=Any)
 
 
@@ -70,7 +72,7 @@ class Verdict:
     rule: str
     why: Mapping[str, Any] = field(default_factory=dict)
     action: Literal["stop", "set_aside", "promote"] = "stop"
-    donor: tuple[int, int] | None = None
+    donor: tuple[int, float] | None = None
     params: dict[str, Any] | None = None
 
 
@@ -92,7 +94,7 @@ class Scheduler(PolicyPlugin[OptionsT], Generic[OptionsT]):
             bound: float = 0.5
 
         class ThresholdScheduler(orchestrator.Scheduler[Threshold]):
-            def judge_report(self, trial: int, epoch: int) -> orchestrator.Verdict | None:
+            def judge_report(self, trial: int, progress: float) -> orchestrator.Verdict | None:
                 good = self.best[trial] <= self.options.bound
                 return None if good else orchestrator.Verdict(self.name, {"value": self.value(self.best[trial])})
         ```
@@ -117,12 +119,12 @@ class Scheduler(PolicyPlugin[OptionsT], Generic[OptionsT]):
         return cls(options, spec)
 
     @classmethod
-    def rungs(cls, options: OptionsT, max_epochs: int) -> list[int]:
-        """Return the epochs at which trials of so many epochs are compared, in order; empty if at no fixed ones."""
+    def rungs(cls, options: OptionsT, horizon: float) -> list[float]:
+        """Return the rungs of trials that train until ``horizon``, in order; empty if there are no fixed ones."""
         return []
 
     @classmethod
-    def rung_reached(cls, options: OptionsT, epoch: int) -> int | None:
+    def rung_reached(cls, options: OptionsT, progress: float) -> float | None:
         """Return the last rung of a trial that has reached the epoch; None if there is none, or it depends on more."""
         return None
 
@@ -133,7 +135,7 @@ class Scheduler(PolicyPlugin[OptionsT], Generic[OptionsT]):
         Args:
             why: the verdict's numbers, with its ``rule`` and the ``epoch`` of the stop.
         """
-        numbers = ", ".join(f"{key} {show(value)}" for key, value in why.items() if key not in ("rule", "epoch"))
+        numbers = ", ".join(f"{key} {show(value)}" for key, value in why.items() if key not in _PLACE)
         return f"scheduler {why['rule']} stopped it" + (f" ({numbers})" if numbers else "")
 
     @classmethod
@@ -154,16 +156,16 @@ class Scheduler(PolicyPlugin[OptionsT], Generic[OptionsT]):
             self.last[trial] = value
             if math.isfinite(value):
                 self.best[trial] = min(self.objective.loss(value), self.best.get(trial, math.inf))
-            self.on_report(trial, event["epoch"])
+            self.on_report(trial, event.progress)
         elif event.type == "trial.set_aside":
             self.set_aside.add(event["trial"])
-            self.on_set_aside(event["trial"], event["epoch"])
+            self.on_set_aside(event["trial"], event.progress)
         elif event.type in ("trial.promoted", "trial.stopped"):
             self.set_aside.discard(event["trial"])
         elif event.type == "sweep.extended" and "trainer" in event["changed"]:
             self.on_extended(event["changed"]["trainer"]["max_epochs"])
 
-    def judge(self, trial: int, epoch: int) -> Verdict | None:
+    def judge(self, trial: int, progress: float) -> Verdict | None:
         """Return the verdict on a trial after a report that was observed; None if it continues.
 
         A value that is not finite stops a trial at once, whatever the scheduler.
@@ -171,10 +173,10 @@ class Scheduler(PolicyPlugin[OptionsT], Generic[OptionsT]):
         value = self.last[trial]
         if not math.isfinite(value):
             return Verdict("not_finite", {"metric": self.objective.metric, "value": str(value)})
-        return self.judge_report(trial, epoch)
+        return self.judge_report(trial, progress)
 
     @abstractmethod
-    def judge_report(self, trial: int, epoch: int) -> Verdict | None:
+    def judge_report(self, trial: int, progress: float) -> Verdict | None:
         """Return the verdict on a trial after its report of ``epoch``, a finite value; None if it continues.
 
         It may be called again for the same report and must then return the same.
@@ -193,15 +195,15 @@ class Scheduler(PolicyPlugin[OptionsT], Generic[OptionsT]):
         return Verdict(self.name, {})
 
     @property
-    def lends(self) -> Set[tuple[int, int]]:
+    def lends(self) -> Set[tuple[int, float]]:
         """Checkpoints, by trial and epoch, from which other trials may still continue: they are kept."""
         return frozenset()
 
-    def on_report(self, trial: int, epoch: int) -> None:
+    def on_report(self, trial: int, progress: float) -> None:
         """Take note of a report; `last` and `best` hold it already. An epoch may be reported again after a restart."""
         return
 
-    def on_set_aside(self, trial: int, epoch: int) -> None:
+    def on_set_aside(self, trial: int, progress: float) -> None:
         """Take note that a trial waits for its promotion."""
         return
 

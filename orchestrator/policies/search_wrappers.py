@@ -92,7 +92,7 @@ class _Tried:
 
     params: Mapping[str, Any]
     best: dict[int, float] = field(default_factory=dict)
-    epochs: dict[int, int] = field(default_factory=dict)
+    progress: dict[int, float] = field(default_factory=dict)
     ends: dict[int, Event] = field(default_factory=dict)
     reported: bool = False
 
@@ -165,7 +165,7 @@ class Repeated(_Wrapper):
             best = tried.best.get(trial)
             if best is None or self.objective.loss(value) < self.objective.loss(best):
                 tried.best[trial] = value
-            tried.epochs[trial] = max(event["epoch"], tried.epochs.get(trial, 0))
+            tried.progress[trial] = max(event.progress, tried.progress.get(trial, 0))
 
     def _ended(self, tried: _Tried, index: int) -> None:
         ends = [tried.ends[trial] for trial in sorted(tried.ends)]
@@ -176,11 +176,11 @@ class Repeated(_Wrapper):
         values = [tried.best[trial] for trial in counted]
         loss = Configuration(index, counted, values, True).loss(self.objective, self._repeats.rank_by)
         metrics = {self.objective.metric: self.objective.loss(loss)}  # turning the sign twice gives the value
-        epoch = max(1, sum(tried.epochs[trial] for trial in counted) // len(ends))
-        self._pass_on(replace(ends[0], type="segment.reported"), index, segment=0, epoch=epoch, metrics=metrics)
+        progress = _mean([tried.progress[trial] for trial in counted], len(ends))
+        self._pass_on(replace(ends[0], type="segment.reported"), index, segment=0, progress=progress, metrics=metrics)
         finished = all(end.type == "trial.finished" for end in ends)
         last = replace(ends[0], type="trial.finished" if finished else "trial.stopped")
-        self._pass_on(last, index, rule="", why={}, epoch=epoch)
+        self._pass_on(last, index, rule="", why={}, progress=progress)
 
     def _pass_on(self, event: Event, index: int, **fields: Any) -> None:
         self._inner.observe(replace(event, fields={**event.fields, "trial": index, **fields}))
@@ -188,3 +188,10 @@ class Repeated(_Wrapper):
 
 def _failed_otherwise(end: Event) -> bool:
     return end.type == "trial.failed" and not str(end.fields.get("reason", "")).startswith("infeasible")
+
+
+def _mean(progress: list[float], trials: int) -> float:
+    """Return the mean over so many trials, rounded down to an int of at least 1 if all are whole."""
+    if all(isinstance(reached, int) for reached in progress):
+        return max(1, int(sum(progress)) // trials)
+    return sum(progress) / trials

@@ -36,7 +36,7 @@ class PastTrial:
     state: Literal["running", "finished", "stopped", "unfit", "failed"] = "running"
     loss: float = math.inf
     losses: tuple[float, ...] = ()
-    epoch: int = 0
+    progress: float = 0
     drawn: tuple[str, ...] = ()
 
     @property
@@ -49,7 +49,7 @@ class PastTrial:
         """The sort key from good to bad: finished by loss, stopped by epochs reached and then by loss, unfit."""
         if self.state == "finished":
             return 0, self.loss, 0.0, self.number
-        return (1, -self.epoch, self.loss, self.number) if self.state == "stopped" else (2, 0.0, 0.0, self.number)
+        return (1, -self.progress, self.loss, self.number) if self.state == "stopped" else (2, 0.0, 0.0, self.number)
 
 
 def trial_events(event: Event) -> Iterator[Event]:
@@ -107,7 +107,7 @@ class History:
     def _report(self, trial: PastTrial, event: Event) -> None:
         losses = self._objective.losses(event["metrics"])
         if math.isfinite(losses[0]):
-            trial.epoch = max(event["epoch"], trial.epoch)
+            trial.progress = max(event.progress, trial.progress)
             if losses[0] < trial.loss:
                 trial.loss, trial.losses = losses[0], losses
 

@@ -56,10 +56,10 @@ def _check_objective(spec: SweepSpec, run: str, state: SweepState) -> None:
 
 def _converted(spec: SweepSpec, run: str, trial: Trial, state: SweepState, index: int) -> dict[str, Any] | None:
     best = state.objective.best(trial)
-    also = {goal.metric: trial.value(best.epoch, goal.metric) for goal in spec.objective.also} if best else {}
+    also = {goal.metric: trial.value(best.progress, goal.metric) for goal in spec.objective.also} if best else {}
     if not all(map(math.isfinite, also.values())):
         return None
-    trained = trial.params_at(best.epoch) if best else trial.params
+    trained = trial.params_at(best.progress) if best else trial.params
     values = {canonical(name): value for name, value in trained.items()}
     params, drawn = placed(spec.space, values, random.Random(derive_seed(spec.seed, "warm", index)))
     if not any(name not in drawn and not isinstance(spec.space[name], Const) for name in params):
@@ -72,7 +72,7 @@ def _converted(spec: SweepSpec, run: str, trial: Trial, state: SweepState, index
         "status": trial.status,
         "value": best.value if best else None,
         **({"also": also} if also else {}),
-        "epochs": trial.epoch,
+        "epochs": trial.progress,
     }
 
 

@@ -41,7 +41,7 @@ class BestTrial:
 
     trial: int
     value: float
-    epoch: int
+    epoch: float
     params: dict[str, Any]
     checkpoint: Path | None
     confirmed: bool = False
@@ -170,7 +170,7 @@ class Results:
             path = won.run.fetch(won.checkpoint.path)
             checkpoint = path if path.exists() else None
             params = _values(won.trial.params)
-            return BestTrial(number, won.best.value, won.best.epoch, params, checkpoint, confirmed=True)
+            return BestTrial(number, won.best.value, won.epoch, params, checkpoint, confirmed=True)
         trial = self.state.winner()
         best = self.state.objective.best(trial) if trial else None
         if trial is None or best is None:
@@ -179,10 +179,11 @@ class Results:
                 f"no trial of {self.run.name!r} has a finite {self.metric}{within} yet",
                 hint=f"list the trials: sweep results {self.run.name}",
             )
-        held = trial.checkpoints.get(best.epoch)
+        held = trial.checkpoints.get(best.progress)
         file = self.run.fetch(held.path) if held else None
         checkpoint = file if file and file.exists() else None
-        return BestTrial(trial.number, best.value, best.epoch, _values(trial.params_at(best.epoch)), checkpoint)
+        epoch = trial.reports[best.progress].epoch
+        return BestTrial(trial.number, best.value, epoch, _values(trial.params_at(best.progress)), checkpoint)
 
     def report(self, path: str | Path | None = None, *, format: str | None = None) -> Path:
         """Write a report and return its path.

@@ -58,7 +58,7 @@ class JournalReplay:
             self._foreign_rule = self._scheduler.name
             self._scheduler = scheduler_class("fifo").build(options_class("schedulers", "fifo")(), spec)
         self._pending_decision: tuple[Event, Verdict] | None = None
-        self._started: dict[int, int] = {}  # running trial -> last epoch of its segment
+        self._started: dict[int, float] = {}  # running trial -> last progress of its segment
         self._silent: set[int] = set()  # running trials whose segment has not reported yet
         self._open, self._lease = False, 0
 
@@ -131,7 +131,7 @@ class JournalReplay:
             if self._pending_decision and self._pending_decision[1].rule == budget.RULE and not self._spent_by_report():
                 self._pending_decision = None
         elif event.type == "segment.reported":
-            judged = self._scheduler.judge(event["trial"], event["epoch"]) if self._derives["scheduler"] else None
+            judged = self._scheduler.judge(event["trial"], event.progress) if self._derives["scheduler"] else None
             verdict = judged or self._spent_by_report()
             self._pending_decision = (event, verdict) if verdict else None
         elif event.type in ("segment.failed", "trial.finished", "trial.stopped", "trial.set_aside"):
@@ -251,30 +251,32 @@ class JournalReplay:
             self._violate(event, f"is of segment {event['segment']}, but {trial.segments} is the next")
         if trial.number in self._started:
             self._violate(event, "comes while another segment of the trial runs")
-        epochs = {checkpoint.path: checkpoint.epoch for checkpoint in trial.restart_checkpoints}
-        if origin is not None and origin not in epochs:
-            self._violate(event, f"starts from {origin!r}, which is no checkpoint of an epoch that the trial reported")
-        self._started[trial.number] = epochs.get(origin, 0)
+        places = {checkpoint.path: checkpoint.progress for checkpoint in trial.restart_checkpoints}
+        if origin is not None and origin not in places:
+            self._violate(event, f"starts from {origin!r}, which is no checkpoint of a report of the trial")
+        self._started[trial.number] = places.get(origin, 0)
         self._silent.add(trial.number)
 
     def _check_segment_checkpointed(self, event: Event) -> None:
-        self._check_epoch(event)
+        self._check_progress(event)
         path = PurePosixPath(event["path"])
         if path.is_absolute() or ".." in path.parts:
             self._violate(event, f"names {event['path']!r}, which is outside the run directory")
 
     def _check_segment_reported(self, event: Event) -> None:
-        if self._check_epoch(event):
-            self._started[event["trial"]] = event["epoch"]
+        if self._check_progress(event):
+            self._started[event["trial"]] = event.progress
             self._silent.discard(event["trial"])
 
-    def _check_epoch(self, event: Event) -> bool:
+    def _check_progress(self, event: Event) -> bool:
         if not self._running(event):
             return False
         number = event["trial"]
+        if event.progress != event["epoch"]:
+            self._violate(event, f"has progress {event.progress}, but epoch {event['epoch']}")
         first = number in self._silent
         span = validation_span(apply(self._spec, self.state.trials[number].params)[2]) if first else None
-        if fault := order_fault(event["epoch"], after=self._started[number], first=first, span=span):
+        if fault := order_fault(event.progress, after=self._started[number], first=first, span=span):
             self._violate(event, fault)
         return True
 
@@ -283,7 +285,7 @@ class JournalReplay:
 
     def _check_trial_finished(self, event: Event) -> None:
         if self._running(event):
-            self._check_stop_epoch(event, self.state.trials[event["trial"]])
+            self._check_place(event, self.state.trials[event["trial"]])
 
     def _check_trial_failed(self, event: Event) -> None:
         trial = self.state.trials[event["trial"]]
@@ -318,9 +320,9 @@ class JournalReplay:
         trial = self.state.trials[event["trial"]]
         if trial.status != "set_aside":
             self._violate(event, f"comes though the trial was not set aside but is {trial.status}")
-        elif event["why"] != {"rung": trial.segment_epoch} or event.fields.keys() & {"donor", "params"}:
+        elif event["why"] != {"rung": trial.segment_progress} or event.fields.keys() & {"donor", "params"}:
             self._violate(
-                event, f"is {dict(event.fields)}, but the trial was set aside after epoch {trial.segment_epoch}"
+                event, f"is {dict(event.fields)}, but the trial was set aside after epoch {trial.segment_progress}"
             )
         self._check_budget_left(event)
 
@@ -339,7 +341,7 @@ class JournalReplay:
 
     def _check_trial_stopped(self, event: Event) -> None:
         trial = self.state.trials[event["trial"]]
-        self._check_stop_epoch(event, trial)
+        self._check_place(event, trial)
         if trial.status == "set_aside":
             self._check_dismissed(event, trial)
             return
@@ -405,14 +407,17 @@ class JournalReplay:
         else:
             self._differs(event, "scheduler", problem)
 
-    def _check_stop_epoch(self, event: Event, trial: Trial) -> None:
-        if event["epoch"] != trial.epoch:
-            # A segment that restarted from an earlier checkpoint stops at its own epoch, below the trial's last.
+    def _check_place(self, event: Event, trial: Trial) -> None:
+        report = trial.reports.get(event.progress)
+        if report is not None and event["epoch"] != report.epoch:
+            self._violate(event, f"is at epoch {event['epoch']}, but the trial was at epoch {report.epoch} there")
+        if event.progress != trial.progress:
+            # A segment that restarted from an earlier checkpoint stops at its own place, below the trial's last.
             reached = self._started.get(
-                trial.number, self._pending_decision[0]["epoch"] if self._pending_decision else None
+                trial.number, self._pending_decision[0].progress if self._pending_decision else None
             )
-            if event["epoch"] != reached:
-                self._violate(event, f"is at epoch {event['epoch']}, but the trial has reported {trial.epoch}")
+            if event.progress != reached:
+                self._violate(event, f"is at {event.progress}, but the trial has reported {trial.progress}")
 
 
 def _sentence(event: Event, problem: str) -> str:

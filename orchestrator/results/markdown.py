@@ -55,7 +55,7 @@ def _winner(run: RunDirectory, state: SweepState) -> list[str]:
     best = state.objective.best(won) if won else None
     if won is None or best is None:
         return []
-    params = won.params_at(best.epoch)
+    params = won.params_at(best.progress)
     return [table(("parameter", "value"), params.items(), 1)] if params else []
 
 

@@ -130,13 +130,13 @@ def _curves(axes: Axes, state: SweepState) -> None:
         return
     if data.bands:
         bands = data.bands
-        axes.fill_between(bands.epochs, bands.values[:, 0], bands.values[:, 4], color=MUTED, alpha=0.15, lw=0)
-        axes.plot(bands.epochs, bands.values[:, 2], color=MUTED, ls="--", lw=1.5, label="median, middle 80 % of all")
+        axes.fill_between(bands.progress, bands.values[:, 0], bands.values[:, 4], color=MUTED, alpha=0.15, lw=0)
+        axes.plot(bands.progress, bands.values[:, 2], color=MUTED, ls="--", lw=1.5, label="median, middle 80 % of all")
     legend: set[str] = set()
     for curve in data.shown:
         if curve is data.best:
             axes.plot(
-                curve.epochs, curve.values, color=BEST, lw=2.8, marker="o", ms=3, label=f"best: trial {curve.trial}"
+                curve.progress, curve.values, color=BEST, lw=2.8, marker="o", ms=3, label=f"best: trial {curve.trial}"
             )
         else:
             _curve(axes, curve, len(data.shown) > 60, legend)
@@ -154,14 +154,14 @@ def _curve(axes: Axes, curve: Curve, many: bool, legend: set[str]) -> None:
     style = STATUSES[curve.status]
     label = None if curve.status in legend else style.words
     legend.add(curve.status)
-    last = [len(curve.epochs) - 1] if len(curve.epochs) else []
+    last = [len(curve.progress) - 1] if len(curve.progress) else []
     options: dict[str, Any] = {
         "color": style.colour,
         "lw": 0.9,
         "ls": _DASHES[style.dash],
         "alpha": 0.35 if many else 0.85,
     }
-    axes.plot(curve.epochs, curve.values, **options, marker=_MARKS[curve.status], markevery=last, ms=4.5, label=label)
+    axes.plot(curve.progress, curve.values, **options, marker=_MARKS[curve.status], markevery=last, ms=4.5, label=label)
 
 
 def _history(axes: Axes, state: SweepState) -> None:
@@ -238,9 +238,9 @@ def _rungs(axes: Axes, state: SweepState) -> None:
                 **options,
             )
             offset = offset + counts
-    axes.set_yticks(places, [f"epoch {rung.epoch}" for rung in data])
+    axes.set_yticks(places, [f"epoch {rung.at}" for rung in data])
     axes.invert_yaxis()
-    axes.set_title(f"{data[-1].reached} of {data[0].reached} trials reached epoch {data[-1].epoch}")
+    axes.set_title(f"{data[-1].reached} of {data[0].reached} trials reached epoch {data[-1].at}")
     axes.set_xlabel("trials")
     axes.grid(axis="y", visible=False)
     axes.legend(loc="lower right")

@@ -232,7 +232,7 @@ class Progress:
             return
         trial = state.trials[event["trial"]]
         best = state.objective.best(trial)
-        score = f"{state.objective.metric} {show(best.value)} at epoch {best.epoch}" if best else "no finite value"
+        score = f"{state.objective.metric} {show(best.value)} at epoch {best.progress}" if best else "no finite value"
         reason = f": {stop_reason(trial.stopped_by)}" if trial.stopped_by else ""
         reason = f": {trial.failures[-1].message}" if trial.status == "failed" and trial.failures else reason
         self._print(f"trial {trial.number} {trial.status}, {score}{reason}")

@@ -15,15 +15,16 @@ from orchestrator.state import SweepState, Trial
 def rows(run: RunDirectory, state: SweepState) -> list[dict[str, Any]]:
     """Return one dictionary a trial, best first.
 
-    The keys are ``rank``, ``trial``, ``status``, ``params``, ``best``, ``epoch``, ``epochs``, ``rung``, ``checkpoint``,
-    ``seconds``, ``segments``, ``stopped_by`` and ``error``. ``best`` is the objective at the best finite epoch
-    ``epoch`` (None if there is none), ``epochs`` the number of epochs reported, and ``rung`` the last epoch at which
-    the trial was compared (None if the scheduler has no rungs). ``checkpoint`` is the absolute path, or URL, of that
-    epoch's checkpoint (None if it was deleted), and ``seconds`` runs from suggestion to end.
+    The keys are ``rank``, ``trial``, ``status``, ``params``, ``best``, ``at``, ``epoch``, ``progress``, ``epochs``,
+    ``rung``, ``checkpoint``, ``seconds``, ``segments``, ``stopped_by`` and ``error``. ``best`` is the objective at the
+    best finite report, whose progress is ``at`` and whose epoch is ``epoch`` (None if there is none). ``progress`` and
+    ``epochs`` are those of the last report, and ``rung`` is the last rung that the trial has reached (None if the
+    scheduler has none). ``checkpoint`` is the absolute path, or URL, of the best report's checkpoint (None if it was
+    deleted), and ``seconds`` runs from suggestion to end.
 
     With several seeds a configuration there are also ``configuration`` (the number of its first trial), and ``mean``,
     ``std`` and ``n`` of the best values of its trials. With several objectives there are also ``also`` (the values of
-    the other objectives at epoch ``epoch``) and ``front``, whether the trial is on the Pareto front.
+    the other objectives there) and ``front``, whether the trial is on the Pareto front.
     """
     repeated = state.repeated
     secondary = state.objective.also
@@ -38,7 +39,9 @@ def rows(run: RunDirectory, state: SweepState) -> list[dict[str, Any]]:
 
 def _objective_columns(state: SweepState, trial: Trial) -> dict[str, Any]:
     best = state.objective.best(trial)
-    values = {goal.metric: trial.value(best.epoch, goal.metric) if best else math.nan for goal in state.objective.also}
+    values = {
+        goal.metric: trial.value(best.progress, goal.metric) if best else math.nan for goal in state.objective.also
+    }
     return {"also": {metric: value if math.isfinite(value) else None for metric, value in values.items()}}
 
 
@@ -54,14 +57,16 @@ def _configuration_columns(state: SweepState, trial: Trial) -> dict[str, Any]:
 
 def _row(run: RunDirectory, state: SweepState, rank: int, trial: Trial) -> dict[str, Any]:
     best = state.objective.best(trial)
-    held = trial.checkpoints.get(best.epoch) if best else None
+    held = trial.checkpoints.get(best.progress) if best else None
     return {
         "rank": rank,
         "trial": trial.number,
         "status": trial.status,
         "params": {name: display(value) for name, value in params_of(state, trial).items()},
         "best": best.value if best else None,
-        "epoch": best.epoch if best else None,
+        "at": best.progress if best else None,
+        "epoch": trial.reports[best.progress].epoch if best else None,
+        "progress": trial.progress,
         "epochs": trial.epoch,
         "rung": _rung(state, trial),
         "checkpoint": run.locate(held.path) if held else None,
@@ -75,7 +80,7 @@ def _row(run: RunDirectory, state: SweepState, rank: int, trial: Trial) -> dict[
 def params_of(state: SweepState, trial: Trial) -> Mapping[str, Any]:
     """Return the parameters of the trial's best epoch, in their written form; the present ones if there is none."""
     best = state.objective.best(trial)
-    return trial.params_at(best.epoch) if best else trial.params
+    return trial.params_at(best.progress) if best else trial.params
 
 
 def _seconds(state: SweepState, trial: Trial) -> float:
@@ -84,9 +89,9 @@ def _seconds(state: SweepState, trial: Trial) -> float:
     return round(max(0.0, ended - trial.steady_started), 3)
 
 
-def _rung(state: SweepState, trial: Trial) -> int | None:
+def _rung(state: SweepState, trial: Trial) -> float | None:
     recorded = recorded_scheduler(state.spec["scheduler"])
-    rung = recorded[0].rung_reached(recorded[1], trial.epoch) if recorded else None
+    rung = recorded[0].rung_reached(recorded[1], trial.progress) if recorded else None
     if rung is not None:
         return rung
     compared = [promotion["rung"] for promotion in trial.promotions]

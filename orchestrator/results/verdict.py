@@ -108,8 +108,8 @@ def _winner(state: SweepState) -> list[str]:
     if won is None or best is None:
         within = " within the constraints" if state.objective.constraints else ""
         return [f"No trial has a finite {metric}{within}."]
-    params = _listed(won.params_at(best.epoch))
-    return [f"Trial {won.number} is the best: {metric} {show(best.value)} at epoch {best.epoch}, with {params}."]
+    params = _listed(won.params_at(best.progress))
+    return [f"Trial {won.number} is the best: {metric} {show(best.value)} at epoch {best.progress}, with {params}."]
 
 
 def _listed(params: Mapping[str, Any]) -> str:

@@ -88,9 +88,9 @@ def missing_winner(state: SweepState) -> list[str]:
     """Return a sentence if the winner has lost the checkpoint of its best epoch, so that it cannot be exported."""
     winner = state.winner()
     best = state.objective.best(winner) if winner else None
-    if winner is None or best is None or best.epoch in winner.checkpoints or not winner.checkpointed:
+    if winner is None or best is None or best.progress in winner.checkpoints or not winner.checkpointed:
         return []
-    return [f"trial {winner.number} wins by its epoch {best.epoch}, but the checkpoint of that epoch was not kept"]
+    return [f"trial {winner.number} wins by its epoch {best.progress}, but the checkpoint of that epoch was not kept"]
 
 
 def _other_numerics(replay: JournalReplay) -> list[str]:
@@ -107,7 +107,7 @@ def _check_files(run: RunDirectory, state: SweepState, findings: Findings) -> No
             try:
                 check_file(run.fetch(held.path), held.size, held.sha256)
             except (CheckpointError, UsageError, OSError) as error:
-                findings.violations.append(f"trial {trial.number}, epoch {held.epoch}: {str(error).splitlines()[0]}")
+                findings.violations.append(f"trial {trial.number}, epoch {held.progress}: {str(error).splitlines()[0]}")
             else:
                 findings.bytes += held.size
             findings.checkpoints += 1

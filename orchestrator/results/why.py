@@ -141,11 +141,11 @@ def _end(state: SweepState, trial: Trial) -> list[str]:
     if trial.status == "stopped":
         return [f"Stopped after epoch {trial.stopped_by['epoch']}: {stop_reason(trial.stopped_by)}."]
     ends = {
-        "finished": f"Finished: it trained for all its {trial.epoch} epochs.",
+        "finished": f"Finished: it trained for all its {trial.progress} epochs.",
         "failed": "Failed: it ranks behind all others and cannot win.",
-        "running": f"Running: it has reported {trial.epoch} epochs.",
-        "set_aside": f"Set aside after {trial.epoch} epochs: it continues from its checkpoint if it is promoted.",
-        "interrupted": f"Interrupted after {trial.epoch} epochs; `sweep resume` continues it.",
+        "running": f"Running: it has reported {trial.progress} epochs.",
+        "set_aside": f"Set aside after {trial.progress} epochs: it continues from its checkpoint if it is promoted.",
+        "interrupted": f"Interrupted after {trial.progress} epochs; `sweep resume` continues it.",
     }
     if trial.status == "interrupted" and state.status == "running":
         return [_waiting_for_resources(state)]
@@ -192,7 +192,7 @@ def _place(standing: _Standing, trial: Trial) -> list[str]:
     if best is None:
         return [_without_value(state, trial)]
     return [
-        f"Judged by its best epoch, {best.epoch}: {state.objective.metric} = {show(best.value)}, "
+        f"Judged by its best epoch, {best.progress}: {state.objective.metric} = {show(best.value)}, "
         f"rank {standing.rank[trial.number]} of {len(standing.rank)}.",
         *_in_its_configuration(standing, trial),
         *_on_the_front(standing, trial),
@@ -212,7 +212,7 @@ def _on_the_front(standing: _Standing, trial: Trial) -> list[str]:
     dominating = next(number for number in front if dominates(points[number], points[trial.number]))
     best = state.objective.best(state.trials[dominating])
     assert best is not None
-    metrics = state.trials[dominating].reports[best.epoch].metrics
+    metrics = state.trials[dominating].reports[best.progress].metrics
     goals = (state.objective, *state.objective.also)
     values = ", ".join(f"{goal.metric} = {show(metrics[goal.metric])}" for goal in goals)
     return [f"It is not on the Pareto front: trial {dominating} dominates it ({values})."]
@@ -222,7 +222,7 @@ def _without_value(state: SweepState, trial: Trial) -> str:
     objective = state.objective
     if replace(objective, constraints=()).best(trial) is None:
         return f"It never reported a finite {objective.metric}."
-    last = trial.reports[trial.epoch].metrics
+    last = trial.reports[trial.progress].metrics
     violated = next((bound for bound in objective.constraints if not bound.holds(last)), objective.constraints[0])
     value = (
         f"{show(last[violated.metric])} in the last epoch" if violated.metric in last else "no value in the last epoch"

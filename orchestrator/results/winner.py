@@ -31,10 +31,15 @@ class Winner:
     confirmed: bool = False
 
     @property
+    def epoch(self) -> float:
+        """The epochs trained by its best report, a fraction within one."""
+        return self.trial.reports[self.best.progress].epoch
+
+    @property
     def title(self) -> str:
         """Words for people: ``trial 7, epoch 12``."""
         where = " of the finals" if self.confirmed else ""
-        return f"trial {self.trial.number}{where}, epoch {self.best.epoch}"
+        return f"trial {self.trial.number}{where}, epoch {self.epoch:g}"
 
 
 def finals_of(run: RunDirectory, state: SweepState) -> RunDirectory:
@@ -70,7 +75,7 @@ def winner(run: RunDirectory, state: SweepState, number: int | None = None) -> W
 def _at_best_epoch(run: RunDirectory, state: SweepState, number: int, *, confirmed: bool) -> Winner:
     trial = state.trials[number]
     best = state.objective.best(trial)
-    checkpoint = trial.checkpoints.get(best.epoch) if best else None
+    checkpoint = trial.checkpoints.get(best.progress) if best else None
     if best is None or checkpoint is None:
         raise UsageError(
             f"trial {number} of {run.name!r} has no checkpoint of its best epoch",
@@ -88,7 +93,7 @@ class Stage:
 
     trial: int
     seed: int
-    until: int
+    until: float
     model: dict[str, Any]
     data: dict[str, Any] | None
     trainer: dict[str, Any]
@@ -100,19 +105,20 @@ def lineage(won: Winner) -> list[Stage]:
     There is one, unless trials took over the weights of other trials (PBT, PB2).
     """
     spec = SweepSpec.model_validate(won.state.spec)
-    segment = won.trial.reports[won.best.epoch].segment
-    return _stages(spec, won.state, won.trial, won.best.epoch, segment)
+    segment = won.trial.reports[won.best.progress].segment
+    return _stages(spec, won.state, won.trial, won.best.progress, segment)
 
 
-def _stages(spec: SweepSpec, state: SweepState, trial: Trial, epoch: int, segment: int) -> list[Stage]:
+def _stages(spec: SweepSpec, state: SweepState, trial: Trial, progress: float, segment: int) -> list[Stage]:
     takeover = next((candidate for candidate in reversed(trial.takeovers) if candidate.segment <= segment), None)
     earlier: list[Stage] = []
     if takeover:
         donor, checkpoint = state.trials[takeover.donor], takeover.checkpoint
-        earlier = _stages(spec, state, donor, checkpoint.epoch, _segment_of(checkpoint))
+        earlier = _stages(spec, state, donor, checkpoint.progress, _segment_of(checkpoint))
     model, data, trainer = apply(spec, takeover.params if takeover else trial.suggested)
     settings = (model.model_dump(), data.model_dump() if data else None, dict(trainer))
-    stage = Stage(trial.number, trial_seed(spec.seed, trial.number), epoch, *settings)
+    until = trial.reports[progress].epoch if progress in trial.reports else progress
+    stage = Stage(trial.number, trial_seed(spec.seed, trial.number), until, *settings)
     return [*earlier, stage]
 
 

@@ -1,4 +1,4 @@
-"""The objective of a sweep: what a trial's best epoch is, and which constraints an epoch must satisfy."""
+"""The objective of a sweep: what a trial's best report is, and which constraints a report must satisfy."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Goal:
 
 @dataclass(frozen=True)
 class Objective(Goal):
-    """The metric by which trials are judged, the constraints that an epoch must satisfy, and further objectives."""
+    """The metric by which trials are judged, the constraints that a report must satisfy, and further objectives."""
 
     constraints: tuple[Constraint, ...] = ()
     also: tuple[Goal, ...] = ()
@@ -61,39 +61,39 @@ class Objective(Goal):
         return list(dict.fromkeys([self.metric, *further]))
 
     def losses(self, metrics: Mapping[str, Any]) -> tuple[float, ...]:
-        """Return an epoch's losses, lower is better, one for each objective; NaN as in `value`."""
+        """Return a report's losses, lower is better, one for each objective; NaN as in `value`."""
         further = (goal.loss(float(metrics.get(goal.metric, math.nan))) for goal in self.also)
         return self.loss(self.value(metrics)), *further
 
     def value(self, metrics: Mapping[str, Any]) -> float:
-        """Return the objective's value among an epoch's metrics; NaN if it is missing or a constraint is violated."""
+        """Return the objective's value among a report's metrics; NaN if it is missing or a constraint is violated."""
         if self.constraints and not all(constraint.holds(metrics) for constraint in self.constraints):
             return math.nan
         return float(metrics.get(self.metric, math.nan))
 
-    def best(self, trial: Trial, upto: int | None = None) -> Best | None:
-        """Return the best finite epoch that satisfies the constraints, the earliest of equals; None if there is none.
+    def best(self, trial: Trial, upto: float | None = None) -> Best | None:
+        """Return the best finite report that satisfies the constraints, the earliest of equals; None if there is none.
 
-        With ``upto``, later epochs are ignored.
+        With ``upto``, later reports are ignored.
         """
-        best_epoch, lowest, metric, constrained = 0, math.inf, self.metric, bool(self.constraints)
-        for epoch, report in trial.reports.items():
+        best_at, lowest, metric, constrained = 0.0, math.inf, self.metric, bool(self.constraints)
+        for progress, report in trial.reports.items():
             value = self.value(report.metrics) if constrained else report.metrics.get(metric, math.nan)
             loss = self.loss(value)
-            better = loss < lowest or (loss == lowest and epoch < best_epoch)
-            if better and loss > -math.inf and (upto is None or epoch <= upto):
-                best_epoch, lowest = epoch, loss
-        return Best(best_epoch, trial.reports[best_epoch].metrics[metric]) if best_epoch else None
+            better = loss < lowest or (loss == lowest and progress < best_at)
+            if better and loss > -math.inf and (upto is None or progress <= upto):
+                best_at, lowest = progress, loss
+        return Best(best_at, trial.reports[best_at].metrics[metric]) if best_at else None
 
     def points(self, trials: Iterable[Trial]) -> dict[int, tuple[float, ...]]:
-        """Return each trial's losses at its best epoch, one for each objective.
+        """Return each trial's losses at its best report, one for each objective.
 
         Failed trials, and those for which a loss is missing or not finite, are left out.
         """
         points = {}
         for trial in trials:
             best = self.best(trial) if trial.status != "failed" else None
-            losses = self.losses(trial.reports[best.epoch].metrics) if best else (math.nan,)
+            losses = self.losses(trial.reports[best.progress].metrics) if best else (math.nan,)
             if all(map(math.isfinite, losses)):
                 points[trial.number] = losses
         return points

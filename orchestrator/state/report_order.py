@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def order_fault(epoch: int, *, after: int, first: bool, span: int | None = 1) -> str:
-    """Return what is wrong with a report's epoch; empty if nothing is.
+def order_fault(epoch: float, *, after: float, first: bool, span: int | None = 1) -> str:
+    """Return what is wrong with a report's progress; empty if nothing is.
 
     Args:
         epoch: of the report.

@@ -10,6 +10,7 @@ from typing import Any
 
 from orchestrator.errors import JournalVersionError
 from orchestrator.journal import Event, SteadyTime, program_version, upgrade_hint, writer_version
+from orchestrator.progress import whole
 from orchestrator.state.launch import Launch
 from orchestrator.state.objective import Objective
 from orchestrator.state.ranking import Configuration, pareto_front
@@ -28,6 +29,7 @@ NON_DECISION_EVENTS = frozenset(
     | {"finals.begun", "winner.confirmed", "test.begun", "winner.tested"}
 )
 _WITHOUT_HANDLER = frozenset({"storage.waited"})
+_MEASURES = ("epoch", "step", "samples", "seconds", "counters")
 _BLAMES_NODE = frozenset({"lost", "node", "stalled"})
 
 
@@ -64,8 +66,8 @@ class SweepState:
         confirmation: The result of the last finals; None before, and once the search has continued.
         test_evaluations: The evaluations of the test set, in order.
         machine: Engine, threads and hardware of the last launch.
-        has_reports: Whether any trial has reported an epoch.
-        pending_decision: Trial and epoch of a report that no decision has followed yet.
+        has_reports: Whether any trial has reported.
+        pending_decision: Trial and progress of a report that no decision has followed yet.
         launches: What each launch and resume ran with, in order.
     """
 
@@ -81,7 +83,7 @@ class SweepState:
         self.updated = self.steady_time = 0.0
         self._clock = SteadyTime()
         self.active_seconds = self.trial_seconds = 0.0
-        self.epochs = 0
+        self.epochs: float = 0
         self.lowest_loss: tuple[float, int] | None = None
         self.warm_start_trials = 0
         self.slots = 0
@@ -92,7 +94,7 @@ class SweepState:
         self.finals = 0
         self.finals_open = False
         self.machine: dict[str, Any] = {}
-        self.pending_decision: tuple[int, int] | None = None
+        self.pending_decision: tuple[int, float] | None = None
         self.launches: list[Launch] = []
         self._by_status: dict[str, set[int]] = {"running": set(), "interrupted": set(), "set_aside": set()}
         self._counts: Counter[str] = Counter()
@@ -120,7 +122,7 @@ class SweepState:
         return self._by_status["running"]
 
     def is_suspect_node(self, node: str, trials: int) -> bool:
-        """Return whether that many distinct trials were lost on ``node`` since an epoch last finished there."""
+        """Return whether that many distinct trials were lost on ``node`` since the last report from there."""
         return len(self._failed_on.get(node, ())) >= trials
 
     def apply(self, event: Event) -> None:
@@ -141,7 +143,7 @@ class SweepState:
                 hint=f"nothing was changed; {upgrade_hint(self.writer)}",
             )
         if event.type not in NON_DECISION_EVENTS:
-            self.pending_decision = (event["trial"], event["epoch"]) if event.type == "segment.reported" else None
+            self.pending_decision = (event["trial"], event.progress) if event.type == "segment.reported" else None
 
     def _count_time(self, event: Event) -> None:
         """Count the time since the previous event if one process wrote both: when a dead process ended is unknown."""
@@ -334,18 +336,21 @@ class SweepState:
         trial.launches[event["segment"]] = len(self.launches) - 1
         origin = event["origin"]
         trial.segment_epoch = next((saved.epoch for saved in trial.checkpoints.values() if saved.path == origin), 0)
-        trial.progress = next((saved.epoch for saved in trial.restart_checkpoints if saved.path == origin), 0)
+        trial.segment_progress = next(
+            (saved.progress for saved in trial.restart_checkpoints if saved.path == origin), 0
+        )
         self._set(trial, "running")
 
     def _on_segment_reported(self, event: Event) -> None:
         metrics = {name: float(value) for name, value in event["metrics"].items()}
-        report = Report(event["epoch"], metrics, event["segment"], event.time, self.steady_time)
+        measures = {name: event.fields[name] for name in _MEASURES if name in event.fields}
+        report = Report(event.progress, metrics, event["segment"], event.time, self.steady_time, **measures)
         trial = self.trials[event["trial"]]
-        trial.reports[report.epoch] = report
+        trial.reports[report.progress] = report
         trial.node = event.fields.get("node", trial.node)
         trial.found = event.fields.get("found", trial.found)
-        self.epochs += max(0, report.epoch - trial.segment_epoch)
-        trial.segment_epoch = trial.progress = report.epoch
+        self.epochs = whole(round(self.epochs + max(0, report.epoch - trial.segment_epoch), 9))
+        trial.segment_epoch, trial.segment_progress = report.epoch, report.progress
         loss = self.objective.loss(report.metrics.get(self.objective.metric, math.nan))
         if math.isfinite(loss) and (self.lowest_loss is None or loss < self.lowest_loss[0]):
             self.lowest_loss = loss, trial.number
@@ -353,19 +358,19 @@ class SweepState:
         self._failed_on.pop(trial.node, None)
 
     def _on_segment_checkpointed(self, event: Event) -> None:
-        checkpoint = Checkpoint(event["epoch"], event["path"], event["size"], event["sha256"])
+        checkpoint = Checkpoint(event.progress, event["path"], event["size"], event["sha256"], event["epoch"])
         trial = self.trials[event["trial"]]
-        trial.checkpoints[checkpoint.epoch], trial.checkpointed = checkpoint, True
+        trial.checkpoints[checkpoint.progress], trial.checkpointed = checkpoint, True
 
     def _on_checkpoints_removed(self, event: Event) -> None:
-        for number, epoch in event["removed"]:
-            self.trials[number].checkpoints.pop(epoch, None)
+        for number, progress in event["removed"]:
+            self.trials[number].checkpoints.pop(progress, None)
 
     def _on_segment_failed(self, event: Event) -> None:
         trial = self.trials[event["trial"]]
         kind, node = event["kind"], trial.node
         trial.failures.append(
-            Failure(event["segment"], kind, event["message"], event["fingerprint"], trial.epoch, node)
+            Failure(event["segment"], kind, event["message"], event["fingerprint"], trial.progress, node)
         )
         trial.halvings += kind == "memory"
         self.storage_failures += kind == "storage"
@@ -387,8 +392,8 @@ class SweepState:
         trial = self.trials[event["trial"]]
         trial.promotions.append({"rule": event["rule"], **event["why"]})
         if "params" in event.fields:
-            donor, epoch = event["donor"]
-            checkpoint = self.trials[donor].checkpoints[epoch]
+            donor, progress = event["donor"]
+            checkpoint = self.trials[donor].checkpoints[progress]
             trial.takeovers.append(Takeover(trial.segments, event["params"], checkpoint, donor))
             trial.params = event["params"]
         self._set(trial, "interrupted")
@@ -398,7 +403,12 @@ class SweepState:
 
     def _on_trial_stopped(self, event: Event) -> None:
         self._end(event, "stopped")
-        self.trials[event["trial"]].stopped_by = {"epoch": event["epoch"], "rule": event["rule"], **event["why"]}
+        self.trials[event["trial"]].stopped_by = {
+            "epoch": event["epoch"],
+            "progress": event.progress,
+            "rule": event["rule"],
+            **event["why"],
+        }
 
     def _on_trial_failed(self, event: Event) -> None:
         self._end(event, "failed")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -12,37 +13,55 @@ ENDED = frozenset({"finished", "stopped", "failed"})
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One epoch's metrics. ``epoch`` counts finished epochs from 1.
+    """The metrics of one validation, and how far the trial was.
 
-    ``time`` is in Unix seconds, for display only; differences of ``steady_time`` are durations.
+    Attributes:
+        progress: in the sweep's unit.
+        metrics: the values at that moment.
+        segment: the number of the segment that sent it.
+        time: in Unix seconds, for display only; differences of ``steady_time`` are durations.
+        epoch: the epochs trained, a fraction within one.
+        step: the optimizer steps taken; 0 in a journal of version 0.1.0, as are ``samples`` and ``seconds``.
+        samples: the samples trained on.
+        seconds: of training.
+        counters: what the module counts, by name.
     """
 
-    epoch: int
+    progress: float
     metrics: dict[str, float]
     segment: int
     time: float
     steady_time: float = 0.0
+    epoch: float = 0
+    step: int = 0
+    samples: int = 0
+    seconds: float = 0.0
+    counters: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A published checkpoint: ``path`` relative to the run directory, ``size`` in bytes."""
+    """A published checkpoint: ``path`` relative to the run directory, ``size`` in bytes.
 
-    epoch: int
+    ``progress`` is that of its moment in the sweep's unit, and ``epoch`` the epochs trained by then.
+    """
+
+    progress: float
     path: str
     size: int
     sha256: str
+    epoch: float = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a segment failed. ``epoch`` is the number of epochs the trial had finished by then."""
+    """Why a segment failed. ``progress`` is that of the trial's last report."""
 
     segment: int
     kind: str
     message: str
     fingerprint: str
-    epoch: int
+    progress: float
     node: str
 
 
@@ -58,9 +77,9 @@ class Takeover:
 
 @dataclass(frozen=True)
 class Best:
-    """A trial's best finite epoch."""
+    """A trial's best finite report."""
 
-    epoch: int
+    progress: float
     value: float
 
 
@@ -76,8 +95,9 @@ class Trial:
         device_kind: The kind of device it runs on, if the sweep has several kinds.
         halvings: How often its micro-batch was halved since the last retry, once for each failure of kind ``memory``.
         forgiven_failures: How many failures the last retry has forgiven; only later ones count against it.
-        segment_epoch: The current segment's progress in epochs, counted from the start of the trial.
-        progress: The same, also for a segment that started from another trial's checkpoint.
+        segment_epoch: The epoch of the current segment's last report or of its own checkpoint: what is trained beyond
+            it counts as trained.
+        segment_progress: The progress of the current segment's last report, or of the checkpoint that it started from.
         was_set_aside: Whether it was set aside and no segment has started since.
         checkpointed: Whether a checkpoint of it was ever recorded.
         launches: For each segment, the place in `SweepState.launches` of the launch that started it.
@@ -95,8 +115,8 @@ class Trial:
     device_kind: str = ""
     started: float = 0.0
     ended: float = 0.0
-    reports: dict[int, Report] = field(default_factory=dict)
-    checkpoints: dict[int, Checkpoint] = field(default_factory=dict)
+    reports: dict[float, Report] = field(default_factory=dict)
+    checkpoints: dict[float, Checkpoint] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
     stopped_by: dict[str, Any] = field(default_factory=dict)
     promotions: list[dict[str, Any]] = field(default_factory=list)
@@ -104,8 +124,8 @@ class Trial:
     suggested: dict[str, Any] = field(init=False)
     halvings: int = 0
     forgiven_failures: int = 0
-    segment_epoch: int = 0
-    progress: int = 0
+    segment_epoch: float = 0
+    segment_progress: float = 0
     was_set_aside: bool = False
     checkpointed: bool = False
     launches: dict[int, int] = field(default_factory=dict)
@@ -116,19 +136,24 @@ class Trial:
     def __post_init__(self) -> None:
         self.suggested = self.params
 
-    def params_at(self, epoch: int) -> dict[str, Any]:
-        """Return the parameters that the trial had when it reported that epoch."""
-        segment = self.reports[epoch].segment
+    def params_at(self, progress: float) -> dict[str, Any]:
+        """Return the parameters that the trial had at that report."""
+        segment = self.reports[progress].segment
         return next((t.params for t in reversed(self.takeovers) if t.segment <= segment), self.suggested)
 
     @property
-    def epoch(self) -> int:
-        """The last reported epoch; 0 before the first report."""
+    def progress(self) -> float:
+        """The progress of the last report; 0 before the first."""
         return max(self.reports, default=0)
 
-    def value(self, epoch: int, metric: str) -> float:
-        """Return the metric at that epoch; NaN if the epoch did not report it."""
-        report = self.reports.get(epoch)
+    @property
+    def epoch(self) -> float:
+        """The epochs trained by the last report, a fraction within one; 0 before the first."""
+        return self.reports[self.progress].epoch if self.reports else 0
+
+    def value(self, progress: float, metric: str) -> float:
+        """Return the metric at that report; NaN if it is not in it."""
+        report = self.reports.get(progress)
         return report.metrics.get(metric, math.nan) if report else math.nan
 
     @property
@@ -136,9 +161,9 @@ class Trial:
         """The checkpoints from which a next segment may start, in order of preference.
 
         The trial's own come latest first; a donor's comes after those of the current parameters and before older ones.
-        A checkpoint whose epoch was never reported is left out: starting from it would leave a gap in the reports.
+        A checkpoint whose moment was never reported is left out: starting from it would leave a gap in the reports.
         """
-        own = [self.checkpoints[epoch] for epoch in sorted(self.checkpoints, reverse=True) if epoch in self.reports]
+        own = [self.checkpoints[at] for at in sorted(self.checkpoints, reverse=True) if at in self.reports]
         if not self.takeovers:
             return own
         current = [checkpoint for checkpoint in own if self.has_current_params(checkpoint)]
@@ -148,16 +173,16 @@ class Trial:
     def has_current_params(self, checkpoint: Checkpoint) -> bool:
         """Return whether ``checkpoint`` is the trial's own and was trained with its current parameters."""
         return not self.takeovers or (
-            checkpoint is self.checkpoints.get(checkpoint.epoch)
-            and self.reports[checkpoint.epoch].segment >= self.takeovers[-1].segment
+            checkpoint is self.checkpoints.get(checkpoint.progress)
+            and self.reports[checkpoint.progress].segment >= self.takeovers[-1].segment
         )
 
     @property
-    def donor_checkpoint(self) -> tuple[int, int] | None:
-        """Trial and epoch of the donor's checkpoint it would continue from; None if it has one of its own."""
+    def donor_checkpoint(self) -> tuple[int, float] | None:
+        """Trial and progress of the donor's checkpoint it would continue from; None if it has one of its own."""
         if not self.takeovers or any(map(self.has_current_params, self.restart_checkpoints)):
             return None
-        return self.takeovers[-1].donor, self.takeovers[-1].checkpoint.epoch
+        return self.takeovers[-1].donor, self.takeovers[-1].checkpoint.progress
 
     @property
     def latest_checkpoint(self) -> Checkpoint | None:
@@ -166,12 +191,12 @@ class Trial:
 
     def load_failures(self, newest: Checkpoint) -> int:
         """Return how often a checkpoint failed to load since ``newest`` was saved, or taken over from a donor."""
-        own = newest is self.checkpoints.get(newest.epoch)
-        since = self.reports[newest.epoch].segment + 1 if own else self.takeovers[-1].segment
+        own = newest is self.checkpoints.get(newest.progress)
+        since = self.reports[newest.progress].segment + 1 if own else self.takeovers[-1].segment
         recent = self.failures[self.forgiven_failures :]
         return sum(failure.kind == "checkpoint" and failure.segment >= since for failure in recent)
 
     def consecutive_failures(self, kind: str) -> int:
-        """Return how often it failed in that way since its last finished epoch or its last retry."""
+        """Return how often it failed in that way since its last report or its last retry."""
         recent = self.failures[self.forgiven_failures :]
-        return sum(failure.kind == kind and failure.epoch == self.epoch for failure in recent)
+        return sum(failure.kind == kind and failure.progress == self.progress for failure in recent)

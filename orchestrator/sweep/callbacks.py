@@ -24,7 +24,7 @@ class TrialInfo:
         number: of the trial, from 0.
         status: ``running``, ``interrupted``, ``set_aside``, ``finished``, ``stopped`` or ``failed``.
         params: its hyperparameters: ``{"model.learning_rate": 0.003}``.
-        epoch: the last reported epoch; 0 before the first report.
+        epoch: the epochs trained by the last report, a fraction within one; 0 before the first report.
         value: the objective at the trial's best finite epoch; None if it has none.
         metrics: of the last report; empty before the first.
         reason: why it was stopped or has failed; empty otherwise.
@@ -39,7 +39,7 @@ class TrialInfo:
     number: int
     status: Status
     params: Mapping[str, Any]
-    epoch: int = 0
+    epoch: float = 0
     value: float | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
     reason: str = ""
@@ -80,7 +80,7 @@ def trial_info(state: SweepState, trial: Trial) -> TrialInfo:
     reason = str(trial.stopped_by.get("rule", "")) if trial.status == "stopped" else ""
     if trial.status == "failed" and trial.failures:
         reason = trial.failures[-1].message
-    metrics = dict(trial.reports[trial.epoch].metrics) if trial.reports else {}
+    metrics = dict(trial.reports[trial.progress].metrics) if trial.reports else {}
     value = best.value if best and math.isfinite(best.value) else None
     return TrialInfo(
         trial.number, trial.status, readable(dict(trial.params), loaded), trial.epoch, value, metrics, reason

@@ -91,14 +91,14 @@ def test(
             tested.run.root, Checkpoint(checkpoint.path, checkpoint.size, checkpoint.sha256, checkpoint.epoch)
         )
         spec = SweepSpec.model_validate(tested.state.spec)
-        model, data, trainer = apply(spec, tested.trial.params_at(tested.best.epoch))
+        model, data, trainer = apply(spec, tested.trial.params_at(tested.best.progress))
         seed = trial_seed(spec.seed, tested.trial.number)
         evaluation = Evaluation("test", model.model_dump(), data.model_dump() if data else None, trainer, seed)
         earlier, number = list(state.test_evaluations), len(state.test_evaluations) + 1
         of = {
             "run": tested.run.name,
             "trial": tested.trial.number,
-            "epoch": tested.best.epoch,
+            "epoch": tested.epoch,
             "confirmed": tested.confirmed,
         }
         journal.append("test.begun", look=number, of=of)

@@ -99,7 +99,7 @@ class FaultyCluster(Cluster):
 
     world: FaultyWorld
     ended: dict[int, str] = field(default_factory=dict)
-    acknowledged: set[tuple[int, int]] = field(default_factory=set)
+    acknowledged: set[tuple[int, float]] = field(default_factory=set)
 
 
 class FaultyDriver(Driver):

@@ -26,32 +26,35 @@ class Point:
     """Values logged together.
 
     Attributes:
-        epoch: The epoch, from 1.
+        progress: The report's, in the sweep's unit.
+        epoch: The epochs trained.
         step: The global training step, if it was logged.
         values: Metrics by name.
         of_epoch: Whether these are the epoch's own values, not those of one step in it.
     """
 
-    epoch: int
+    progress: float
+    epoch: float
     step: int | None
     values: dict[str, float]
     of_epoch: bool
 
 
-def points(run: RunDirectory, trial: Trial, objective: str, skip: Iterable[int] = ()) -> list[Point]:
+def points(run: RunDirectory, trial: Trial, objective: str, skip: Iterable[float] = ()) -> list[Point]:
     """Return the points of all reported epochs, in order, without the epochs in ``skip``.
 
     If an epoch logged several values of a metric, each is in the point of its step. All other metrics, and always
     ``objective``, are in the epoch's own point.
     """
-    epochs = sorted(set(trial.reports) - set(skip))
-    return [point for epoch in epochs for point in _epoch_points(run, trial, objective, epoch)]
+    new = sorted(set(trial.reports) - set(skip))
+    return [point for progress in new for point in _epoch_points(run, trial, objective, progress)]
 
 
-def _epoch_points(run: RunDirectory, trial: Trial, objective: str, epoch: int) -> list[Point]:
-    report = trial.reports[epoch]
+def _epoch_points(run: RunDirectory, trial: Trial, objective: str, progress: float) -> list[Point]:
+    report = trial.reports[progress]
+    epoch = report.epoch
     table = (run.trial(trial.number) / f"logs/segment_{report.segment}/metrics.csv").relative_to(run.root)
-    rows = _rows_by_epoch(run.fetch(table.as_posix())).get(epoch, [])
+    rows = _rows_by_epoch(run.fetch(table.as_posix())).get(math.ceil(epoch), [])
     reported = report.metrics
     per_step = {name for _, values in rows for name, value in values.items() if not _equal(value, reported.get(name))}
 
@@ -62,9 +65,9 @@ def _epoch_points(run: RunDirectory, trial: Trial, objective: str, epoch: int) -
     for step, logged in rows:
         values = {name: value for name, value in logged.items() if name in per_step and not in_epoch_point(name, value)}
         if values:
-            steps.append(Point(epoch, step, values, of_epoch=False))
+            steps.append(Point(progress, epoch, step, values, of_epoch=False))
     own = {name: value for name, value in reported.items() if name == objective or name not in per_step}
-    return [*steps, Point(epoch, rows[-1][0] if rows else None, own, of_epoch=True)]
+    return [*steps, Point(progress, epoch, rows[-1][0] if rows else None, own, of_epoch=True)]
 
 
 def _rows_by_epoch(file: Path) -> dict[int, list[tuple[int, dict[str, float]]]]:
@@ -108,7 +111,11 @@ def summary(state: SweepState, trial: Trial) -> dict[str, object]:
     best = state.objective.best(trial)
     values: dict[str, object] = {"status": trial.status, "epochs": trial.epoch}
     if best:
-        values |= {**trial.reports[best.epoch].metrics, "best_epoch": best.epoch, "epoch": trial.epoch}
+        values |= {
+            **trial.reports[best.progress].metrics,
+            "best_epoch": trial.reports[best.progress].epoch,
+            "epoch": trial.epoch,
+        }
     if trial.stopped_by:
         values["stopped_by"] = str(trial.stopped_by["rule"])
     if trial.failures:

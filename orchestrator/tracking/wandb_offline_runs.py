@@ -66,7 +66,7 @@ class Written:
         status: The trial's status, as of the last part.
     """
 
-    epochs: list[int] = field(default_factory=list)
+    epochs: list[float] = field(default_factory=list)
     rows: int = 0
     parts: int = 0
     status: str = ""

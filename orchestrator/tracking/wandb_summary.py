@@ -38,8 +38,8 @@ def _summary(state: SweepState) -> dict[str, Any]:
     }
     at = state.objective.best(best) if best else None
     if best and at:
-        values |= {"best_trial": best.number, "best_epoch": at.epoch, f"best_{state.objective.metric}": at.value}
-        values |= {f"best.{name}": _cell(value) for name, value in best.params_at(at.epoch).items()}
+        values |= {"best_trial": best.number, "best_epoch": at.progress, f"best_{state.objective.metric}": at.value}
+        values |= {f"best.{name}": _cell(value) for name, value in best.params_at(at.progress).items()}
     return values
 
 

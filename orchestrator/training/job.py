@@ -27,7 +27,7 @@ class Checkpoint:
     path: str
     size: int
     sha256: str
-    epoch: int
+    epoch: float
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Report:
         counters: what the module counts and logs: ``{"tokens_seen": 2e6}``.
     """
 
-    epoch: int
+    epoch: float
     metrics: dict[str, float]
     checkpoint: Checkpoint | None
     found: dict[str, float] = field(default_factory=dict)

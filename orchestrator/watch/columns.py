@@ -54,7 +54,7 @@ FIXED = 6
 """The number of columns that stay in place when the parameters are shifted."""
 
 
-def cells(row: Row, rank: int, shown: Sequence[Column], epochs: int) -> list[str]:
+def cells(row: Row, rank: int, shown: Sequence[Column], epochs: float) -> list[str]:
     """Return a row's text for each column; ``epochs`` is the length of a complete training."""
     epoch_text = f"{row.epoch}/{row.epochs}" if row.epoch else f"–/{row.epochs}"
     texts = {
@@ -84,7 +84,7 @@ _BARS = "▁▂▃▄▅▆▇█"
 _NOT_A_NUMBER = "×"
 
 
-def sparkline(values: Sequence[float], width: int, epochs: int) -> str:
+def sparkline(values: Sequence[float], width: int, epochs: float) -> str:
     """Return the values as bars between their own extremes, at most ``width`` characters.
 
     ``epochs`` is the length of a complete training: half as many values fill half the width. If several epochs share a
@@ -92,7 +92,7 @@ def sparkline(values: Sequence[float], width: int, epochs: int) -> str:
     """
     if not values or width < 1:
         return ""
-    total = max(epochs, len(values))
+    total = max(int(epochs), len(values))
     cells = values if total <= width else _last_of_each(values, width, total)
     finite = [value for value in cells if math.isfinite(value)]
     low = min(finite, default=0.0)

@@ -17,6 +17,7 @@ from orchestrator.results.why import show, why
 from orchestrator.safe_text import visible
 from orchestrator.state import SweepState, Trial
 from orchestrator.watch.columns import sparkline
+from orchestrator.watch.watch_rows import curve
 
 KEYS = """\
 up down, j k     select a trial; page up, page down, home, end
@@ -109,7 +110,7 @@ def trial_text(state: SweepState, number: int, width: int) -> Text:
     if trial.failures:
         _heading(text, "FAILURES")
     for failure in trial.failures:
-        text.append(f"segment {failure.segment}, after epoch {failure.epoch}: {visible(failure.kind)}", "red")
+        text.append(f"segment {failure.segment}, after epoch {failure.progress}: {visible(failure.kind)}", "red")
         text.append(f" on {visible(failure.node)}: {visible(failure.message)}\n")
     return text
 
@@ -123,13 +124,14 @@ def _metrics(text: Text, state: SweepState, trial: Trial, width: int) -> None:
     best = state.objective.best(trial)
     names = sorted({name for report in trial.reports.values() for name in report.metrics})
     longest = min(max(map(len, map(visible, names)), default=0), 30)
-    _heading(text, "METRICS" + (f"  at the best epoch, {best.epoch}, and at the last, {trial.epoch}" if best else ""))
+    places = f"  at the best epoch, {best.progress}, and at the last, {trial.progress}" if best else ""
+    _heading(text, f"METRICS{places}")
     for name in names:
-        values = [trial.value(epoch, name) for epoch in range(1, trial.epoch + 1)]
-        at_best = show(trial.value(best.epoch, name)) if best else "–"
+        values = curve(trial, name)
+        at_best = show(trial.value(best.progress, name)) if best else "–"
         style = "bold" if name == state.objective.metric else ""
         text.append(f"{visible(name)[:longest]:<{longest}}  {at_best:>10} {show(values[-1]):>10}  ", style)
-        text.append(sparkline(values, max(8, min(50, width - longest - 28)), trial.epoch) + "\n")
+        text.append(sparkline(values, max(8, min(50, width - longest - 28)), len(values)) + "\n")
     recent = [(epoch, trial.value(epoch, state.objective.metric)) for epoch in sorted(trial.reports)[-_EPOCHS:]]
     if recent:
         listed = "  ".join(f"{epoch}: {show(value) if not math.isnan(value) else 'nan'}" for epoch, value in recent)

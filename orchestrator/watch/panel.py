@@ -16,7 +16,7 @@ _MAX_FAILURES = 8
 _MAX_WORKERS = 16
 
 
-def rung_list(state: SweepState) -> list[int]:
+def rung_list(state: SweepState) -> list[float]:
     """Return the epochs at which trials are compared, in order; empty if the scheduler compares at none."""
     recorded, longest = recorded_scheduler(state.spec["scheduler"]), state.spec["trainer"].get("max_epochs")
     bound = longest if isinstance(longest, int) and longest > 0 else _furthest(state)
@@ -30,10 +30,10 @@ def _label(state: SweepState) -> str:
     return recorded[0].label(recorded[1]) if recorded else str(state.spec["scheduler"]["name"])
 
 
-def rungs(state: SweepState, rows: Rows) -> list[tuple[int, int, int, int]]:
+def rungs(state: SweepState, rows: Rows) -> list[tuple[float, int, int, int]]:
     """Return for each rung its epoch and the numbers of trials that reached it, wait there, and were stopped there."""
     epochs = rung_list(state)
-    reached, waiting, stopped = Counter[int](), Counter[int](), Counter[int]()
+    reached, waiting, stopped = Counter[int](), Counter[int](), Counter[float]()
     for row in rows.rows.values():
         place = bisect.bisect_right(epochs, row.epochs) - 1
         reached[place] += 1
@@ -85,7 +85,7 @@ def _workers(state: SweepState) -> list[Text]:
     for number in sorted(state.running)[:_MAX_WORKERS]:
         trial = state.trials[number]
         segment = f", segment {trial.segments - 1}" if trial.segments > 1 else ""
-        progress = f", epoch {trial.segment_epoch}{segment}"
+        progress = f", epoch {trial.segment_progress}{segment}"
         lines.append(Text.assemble(f"{visible(trial.node) or '?'}  ", (f"trial {number}", "cyan"), progress))
     hidden = len(state.running) - _MAX_WORKERS
     return [*lines, Text(f"… and {hidden} more", "dim")] if hidden > 0 else lines
@@ -100,7 +100,7 @@ def _rungs(state: SweepState, rows: Rows) -> list[Text]:
     return [head, *(_rung(most, *rung) for rung in listed)]
 
 
-def _rung(most: int, rung: int, arrived: int, waits: int, stopped: int) -> Text:
+def _rung(most: int, rung: float, arrived: int, waits: int, stopped: int) -> Text:
     return Text.assemble(
         f"epoch {rung:>4}  ", ("█" * -(-10 * arrived // most), "green"), f" {_counts(arrived, waits, stopped)}"
     )
@@ -123,13 +123,13 @@ def _utilization(state: SweepState) -> str:
     return f", {min(1.0, state.trial_seconds / available):.0%} used so far" if available > 0 else ""
 
 
-def _furthest(state: SweepState) -> int:
-    return max((trial.epoch for trial in state.trials.values()), default=0)
+def _furthest(state: SweepState) -> float:
+    return max((trial.progress for trial in state.trials.values()), default=0)
 
 
-def _compared(state: SweepState) -> set[int]:
+def _compared(state: SweepState) -> set[float]:
     """Return the epochs of recorded comparisons."""
-    epochs: set[int] = set()
+    epochs: set[float] = set()
     for trial in state.trials.values():
         epochs.update(promotion["rung"] for promotion in trial.promotions if promotion["rule"] != "request")
         if "rung" in trial.stopped_by and "of" in trial.stopped_by:

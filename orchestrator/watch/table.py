@@ -79,7 +79,7 @@ class TrialTable(Widget, can_focus=True):
         self._rows: list[Row] = []
         self._ranks: dict[int, int] = {}
         self._shown: list[Column] = []
-        self._epochs = 0
+        self._epochs: float = 0
         self._cursor = self._top = 0
         self._selected: int | None = None
         self._drawn: dict[int, tuple[object, ...]] = {}
@@ -89,7 +89,7 @@ class TrialTable(Widget, can_focus=True):
         """The selected trial; None if there are no rows."""
         return self._rows[self._cursor].trial if self._rows else None
 
-    def show(self, rows: list[Row], ranks: dict[int, int], shown: list[Column], epochs: int) -> None:
+    def show(self, rows: list[Row], ranks: dict[int, int], shown: list[Column], epochs: float) -> None:
         """Show these rows; ``epochs`` is the length of a complete training."""
         if shown != self._shown or epochs != self._epochs:
             self._drawn = {}

@@ -13,6 +13,7 @@ from orchestrator.state import Objective, SweepState, Trial
 
 STATUSES = ("running", "interrupted", "set_aside", "finished", "stopped", "failed")
 _GROUP = {"failed": 2}
+_MOST = 10_000  # places of a curve that is drawn with its gaps
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +23,12 @@ class Row:
     trial: int
     status: str
     best: float | None
-    epoch: int
-    epochs: int
+    epoch: float
+    epochs: float
     values: tuple[float, ...]
     params: Mapping[str, Any]
     loss: float
-    stopped_at: int | None
+    stopped_at: float | None
     searched: str
 
     @property
@@ -36,18 +37,25 @@ class Row:
         return _GROUP.get(self.status, int(self.best is None)), self.loss, self.trial
 
 
+def curve(trial: Trial, metric: str) -> tuple[float, ...]:
+    """Return a metric at each report, in order; where reports are whole epochs, NaN for one that is missing."""
+    whole = all(isinstance(progress, int) for progress in trial.reports)
+    places = range(1, int(trial.progress) + 1) if whole and trial.progress <= _MOST else sorted(trial.reports)
+    return tuple(trial.value(progress, metric) for progress in places)
+
+
 def row_of(objective: Objective, trial: Trial) -> Row:
     """Return the row of a trial."""
     best = objective.best(trial)
-    params = trial.params_at(best.epoch) if best else trial.params
-    values = tuple(trial.value(epoch, objective.metric) for epoch in range(1, trial.epoch + 1))
+    params = trial.params_at(best.progress) if best else trial.params
+    values = curve(trial, objective.metric)
     params_text = " ".join(f"{visible(name)}={visible(show(value))}" for name, value in params.items())
     return Row(
         trial.number,
         trial.status,
         best.value if best else None,
-        best.epoch if best else 0,
-        trial.epoch,
+        best.progress if best else 0,
+        trial.progress,
         values,
         params,
         objective.loss(best.value) if best else math.inf,

@@ -32,7 +32,7 @@ class Story:
 
     run: RunDirectory
     whole: bytes = b""
-    ended: dict[int, tuple[str, int, float]] = field(default_factory=dict)
+    ended: dict[int, tuple[str, float, float]] = field(default_factory=dict)
     lost: set[int] = field(default_factory=set)
     again: set[int] = field(default_factory=set)
     wrong: list[str] = field(default_factory=list)
@@ -81,9 +81,9 @@ def whole_lines(path: Path) -> bytes:
     return content[: content.rfind(b"\n") + 1]
 
 
-def _result(state: SweepState, number: int) -> tuple[str, int, float]:
+def _result(state: SweepState, number: int) -> tuple[str, float, float]:
     best = state.objective.best(state.trials[number])
-    return state.trials[number].status, best.epoch if best else 0, best.value if best else 0.0
+    return state.trials[number].status, best.progress if best else 0, best.value if best else 0.0
 
 
 def outcome(run: RunDirectory) -> list[dict[str, Any]]:

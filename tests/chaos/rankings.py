@@ -224,7 +224,7 @@ def disagreements(seed: int, made: History) -> Iterator[str]:
         for upto in (None, seed % 4):
             best = state.objective.best(state.trials[number], upto)
             wanted = verdict.best(mode, math.inf if upto is None else upto)
-            if (best and (best.epoch, best.value)) != wanted:
+            if (best and (best.progress, best.value)) != wanted:
                 yield f"trial {number} has {best} up to epoch {upto}, and should have {wanted}"
 
 

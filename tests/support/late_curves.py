@@ -33,7 +33,7 @@ def keeps_the_best(scheduler: Any, curve: Any, seed: int, slots: int = 1) -> boo
     """Whether the best of 60 is trained to its end, and wins."""
     ran = simulate(sweep_of(60, scheduler, seed), curve=curve, slots=slots)
     best, winner = min(ran.state.trials.values(), key=lambda trial: trial.params["model.q"]), ran.state.winner()
-    return winner is best and (best.epoch, best.status) == (32, "finished")
+    return winner is best and (best.progress, best.status) == (32, "finished")
 
 
 def assert_few_epochs_are_spent(scheduler: Any, slots: int, share: float) -> None:

@@ -53,7 +53,7 @@ class ASHAScheduler(Scheduler[ASHA]):
 
     def __init__(self, options: ASHA, spec: SweepSpec) -> None:
         super().__init__(options, spec)
-        self._rungs: dict[int, Rung] = {}
+        self._rungs: dict[float, Rung] = {}
 
     @classmethod
     def build(cls, options: ASHA, spec: SweepSpec) -> Scheduler[ASHA]:
@@ -66,18 +66,19 @@ class ASHAScheduler(Scheduler[ASHA]):
         return "asha (promote)" if options.promote else "asha"
 
     @classmethod
-    def rungs(cls, options: ASHA, max_epochs: int) -> list[int]:
+    def rungs(cls, options: ASHA, horizon: float) -> list[float]:
         """Return the rungs up to the end of the training."""
-        epochs, rung = [], options.grace_epochs
-        while rung <= max_epochs:
-            epochs.append(rung)
+        rungs: list[float] = []
+        rung = options.grace_epochs
+        while rung <= horizon:
+            rungs.append(rung)
             rung *= options.reduction_factor
-        return epochs
+        return rungs
 
     @classmethod
-    def rung_reached(cls, options: ASHA, epoch: int) -> int | None:
+    def rung_reached(cls, options: ASHA, progress: float) -> float | None:
         """Return the last rung up to the epoch."""
-        return last_rung(epoch, options.grace_epochs, options.reduction_factor)
+        return last_rung(progress, options.grace_epochs, options.reduction_factor)
 
     @classmethod
     def explain_stop(cls, why: Mapping[str, Any]) -> str:
@@ -87,31 +88,31 @@ class ASHAScheduler(Scheduler[ASHA]):
             f"this one took place {why['place']} with {show(why['value'])}, and {show(why['needed'])} was needed"
         )
 
-    def rung(self, epoch: int) -> int | None:
+    def rung(self, progress: float) -> float | None:
         """Return the last rung up to that epoch; None below the first."""
-        return last_rung(epoch, self.options.grace_epochs, self.options.reduction_factor)
+        return last_rung(progress, self.options.grace_epochs, self.options.reduction_factor)
 
-    def on_report(self, trial: int, epoch: int) -> None:
+    def on_report(self, trial: int, progress: float) -> None:
         """Let the trial enter its rung."""
-        rung = self.rung(epoch)
+        rung = self.rung(progress)
         if rung and trial in self.best:
-            self._rungs.setdefault(rung, Rung()).enter(trial, self.best[trial], epoch)
+            self._rungs.setdefault(rung, Rung()).enter(trial, self.best[trial], progress)
 
-    def judge_report(self, trial: int, epoch: int) -> Verdict | None:
+    def judge_report(self, trial: int, progress: float) -> Verdict | None:
         """Stop a trial that has just entered a rung and is not among its best."""
-        at = self.rung(epoch)
+        at = self.rung(progress)
         rung = self._rungs.get(at or 0)
-        if at is None or rung is None or rung.entered.get(trial) != epoch or rung.place(trial) <= self._kept(rung):
+        if at is None or rung is None or rung.entered.get(trial) != progress or rung.place(trial) <= self._kept(rung):
             return None
         return Verdict(self.name, self._comparison(trial, at, self._kept(rung)))
 
     def _kept(self, rung: Rung) -> int:
         return max(1, len(rung.order) // self.options.reduction_factor)
 
-    def _comparison(self, trial: int, epoch: int, kept: int) -> dict[str, Any]:
+    def _comparison(self, trial: int, progress: float, kept: int) -> dict[str, Any]:
         """Return the numbers of a comparison; ``needed`` is the value of the last one kept, None if none is."""
-        rung = self._rungs[epoch]
-        numbers = {"rung": epoch, "place": rung.place(trial), "of": len(rung.order), "kept": kept}
+        rung = self._rungs[progress]
+        numbers = {"rung": progress, "place": rung.place(trial), "of": len(rung.order), "kept": kept}
         needed = self.value(rung.order[kept - 1][0]) if kept else None
         return {**numbers, "value": self.value(rung.loss[trial]), "needed": needed}
 
@@ -127,30 +128,30 @@ class PromotionASHA(ASHAScheduler):
     def __init__(self, options: ASHA, spec: SweepSpec) -> None:
         super().__init__(options, spec)
         self._max_epochs = spec.trainer.get("max_epochs")
-        self._waiting: dict[int, list[tuple[float, int]]] = {}
-        self._rung_of: dict[int, int] = {}  # trial set aside -> its rung
-        self._promoted_from: dict[int, int] = {}  # trial -> the last rung that it was promoted from
-        self._reached: dict[int, int] = {}
+        self._waiting: dict[float, list[tuple[float, int]]] = {}
+        self._rung_of: dict[int, float] = {}  # trial set aside -> its rung
+        self._promoted_from: dict[int, float] = {}  # trial -> the last rung that it was promoted from
+        self._reached: dict[int, float] = {}
 
-    def rung(self, epoch: int) -> int | None:
+    def rung(self, progress: float) -> float | None:
         """Return the last rung up to that epoch; None at the end of the training, where no trial waits."""
-        return None if epoch == self._max_epochs else super().rung(epoch)
+        return None if progress == self._max_epochs else super().rung(progress)
 
     def promote(self, *, last: bool) -> tuple[int, Verdict] | None:
         """Return the best trial of the highest rung at which one is among the best."""
-        for epoch in sorted(self._waiting, reverse=True):
-            waiting, rung = self._waiting[epoch], self._rungs[epoch]
-            while waiting and self._rung_of.get(waiting[0][1]) != epoch:
+        for progress in sorted(self._waiting, reverse=True):
+            waiting, rung = self._waiting[progress], self._rungs[progress]
+            while waiting and self._rung_of.get(waiting[0][1]) != progress:
                 heapq.heappop(waiting)
             kept = max(self._kept(rung), int(last))
             if waiting and rung.place(trial := waiting[0][1]) <= kept:
-                return trial, Verdict(self.name, self._comparison(trial, epoch, kept), "promote")
+                return trial, Verdict(self.name, self._comparison(trial, progress, kept), "promote")
         return None
 
     def dismiss(self, trial: int) -> Verdict:
         """Return the comparison at the rung where the trial waits."""
-        epoch = self._rung_of[trial]
-        return Verdict(self.name, self._comparison(trial, epoch, max(1, self._kept(self._rungs[epoch]))))
+        progress = self._rung_of[trial]
+        return Verdict(self.name, self._comparison(trial, progress, max(1, self._kept(self._rungs[progress]))))
 
     def observe(self, event: Event) -> None:
         """Take note of an event, promotions among them."""
@@ -160,26 +161,26 @@ class PromotionASHA(ASHAScheduler):
             if rung is not None and event.type == "trial.promoted":
                 self._promoted_from[event["trial"]] = rung
 
-    def on_report(self, trial: int, epoch: int) -> None:
+    def on_report(self, trial: int, progress: float) -> None:
         """Let the trial enter its rung, and note how far it is."""
-        super().on_report(trial, epoch)
-        self._reached[trial] = max(epoch, self._reached.get(trial, 0))
+        super().on_report(trial, progress)
+        self._reached[trial] = max(progress, self._reached.get(trial, 0))
 
     def on_extended(self, max_epochs: int) -> None:
         """Move the end of the training."""
         self._max_epochs = max_epochs
 
-    def judge_report(self, trial: int, epoch: int) -> Verdict | None:
+    def judge_report(self, trial: int, progress: float) -> Verdict | None:
         """Set aside a trial that has just entered a rung and is not among its best."""
-        at = self.rung(epoch)
-        if self._reached[trial] > epoch or self._promoted_from.get(trial, 0) >= (at or math.inf):
+        at = self.rung(progress)
+        if self._reached[trial] > progress or self._promoted_from.get(trial, 0) >= (at or math.inf):
             return None  # it passed this rung before, and repeats the epoch because a checkpoint was missing
-        verdict = super().judge_report(trial, epoch)
+        verdict = super().judge_report(trial, progress)
         return verdict and replace(verdict, action="set_aside")
 
-    def on_set_aside(self, trial: int, epoch: int) -> None:
+    def on_set_aside(self, trial: int, progress: float) -> None:
         """Let the trial wait at its rung."""
-        rung = self.rung(epoch)
+        rung = self.rung(progress)
         assert rung
         self._rung_of[trial] = rung
         heapq.heappush(self._waiting.setdefault(rung, []), (self._rungs[rung].loss[trial], trial))

@@ -25,6 +25,6 @@ class FIFOScheduler(Scheduler[FIFO]):
 
     exact = True
 
-    def judge_report(self, trial: int, epoch: int) -> Verdict | None:
+    def judge_report(self, trial: int, progress: float) -> Verdict | None:
         """Return None."""
         return None

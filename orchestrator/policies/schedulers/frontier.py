@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -80,7 +79,7 @@ class FrontierScheduler(PausingScheduler[Frontier]):
         self._controls: set[int] = set()  # on their way to the end
         self._next_control = 0  # all trials before it are controls, or have ended
         self._controls_needed = max(WITNESSES, int(min(MOST_CONTROLS, self._trials_left / 10)))
-        self._granted = Counter(new=0, deep=0, control=0)
+        self._granted: dict[str, float] = {"new": 0, "deep": 0, "control": 0}
         self._controls_finished = 0
         self._finished: dict[int, bool] = {}  # trials that ended, and whether they saw the end
         self._lowest, self._grace = self._trusted()
@@ -140,7 +139,7 @@ class FrontierScheduler(PausingScheduler[Frontier]):
 
     def _is_due(self, control: Candidate, *, last: bool) -> bool:
         """Return whether controls have had less than their share, or are too few now that all trials have begun."""
-        if self._granted["control"] + self._chunk(control[0]) <= CONTROL_SHARE * self._granted.total():
+        if self._granted["control"] + self._chunk(control[0]) <= CONTROL_SHARE * sum(self._granted.values()):
             return True
         controls = len(self._controls) - (control[1] in self._controls) + self._controls_finished
         return (self._trials_left <= 0 or last) and controls < self._controls_needed

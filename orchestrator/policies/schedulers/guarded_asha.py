@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -68,7 +67,7 @@ class GuardedASHAScheduler(PausingScheduler[GuardedASHA]):
         super().__init__(options, spec)
         self._controls = ControlTrials(self._rungs, options.reduction_factor)
         self._controls_needed = max(WITNESSES, int(min(MOST_CONTROLS, self._trials_left / 10)))
-        self._granted = Counter(control=0, other=0)
+        self._granted: dict[str, float] = {"control": 0, "other": 0}
 
     @classmethod
     def explain_stop(cls, why: Mapping[str, Any]) -> str:
@@ -107,7 +106,7 @@ class GuardedASHAScheduler(PausingScheduler[GuardedASHA]):
         for rung, number in self._controls.candidates():
             if self._rung_of.get(number) != rung:
                 continue
-            affordable = self._granted["control"] + self._chunk(rung) <= CONTROL_SHARE * self._granted.total()
+            affordable = self._granted["control"] + self._chunk(rung) <= CONTROL_SHARE * sum(self._granted.values())
             needed = (self._trials_left <= 0 or last) and number < self._controls_needed
             if needed or (affordable and self._controls.is_next(rung)):
                 return rung, number, "control"

@@ -28,7 +28,7 @@ class _Rung:
     decided: trial numbers, best first, of which ``kept`` continue.
     """
 
-    epoch: int
+    progress: float
     members: int = 0
     gone: int = 0
     loss: dict[int, float] = field(default_factory=dict)
@@ -96,10 +96,10 @@ class HyperbandScheduler(Scheduler[Hyperband]):
                           ("scheduler", "grace_epochs"))  # fmt: skip
 
     @classmethod
-    def rungs(cls, options: Hyperband, max_epochs: int) -> list[int]:
+    def rungs(cls, options: Hyperband, horizon: float) -> list[float]:
         """Return the rungs of all brackets."""
-        kinds = brackets(options.grace_epochs, options.reduction_factor, max_epochs)
-        return sorted({epoch for _, _, epochs in kinds for epoch in epochs})
+        kinds = brackets(options.grace_epochs, options.reduction_factor, int(horizon))
+        return sorted({progress for _, _, epochs in kinds for progress in epochs})
 
     @classmethod
     def explain_stop(cls, why: Mapping[str, Any]) -> str:
@@ -142,16 +142,16 @@ class HyperbandScheduler(Scheduler[Hyperband]):
         trial = next(trial for trial in order if trial in self.set_aside and self._rung(trial) is rung)
         return trial, self._verdict(bracket, rung, order, trial, kept, "promote" if trial in order[:kept] else "stop")
 
-    def judge_report(self, trial: int, epoch: int) -> Verdict | None:
+    def judge_report(self, trial: int, progress: float) -> Verdict | None:
         """Set aside a trial that has come to its next rung."""
         bracket, rung = self._bracket(trial), self._rung(trial)
-        if epoch < rung.epoch or rung is bracket.rungs[-1]:
+        if progress < rung.progress or rung is bracket.rungs[-1]:
             return None
         return Verdict(
-            self.name, {"rung": epoch, "bracket": bracket.number, "value": self.value(self.best[trial])}, "set_aside"
+            self.name, {"rung": progress, "bracket": bracket.number, "value": self.value(self.best[trial])}, "set_aside"
         )
 
-    def on_set_aside(self, trial: int, epoch: int) -> None:
+    def on_set_aside(self, trial: int, progress: float) -> None:
         """Let the trial wait at its rung, and decide the rung once it is complete."""
         rung = self._rung(trial)
         rung.loss[trial] = self.best[trial]
@@ -236,7 +236,7 @@ class HyperbandScheduler(Scheduler[Hyperband]):
         key = cycle * len(self._kinds) + kind
         if key not in self._brackets:
             number, _, epochs = self._kinds[kind]
-            rungs = [_Rung(epoch) for epoch in epochs]
+            rungs = [_Rung(progress) for progress in epochs]
             rungs[0].members = self._members(key)
             self._brackets[key] = _Bracket(number, rungs)
         return self._brackets[key]
@@ -247,7 +247,7 @@ class HyperbandScheduler(Scheduler[Hyperband]):
     def _verdict(self, bracket: _Bracket, rung: _Rung, order: list[int], trial: int, kept: int, action: Any) -> Verdict:
         kept = min(kept, len(order))
         place, needed = order.index(trial) + 1, self.value(rung.loss[order[kept - 1]])
-        numbers = {"rung": rung.epoch, "bracket": bracket.number, "place": place, "of": len(order), "kept": kept}
+        numbers = {"rung": rung.progress, "bracket": bracket.number, "place": place, "of": len(order), "kept": kept}
         return Verdict(self.name, {**numbers, "value": self.value(rung.loss[trial]), "needed": needed}, action)
 
 

@@ -42,8 +42,8 @@ class MedianScheduler(Scheduler[Median]):
     def __init__(self, options: Median, spec: SweepSpec) -> None:
         super().__init__(options, spec)
         self._max_epochs = spec.trainer.get("max_epochs")
-        self._sums: dict[int, tuple[int, int, float]] = {}  # trial -> its last epoch, how many reports, their sum
-        self._means: dict[int, list[float]] = {}  # epoch -> each trial's mean up to there, in order
+        self._sums: dict[int, tuple[float, int, float]] = {}  # trial -> its last progress, how many reports, their sum
+        self._means: dict[float, list[float]] = {}  # progress -> each trial's mean up to there, in order
 
     @classmethod
     def explain_stop(cls, why: Mapping[str, Any]) -> str:
@@ -53,31 +53,31 @@ class MedianScheduler(Scheduler[Median]):
             f"the median of the means of the {why['of']} other trials that had come so far"
         )
 
-    def on_report(self, trial: int, epoch: int) -> None:
+    def on_report(self, trial: int, progress: float) -> None:
         """Add the loss to the trial's mean; a repeated epoch counts as it was the first time."""
         reached, reports, total = self._sums.get(trial, (0, 0, 0.0))
         value = self.last[trial]
-        if epoch <= reached or not math.isfinite(value):
+        if progress <= reached or not math.isfinite(value):
             return
         reports, total = reports + 1, total + self.objective.loss(value)
-        self._sums[trial] = epoch, reports, total
-        bisect.insort(self._means.setdefault(epoch, []), total / reports)
+        self._sums[trial] = progress, reports, total
+        bisect.insort(self._means.setdefault(progress, []), total / reports)
 
     def on_extended(self, max_epochs: int) -> None:
         """Move the end of the training."""
         self._max_epochs = max_epochs
 
-    def judge_report(self, trial: int, epoch: int) -> Verdict | None:
+    def judge_report(self, trial: int, progress: float) -> Verdict | None:
         """Stop a trial that is worse than the median."""
         reached, reports, total = self._sums[trial]
-        means = self._means.get(epoch, [])
-        too_early = epoch < self.options.grace_epochs or len(means) <= self.options.min_trials
-        if epoch != reached or epoch == self._max_epochs or too_early:
+        means = self._means.get(progress, [])
+        too_early = progress < self.options.grace_epochs or len(means) <= self.options.min_trials
+        if progress != reached or progress == self._max_epochs or too_early:
             return None
         median = _median_without(means, bisect.bisect_left(means, total / reports))
         if self.best[trial] <= median:
             return None
-        numbers = {"rung": epoch, "value": self.value(self.best[trial]), "median": self.value(median)}
+        numbers = {"rung": progress, "value": self.value(self.best[trial]), "median": self.value(median)}
         return Verdict(self.name, {**numbers, "of": len(means) - 1})
 
 

@@ -37,7 +37,7 @@ class PatienceScheduler(Scheduler[Patience]):
     def __init__(self, options: Patience, spec: SweepSpec) -> None:
         super().__init__(options, spec)
         self._max_epochs = spec.trainer.get("max_epochs")
-        self._improved: dict[int, tuple[float, int]] = {}  # trial -> loss and epoch of its last improvement
+        self._improved: dict[int, tuple[float, float]] = {}  # trial -> loss and progress of its last improvement
 
     @classmethod
     def explain_stop(cls, why: Mapping[str, Any]) -> str:
@@ -47,20 +47,20 @@ class PatienceScheduler(Scheduler[Patience]):
             f"and {why['epochs']} epochs without one are allowed"
         )
 
-    def on_report(self, trial: int, epoch: int) -> None:
+    def on_report(self, trial: int, progress: float) -> None:
         """Take note of an improvement."""
         loss = self.objective.loss(self.last[trial])
         if math.isfinite(loss) and loss < self._improved.get(trial, (math.inf, 0))[0] - self.options.min_delta:
-            self._improved[trial] = loss, epoch
+            self._improved[trial] = loss, progress
 
     def on_extended(self, max_epochs: int) -> None:
         """Move the end of the training."""
         self._max_epochs = max_epochs
 
-    def judge_report(self, trial: int, epoch: int) -> Verdict | None:
+    def judge_report(self, trial: int, progress: float) -> Verdict | None:
         """Stop a trial whose last improvement is too long ago."""
         loss, since = self._improved[trial]
-        if epoch - since < self.options.epochs or epoch == self._max_epochs:
+        if progress - since < self.options.epochs or progress == self._max_epochs:
             return None
-        numbers = {"rung": epoch, "value": self.value(loss), "since": since, "epochs": self.options.epochs}
+        numbers = {"rung": progress, "value": self.value(loss), "since": since, "epochs": self.options.epochs}
         return Verdict(self.name, numbers)

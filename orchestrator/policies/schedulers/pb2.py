@@ -41,48 +41,48 @@ class PB2Scheduler(PopulationScheduler[PB2]):
     def __init__(self, options: PB2, spec: SweepSpec) -> None:
         super().__init__(options, spec, resample=0.0)
         self._numbers = [name for name in self._space.order if name in self._mutate and _is_number(self._space, name)]
-        self._start: dict[int, tuple[int, float]] = {}  # trial -> epoch and loss at the beginning of its interval
+        self._start: dict[int, tuple[float, float]] = {}  # trial -> progress and loss at the beginning of its interval
         self._rows: list[tuple[float, ...]] = []  # see `best_candidate`
         self._running: dict[int, tuple[float, ...]] = {}
 
-    def on_report(self, trial: int, epoch: int) -> None:
+    def on_report(self, trial: int, progress: float) -> None:
         """Add the interval that ends with this report to the model's rows."""
         before = self._reached.get(trial, 0)
-        super().on_report(trial, epoch)
-        if (trial, epoch) not in self._states or self._reached[trial] == before:
+        super().on_report(trial, progress)
+        if (trial, progress) not in self._states or self._reached[trial] == before:
             return
-        loss = self._states[trial, epoch][0]
+        loss = self._states[trial, progress][0]
         if trial in self._start:
             start, loss_at_start = self._start[trial]
             inputs = (float(start), loss_at_start, *self._coordinates(self._params[trial]))
-            self._rows = [*self._rows, (*inputs, (loss_at_start - loss) / (epoch - start))][-_ROWS:]
-        self._start[trial] = epoch, loss
+            self._rows = [*self._rows, (*inputs, (loss_at_start - loss) / (progress - start))][-_ROWS:]
+        self._start[trial] = progress, loss
 
     def on_promoted(self, event: Event) -> None:
         """Begin a new interval, at the donor's loss if the trial took over."""
         super().on_promoted(event)
         trial = event["trial"]
         if "donor" in event.fields:
-            donor, epoch = event["donor"]
-            self._start[trial] = epoch, self._states[donor, epoch][0]
+            donor, progress = event["donor"]
+            self._start[trial] = progress, self._states[donor, progress][0]
         start, loss = self._start[trial]
         self._running[trial] = (float(start), loss, *self._coordinates(self._params[trial]))
 
-    def on_set_aside(self, trial: int, epoch: int) -> None:
+    def on_set_aside(self, trial: int, progress: float) -> None:
         """Let the trial wait: it trains no longer."""
-        super().on_set_aside(trial, epoch)
+        super().on_set_aside(trial, progress)
         self._running.pop(trial, None)
 
-    def explore(self, donor: int, trial: int, epoch: int) -> dict[str, Any]:
+    def explore(self, donor: int, trial: int, progress: float) -> dict[str, Any]:
         """Return the donor's parameters with the numbers that promise most."""
-        params = super().explore(donor, trial, epoch)
+        params = super().explore(donor, trial, progress)
         if len(self._rows) < _LEAST or not self._numbers:
             return params
         from orchestrator.policies.improvement_model import best_candidate
 
-        rng = random.Random(derive_seed(self._seed, "pb2", trial, epoch))
+        rng = random.Random(derive_seed(self._seed, "pb2", trial, progress))
         units = [[rng.random() for _ in self._numbers] for _ in range(_CANDIDATES)]
-        start = [float(epoch), self._states[donor, epoch][0]]
+        start = [float(progress), self._states[donor, progress][0]]
         running = [inputs for _, inputs in sorted(self._running.items())][-_ROWS:]
         chosen = units[best_candidate(self._rows, running, [[*start, *unit] for unit in units])]
         for name, unit in zip(self._numbers, chosen, strict=True):

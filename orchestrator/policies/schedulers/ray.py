@@ -96,8 +96,8 @@ class RayTuneScheduler(Scheduler[RayTune]):
         self.name = self.label(options)
         self._seed = spec.seed
         self._controller = _Controller(self.name)
-        self._reached: dict[int, int] = {}
-        self._answers: dict[int, tuple[int, str]] = {}  # trial -> epoch and answer
+        self._reached: dict[int, float] = {}
+        self._answers: dict[int, tuple[float, str]] = {}  # trial -> progress and answer
         self._scheduler: Any = None
         self._clock, self._now = SteadyTime(), 0.0
 
@@ -130,18 +130,18 @@ class RayTuneScheduler(Scheduler[RayTune]):
             self._end(event, trials.pop(event["trial"]))
 
     def _report(self, event: Event, trial: _Trial) -> None:
-        number, epoch, value = event["trial"], event["epoch"], self.last[event["trial"]]
-        if epoch <= self._reached.get(number, 0) or not math.isfinite(value):
+        number, progress, value = event["trial"], event.progress, self.last[event["trial"]]
+        if progress <= self._reached.get(number, 0) or not math.isfinite(value):
             return  # a repeated epoch counts as it was the first time
-        self._reached[number] = epoch
+        self._reached[number] = progress
         trial.last_result = {
             self.objective.metric: value,
-            "training_iteration": epoch,
+            "training_iteration": progress,
             "time_total_s": max(0.0, self._now - trial.started),
             "trial_id": trial.trial_id,
             "done": False,
         }
-        self._answers[number] = epoch, self._call(event, "on_trial_result", trial, trial.last_result)
+        self._answers[number] = progress, self._call(event, "on_trial_result", trial, trial.last_result)
 
     def _end(self, event: Event, trial: _Trial) -> None:
         trial.status = "ERROR" if event.type == "trial.failed" else "TERMINATED"
@@ -152,14 +152,14 @@ class RayTuneScheduler(Scheduler[RayTune]):
         elif event["rule"] != self.name:
             self._call(event, "on_trial_remove", trial)
 
-    def judge_report(self, trial: int, epoch: int) -> Verdict | None:
+    def judge_report(self, trial: int, progress: float) -> Verdict | None:
         """Return what Ray's scheduler answered. Raises UsageError for an answer that cannot be followed."""
         answered, answer = self._answers.get(trial, (0, ""))
-        if answered != epoch or answer in ("CONTINUE", "NOOP"):
+        if answered != progress or answer in ("CONTINUE", "NOOP"):
             return None
         if answer != "STOP":
             raise _refusal(self.name, f"answers {answer}")
-        return Verdict(self.name, {"rung": epoch, "value": self.last[trial]})
+        return Verdict(self.name, {"rung": progress, "value": self.last[trial]})
 
     def _call(self, event: Event, method: str, *arguments: Any) -> Any:
         with _seeded(derive_seed(self._seed, "ray", event.seq)):
@@ -200,12 +200,12 @@ def _rehearse(scheduler: RayTuneScheduler, epochs: int) -> None:
     for trial in range(4):
         observe("trial.suggested", trial=trial, params={}, by="random")
     running = list(range(4))
-    for epoch in range(1, epochs + 1):
+    for progress in range(1, epochs + 1):
         for trial in list(running):
-            observe("segment.reported", trial=trial, segment=0, epoch=epoch, metrics={metric: trial + epoch})
-            if scheduler.judge(trial, epoch):
+            observe("segment.reported", trial=trial, segment=0, progress=progress, metrics={metric: trial + progress})
+            if scheduler.judge(trial, progress):
                 running.remove(trial)
-                observe("trial.stopped", trial=trial, segment=0, epoch=epoch, rule=scheduler.name, why={})
+                observe("trial.stopped", trial=trial, segment=0, progress=progress, rule=scheduler.name, why={})
 
 
 def _refusal(name: str, what: str) -> UsageError:

@@ -41,8 +41,8 @@ class BOHBSearcher(DensitySearcher[BOHB]):
     def __init__(self, options: BOHB, spec: SweepSpec) -> None:
         super().__init__(options, spec, startup_trials=0, multivariate=True)
         self._least = len(self._history.distributions) + 1
-        self._rungs: dict[int, list[tuple[float, int]]] = {}  # epoch -> its trials, best first
-        self._entered: set[tuple[int, int]] = set()
+        self._rungs: dict[float, list[tuple[float, int]]] = {}  # progress -> its trials, best first
+        self._entered: set[tuple[float, int]] = set()
 
     @classmethod
     def explain(cls, options: BOHB, suggestion: Suggestion) -> str:
@@ -64,17 +64,17 @@ class BOHBSearcher(DensitySearcher[BOHB]):
     def _enter(self, trial: int) -> None:
         """Add a trial to the rung that it has reached."""
         past = self._history.trials[trial]
-        if past.epoch and (past.epoch, trial) not in self._entered:
-            self._entered.add((past.epoch, trial))
-            bisect.insort(self._rungs.setdefault(past.epoch, []), (past.loss, trial))
+        if past.progress and (past.progress, trial) not in self._entered:
+            self._entered.add((past.progress, trial))
+            bisect.insort(self._rungs.setdefault(past.progress, []), (past.loss, trial))
 
-    def _model_rung(self) -> int | None:
-        return max((epoch for epoch, trials in self._rungs.items() if len(trials) > self._least), default=None)
+    def _model_rung(self) -> float | None:
+        return max((progress for progress, trials in self._rungs.items() if len(trials) > self._least), default=None)
 
     def _split(self) -> tuple[Shares, Shares]:
-        epoch = self._model_rung()
-        assert epoch is not None
-        order = [trial for _, trial in self._rungs[epoch]]
+        progress = self._model_rung()
+        assert progress is not None
+        order = [trial for _, trial in self._rungs[progress]]
         count = min(max(self._least, int(GOOD_SHARE * len(order))), MOST_GOOD, len(order) - 1)
         good, others = order[:count], thinned(sorted(order[count:]), MOST_OTHERS)
         return sorted((trial, 1) for trial in good), others

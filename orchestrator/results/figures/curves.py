@@ -28,7 +28,7 @@ class Curve:
 
     trial: int
     status: str
-    epochs: Places
+    progress: Floats
     values: Floats
 
 
@@ -39,7 +39,7 @@ class Bands:
     Where trials are stopped early, the bands of later epochs are those of the better trials.
     """
 
-    epochs: Places
+    progress: Floats
     values: Floats
     counts: Places
 
@@ -67,7 +67,7 @@ def curves(state: SweepState, most: int = MAX_LINES) -> Curves | None:
     With more than twice ``most`` trials they are the best, an even sample of the rest, and bands over all.
     """
     columns = trials(state)
-    reported = np.flatnonzero(columns.epochs > 0)
+    reported = np.flatnonzero(columns.progress > 0)
     rest = np.setdiff1d(reported, columns.order)
     chosen = thinned(np.concatenate([columns.order, rest]), most, most)
     if not len(chosen):
@@ -83,11 +83,11 @@ def _curve(trial: Trial, metric: str) -> Curve:
     points = sorted((epoch, report.metrics.get(metric, math.nan)) for epoch, report in trial.reports.items())
     finite = [(epoch, value) for epoch, value in points if math.isfinite(value)]
     epochs, values = ([point[side] for point in finite] for side in (0, 1))
-    return Curve(trial.number, trial.status, np.array(epochs, dtype=np.int64), np.array(values, dtype=np.float64))
+    return Curve(trial.number, trial.status, np.array(epochs, dtype=np.float64), np.array(values, dtype=np.float64))
 
 
 def _bands(state: SweepState, metric: str) -> Bands:
-    by_epoch: dict[int, list[float]] = {}
+    by_epoch: dict[float, list[float]] = {}
     for trial in state.trials.values():
         for epoch, report in trial.reports.items():
             by_epoch.setdefault(epoch, []).append(report.metrics.get(metric, math.nan))
@@ -95,7 +95,7 @@ def _bands(state: SweepState, metric: str) -> Bands:
     finite = {epoch: values for epoch, values in finite.items() if values.size}
     quantiles = np.array([np.quantile(values, QUANTILES) for values in finite.values()]).reshape(len(finite), -1)
     counts = np.array([values.size for values in finite.values()], dtype=np.int64)
-    return Bands(np.array(list(finite), dtype=np.int64), quantiles, counts)
+    return Bands(np.array(list(finite), dtype=np.float64), quantiles, counts)
 
 
 def learning_curves(run: RunDirectory, state: SweepState) -> Figure | None:
@@ -130,7 +130,7 @@ def draw(data: Curves) -> Figure:
 def _joined(curves: Iterable[Curve]) -> tuple[Floats, Floats, Floats]:
     """Return epochs, values and trial numbers of several curves as one line, with a gap after each."""
     gap = np.array([math.nan])
-    parts = [(curve.epochs, curve.values, np.full(len(curve.epochs), curve.trial)) for curve in curves]
+    parts = [(curve.progress, curve.values, np.full(len(curve.progress), curve.trial)) for curve in curves]
     columns = [np.concatenate([piece for part in parts for piece in (part[side], gap)]) for side in range(3)]
     return columns[0].astype(np.float32), columns[1].astype(np.float32), columns[2].astype(np.float32)
 
@@ -158,7 +158,7 @@ def _ends(curves: Sequence[Curve], status: str, opacity: float) -> go.Scatter:
     import plotly.graph_objects as go
 
     style = STATUSES[status]
-    last = [(curve.epochs[-1], curve.values[-1]) for curve in curves if len(curve.epochs)]
+    last = [(curve.progress[-1], curve.values[-1]) for curve in curves if len(curve.progress)]
     marker: dict[str, Any] = {"color": style.colour, "symbol": style.symbol, "size": 6}
     return go.Scatter(
         x=np.array([epoch for epoch, _ in last], dtype=np.float32),
@@ -176,7 +176,7 @@ def _winner(best: Curve, data: Curves) -> go.Scatter:
     import plotly.graph_objects as go
 
     return go.Scatter(
-        x=best.epochs,
+        x=best.progress,
         y=best.values,
         mode="lines+markers",
         line={"color": BEST, "width": 3},
@@ -189,11 +189,11 @@ def _winner(best: Curve, data: Curves) -> go.Scatter:
 def _draw_bands(plot: go.Figure, bands: Bands) -> None:
     """Draw the middle 80 % and 50 % of all trials, and their median."""
     for low, high, words in ((0, 4, "middle 80 % of all"), (1, 3, "middle 50 % of all")):
-        around = {"x": bands.epochs, "mode": "lines", "line": {"width": 0}, "hoverinfo": "skip"}
+        around = {"x": bands.progress, "mode": "lines", "line": {"width": 0}, "hoverinfo": "skip"}
         plot.add_scatter(**around, y=bands.values[:, high], showlegend=False)
         plot.add_scatter(**around, y=bands.values[:, low], fill="tonexty", fillcolor=_veil(), name=words)
     plot.add_scatter(
-        x=bands.epochs,
+        x=bands.progress,
         y=bands.values[:, 2],
         customdata=bands.counts,
         mode="lines",
@@ -213,7 +213,7 @@ def _title(data: Curves) -> str:
         return f"{data.metric} by epoch: no trial has a finite value yet"
     values = data.best.values
     at = int(np.argmax(values) if data.mode == "max" else np.argmin(values))
-    return f"{data.metric} reached {show(float(values[at]))} in trial {data.winner}, epoch {int(data.best.epochs[at])}"
+    return f"{data.metric} reached {show(float(values[at]))} in trial {data.winner}, epoch {data.best.progress[at]:g}"
 
 
 def _caption(data: Curves) -> str:

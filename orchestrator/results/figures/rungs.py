@@ -15,9 +15,9 @@ FATES = ("continued", "finished", "stopped", "set_aside", "failed", "running", "
 
 @dataclass(frozen=True)
 class Rung:
-    """The number of trials that finished ``epoch`` epochs, and how many of them met each fate before the next rung."""
+    """The number of trials that came as far as ``at``, and how many of them met each fate before the next rung."""
 
-    epoch: int
+    at: float
     reached: int
     fates: dict[str, int]
 
@@ -25,25 +25,25 @@ class Rung:
 def rungs_of(state: SweepState) -> list[Rung]:
     """Return the first epoch, the epochs of comparisons, and the last epoch; empty if nothing was compared."""
     compared = {epoch for trial in state.trials.values() for epoch in _compared(trial)}
-    reached = [trial for trial in state.trials.values() if trial.epoch]
+    reached = [trial for trial in state.trials.values() if trial.progress]
     if not compared or not reached:
         return []
-    epochs = sorted(compared | {1, max(trial.epoch for trial in reached)})
+    epochs = sorted(compared | {1, max(trial.progress for trial in reached)})
     nexts: Sequence[float] = [*epochs[1:], float("inf")]
     return [_rung(epoch, after, reached) for epoch, after in zip(epochs, nexts, strict=True)]
 
 
-def _compared(trial: Trial) -> list[int]:
+def _compared(trial: Trial) -> list[float]:
     rungs = [promotion["rung"] for promotion in trial.promotions if "rung" in promotion]
     return [*rungs, trial.stopped_by["rung"]] if "rung" in trial.stopped_by else rungs
 
 
-def _rung(epoch: int, after: float, reached: Sequence[Trial]) -> Rung:
-    present = [trial for trial in reached if trial.epoch >= epoch]
+def _rung(at: float, after: float, reached: Sequence[Trial]) -> Rung:
+    present = [trial for trial in reached if trial.progress >= at]
     fates = dict.fromkeys(FATES, 0)
     for trial in present:
-        fates["continued" if trial.epoch >= after else trial.status] += 1
-    return Rung(epoch, len(present), fates)
+        fates["continued" if trial.progress >= after else trial.status] += 1
+    return Rung(at, len(present), fates)
 
 
 def rungs(run: RunDirectory, state: SweepState) -> Figure | None:
@@ -57,7 +57,7 @@ def draw(data: Sequence[Rung], trials: int, saved: float | None) -> Figure:
     import plotly.graph_objects as go
 
     plot = go.Figure()
-    labels = [f"epoch {rung.epoch}" for rung in data]
+    labels = [f"epoch {rung.at}" for rung in data]
     for fate in FATES:
         counts = [rung.fates[fate] for rung in data]
         if not any(counts):
@@ -88,7 +88,7 @@ def draw(data: Sequence[Rung], trials: int, saved: float | None) -> Figure:
 
 def _title(data: Sequence[Rung], saved: float | None) -> str:
     last = data[-1]
-    title = f"{last.reached} of {data[0].reached} trials reached epoch {last.epoch}"
+    title = f"{last.reached} of {data[0].reached} trials reached epoch {last.at}"
     return title + (f"; {saved:.0%} of the epochs were saved" if saved else "")
 
 
@@ -98,4 +98,4 @@ def _saved(state: SweepState) -> float | None:
     ended = [trial for trial in state.trials.values() if trial.status in ("finished", "stopped")]
     if not isinstance(most, int) or most <= 0 or not ended:
         return None
-    return max(0.0, 1 - sum(trial.epoch for trial in ended) / (most * len(ended)))
+    return max(0.0, 1 - sum(trial.progress for trial in ended) / (most * len(ended)))

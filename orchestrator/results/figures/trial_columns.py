@@ -28,8 +28,8 @@ Places = NDArray[np.int64]
 class Trials:
     """Columns of all trials, by trial number.
 
-    ``values`` are the objective at each trial's best epoch, NaN if it has none or failed. ``epochs`` counts the
-    reported epochs, and ``params`` are the parameters of the best epoch.
+    ``values`` are the objective at each trial's best epoch, NaN if it has none or failed. ``progress`` is that of
+    the last report, 0 before the first, and ``params`` are the parameters of the best epoch.
     """
 
     metric: str
@@ -37,7 +37,7 @@ class Trials:
     numbers: Places
     statuses: NDArray[np.str_]
     values: Floats
-    epochs: Places
+    progress: Floats
     params: Sequence[Mapping[str, Any]]
 
     def __len__(self) -> int:
@@ -89,8 +89,8 @@ def _columns(state: SweepState) -> Trials:
         np.array([trial.number for trial in listed], dtype=np.int64),
         np.array([trial.status for trial in listed], dtype=np.str_),
         np.array([at.value if at else math.nan for at in best], dtype=np.float64),
-        np.array([trial.epoch for trial in listed], dtype=np.int64),
-        [trial.params_at(at.epoch) if at else trial.params for trial, at in zip(listed, best, strict=True)],
+        np.array([trial.progress for trial in listed], dtype=np.float64),
+        [trial.params_at(at.progress) if at else trial.params for trial, at in zip(listed, best, strict=True)],
     )
 
 

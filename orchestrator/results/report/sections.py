@@ -93,7 +93,7 @@ def leader_of(state: SweepState) -> Leader | None:
     confirmed = (state.confirmation or {}).get("winner")
     trial = state.trials[confirmed["configuration"]] if confirmed else state.winner()
     best = state.objective.best(trial) if trial else None
-    return Leader(trial.number, trial.params_at(best.epoch), best.value) if trial and best else None
+    return Leader(trial.number, trial.params_at(best.progress), best.value) if trial and best else None
 
 
 def verdict_section(run: RunDirectory, state: SweepState, leader: Leader | None) -> Html:

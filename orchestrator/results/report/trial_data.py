@@ -69,7 +69,7 @@ def _metrics(state: SweepState, ranked: list[Row]) -> list[Column]:
 
 
 def _logged(state: SweepState, row: Row) -> dict[str, float]:
-    report = state.trials[row["trial"]].reports.get(row["epoch"] or row["epochs"])
+    report = state.trials[row["trial"]].reports.get(row["at"] or row["progress"])
     return report.metrics if report else {}
 
 
@@ -85,7 +85,7 @@ def _details(state: SweepState, ranked: list[Row]) -> list[Column]:
 
 def _checkpoint(state: SweepState, row: Row) -> str | None:
     """Return its path relative to the run directory, since the page may be elsewhere."""
-    return state.trials[row["trial"]].checkpoints[row["epoch"]].path if row["checkpoint"] else None
+    return state.trials[row["trial"]].checkpoints[row["at"]].path if row["checkpoint"] else None
 
 
 def _values(key: str, ranked: Iterable[Row]) -> list[Any]:

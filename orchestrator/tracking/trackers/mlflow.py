@@ -52,7 +52,7 @@ class Mlflow(Tracker):
         self._run = run
         self._client: Any = None
         self._runs: dict[str, str] = {}  # our ids of runs → MLflow's
-        self._sent: dict[str, set[int]] = {}  # the epochs that the server has, by our id
+        self._sent: dict[str, set[float]] = {}  # the reports that the server has, by our id
         self._status: dict[str, str] = {}
         self._rest, self._next = _REST_SECONDS[0], 0.0
         self._complete = False
@@ -65,7 +65,7 @@ class Mlflow(Tracker):
         try:
             self._upload(state, ended)
         except Exception:
-            # It is unknown what has arrived: read the server's epochs again next time.
+            # It is unknown what has arrived: read the server's reports again next time.
             self._sent, self._status, self._client = {}, {}, None
             self._next, self._rest = time.monotonic() + self._rest, min(2 * self._rest, _REST_SECONDS[1])
             raise
@@ -114,17 +114,17 @@ class Mlflow(Tracker):
             self._end_sweep(state, parent)
 
     def _follow_trial(self, state: SweepState, trial: Trial, named: dict[str, Any], parent: str) -> None:
-        id, status = named["id"], f"{trial.status} {trial.epoch}"
+        id, status = named["id"], f"{trial.status} {trial.progress}"
         if self._status.get(id) == status:
             return
         run = self._find(named, {"mlflow.parentRunId": parent})
         sent = self._sent.get(id)
         if sent is None:
-            sent = self._sent[id] = self._server_epochs(run, state.objective.metric)
+            sent = self._sent[id] = self._server_reports(run, state.objective.metric)
             self._client.log_batch(run, params=list(_params(config(state, trial, trial.suggested))))
-        for epoch, group in _by_epoch(points(self._run, trial, state.objective.metric, sent)):
-            self._send(run, group, int(1000 * trial.reports[epoch].time))
-            sent.add(epoch)
+        for progress, group in _by_report(points(self._run, trial, state.objective.metric, sent)):
+            self._send(run, group, int(1000 * trial.reports[progress].time))
+            sent.add(progress)
         self._mark(run, state, trial)
         self._status[id] = status
 
@@ -133,7 +133,7 @@ class Mlflow(Tracker):
         from mlflow.entities import Metric
 
         metrics = [
-            Metric(_FORBIDDEN.sub("_", name), value, at, point.epoch if point.of_epoch else point.step or 0)
+            Metric(_FORBIDDEN.sub("_", name), value, at, int(point.progress) if point.of_epoch else point.step or 0)
             for point in group
             for name, value in point.values.items()
         ]
@@ -148,9 +148,9 @@ class Mlflow(Tracker):
                 self._client.set_tag(run, f"sweep.{name}", str(value)[:_TEXT])
         best = state.objective.best(trial)
         if ended and best:
-            at = int(1000 * trial.reports[best.epoch].time)
+            at = int(1000 * trial.reports[best.progress].time)
             name = _FORBIDDEN.sub("_", f"best_{state.objective.metric}")
-            self._client.log_metric(run, name, best.value, timestamp=at, step=best.epoch)
+            self._client.log_metric(run, name, best.value, timestamp=at, step=int(best.progress))
         if ended:
             status = "FAILED" if trial.status == "failed" else "FINISHED"
             self._client.set_terminated(run, status, int(1000 * trial.ended))
@@ -162,7 +162,8 @@ class Mlflow(Tracker):
         at = state.objective.best(best) if best else None
         tags = {"status": state.status, "reason": state.reason}
         if best and at:
-            tags |= {"best_trial": str(best.number), "best_epoch": str(at.epoch), "best_value": repr(at.value)}
+            epoch = str(best.reports[at.progress].epoch)
+            tags |= {"best_trial": str(best.number), "best_epoch": epoch, "best_value": repr(at.value)}
         for name, value in tags.items():
             self._client.set_tag(parent, f"sweep.{name}", value[:_TEXT])
         self._client.set_terminated(parent, "FINISHED" if state.status == "completed" else "KILLED")
@@ -185,7 +186,7 @@ class Mlflow(Tracker):
         experiment = self._client.get_experiment_by_name(name)
         return str(experiment.experiment_id if experiment else self._client.create_experiment(name))
 
-    def _server_epochs(self, run: str, metric: str) -> set[int]:
+    def _server_reports(self, run: str, metric: str) -> set[float]:
         return {point.step for point in self._client.get_metric_history(run, _FORBIDDEN.sub("_", metric))}
 
     def _named(self, state: SweepState, trial: int | str, options: dict[str, Any]) -> dict[str, Any]:
@@ -199,6 +200,6 @@ def _params(config: dict[str, object]) -> Iterator[Any]:
         yield Param(_FORBIDDEN.sub("_", name), str(value)[:_TEXT])
 
 
-def _by_epoch(points: list[Point]) -> Iterator[tuple[int, list[Point]]]:
-    for epoch in sorted({point.epoch for point in points}):
-        yield epoch, [point for point in points if point.epoch == epoch]
+def _by_report(points: list[Point]) -> Iterator[tuple[float, list[Point]]]:
+    for progress in sorted({point.progress for point in points}):
+        yield progress, [point for point in points if point.progress == progress]

@@ -198,12 +198,12 @@ def _log_best(folder: RunDirectory, state: SweepState, run: Any, named: dict[str
 
     trial = state.winner()
     best = state.objective.best(trial) if trial else None
-    checkpoint = trial.checkpoints.get(best.epoch) if trial and best else None
+    checkpoint = trial.checkpoints.get(best.progress) if trial and best else None
     if trial is None or best is None or checkpoint is None or not folder.fetch(checkpoint.path).is_file():
         return
     metadata = {
         "trial": trial.number,
-        "epoch": best.epoch,
+        "epoch": trial.reports[best.progress].epoch,
         state.objective.metric: best.value,
         "sha256": checkpoint.sha256,
     }

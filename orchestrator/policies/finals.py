@@ -108,7 +108,9 @@ def confirmation(state: SweepState, raced: SweepState) -> dict[str, Any]:
     first = min(table, key=lambda row: (objective.loss(row["searched"]), row["configuration"]))
     optimism = None if first["mean"] is None else objective.loss(first["mean"]) - objective.loss(first["searched"])
     chance, confidence = table[0]["probability"], raced.spec["searcher"]["confidence"]
-    place = {"epoch": won.reports[best.progress].epoch, "progress": best.progress}
+    place = {"epoch": won.reports[best.progress].epoch}
+    if best.progress != place["epoch"]:  # else as earlier versions recorded it
+        place["progress"] = best.progress
     winner = {"configuration": table[0]["configuration"], "trial": won.number, **place, "value": best.value}
     summary = {"level": LEVEL, "confidence": confidence, "clear": chance >= confidence, "optimism": optimism}
     return {**summary, "first": first["configuration"], "winner": winner, "table": table, "journal": raced.seq}

@@ -7,5 +7,6 @@ them.
 from orchestrator.data.cifar10 import CIFAR10DataModule
 from orchestrator.data.digits import DigitsDataModule
 from orchestrator.data.mnist import FashionMNISTDataModule, MNISTDataModule
+from orchestrator.data.python_text import PythonTextDataModule
 
-__all__ = ["CIFAR10DataModule", "DigitsDataModule", "FashionMNISTDataModule", "MNISTDataModule"]
+__all__ = ["CIFAR10DataModule", "DigitsDataModule", "FashionMNISTDataModule", "MNISTDataModule", "PythonTextDataModule"]

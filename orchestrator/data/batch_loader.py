@@ -9,6 +9,7 @@ it does not use the global random state, and Lightning does not warn about missi
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -20,6 +21,13 @@ def seeded_generator(*parts: int | str) -> torch.Generator:
     """Return a CPU generator whose seed depends on ``parts`` alone, on every machine and in every process."""
     digest = hashlib.blake2b("/".join(map(str, parts)).encode(), digest_size=8).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest) >> 1)
+
+
+def base_seed(seed: int | None) -> int:
+    """Return a loader's seed; for None that of ``lightning.seed_everything``, else torch's."""
+    if seed is not None:
+        return seed
+    return int(os.environ.get("PL_GLOBAL_SEED") or torch.initial_seed())
 
 
 class BatchOrder:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from typing import Literal
 
@@ -10,7 +9,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from orchestrator.data.batch_loader import BatchLoader, BatchOrder, Pixels, seeded_generator
+from orchestrator.data.batch_loader import BatchLoader, BatchOrder, Pixels, base_seed, seeded_generator
 
 Part = Literal["fit", "test"]
 CacheDevice = Literal["auto", "cpu"]
@@ -89,7 +88,7 @@ class ImageDataModule(L.LightningDataModule):
         """Return the training batches, shuffled in each epoch and augmented."""
         # Trainer(overfit_batches=…) needs the same batches in every epoch.
         overfit = self.trainer is not None and bool(self.trainer.overfit_batches)  # type: ignore[attr-defined]
-        return self._loader("fit", validation=False, seed=None if overfit else _base_seed(self.seed))
+        return self._loader("fit", validation=False, seed=None if overfit else base_seed(self.seed))
 
     def val_dataloader(self) -> BatchLoader:
         """Return the validation batches, in a fixed order."""
@@ -129,12 +128,6 @@ def _parts(stage: str | None) -> tuple[Part, ...]:
     if stage is None:
         return "fit", "test"
     return ("test",) if stage == "test" else ("fit",)
-
-
-def _base_seed(seed: int | None) -> int:
-    if seed is not None:
-        return seed
-    return int(os.environ.get("PL_GLOBAL_SEED") or torch.initial_seed())
 
 
 def stratified(labels: Tensor, seed: int) -> Tensor:

@@ -13,10 +13,7 @@ from orchestrator.journal import lease
 from tests.chaos.boundaries import Recording, explore, in_memory, record
 from tests.chaos.operations import History, Recorder, Tree
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::UserWarning:lightning"),
-    pytest.mark.xdist_group("boundaries"),  # the recording takes 10 s
-]
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
 
 
 @pytest.fixture(scope="module")

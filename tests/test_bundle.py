@@ -27,10 +27,7 @@ from orchestrator.spec import load
 from orchestrator.sweep import launch
 from tests.support.paths import ROOT
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::UserWarning:lightning"),
-    pytest.mark.xdist_group("bundle"),  # the fixtures take 20 s
-]
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
 
 Run = Callable[..., tuple[int, str, str]]
 

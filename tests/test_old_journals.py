@@ -21,6 +21,7 @@ FIXTURES = Path(__file__).resolve().parent / "fixtures" / "v0_1_0"
 EXPECTED: dict[str, Any] = json.loads((FIXTURES / "expected.json").read_text())
 RUNS: dict[str, Any] = EXPECTED["runs"]
 CHANGED = [name for name, run in RUNS.items() if run["then"]]
+OTHERS = sorted(RUNS)[1::2]  # every second run; all are tried in full in the slow tests
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
 
@@ -107,7 +108,7 @@ def test_every_run_has_its_expectations() -> None:
     assert {path.name for path in (FIXTURES / "bundles").iterdir()} == set(EXPECTED["bundles"])
 
 
-@pytest.mark.parametrize("name", sampled(RUNS, slow=["searcher-gp"]))
+@pytest.mark.parametrize("name", sampled(RUNS, slow=[*OTHERS, "searcher-gp"]))
 def test_a_run_is_read_and_verified(name: str, tmp_path: Path) -> None:
     runs = copied(name, tmp_path)
     before = (runs / name / "journal.jsonl").read_bytes()
@@ -115,7 +116,7 @@ def test_a_run_is_read_and_verified(name: str, tmp_path: Path) -> None:
     assert (runs / name / "journal.jsonl").read_bytes() == before
 
 
-@pytest.mark.parametrize("name", sampled(CHANGED, slow=["budgeted", "digits", "searcher-gp"]))
+@pytest.mark.parametrize("name", sampled(CHANGED, slow=[*CHANGED[::2], "budgeted", "digits", "searcher-gp"]))
 def test_a_run_is_continued(name: str, tmp_path: Path) -> None:
     """Resumed, extended, retried or confirmed; what the earlier version wrote stays as it is."""
     runs = copied(name, tmp_path)
@@ -124,7 +125,7 @@ def test_a_run_is_continued(name: str, tmp_path: Path) -> None:
     assert (runs / name / "journal.jsonl").read_bytes().startswith(before)
 
 
-@pytest.mark.parametrize("name", sorted(RUNS))
+@pytest.mark.parametrize("name", sampled(sorted(RUNS), slow=sorted(RUNS)[::3] + sorted(RUNS)[1::3]))
 def test_every_trial_is_explained(name: str, tmp_path: Path) -> None:
     runs = copied(name, tmp_path)
     for row in RUNS[name]["results"]:
@@ -133,7 +134,10 @@ def test_every_trial_is_explained(name: str, tmp_path: Path) -> None:
         assert said["why"]
 
 
-@pytest.mark.parametrize("name", ["confirmed", "interrupted", "objectives", "scheduler-pbt", "repeats"])
+@pytest.mark.parametrize(
+    "name",
+    sampled(["confirmed", "interrupted", "objectives", "scheduler-pbt", "repeats"], slow=["confirmed", "repeats"]),
+)
 def test_a_report_is_written(name: str, tmp_path: Path) -> None:
     page = tmp_path / "report.html"
     sweep("report", name, "--runs", str(copied(name, tmp_path)), "--out", str(page))

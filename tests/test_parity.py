@@ -31,7 +31,7 @@ KINDS = {
     "mnist_autoencoder": "values",
     "fashion": "scores",
 }
-SLOW_KINDS = {"cifar10", "mnist_autoencoder"}
+SLOW_KINDS = {"cifar10", "mnist_autoencoder", "quickstart", "fashion"}
 
 
 @pytest.fixture

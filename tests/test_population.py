@@ -11,10 +11,11 @@ from orchestrator.journal import read
 from orchestrator.results import Results, why
 from orchestrator.results.verify import check
 from orchestrator.state import SweepState
+from tests.support.markers import sampled
 from tests.support.population_sweeps import swept, takeovers
 
 
-@pytest.mark.parametrize("scheduler", ["pbt", "pb2"])
+@pytest.mark.parametrize("scheduler", sampled(["pbt", "pb2"], slow=["pb2"]))
 def test_a_takeover_is_seen_in_the_weights_and_in_the_optimizer(tmp_path: Path, scheduler: str) -> None:
     outcome = swept(tmp_path, scheduler)
     assert outcome.state.count("finished", "stopped") == 6  # with such learning rates one may diverge

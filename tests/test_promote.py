@@ -31,6 +31,7 @@ from tests.support.event_log import Log, report
 from tests.support.event_log import spec as described_without_module
 from tests.support.frontier_oracle import BruteForce as FrontierBruteForce
 from tests.support.frontier_oracle import History
+from tests.support.markers import sampled
 from tests.support.promotion_oracle import PROMOTE, BruteForce
 from tests.support.small_sweeps import spec as described
 from tests.support.watched_runs import WAITING, written
@@ -54,7 +55,7 @@ def run(scheduler: Any, seed: int, **faults: Any) -> Simulated:
     return simulate(sweep, slots=1 + seed % 3, seed=seed, faults=Faults(promote=0.15, **faults))
 
 
-@pytest.mark.parametrize("name", SETTING_ASIDE)
+@pytest.mark.parametrize("name", sampled(SETTING_ASIDE, slow=["frontier", "pbt"]))
 def test_a_sweep_in_which_trials_are_promoted_from_outside_is_whole_and_replays(name: str) -> None:
     """With crashes too, in which what was asked for outlives the process that was asked."""
     promoted = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -56,17 +57,32 @@ def command(*words: str, code: int = 0) -> str:
     return ended.output
 
 
+@pytest.fixture(scope="module")
+def launched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with a user's module and sweep file, and two runs that the command line has launched."""
+    path = tmp_path_factory.mktemp("launched")
+    (path / "my_model.py").write_text(MODEL)
+    (path / "sweep.yaml").write_text(SPEC)
+    with pytest.MonkeyPatch.context() as patch:
+        in_folder(path, patch)
+        command("launch", "sweep.yaml", "--local")
+        command("launch", "sweep.yaml", "--local", "--name", "paused", "--set", "budget.trials=1")
+        yield path
+
+
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder with a user's module and sweep file, and a run that the command line has launched."""
-    (tmp_path / "my_model.py").write_text(MODEL)
-    (tmp_path / "sweep.yaml").write_text(SPEC)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("SWEEP_RUNS", raising=False)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    sys.modules.pop("my_model", None)
-    command("launch", "sweep.yaml", "--local")
+def folder(launched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A copy of that folder, as the current one."""
+    shutil.copytree(launched, tmp_path, dirs_exist_ok=True)
+    in_folder(tmp_path, monkeypatch)
     yield tmp_path
+    sys.modules.pop("my_model", None)
+
+
+def in_folder(path: Path, patch: pytest.MonkeyPatch) -> None:
+    patch.chdir(path)
+    patch.delenv("SWEEP_RUNS", raising=False)
+    patch.syspath_prepend(str(path))
     sys.modules.pop("my_model", None)
 
 
@@ -106,7 +122,6 @@ def examples() -> Iterator[Any]:
 @pytest.mark.parametrize("code", list(examples()))
 def test_an_example_runs(code: str, folder: Path) -> None:
     sweep = Sweep.from_file("sweep.yaml", name="example")
-    command("launch", "sweep.yaml", "--local", "--name", "paused", "--set", "budget.trials=1")
     names = {name: getattr(orchestrator, name) for name in orchestrator.__all__}
     exec(compile(code, "example", "exec"), {**names, "orchestrator": orchestrator, "sweep": sweep})
 
@@ -233,12 +248,12 @@ def test_a_callback_that_raises_is_disabled_and_the_sweep_completes(folder: Path
 
 
 def test_a_stopped_run_is_resumed_by_name(folder: Path) -> None:
-    sweep = Sweep.from_file("sweep.yaml", ["budget.trials=3"], name="paused")
+    sweep = Sweep.from_file("sweep.yaml", ["budget.trials=3"], name="stopped")
     results = sweep.launch(local=True, callbacks=[stop_after(2)])
     assert results.state.status == "paused"
-    assert Sweep.attach("paused").resume(local=True).state.status == "completed"
+    assert Sweep.attach("stopped").resume(local=True).state.status == "completed"
     assert [trial.status for trial in sweep.trials()] == ["finished"] * 3
-    with pytest.raises(SweepError, match="no process runs 'paused'"):
+    with pytest.raises(SweepError, match="no process runs 'stopped'"):
         sweep.stop()
 
 

@@ -59,6 +59,7 @@ def ends() -> list[int]:
     return sorted(event["trial"] for event in events() if event["type"] == "trial.finished")
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_another_goes_on_where_a_driver_ends_without_a_word(
     shared_address: str, tmp_path: Path, started: Callable[..., subprocess.Popen[bytes]]

@@ -94,6 +94,7 @@ def test_stop_from_another_shell(tmp_path: Path) -> None:
     sweep("stop", "tiny", code=2)
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_costs_its_trial_nothing(where: list[str], tmp_path: Path) -> None:
     dying = {
         "class_path": "tests.support.tiny.Tiny",

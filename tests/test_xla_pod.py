@@ -89,6 +89,7 @@ def processes(found: RunDirectory, trial: int) -> list[list[str]]:
     return sorted(line.split()[:4] for line in (found.trial(trial) / "seen.txt").read_text().splitlines())
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_one_trial_a_slice_and_the_third_waits(pod: FakePod, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = Seen()

@@ -48,8 +48,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         left_out = set(excluded)
         items[:] = [item for item in items if item not in left_out]
     for item in items:
-        if item.get_closest_marker("ray"):
-            item.add_marker(pytest.mark.xdist_group("ray"))  # two at once would compete for the machine's slots
+        # Two Rays at once would compete for the machine's slots; a file's fixtures are made once.
+        group = "ray" if item.get_closest_marker("ray") else item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(group))
     items.sort(key=lambda item: item.get_closest_marker("ray") is None)  # stable; the longest group begins first
 
 

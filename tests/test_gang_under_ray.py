@@ -20,10 +20,13 @@ WORKERS: dict[str, Any] = {
 
 @pytest.mark.timeout(600)
 def test_each_trial_trains_in_as_many_processes(where: list[str], tmp_path: Path) -> None:
-    sweep("launch", written(tmp_path, **WORKERS, budget={"trials": 2}), *where)
-    assert [row["status"] for row in rows()] == ["finished"] * 2
+    trials = 1 if where else 2
+    sweep("launch", written(tmp_path, **WORKERS, budget={"trials": trials}), *where)
+    assert [row["status"] for row in rows()] == ["finished"] * trials
     reports = [event for event in events() if event["type"] == "segment.reported"]
-    assert [(report["trial"], report["epoch"]) for report in reports] == [(t, e) for t in (0, 1) for e in (1, 2, 3)]
+    assert [(report["trial"], report["epoch"]) for report in reports] == [
+        (t, e) for t in range(trials) for e in (1, 2, 3)
+    ]
     assert {report["metrics"]["rank"] for report in reports} == {0.5}  # the mean of ranks 0 and 1
     assert {report["metrics"]["first"] for report in reports} == {7.0}
     if not where:  # on a cluster Ray's own ports are open to its hosts

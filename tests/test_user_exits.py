@@ -60,13 +60,12 @@ def test_a_sweep_whose_every_trial_exits_with_zero_does_not_exit_with_zero(tmp_p
     assert outcome.state.count("failed") == 1
 
 
-@pytest.mark.ray
 @pytest.mark.usefixtures("nothing_is_left")
-def test_leaving_the_program_is_a_user_failure_under_ray(tmp_path: Path) -> None:
+def test_leaving_the_program_is_a_user_failure_under_ray(where: list[str], tmp_path: Path) -> None:
     space = {"model.kind": {"choice": ["ok", "unprintable", "exit text", "interrupt", "unusual"]}}
     model = "tests.support.exiting.Exiting"
     fields = {"model": model, "space": space, "trainer": {"max_epochs": 1}, "resources": {"cpus": 2}}
-    sweep("launch", written(tmp_path, searcher="grid", scheduler="fifo", budget={}, **fields))
+    sweep("launch", written(tmp_path, searcher="grid", scheduler="fifo", budget={}, **fields), *where)
     kinds = {row["trial"]: row["params"]["model.kind"] for row in rows()}
     failures = {kinds[each["trial"]]: each for each in events() if each["type"] == "segment.failed"}
     assert {kind: failure["message"] for kind, failure in failures.items()} == {

@@ -209,7 +209,7 @@ def _changed(callback: EarlyStopping) -> EarlyStopping:
 
 
 @pytest.mark.ray
-def test_a_trial_gets_the_same_values_under_ray_and_with_local(tmp_path: Path) -> None:
+def test_a_trial_gets_the_same_values_under_ray_and_with_local(shared_address: str, tmp_path: Path) -> None:
     space = {
         "model.dims": choice((16,), (16, 16)),
         "model.rate": choice(*np.logspace(-3, -1, 3)),
@@ -217,13 +217,14 @@ def test_a_trial_gets_the_same_values_under_ray_and_with_local(tmp_path: Path) -
         "model.table": const({1: "a", "1": "b"}),
         "model.phase": choice(*Phase),
     }
-    for local in (True, False):
+    places: tuple[dict[str, Any], ...] = ({"local": True}, {"address": shared_address})
+    for place in places:
         sweep = Sweep(
-            name=f"values-{local}", model=Strict, data=TinyData, space=space, objective=("val_loss", "min"),
+            name=f"values-{'local' in place}", model=Strict, data=TinyData, space=space, objective=("val_loss", "min"),
             trainer={"max_epochs": 1}, searcher="random", scheduler="fifo", budget=2,
             resources={"cpus": 0.5, "concurrent": 2},
         )  # fmt: skip
-        trials = sweep.launch(tmp_path, local=local, progress=False).trials
+        trials = sweep.launch(tmp_path, **place, progress=False).trials
         assert list(trials["status"]) == ["finished"] * 2, list(trials["error"])
         assert {type(dims) for dims in trials["model.dims"]} == {tuple}
         assert set(trials["model.act"]) == {nn.ReLU}

@@ -107,7 +107,7 @@ class Seen:
 
     async def open(self, page: Page, file: Path, *, scrolled: bool = True) -> None:
         """Open it, and scroll all of it by, so that every figure is drawn."""
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(60_000)
         page.on("console", lambda message: self.words.append(f"{message.type}: {message.text}"))
         page.on("pageerror", lambda error: self.words.append(str(error)))
         page.on("request", lambda request: self.requests.append(request.url))

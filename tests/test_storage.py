@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -51,11 +52,13 @@ def mounted(folder: Path, size: str = "8m", *options: str) -> Path:
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    """A real file system of 8 MiB and 600 files."""
-    folder = mounted(tmp_path / "disk", "8m", "nr_inodes=600")
-    yield folder
-    subprocess.run(["umount", "-l", folder], check=True)
+def disk() -> Iterator[Path]:
+    """A real file system of 8 MiB and 600 files, which another user may enter: not so in pytest's own folder."""
+    with tempfile.TemporaryDirectory(prefix="sw") as parent:
+        Path(parent).chmod(0o711)
+        folder = mounted(Path(parent) / "disk", "8m", "nr_inodes=600")
+        yield folder
+        subprocess.run(["umount", "-l", folder], check=True)
 
 
 @pytest.fixture(scope="module")
@@ -266,9 +269,6 @@ def test_permissions_taken_away_are_waited_out(
 ) -> None:
     os.chown(disk, NOBODY, NOBODY)
     monkeypatch.setenv("HOME", str(disk))
-    for folder in (disk.parent, *disk.parents):
-        if folder.stat().st_uid == 0 and not folder.stat().st_mode & 0o001:
-            folder.chmod(folder.stat().st_mode | 0o011)
     path = disk / "runs" / NAME / part
     fault = Fault(4, lambda: path.chmod(0), lambda: path.chmod(0o700), 1.0)
     before(monkeypatch, checkpoints, "write_durably", fault)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +16,18 @@ import lightning as L
 import torch
 from lightning.fabric.utilities import optimizer as optimizer_utilities
 from lightning.fabric.utilities import registry
+from lightning.pytorch.loops.loop import _Loop as Loop
 from lightning.pytorch.tuner import lr_finder
 
 from orchestrator.errors import SweepError
 
 if TYPE_CHECKING:
-    from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder
+    from lightning.pytorch.callbacks import (
+        BatchSizeFinder,
+        LearningRateFinder,
+        ModelPruning,
+        StochasticWeightAveraging,
+    )
     from lightning.pytorch.loggers import MLFlowLogger, WandbLogger
 
 LAST_TESTED = "2.6.6"
@@ -34,18 +40,119 @@ def version_hint() -> str:
 
 
 def restart_data_fetcher(trainer: L.Trainer) -> None:
-    """Start the training loader of the current epoch again, so that it draws from the current random state.
+    """Start the training loader of the current epoch again, after all hooks of the epoch's start.
 
-    Does nothing before Lightning has started it for the first time.
+    Lightning does so itself in each epoch but the first one of a fit. A loader draws from the global generators as it
+    starts, and so may the hooks. Does nothing before Lightning has started the loader for the first time.
     """
-    fetcher = _attribute(trainer.fit_loop, "_data_fetcher")
-    if fetcher is not None:
-        iter(fetcher)
+    if _attribute(trainer.fit_loop, "_data_fetcher") is None:
+        return
+    loop: Any = trainer.fit_loop.epoch_loop
+    original = _attribute(loop, "on_run_start")
+
+    def on_run_start(data_fetcher: Any) -> None:
+        loop.on_run_start = original
+        iter(data_fetcher)
+        original(data_fetcher)
+
+    loop.on_run_start = on_run_start
+
+
+def before_loading(trainer: L.Trainer, prepare: Callable[[int], None]) -> None:
+    """Call ``prepare`` each time before Lightning makes the training loaders, with the epoch that they are made for.
+
+    An uninterrupted run makes them before epoch 0, and again at the multiples of ``reload_dataloaders_every_n_epochs``.
+    So a fit that resumes makes those of the last such epoch, and ``trainer.current_epoch`` is that epoch meanwhile.
+    """
+    loop: Any = trainer.fit_loop
+    every = int(_attribute(trainer, "reload_dataloaders_every_n_epochs"))
+    original = _attribute(loop, "setup_data")
+
+    def setup_data() -> None:
+        if _attribute(loop, "_combined_loader") is not None and not _attribute(loop, "_should_reload_train_dl"):
+            return
+        progress = loop.epoch_progress.current
+        completed = progress.completed
+        progress.completed = epoch = progress.processed - progress.processed % every if every else 0
+        prepare(epoch)
+        if progress.ready == progress.started == progress.processed:
+            _end_restart(loop)
+        try:
+            original()
+        finally:
+            progress.completed = completed
+
+    loop.setup_data = setup_data
+
+
+def end_persistent_workers(loader: Any) -> None:
+    """End the persistent worker processes of a DataLoader; it starts others as it is started. A private part of torch.
+
+    Such a worker draws its random numbers from one state through all epochs, which nothing can set from outside.
+    """
+    iterator = _attribute(loader, "_iterator") if getattr(loader, "persistent_workers", False) else None
+    if iterator is not None:
+        _attribute(iterator, "_shutdown_workers")()
+        loader._iterator = None
+
+
+def _end_restart(loop: Any) -> None:
+    """Begin the next epoch if the checkpoint's has ended. Where ``max_steps`` is set, Lightning would end it again."""
+    loop._restarting = False
+    for part in vars(loop).values():
+        if isinstance(part, Loop):
+            _end_restart(part)
 
 
 def logged_step(trainer: L.Trainer) -> int:
     """Return the step at which Lightning logs the metrics of the epoch that has just ended."""
     return int(_attribute(trainer.fit_loop.epoch_loop, "_batches_that_stepped")) - 1
+
+
+def step_plateau(trainer: L.Trainer, scheduler: Any, value: torch.Tensor) -> None:
+    """Step a plateau scheduler as Lightning does after an epoch, and count the step."""
+    progress = _attribute(trainer.fit_loop.epoch_loop, "scheduler_progress")
+    progress.increment_ready()
+    trainer.lightning_module.lr_scheduler_step(scheduler, value)
+    progress.increment_completed()
+
+
+def resume_weight_averaging(callback: StochasticWeightAveraging) -> None:
+    """Let the callback restore its schedule in a segment that resumes in the epoch after the last averaged one.
+
+    Lightning restores it in the averaged epochs alone. In the one more that updates the statistics of batch norm, the
+    optimizer would then keep its learning rate, and the checkpoint lose the schedule.
+    """
+    swa: Any = callback
+    original = swa.on_train_epoch_start
+
+    def on_train_epoch_start(trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        end, updated, epoch = (
+            _attribute(swa, "_max_epochs"),
+            _attribute(swa, "_latest_update_epoch"),
+            trainer.current_epoch,
+        )
+        if (
+            not _attribute(swa, "_initialized")
+            and _attribute(swa, "_scheduler_state") is not None
+            and -1 < end <= epoch
+        ):
+            swa._max_epochs, swa._latest_update_epoch = epoch + 1, epoch  # as if this one were averaged already
+            original(trainer, pl_module)
+            swa._max_epochs, swa._latest_update_epoch = end, updated
+        original(trainer, pl_module)
+
+    swa.on_train_epoch_start = on_train_epoch_start
+
+
+def original_layers(callback: ModelPruning) -> Iterator[tuple[Any, Any, str]]:
+    """Yield for each parameter that returns to its first values: the copy of its layer, the layer, and its name."""
+    pruning: Any = callback
+    if _attribute(pruning, "_resample_parameters") or not _attribute(pruning, "_use_lottery_ticket_hypothesis"):
+        return
+    for copy in (_attribute(pruning, "_original_layers") or {}).values():
+        for index, name in copy["names"]:
+            yield copy["data"], _attribute(pruning, "_parameters_to_prune")[index][0], name
 
 
 @contextmanager

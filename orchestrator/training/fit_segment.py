@@ -15,6 +15,7 @@ from orchestrator.training.checkpoints import DurableCheckpointIO, remove_leftov
 from orchestrator.training.compat_lightning import cached_entry_points
 from orchestrator.training.csv_logger import EpochCSVLogger
 from orchestrator.training.epoch_seed import EpochSeed
+from orchestrator.training.exact_resume import ExactResume, LoadsDouble
 from orchestrator.training.finders import Finders
 from orchestrator.training.host_lock import lock_prepare_data
 from orchestrator.training.job import Checkpoint, Job, Report
@@ -88,18 +89,22 @@ def _trainer(
     writer = next((plugin for plugin in plugins if isinstance(plugin, DurableCheckpointIO)), DurableCheckpointIO())
     if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
         plugins.append(writer)
-    callbacks = _as_list(user.pop("callbacks", None))
+    resumes = job.checkpoint is not None
+    callbacks: list[L.Callback] = [EpochSeed(job.seed), ExactResume(job.trial, resumes=resumes)]
+    callbacks += _as_list(user.pop("callbacks", None))
     if job.new_params:
         callbacks.append(OptimizerOverrides())
-    finders = Finders(resumes=job.checkpoint is not None)
+    finders = Finders(resumes=resumes)
     callbacks += [
         OwnFolder(job),
         finders,
-        EpochSeed(job.seed),
+        *([LoadsDouble()] if resumes else []),
         ReportCallback(job, report, writer=writer, table=table, heartbeat=heartbeat, finders=finders),
     ]
     user_loggers = [logger for logger in _as_list(user.pop("logger", None)) if isinstance(logger, Logger)]
     arguments = _defaults(user) | process_group.arguments(job) | user | {"default_root_dir": job.folder}
+    if resumes:
+        arguments["num_sanity_val_steps"] = 0  # which the trial's first segment has run
     arguments |= device
     arguments["precision"] = resolve_precision(arguments["precision"], arguments["accelerator"])
     plugins += device.get("plugins", [])

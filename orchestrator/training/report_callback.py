@@ -14,7 +14,7 @@ from orchestrator.durable_files import fingerprint
 from orchestrator.errors import ObjectiveError, ProgressError, UsageError
 from orchestrator.training import shared_storage
 from orchestrator.training.checkpoints import DurableCheckpointIO, checkpoint_name
-from orchestrator.training.compat_lightning import logged_step
+from orchestrator.training.compat_lightning import logged_step, step_plateau
 from orchestrator.training.csv_logger import EpochCSVLogger
 from orchestrator.training.finders import Finders
 from orchestrator.training.job import Checkpoint, Job, Report
@@ -50,23 +50,29 @@ class ReportCallback(CheckpointCallback):
         self._report = report
         self._writer = writer
         self._table = table
-        self._plateau: dict[int, float] = {}
+        self._plateau: dict[int, Tensor] = {}
+        self._metrics: dict[str, Tensor] = {}  # of the checkpoint
+        self._gradients: dict[str, Tensor] = {}  # of the checkpoint
         self._last: Tensor | None = None
         self._validated = False
-        self._begun = False  # whether an epoch has started in this segment
         self._reported = job.checkpoint is not None  # each checkpoint was saved for a report
         self._heartbeat, self._finders = heartbeat, finders
         self._epoch = int(job.checkpoint["epoch"]) if job.checkpoint else 0  # the last one that was trained
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Take the plateau schedulers' step that the checkpoint lacks."""
+        """Restore what Lightning does not: metrics, gradients, and the plateau schedulers' last step."""
+        trainer.callback_metrics.update({name: value.to(pl_module.device) for name, value in self._metrics.items()})
+        self._last = trainer.callback_metrics.get(self._job.metric)
+        for name, parameter in pl_module.named_parameters():
+            if name in self._gradients:
+                parameter.grad = self._gradients[name].to(parameter.device)
         for index, value in self._plateau.items():
-            pl_module.lr_scheduler_step(trainer.lr_scheduler_configs[index].scheduler, value)
-        self._plateau = {}
+            step_plateau(trainer, trainer.lr_scheduler_configs[index].scheduler, value)
+        self._plateau, self._metrics, self._gradients = {}, {}, {}
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Note that this epoch has started, and is not validated yet."""
-        self._begun, self._validated = True, False
+        """Note that this epoch is not validated yet."""
+        self._validated = False
 
     def on_train_batch_end(self, *args: Any, **kwargs: Any) -> None:
         """Send a heartbeat, if one is due."""
@@ -82,8 +88,6 @@ class ReportCallback(CheckpointCallback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save and report the epoch, if it logged the objective."""
-        if not self._begun and trainer.current_epoch + 1 == self._epoch:
-            return  # where max_steps limits the training, Lightning ends the checkpoint's epoch again
         self._check_progress(trainer)
         if not trainer.strategy.broadcast(self._has_fresh_objective(trainer)):
             return
@@ -117,18 +121,26 @@ class ReportCallback(CheckpointCallback):
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add this callback's state under a key of its own, which a plain Trainer ignores."""
-        checkpoint[_KEY] = {"trial": self._job.trial, "plateau": self._plateau, "stopped": trainer.should_stop}
+        checkpoint[_KEY] = {
+            "trial": self._job.trial,
+            "plateau": self._plateau,
+            "stopped": trainer.should_stop,
+            "metrics": dict(trainer.callback_metrics),
+            "gradients": _gradients(pl_module),
+        }
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Restore this callback's state, and the stop that a user's callback (early stopping, for example) requested.
 
         Lightning does not record such a stop, and would train another epoch. In a checkpoint of another trial it is
-        ignored.
+        ignored, and so are the metrics.
         """
         state = checkpoint.get(_KEY) or {}
-        self._plateau = state.get("plateau") or {}
-        if state.get("stopped") and state.get("trial") == self._job.trial:
-            trainer.should_stop = True
+        self._plateau = {index: torch.as_tensor(value) for index, value in (state.get("plateau") or {}).items()}
+        self._gradients = state.get("gradients") or {}
+        if state.get("trial") == self._job.trial:
+            self._metrics = state.get("metrics") or {}
+            trainer.should_stop |= bool(state.get("stopped"))
 
     def _has_fresh_objective(self, trainer: L.Trainer) -> bool:
         """Return whether this epoch logged the objective; without validation, the last epoch's value is still there."""
@@ -179,20 +191,41 @@ class ReportCallback(CheckpointCallback):
 
 
 def as_floats(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Convert scalars to floats, with one copy to the host for all tensors.
+    """Convert scalars to floats, with one copy to the host for all tensors of a kind.
 
     ``metrics`` are numbers and tensors of one element, all on one device.
     """
-    tensors = {name: value for name, value in metrics.items() if isinstance(value, Tensor)}
-    floats = {name: float(value) for name, value in metrics.items() if name not in tensors}
-    if tensors:
-        scalars = [value.detach().reshape(()) for value in tensors.values()]
-        wide = torch.float64 if any(value.dtype == torch.float64 for value in scalars) else torch.float32
-        floats |= zip(tensors, torch.stack([value.to(wide) for value in scalars]).tolist(), strict=True)
+    kinds: dict[torch.dtype, dict[str, Tensor]] = {}
+    floats = {}
+    for name, value in metrics.items():
+        if isinstance(value, Tensor):
+            kinds.setdefault(_wide(value), {})[name] = value.detach().reshape(())
+        else:
+            floats[name] = float(value)
+    for dtype, tensors in kinds.items():
+        numbers = torch.stack([value.to(dtype) for value in tensors.values()]).tolist()
+        floats |= zip(tensors, map(float, numbers), strict=True)
     return {name: floats[name] for name in metrics}
 
 
-def _plateau_values(trainer: L.Trainer, metrics: Mapping[str, float]) -> dict[int, float]:
+def _wide(value: Tensor) -> torch.dtype:
+    """Return a type that holds the number exactly. Not every device has floats of 64 bits."""
+    if not value.is_floating_point():
+        return torch.int64
+    return torch.float64 if value.dtype == torch.float64 else torch.float32
+
+
+def _gradients(module: L.LightningModule) -> dict[str, Tensor]:
+    """Return the gradients that manual optimization has left for the next epoch.
+
+    Lightning clears them before a validation. By automatic optimization none is left.
+    """
+    if module.automatic_optimization:
+        return {}
+    return {name: parameter.grad for name, parameter in module.named_parameters() if parameter.grad is not None}
+
+
+def _plateau_values(trainer: L.Trainer, metrics: Mapping[str, float]) -> dict[int, Tensor]:
     """Return the value with which each plateau scheduler is stepped after this epoch's hooks, by its index.
 
     Lightning steps them after the last hook of the epoch, so the checkpoint has them one step behind. A segment that
@@ -201,7 +234,7 @@ def _plateau_values(trainer: L.Trainer, metrics: Mapping[str, float]) -> dict[in
     if not trainer.lightning_module.automatic_optimization:
         return {}
     return {
-        index: metrics[str(config.monitor)]
+        index: torch.tensor(metrics[str(config.monitor)], dtype=trainer.callback_metrics[str(config.monitor)].dtype)
         for index, config in enumerate(trainer.lr_scheduler_configs)
         if config.reduce_on_plateau
         and config.interval == "epoch"

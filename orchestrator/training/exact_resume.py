@@ -1,0 +1,120 @@
+"""Restore in a resumed segment what Lightning's own resume loses, so that it continues as an uninterrupted run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import ModelPruning, StochasticWeightAveraging
+from lightning.pytorch.plugins.precision import DoublePrecision
+from torch import Tensor, nn
+from torch.nn.utils import prune
+
+from orchestrator.training.compat_lightning import original_layers, resume_weight_averaging
+
+_KEY = "orchestrator.resume"  # of this callback's state in the checkpoint
+
+
+class ExactResume(L.Callback):
+    """Restores which parts of the module train, and completes the resume of Lightning's callbacks.
+
+    Parameters that do not require gradients and modules in evaluation mode are restored before the first epoch's hooks:
+    a ``BaseFinetuning`` callback, for example, unfreezes layers in one epoch alone. Lightning's ``ModelPruning`` saves
+    the pruned weights, but its next pruning needs all weights and the masks. ``StochasticWeightAveraging`` restores no
+    schedule in the epoch that updates the statistics of batch norm.
+
+    It must come before all other callbacks.
+
+    Args:
+        trial: the state of a checkpoint of another trial is ignored, except for what is pruned.
+        resumes: whether the segment starts from a checkpoint.
+    """
+
+    def __init__(self, trial: int, *, resumes: bool) -> None:
+        self._trial, self._resumes = trial, resumes
+        self._state: dict[str, Any] = {}  # of the checkpoint
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Add the state under a key of its own, which a plain Trainer ignores."""
+        checkpoint[_KEY] = {
+            "trial": self._trial,
+            "frozen": [name for name, each in pl_module.named_parameters() if not each.requires_grad],
+            "evaluated": [name for name, part in pl_module.named_modules() if name and not part.training],
+            "pruned": _pruned(pl_module) if any(_of(trainer, ModelPruning)) else {},
+        }
+
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Keep the state until the optimizers have the parameters in their usual order."""
+        self._state = (checkpoint.get(_KEY) or {}) if self._resumes else {}
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Prune again, and let weight averaging resume in its last epoch."""
+        if not self._resumes:
+            return
+        for name, pruned in self._state.get("pruned", {}).items():
+            _prune(pl_module, name, pruned)
+        for pruning in _of(trainer, ModelPruning) if self._state.get("pruned") else ():
+            _share_original_layers(pruning)
+        for averaging in _of(trainer, StochasticWeightAveraging):
+            resume_weight_averaging(averaging)
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Freeze what was frozen at the checkpoint, and nothing else."""
+        state, self._state = self._state, {}
+        if not state or state["trial"] != self._trial:
+            return
+        for name, parameter in pl_module.named_parameters():
+            parameter.requires_grad_(name not in state["frozen"])
+        for name, part in pl_module.named_modules():
+            part.training = name not in state["evaluated"]
+
+
+class LoadsDouble(L.Callback):
+    """Converts the module before its weights of 64 bits are loaded. Lightning does so later, which rounds them.
+
+    It must come after all callbacks that copy the module in ``setup``.
+    """
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Convert the module for ``precision: 64-true``."""
+        if isinstance(trainer.precision_plugin, DoublePrecision):
+            trainer.precision_plugin.convert_module(pl_module)
+
+
+def _of(trainer: L.Trainer, cls: type) -> Iterator[Any]:
+    return (callback for callback in trainer.callbacks if isinstance(callback, cls))  # type: ignore[attr-defined]
+
+
+def _pruned(module: nn.Module) -> dict[str, dict[str, Tensor]]:
+    """Return for each pruned parameter its values before the mask, and the mask."""
+    found = {}
+    for path, part in module.named_modules():
+        for mask in [name for name, _ in part.named_buffers(recurse=False) if name.endswith("_mask")]:
+            name = mask.removesuffix("_mask")
+            if hasattr(part, f"{name}_orig"):
+                found[f"{path}.{name}"] = {
+                    "values": getattr(part, f"{name}_orig").detach(),
+                    "mask": getattr(part, mask),
+                }
+    return found
+
+
+def _prune(module: nn.Module, name: str, state: dict[str, Tensor]) -> None:
+    path, _, parameter = name.rpartition(".")
+    part: Any = module.get_submodule(path)
+    values = getattr(part, parameter)
+    values.data.copy_(state["values"])
+    remask: Any = prune.custom_from_mask
+    remask(part, parameter, state["mask"].to(values.device))
+
+
+def _share_original_layers(pruning: ModelPruning) -> None:
+    """Let the layers to which pruning returns share the values of those that train.
+
+    Lightning's first pruning does so, without intent: the values to return to are then those of the moment.
+    """
+    for original, layer, name in original_layers(pruning):
+        values = getattr(layer, f"{name}_orig", None)
+        if values is not None:
+            getattr(original, name).data = values.data

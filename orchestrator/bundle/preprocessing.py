@@ -23,6 +23,9 @@ class Preprocessing:
 
     ``input_shape`` and ``output_shape`` begin with None, for the batch. A pixel in 0 … 255 becomes
     ``(pixel * scale - mean) / std``, with one mean and one std a channel.
+
+    ``characters`` is given for a model of texts: token n is its n-th character, and one token after the last, if the
+    model has it, stands for every other character. Inputs are (N, context) int64.
     """
 
     input_shape: tuple[int | None, ...]
@@ -36,6 +39,7 @@ class Preprocessing:
     output_shape: tuple[int | None, ...]
     kind: Kind
     classes: tuple[str, ...] | None
+    characters: str | None = None
 
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> Preprocessing:
@@ -51,6 +55,7 @@ class Preprocessing:
             output_shape=tuple(target["shape"]),
             kind=target["kind"],
             classes=classes,
+            characters=content.get("characters"),
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -60,7 +65,8 @@ class Preprocessing:
         layout = "NCHW" if self.channels else None
         source = {"name": "input", "shape": self.input_shape, "dtype": self.input_type, "layout": layout}
         target = {"name": "output", "shape": self.output_shape, "dtype": "float32", "kind": self.kind}
-        return {"input": {**source, **sizes, **scaling}, "output": target, "classes": self.classes}
+        text = {"characters": self.characters} if self.characters else {}
+        return {"input": {**source, **sizes, **scaling}, "output": target, "classes": self.classes, **text}
 
     @property
     def classifies(self) -> bool:

@@ -50,20 +50,27 @@ def export(
 @app.command(rich_help_panel=PANEL_WINNER)
 def predict(
     bundle: Bundle,
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGES", help="Image files, or folders of them.")],
+    images: Annotated[
+        list[str], typer.Argument(metavar="IMAGES", help="Image files, or folders of them; or texts to continue.")
+    ],
     engine: Annotated[
         str | None,
         typer.Option("--engine", metavar="onnx|torch", help="Default: ONNX Runtime if it runs the model, else torch."),
     ] = None,
     top: Annotated[int, typer.Option("--top", min=1, help="Classes to print for each image.")] = 3,
+    length: Annotated[int, typer.Option("--length", min=1, help="Characters to add to each text.")] = 200,
     grid: Annotated[
         Path | None, typer.Option("--grid", metavar="FILE.png", help="Draw the images with their predictions.")
     ] = None,
     trust: Trust = False,
     as_json: Json = False,
 ) -> None:
-    """Predict images with an exported model: classes and probabilities, or the reconstruction error."""
+    """Predict images with an exported model: classes and probabilities, or the reconstruction error.
+
+    A model of characters continues texts.
+    """
     from orchestrator.bundle import load_bundle
+    from orchestrator.bundle.continuation import continue_text
     from orchestrator.bundle.image_input import check_writable, image_files
     from orchestrator.bundle.predictions import ImagePredictions
 
@@ -72,7 +79,14 @@ def predict(
     loaded = load_bundle(bundle, cast("Engine | None", engine), trust=trust)
     if loaded.engine == "torch":  # reading model.pt2 may run code
         settle_bundle_trust(bundle, trust)
-    predictions = ImagePredictions(loaded, image_files(images), top)
+    if loaded.preprocessing.characters:
+        written = [{"text": text, "continued": continue_text(loaded, text, length)} for text in images]
+        if as_json:
+            print_json(written)
+        else:
+            print_lines(*(line for each in written for line in each["continued"].split("\n")))
+        return
+    predictions = ImagePredictions(loaded, image_files([Path(image) for image in images]), top)
     if grid:
         check_writable(grid)
     if as_json:

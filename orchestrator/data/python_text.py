@@ -90,6 +90,9 @@ class PythonTextDataModule(L.LightningDataModule):
     Batches are (inputs (N, context), targets (N, context)), both int64: tokens of characters, and those that follow
     them. The text is that of the running Python, so it differs a little from version to version.
 
+    Attributes:
+        characters: the vocabulary, in the order of its tokens.
+
     Source: ``pydoc_data.topics`` of the standard library, under the licence of Python (PSF-2.0).
 
     Args:
@@ -108,6 +111,8 @@ class PythonTextDataModule(L.LightningDataModule):
         >>> tuple(inputs.shape), bool((inputs[:, 1:] == targets[:, :-1]).all())
         ((8, 64), True)
     """
+
+    characters = CHARACTERS
 
     def __init__(self, batch_size: int = 16, context: int = 128, seed: int | None = None) -> None:
         super().__init__()

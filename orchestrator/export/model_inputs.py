@@ -40,7 +40,16 @@ def preprocessing_of(samples: Samples, outputs: Array, datamodule: Any) -> Prepr
         output_shape=(None, *outputs.shape[1:]),
         kind=kind,
         classes=tuple(map(str, names or ())) if has_names else None,
+        characters=_characters(inputs, outputs, getattr(datamodule, "characters", None)),
     )
+
+
+def _characters(inputs: Array, outputs: Array, characters: Any) -> str | None:
+    """Return the DataModule's ``characters`` if the model outputs a score for each of them at each position."""
+    if not isinstance(characters, str) or inputs.ndim != 2 or not np.issubdtype(inputs.dtype, np.integer):
+        return None
+    sizes = {(*inputs.shape, len(characters)), (*inputs.shape, len(characters) + 1)}
+    return characters if outputs.shape in sizes else None
 
 
 def _kind(inputs: Array, outputs: Array, samples: Samples, names: Sequence[str] | None) -> Kind:

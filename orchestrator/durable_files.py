@@ -7,6 +7,7 @@ import errno
 import hashlib
 import os
 import stat
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -61,16 +62,9 @@ def write_durably(
     """
     content = memoryview(content)
     make_folder(path.parent)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_name(path)
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            if is_shared_folder(path.parent):
-                os.fchmod(descriptor, 0o660)
-            write_all(descriptor, content)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        _write_synced(temporary, content)
         if before_rename:
             before_rename()
         os.replace(temporary, path)  # noqa: PTH105
@@ -80,6 +74,22 @@ def write_durably(
     sync(path.parent)
     sync_parents(path.parent)
     return _read_back(path, content)
+
+
+def _write_synced(path: Path, content: memoryview) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        if is_shared_folder(path.parent):
+            os.fchmod(descriptor, 0o660)
+        write_all(descriptor, content)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def temporary_name(path: Path) -> Path:
+    """Return a new name beside ``path``. Processes of two containers may have the same number, so that is not in it."""
+    return path.with_name(f".{path.name}.{uuid.uuid4().int}.tmp")
 
 
 def is_shared_folder(folder: Path) -> bool:
@@ -119,6 +129,18 @@ def sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def fresh_status(path: Path) -> os.stat_result:
+    """Return a file's status now. The file is opened: on NFS only an open asks the server, a lookup may use a cache.
+
+    Does not wait, since a pipe may have been put there. Raises OSError.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        return os.fstat(descriptor)
     finally:
         os.close(descriptor)
 

@@ -52,6 +52,42 @@ def test_an_append_interrupted_at_any_bytecode_is_in_the_journal_and_told_or_nei
     assert list(read(path)) == told
 
 
+def test_a_publication_interrupted_at_any_bytecode_leaves_the_old_file_or_the_new_one() -> None:
+    """Whole, and nothing beside it."""
+    with in_memory() as folder:
+        path, left = folder / "checkpoint", set()
+        for number in count(1):
+            path.write_bytes(b"old")
+            raised = interrupted_at(number, lambda: write_durably(path, b"new"))
+            left.add(path.read_bytes())
+            assert [item.name for item in folder.iterdir()] == ["checkpoint"], number
+            if not raised:
+                break
+    assert path.name == "checkpoint"
+    assert left == {b"old", b"new"}
+    assert number > 200, "few bytecodes: the publication was not traced"
+
+
+def test_a_removal_interrupted_at_any_bytecode_removes_one_file_or_none() -> None:
+    name, kept = "trials/0000/checkpoints/epoch=0001-segment=0.ckpt", "epoch=0002-segment=0.ckpt"
+    with in_memory() as folder:
+        run = run_at("noop", folder)
+        path = run.root / name
+        path.parent.mkdir(parents=True)
+        path.with_name(kept).touch()
+        left, descriptors = set(), len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+        for number in count(1):
+            path.touch()
+            raised = interrupted_at(number, lambda: run.remove(name))
+            left.add(tuple(sorted(item.name for item in path.parent.iterdir())))
+            if not raised:
+                break
+        leaked = len(os.listdir("/proc/self/fd")) - descriptors  # noqa: PTH208
+    assert left == {(path.name, kept), (kept,)}
+    assert number > 100, "few bytecodes: the removal was not traced"
+    assert leaked < number / 10, "an interruption may leave a descriptor only between its opening and the next step"
+
+
 @pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt])
 @pytest.mark.parametrize("sync", [True, False])
 def test_an_error_inside_the_write_leaves_neither_line_nor_count(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import threading
 import time
@@ -203,6 +204,288 @@ def test_a_holder_taken_over_during_a_write_does_not_act_on_the_record(
     monkeypatch.setattr(FileStore, "append", taken_meanwhile)
     with pytest.raises(RunHeldError, match="elsewhere, process 7 has taken over"):
         journal.append("sweep.paused", reason="suspended here")
+
+
+def reasons(path: Path) -> list[tuple[int, str]]:
+    return [(event.lease, event["reason"]) for event in read(path)]
+
+
+def written(path: Path, reason: str) -> None:
+    """A process opens the journal, appends one record and closes it."""
+    journal = Journal.open(path) if path.exists() else Journal.create(path)
+    journal.append("sweep.paused", reason=reason)
+    journal.close()
+
+
+def test_a_process_suspended_before_its_claim_takes_no_number_that_was_used(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others took that number and the next one meanwhile, and the claims of those before were removed."""
+    real, suspended = lease._link, list[int]()
+
+    def late(folder: Path, holder: Holder) -> bool:
+        if not suspended:
+            suspended.append(holder.epoch)
+            written(path, "second")
+            written(path, "third")
+            assert not (folder / "000002").exists()
+        return real(folder, holder)
+
+    written(path, "first")
+    monkeypatch.setattr(lease, "_link", late)
+    written(path, "suspended")
+    assert suspended == [2]
+    assert reasons(path) == [(1, "first"), (2, "second"), (3, "third"), (4, "suspended")]
+    assert [claim.name for claim in (path.parent / "lease").iterdir()] == ["000004"]
+
+
+def test_numbers_go_on_above_the_records_where_a_power_cut_brought_old_claims_back(path: Path) -> None:
+    """The journal is synced, and the folder of claims is not."""
+    written(path, "first")
+    folder = path.parent / "lease"
+    old = (folder / "000001").read_bytes()
+    written(path, "second")
+    written(path, "third")
+    (folder / "000003").unlink()
+    (folder / "000001").write_bytes(old)
+    written(path, "fourth")
+    assert reasons(path) == [(1, "first"), (2, "second"), (3, "third"), (4, "fourth")]
+
+
+@pytest.mark.parametrize("length", [10, 60_000])
+def test_the_number_of_the_last_complete_record_is_found_from_the_end(length: int, path: Path) -> None:
+    assert FileStore(path).last_lease() == 0
+    written(path, "x" * length)
+    assert FileStore(path).last_lease() == 1
+    written(path, "y" * length)
+    with path.open("ab") as file:
+        file.write(b'{"seq":2,"lease":9')
+    assert FileStore(path).last_lease() == 2
+    path.write_bytes(path.read_bytes().replace(b'"lease":2', b'"lease":3'))
+    assert FileStore(path).last_lease() == 0, "it is damaged, which the open will say"
+
+
+def test_a_late_write_lands_nowhere_though_the_process_that_took_over_has_died(path: Path) -> None:
+    """It died before it had put another file in the journal's place; so the next one does."""
+    late = Journal.create(path)
+    late.append("sweep.paused", reason="before")
+    silent()
+    late._right.require()
+    lease.acquire(path.parent / "lease", after=1).release()
+    taker = Journal.open(path)
+    taker.append("sweep.paused", reason="taken")
+    before = path.read_bytes()
+    late._store.append(encode(Event(late.length, late.lease, 0.0, "sweep.paused", {"reason": "late"})), sync=True)
+    assert path.read_bytes() == before
+    taker.close()
+    assert reasons(path) == [(1, "before"), (3, "taken")]
+
+
+def test_a_refused_launch_that_is_suspended_removes_no_journal_of_another_process(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Taken over after its last check, it wakes up when the other process has written, closed and ended."""
+    late = Journal.create(path)
+    real = Path.rename
+
+    def suspended(old: Path, new: Path) -> Path:
+        silent()
+        written(path, "another's")
+        return real(old, new)
+
+    monkeypatch.setattr(Path, "rename", suspended)
+    late.discard()
+    assert reasons(path) == [(2, "another's")]
+    assert sorted(item.name for item in path.parent.iterdir()) == ["journal.jsonl", "lease"]
+
+
+def test_a_late_rename_of_a_holder_that_was_taken_over_fails(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was suspended after its last check, and has the same process number in another container."""
+    late, right = FileStore(path), lease.acquire(path.parent / "lease")
+    late.require = right.require
+    real, woken = os.replace, list[Path]()
+
+    def suspended(old: Path, new: Path) -> None:
+        if new == path and not woken:
+            woken.append(old)
+            silent()
+            written(path, "another's")
+        real(old, new)
+
+    monkeypatch.setattr(os, "replace", suspended)
+    with pytest.raises(RunHeldError):
+        late.start(0, 0, proven=True)
+    assert woken
+    assert reasons(path) == [(2, "another's")]
+
+
+def test_a_holder_taken_over_while_it_puts_the_journal_in_place_says_so(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it reads back is the other one's file. That is no fault of the disk."""
+    store, right = FileStore(path), lease.acquire(path.parent / "lease")
+    store.require = right.require
+    real = os.replace
+
+    def taken_meanwhile(old: Path, new: Path) -> None:
+        real(old, new)
+        if new == path:
+            path.write_bytes(b"the other one's")
+            claim = path.parent / "lease" / "000002"
+            claim.write_bytes(lease._content(Holder(2, "elsewhere", 7, "another boot", "another space", "1")))
+
+    monkeypatch.setattr(os, "replace", taken_meanwhile)
+    with pytest.raises(RunHeldError, match="elsewhere, process 7 has taken over"):
+        store.start(0, 0, proven=True)
+
+
+# NFS: a lookup may be answered from a cache for a minute, an open asks the server; a removed file's handle is stale
+
+
+@pytest.fixture
+def cached(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], Callable[[], None]]:
+    """Makes every lookup of a path, from when the result is called on, give what it gives now."""
+    real, known = os.stat, dict[str, os.stat_result | None]()
+
+    def look_up(name: Any, *rest: Any, **named: Any) -> os.stat_result:
+        if isinstance(name, int) or os.fspath(name) not in known:
+            return real(name, *rest, **named)
+        if (status := known[os.fspath(name)]) is None:
+            raise FileNotFoundError(errno.ENOENT, "no such file", name)
+        return status
+
+    monkeypatch.setattr(os, "stat", look_up)
+
+    def cache(name: Path) -> Callable[[], None]:
+        seen = real(name) if name.exists() else None
+        return lambda: known.update({str(name): seen})
+
+    return cache
+
+
+@pytest.mark.parametrize("seen", ["nothing", "an empty file"])
+def test_a_launch_finds_the_journal_that_another_host_has_just_written(
+    seen: str, path: Path, cached: Callable[[Path], Callable[[], None]]
+) -> None:
+    if seen == "an empty file":
+        path.parent.mkdir()
+        path.touch()
+    begin = cached(path)
+    written(path, "first")
+    begin()
+    assert not FileStore(path).empty()
+    with pytest.raises(RunHeldError, match="exists already"):
+        Journal.create(path)
+    Journal.open(path).append("sweep.paused", reason="second")
+    assert [reason for _, reason in reasons(path)] == ["first", "second"]
+
+
+def test_heartbeats_of_another_host_are_seen_in_time(path: Path, cached: Callable[[Path], Callable[[], None]]) -> None:
+    folder = path.parent / "lease"
+    folder.mkdir(parents=True)
+    claim = folder / "000001"
+
+    def write(beat: int) -> None:
+        if not beat:
+            claim.write_bytes(lease._content(Holder(1, "elsewhere", 7, "another boot", "another space", "1")))
+        os.utime(claim, (beat, beat))
+
+    other = Beating(write)
+    cached(claim)()
+    with other.beating(), pytest.raises(RunHeldError, match="elsewhere"):
+        lease.acquire(folder)
+
+
+def test_a_claim_whose_answer_was_lost_on_nfs_is_held(
+    path: Path, cached: Callable[[Path], Callable[[], None]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client repeats the request for a link, and the server says that there is such a name."""
+    real = os.link
+
+    def repeated(old: Path, new: Path) -> None:
+        cached(old)()
+        real(old, new)
+        raise FileExistsError(new)
+
+    monkeypatch.setattr(os, "link", repeated)
+    right = lease.acquire(path.parent / "lease")
+    assert (right.epoch, right.held) == (1, True)
+    right.release()
+
+
+@pytest.fixture
+def stale(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The handle of a journal without a name is stale."""
+    real_status = os.fstat
+
+    def checked(call: Callable[..., Any]) -> Callable[..., Any]:
+        def checked_call(descriptor: int, *rest: Any) -> Any:
+            name = os.readlink(f"/proc/self/fd/{descriptor}")  # noqa: PTH115
+            if "journal.jsonl" in name and not real_status(descriptor).st_nlink:
+                raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+            return call(descriptor, *rest)
+
+        return checked_call
+
+    for name in ("fstat", "write", "fsync", "fdatasync", "ftruncate"):
+        monkeypatch.setattr(os, name, checked(getattr(os, name)))
+
+
+def replace_by_copy(path: Path) -> None:
+    copy = path.with_name("copy")
+    copy.write_bytes(path.read_bytes())
+    copy.replace(path)
+
+
+@pytest.mark.usefixtures("stale")
+@pytest.mark.parametrize("after", ["the check", "the write"])
+def test_a_writer_whose_file_was_replaced_on_the_server_writes_it_again(
+    after: str, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal.create(path)
+    waited: list[OSError] = []
+    journal.patience = lambda error: waited.append(error) or len(waited) < 5  # type: ignore[func-returns-value]
+    journal.alert = lambda text: None
+    journal.append("sweep.paused", reason="first")
+    journal.append("sweep.paused", sync=False, reason="unsynced")
+    if after == "the check":
+        replace_by_copy(path)
+    else:
+        real = FileStore.append
+
+        def replaced(self: FileStore, line: bytes, *, sync: bool) -> None:
+            real(self, line, sync=sync)
+            replace_by_copy(path)
+
+        monkeypatch.setattr(FileStore, "append", replaced)
+    journal.append("sweep.paused", reason="second")
+    assert [reason for _, reason in reasons(path)] == ["first", "unsynced", "second"]
+    journal.close()
+    assert len(waited) <= 1
+
+
+@pytest.mark.usefixtures("stale")
+def test_a_writer_that_was_taken_over_on_another_host_does_not_wait_for_its_file(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its handle is stale, which is a fault of the storage: it asks for its lease before it waits for that."""
+    late = Journal.create(path)
+    late.append("sweep.paused", reason="first")
+    late.patience = lambda error: pytest.fail(f"it waits: {error}")
+    real, takers = FileStore.append, list[Journal]()
+
+    def taken_meanwhile(self: FileStore, line: bytes, *, sync: bool) -> None:
+        if not takers:
+            silent()
+            takers.append(Journal.open(path))
+        real(self, line, sync=sync)
+
+    monkeypatch.setattr(FileStore, "append", taken_meanwhile)
+    with pytest.raises(RunHeldError):
+        late.append("sweep.paused", reason="late")
+    takers[0].append("sweep.paused", reason="second")
+    assert reasons(path) == [(1, "first"), (2, "second")]
+    takers[0].close()
 
 
 def test_a_process_whose_threads_still_write_is_not_gone(monkeypatch: pytest.MonkeyPatch) -> None:

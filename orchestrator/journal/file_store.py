@@ -8,14 +8,27 @@ import os
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
-from orchestrator.durable_files import sync, sync_parents, write_all, write_durably
-from orchestrator.errors import JournalError
-from orchestrator.journal.records import Line
+from orchestrator.durable_files import fresh_status, sync, sync_parents, temporary_name, write_all, write_durably
+from orchestrator.errors import CheckpointError, JournalError, RunHeldError
+from orchestrator.journal.records import Line, decode
 from orchestrator.journal.store import Store
 
+_TAIL = 1 << 14  # bytes in which the last record is looked for first
 # An open fails with one of these if the name is free, or another file's: a folder, a loop of links, a socket.
 _ANOTHER_FILE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.ELOOP, errno.ENXIO})
+
+
+def _last_line(file: BinaryIO) -> bytes:
+    """Return a file's last complete line; empty if there is none."""
+    begin = size = file.seek(0, os.SEEK_END)
+    lines: list[bytes] = []
+    while begin and len(lines) < 3:  # the end of a line before it, the line, and what follows
+        begin = max(0, 2 * begin - size - _TAIL)
+        file.seek(begin)
+        lines = file.read(size - begin).split(b"\n")
+    return lines[-2] if len(lines) > 1 else b""
 
 
 class _Copy:
@@ -80,6 +93,17 @@ class FileStore(Store):
                 return None
             return iter(self._lines_of(file.readlines(), last.end))
 
+    def last_lease(self) -> int:
+        """Return the lease of the last complete record, which alone is read; 0 if there is none, or it is damaged."""
+        try:
+            with self.path.open("rb") as file:
+                last = _last_line(file)
+        except (FileNotFoundError, NotADirectoryError):
+            return 0
+        with contextlib.suppress(ValueError, KeyError):
+            return decode(last).lease
+        return 0
+
     def _lines_of(self, contents: Iterable[bytes], end: int) -> Iterator[Line]:
         for content in contents:
             place = f"{self.path} is damaged at byte {end}"
@@ -88,10 +112,14 @@ class FileStore(Store):
 
     def empty(self) -> bool:
         """Return True also for a torn first record, if no other file of a run lies next to it."""
-        if not self.path.exists() or not self.path.stat().st_size:
+        try:
+            with self.path.open("rb") as file:  # not only looked up: on NFS only an open asks the server
+                first = file.readline()
+        except (FileNotFoundError, NotADirectoryError):
             return True
-        with self.path.open("rb") as file:
-            torn = not file.readline().endswith(b"\n")
+        if not first:
+            return True
+        torn = not first.endswith(b"\n")
         names = {path.name for path in self.path.parent.iterdir() if not path.name.startswith(".")}
         return torn and names <= {self.path.name, "lease", "requests"}
 
@@ -100,11 +128,13 @@ class FileStore(Store):
 
         Nothing is ever cut off in place: if another process has taken over meanwhile, it would be that one's.
         """
-        status = self.path.stat() if self.path.exists() else None
-        size = status.st_size if status else 0
-        content = self.path.read_bytes()[:end] if end else b""
+        size, links, content = 0, 0, b""
+        with contextlib.suppress(FileNotFoundError), self.path.open("rb") as file:
+            content = file.read(end)
+            status = os.fstat(file.fileno())
+            size, links = status.st_size, status.st_nlink
         self._copy, self._durable = _Copy(content), end
-        if proven and status and 0 < end == size and status.st_nlink == 1:
+        if proven and 0 < end == size and links == 1:
             self._open()
             os.fsync(self._file)
             sync(self.path.parent)
@@ -137,19 +167,20 @@ class FileStore(Store):
 
     def is_named(self) -> bool:
         """Return whether the journal's name leads to the open file, which has no other name and no other content."""
-        own = os.fstat(self._file)
+        try:
+            own = os.fstat(self._file)
+        except OSError as error:
+            if error.errno == errno.ESTALE:  # another client of the file server has removed the file
+                return False
+            raise
         if own.st_size != self._durable + len(self._pending) or not self._name_durable:
             return False
-        try:  # opened, since on NFS only an open asks the server; not waiting, since it may be a pipe now
-            descriptor = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            named = fresh_status(self.path)
         except OSError as error:
             if error.errno in _ANOTHER_FILE:
                 return False
             raise
-        try:
-            named = os.fstat(descriptor)
-        finally:
-            os.close(descriptor)
         same = not self._has_identity or os.path.samestat(own, named)
         return same and named.st_size == own.st_size and own.st_nlink == self._links
 
@@ -168,10 +199,13 @@ class FileStore(Store):
 
     def _replace(self, content: bytes) -> None:
         """Put a new file with that content under the journal's name, and write to it from now on."""
-        for leftover in self.path.parent.glob(f".{self.path.name}.*.tmp"):
-            leftover.unlink(missing_ok=True)
+        self._remove_leftovers()
         self._name_durable = False
-        write_durably(self.path, content, before_rename=self.require)
+        try:
+            write_durably(self.path, content, before_rename=self.require)
+        except (CheckpointError, FileNotFoundError):
+            self.require()  # another process has taken over: it has removed the file, or put its own there
+            raise
         self._open()
 
     def _open(self) -> None:
@@ -182,7 +216,7 @@ class FileStore(Store):
                 os.close(old)
 
     def _is_same_file(self) -> bool:
-        return os.path.samestat(os.fstat(self._file), self.path.stat())
+        return os.path.samestat(os.fstat(self._file), fresh_status(self.path))
 
     def _keep_foreign(self, content: bytes) -> str:
         """Give what is under the journal's name another one if it is not a part of ``content``; return that name."""
@@ -203,9 +237,15 @@ class FileStore(Store):
         """Cut off and rewrite all that was not durable when a write failed.
 
         After a failed fsync the kernel may mark pages as clean that never reached the disk ("fsyncgate", 2018).
+        A file that another client of its server has removed cannot be written any more: its name gets another one.
         """
-        self._cut()
-        write_all(self._file, self._pending)
+        try:
+            self._cut()
+            write_all(self._file, self._pending)
+        except OSError as error:
+            if error.errno != errno.ESTALE:
+                raise
+            self.rewrite()
         self._failed = False
 
     def close(self) -> None:
@@ -219,7 +259,47 @@ class FileStore(Store):
 
     def discard(self) -> None:
         """Remove the file if nothing was written to it; not one that another process has put there."""
-        own = self._file >= 0 and self.path.exists() and self._is_same_file()
+        own = False
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            own = self._file >= 0 and not os.fstat(self._file).st_size and self._is_same_file()
         self.close()
-        if own and self.empty():
-            self.path.unlink(missing_ok=True)
+        if own:
+            with contextlib.suppress(OSError, RunHeldError):
+                self._remove()
+
+    def _remove(self) -> None:
+        """Remove the file unless another process takes over meanwhile, also if this one is suspended anywhere here.
+
+        The file is moved into a folder of this process and removed there. A process that takes over removes the folder
+        before it puts its own file in the journal's place, and so the move fails.
+        """
+        folder = temporary_name(self.path)
+        folder.mkdir()
+        try:
+            self.require()
+            self.path.rename(folder / self.path.name)
+        finally:
+            self._remove_leftover(folder)
+
+    def _remove_leftovers(self) -> None:
+        """Remove what others have begun to put in the journal's place, or to move away: a late rename must fail."""
+        for leftover in self.path.parent.glob(f".{self.path.name}.*.tmp"):
+            self._remove_leftover(leftover)
+
+    def _remove_leftover(self, leftover: Path) -> None:
+        while True:
+            try:
+                leftover.unlink(missing_ok=True)
+                return
+            except OSError:
+                if not leftover.is_dir():
+                    raise
+            (leftover / self.path.name).unlink(missing_ok=True)
+            try:
+                leftover.rmdir()
+                return
+            except FileNotFoundError:
+                return
+            except OSError as error:
+                if error.errno != errno.ENOTEMPTY:  # else a journal was moved there meanwhile
+                    raise

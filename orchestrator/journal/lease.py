@@ -22,7 +22,7 @@ import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from orchestrator.durable_files import is_shared_folder, make_folder
+from orchestrator.durable_files import fresh_status, is_shared_folder, make_folder, temporary_name
 from orchestrator.errors import RunHeldError
 
 BEAT_SECONDS = 2.0
@@ -175,13 +175,16 @@ def is_held(folder: Path) -> Holder | None:
     if holder is None or holder.is_gone:
         return None
     with contextlib.suppress(FileNotFoundError):
-        silent = time.time() - _claim(folder, holder.epoch).stat().st_mtime
+        silent = time.time() - fresh_status(_claim(folder, holder.epoch)).st_mtime
         return holder if seems_alive(holder, silent) else None
     return None
 
 
 def acquire(folder: Path, *, after: int = 0) -> Lease:
-    """Take the lease with a number above ``after``.
+    """Take the lease with a number above ``after``, the number of the journal's last record; 0 if there is none.
+
+    The previous holder is proven to be dead only if it wrote that record. Else it may have taken the lease from one
+    that is suspended in a write, and have died before it put another file in the journal's place.
 
     Waits up to 20 s if only missing heartbeats can show that the previous holder is dead.
 
@@ -191,17 +194,24 @@ def acquire(folder: Path, *, after: int = 0) -> Lease:
     while True:
         make_folder(folder, 0o700)  # the holder may have discarded it meanwhile
         previous = current(folder)
-        proven = previous.is_gone if previous else not after
-        if previous is not None and not proven:
+        if previous is not None and not previous.is_gone:
             _wait_until_silent(folder, previous)
+            proven = False
+        else:
+            proven = (previous.epoch if previous else 0) == after
         used = max(after, previous.epoch if previous else 0, _discarded.get(folder.resolve(), 0))
         holder = Holder.this_process(used + 1)
-        if _link(folder, holder):
-            # In this order: a holder that still finds its own claim finds the next one, too.
-            for number in sorted(_numbers(folder)):
-                if number < holder.epoch:
-                    _claim(folder, number).unlink(missing_ok=True)
-            return Lease(folder, holder, proven=proven, first=not (previous or after))
+        if not _link(folder, holder):
+            continue
+        numbers = sorted(_numbers(folder))
+        if numbers[-1:] > [holder.epoch]:  # suspended before the link: the number was used, and its claim removed
+            _claim(folder, holder.epoch).unlink(missing_ok=True)
+            continue
+        # In this order: a holder that still finds its own claim finds the next one, too.
+        for number in numbers:
+            if number < holder.epoch:
+                _claim(folder, number).unlink(missing_ok=True)
+        return Lease(folder, holder, proven=proven, first=not (previous or after))
 
 
 def _wait_until_silent(folder: Path, holder: Holder) -> None:
@@ -230,7 +240,7 @@ def _held_error(folder: Path, holder: Holder) -> RunHeldError:
 
 def _last_beat(claim: Path) -> float:
     try:
-        return claim.stat().st_mtime
+        return fresh_status(claim).st_mtime
     except FileNotFoundError:
         return 0.0
 
@@ -244,14 +254,14 @@ def _link(folder: Path, holder: Holder) -> bool:
     try:
         os.link(temporary, _claim(folder, holder.epoch))
     except FileExistsError:  # also the answer to a request that a client of NFS repeats after a lost answer
-        return temporary.stat().st_nlink == 2
+        return fresh_status(temporary).st_nlink == 2
     finally:
         temporary.unlink(missing_ok=True)
     return True
 
 
 def _write(folder: Path, holder: Holder) -> Path:
-    path = folder / f".{holder.epoch}.{holder.host}.{holder.pid}.{threading.get_ident()}"
+    path = temporary_name(folder / f"{holder.epoch}")
     path.write_bytes(_content(holder))
     if is_shared_folder(folder):
         path.chmod(0o660)

@@ -22,7 +22,7 @@ from orchestrator.journal.records import Event, Line, allow_names, decode, encod
 from orchestrator.journal.single_thread import SingleThread
 from orchestrator.journal.steady_time import JumpDetector
 from orchestrator.journal.store import EarlierWriteError, Store
-from orchestrator.journal.stores import Place, store_at
+from orchestrator.journal.stores import FileStore, Place, store_at
 from orchestrator.object_storage import objects
 from orchestrator.secrets import holds_secret, masked, masked_values
 
@@ -177,7 +177,7 @@ class Journal:
         """Write the event's line to the store and return the event, with the number that it got."""
         while True:
             try:
-                self.with_patience(partial(self._store.append, line, sync=sync))
+                self.with_patience(partial(self._write, line, sync=sync))
             except EarlierWriteError as earlier:
                 self._count_earlier(earlier)
                 time, passed = self._clock.stamp()
@@ -185,6 +185,14 @@ class Journal:
                 line = encode(event)
             else:
                 return event
+
+    def _write(self, line: bytes, *, sync: bool) -> None:
+        """Append the line. If that fails, the first question is whether another process has taken over."""
+        try:
+            self._store.append(line, sync=sync)
+        except OSError:
+            self._right.require()
+            raise
 
     def _count_in(self, event: Event) -> None:
         self.length = event.seq + 1
@@ -253,16 +261,14 @@ class Journal:
 
 
 def _claim(place: Place) -> Right:
-    """Take the lease. If its claims were removed, its number is still above that of every record in the journal."""
-    if not isinstance(place, Path):
-        kept = objects(place)
-        return object_lease.acquire(kept, after=0 if object_lease.Claims(kept).current() else _last_lease(place))
-    folder = place.parent / "lease"
-    has_number = leases.current(folder) is not None or not place.exists()
-    return leases.acquire(folder, after=0 if has_number else _last_lease(place))
+    """Take the lease. If claims were removed or lost, its number is still above that of every record in the journal."""
+    if isinstance(place, Path):
+        return leases.acquire(place.parent / "lease", after=FileStore(place).last_lease())
+    kept = objects(place)
+    return object_lease.acquire(kept, after=0 if object_lease.Claims(kept).current() else _last_lease(place))
 
 
-def _last_lease(place: Place) -> int:
+def _last_lease(place: str) -> int:
     """Return the lease of the last complete record; 0 if there is none or the journal is damaged before it."""
     last = 0
     with contextlib.suppress(JournalError):

@@ -73,8 +73,8 @@ def _opened(root: Path, folder: PurePosixPath, *, may_link: bool) -> Iterator[in
         for index, name in enumerate(folder.parts, 1):
             follow = may_link and index == len(folder.parts)
             inner = os.open(name, flags if follow else flags | os.O_NOFOLLOW, dir_fd=descriptor)
-            os.close(descriptor)
-            descriptor = inner
+            outer, descriptor = descriptor, inner  # first, so that an interruption closes no descriptor twice
+            os.close(outer)
         yield descriptor
     finally:
         os.close(descriptor)

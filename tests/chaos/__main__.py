@@ -13,6 +13,7 @@ import time
 PROGRAMS = {
     "fuzz_specs": ["--count", "50000"],
     "simulate": ["--seeds", "200000"],
+    "journals": ["--seeds", "200000"],
     "rankings": ["--seeds", "1000000"],
     "interruptions": ["--seeds", "10000"],
     "scale": ["--trials", "10000"],

@@ -408,7 +408,11 @@ class Nfs(Disk):
     def open(self, path: str, flags: int) -> OpenFile:
         """Ask the server, whatever is known."""
         known = self.client.seen.pop(path, None)
-        opened = super().open(path, flags)
+        try:
+            opened = super().open(path, flags)
+        except OSError:
+            self._forget(path.rpartition("/")[0])  # the server has said that there is no such folder, or file
+            raise
         node = opened.node
         if known is not None and known[1] is None:
             self._forget(path.rpartition("/")[0])

@@ -65,6 +65,9 @@ CASES: dict[str, tuple[Case, list[int]]] = {
         case(max_epochs=-1, max_steps=12, callbacks=callback(f"{_OWN}.OddState")), [1, 2],
     ),
     "weights of 64 bits": (case(precision="64-true"), [1]),
+    "an optimizer state of another type than the weights": (
+        case({"optimizers": [{"name": "asgd", "part": "all"}]}, precision="64-true"), [1],
+    ),
     "the sanity check": (
         case(num_sanity_val_steps=2, callbacks=callback(f"{_OWN}.Draws", hooks=["validation_end"])), [1],
     ),
@@ -104,6 +107,12 @@ def test_the_module_ends_each_epoch_once(tmp_path: Path) -> None:
     trained = case(max_epochs=-1, max_steps=12, callbacks=callback(f"{_OWN}.OddState"))
     states = in_segments(trained, tmp_path, [1]).states
     assert states[3]["callbacks"]["OddState"]["state"]["set"] == {(0, 0), (1, 1), (2, 2)}
+
+
+def test_a_metric_of_a_finders_training_is_not_reported(tmp_path: Path) -> None:
+    """It was reported as the first epoch's, if that had no validation."""
+    trained = case(check_val_every_n_epoch=2, max_epochs=4, callbacks=callback(f"{_OWN}.QuickFinder"))
+    assert in_segments(trained, tmp_path).segments == [[2, 4]]
 
 
 def test_a_metric_that_is_a_large_whole_number_keeps_its_digits() -> None:

@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import ModelPruning, StochasticWeightAveraging
 from lightning.pytorch.plugins.precision import DoublePrecision
 from torch import Tensor, nn
 from torch.nn.utils import prune
+from torch.optim import Optimizer
 
 from orchestrator.training.compat_lightning import original_layers, resume_weight_averaging
 
@@ -22,7 +23,7 @@ class ExactResume(L.Callback):
     Parameters that do not require gradients and modules in evaluation mode are restored before the first epoch's hooks:
     a ``BaseFinetuning`` callback, for example, unfreezes layers in one epoch alone. Lightning's ``ModelPruning`` saves
     the pruned weights, but its next pruning needs all weights and the masks. ``StochasticWeightAveraging`` restores no
-    schedule in the epoch that updates the statistics of batch norm.
+    schedule in the epoch that updates the statistics of batch norm. The optimizers' state keeps its types.
 
     It must come before all other callbacks.
 
@@ -34,6 +35,7 @@ class ExactResume(L.Callback):
     def __init__(self, trial: int, *, resumes: bool) -> None:
         self._trial, self._resumes = trial, resumes
         self._state: dict[str, Any] = {}  # of the checkpoint
+        self._optimizers: list[dict[str, Any]] = []  # of the checkpoint
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add the state under a key of its own, which a plain Trainer ignores."""
@@ -47,6 +49,14 @@ class ExactResume(L.Callback):
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Keep the state until the optimizers have the parameters in their usual order."""
         self._state = (checkpoint.get(_KEY) or {}) if self._resumes else {}
+        self._optimizers = checkpoint.get("optimizer_states", []) if self._resumes else []
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Give the optimizers' state the types that it was saved with; torch loads it in those of the parameters."""
+        saved, self._optimizers = self._optimizers, []
+        if trainer.world_size == 1:
+            for optimizer, state in zip(trainer.optimizers, saved, strict=False):
+                _restore_types(optimizer, state)
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Prune again, and let weight averaging resume in its last epoch."""
@@ -84,6 +94,18 @@ class LoadsDouble(L.Callback):
 
 def _of(trainer: L.Trainer, cls: type) -> Iterator[Any]:
     return (callback for callback in trainer.callbacks if isinstance(callback, cls))  # type: ignore[attr-defined]
+
+
+def _restore_types(optimizer: Optimizer, saved: dict[str, Any]) -> None:
+    """Replace the tensors of a loaded optimizer's state that have another type than in the checkpoint."""
+    groups = zip(optimizer.param_groups, saved.get("param_groups", ()), strict=False)
+    pairs = [pair for group, old in groups for pair in zip(group["params"], old["params"], strict=False)]
+    for parameter, number in pairs:
+        state = optimizer.state.get(parameter, {})
+        for name, value in saved["state"].get(number, {}).items():
+            loaded = state.get(name)
+            if isinstance(value, Tensor) and isinstance(loaded, Tensor) and loaded.dtype != value.dtype:
+                state[name] = value.to(loaded.device)
 
 
 def _pruned(module: nn.Module) -> dict[str, dict[str, Tensor]]:

@@ -126,7 +126,7 @@ class ReportCallback(CheckpointCallback):
             "plateau": self._plateau,
             "stopped": trainer.should_stop,
             "metrics": dict(trainer.callback_metrics),
-            "gradients": _gradients(pl_module),
+            "gradients": _gradients(pl_module) if trainer.world_size == 1 else {},
         }
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:

@@ -57,6 +57,9 @@ class Capture(CheckpointCallback):
         self._history = history
         self._last: Any = None
 
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._last = trainer.callback_metrics.get(METRIC)  # of a finder's training
+
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         epoch, value = trainer.current_epoch + 1, trainer.callback_metrics.get(METRIC)
         if value is None or value is self._last:

@@ -76,6 +76,8 @@ def draw_case(seed: int) -> Case:
         plan["hooks"] = [hook for hook in plan["hooks"] if hook != "no_loss"]  # which they cannot do without
     if trainer.get("precision") == "64-true":
         callbacks = [each for each in callbacks if not each["class_path"].endswith("EMAWeightAveraging")]
+    if any(each["class_path"].endswith("EMAWeightAveraging") for each in callbacks):  # it saves no pruned weights
+        callbacks = [each for each in callbacks if not each["class_path"].endswith("ModelPruning")]
     for option in ("gradient_clip_val", "gradient_clip_algorithm", "accumulate_grad_batches"):
         if plan.get("manual"):
             trainer.pop(option, None)
@@ -108,6 +110,8 @@ def _finding(rng: random.Random, plan: dict[str, Any]) -> list[dict[str, Any]]:
     plan["hooks"] = [hook for hook in plan["hooks"] if hook not in ("state", "extra_state", "freeze")]
     plan["metrics"] = [metric for metric in plan["metrics"] if metric != "in_hooks"]
     plan["optimizers"][0]["name"] = "adam"
+    for each in plan.get("schedulers", ()):
+        each["kind"] = "cosine" if each["kind"] in ("lambda", "own") else each["kind"]
     if rng.random() < 0.5:
         return [{"class_path": f"{_OWN}.QuickFinder", "init_args": {}}]
     options = {"max_trials": 1, "init_val": 2, "steps_per_trial": 1}
@@ -155,6 +159,8 @@ def _trainer(rng: random.Random, data: dict[str, Any]) -> dict[str, Any]:
         trainer["gradient_clip_algorithm"] = "value"
     if rng.random() < 0.07:
         trainer |= {"max_epochs": -1, "max_steps": rng.choice([7, 8, 12])}
+    if "max_steps" in trainer:
+        trainer.pop("check_val_every_n_epoch", None)  # or the steps may end before the first validation
     if "reload_dataloaders_every_n_epochs" not in trainer:
         data.pop("by_epoch", None)
     if data["order"] == "iterable":

@@ -61,7 +61,8 @@ def section(title: str, schema: Schema) -> Iterator[str]:
     if properties := schema.get("properties"):
         yield "| field | value | default | meaning |\n| --- | --- | --- | --- |"
         required = schema.get("required", [])
-        yield from (field_row(name, field, name in required) for name, field in properties.items())
+        present = ((name, field) for name, field in properties.items() if not field.get("deprecated"))
+        yield from (field_row(name, field, name in required) for name, field in present)
     else:
         yield f"{type_text(schema)}"
 

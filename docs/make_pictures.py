@@ -34,7 +34,7 @@ SPEC = {
         "model.width": {"int": [4, 64]},
         "model.optimizer": {"choice": ["sgd", "adam"]},
     },
-    "scheduler": {"name": "asha", "grace_epochs": 1, "reduction_factor": 3},
+    "scheduler": {"name": "asha", "grace": 1, "reduction_factor": 3},
     "budget": {"trials": 40},
 }
 

@@ -71,6 +71,7 @@ if TYPE_CHECKING:
     from orchestrator.spec import Finalists, SchedulerOptions, SearcherOptions, SweepSpec
     from orchestrator.spec import load as load_spec
     from orchestrator.spec.parts import Budget, Checkpoints, Objective, Recovery, Resources
+    from orchestrator.spec.progress_section import Progress
     from orchestrator.sweep import Callback, Sweep, TrialInfo, WinnerTest
 
 # Public name -> the module that defines it.
@@ -119,6 +120,7 @@ _HOMES = {
     "Race": "orchestrator.policies.searchers.race",
     "Random": "orchestrator.policies.searchers.random",
     "RayTune": "orchestrator.policies.schedulers.ray",
+    "Progress": "orchestrator.spec.progress_section",
     "Recovery": "orchestrator.spec.parts",
     "Resources": "orchestrator.spec.parts",
     "Results": "orchestrator.results",
@@ -195,6 +197,7 @@ __all__ = [
     "Plan",
     "Plot",
     "Problem",
+    "Progress",
     "ProgressError",
     "Race",
     "Random",

@@ -113,7 +113,7 @@ def finished(limits: dict[str, Any], **fields: Any) -> SweepState:
         (lambda: finished({"trials": 3, "epochs": 4}), More(trials=3), "budget.epochs is spent"),
         (lambda: finished({"trials": 3, "epochs": 4}), More(budget={"epochs": -1}), "an addition above 0 is needed"),
         (lambda: finished({"trials": 3, "target": 0.1}), More(budget={"target": 0.11}), "budget.target is spent"),
-        (lambda: finished({"trials": 2}, trainer={"max_steps": 9, "max_epochs": -1}), More(epochs=1), "no max_epochs"),
+        (lambda: finished({"trials": 2}, trainer={"max_steps": 9, "max_epochs": -1}), More(epochs=1), "not in epochs"),
         (
             lambda: finished({}, searcher="grid", space=GRID, trainer={"max_epochs": 1}),
             More(budget={"target": 0.9999}),

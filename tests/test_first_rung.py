@@ -23,9 +23,9 @@ def test_a_first_rung_beyond_the_training_is_refused_with_a_number_that_works(na
     assert described({"name": name, "grace_epochs": 6})
     with pytest.raises(SpecError, match=" 7") as error:
         described({"name": name, "grace_epochs": 7})
-    number = re.search(r"use grace_epochs: (\d+)", error.value.problems[0].hint)
+    number = re.search(r"use grace: (\d+)", error.value.problems[0].hint)
     assert number
-    made = described({"name": name, "grace_epochs": int(number[1])})
+    made = described({"name": name, "grace": int(number[1])})
     rungs = scheduler_class(name).rungs(made.scheduler, 6)
     assert not rungs or rungs[0] < 6
 
@@ -38,7 +38,10 @@ def test_epochs_that_are_searched_count_by_their_most() -> None:
 
 
 def test_a_training_that_steps_end_is_not_refused() -> None:
-    assert described({"name": "asha", "grace_epochs": 50}, trainer={"max_steps": 100})
+    trainer = {"max_steps": 100}
+    assert described({"name": "asha", "grace": 3}, trainer=trainer, progress="epochs").horizon is None
+    with pytest.raises(SpecError, match="first compares trials at step 500, and a trial has 100 steps"):
+        described({"name": "asha", "grace": "500 steps"}, trainer=trainer)
 
 
 def test_a_file_names_the_place(tmp_path: Any) -> None:
@@ -54,5 +57,5 @@ def test_a_file_names_the_place(tmp_path: Any) -> None:
 
 def test_a_journal_with_such_a_scheduler_stays_readable() -> None:
     fields = described({"name": "asha", "grace_epochs": 6}).model_dump(mode="json")
-    fields["scheduler"]["grace_epochs"] = 50
+    fields["scheduler"]["grace"] = 50
     assert SweepSpec.model_validate(fields).scheduler.name == "asha"

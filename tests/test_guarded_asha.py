@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from orchestrator.engine.simulator import simulate
 from orchestrator.policies import build_scheduler
 from orchestrator.policies.control_trials import WITNESSES, ControlTrials
+from orchestrator.policies.loss_curves import Compared
 from orchestrator.policies.rungs import WaitingRung
 from orchestrator.policies.schedulers.guarded_asha import CONTROL_SHARE
 from orchestrator.results import why
@@ -113,7 +114,7 @@ def judged(pairs: list[tuple[float, float]], factor: int = 4) -> ControlTrials:
         controls.begin(trial)
     for rung in (0, 1):
         for trial, losses in enumerate(pairs):
-            rungs[rung].enter(trial, losses[rung], rung + 1)
+            rungs[rung].enter(trial, Compared(losses[rung]), rung + 1)
             controls.enter(trial, rung)
     return controls
 
@@ -146,7 +147,7 @@ def told(trials: int, curve: Curve) -> str:
 
 def test_it_says_that_early_epochs_do_not_predict() -> None:
     misled = told(40, until(4, EARLY["misleading"]))
-    assert "because that epoch does not predict: of two controls the better one was ahead there in only 0 %" in misled
+    assert "because that rung does not predict: of two controls the better one was ahead there in only 0 %" in misled
 
 
 def test_it_says_that_the_best_come_from_far_down() -> None:

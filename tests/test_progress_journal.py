@@ -59,4 +59,4 @@ def test_verify_names_a_progress_that_is_not_the_reports() -> None:
     assert violations(events) == []
     reported = next(index for index, event in enumerate(events) if event.type == "segment.reported")
     events[reported] = replace(events[reported], fields={**events[reported].fields, "epoch": 0.25})
-    assert any("has progress 0.5, but epoch 0.25" in sentence for sentence in violations(events))
+    assert any("has progress 0.5, but epochs 0.25" in sentence for sentence in violations(events))

@@ -83,7 +83,7 @@ def test_hyperband_keeps_the_best_of_each_rung_and_whom_somebody_asked_for() -> 
     assert extra > 10, "somebody who would have ended went on"
 
 
-def _extra(ran: Simulated, members: set[int], rung: int) -> int:
+def _extra(ran: Simulated, members: set[int], rung: float) -> int:
     """How many went on from there that the rule alone would have ended."""
     told = [event for event in ran.events if event.type.startswith("trial.") and event["trial"] in members]
     here = [event for event in told if event.fields.get("why", {}).get("rung") == rung]

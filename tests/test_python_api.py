@@ -265,7 +265,7 @@ def test_typed_options_equal_those_of_a_sweep_file() -> None:
         "trainer": {"max_epochs": 9},
         "space": {"model.learning_rate": orchestrator.log_uniform(1e-3, 0.1)},
     }  # fmt: skip
-    typed = Sweep(**fields, searcher=TPE(startup_trials=20), scheduler=ASHA(grace_epochs=3), budget=Budget(trials=7))
+    typed = Sweep(**fields, searcher=TPE(startup_trials=20), scheduler=ASHA(grace=3), budget=Budget(trials=7))
     written = Sweep(
         **fields,
         searcher={"name": "tpe", "startup_trials": 20},

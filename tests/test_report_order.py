@@ -36,7 +36,7 @@ def resumed(*values: float, **fields: Any) -> tuple[VirtualSweep, Job]:
     return sweep, sweep.job()
 
 
-@pytest.mark.parametrize(("epoch", "says"), [(1, "moved the training back"), (3, "moved"), (5, "skipped 1 epochs")])
+@pytest.mark.parametrize(("epoch", "says"), [(1, "moved the training back"), (3, "moved"), (5, "skipped 1 epoch")])
 def test_a_resumed_segment_that_does_not_continue_from_its_checkpoint_fails(epoch: int, says: str) -> None:
     sweep, job = resumed(0.1, 0.2, 0.3)
     before = [event for event in sweep.events if event.type == "segment.reported"]
@@ -146,7 +146,7 @@ def test_verify_names_a_first_report_that_skips_an_epoch() -> None:
     assert replay(sweep.spec, sweep.events) == []
     two = {"epoch": 2, "progress": 2}
     events = changed(changed(sweep.events, "segment.reported", **two), "segment.checkpointed", **two)
-    assert any("it skipped 1 epochs" in sentence for sentence in replay(sweep.spec, events))
+    assert any("it skipped 1 epoch" in sentence for sentence in replay(sweep.spec, events))
 
 
 def test_verify_names_a_winner_without_the_checkpoint_of_its_best_epoch() -> None:

@@ -100,11 +100,11 @@ def table(params: Mapping[str, Any], epoch: int) -> dict[str, float]:
     return {"loss": float(random.Random(f"{params['model.x']}{epoch}").randint(0, 9))}
 
 
-def halved(seed: int, trials: list[int], epochs: list[int], factor: int, params: dict[int, Any]) -> dict[int, int]:
+def halved(seed: int, trials: list[int], epochs: list[float], factor: int, params: dict[int, Any]) -> dict[int, float]:
     """The paper's inner loop, one bracket: the epoch at which each of its trials ends."""
-    ends: dict[int, int] = {}
+    ends: dict[int, float] = {}
     for rung in epochs[:-1]:
-        best = {t: min(table(params[t], epoch)["loss"] for epoch in range(1, rung + 1)) for t in trials}
+        best = {t: min(table(params[t], epoch)["loss"] for epoch in range(1, int(rung) + 1)) for t in trials}
         order = sorted(trials, key=lambda t: (best[t], t))
         kept = order[: max(1, len(order) // factor)]
         ends |= {trial: rung for trial in order if trial not in kept}
@@ -123,7 +123,7 @@ def test_hyperband_is_the_papers_loop_whatever_the_workers(
     )  # fmt: skip
     ran = simulate(described, curve=table, slots=slots, seed=seed)
     params = {number: trial.params for number, trial in ran.state.trials.items()}
-    expected: dict[int, int] = {}
+    expected: dict[int, float] = {}
     while len(expected) < trials:
         for _, size, epochs in brackets(1, factor, max_epochs):
             members = list(range(len(expected), min(len(expected) + size, trials)))

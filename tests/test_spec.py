@@ -76,7 +76,7 @@ def test_a_full_file_means_what_it_says(write: Any) -> None:
     assert spec.model.init_args == {"num_classes": 10}
     assert spec.space["model.learning_rate"].to_yaml() == {"log_uniform": [0.0001, 0.01]}
     assert isinstance(spec.searcher, TPE)
-    assert spec.scheduler == ASHA(grace_epochs=3, reduction_factor=3)
+    assert spec.scheduler == ASHA(grace=3, reduction_factor=3)
     assert (spec.budget.trials, spec.budget.wall_clock) == (64, 4 * 3600)
     assert spec.tracking.enabled["wandb"]["project"]
     assert spec.locate(("space", "model.dropout"))["line"] == 16
@@ -360,7 +360,7 @@ def test_a_wandb_sweep_becomes_a_sweep(write: Any) -> None:
     spec = load(write(text, "out.yaml"))
     assert (spec.name, spec.objective.metric, spec.objective.mode) == ("my-sweep", "val_loss", "min")
     assert (spec.model.class_path, spec.budget.trials) == ("my.Model", 12)
-    assert spec.scheduler == ASHA(grace_epochs=3, reduction_factor=3)
+    assert spec.scheduler == ASHA(grace=3, reduction_factor=3)
     assert isinstance(spec.searcher, DensityRatio)
     written = spec.space.to_yaml()
     assert written.pop("model.logs")["log_uniform"] == pytest.approx([0.1, 1.0])

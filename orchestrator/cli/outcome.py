@@ -87,8 +87,11 @@ def _print_outcome(outcome: Outcome, *, next_steps: bool) -> None:
     if results.state.winner() is None:
         print_lines("", _no_winner(results), err=True)
         return
+    from orchestrator.progress import place
+
     best = results.best()
-    print_lines("", f"best: trial {best.trial}, {results.metric} {best.value:.4f} at epoch {best.epoch}")
+    at = place(best.progress, results.state.unit)
+    print_lines("", f"best: trial {best.trial}, {results.metric} {best.value:.4f} at {at}")
     print_lines(f"checkpoint: {best.checkpoint}")
     if next_steps:
         print_next(

@@ -59,7 +59,7 @@ def print_ranking(results: Results) -> None:
     from orchestrator.results.terminal_tables import ranking
 
     console = wide_console()
-    console.print(ranking(results.rows, results.metric, width=console.width))
+    console.print(ranking(results.rows, results.metric, width=console.width, unit=results.state.unit))
 
 
 def wide_console() -> Console:

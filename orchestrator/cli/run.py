@@ -184,13 +184,20 @@ def extend(
     epochs: Annotated[
         int, typer.Option("--epochs", min=0, help="Additional epochs for each trial; finished trials continue.")
     ] = 0,
+    by: Annotated[
+        str,
+        typer.Option(
+            "--by", metavar="AMOUNT", help="The same in the unit of the sweep's progress: 500 steps, 10m, 2M samples."
+        ),
+    ] = "",
     wall_clock: Annotated[str, typer.Option("--wall-clock", metavar="TIME", help="Additional time: 2h.")] = "",
     budget: Annotated[
         list[str] | None,
         typer.Option(
             "--budget",
             metavar="KEY=AMOUNT",
-            help="Additional budget: epochs=500, gpu_hours=5, cost=20; or a new target=0.97. May be repeated.",
+            help="Additional budget: epochs=500, samples=2e9, gpu_hours=5, cost=20; or a new target=0.97. "
+            "May be repeated.",
         ),
     ] = None,
     runs: Runs = None,
@@ -213,6 +220,7 @@ def extend(
             runs,
             trials=trials,
             epochs=epochs,
+            by=by,
             wall_clock=wall_clock,
             budget=additional_budget,
             local=local,
@@ -321,4 +329,4 @@ def _parse_amount(text: str) -> tuple[str, float]:
         number = float(value)
     except ValueError:
         raise UsageError(f"--budget {text} is not of the form KEY=NUMBER", hint="e.g. --budget cost=20") from None
-    return key, int(number) if key == "epochs" and number.is_integer() else number
+    return key, int(number) if key in ("epochs", "steps", "samples") and number.is_integer() else number

@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial
 from orchestrator.dashboard.optuna_trials import DisplayDomain, View, display_domains
 from orchestrator.errors import JournalError
 from orchestrator.journal import holder
+from orchestrator.progress import place
 from orchestrator.results.run_state import find, has_begun
 from orchestrator.results.verdict import sentences
 from orchestrator.results.why import show
@@ -120,7 +121,8 @@ class Study:
         best = state.objective.best(winner) if winner else None
         if winner and best:
             metric = state.objective.metric
-            attributes["winner"] = f"trial {winner.number}: {metric} {show(best.value)} at epoch {best.progress}"
+            at = place(best.progress, state.unit)
+            attributes["winner"] = f"trial {winner.number}: {metric} {show(best.value)} at {at}"
         if state.objective.also:
             attributes["Pareto front"] = f"trials {', '.join(map(str, state.front()))}"
         if state.confirmation:

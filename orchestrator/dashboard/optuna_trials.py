@@ -99,7 +99,7 @@ class View:
     def _attributes(self, trial: Trial, best: Best | None) -> dict[str, Any]:
         interrupted = trial.status == "running" and not self.alive
         status = "interrupted" if interrupted else trial.status.replace("_", " ")
-        attributes: dict[str, Any] = {"status": status, "epochs": trial.progress}
+        attributes: dict[str, Any] = {"status": status, "epochs": trial.epoch}
         if reason := _reason(trial):
             attributes["why"] = visible(reason)
         if trial.configuration != trial.number:

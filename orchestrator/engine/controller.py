@@ -22,10 +22,11 @@ from orchestrator.errors import JournalError, RunHeldError
 from orchestrator.journal import FORMAT, Event, Journal, plain, program_version
 from orchestrator.policies import Scheduler, Searcher, Verdict, budget, build_scheduler, build_searcher
 from orchestrator.policies.recorded_versions import policy_versions
-from orchestrator.progress import whole
+from orchestrator.progress import noun, value, whole
 from orchestrator.rundir import RunDirectory
 from orchestrator.seeds import trial_seed
 from orchestrator.spec import SweepSpec, apply
+from orchestrator.spec.progress_options import job_progress
 from orchestrator.state import Checkpoint, Objective, SweepState, Trial
 from orchestrator.state.report_order import order_fault, validation_span
 from orchestrator.training import Job, Report
@@ -169,7 +170,11 @@ class SweepController:
         running = self._running_trial(trial, segment)
         if running is None:
             return False
-        metrics, progress = plain(report.metrics), whole(report.epoch)
+        metrics, progress = plain(report.metrics), value(asdict(report), self.spec.progress.unit)
+        if progress is None:
+            message = f"ProgressError: its report at epoch {report.epoch:g} has no {noun(self.spec.progress.unit)}"
+            self.on_failure(trial, segment, SegmentFailure("progress", message, "progress"))
+            return False
         earlier = running.reports.get(progress)
         if earlier is not None and earlier.segment == segment and metrics == plain(earlier.metrics):
             return not self.stopping
@@ -195,8 +200,8 @@ class SweepController:
         """Return what is wrong with a report's place among the segment's reports; empty if nothing is."""
         last = trial.reports.get(trial.segment_progress)
         first = last is None or last.segment != segment
-        span = validation_span(self._components(trial)[2]) if first else None
-        return order_fault(progress, after=trial.segment_progress, first=first, span=span)
+        span = validation_span(self._components(trial)[2], self.spec.progress.unit) if first else None
+        return order_fault(progress, after=trial.segment_progress, first=first, span=span, unit=self.spec.progress.unit)
 
     def on_end(self, trial: int, segment: int) -> None:
         """Finish the trial whose segment returned, unless it was stopped, set aside or paused."""
@@ -357,6 +362,7 @@ class SweepController:
             checkpoint=_file(checkpoint) if checkpoint else None,
             new_params=checkpoint is not None and not trial.has_current_params(checkpoint),
             workers=self.spec.resources.workers,
+            progress=job_progress(self.spec),
             tracking=tracking_options(self.spec.tracking.enabled, self.run, self.state.started, trial.number),
         )
         fields: dict[str, Any] = {"node": node or self.host.name, "origin": checkpoint.path if checkpoint else None}

@@ -14,7 +14,17 @@ from typing import Any
 
 from orchestrator.engine.controller import Observer
 from orchestrator.engine.learning_curves import Curve, synthetic
-from orchestrator.engine.virtual_cluster import Cluster, Driver, MemoryLease, MemoryStore, Seconds, VirtualHost, World
+from orchestrator.engine.virtual_cluster import (
+    Cluster,
+    Driver,
+    MemoryLease,
+    MemoryStore,
+    Places,
+    Seconds,
+    VirtualHost,
+    World,
+    every_span,
+)
 from orchestrator.errors import UsageError
 from orchestrator.journal import FORMAT, Event, Journal
 from orchestrator.journal.records import Line, parse
@@ -69,22 +79,25 @@ def simulate(
     observer: Observer | None = None,
     more: More | None = None,
     warm: Mapping[str, Any] | None = None,
+    places: Places = every_span,
 ) -> Simulated:
     """Run a sweep to its end.
 
     Args:
         spec: any valid one; no class in it is imported.
-        curve: the metrics of an epoch (from 1), by parameters; by default `synthetic` for the spec's objective.
-        seconds: of an epoch, by parameters; by default one second. A tenth is added or taken off at random.
+        curve: the metrics of the n-th report (from 1), by parameters; by default `synthetic` for the spec's objective.
+        seconds: until a report, by parameters; by default one second. A tenth is added or taken off at random.
         slots: segments that run at once.
         seed: fixes the timing. The search itself is fixed by the spec's own seed.
         observer: called with the state and each event as it is written.
         more: how the sweep is extended once it has ended.
         warm: the fields of the event ``sweep.warmed``, if it starts from earlier sweeps.
+        places: where trials report, in spans of progress; by default once a span, which is `SweepSpec.report_span` or a
+            twentieth of the training.
     """
     world = World(seed)
     curve, seconds = curve or synthetic(spec.objective.metric, spec.objective.mode), seconds or one_second
-    cluster = Cluster(spec, world, curve, seconds, slots, observer)
+    cluster = Cluster(spec, world, curve, seconds, slots, observer, places)
     began = world.clock
     journal = _open(world)
     journal.append("sweep.created", **created_fields(spec, warm))

@@ -18,12 +18,15 @@ from typing import Any
 from orchestrator.engine.controller import Observer, SweepController
 from orchestrator.engine.driver_host import DriverHost
 from orchestrator.engine.learning_curves import Curve
+from orchestrator.errors import UsageError
 from orchestrator.journal import Journal
 from orchestrator.journal.records import Line
 from orchestrator.journal.store import Store
 from orchestrator.policies.numerics import numerics
+from orchestrator.progress import COUNTER, EPOCHS, noun, whole
 from orchestrator.rundir import RunDirectory
 from orchestrator.spec import SweepSpec
+from orchestrator.spec.progress_section import end_of, trainer_limit
 from orchestrator.state import Checkpoint as RecordedCheckpoint
 from orchestrator.training import Checkpoint, Job, Report
 
@@ -31,6 +34,20 @@ _RUN = RunDirectory(Path("/simulated"))
 _START = 1_700_000_000.0  # Unix seconds
 _CHECKPOINT_BYTES = 1000
 _HALVINGS = 3  # of a batch, before it cannot be made smaller
+
+Places = Callable[[Mapping[str, Any], int], float]
+"""Where a trial reports for the n-th time, in spans, by its parameters and n: a function that increases with n."""
+
+
+def every_span(params: Mapping[str, Any], number: int) -> float:
+    """Return ``number``: one report a span."""
+    return number
+
+
+def simulated_span(spec: SweepSpec, end: float) -> float:
+    """Return the progress between two reports of a simulated trial; a twentieth of the training if it is not known."""
+    return spec.report_span or (1 if spec.progress.unit == EPOCHS else end / 20)
+
 
 Seconds = Callable[[Mapping[str, Any], int], float]
 """Seconds of an epoch, by parameters and epoch."""
@@ -185,6 +202,7 @@ class Cluster:
     seconds: Seconds
     slots: int
     observer: Observer | None
+    place: Places = every_span
 
 
 @dataclass(eq=False)
@@ -195,7 +213,7 @@ class Worker:
         job: the segment.
         params: the trial's parameters, with ``repeat`` for a further seed of a configuration.
         node: the number of its node.
-        epoch: how many epochs it has trained.
+        epoch: how many reports it has sent since the trial's beginning: epochs, if progress is in these.
         pending: the checkpoint that it is writing: path, size and SHA-256.
     """
 
@@ -256,13 +274,13 @@ class Driver:
     def begin(self, worker: Worker) -> None:
         """Start a segment from its checkpoint."""
         if worker.job.checkpoint is not None:
-            worker.epoch = worker.job.checkpoint["epoch"]
+            worker.epoch = _number(worker.job.checkpoint["path"])
         self.train(worker)
 
     def train(self, worker: Worker) -> None:
-        """Train the next epoch, or end the segment after its last."""
+        """Train until the next report, or end the segment after its last."""
         epoch = worker.epoch + 1
-        if epoch > worker.job.trainer["max_epochs"]:
+        if worker.epoch and self._place(worker, worker.epoch) >= self._end(worker):
             self.schedule(self.delay(), partial(self.end, worker))
             return
         seconds = self._cluster.seconds(worker.params, epoch) * self._rng.uniform(0.9, 1.1)
@@ -271,11 +289,36 @@ class Driver:
         # Unique to this writer, and of full length.
         sha256 = f"{self.controller.journal.lease}-{worker.job.trial}-{name}".ljust(64, "0")
         worker.pending = (path, (_CHECKPOINT_BYTES, sha256))
-        report = Report(
-            epoch, self._cluster.curve(worker.params, epoch), Checkpoint(path, _CHECKPOINT_BYTES, sha256, epoch)
-        )
+        measures = {"epoch": epoch, **self._measures(worker, epoch)}
+        saved = Checkpoint(path, _CHECKPOINT_BYTES, sha256, measures["epoch"])
+        report = Report(metrics=self._cluster.curve(worker.params, epoch), checkpoint=saved, **measures)
         worker.epoch = epoch
         self.schedule_checkpoint(worker, report, seconds)
+
+    def _end(self, worker: Worker) -> float:
+        """Return where the segment's trial ends."""
+        unit, trainer = self._cluster.spec.progress.unit, worker.job.trainer
+        end = self._cluster.spec.progress.until or trainer_limit(trainer, unit)
+        if end is None:
+            raise UsageError(
+                f"the simulator needs to know where trials end in {noun(unit)}", hint=f"give {end_of(unit)}"
+            )
+        return end
+
+    def _place(self, worker: Worker, number: int) -> float:
+        """Return the progress of a trial's report by its number; the last lies at the end."""
+        end = self._end(worker)
+        span = simulated_span(self._cluster.spec, end)
+        return whole(round(min(end, self._cluster.place(worker.params, number) * span), 6))
+
+    def _measures(self, worker: Worker, number: int) -> dict[str, Any]:
+        """Return how far a report is in the sweep's unit, beside its epoch."""
+        unit, progress = self._cluster.spec.progress.unit, self._place(worker, number)
+        if unit == EPOCHS:
+            return {"epoch": progress}
+        if unit.startswith(COUNTER):
+            return {"counters": {noun(unit): progress}}
+        return {"step" if unit == "steps" else unit: progress}
 
     def schedule_checkpoint(self, worker: Worker, report: Report, seconds: float) -> None:
         """Write the epoch's checkpoint in so many seconds."""
@@ -316,3 +359,8 @@ class Driver:
         trial = self.controller.state.trials[number]
         repeat = number - trial.configuration
         return {**trial.params, "repeat": repeat} if repeat else trial.params
+
+
+def _number(path: str) -> int:
+    """Return the number of the report beside a checkpoint, which its name holds."""
+    return int(path.rpartition("/")[2].split("-")[0].removeprefix("epoch="))

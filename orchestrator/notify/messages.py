@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.policies.budget import amounts
+from orchestrator.progress import place
 from orchestrator.safe_text import visible
 from orchestrator.spec import Occasion, SweepSpec
 from orchestrator.state import Best, SweepState, Trial
@@ -85,12 +86,12 @@ def new_best(name: str, state: SweepState, trial: Trial, best: Best) -> Note:
 
 
 def _best(state: SweepState, trial: Trial, best: Best) -> str:
-    return f"trial {trial.number} with {state.objective.metric} {best.value:.6g} at epoch {best.progress}"
+    return f"trial {trial.number} with {state.objective.metric} {best.value:.6g} at {place(best.progress, state.unit)}"
 
 
 def _parts(state: SweepState, trial: Trial, best: Best) -> dict[str, object]:
-    place = {"epoch": trial.reports[best.progress].epoch, "progress": best.progress}
-    return {"metric": state.objective.metric, "value": best.value, "trial": trial.number, **place}
+    reached = {"epoch": trial.reports[best.progress].epoch, "progress": best.progress}
+    return {"metric": state.objective.metric, "value": best.value, "trial": trial.number, **reached}
 
 
 def _spent(state: SweepState) -> str:

@@ -13,6 +13,7 @@ from orchestrator.plan.extremes import Corner, checked_roots, corners
 from orchestrator.plan.gpu_sharing import settled, share
 from orchestrator.plan.memory_size import format_bytes, memory
 from orchestrator.plan.trial_counts import Plan
+from orchestrator.progress import EPOCHS, SECONDS
 from orchestrator.rundir import runs_root
 from orchestrator.spec import SweepSpec
 
@@ -83,7 +84,12 @@ def measure(spec: SweepSpec, plan: Plan, runs: str | Path | None = None) -> Cost
 def _trial_hours(spec: SweepSpec, plan: Plan, slots: int, corners: dict[str, Corner]) -> Range | None:
     """Return the hours of all trials summed."""
     fastest, slowest = corners["cheap"].measured.seconds, corners["dear"].measured.seconds
-    if plan.expected is not None and plan.most is not None and fastest is not None and slowest is not None:
+    if plan.unit == SECONDS and plan.expected is not None and plan.most is not None:
+        return plan.expected / 3600, plan.most / 3600
+    in_epochs = plan.unit == EPOCHS and fastest is not None and slowest is not None
+    if in_epochs and plan.expected is not None and plan.most is not None:
+        assert fastest is not None
+        assert slowest is not None
         return plan.expected * fastest / 3600, plan.most * slowest / 3600
     if spec.budget.wall_clock is None:
         return None

@@ -10,28 +10,35 @@ from orchestrator.codec import readable
 from orchestrator.plan.costs import Costs
 from orchestrator.plan.memory_size import format_bytes
 from orchestrator.plan.trial_counts import Plan
+from orchestrator.progress import SECONDS, duration, noun, plain, span
 
 
 def lines(plan: Plan, costs: Costs | None = None) -> list[str]:
     """Return a plan, and its costs if measured, as lines of text."""
     trials = f"{plan.trials} trials" if plan.trials else "as many trials as the budget allows"
-    epochs = f"at most {plan.max_epochs} epochs each" if plan.max_epochs else "each until max_steps or max_time"
-    paragraphs = [f"{plan.name}: {trials}, {epochs}"]
+    each = f"at most {span(plan.longest, plan.unit)} each" if plan.longest else "each until its own end"
+    paragraphs = [f"{plan.name}: {trials}, {each}"]
     if plan.configurations is not None:
         paragraphs.append(f"space: {plan.configurations:,} distinct configurations, none of which is tried twice")
     if plan.rungs:
-        rungs = ", ".join(f"{rung} (about {count} trials)" for rung, count in plan.rungs.items())
-        paragraphs.append(f"{plan.scheduler}: rungs at epochs {rungs}")
+        rungs = ", ".join(f"{_number(rung, plan.unit)} (about {count} trials)" for rung, count in plan.rungs.items())
+        paragraphs.append(f"{plan.scheduler}: rungs at {noun(plan.unit)} {rungs}")
     if plan.most is not None:
-        paragraphs.append(f"epochs: at most {plan.most:,}, about {plan.expected:,} expected")
+        expected = "" if plan.expected is None else f", about {_number(plan.expected, plan.unit)} expected"
+        paragraphs.append(f"{noun(plan.unit)}: at most {_number(plan.most, plan.unit)}{expected}")
     if plan.limits:
         paragraphs.append("budget: " + ", ".join(f"{key} {value:g}" for key, value in plan.limits.items()))
     if plan.finals:
-        epochs_of_finals = f", {plan.finals * plan.max_epochs:,} epochs" if plan.max_epochs else ""
-        paragraphs.append(
-            f"finals: at most {plan.finals} trainings of the best{epochs_of_finals}, in addition to the above"
-        )
+        trained = f", {_number(plan.finals * plan.longest, plan.unit)} {noun(plan.unit)}" if plan.longest else ""
+        paragraphs.append(f"finals: at most {plan.finals} trainings of the best{trained}, in addition to the above")
     return paragraphs if costs is None else [*paragraphs, *_cost_lines(costs)]
+
+
+def _number(amount: float, unit: str) -> str:
+    """Return an amount without its unit: a time as ``10 min``, any other whole number with commas."""
+    if unit == SECONDS:
+        return duration(amount)
+    return f"{amount:,}" if isinstance(amount, int) else plain(amount)
 
 
 def _cost_lines(costs: Costs) -> Iterator[str]:
@@ -51,4 +58,4 @@ def _cost_lines(costs: Costs) -> Iterator[str]:
 
 def as_record(plan: Plan, costs: Costs | None = None) -> dict[str, Any]:
     """Return the plan and its costs as plain values for JSON."""
-    return asdict(plan) | ({"measured": asdict(costs)} if costs else {})
+    return asdict(plan) | {"max_epochs": plan.max_epochs} | ({"measured": asdict(costs)} if costs else {})

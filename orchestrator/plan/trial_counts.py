@@ -7,23 +7,28 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.engine.simulator import simulate
+from orchestrator.engine.virtual_cluster import simulated_span
 from orchestrator.policies.distinct import distinct_trials
 from orchestrator.policies.scheduler import scheduler_class
 from orchestrator.policies.searcher import trial_limit
+from orchestrator.progress import EPOCHS, UNITS
 from orchestrator.spec import SweepSpec
+from orchestrator.spec.progress_section import with_end
 from orchestrator.state import SweepState
 
 SIMULATED_TRIALS = 120
 """The most trials that are simulated; the epochs of more are extrapolated from their average."""
-SIMULATED_EPOCHS = 4_000
+SIMULATED_REPORTS = 4_000
+"""The most reports that are simulated."""
 
 
 @dataclass(frozen=True)
 class Plan:
     """The counts of a sweep; a count that cannot be known is None, as the trials of a sweep that only time ends.
 
-    ``most`` and ``expected`` are epochs, the latter of the same scheduler on synthetic curves, as `sweep simulate` runs
-    it. ``rungs`` maps the epochs of comparisons to the number of trials expected to reach them. ``finals`` counts the
+    ``longest`` is where the longest trial ends, ``most`` and ``expected`` are sums over the trials, the latter of the
+    same scheduler on synthetic curves, as `sweep simulate` runs it; all in ``unit``, that of progress. ``rungs`` maps
+    the places of comparisons to the number of trials expected to reach them. ``finals`` counts the
     trainings that the finalists may take afterwards; the other counts do not include them. ``configurations`` counts
     the distinct ones in the space, None if it is not finite.
 
@@ -36,63 +41,69 @@ class Plan:
 
     name: str
     trials: int | None
-    max_epochs: int | None
+    longest: float | None
     scheduler: str
-    most: int | None
-    expected: int | None
+    most: float | None
+    expected: float | None
     rungs: dict[float, int] = field(default_factory=dict)
     limits: dict[str, Any] = field(default_factory=dict)
     finals: int = 0
     configurations: int | None = None
+    unit: str = EPOCHS
+
+    @property
+    def max_epochs(self) -> int | None:
+        """The epochs of the longest trial; None if progress is not in epochs, or they are not known."""
+        return int(self.longest) if self.unit == EPOCHS and self.longest else None
 
 
 def plan(spec: SweepSpec) -> Plan:
     """Return the counts that need no training; none of the spec's classes is imported."""
     limits_of_trials = [limit for limit in (trial_limit(spec), distinct_trials(spec)) if limit is not None]
-    trials, epochs = min(limits_of_trials, default=None), _max_epochs(spec)
+    trials, epochs = min(limits_of_trials, default=None), spec.longest
     limits = spec.budget.model_dump(exclude_none=True, exclude_defaults=True, exclude={"trials"})
     most = _searched(spec, trials * epochs if trials and epochs else None)
     finals = spec.finalists.trials if spec.finalists else 0
     configurations = spec.space.size
-    head = (spec.name, trials, epochs, spec.scheduler.name)
+    head, unit = (spec.name, trials, epochs, spec.scheduler.name), spec.progress.unit
     if not epochs or not (trials or most):
-        return Plan(*head, most, None, {}, limits, finals, configurations)
+        return Plan(*head, most, None, {}, limits, finals, configurations, unit)
     simulated, share = _simulated(spec, trials, epochs)
-    expected = _searched(spec, math.ceil(simulated.epochs * share))
+    expected = _searched(spec, math.ceil(_trained(simulated, unit) * share))
     rungs = scheduler_class(spec.scheduler.name).rungs(spec.scheduler, epochs)
     reached = {rung: round(sum(t.progress >= rung for t in simulated.trials.values()) * share) for rung in rungs}
-    return Plan(*head, most, expected, reached, limits, finals, configurations)
+    return Plan(*head, most, expected, reached, limits, finals, configurations, unit)
 
 
-def _max_epochs(spec: SweepSpec) -> int | None:
-    """Return the epochs of a trial, the most if they are a parameter; None if steps or time end it."""
-    if "trainer.max_epochs" in spec.space:
-        return max(int(value) for value in spec.space["trainer.max_epochs"].probes())
-    longest = spec.trainer.get("max_epochs")
-    return longest if isinstance(longest, int) and longest > 0 else None
+def _trained(state: SweepState, unit: str) -> float:
+    """Return what was trained in a unit: of a counter, the sum of where the trials are."""
+    return state.trained[unit] if unit in UNITS else sum(trial.progress for trial in state.trials.values())
 
 
-def _searched(spec: SweepSpec, epochs: int | None) -> int | None:
-    """Cap epochs by the part of the budget that the search may spend."""
-    if spec.budget.epochs is None:
-        return epochs
-    limit = math.ceil(spec.budget.epochs * (1 - spec.budget.reserve))
-    return limit if epochs is None else min(limit, epochs)
+def _searched(spec: SweepSpec, amount: float | None) -> float | None:
+    """Cap an amount of progress by the part of the budget that the search may spend."""
+    budget: float | None = getattr(spec.budget, spec.progress.unit, None)
+    if budget is None:
+        return amount
+    limit = math.ceil(budget * (1 - spec.budget.reserve))
+    return limit if amount is None else min(limit, amount)
 
 
-def _simulated(spec: SweepSpec, trials: int | None, epochs: int) -> tuple[SweepState, float]:
+def _simulated(spec: SweepSpec, trials: int | None, longest: float) -> tuple[SweepState, float]:
     """Simulate random trials on synthetic curves under the spec's scheduler.
 
     Returns the state, and how many trials of the sweep each simulated one stands for. Budgets of time and cost are
     ignored, since their reach is unknown before measuring.
     """
-    limit = max(1, min(SIMULATED_TRIALS, SIMULATED_EPOCHS // epochs))
+    unit = spec.progress.unit
+    limit = max(1, min(SIMULATED_TRIALS, int(SIMULATED_REPORTS // (longest / simulated_span(spec, longest)))))
     count = min(trials or limit, limit)
     budget: dict[str, float] = {"trials": count}
-    if spec.budget.epochs is not None and (trials is None or trials <= count):
-        budget |= {"epochs": spec.budget.epochs, "reserve": spec.budget.reserve}
+    amount = getattr(spec.budget, unit, None)
+    if amount is not None and (trials is None or trials <= count):
+        budget |= {unit: amount, "reserve": spec.budget.reserve}
     spec_json = spec.model_dump(mode="json")
     spec_json |= {"searcher": {"name": "random"}, "budget": budget}
-    spec_json["trainer"] = {**spec_json["trainer"], "max_epochs": epochs}
+    spec_json = with_end(spec_json, unit, longest)
     state = simulate(SweepSpec.model_validate(spec_json)).state
     return state, (trials or count) / count

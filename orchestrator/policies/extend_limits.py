@@ -9,9 +9,11 @@ from typing import Any
 from orchestrator.errors import UsageError
 from orchestrator.policies.budget import RULE, key_of, spent
 from orchestrator.policies.distinct import RULES, distinct_trials
-from orchestrator.policies.scheduler import scheduler_class
+from orchestrator.policies.scheduler import extended_horizon, scheduler_class
 from orchestrator.policies.searcher import searcher_class, trial_limit
+from orchestrator.progress import EPOCHS, SECONDS, Amount, noun, span, whole
 from orchestrator.spec import SweepSpec
+from orchestrator.spec.progress_section import LIMITS, trainer_limit
 from orchestrator.state import SweepState, Trial, merge_spec
 
 Changed = dict[str, dict[str, Any]]
@@ -22,13 +24,16 @@ Changed = dict[str, dict[str, Any]]
 class More:
     """How much to add: ``trials``, ``epochs`` of each trial, ``wall_clock`` in seconds.
 
-    ``budget`` adds to ``epochs`` (of all trials), ``gpu_hours`` and ``cost``, and replaces ``target``.
+    ``budget`` adds to ``epochs``, ``steps``, ``samples``, ``seconds`` (of all trials), ``gpu_hours`` and ``cost``, and
+    replaces ``target``. ``progress`` is what each trial gets in addition, in the sweep's unit; ``epochs`` is the same
+    for a sweep in epochs.
     """
 
     trials: int = 0
     epochs: int = 0
     wall_clock: float = 0.0
     budget: Mapping[str, float] = field(default_factory=dict)
+    progress: float = 0
 
 
 def extension(state: SweepState, more: More) -> dict[str, Any]:
@@ -38,7 +43,8 @@ def extension(state: SweepState, more: More) -> dict[str, Any]:
     if changed:
         _check_scheduler(before, changed)
     else:
-        raise UsageError("nothing to extend was specified", hint="e.g. --trials 10, --epochs 5 or --wall-clock 2h")
+        hint = 'e.g. --trials 10, --epochs 5, --by "500 steps" or --wall-clock 2h'
+        raise UsageError("nothing to extend was specified", hint=hint)
     after = SweepSpec.model_validate(merge_spec(state.spec, changed))
     _check_budget_left(after, state)
     trials = trials_to_continue(before, state, changed)
@@ -50,10 +56,10 @@ def extension(state: SweepState, more: More) -> dict[str, Any]:
 def trials_to_continue(spec: SweepSpec, state: SweepState, changed: Mapping[str, Mapping[str, Any]]) -> list[int]:
     """Return the numbers of the trials that had ended by an old limit and continue; ``spec`` is the old one.
 
-    Those are the trials that finished at the old ``max_epochs``, if there are more epochs now, and those that a budget
+    Those are the trials that finished at the old end, if it has moved, and those that a budget
     stopped while they ran. They continue from a checkpoint that was kept; a trial without one stays as it is.
     """
-    longest = spec.trainer.get("max_epochs") if "max_epochs" in changed.get("trainer", {}) else None
+    longest = spec.horizon if extended_horizon(changed, spec.progress.unit) is not None else None
     limited = (trial for _, trial in sorted(state.trials.items()) if ended_by_budget(trial) or _is_full(trial, longest))
     return [t.number for t in limited if t.restart_checkpoints or (ended_by_budget(t) and not t.reports)]
 
@@ -64,21 +70,41 @@ def ended_by_budget(trial: Trial) -> bool:
 
 
 def ended_by_epochs(state: SweepState, trial: Trial) -> bool:
-    """Return whether the trial finished at ``max_epochs``, and the sweep can be extended by epochs."""
-    longest = state.spec["trainer"].get("max_epochs")
-    if not isinstance(longest, int) or longest < 0 or "trainer.max_epochs" in state.spec["space"]:
-        return False
+    """Return whether the trial finished at the end that the spec says, and that end can be moved."""
+    longest = recorded_horizon(state)
     return _is_full(trial, longest) and not scheduler_class(state.spec["scheduler"]["name"]).divides_epochs
 
 
-def _is_full(trial: Trial, longest: int | None) -> bool:
-    return longest is not None and trial.status == "finished" and trial.progress >= longest
+def recorded_horizon(state: SweepState) -> float | None:
+    """Return where every trial ends, as a journal's spec has it: `SweepSpec.horizon` without a check of the rest."""
+    until = (state.spec.get("progress") or {}).get("until")
+    if until is not None:
+        return float(until) if isinstance(until, float) else int(until)
+    if f"trainer.{LIMITS.get(state.unit)}" in (state.spec.get("space") or {}):
+        return None
+    return trainer_limit(state.spec.get("trainer") or {}, state.unit)
+
+
+def _is_full(trial: Trial, longest: float | None) -> bool:
+    """Return whether a trial finished at its end, or as near to it as it reports."""
+    if longest is None or trial.status != "finished":
+        return False
+    places = sorted(trial.reports)
+    last_span = places[-1] - places[-2] if len(places) > 1 else 0
+    whole_epochs = all(isinstance(place, int) for place in places[-2:]) and last_span <= 1
+    return trial.progress >= longest or (not whole_epochs and trial.progress + last_span > longest)
 
 
 def _changes(spec: SweepSpec, more: More) -> Iterator[tuple[str, dict[str, Any]]]:
     amounts = {"trials": more.trials, "wall_clock": more.wall_clock, **more.budget}
     yield "budget", {key: _raised(spec, key, amount) for key, amount in amounts.items() if amount}
-    yield "trainer", {"max_epochs": _longer(spec, more.epochs)} if more.epochs else {}
+    if more.epochs and more.progress:
+        raise UsageError("--epochs and --by are the same: how much each trial gets", hint="use one of them")
+    if more.epochs and spec.progress.unit != EPOCHS:
+        hint = f"use --by with an amount in {noun(spec.progress.unit)}"
+        raise UsageError(f"progress is in {noun(spec.progress.unit)}, not in epochs", hint=hint)
+    added = more.epochs or _in_unit(more.progress, spec.progress.unit)
+    yield _longer(spec, added) if added else ("trainer", {})
 
 
 def _raised(spec: SweepSpec, key: str, amount: float) -> float:
@@ -97,26 +123,38 @@ def _limits(spec: SweepSpec) -> str:
     return ", ".join(f"{key}: {value:g}" for key, value in limits.items()) or "the complete grid"
 
 
-def _longer(spec: SweepSpec, epochs: int) -> int:
-    longest = spec.trainer.get("max_epochs")
-    if "trainer.max_epochs" in spec.space:
-        raise UsageError("each trial has its own trainer.max_epochs: it is a parameter", hint="--trials 10 adds trials")
-    if not isinstance(longest, int) or longest < 0:
-        raise UsageError("trials have no max_epochs that could be raised", hint="--trials 10 adds trials")
-    if epochs < 0:
-        raise UsageError(
-            f"epochs: an addition above 0 is needed, but got {epochs}", hint=f"trials have {longest} epochs"
-        )
-    return longest + epochs
+def _in_unit(added: float, unit: str) -> float:
+    """Return an amount as a plain number. Raises UsageError if its text names another unit."""
+    if isinstance(added, Amount) and added.unit != unit:
+        message = f"progress is in {noun(unit)}, not in {noun(added.unit)}"
+        raise UsageError(message, hint=f"give --by in {noun(unit)}")
+    return whole(float(added))
+
+
+def _longer(spec: SweepSpec, added: float) -> tuple[str, dict[str, Any]]:
+    """Return the part of the spec that says where trials end, and its new content."""
+    unit, longest = spec.progress.unit, spec.horizon
+    limit = LIMITS.get(unit, "")
+    if f"trainer.{limit}" in spec.space:
+        raise UsageError(f"each trial has its own trainer.{limit}: it is a parameter", hint="--trials 10 adds trials")
+    if longest is None:
+        raise UsageError(f"trials have no {limit or 'end'} that could be raised", hint="--trials 10 adds trials")
+    if added < 0:
+        message = f"{noun(unit)}: an addition above 0 is needed, but got {added:g}"
+        raise UsageError(message, hint=f"trials have {span(longest, unit)}")
+    until = whole(longest + added)
+    if spec.progress.until is not None or not limit or (unit != SECONDS and not isinstance(until, int)):
+        return "progress", {"until": until}
+    return "trainer", {limit: {"seconds": until} if unit == SECONDS else until}
 
 
 def _check_scheduler(spec: SweepSpec, changed: Changed) -> None:
     """Raise UsageError if the scheduler has divided what would change."""
     name, scheduler = spec.scheduler.name, scheduler_class(spec.scheduler.name)
-    if "trainer" in changed and scheduler.divides_epochs:
+    if spec.horizon is not None and changed.keys() & {"trainer", "progress"} and scheduler.divides_epochs:
         raise UsageError(
-            f"scheduler {name} has divided trainer.max_epochs = {spec.trainer['max_epochs']} among its rungs",
-            hint="launch another sweep with more epochs, and --warm-start it from this one",
+            f"scheduler {name} has divided {span(spec.horizon, spec.progress.unit)} among its rungs",
+            hint="launch another sweep that trains for longer, and --warm-start it from this one",
         )
     if "trials" in changed.get("budget", {}) and scheduler.population:
         raise UsageError(
@@ -145,7 +183,7 @@ def _more_come(spec: SweepSpec, state: SweepState) -> bool:
 
 
 def _why_none(state: SweepState, more: More) -> str:
-    if more.epochs:
+    if more.epochs or more.progress:
         return "no trial that finished has kept a checkpoint (checkpoints.keep_top); --trials 10 adds trials"
     spec = SweepSpec.model_validate(state.spec)
     if searcher_class(spec.searcher.name).ends_by_itself:

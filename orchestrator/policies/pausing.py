@@ -5,19 +5,20 @@ from __future__ import annotations
 import bisect
 import math
 from abc import abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field
 from typing_extensions import TypeVar
 
 from orchestrator.journal import Event
-from orchestrator.policies.rungs import WaitingRung, last_rung, rung_places
+from orchestrator.policies.rungs import GRACE, WaitingRung, grace_of, last_rung, rung_places
 from orchestrator.policies.scheduler import Scheduler, Verdict
 from orchestrator.policies.searcher import trial_limit
 from orchestrator.spec import SchedulerOptions, SweepSpec
+from orchestrator.spec.progress_section import Span
 
 ENDLESS = 2**31
-"""Epochs of a training whose end is unknown."""
+"""The end of a training whose end is unknown, at least."""
 
 Candidate = tuple[int, int, str]  # the rung where a trial waits, its number, and the kind of its promotion
 
@@ -25,8 +26,9 @@ Candidate = tuple[int, int, str]  # the rung where a trial waits, its number, an
 class RungOptions(SchedulerOptions):
     """Where the rungs of such a scheduler are."""
 
-    grace_epochs: int = Field(default=1, ge=1, description="Epochs at the first rung.", examples=[1])
-    reduction_factor: int = Field(default=4, ge=2, description="Ratio from rung to rung, in epochs.", examples=[4])
+    renamed: ClassVar[dict[str, str]] = {"grace_epochs": "grace"}
+    grace: Span = Field(default=None, description=f"Progress at the first rung. {GRACE}", examples=[1])
+    reduction_factor: int = Field(default=4, ge=2, description="Ratio from rung to rung, in progress.", examples=[4])
 
 
 OptionsT = TypeVar("OptionsT", bound=RungOptions)
@@ -35,18 +37,18 @@ OptionsT = TypeVar("OptionsT", bound=RungOptions)
 class PausingScheduler(Scheduler[OptionsT]):
     """Set every trial aside at each rung, unless it is the next to continue.
 
-    Rungs are at ``grace_epochs · reduction_factor^k`` epochs and at the end. At each a trial enters with its best loss
-    since the rung before, so that a lucky first epoch does not carry it for good. A subclass says by `_next` which
-    trial continues, and takes note of what happens.
+    Rungs are at ``grace · reduction_factor^k`` and at the end. At each a trial enters with its best loss
+    since the rung before (see `Scheduler.loss_at`), so that a lucky first report does not carry it for good. A subclass
+    says by `_next` which trial continues, and takes note of what happens.
     """
 
     def __init__(self, options: OptionsT, spec: SweepSpec) -> None:
         super().__init__(options, spec)
         trials = trial_limit(spec)
         self._trials_left = math.inf if trials is None else trials
-        self._epochs = rung_places(options.grace_epochs, options.reduction_factor, _max_epochs(spec) or ENDLESS)
-        self._rungs = [WaitingRung() for _ in self._epochs]
-        self._losses: dict[int, dict[float, float]] = {}  # trial -> progress -> loss; kept: a trial may be extended
+        grace = grace_of(options)
+        self._places = rung_places(grace, options.reduction_factor, spec.horizon or max(ENDLESS, grace * 2**20))
+        self._rungs = [WaitingRung() for _ in self._places]
         self._rung_of: dict[int, int] = {}  # trial set aside -> its rung
         self._passed: dict[int, int] = {}  # trial -> the highest rung that it has left behind
         self._best_ended: tuple[float, int] = (math.inf, -1)  # the best of those that ended without a failure
@@ -54,12 +56,13 @@ class PausingScheduler(Scheduler[OptionsT]):
     @classmethod
     def rungs(cls, options: OptionsT, horizon: float) -> list[float]:
         """Return the rungs, the last of which is the end of the training."""
-        return rung_places(options.grace_epochs, options.reduction_factor, max(options.grace_epochs, horizon))
+        grace = grace_of(options)
+        return rung_places(grace, options.reduction_factor, max(grace, horizon))
 
     @classmethod
     def rung_reached(cls, options: OptionsT, progress: float) -> float | None:
-        """Return the last rung up to the epoch, the end of the training apart."""
-        return last_rung(progress, options.grace_epochs, options.reduction_factor)
+        """Return the last rung up to that progress, the end of the training apart."""
+        return last_rung(progress, grace_of(options), options.reduction_factor)
 
     @abstractmethod
     def _next(self, *, last: bool) -> Candidate | None:
@@ -86,7 +89,7 @@ class PausingScheduler(Scheduler[OptionsT]):
         return False
 
     def observe(self, event: Event) -> None:
-        """Take note of an event, and count the epochs that it grants."""
+        """Take note of an event, and count the progress that it grants."""
         super().observe(event)
         if event.type == "trial.suggested":
             self._trials_left -= 1
@@ -114,12 +117,10 @@ class PausingScheduler(Scheduler[OptionsT]):
         rung = self._rung(progress)
         if not math.isfinite(self.last[trial]):
             return
-        losses = self._losses.setdefault(trial, {})
-        losses[progress] = self.objective.loss(self.last[trial])
         if rung is None or trial in self._rungs[rung].loss:
             return
-        before = self._epochs[rung - 1] if rung > 0 else 0
-        self._rungs[rung].enter(trial, min(loss for at, loss in losses.items() if before < at <= progress), progress)
+        before = self._places[rung - 1] if rung > 0 else 0
+        self._rungs[rung].enter(trial, self.loss_at(trial, self._places[rung], before), progress)
         self._on_entered(trial, rung)
         if self._passes(rung):
             self._passed[trial] = rung
@@ -145,15 +146,15 @@ class PausingScheduler(Scheduler[OptionsT]):
         self._wait(trial, rung)
 
     def _rung(self, progress: float) -> int | None:
-        """Return the index of the last rung up to that epoch; None below the first."""
-        index = bisect.bisect_right(self._epochs, progress) - 1
+        """Return the index of the last rung up to that progress; None below the first."""
+        index = bisect.bisect_right(self._places, progress) - 1
         return None if index < 0 else index
 
     def _comparison(self, index: int, trial: int) -> dict[str, Any]:
         """Return the numbers of a trial at a rung, for a verdict."""
         rung = self._rungs[index]
-        numbers = {"rung": self._epochs[index], "place": rung.place(trial), "of": len(rung.order)}
-        return {**numbers, "value": self.value(rung.loss[trial])}
+        numbers = {"rung": self._places[index], "place": rung.place(trial), "of": len(rung.order)}
+        return {**numbers, "value": self.value(rung.loss[trial]), **rung.compared[trial].why}
 
     def _finalist(self) -> Candidate | None:
         """Return the best trial of all, if it waits."""
@@ -162,7 +163,7 @@ class PausingScheduler(Scheduler[OptionsT]):
 
     def _chunk(self, rung: int) -> float:
         """Return the progress from one rung to the next."""
-        return self._epochs[rung + 1] - self._epochs[rung]
+        return self._places[rung + 1] - self._places[rung]
 
     def _continue(self, rung: int, trial: int, kind: str) -> None:
         self._leave(trial)
@@ -184,9 +185,3 @@ class PausingScheduler(Scheduler[OptionsT]):
         self._on_ended(trial, type)
         if trial in self.best and type != "trial.failed":
             self._best_ended = min(self._best_ended, (self.best[trial], trial))
-
-
-def _max_epochs(spec: SweepSpec) -> int | None:
-    """Return how long every trial trains; None if something else ends it, or each trial has an end of its own."""
-    written = None if "trainer.max_epochs" in spec.space else spec.trainer.get("max_epochs")
-    return written if isinstance(written, int) and written > 0 else None

@@ -8,18 +8,21 @@ import math
 import random
 from collections.abc import Iterator, Mapping, Set
 from difflib import get_close_matches
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from pydantic import Field
 
 from orchestrator.errors import Problem
 from orchestrator.journal import Event
-from orchestrator.policies.scheduler import Scheduler, Verdict
+from orchestrator.policies.loss_curves import Compared
+from orchestrator.policies.scheduler import Scheduler, Verdict, rung_text
+from orchestrator.progress import EPOCHS, plain, span, whole
 from orchestrator.safe_text import show
 from orchestrator.seeds import derive_seed
 from orchestrator.space import Choice, Const, Space
 from orchestrator.space.ranges import Int
 from orchestrator.spec import SchedulerOptions, SweepSpec
+from orchestrator.spec.progress_section import Span, end_of
 
 _INTERVALS = 10  # of a training whose interval is not given
 
@@ -27,8 +30,12 @@ _INTERVALS = 10  # of a training whose interval is not given
 class PopulationOptions(SchedulerOptions):
     """What the population schedulers share."""
 
-    interval_epochs: int | None = Field(
-        default=None, ge=1, description="Epochs between comparisons; by default a tenth of the training.", examples=[2]
+    renamed: ClassVar[dict[str, str]] = {"interval_epochs": "interval"}
+    interval: Span = Field(
+        default=None,
+        description="From one comparison to the next, a number in the unit of progress or text such as 500 steps; by "
+        "default a tenth of the training.",
+        examples=[2],
     )
     quantile: float = Field(
         default=0.25, gt=0, le=0.5, description="The share that takes over, and the share that is taken from.",
@@ -54,10 +61,10 @@ def mutable(space: Space) -> list[str]:
 class PopulationScheduler(Scheduler[OptionsT]):
     """Population based training (Jaderberg et al. 2017, arXiv:1711.09846), asynchronous.
 
-    Every ``interval_epochs`` a trial is set aside; once the complete population has begun, the trial that is furthest
-    behind continues. If it is among the worst ``quantile`` of those that have come to its epoch, it takes over: it
-    continues from the checkpoint that one of the best ``quantile`` had at that epoch, drawn at random, with that
-    trial's parameters changed. A trial that failed or was stopped is no donor.
+    After every ``interval``, at its first report there or beyond, a trial is set aside; once the complete population
+    has begun, the trial that is furthest behind continues. If it is among the worst ``quantile`` of those that have
+    come there, it takes over: it continues from the checkpoint that one of the best ``quantile`` had there, drawn at
+    random, with that trial's parameters changed. A trial that failed or was stopped is no donor.
     """
 
     population = True
@@ -66,19 +73,21 @@ class PopulationScheduler(Scheduler[OptionsT]):
     def __init__(self, options: OptionsT, spec: SweepSpec, *, resample: float) -> None:
         super().__init__(options, spec)
         self._space, self._seed, self._population = spec.space, spec.seed, spec.budget.trials or 1
-        self._epochs = comparisons(options, spec.trainer["max_epochs"])
+        self._points = comparisons(options, spec.horizon or 1)
         self._quantile, self._resample = options.quantile, resample
         self._mutate = frozenset(mutable(spec.space) if options.mutate is None else options.mutate)
         self._params: dict[int, dict[str, Any]] = {}
         self._reached: dict[int, float] = {}
-        self._entered: dict[float, list[tuple[float, int]]] = {progress: [] for progress in self._epochs}  # best first
-        self._states: dict[tuple[int, float], tuple[float, dict[str, Any]]] = {}  # trial, epoch -> loss and parameters
+        self._entered: dict[float, list[tuple[float, int]]] = {point: [] for point in self._points}  # best first
+        self._states: dict[tuple[int, float], tuple[float, dict[str, Any]]] = {}  # trial, point -> loss and parameters
+        self._places: dict[tuple[int, float], float] = {}  # trial, point -> progress of its report and checkpoint
+        self._compared: dict[tuple[int, float], Compared] = {}
         self._behind: list[tuple[float, int]] = []
-        self._at: dict[int, float] = {}  # trial set aside -> its progress
-        self._passed: dict[int, float] = {}  # trial -> the last epoch after which it continued
+        self._at: dict[int, float] = {}  # trial set aside -> its point
+        self._passed: dict[int, float] = {}  # trial -> the last point after which it continued
         self._passed_before_end: dict[int, float] = {}  # the same, of a trial that has ended
-        self._to_pass = dict.fromkeys(self._epochs, self._population)  # how many trials may still take over there
-        self._saved: set[tuple[int, float]] = set()  # checkpoints, by trial and epoch
+        self._to_pass = dict.fromkeys(self._points, self._population)  # how many trials may still take over there
+        self._saved: set[tuple[int, float]] = set()  # checkpoints, by trial and progress
         self._no_donors: set[int] = set()
         self._answer: tuple[int, Verdict] | None = None
         self._lends: frozenset[tuple[int, float]] | None = None
@@ -86,23 +95,23 @@ class PopulationScheduler(Scheduler[OptionsT]):
     @classmethod
     def problems(cls, options: OptionsT, spec: SweepSpec) -> Iterator[Problem]:
         """Yield what a population lacks: its size, its length, and parameters to change."""
-        name, max_epochs, interval = options.name, spec.trainer.get("max_epochs"), options.interval_epochs
+        name, unit, horizon, interval = options.name, spec.progress.unit, spec.horizon, options.interval
         if spec.budget.trials is None:
             yield Problem(f"scheduler {name} needs budget.trials: they are its population",
                           "say how many train side by side, e.g. budget: {trials: 16}", ("budget",))  # fmt: skip
-        if max_epochs is None:
-            yield Problem(f"scheduler {name} needs trainer.max_epochs", "give trainer.max_epochs", ("scheduler",))
-        elif interval and interval >= max_epochs:
-            yield Problem(f"interval_epochs is {interval}, not below trainer.max_epochs = {max_epochs}",
-                          f"use interval_epochs: {max(1, max_epochs // _INTERVALS)}, or more epochs",
-                          ("scheduler", "interval_epochs"))  # fmt: skip
+        if horizon is None:
+            yield Problem(f"scheduler {name} needs {end_of(unit)}", f"give {end_of(unit)}", ("scheduler",))
+        elif interval and interval >= horizon:
+            yield Problem(f"interval is {span(interval, unit)}, not below the end at {span(horizon, unit)}",
+                          f"use interval: {plain(_interval(options, horizon, default=True))}, or train for longer",
+                          ("scheduler", "interval"))  # fmt: skip
         if spec.repeats.seeds > 1:
             yield Problem(f"scheduler {name} changes parameters on the way, so there is no configuration to repeat",
                           "leave `repeats` out, or use scheduler asha", ("repeats",))  # fmt: skip
-        every = spec.trainer.get("check_val_every_n_epoch") or 1
-        if isinstance(every, int) and (interval or every) % every:
-            yield Problem(f"interval_epochs is {interval}, but trials report every {every} epochs",
-                          f"make it a multiple of {every}", ("scheduler", "interval_epochs"))  # fmt: skip
+        every = spec.report_span
+        if unit == EPOCHS and isinstance(every, int) and isinstance(interval, int) and interval % every:
+            yield Problem(f"interval is {interval}, but trials report every {every} epochs",
+                          f"make it a multiple of {every}", ("scheduler", "interval"))  # fmt: skip
         for index, parameter in enumerate(options.mutate or ()):
             if parameter not in spec.space:
                 close = get_close_matches(parameter, list(spec.space), n=1)
@@ -116,14 +125,14 @@ class PopulationScheduler(Scheduler[OptionsT]):
 
     @classmethod
     def rungs(cls, options: OptionsT, horizon: float) -> list[float]:
-        """Return the epochs at which trials are compared."""
-        return list(comparisons(options, int(horizon)))
+        """Return the points at which trials are compared."""
+        return comparisons(options, horizon)
 
     @classmethod
     def explain_promotion(cls, why: Mapping[str, Any]) -> str:
         """Say how the trial compared, for one that continued without a takeover."""
         place = f"at place {why['place']} of {why['of']}"
-        return f"Compared after epoch {why['rung']}: {show(why['value'])}, {place}; it continued as it was."
+        return f"Compared after {rung_text(why)}: {show(why['value'])}, {place}; it continued as it was."
 
     def observe(self, event: Event) -> None:
         """Take note of an event."""
@@ -147,13 +156,11 @@ class PopulationScheduler(Scheduler[OptionsT]):
 
     @property
     def lends(self) -> Set[tuple[int, float]]:
-        """The checkpoints of the best at each epoch where trials may still take over."""
+        """The checkpoints of the best at each point where trials may still take over."""
         if self._lends is None:
             share = math.ceil(self._population * self._quantile)
-            open_epochs = [progress for progress, trials in self._to_pass.items() if trials]
-            self._lends = frozenset(
-                (trial, progress) for progress in open_epochs for _, trial in self._entered[progress][:share]
-            )
+            lenders = [(point, self._entered[point][:share]) for point, trials in self._to_pass.items() if trials]
+            self._lends = frozenset((trial, self._places[trial, point]) for point, best in lenders for _, trial in best)
         return self._lends
 
     def promote(self, *, last: bool) -> tuple[int, Verdict] | None:
@@ -169,37 +176,42 @@ class PopulationScheduler(Scheduler[OptionsT]):
             heapq.heappop(self._behind)
         if not self._behind:
             return None
-        progress, trial = self._behind[0]
-        order, loss = self._entered[progress], self._states[trial, progress][0]
+        point, trial = self._behind[0]
+        order, loss = self._entered[point], self._states[trial, point][0]
         place = bisect.bisect_left(order, (loss, trial)) + 1
-        numbers = {"rung": progress, "place": place, "of": len(order), "value": self.value(loss)}
-        donor = self._donor(trial, progress, place)
+        numbers: dict[str, Any] = {"rung": point, "place": place, "of": len(order), "value": self.value(loss)}
+        numbers |= self._compared[trial, point].why
+        donor = self._donor(trial, point, place)
         if donor is None:
             return trial, Verdict(self.name, numbers, "promote")
-        numbers |= {"donor": donor, "donor_value": self.value(self._states[donor, progress][0])}
-        return trial, Verdict(self.name, numbers, "promote", (donor, progress), self.explore(donor, trial, progress))
+        numbers |= {"donor": donor, "donor_value": self.value(self._states[donor, point][0])}
+        source = donor, self._places[donor, point]
+        return trial, Verdict(self.name, numbers, "promote", source, self.explore(donor, trial, point))
 
-    def _donor(self, trial: int, progress: float, place: int) -> int | None:
+    def _donor(self, trial: int, point: float, place: int) -> int | None:
         """Return the donor for a trial at that place; None if it continues by itself."""
-        order, loss = self._entered[progress], self._states[trial, progress][0]
+        order, loss = self._entered[point], self._states[trial, point][0]
         share = min(math.ceil(len(order) * self._quantile), len(order) // 2)
         if place <= len(order) - share:
             return None
         donors = [
             donor
             for donor_loss, donor in order[:share]
-            if donor_loss < loss and donor not in self._no_donors and (donor, progress) in self._saved
+            if donor_loss < loss and donor not in self._no_donors and self._has_checkpoint(donor, point)
         ]
-        rng = random.Random(derive_seed(self._seed, "donor", trial, progress))
+        rng = random.Random(derive_seed(self._seed, "donor", trial, point))
         return donors[int(rng.random() * len(donors))] if donors else None
 
-    def explore(self, donor: int, trial: int, progress: float) -> dict[str, Any]:
+    def _has_checkpoint(self, trial: int, point: float) -> bool:
+        return (trial, self._places[trial, point]) in self._saved
+
+    def explore(self, donor: int, trial: int, point: float) -> dict[str, Any]:
         """Return the donor's parameters, changed.
 
         A parameter is drawn again at times; else a number is a fifth more or less, and a choice one of its neighbours.
         """
-        params = self._states[donor, progress][1]
-        rng = random.Random(derive_seed(self._seed, "explore", trial, progress))
+        params = self._states[donor, point][1]
+        rng = random.Random(derive_seed(self._seed, "explore", trial, point))
         explored: dict[str, Any] = {}
         for name in self._space.order:
             if not self._space.active(explored, name):
@@ -224,56 +236,76 @@ class PopulationScheduler(Scheduler[OptionsT]):
         trial = event["trial"]
         self._at.pop(trial, None)
         self._passed_before_end[trial] = self._passed.get(trial, 0)
-        self._pass(trial, self._epochs.stop)
+        self._pass(trial, math.inf)
         if event.type != "trial.finished":
             self._no_donors.add(trial)
 
     def _restore(self, trial: int) -> None:
         """Take note that a trial that had ended is retried or extended."""
         self._no_donors.discard(trial)
-        passed = self._passed_before_end.pop(trial, self._epochs.stop)
-        for progress in self._epochs:
-            if passed < progress <= self._passed.get(trial, 0):
-                self._to_pass[progress] += 1
+        passed = self._passed_before_end.pop(trial, math.inf)
+        for point in self._points:
+            if passed < point <= self._passed.get(trial, 0):
+                self._to_pass[point] += 1
         self._passed[trial] = passed
         self._lends = None
 
     def _pass(self, trial: int, up_to: float) -> None:
-        """Take note that a trial will not take over at these epochs any more."""
+        """Take note that a trial will not take over at these points any more."""
         passed = self._passed.get(trial, 0)
-        for progress in self._epochs:
-            if passed < progress <= up_to:
-                self._to_pass[progress] -= 1
+        for point in self._points:
+            if passed < point <= up_to:
+                self._to_pass[point] -= 1
                 self._lends = None
         self._passed[trial] = max(up_to, passed)
 
     def on_report(self, trial: int, progress: float) -> None:
-        """Note the trial's loss and parameters at an epoch of comparison."""
-        value = self.last[trial]
-        if progress <= self._reached.get(trial, 0) or not math.isfinite(value):
-            return  # a repeated epoch counts as it was the first time
-        self._reached[trial] = progress
-        if progress in self._epochs:
-            loss = self.objective.loss(value)
-            self._states[trial, progress] = loss, self._params[trial]
-            bisect.insort(self._entered[progress], (loss, trial))
+        """Note the trial's loss and parameters at a point of comparison, at its first report there or beyond."""
+        if progress <= self._reached.get(trial, 0) or not math.isfinite(self.last[trial]):
+            return  # a repeated report counts as it was the first time
+        before, self._reached[trial] = self._reached.get(trial, 0), progress
+        point = self._point(progress)
+        if point is not None and point > before:
+            compared = self._loss_at_point(trial, point)
+            self._compared[trial, point], self._places[trial, point] = compared, progress
+            self._states[trial, point] = compared.loss, self._params[trial]
+            bisect.insort(self._entered[point], (compared.loss, trial))
             self._lends = None
 
+    def _point(self, progress: float) -> float | None:
+        """Return the last point up to a progress; None before the first."""
+        index = bisect.bisect_right(self._points, progress) - 1
+        return None if index < 0 else self._points[index]
+
+    def _loss_at_point(self, trial: int, point: float) -> Compared:
+        """Return the loss at a point: of the report there, or interpolated between those around it."""
+        return self.curves[trial].at(point) if self._interpolates else Compared(self.objective.loss(self.last[trial]))
+
     def judge_report(self, trial: int, progress: float) -> Verdict | None:
-        """Set aside a trial at an epoch of comparison that it has not passed."""
-        if (trial, progress) not in self._states or progress <= self._passed.get(trial, 0):
+        """Set aside a trial that has come to a point of comparison that it has not passed."""
+        point = self._point(progress)
+        if point is None or self._places.get((trial, point)) != progress or point <= self._passed.get(trial, 0):
             return None
-        return Verdict(
-            self.name, {"rung": progress, "value": self.value(self._states[trial, progress][0])}, "set_aside"
-        )
+        numbers = {"rung": point, "value": self.value(self._states[trial, point][0])}
+        return Verdict(self.name, {**numbers, **self._compared[trial, point].why}, "set_aside")
 
     def on_set_aside(self, trial: int, progress: float) -> None:
         """Let the trial wait."""
-        self._at[trial] = progress
-        heapq.heappush(self._behind, (progress, trial))
+        point = self._point(progress)
+        assert point is not None
+        self._at[trial] = point
+        heapq.heappush(self._behind, (point, trial))
 
 
-def comparisons(options: PopulationOptions, max_epochs: int) -> range:
-    """Return the epochs at which trials are compared."""
-    interval = options.interval_epochs or max(1, max_epochs // _INTERVALS)
-    return range(interval, max_epochs, interval)
+def comparisons(options: PopulationOptions, horizon: float) -> list[float]:
+    """Return the points at which trials are compared, below the end."""
+    interval = _interval(options, horizon)
+    points = (whole(round(interval * count, 9)) for count in range(1, math.ceil(horizon / interval) + 1))
+    return [point for point in points if point < horizon]
+
+
+def _interval(options: PopulationOptions, horizon: float, *, default: bool = False) -> float:
+    """Return the interval; by default a tenth of the training, at least 1 where that is whole."""
+    if options.interval is not None and not default:
+        return whole(options.interval)
+    return max(1, horizon // _INTERVALS) if isinstance(horizon, int) else horizon / _INTERVALS

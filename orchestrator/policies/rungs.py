@@ -6,25 +6,43 @@ import bisect
 import heapq
 import math
 from collections import OrderedDict, deque
+from typing import Any
 
+from orchestrator.policies.loss_curves import Compared
+from orchestrator.progress import whole
+
+_ROUNDING = 1 + 1e-9
+"""Relative tolerance of a rung: shares of a horizon are rounded."""
 REMEMBERED = 48
 """The latest trials at a rung that count as evidence, at most: a bound on the cost of a decision."""
+
+
+GRACE = (
+    "A number in the unit of progress, or text such as 500 steps. By default one epoch; in other units, or if a trial "
+    "has no more than one epoch, horizon / reduction_factor^3, and at least from one report to the next."
+)
+"""How the default of a scheduler's ``grace`` is chosen, for its description."""
+
+
+def grace_of(options: Any) -> float:
+    """Return the first rung of a scheduler's options; 1 if they belong to no spec, which would have said it."""
+    return 1 if options.grace is None else whole(options.grace)
 
 
 def last_rung(progress: float, grace: float, reduction_factor: int) -> float | None:
     """Return the highest rung that a trial has reached at this progress; None below the first."""
     rung = grace
     while rung * reduction_factor <= progress:
-        rung *= reduction_factor
+        rung = whole(rung * reduction_factor)
     return rung if rung <= progress else None
 
 
 def rung_places(first: float, factor: int, last: float) -> list[float]:
     """Return ``first · factor^k`` as far as they are below ``last``, and ``last``."""
     places = []
-    while first < last:
+    while first * _ROUNDING < last:
         places.append(first)
-        first *= factor
+        first = whole(first * factor)
     return [*places, last]
 
 
@@ -33,20 +51,22 @@ class Rung:
 
     Attributes:
         loss: trial number to the loss it entered with.
+        compared: trial number to that loss, and how it came about.
         entered: trial number to the progress at which it entered.
         order: (loss, trial number), best first.
     """
 
     def __init__(self) -> None:
         self.loss: dict[int, float] = {}
+        self.compared: dict[int, Compared] = {}
         self.entered: dict[int, float] = {}
         self.order: list[tuple[float, int]] = []
 
-    def enter(self, trial: int, loss: float, progress: float) -> None:
+    def enter(self, trial: int, compared: Compared, progress: float) -> None:
         """Add a trial; if it is there already, its first loss counts."""
         if trial not in self.loss:
-            self.loss[trial], self.entered[trial] = loss, progress
-            bisect.insort(self.order, (loss, trial))
+            self.loss[trial], self.entered[trial], self.compared[trial] = compared.loss, progress, compared
+            bisect.insort(self.order, (compared.loss, trial))
 
     def place(self, trial: int) -> int:
         """Return a trial's place among all that have entered, from 1."""
@@ -69,10 +89,10 @@ class WaitingRung(Rung):
         self.latest: deque[tuple[float, int]] = deque(maxlen=REMEMBERED)
         self._queue: list[tuple[float, int]] = []
 
-    def enter(self, trial: int, loss: float, progress: float) -> None:
+    def enter(self, trial: int, compared: Compared, progress: float) -> None:
         """Add a trial, as the latest."""
-        super().enter(trial, loss, progress)
-        self.latest.append((loss, trial))
+        super().enter(trial, compared, progress)
+        self.latest.append((compared.loss, trial))
 
     def wait(self, trial: int, *, control: bool) -> None:
         """Let a trial that has entered wait."""

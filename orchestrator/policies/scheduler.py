@@ -39,9 +39,12 @@ from typing_extensions import TypeVar
 
 from orchestrator import registry
 from orchestrator.journal import Event
+from orchestrator.policies.loss_curves import Compared, LossCurve
 from orchestrator.policies.plugin import PolicyPlugin, recorded_plugin
+from orchestrator.progress import EPOCHS, place
 from orchestrator.safe_text import show
 from orchestrator.spec import SchedulerOptions, SweepSpec
+from orchestrator.spec.progress_section import trainer_limit
 from orchestrator.state import Objective
 
 _PLACE = frozenset({"rule", "epoch", "progress", "unit"})
@@ -57,10 +60,10 @@ class Verdict:
 
     Attributes:
         rule: the scheduler's name, or the name of another rule.
-        why: the numbers that were compared, plain JSON values. ``rung`` is the epoch of the comparison.
+        why: the numbers that were compared, plain JSON values. ``rung`` is the progress of the comparison.
         action: ``stop`` ends the trial; ``set_aside`` keeps it and its checkpoint for a later promotion; ``promote``
             continues a trial that was set aside.
-        donor: number and epoch of the trial whose checkpoint is to be used.
+        donor: number and progress of the trial whose checkpoint is to be used.
         params: the parameters from then on.
 
     Example:
@@ -83,6 +86,9 @@ class Scheduler(PolicyPlugin[OptionsT], Generic[OptionsT]):
         objective: what trials are judged by; ``objective.loss(value)`` turns the sign so that lower is better.
         last: trial number to the objective's value in its last report.
         best: trial number to its lowest finite loss so far; without an entry before the first finite one.
+        curves: trial number to its finite losses by progress.
+        unit: of progress: ``epochs``, ``steps``, ``samples``, ``seconds`` or ``metric:NAME``.
+        horizon: where every trial ends, in that unit; None if it is not known.
         set_aside: numbers of the trials that wait for a promotion.
 
     Example:
@@ -104,12 +110,15 @@ class Scheduler(PolicyPlugin[OptionsT], Generic[OptionsT]):
     population: ClassVar[bool] = False
     """Whether the budget's trials train side by side as one population, so that none can be added later."""
     divides_epochs: ClassVar[bool] = False
-    """Whether trainer.max_epochs is divided among rungs at the start, so that it cannot be raised later."""
+    """Whether the length of a trial is divided among rungs at the start, so that it cannot be raised later."""
 
     def __init__(self, options: OptionsT, spec: SweepSpec) -> None:
         self.options = options
         self.objective = Objective(spec.objective.metric, spec.objective.mode)
+        self.unit, self.horizon, self._interpolates = spec.progress.unit, spec.horizon, spec.progress.interpolate
         self.last: dict[int, float] = {}
+        self.curves: dict[int, LossCurve] = {}
+        self._reported: dict[int, float] = {}  # trial -> the last report with the objective
         self.best: dict[int, float] = {}
         self.set_aside: set[int] = set()
 
@@ -133,7 +142,7 @@ class Scheduler(PolicyPlugin[OptionsT], Generic[OptionsT]):
         """Say in words why a trial was stopped, as the end of a sentence.
 
         Args:
-            why: the verdict's numbers, with its ``rule`` and the ``epoch`` of the stop.
+            why: the verdict's numbers, with its ``rule``, the ``progress`` of the stop and the ``unit``.
         """
         numbers = ", ".join(f"{key} {show(value)}" for key, value in why.items() if key not in _PLACE)
         return f"scheduler {why['rule']} stopped it" + (f" ({numbers})" if numbers else "")
@@ -143,33 +152,61 @@ class Scheduler(PolicyPlugin[OptionsT], Generic[OptionsT]):
         """Say in a sentence why a trial that was set aside continued.
 
         Args:
-            why: the verdict's numbers, with its ``rule``.
+            why: the verdict's numbers, with its ``rule`` and the ``unit`` of progress.
         """
         with_value = f" with {show(why['value'])}" if "value" in why else ""
         place = f" once it was at place {why['place']} of {why['of']}" if {"place", "of"} <= why.keys() else ""
-        return f"Set aside after epoch {why.get('rung', '?')}{with_value}, and promoted{place}."
+        return f"Set aside after {rung_text(why)}{with_value}, and promoted{place}."
 
     def observe(self, event: Event) -> None:
         """Take note of an event of the journal. The scheduler sees every event once, in order."""
         if event.type == "segment.reported":
-            trial, value = event["trial"], float(event["metrics"].get(self.objective.metric, math.nan))
-            self.last[trial] = value
-            if math.isfinite(value):
-                self.best[trial] = min(self.objective.loss(value), self.best.get(trial, math.inf))
-            self.on_report(trial, event.progress)
+            self._observe_report(event)
         elif event.type == "trial.set_aside":
             self.set_aside.add(event["trial"])
             self.on_set_aside(event["trial"], event.progress)
         elif event.type in ("trial.promoted", "trial.stopped"):
             self.set_aside.discard(event["trial"])
-        elif event.type == "sweep.extended" and "trainer" in event["changed"]:
-            self.on_extended(event["changed"]["trainer"]["max_epochs"])
+        elif event.type == "sweep.extended" and (horizon := extended_horizon(event["changed"], self.unit)):
+            self.horizon = horizon
+            self.on_extended(horizon)
+
+    def _observe_report(self, event: Event) -> None:
+        """Take note of a report; one without the objective, which some validations do not log, is passed over."""
+        trial, metrics = event["trial"], event["metrics"]
+        if self.objective.metric not in metrics:
+            return
+        value = self.last[trial] = float(metrics[self.objective.metric])
+        self._reported[trial] = event.progress
+        if math.isfinite(value):
+            loss = self.objective.loss(value)
+            self.best[trial] = min(loss, self.best.get(trial, math.inf))
+            self.curves.setdefault(trial, LossCurve()).add(event.progress, loss)
+        self.on_report(trial, event.progress)
+
+    def loss_at(self, trial: int, rung: float, since: float = -math.inf) -> Compared:
+        """Return the lowest loss of a trial up to a rung, beyond ``since``, at equal progress with all others.
+
+        Where no report falls on the rung, the loss there is interpolated between the reports around it; a trial whose
+        first report lies beyond the rung counts with that one. If the spec says ``interpolate: false``, its last report
+        counts in either case.
+        """
+        if self._interpolates:
+            return self.curves[trial].up_to(rung, since)
+        return Compared(self.best[trial] if since == -math.inf else self.curves[trial].lowest(since))
+
+    def is_at_end(self, progress: float) -> bool:
+        """Return whether a trial of that progress trains no longer."""
+        return self.horizon is not None and progress >= self.horizon
 
     def judge(self, trial: int, progress: float) -> Verdict | None:
         """Return the verdict on a trial after a report that was observed; None if it continues.
 
-        A value that is not finite stops a trial at once, whatever the scheduler.
+        A value that is not finite stops a trial at once, whatever the scheduler. A report without the objective
+        decides nothing.
         """
+        if self._reported.get(trial) != progress:
+            return None
         value = self.last[trial]
         if not math.isfinite(value):
             return Verdict("not_finite", {"metric": self.objective.metric, "value": str(value)})
@@ -177,7 +214,7 @@ class Scheduler(PolicyPlugin[OptionsT], Generic[OptionsT]):
 
     @abstractmethod
     def judge_report(self, trial: int, progress: float) -> Verdict | None:
-        """Return the verdict on a trial after its report of ``epoch``, a finite value; None if it continues.
+        """Return the verdict on a trial after its report at ``progress``, a finite value; None if it continues.
 
         It may be called again for the same report and must then return the same.
         """
@@ -196,24 +233,46 @@ class Scheduler(PolicyPlugin[OptionsT], Generic[OptionsT]):
 
     @property
     def lends(self) -> Set[tuple[int, float]]:
-        """Checkpoints, by trial and epoch, from which other trials may still continue: they are kept."""
+        """Checkpoints, by trial and progress, from which other trials may still continue: they are kept."""
         return frozenset()
 
     def on_report(self, trial: int, progress: float) -> None:
-        """Take note of a report; `last` and `best` hold it already. An epoch may be reported again after a restart."""
+        """Take note of a report; `last`, `best` and `curves` hold it already. It may come again after a restart."""
         return
 
     def on_set_aside(self, trial: int, progress: float) -> None:
         """Take note that a trial waits for its promotion."""
         return
 
-    def on_extended(self, max_epochs: int) -> None:
-        """Take note that trials now train for so many epochs."""
+    def on_extended(self, horizon: float) -> None:
+        """Take note that trials now train until ``horizon``; the attribute has it already."""
         return
 
     def value(self, loss: float) -> float:
         """Return a loss in the metric's own sign."""
         return -loss if self.objective.mode == "max" else loss
+
+
+def place_text(why: Mapping[str, Any], key: str = "rung") -> str:
+    """Return a progress of a verdict in words: ``epoch 3``, ``step 500``."""
+    number = why.get(key)
+    return "an unknown place" if number is None else place(number, why.get("unit", EPOCHS))
+
+
+def rung_text(why: Mapping[str, Any]) -> str:
+    """Return the rung of a verdict in words, and whether the trial's loss there is interpolated."""
+    between = why.get("between")
+    if not between:
+        return place_text(why)
+    unit = why.get("unit", EPOCHS)
+    ends = " and ".join(place(number, unit) for number in between)
+    return f"{place_text(why)} (interpolated between its reports at {ends})"
+
+
+def extended_horizon(changed: Mapping[str, Mapping[str, Any]], unit: str) -> float | None:
+    """Return the new end of trials in an extension's changes; None if they do not change it."""
+    until = changed.get("progress", {}).get("until")
+    return until if until is not None else trainer_limit(changed.get("trainer", {}), unit)
 
 
 def scheduler_class(name: str) -> type[Scheduler[Any]]:

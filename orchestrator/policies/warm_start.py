@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from orchestrator.errors import UsageError
 from orchestrator.policies.search_wrappers import build_searcher
+from orchestrator.progress import value
 from orchestrator.seeds import derive_seed
 from orchestrator.space import Const, Space
 from orchestrator.spec import SweepSpec, canonical
@@ -72,8 +74,15 @@ def _converted(spec: SweepSpec, run: str, trial: Trial, state: SweepState, index
         "status": trial.status,
         "value": best.value if best else None,
         **({"also": also} if also else {}),
-        "epochs": trial.progress,
+        "epochs": _reached(trial, spec.progress.unit, state.unit),
     }
+
+
+def _reached(trial: Trial, unit: str, earlier: str) -> float:
+    """Return how far a trial of an earlier sweep came, in the unit of this one; 0 if its journal does not say."""
+    if unit == earlier or not trial.reports:
+        return trial.progress
+    return value(asdict(trial.reports[trial.progress]), unit) or 0
 
 
 def placed(space: Space, values: Mapping[str, Any], rng: random.Random) -> tuple[dict[str, Any], list[str]]:

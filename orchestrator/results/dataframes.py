@@ -13,7 +13,7 @@ from orchestrator.results.run_state import find, read_state
 from orchestrator.results.trial_rows import params_of, rows
 from orchestrator.results.winner import winner
 from orchestrator.rundir import RunDirectory
-from orchestrator.state import SweepState
+from orchestrator.state import Report, SweepState
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,12 +21,21 @@ if TYPE_CHECKING:
     from orchestrator.results.plot import Plot
 
 
+_REACHED = ("progress", "epoch", "step", "samples", "seconds")
+
+
+def _reached(report: Report) -> dict[str, float]:
+    """Return how far a report is, in every unit."""
+    return {name: getattr(report, name) for name in _REACHED}
+
+
 @dataclass(frozen=True)
 class BestTrial:
     """The winner of a sweep.
 
-    ``value`` is the objective at ``epoch``, the trial's best finite epoch, ``params`` are the hyperparameters of that
-    epoch, and ``checkpoint`` is its file, None if it was not kept.
+    ``value`` is the objective at the trial's best finite report, whose ``progress`` is in the sweep's unit and whose
+    ``epoch`` is a fraction within one; ``params`` are the hyperparameters of that moment, and ``checkpoint`` is its
+    file, None if it was not kept.
 
     After finals ``confirmed`` is True: ``trial`` is then the trial of the search whose parameters won, while ``value``,
     ``epoch`` and ``checkpoint`` are those of the best training in the finals.
@@ -45,6 +54,7 @@ class BestTrial:
     params: dict[str, Any]
     checkpoint: Path | None
     confirmed: bool = False
+    progress: float = 0
 
 
 def load_results(name: str | RunDirectory, runs: str | Path | None = None) -> Results:
@@ -129,15 +139,18 @@ class Results:
 
     @property
     def epochs(self) -> pd.DataFrame:
-        """One row a trial and epoch, one column a metric."""
+        """One row a report, one column a metric; ``progress`` is in the sweep's unit.
+
+        ``step``, ``samples`` and ``seconds`` are 0 in a run of version 0.1.0. A metric of such a name replaces them.
+        """
         import pandas as pd
 
         records = [
-            {"trial": trial.number, "epoch": report.epoch, **report.metrics}
+            {"trial": trial.number, **_reached(report), **report.counters, **report.metrics}
             for trial in self.state.trials.values()
             for _, report in sorted(trial.reports.items())
         ]
-        return pd.DataFrame(_escape_surrogates(records)) if records else pd.DataFrame(columns=["trial", "epoch"])
+        return pd.DataFrame(_escape_surrogates(records)) if records else pd.DataFrame(columns=["trial", *_REACHED])
 
     @property
     def finalists(self) -> pd.DataFrame:
@@ -170,7 +183,9 @@ class Results:
             path = won.run.fetch(won.checkpoint.path)
             checkpoint = path if path.exists() else None
             params = _values(won.trial.params)
-            return BestTrial(number, won.best.value, won.epoch, params, checkpoint, confirmed=True)
+            return BestTrial(
+                number, won.best.value, won.epoch, params, checkpoint, confirmed=True, progress=won.best.progress
+            )
         trial = self.state.winner()
         best = self.state.objective.best(trial) if trial else None
         if trial is None or best is None:
@@ -182,8 +197,8 @@ class Results:
         held = trial.checkpoints.get(best.progress)
         file = self.run.fetch(held.path) if held else None
         checkpoint = file if file and file.exists() else None
-        epoch = trial.reports[best.progress].epoch
-        return BestTrial(trial.number, best.value, epoch, _values(trial.params_at(best.progress)), checkpoint)
+        epoch, params = trial.reports[best.progress].epoch, _values(trial.params_at(best.progress))
+        return BestTrial(trial.number, best.value, epoch, params, checkpoint, progress=best.progress)
 
     def report(self, path: str | Path | None = None, *, format: str | None = None) -> Path:
         """Write a report and return its path.

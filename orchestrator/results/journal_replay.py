@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -21,13 +22,19 @@ from orchestrator.policies.numerics import same_numerics
 from orchestrator.policies.recorded_versions import policy_versions, same_version
 from orchestrator.policies.scheduler import scheduler_class
 from orchestrator.policies.searcher import searcher_class
+from orchestrator.progress import EPOCHS, SECONDS, UNITS, noun, value
 from orchestrator.results.nearly_equal import nearly_equal
 from orchestrator.spec import SweepSpec, apply, options_class
+from orchestrator.spec.progress_section import LIMITS, trainer_limit
 from orchestrator.state import ENDED, NON_DECISION_EVENTS, SweepState, Trial
 from orchestrator.state.report_order import order_fault, validation_span
 
 # The fields that an extension may change.
-_EXTENDED = {"trainer": {"max_epochs"}, "budget": {"trials", "epochs", "wall_clock", "gpu_hours", "cost", "target"}}
+_EXTENDED = {
+    "trainer": set(LIMITS.values()),
+    "progress": {"until"},
+    "budget": {"trials", *UNITS, "wall_clock", "gpu_hours", "cost", "target"},
+}
 _VERDICTS = {"trial.stopped": "stop", "trial.set_aside": "set_aside"}
 
 
@@ -216,8 +223,14 @@ class JournalReplay:
             current = self.state.spec[part]
             if part not in _EXTENDED or not fields.keys() <= _EXTENDED[part]:
                 self._violate(event, f"changes {part}: {fields}")
-            elif lowered := [key for key in fields.keys() - {"target"} if not fields[key] > current[key]]:
+            elif lowered := [key for key in fields.keys() - {"target"} if not self._is_raised(fields, current, key)]:
                 self._violate(event, f"lowers {lowered}")
+
+    def _is_raised(self, fields: Mapping[str, Any], current: Mapping[str, Any], key: str) -> bool:
+        """Return whether an extension raises a limit; of ``max_time``, which has several forms, the seconds."""
+        if key == LIMITS[SECONDS]:
+            return (trainer_limit(fields, SECONDS) or 0) > (trainer_limit(current, SECONDS) or 0)
+        return bool(fields[key] > current[key])
 
     def _check_trial_suggested(self, event: Event) -> None:
         number = len(self.state.trials)
@@ -272,11 +285,13 @@ class JournalReplay:
         if not self._running(event):
             return False
         number = event["trial"]
-        if event.progress != event["epoch"]:
-            self._violate(event, f"has progress {event.progress}, but epoch {event['epoch']}")
+        unit = self._spec.progress.unit
+        measured = value(event.fields, unit) if event.type == "segment.reported" or unit == EPOCHS else event.progress
+        if event.progress != measured:
+            self._violate(event, f"has progress {event.progress}, but {noun(unit)} {measured}")
         first = number in self._silent
-        span = validation_span(apply(self._spec, self.state.trials[number].params)[2]) if first else None
-        if fault := order_fault(event.progress, after=self._started[number], first=first, span=span):
+        span = validation_span(apply(self._spec, self.state.trials[number].params)[2], unit) if first else None
+        if fault := order_fault(event.progress, after=self._started[number], first=first, span=span, unit=unit):
             self._violate(event, fault)
         return True
 

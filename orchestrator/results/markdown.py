@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from orchestrator.progress import axis
 from orchestrator.results.figures.importance import importance_of
 from orchestrator.results.trial_rows import rows
 from orchestrator.results.verdict import verdict
@@ -64,7 +65,7 @@ def _top(run: RunDirectory, state: SweepState) -> list[str]:
     if not top:
         return []
     names = list(dict.fromkeys(name for row in top for name in row["params"]))
-    titles = ["rank", "trial", "status", state.objective.metric, "at epoch", "of", *names]
+    titles = ["rank", "trial", "status", state.objective.metric, f"at {axis(state.unit)}", "of", *names]
     lines = [[*_head(row), *(row["params"].get(name, "–") for name in names)] for row in top]
     hidden = len(state.trials) - len(top)
     return [table(titles, lines, 3), *([f"… and {hidden} more."] if hidden else [])]
@@ -72,7 +73,7 @@ def _top(run: RunDirectory, state: SweepState) -> list[str]:
 
 def _head(row: Mapping[str, Any]) -> list[object]:
     status = row["status"].replace("_", " ")
-    return [row["rank"], row["trial"], status, row["best"], row["epoch"], row["epochs"]]
+    return [row["rank"], row["trial"], status, row["best"], row["at"], row["progress"]]
 
 
 def _importance(state: SweepState) -> list[str]:

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from orchestrator.journal import Event
+from orchestrator.progress import axis
 from orchestrator.results.terminal_tables import Progress, short_names, summary
 from orchestrator.results.trial_rows import rows
 from orchestrator.results.verdict import verdict
@@ -36,7 +37,7 @@ def _table(run: RunDirectory, state: SweepState, limit: int) -> str:
         return ""
     names = list(dict.fromkeys(name for row in shown for name in row["params"]))
     shorts = short_names(names)
-    titles = ["rank", "trial", "status", state.objective.metric, "at epoch", "of", *shorts]
+    titles = ["rank", "trial", "status", state.objective.metric, f"at {axis(state.unit)}", "of", *shorts]
     head = "".join(f'<th scope="col">{_escaped(title)}</th>' for title in titles)
     body = "".join(_row(row, names) for row in shown)
     more = f"<p>… and {len(ranked) - len(shown)} more</p>" if len(ranked) > len(shown) else ""
@@ -45,7 +46,7 @@ def _table(run: RunDirectory, state: SweepState, limit: int) -> str:
 
 def _row(row: dict[str, Any], names: list[str]) -> str:
     status = row["status"].replace("_", " ")
-    head = [row["rank"], row["trial"], status, row["best"], row["epoch"], row["epochs"]]
+    head = [row["rank"], row["trial"], status, row["best"], row["at"], row["progress"]]
     cells = [*head, *(row["params"].get(name) for name in names)]
     texts = (_escaped(show(cell)) if cell is not None else "–" for cell in cells)
     return f"<tr>{''.join(f'<td>{text}</td>' for text in texts)}</tr>"

@@ -14,6 +14,7 @@ import numpy as np
 from orchestrator.durable_files import write_durably
 from orchestrator.errors import UsageError
 from orchestrator.extras import require
+from orchestrator.progress import axis, place
 from orchestrator.results.figures.curves import Curve, curves
 from orchestrator.results.figures.figure import BEST, CONTINUED, MUTED, STATUSES, axis_limits, shortened
 from orchestrator.results.figures.history import history_of
@@ -126,7 +127,7 @@ def _empty(axes: Axes, title: str, reason: str) -> None:
 def _curves(axes: Axes, state: SweepState) -> None:
     data = curves(state)
     if data is None:
-        _empty(axes, "Learning curves", "no epoch reported yet")
+        _empty(axes, "Learning curves", "nothing reported yet")
         return
     if data.bands:
         bands = data.bands
@@ -145,7 +146,7 @@ def _curves(axes: Axes, state: SweepState) -> None:
         axes.set_ylim(limits.low, limits.high)
     sampled = f", {len(data.shown)} of {data.total} trials" if len(data.shown) < data.total else ""
     axes.set_title(f"Learning curves{sampled}")
-    axes.set_xlabel("epoch")
+    axes.set_xlabel(axis(data.unit))
     axes.set_ylabel(shortened(data.metric, 40))
     axes.legend(loc="best", ncols=2)
 
@@ -238,9 +239,9 @@ def _rungs(axes: Axes, state: SweepState) -> None:
                 **options,
             )
             offset = offset + counts
-    axes.set_yticks(places, [f"epoch {rung.at}" for rung in data])
+    axes.set_yticks(places, [place(rung.at, state.unit) for rung in data])
     axes.invert_yaxis()
-    axes.set_title(f"{data[-1].reached} of {data[0].reached} trials reached epoch {data[-1].at}")
+    axes.set_title(f"{data[-1].reached} of {data[0].reached} trials reached {place(data[-1].at, state.unit)}")
     axes.set_xlabel("trials")
     axes.grid(axis="y", visible=False)
     axes.legend(loc="lower right")

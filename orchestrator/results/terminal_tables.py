@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.journal import Event
+from orchestrator.progress import EPOCHS, UNITS, axis, figure, place
 from orchestrator.results.trial_rows import rows
 from orchestrator.results.why import show, stop_reason
 from orchestrator.rundir import RunDirectory
@@ -34,7 +35,12 @@ COLOURS = {
 
 
 def ranking(
-    trials: Iterable[Mapping[str, Any]], metric: str, *, limit: int | None = None, width: int | None = None
+    trials: Iterable[Mapping[str, Any]],
+    metric: str,
+    *,
+    limit: int | None = None,
+    width: int | None = None,
+    unit: str = EPOCHS,
 ) -> Table:
     """Return the ranking as a table, from rows of `trial_rows.rows`.
 
@@ -47,8 +53,8 @@ def ranking(
     shown = listed[:limit]
     group_columns = ("mean", "std", "n") if any("configuration" in row for row in shown) else ()
     also = list(dict.fromkeys(name for row in shown for name in row.get("also", ())))
-    titles = ["rank", "trial", "status", metric, *also, *group_columns, "at epoch", "of", "rung"]
-    heads = [[cell(title) for title in titles], *(_head(row, also, group_columns) for row in shown)]
+    titles = ["rank", "trial", "status", metric, *also, *group_columns, f"at {axis(unit)}", "of", "rung"]
+    heads = [[cell(title) for title in titles], *(_head(row, also, group_columns, unit) for row in shown)]
     names = list(dict.fromkeys(name for row in shown for name in row["params"]))
     parameters = [
         [cell(title), *(cell(show(row["params"][name])) if name in row["params"] else cell("–") for row in shown)]
@@ -70,14 +76,14 @@ def ranking(
     return table
 
 
-def _head(row: Mapping[str, Any], also: Iterable[str], group_columns: Iterable[str]) -> list[Text]:
+def _head(row: Mapping[str, Any], also: Iterable[str], group_columns: Iterable[str], unit: str) -> list[Text]:
     """Return the cells before the parameters."""
     values = [row["best"], *(row["also"][name] for name in also), *(row[name] for name in group_columns)]
     number = f"* {row['trial']}" if row.get("front") else str(row["trial"])
     status = cell(row["status"].replace("_", " "), COLOURS.get(row["status"], ""))
-    epochs = (str(row["epoch"] or "–"), str(row["epochs"]), str(row["rung"] or "–"))
+    places = (figure(row[key], unit) if row[key] else "–" for key in ("at", "progress", "rung"))
     texts = (show(value) if value is not None else "–" for value in values)
-    return [cell(str(row["rank"])), cell(number), status, *map(cell, texts), *map(cell, epochs)]
+    return [cell(str(row["rank"])), cell(number), status, *map(cell, texts), *map(cell, places)]
 
 
 def _fitting(head: list[list[Text]], more: list[list[Text]], width: int | None) -> list[list[Text]]:
@@ -88,9 +94,9 @@ def _fitting(head: list[list[Text]], more: list[list[Text]], width: int | None) 
     columns, room = list(head), math.inf if width is None else width - sum(map(_width, head))
     if sum(map(_width, more)) > room:
         more = [[_cut(title, max(6, *(value.cell_len for value in values))), *values] for title, *values in more]
-    for place, column in enumerate(more):
+    for index, column in enumerate(more):
         room -= _width(column)
-        if room < 0 and place:
+        if room < 0 and index:
             break
         columns.append(column)
     return columns
@@ -154,7 +160,7 @@ def summary(run: RunDirectory, state: SweepState, total: int | None) -> str:
 def spending(limits: Mapping[str, Any], spent: Mapping[str, float]) -> str:
     """Return what was spent of each limited budget; empty if only trials and a target are limited."""
     templates = {
-        "epochs": "{:.4g} of {:g} epochs",
+        **{unit: f"{{:.4g}} of {{:g}} {unit}" for unit in UNITS},
         "gpu_hours": "{:.4g} of {:g} GPU-hours",
         "cost": "a cost of {:.4g} of {:g}",
     }
@@ -215,7 +221,11 @@ class Progress:
             with contextlib.suppress(RuntimeError):
                 seq, limit = self._state.seq, max(5, self._console.height - 8)
                 self._table = ranking(
-                    rows(self._run, self._state), self._state.objective.metric, limit=limit, width=self._console.width
+                    rows(self._run, self._state),
+                    self._state.objective.metric,
+                    limit=limit,
+                    width=self._console.width,
+                    unit=self._state.unit,
                 )
                 self._drawn = seq
         total = self._state.spec["budget"].get("trials")
@@ -232,8 +242,12 @@ class Progress:
             return
         trial = state.trials[event["trial"]]
         best = state.objective.best(trial)
-        score = f"{state.objective.metric} {show(best.value)} at epoch {best.progress}" if best else "no finite value"
-        reason = f": {stop_reason(trial.stopped_by)}" if trial.stopped_by else ""
+        score = (
+            f"{state.objective.metric} {show(best.value)} at {place(best.progress, state.unit)}"
+            if best
+            else "no finite value"
+        )
+        reason = f": {stop_reason(trial.stopped_by, state.unit)}" if trial.stopped_by else ""
         reason = f": {trial.failures[-1].message}" if trial.status == "failed" and trial.failures else reason
         self._print(f"trial {trial.number} {trial.status}, {score}{reason}")
 

@@ -9,6 +9,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
+from orchestrator.progress import place
 from orchestrator.results.terminal_tables import duration
 from orchestrator.results.why import show
 from orchestrator.rundir import RunDirectory
@@ -109,7 +110,8 @@ def _winner(state: SweepState) -> list[str]:
         within = " within the constraints" if state.objective.constraints else ""
         return [f"No trial has a finite {metric}{within}."]
     params = _listed(won.params_at(best.progress))
-    return [f"Trial {won.number} is the best: {metric} {show(best.value)} at epoch {best.progress}, with {params}."]
+    at = place(best.progress, state.unit)
+    return [f"Trial {won.number} is the best: {metric} {show(best.value)} at {at}, with {params}."]
 
 
 def _listed(params: Mapping[str, Any]) -> str:

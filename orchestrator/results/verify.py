@@ -16,7 +16,7 @@ from orchestrator.results.run_state import has_begun
 from orchestrator.results.winner import finals_of
 from orchestrator.rundir import RunDirectory
 from orchestrator.spec import SweepSpec
-from orchestrator.state import SweepState
+from orchestrator.state import SweepState, recorded_spec
 
 
 @dataclass
@@ -52,7 +52,7 @@ def check(run: RunDirectory) -> Findings:
     for event in read(run.journal):
         if replay is None:
             try:
-                replay = JournalReplay(SweepSpec.model_validate(event["spec"]))
+                replay = JournalReplay(SweepSpec.model_validate(recorded_spec(event["spec"])))
             except (KeyError, ValueError, SpecError) as error:
                 findings.violations.append(f"record 0 ({event.type}) holds no spec that can be read: {error}")
                 return findings

@@ -9,8 +9,9 @@ from typing import Any
 
 from orchestrator.errors import UsageError
 from orchestrator.policies import Scheduler, Suggestion
-from orchestrator.policies.scheduler import scheduler_class
+from orchestrator.policies.scheduler import rung_text, scheduler_class
 from orchestrator.policies.searcher import recorded_searcher
+from orchestrator.progress import EPOCHS, UNITS, place, plain, span
 from orchestrator.results.launch_changes import segment_changes
 from orchestrator.safe_text import show, visible
 from orchestrator.state import Configuration, SweepState, Takeover, Trial, dominates, pareto_front
@@ -101,7 +102,7 @@ def _segments(state: SweepState, trial: Trial) -> list[str]:
     lines += [f"Segment {failure.segment} failed ({failure.kind}): {failure.message}." for failure in trial.failures]
     takeovers = iter(trial.takeovers)
     lines += [
-        _taken_over(promotion, next(takeovers)) if "donor" in promotion else _promoted(state, promotion)
+        _taken_over(state, promotion, next(takeovers)) if "donor" in promotion else _promoted(state, promotion)
         for promotion in trial.promotions
     ]
     if trial.segments > 1:
@@ -113,8 +114,9 @@ def _segments(state: SweepState, trial: Trial) -> list[str]:
 def _promoted(state: SweepState, promotion: dict[str, Any]) -> str:
     """Say why a trial that was set aside continued."""
     if promotion["rule"] == "request":
-        return f"Set aside after epoch {promotion['rung']}; it continued by request (sweep promote --trial)."
-    return _scheduler(state.spec["scheduler"]["name"]).explain_promotion(promotion)
+        rung = place(promotion["rung"], state.unit)
+        return f"Set aside after {rung}; it continued by request (sweep promote --trial)."
+    return _scheduler(state.spec["scheduler"]["name"]).explain_promotion({**promotion, "unit": state.unit})
 
 
 def _scheduler(name: str) -> type[Scheduler]:
@@ -125,9 +127,10 @@ def _scheduler(name: str) -> type[Scheduler]:
         return Scheduler
 
 
-def _taken_over(promotion: dict[str, Any], takeover: Takeover) -> str:
+def _taken_over(state: SweepState, promotion: dict[str, Any], takeover: Takeover) -> str:
+    rung = rung_text({**promotion, "unit": state.unit})
     return (
-        f"Compared after epoch {promotion['rung']}: {show(promotion['value'])}, at place {promotion['place']} of "
+        f"Compared after {rung}: {show(promotion['value'])}, at place {promotion['place']} of "
         f"{promotion['of']}; it took over the weights of trial {promotion['donor']} "
         f"({show(promotion['donor_value'])}), and continued with {_listed(takeover.params)}."
     )
@@ -139,13 +142,15 @@ def _listed(params: Mapping[str, Any]) -> str:
 
 def _end(state: SweepState, trial: Trial) -> list[str]:
     if trial.status == "stopped":
-        return [f"Stopped after epoch {trial.stopped_by['epoch']}: {stop_reason(trial.stopped_by)}."]
+        stopped = place(trial.stopped_by["progress"], state.unit)
+        return [f"Stopped after {stopped}: {stop_reason(trial.stopped_by, state.unit)}."]
+    trained = span(trial.progress, state.unit)
     ends = {
-        "finished": f"Finished: it trained for all its {trial.progress} epochs.",
+        "finished": f"Finished: it trained for all its {trained}.",
         "failed": "Failed: it ranks behind all others and cannot win.",
-        "running": f"Running: it has reported {trial.progress} epochs.",
-        "set_aside": f"Set aside after {trial.progress} epochs: it continues from its checkpoint if it is promoted.",
-        "interrupted": f"Interrupted after {trial.progress} epochs; `sweep resume` continues it.",
+        "running": f"Running: it has reported {trained}.",
+        "set_aside": f"Set aside after {trained}: it continues from its checkpoint if it is promoted.",
+        "interrupted": f"Interrupted after {trained}; `sweep resume` continues it.",
     }
     if trial.status == "interrupted" and state.status == "running":
         return [_waiting_for_resources(state)]
@@ -162,8 +167,8 @@ def _waiting_for_resources(state: SweepState) -> str:
     return f"Waiting for free resources: a trial needs {{{needed}}}, and at most {state.slots} run at once{busy}."
 
 
-def stop_reason(stopped: dict[str, Any]) -> str:
-    """Say why a trial was stopped, with the numbers that were compared."""
+def stop_reason(stopped: Mapping[str, Any], unit: str = EPOCHS) -> str:
+    """Say why a trial was stopped, with the numbers that were compared; ``unit`` is that of progress."""
     rule = stopped["rule"]
     if rule == "not_finite":
         return f"{stopped['metric']} was {stopped['value']}, which is not a finite number"
@@ -171,19 +176,20 @@ def stop_reason(stopped: dict[str, Any]) -> str:
         return budget_reason(stopped)
     if rule == "request":
         return "its end was requested (sweep stop --trial)"
-    return _scheduler(rule).explain_stop(stopped)
+    return _scheduler(rule).explain_stop({**stopped, "unit": unit})
 
 
-def budget_reason(why: dict[str, Any]) -> str:
+def budget_reason(why: Mapping[str, Any]) -> str:
     """Return in words which budget is spent."""
     if "wall_clock" in why:
         return f"the sweep's time of {why['wall_clock']:g} s was over"
     if "target" in why:
         return f"trial {why['trial']} had reached the target of {show(why['target'])} with {show(why['value'])}"
-    unit = next(key for key in ("epochs", "gpu_hours", "cost") if key in why)
-    words = {"epochs": "{} epochs", "gpu_hours": "{} GPU-hours", "cost": "a cost of {}"}
+    key = next(key for key in (*UNITS, "gpu_hours", "cost") if key in why)
+    words = {"gpu_hours": "{} GPU-hours", "cost": "a cost of {}"}
+    limit = span(why[key], key) if key in UNITS else words[key].format(show(why[key]))
     kept = f", but for the {why['reserve']:.0%} in reserve," if "reserve" in why else ""
-    return f"the sweep's budget of {words[unit].format(show(why[unit]))}{kept} was spent"
+    return f"the sweep's budget of {limit}{kept} was spent"
 
 
 def _place(standing: _Standing, trial: Trial) -> list[str]:
@@ -192,11 +198,16 @@ def _place(standing: _Standing, trial: Trial) -> list[str]:
     if best is None:
         return [_without_value(state, trial)]
     return [
-        f"Judged by its best epoch, {best.progress}: {state.objective.metric} = {show(best.value)}, "
+        f"Judged by its {_best_report(best.progress, state.unit)}: "
+        f"{state.objective.metric} = {show(best.value)}, "
         f"rank {standing.rank[trial.number]} of {len(standing.rank)}.",
         *_in_its_configuration(standing, trial),
         *_on_the_front(standing, trial),
     ]
+
+
+def _best_report(progress: float, unit: str) -> str:
+    return f"best epoch, {plain(progress)}" if unit == EPOCHS else f"best report, at {place(progress, unit)}"
 
 
 def _on_the_front(standing: _Standing, trial: Trial) -> list[str]:

@@ -25,6 +25,7 @@ from orchestrator.spec.policy_options import (
     options_class,
     plugin_of,
 )
+from orchestrator.spec.progress_section import Progress
 from orchestrator.spec.repeats import Finalists, Repeats, finalists
 from orchestrator.spec.sweep_file import dump, from_mapping, load, shipped, to_yaml
 from orchestrator.spec.sweep_spec import DEFAULT_EPOCHS, DEFAULT_TRIALS, SweepSpec
@@ -44,6 +45,7 @@ __all__ = [
     "Occasion",
     "Part",
     "PolicyOptions",
+    "Progress",
     "Recovery",
     "Repeats",
     "Resources",

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from orchestrator.errors import Problem
+from orchestrator.progress import UNITS
 from orchestrator.space import KeyProblem
 from orchestrator.spec.parts import Budget, Resources
 
 UNBOUNDED = frozenset({"target", "reserve"})
 """Keys of a budget that do not bound a sweep."""
-RESERVED = ("epochs", "gpu_hours", "cost")
+RESERVED = (*UNITS, "gpu_hours", "cost")
 """Keys of which ``reserve`` keeps a share."""
 
 
@@ -23,5 +24,7 @@ def budget_problems(budget: Budget, resources: Resources) -> Iterator[Problem]:
         message = "budget.cost limits nothing: an hour of a trial has no price"
         yield KeyProblem(message, "specify it: resources: {price: 2.5}", ("budget", "cost"))
     if budget.reserve and all(getattr(budget, key) is None for key in RESERVED):
-        message = "budget.reserve is a share of epochs, gpu_hours or cost, and none of them is limited"
+        message = (
+            f"budget.reserve is a share of {', '.join(RESERVED[:-1])} or {RESERVED[-1]}, and none of them is limited"
+        )
         yield KeyProblem(message, "e.g. epochs: 500", ("budget", "reserve"))

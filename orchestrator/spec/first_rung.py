@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from orchestrator.errors import Problem
+from orchestrator.progress import EPOCHS, place, plain, span, whole
 from orchestrator.spec.sweep_spec import SweepSpec
 
-_OPTION = "grace_epochs"
-"""The option of every scheduler that says after how many epochs trials are first compared."""
+_OPTION = "grace"
+"""The option of every scheduler that says where trials are first compared."""
 
 
 def first_rung_problems(spec: SweepSpec) -> Iterator[Problem]:
@@ -16,17 +17,11 @@ def first_rung_problems(spec: SweepSpec) -> Iterator[Problem]:
 
     This is no part of the spec's own validation: a journal may hold such a spec.
     """
-    rung, epochs = getattr(spec.scheduler, _OPTION, None), _most_epochs(spec)
-    if not isinstance(rung, int) or epochs is None or rung <= epochs:
+    rung, end, unit = getattr(spec.scheduler, _OPTION, None), spec.longest, spec.progress.unit
+    if rung is None or end is None or rung <= end:
         return
-    factor = getattr(spec.scheduler, "reduction_factor", 3)
-    message = f"scheduler {spec.scheduler.name} first compares trials at epoch {rung}, and a trial has {epochs}"
-    yield Problem(message, f"use {_OPTION}: {max(1, epochs // factor)}, or more epochs", ("scheduler", _OPTION))
-
-
-def _most_epochs(spec: SweepSpec) -> int | None:
-    """Return the most epochs of a trial; None if something else than a number of epochs ends it."""
-    if "trainer.max_epochs" in spec.space:
-        return max(int(value) for value in spec.space["trainer.max_epochs"].probes())
-    epochs = spec.trainer.get("max_epochs")
-    return epochs if isinstance(epochs, int) and epochs > 0 else None
+    share = end / getattr(spec.scheduler, "reduction_factor", 3)
+    better = max(1, int(share)) if unit == EPOCHS and end >= 1 else whole(float(f"{share:.3g}"))
+    first, trained = place(rung, unit), span(end, unit)
+    message = f"scheduler {spec.scheduler.name} first compares trials at {first}, and a trial has {trained}"
+    yield Problem(message, f"use {_OPTION}: {plain(better)}, or train for longer", ("scheduler", _OPTION))

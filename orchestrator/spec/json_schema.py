@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
@@ -36,6 +36,8 @@ def json_schema(*, warn: Callable[[str], object] | None = None) -> dict[str, Any
     references, definitions = models_json_schema([(model, "validation") for model in (SweepSpec, *options)])
     definitions = definitions["$defs"]
     schema = definitions.pop("SweepSpec")
+    for model in options:
+        _accept_earlier_names(definitions[model.__name__]["properties"], getattr(model, "renamed", {}))
     properties = schema["properties"]
     for part, classes in plugins.items():
         mapping = {name: references[plugin.Options, "validation"]["$ref"] for name, plugin in classes.items()}
@@ -70,6 +72,7 @@ def json_schema(*, warn: Callable[[str], object] | None = None) -> dict[str, Any
     }
     properties["finalists"]["anyOf"].append({"type": "integer", "minimum": 1})
     properties["repeats"]["anyOf"] = [{"$ref": properties["repeats"].pop("$ref")}, {"type": "integer", "minimum": 1}]
+    properties["progress"]["anyOf"] = [{"$ref": properties["progress"].pop("$ref")}, {"type": "string"}]
     properties["seed_everything"] = {"type": ["integer", "boolean"], "description": "LightningCLI's name for seed."}
     schema["required"] = [name for name in schema["required"] if name != "name"]  # a file has a name of its own
     return {
@@ -78,6 +81,13 @@ def json_schema(*, warn: Callable[[str], object] | None = None) -> dict[str, Any
         **schema,
         "title": "Sweep file",
     }
+
+
+def _accept_earlier_names(properties: dict[str, Any], renamed: Mapping[str, str]) -> None:
+    """Add the names that fields had in earlier versions, as deprecated."""
+    for earlier, present in renamed.items():
+        form = {key: value for key, value in properties[present].items() if key not in ("examples", "title")}
+        properties[earlier] = {**form, "description": f"Earlier name of {present}.", "deprecated": True}
 
 
 def _is_model(options: Any) -> bool:

@@ -21,6 +21,7 @@ from pydantic import (
 
 from orchestrator import codec
 from orchestrator.errors import CodecError
+from orchestrator.progress import amount
 from orchestrator.space.domain import is_number
 from orchestrator.spec.tpu_slices import canonical as slice_name
 
@@ -63,6 +64,16 @@ def seconds(value: object) -> float | None:
     if not value > 0:  # type: ignore[operator]
         raise ValueError(f"a time must be above zero, but got {value!r} seconds")
     return float(value)  # type: ignore[arg-type]
+
+
+_time = seconds  # Budget has a field of that name
+
+
+def _count(value: object) -> object:
+    """Return a large whole number: 2e9, which YAML reads as a fraction, or text such as 2B."""
+    if isinstance(value, str):
+        value = amount(value)
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _bytes(value: object) -> int | None:
@@ -278,7 +289,16 @@ class Budget(Part):
         description="Epochs that all trials together are trained for; one that is done again counts again.",
         examples=[500],
     )
-    wall_clock: Annotated[float | None, PlainValidator(seconds), _TIME_SCHEMA] = Field(
+    steps: Annotated[int | None, BeforeValidator(_count)] = Field(
+        default=None, ge=1, description="Optimizer steps of all trials together, likewise.", examples=[100000]
+    )
+    samples: Annotated[int | None, BeforeValidator(_count)] = Field(
+        default=None, ge=1, description="Samples that all trials together are trained on, likewise.", examples=["2e9"]
+    )
+    seconds: Annotated[float | None, PlainValidator(_time), _TIME_SCHEMA] = Field(
+        default=None, description="Time of training of all trials together, likewise; such as 4h.", examples=["4h"]
+    )
+    wall_clock: Annotated[float | None, PlainValidator(_time), _TIME_SCHEMA] = Field(
         default=None, description="Time, such as 4h, 90s, 1h30m, or a number of seconds.", examples=["4h"]
     )
     gpu_hours: float | None = Field(
@@ -305,7 +325,8 @@ class Budget(Part):
         default=0.0,
         ge=0,
         lt=1,
-        description="Share of epochs, gpu_hours and cost that the search leaves for the confirmation of its finalists.",
+        description="Share of epochs, steps, samples, seconds, gpu_hours and cost that the search leaves for the "
+        "confirmation of its finalists.",
         examples=[0.1],
     )
 

@@ -16,6 +16,7 @@ from pydantic import (
     SerializeAsAny,
     ValidationError,
     WithJsonSchema,
+    model_validator,
 )
 from pydantic_core import InitErrorDetails, PydanticKnownError
 
@@ -66,6 +67,16 @@ class SchedulerOptions(PolicyOptions):
     """
 
     kind = "schedulers"
+    renamed: ClassVar[Mapping[str, str]] = {}
+    """Names of fields in files and journals of earlier versions, and their present names."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _present_names(cls, value: object) -> object:
+        if not isinstance(value, Mapping):
+            return value
+        present = {old: new for old, new in cls.renamed.items() if new not in value}
+        return {present.get(name, name): item for name, item in value.items()}
 
 
 def mappings(value: object) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from orchestrator.secrets import allow, is_password_name, secret_in
 from orchestrator.space import KeyProblem
 from orchestrator.spec.first_rung import first_rung_problems
 from orchestrator.spec.overrides import override, set_field
+from orchestrator.spec.policy_options import plugin_written
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.spec.validation_errors import validated
 from orchestrator.spec.yaml_document import SIZE_LIMIT, Document, Path, brief, read, readable
@@ -90,7 +91,19 @@ def _secret_problems(value: Any, path: Path = ()) -> Iterator[Problem]:
 
 
 def _located(problem: Problem, document: Document) -> Problem:
-    return replace(problem, **document.locate(problem.path, key=isinstance(problem, KeyProblem)))
+    path = _written_path(problem.path, document.data)
+    return replace(problem, **document.locate(path, key=isinstance(problem, KeyProblem)))
+
+
+def _written_path(path: Path, data: Any) -> Path:
+    """Return where an option of the scheduler is written: a file of an earlier version has its earlier name."""
+    section = data.get("scheduler") if isinstance(data, Mapping) else None
+    if path[:1] != ("scheduler",) or len(path) < 2 or not isinstance(section, Mapping) or path[1] in section:
+        return path
+    plugin = plugin_written("schedulers", section)
+    renamed = plugin.Options.renamed if plugin else {}
+    earlier = next((old for old, new in renamed.items() if new == path[1] and old in section), path[1])
+    return "scheduler", earlier, *path[2:]
 
 
 def _find(source: str | FilePath) -> FilePath:

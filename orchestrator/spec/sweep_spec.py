@@ -33,10 +33,13 @@ from orchestrator.spec.policy_options import (
     plugin_of,
     plugin_written,
 )
+from orchestrator.spec.progress_options import plain_options, plain_progress
+from orchestrator.spec.progress_section import LIMITS, BareProgress, Progress, report_span, trainer_limit, with_unit
 from orchestrator.spec.repeats import BareFinalists, BareRepeats, Repeats, seeds_written
 from orchestrator.spec.tpu_placement import resource_problems
 from orchestrator.spec.yaml_document import Document, Path
 
+_ACROSS = "check_val_every_n_epoch"
 DEFAULT_EPOCHS = 10
 DEFAULT_TRIALS = 20
 
@@ -58,12 +61,16 @@ def plain_domains(value: object) -> Mapping[str, object]:
 
 
 def _trainer(value: object) -> dict[str, Any]:
-    """Return the trainer arguments without nulls (LightningCLI writes them for defaults), callbacks in one form."""
+    """Return the trainer arguments without nulls (LightningCLI writes them for defaults), callbacks in one form.
+
+    One null is no default: with ``check_val_every_n_epoch: null`` the batches of ``val_check_interval`` are counted
+    across epochs.
+    """
     callbacks = value.get("callbacks") if isinstance(value, Mapping) else None
     if callbacks is not None:
         listed = callbacks if isinstance(callbacks, list | tuple) else [callbacks]
         value = {**value, "callbacks": [ClassSpec.model_validate(callback).model_dump() for callback in listed]}  # type: ignore[dict-item]
-    arguments = {name: item for name, item in plain_mapping(value).items() if item is not None}
+    arguments = {name: item for name, item in plain_mapping(value).items() if item is not None or name == _ACROSS}
     if not any(name in arguments for name in ("max_epochs", "max_steps", "max_time")):
         arguments["max_epochs"] = DEFAULT_EPOCHS
     return arguments
@@ -100,6 +107,11 @@ class SweepSpec(Part):
         description="Any argument of lightning.Trainer. Without max_epochs, max_steps or max_time, a trial has "
         f"{DEFAULT_EPOCHS} epochs.",
         examples=[{"max_epochs": 30, "precision": "auto"}],
+    )
+    progress: BareProgress = Field(
+        default_factory=Progress,
+        description="What progress is measured in: rungs, budgets, curves and tables.",
+        examples=[{"unit": "steps", "every": 500}],
     )
     space: Annotated[
         Space, BeforeValidator(_space), PlainSerializer(lambda space: space.to_yaml()), WithJsonSchema(SPACE_SCHEMA)
@@ -162,13 +174,13 @@ class SweepSpec(Part):
     @model_validator(mode="before")
     @classmethod
     def _defaults(cls, value: object) -> object:
-        """Remove empty sections, and add the defaults for several objectives and for the budget.
+        """Remove empty sections, and add the defaults for progress, for several objectives and for the budget.
 
         The budget is 20 configurations unless a grid or another budget bounds the sweep.
         """
         if not isinstance(value, Mapping):
             return value
-        sections = {key: part for key, part in value.items() if part is not None}
+        sections = with_unit({key: part for key, part in value.items() if part is not None})
         if has_several(sections.get("objective")):
             sections = {**FOR_SEVERAL, **sections}
         budget, searcher = sections.get("budget", {}), plugin_written("searchers", sections.get("searcher"))
@@ -183,6 +195,8 @@ class SweepSpec(Part):
 
     @model_validator(mode="after")
     def _parts_agree(self) -> SweepSpec:
+        self.__dict__["progress"] = plain_progress(self.progress)
+        self.__dict__["scheduler"] = plain_options(self.scheduler, self)
         problems = list(parameter_problems(self.space, has_data=self.data is not None))
         problems += objective_problems(self)
         problems += budget_problems(self.budget, self.resources)
@@ -203,6 +217,29 @@ class SweepSpec(Part):
         message = f"each configuration is tried under {seeds} seeds, and {trials} trials are no whole number of them"
         near = sorted({max(seeds, trials - trials % seeds), trials - trials % seeds + seeds})
         return [Problem(message, f"use {' or '.join(map(str, near))} trials", ("budget", "trials"))]
+
+    @property
+    def horizon(self) -> float | None:
+        """Where every trial ends, in the unit of ``progress``; None if that is not known, or differs among trials."""
+        if self.progress.until is not None:
+            return self.progress.until
+        if f"trainer.{LIMITS.get(self.progress.unit)}" in self.space:
+            return None
+        return trainer_limit(self.trainer, self.progress.unit)
+
+    @property
+    def longest(self) -> float | None:
+        """Where the longest trial ends: as `horizon`, and the most if the Trainer's limit is a parameter."""
+        limit = LIMITS.get(self.progress.unit, "")
+        if self.progress.until is not None or f"trainer.{limit}" not in self.space:
+            return self.horizon
+        ends = (trainer_limit({limit: value}, self.progress.unit) for value in self.space[f"trainer.{limit}"].probes())
+        return max((end for end in ends if end is not None), default=None)
+
+    @property
+    def report_span(self) -> float | None:
+        """The most progress between two reports; None if it is not known before the training."""
+        return report_span(self.trainer, self.progress)
 
     def locate(self, path: Path, *, key: bool = False) -> dict[str, Any]:
         """Return where ``path`` was written, as fields of a Problem; empty for a spec from Python.

@@ -8,7 +8,7 @@ from orchestrator.state.followed_sweep import Changes, FollowedSweep
 from orchestrator.state.launch import Launch
 from orchestrator.state.objective import Constraint, Goal, Objective
 from orchestrator.state.ranking import Configuration, dominates, pareto_front
-from orchestrator.state.sweep_state import NON_DECISION_EVENTS, FailureStreak, SweepState, merge_spec
+from orchestrator.state.sweep_state import NON_DECISION_EVENTS, FailureStreak, SweepState, merge_spec, recorded_spec
 from orchestrator.state.trial import ENDED, Best, Checkpoint, Failure, Report, Status, Takeover, Trial
 
 __all__ = [
@@ -33,4 +33,5 @@ __all__ = [
     "dominates",
     "merge_spec",
     "pareto_front",
+    "recorded_spec",
 ]

@@ -1,29 +1,34 @@
-"""The order of a trial's reports: a segment continues where it started, and each report follows the one before."""
+"""The order of a trial's reports: a segment continues where it started, and each report lies beyond the one before."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from orchestrator.progress import EPOCHS, place
+from orchestrator.progress import span as amount
 
-def order_fault(epoch: float, *, after: float, first: bool, span: int | None = 1) -> str:
+
+def order_fault(progress: float, *, after: float, first: bool, span: float | None = 1, unit: str = EPOCHS) -> str:
     """Return what is wrong with a report's progress; empty if nothing is.
 
     Args:
-        epoch: of the report.
-        after: the epoch of the segment's last report, or of the checkpoint that it started from; 0 for neither.
+        progress: of the report.
+        after: that of the segment's last report, or of the checkpoint that it started from; 0 for neither.
         first: whether it is the segment's first report.
-        span: the most epochs between two validations; None if that depends on steps.
+        span: the most progress between two reports; None if it is not known.
+        unit: of progress.
     """
-    origin = f"after epoch {after}, from which its segment started" if first else f"after its report of epoch {after}"
-    if epoch <= after:
-        return f"reports epoch {epoch} {origin}: something moved the training back"
-    if first and span is not None and epoch > after + span:
-        return f"reports epoch {epoch} {origin}: it skipped {epoch - after - span} epochs"
+    there, before = place(progress, unit), place(after, unit)
+    origin = f"after {before}, from which its segment started" if first else f"after its report of {before}"
+    if progress <= after:
+        return f"reports {there} {origin}: something moved the training back"
+    if first and span is not None and progress > after + span:
+        return f"reports {there} {origin}: it skipped {amount(progress - after - span, unit)}"
     return ""
 
 
-def validation_span(trainer: Mapping[str, Any]) -> int | None:
-    """Return the most epochs between two validations, by the Trainer's arguments; None if that depends on steps."""
-    span = trainer.get("check_val_every_n_epoch", 1)
-    return span if isinstance(span, int) else None
+def validation_span(trainer: Mapping[str, Any], unit: str = EPOCHS) -> int | None:
+    """Return the most epochs between two validations, by the Trainer's arguments; None if it is not known."""
+    every = trainer.get("check_val_every_n_epoch", 1)
+    return every if unit == EPOCHS and isinstance(every, int) else None

@@ -10,7 +10,7 @@ from typing import Any
 
 from orchestrator.errors import JournalVersionError
 from orchestrator.journal import Event, SteadyTime, program_version, upgrade_hint, writer_version
-from orchestrator.progress import whole
+from orchestrator.progress import EPOCHS, UNITS, value, whole
 from orchestrator.state.launch import Launch
 from orchestrator.state.objective import Objective
 from orchestrator.state.ranking import Configuration, pareto_front
@@ -42,6 +42,15 @@ class FailureStreak:
     trials: int = 0
 
 
+def recorded_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the spec of ``sweep.created`` in the present form.
+
+    A journal of format 1 says nothing of progress: its unit is the epoch, and a trial was compared by its best at its
+    first report at or beyond a rung.
+    """
+    return {"progress": {"unit": EPOCHS, "interpolate": False}, **spec} if isinstance(spec, Mapping) else spec
+
+
 def merge_spec(spec: Mapping[str, Any], changed: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Return the spec with the fields of some parts replaced."""
     return {**spec, **{part: {**(spec.get(part) or {}), **fields} for part, fields in changed.items()}}
@@ -59,7 +68,7 @@ class SweepState:
         active_seconds: The time during which a process was running the sweep, without steps of its clock and without
             the time in which its machine was suspended.
         trial_seconds: The sum of that time over the running trials.
-        epochs: How many epochs were trained, repeated ones included.
+        trained: How much was trained in each unit that reports carry, what was repeated included.
         lowest_loss: The lowest finite loss and its trial.
         warm_start_trials: How many trials of earlier sweeps the searcher started with.
         finals: How many finals were started; ``finals_open`` is False once the search has continued since.
@@ -83,7 +92,7 @@ class SweepState:
         self.updated = self.steady_time = 0.0
         self._clock = SteadyTime()
         self.active_seconds = self.trial_seconds = 0.0
-        self.epochs: float = 0
+        self.trained: dict[str, float] = dict.fromkeys(UNITS, 0)
         self.lowest_loss: tuple[float, int] | None = None
         self.warm_start_trials = 0
         self.slots = 0
@@ -105,6 +114,17 @@ class SweepState:
         self._active_lease: int | None = None  # of the process that is running the sweep
         for event in events:
             self.apply(event)
+
+    @property
+    def epochs(self) -> float:
+        """How many epochs were trained, repeated ones included."""
+        return self.trained[EPOCHS]
+
+    @property
+    def unit(self) -> str:
+        """The unit of progress."""
+        unit: str = (self.spec.get("progress") or {}).get("unit") or EPOCHS
+        return unit
 
     @property
     def interrupted(self) -> Set[int]:
@@ -249,7 +269,7 @@ class SweepState:
     def _on_sweep_created(self, event: Event) -> None:
         self.created = dict(event.fields)
         self.writer = writer_version(event)
-        self.set_spec(event["spec"])
+        self.set_spec(recorded_spec(event["spec"]))
         self.started = event.time
 
     def _on_sweep_launched(self, event: Event) -> None:
@@ -335,7 +355,8 @@ class SweepState:
         trial.device_kind = event.fields.get("on", trial.device_kind)
         trial.launches[event["segment"]] = len(self.launches) - 1
         origin = event["origin"]
-        trial.segment_epoch = next((saved.epoch for saved in trial.checkpoints.values() if saved.path == origin), 0)
+        saved = next((saved for saved in trial.checkpoints.values() if saved.path == origin), None)
+        trial.counted = trial.measures(saved) if saved else {}
         trial.segment_progress = next(
             (saved.progress for saved in trial.restart_checkpoints if saved.path == origin), 0
         )
@@ -349,13 +370,22 @@ class SweepState:
         trial.reports[report.progress] = report
         trial.node = event.fields.get("node", trial.node)
         trial.found = event.fields.get("found", trial.found)
-        self.epochs = whole(round(self.epochs + max(0, report.epoch - trial.segment_epoch), 9))
-        trial.segment_epoch, trial.segment_progress = report.epoch, report.progress
+        self._count(trial, measures)
+        trial.segment_progress = report.progress
         loss = self.objective.loss(report.metrics.get(self.objective.metric, math.nan))
         if math.isfinite(loss) and (self.lowest_loss is None or loss < self.lowest_loss[0]):
             self.lowest_loss = loss, trial.number
         self.has_reports, self.storage_failures = True, 0
         self._failed_on.pop(trial.node, None)
+
+    def _count(self, trial: Trial, measures: Mapping[str, Any]) -> None:
+        """Add what was trained since the segment's last report, or since its own checkpoint."""
+        for unit in UNITS:
+            reached = value(measures, unit)
+            if reached is not None:
+                more = max(0, reached - trial.counted.get(unit, 0))
+                self.trained[unit] = whole(round(self.trained[unit] + more, 9))
+                trial.counted[unit] = reached
 
     def _on_segment_checkpointed(self, event: Event) -> None:
         checkpoint = Checkpoint(event.progress, event["path"], event["size"], event["sha256"], event["epoch"])

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from orchestrator.progress import EPOCHS, UNITS, value
+
 Status = Literal["running", "interrupted", "set_aside", "finished", "stopped", "failed"]
 ENDED = frozenset({"finished", "stopped", "failed"})
 
@@ -95,8 +97,8 @@ class Trial:
         device_kind: The kind of device it runs on, if the sweep has several kinds.
         halvings: How often its micro-batch was halved since the last retry, once for each failure of kind ``memory``.
         forgiven_failures: How many failures the last retry has forgiven; only later ones count against it.
-        segment_epoch: The epoch of the current segment's last report or of its own checkpoint: what is trained beyond
-            it counts as trained.
+        counted: How far the current segment is in each unit, by its last report or its own checkpoint: what is trained
+            beyond counts as trained.
         segment_progress: The progress of the current segment's last report, or of the checkpoint that it started from.
         was_set_aside: Whether it was set aside and no segment has started since.
         checkpointed: Whether a checkpoint of it was ever recorded.
@@ -124,7 +126,7 @@ class Trial:
     suggested: dict[str, Any] = field(init=False)
     halvings: int = 0
     forgiven_failures: int = 0
-    segment_epoch: float = 0
+    counted: dict[str, float] = field(default_factory=dict)
     segment_progress: float = 0
     was_set_aside: bool = False
     checkpointed: bool = False
@@ -150,6 +152,14 @@ class Trial:
     def epoch(self) -> float:
         """The epochs trained by the last report, a fraction within one; 0 before the first."""
         return self.reports[self.progress].epoch if self.reports else 0
+
+    def measures(self, saved: Checkpoint) -> dict[str, float]:
+        """Return how far one of its checkpoints is, by unit, as far as that is on record."""
+        report = self.reports.get(saved.progress)
+        if report is None:
+            return {EPOCHS: saved.epoch}
+        measures = {name: getattr(report, name) for name in ("epoch", "step", "samples", "seconds")}
+        return {unit: reached for unit in UNITS if (reached := value(measures, unit)) is not None}
 
     def value(self, progress: float, metric: str) -> float:
         """Return the metric at that report; NaN if it is not in it."""

@@ -21,6 +21,7 @@ from orchestrator.secrets import masked
 from orchestrator.space import Domain
 from orchestrator.spec import Finalists, SweepSpec, from_mapping, load
 from orchestrator.spec.parts import Budget, Checkpoints, Objective, Part, Recovery, Resources
+from orchestrator.spec.progress_section import Progress
 from orchestrator.sweep.callbacks import Callback, CallbackObserver, TrialInfo, trial_info
 from orchestrator.sweep.confirm import confirm
 from orchestrator.sweep.control import promote, stop
@@ -50,7 +51,7 @@ class Sweep:
             space={"model.learning_rate": log_uniform(1e-3, 1e-1)},
             trainer={"max_epochs": 3},
             searcher=TPE(startup_trials=2),
-            scheduler=ASHA(grace_epochs=1),
+            scheduler=ASHA(grace=1),
             budget=4,
             name="first",
         )
@@ -69,11 +70,12 @@ class Sweep:
         trainer: any arguments of ``lightning.Trainer``.
         searcher: an options object such as ``TPE(startup_trials=20)``, a name, or a mapping with options; by default
             that of a sweep file.
-        scheduler: likewise: ``ASHA(grace_epochs=3)``.
+        scheduler: likewise: ``ASHA(grace=3)``.
         budget: a number of trials, or ``{"trials": 64, "wall_clock": "4h"}``.
         repeats: trials of each configuration, or ``{"seeds": 3, "rank_by": "lower_bound"}``.
         finalists: how many of the best are confirmed once the search has ended, or a mapping with options.
         resources: as in a sweep file.
+        progress: its unit, such as ``"steps"``, or a mapping with ``unit``, ``every`` and ``until``.
         checkpoints: as in a sweep file.
         recovery: as in a sweep file.
         tracking: as in a sweep file.
@@ -104,6 +106,7 @@ class Sweep:
         recovery: Mapping[str, Any] | Recovery | None = None,
         tracking: Mapping[str, Any] | None = None,
         notify: Sequence[Mapping[str, Any]] | None = None,
+        progress: str | Mapping[str, Any] | Progress | None = None,
     ) -> None:
         fields = {
             "name": name or _default_name(model),
@@ -115,6 +118,7 @@ class Sweep:
             "model": importable(model),
             "data": importable(data),
             "trainer": importable(trainer),
+            "progress": progress,
             "space": space,
             "searcher": searcher,
             "scheduler": scheduler,
@@ -302,6 +306,7 @@ class Sweep:
         address: str = "",
         progress: bool | None = None,
         callbacks: Sequence[Callback] = (),
+        by: str | float = 0,
     ) -> Results:
         """Extend the sweep beyond its limits and run it to its new end. Other options as in `launch`.
 
@@ -310,11 +315,12 @@ class Sweep:
             trials: more trials.
             epochs: more epochs for each trial.
             wall_clock: more time: ``"2h"``, or seconds.
-            budget: more ``epochs`` (of all trials), ``gpu_hours`` or ``cost``, or a new ``target``.
+            budget: more of a limit in the budget, as ``{"epochs": 500}`` (of all trials), or a new ``target``.
             local: as in `launch`.
             address: as in `launch`.
             progress: as in `launch`.
             callbacks: as in `launch`.
+            by: more for each trial in the unit of the sweep's progress: a number, or text such as ``"500 steps"``.
 
         Raises:
             UsageError: There is no such run, or the extension would change nothing.
@@ -330,7 +336,7 @@ class Sweep:
         def start(observer: Observer | None) -> Outcome:
             return extend(
                 self.name, self._runs, trials=trials, epochs=epochs, wall_clock=wall_clock, budget=budget,
-                local=local, address=address, observer=observer, trust=self._trust,
+                by=by, local=local, address=address, observer=observer, trust=self._trust,
             )  # fmt: skip
 
         return self._run(start, progress, callbacks, local=local)

@@ -17,6 +17,7 @@ from orchestrator.policies.distinct import RULES, size_notice
 from orchestrator.policies.extend_limits import More, extension
 from orchestrator.policies.recorded_versions import policy_versions, version_changes
 from orchestrator.policies.warm_start import warmth
+from orchestrator.progress import amount
 from orchestrator.results.run_state import find, read_state
 from orchestrator.results.run_trust import trusted_roots
 from orchestrator.rundir import RunDirectory, run_at
@@ -24,7 +25,7 @@ from orchestrator.secrets import masked
 from orchestrator.spec import SweepSpec, to_yaml
 from orchestrator.spec.fixed_folders import fixed_folders_notice
 from orchestrator.spec.parts import seconds
-from orchestrator.state import SweepState
+from orchestrator.state import SweepState, recorded_spec
 from orchestrator.sweep.code_record import git_commit, git_diff
 from orchestrator.sweep.code_run import CodeRun, is_off, warn_of
 from orchestrator.sweep.execution import Engine, Outcome, choose_engine, execute
@@ -231,6 +232,7 @@ def extend(
     epochs: int = 0,
     wall_clock: str | float = 0.0,
     budget: Mapping[str, float] | None = None,
+    by: str | float = 0,
     local: bool = False,
     address: str = "",
     observer: Observer | None = None,
@@ -245,7 +247,8 @@ def extend(
         trials: more trials.
         epochs: more epochs for each trial. A finished trial continues if its checkpoint was kept.
         wall_clock: more time: ``"2h"``, or seconds.
-        budget: more ``epochs`` (of all trials), ``gpu_hours`` or ``cost``, or a new ``target``.
+        budget: more of a limit in the budget, as ``{"epochs": 500}`` (of all trials), or a new ``target``.
+        by: more for each trial in the unit of the sweep's progress: a number, or text such as ``500 steps``.
         local: run the trials in this process.
         address: a Ray cluster's.
         observer: called with the state and each new event.
@@ -258,7 +261,7 @@ def extend(
     """
     run = find(name, runs)
     try:
-        more = More(trials, epochs, seconds(wall_clock or None) or 0.0, budget or {})
+        more = More(trials, epochs, seconds(wall_clock or None) or 0.0, budget or {}, _added(by))
     except ValueError as error:
         raise UsageError(f"wall_clock: {error}", hint="e.g. 2h") from None
     extension(read_state(run), more)  # raises before the journal is opened
@@ -312,10 +315,18 @@ def _reopen(run: RunDirectory, events: Callable[[SweepState], _Events], options:
         return execute(created, run, journal, roots, stop_requests, engine, observer)
 
 
+def _added(by: str | float) -> float:
+    """Return an amount of progress. Raises UsageError if the text says none."""
+    try:
+        return amount(by) if isinstance(by, str) and by else float(by or 0)
+    except ValueError as error:
+        raise UsageError(f"--by: {error}", hint='e.g. --by "500 steps"') from None
+
+
 def _recorded_spec(state: SweepState) -> SweepSpec:
     """Return the spec as launched. Raises JournalVersionError if another version wrote what this one does not know."""
     try:
-        return SweepSpec.model_validate(state.created["spec"])
+        return SweepSpec.model_validate(recorded_spec(state.created["spec"]))
     except (SpecError, ValueError) as error:  # ValueError: of pydantic
         if state.writer in ("", program_version()):
             raise

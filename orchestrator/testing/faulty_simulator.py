@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
 
@@ -13,10 +13,11 @@ from orchestrator.engine.controller import Observer
 from orchestrator.engine.failure_policy import SegmentFailure
 from orchestrator.engine.learning_curves import Curve, synthetic
 from orchestrator.engine.simulator import AWAY_SECONDS, created_fields, one_second
-from orchestrator.engine.virtual_cluster import Cluster, Driver, Seconds, Worker
+from orchestrator.engine.virtual_cluster import Cluster, Driver, Places, Seconds, Worker, every_span
 from orchestrator.errors import RunHeldError, UsageError
 from orchestrator.journal import Journal
 from orchestrator.policies.extend_limits import More, extension
+from orchestrator.progress import value
 from orchestrator.spec import SweepSpec
 from orchestrator.state import ENDED, SweepState
 from orchestrator.testing.faults import CALM, Crash, Faults, FaultyHost, FaultyLease, FaultyStore, FaultyWorld
@@ -55,6 +56,7 @@ def simulate(
     observer: Observer | None = None,
     more: More | None = None,
     warm: Mapping[str, Any] | None = None,
+    places: Places = every_span,
 ) -> Simulated:
     """Run a sweep to its end, as `orchestrator.engine.simulator.simulate` does, with faults.
 
@@ -68,6 +70,7 @@ def simulate(
         observer: called with the state and each event. If it raises `Crash`, the driver dies there.
         more: how the sweep is extended once it has ended.
         warm: the fields of the event ``sweep.warmed``, if it starts from earlier sweeps.
+        places: where trials report, in spans of progress.
 
     Raises:
         RuntimeError: The sweep makes no progress.
@@ -76,7 +79,7 @@ def simulate(
     world = FaultyWorld(faults, seed)
     curve, seconds = curve or synthetic(spec.objective.metric, spec.objective.mode), seconds or one_second
     began = world.clock
-    lives = _Lives(FaultyCluster(spec, world, curve, seconds, slots, observer), more, warm)
+    lives = _Lives(FaultyCluster(spec, world, curve, seconds, slots, observer, places), more, warm)
     world.sleep = lives.overtake
     lives.run_to_end()
     return Simulated(bytes(world.journal), lives.state, world.clock - began, world.counters, world.violations)
@@ -93,8 +96,9 @@ class FaultyCluster(Cluster):
         seconds: duration by parameters and epoch.
         slots: segments that run at once.
         observer: called with each event.
+        place: where trials report.
         ended: status of each trial that has ended.
-        acknowledged: trial and epoch of each report that was answered.
+        acknowledged: trial and progress of each report that was answered.
     """
 
     world: FaultyWorld
@@ -200,7 +204,9 @@ class FaultyDriver(Driver):
         if worker in self._workers:
             super().report(worker, report)
             self._note(worker.job.trial)
-            self._cluster.acknowledged.add((worker.job.trial, report.epoch))
+            progress = value(asdict(report), self._cluster.spec.progress.unit)
+            assert progress is not None
+            self._cluster.acknowledged.add((worker.job.trial, progress))
 
     def end(self, worker: Worker) -> None:
         """End a segment that returned, unless its worker was lost."""
@@ -354,9 +360,9 @@ class _Lives:
             after = state.trials[number].status if number in state.trials else "unknown"
             if after != before:
                 violations.append(f"trial {number} had {before}, and after a restart it is {after}")
-        for number, epoch in self._cluster.acknowledged:
-            if number not in state.trials or epoch not in state.trials[number].reports:
-                violations.append(f"epoch {epoch} of trial {number} was answered and is lost")
+        for number, progress in self._cluster.acknowledged:
+            if number not in state.trials or progress not in state.trials[number].reports:
+                violations.append(f"the report at {progress} of trial {number} was answered and is lost")
 
     def _check_files(self) -> None:
         """Check that every checkpoint that the sweep still needs is intact."""

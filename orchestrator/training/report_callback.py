@@ -101,7 +101,9 @@ class ReportCallback(CheckpointCallback):
         if trainer.is_global_zero:
             self._write_table(trainer, metrics)
         self._reported = True
-        if not self._report_once(trainer, Report(epoch, metrics, checkpoint, dict(self._finders.found))):
+        if not self._report_once(
+            trainer, Report(epoch, metrics, checkpoint, dict(self._finders.found), trainer.global_step)
+        ):
             _stop(trainer)
 
     def _check_progress(self, trainer: L.Trainer) -> None:

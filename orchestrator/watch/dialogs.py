@@ -13,6 +13,7 @@ from textual.containers import VerticalScroll
 from textual.screen import ModalScreen, Screen
 from textual.widgets import Footer, Static
 
+from orchestrator.progress import axis, place
 from orchestrator.results.why import show, why
 from orchestrator.safe_text import visible
 from orchestrator.state import SweepState, Trial
@@ -110,7 +111,9 @@ def trial_text(state: SweepState, number: int, width: int) -> Text:
     if trial.failures:
         _heading(text, "FAILURES")
     for failure in trial.failures:
-        text.append(f"segment {failure.segment}, after epoch {failure.progress}: {visible(failure.kind)}", "red")
+        text.append(
+            f"segment {failure.segment}, after {place(failure.progress, state.unit)}: {visible(failure.kind)}", "red"
+        )
         text.append(f" on {visible(failure.node)}: {visible(failure.message)}\n")
     return text
 
@@ -121,10 +124,14 @@ def _heading(text: Text, title: str) -> None:
 
 def _metrics(text: Text, state: SweepState, trial: Trial, width: int) -> None:
     """Append each metric with its curve, best-epoch value and last value, then the objective's last epochs."""
-    best = state.objective.best(trial)
+    best, unit = state.objective.best(trial), state.unit
     names = sorted({name for report in trial.reports.values() for name in report.metrics})
     longest = min(max(map(len, map(visible, names)), default=0), 30)
-    places = f"  at the best epoch, {best.progress}, and at the last, {trial.progress}" if best else ""
+    places = (
+        f"  at the best report, {place(best.progress, unit)}, and at the last, {place(trial.progress, unit)}"
+        if best
+        else ""
+    )
     _heading(text, f"METRICS{places}")
     for name in names:
         values = curve(trial, name)
@@ -135,4 +142,4 @@ def _metrics(text: Text, state: SweepState, trial: Trial, width: int) -> None:
     recent = [(epoch, trial.value(epoch, state.objective.metric)) for epoch in sorted(trial.reports)[-_EPOCHS:]]
     if recent:
         listed = "  ".join(f"{epoch}: {show(value) if not math.isnan(value) else 'nan'}" for epoch, value in recent)
-        text.append(f"{visible(state.objective.metric)} by epoch  {listed}\n", "dim")
+        text.append(f"{visible(state.objective.metric)} by {axis(unit)}  {listed}\n", "dim")

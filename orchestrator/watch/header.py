@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from rich.text import Text
 
+from orchestrator.progress import UNITS, place
 from orchestrator.results.terminal_tables import COLOURS, duration, short_names, spending
 from orchestrator.results.verdict import sentences
 from orchestrator.results.why import show
@@ -79,8 +80,8 @@ def _best(watched: Watched, rows: Rows) -> Text:
     params = ", ".join(
         f"{visible(name)} {visible(show(value))}" for name, value in zip(names, leader.params.values(), strict=True)
     )
-    value = f"{visible(objective.metric)} {show(leader.best)}"
-    return Text.assemble("best     ", (value, "bold green"), f" trial {leader.trial}, epoch {leader.epoch}: {params}")
+    value, at = f"{visible(objective.metric)} {show(leader.best)}", place(leader.epoch, watched.state.unit)
+    return Text.assemble("best     ", (value, "bold green"), f" trial {leader.trial}, {at}: {params}")
 
 
 def _confirmed(state: SweepState) -> list[Text]:
@@ -106,7 +107,7 @@ def progress(state: SweepState, spent: Mapping[str, float]) -> Progress:
         return Progress(1.0, None)
     budget = state.spec["budget"]
     done = {**spent, "trials": state.count("finished", "stopped", "failed", "set_aside")}
-    limits = {key: budget.get(key) for key in ("trials", "epochs", "wall_clock", "gpu_hours", "cost")}
+    limits = {key: budget.get(key) for key in ("trials", *UNITS, "wall_clock", "gpu_hours", "cost")}
     reserve = budget.get("reserve") or 0.0
     shares = [
         min(1.0, done[key] / (limit * (1.0 if key in ("trials", "wall_clock") else 1.0 - reserve)))

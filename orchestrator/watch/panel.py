@@ -7,7 +7,9 @@ from collections import Counter
 
 from rich.text import Text
 
+from orchestrator.policies.extend_limits import recorded_horizon
 from orchestrator.policies.scheduler import recorded_scheduler
+from orchestrator.progress import place
 from orchestrator.safe_text import visible
 from orchestrator.state import SweepState
 from orchestrator.watch.watch_rows import Rows
@@ -17,11 +19,10 @@ _MAX_WORKERS = 16
 
 
 def rung_list(state: SweepState) -> list[float]:
-    """Return the epochs at which trials are compared, in order; empty if the scheduler compares at none."""
-    recorded, longest = recorded_scheduler(state.spec["scheduler"]), state.spec["trainer"].get("max_epochs")
-    bound = longest if isinstance(longest, int) and longest > 0 else _furthest(state)
-    if recorded and (epochs := recorded[0].rungs(recorded[1], bound)):
-        return epochs
+    """Return the rungs in order; empty if the scheduler has none."""
+    recorded, bound = recorded_scheduler(state.spec["scheduler"]), recorded_horizon(state) or _furthest(state)
+    if recorded and (places := recorded[0].rungs(recorded[1], bound)):
+        return places
     return sorted(_compared(state))
 
 
@@ -65,7 +66,9 @@ def rungs_line(state: SweepState, rows: Rows) -> Text:
     listed = rungs(state, rows)
     if not listed:
         return Text(f"none ({visible(_label(state))})", "dim")
-    return Text("  ".join(f"epoch {rung}: {_counts(arrived, waits)}" for rung, arrived, waits, _ in listed))
+    return Text(
+        "  ".join(f"{place(rung, state.unit)}: {_counts(arrived, waits)}" for rung, arrived, waits, _ in listed)
+    )
 
 
 def _counts(arrived: int, waits: int, stopped: int = 0) -> str:
@@ -85,7 +88,7 @@ def _workers(state: SweepState) -> list[Text]:
     for number in sorted(state.running)[:_MAX_WORKERS]:
         trial = state.trials[number]
         segment = f", segment {trial.segments - 1}" if trial.segments > 1 else ""
-        progress = f", epoch {trial.segment_progress}{segment}"
+        progress = f", {place(trial.segment_progress, state.unit)}{segment}"
         lines.append(Text.assemble(f"{visible(trial.node) or '?'}  ", (f"trial {number}", "cyan"), progress))
     hidden = len(state.running) - _MAX_WORKERS
     return [*lines, Text(f"… and {hidden} more", "dim")] if hidden > 0 else lines
@@ -95,14 +98,14 @@ def _rungs(state: SweepState, rows: Rows) -> list[Text]:
     head = Text.assemble(("RUNGS", "bold"), (f"  {visible(_label(state))}", "dim"))
     listed = rungs(state, rows)
     if not listed:
-        return [head, Text("the scheduler compares trials at no epoch", "dim")]
+        return [head, Text("the scheduler has no rungs", "dim")]
     most = max(1, max(arrived for _, arrived, _, _ in listed))
-    return [head, *(_rung(most, *rung) for rung in listed)]
+    return [head, *(_rung(most, place(rung, state.unit), *counts) for rung, *counts in listed)]
 
 
-def _rung(most: int, rung: float, arrived: int, waits: int, stopped: int) -> Text:
+def _rung(most: int, rung: str, arrived: int, waits: int, stopped: int) -> Text:
     return Text.assemble(
-        f"epoch {rung:>4}  ", ("█" * -(-10 * arrived // most), "green"), f" {_counts(arrived, waits, stopped)}"
+        f"{rung:<10}  ", ("█" * -(-10 * arrived // most), "green"), f" {_counts(arrived, waits, stopped)}"
     )
 
 

@@ -13,6 +13,8 @@ from textual.events import Resize
 from textual.widgets import Footer, Input
 
 from orchestrator.errors import SweepError
+from orchestrator.policies.extend_limits import recorded_horizon
+from orchestrator.progress import EPOCHS
 from orchestrator.rundir import RunDirectory
 from orchestrator.safe_text import visible
 from orchestrator.watch.columns import FIXED, Column, columns
@@ -119,8 +121,8 @@ class WatchApp(App[None]):
             self._lines("#panel").show(panel_lines(state, self.table_rows))
         shown = self._columns(wide=wide)
         rows = self.table_rows.listed(self.by, down=self.down, status=self.only, words=self.words)
-        longest = state.spec["trainer"].get("max_epochs")
-        epochs = longest if isinstance(longest, int) and longest > 0 else max((row.epochs for row in rows), default=0)
+        longest = recorded_horizon(state) if state.unit == EPOCHS else None
+        epochs = longest or max((len(row.values) for row in rows), default=0)
         screen.query_one(Heading).show(shown, self.by, down=self.down)
         screen.query_one(TrialTable).show(rows, self.table_rows.ranks, shown, epochs)
 

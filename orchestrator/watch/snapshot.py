@@ -45,7 +45,7 @@ def snapshot(watched: Watched, width: int) -> RenderableType:
     if watched.problem:
         lines.append(Text(visible(watched.problem)))
     ranked = rows(watched.run, state)
-    return Group(*lines, ranking(ranked, visible(state.objective.metric), limit=_LINES, width=width))
+    return Group(*lines, ranking(ranked, visible(state.objective.metric), limit=_LINES, width=width, unit=state.unit))
 
 
 def show(watched: Watched) -> None:

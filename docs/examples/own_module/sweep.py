@@ -17,7 +17,7 @@ sweep = Sweep(
         "model.hidden": choice(8, 16, 32),
         "data.batch_size": choice(16, 32, 64),
     },
-    scheduler={"name": "asha", "grace_epochs": 1, "reduction_factor": 3},
+    scheduler={"name": "asha", "grace": 1, "reduction_factor": 3},
     budget=8,
 )
 

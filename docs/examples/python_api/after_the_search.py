@@ -37,7 +37,7 @@ def main(name: str) -> None:
 
 def options() -> tuple[TPE, ASHA]:
     """Return options as typed objects: a wrong field or type is an error of mypy."""
-    return TPE(startup_trials=20), ASHA(grace_epochs=3)
+    return TPE(startup_trials=20), ASHA(grace=3)
 
 
 if __name__ == "__main__":

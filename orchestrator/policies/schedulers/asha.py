@@ -6,15 +6,16 @@ import heapq
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
 from orchestrator.journal import Event
-from orchestrator.policies.rungs import Rung, last_rung
-from orchestrator.policies.scheduler import Scheduler, Verdict
+from orchestrator.policies.rungs import GRACE, Rung, grace_of, last_rung, rung_places
+from orchestrator.policies.scheduler import Scheduler, Verdict, rung_text
 from orchestrator.safe_text import show
 from orchestrator.spec import SchedulerOptions, SweepSpec
+from orchestrator.spec.progress_section import Span
 
 
 class ASHA(SchedulerOptions):
@@ -22,16 +23,17 @@ class ASHA(SchedulerOptions):
 
     Example:
         ```python
-        scheduler = orchestrator.ASHA(grace_epochs=3, reduction_factor=3)
+        scheduler = orchestrator.ASHA(grace=3, reduction_factor=3)
         ```
     """
 
     name: Literal["asha"] = "asha"
-    grace_epochs: int = Field(
-        default=1, ge=1, description="Epochs that every trial gets: the first rung.", examples=[1]
+    renamed: ClassVar[dict[str, str]] = {"grace_epochs": "grace"}
+    grace: Span = Field(
+        default=None, description=f"Progress that every trial gets: the first rung. {GRACE}", examples=[1]
     )
     reduction_factor: int = Field(
-        default=3, ge=2, description="Ratio from rung to rung, in epochs and in surviving trials.", examples=[3]
+        default=3, ge=2, description="Ratio from rung to rung, in progress and in surviving trials.", examples=[3]
     )
     promote: bool = Field(
         default=False,
@@ -44,9 +46,10 @@ class ASHA(SchedulerOptions):
 class ASHAScheduler(Scheduler[ASHA]):
     """Asynchronous successive halving, the stopping kind (Li et al. 2020, arXiv:1810.05934).
 
-    Rungs are at ``grace_epochs · reduction_factor^k`` epochs. A trial that reaches one, or reports first after it,
-    enters it with its best loss so far. It continues if it is among the best ``1/reduction_factor`` of those that have
-    entered, of which there is at least one. Ties go to the lower trial number.
+    Rungs are at ``grace · reduction_factor^k``. A trial passes one at its first report at or beyond it, and enters the
+    last that it has passed with its best loss up to the rung (see `Scheduler.loss_at`). It continues if it is among the
+    best ``1/reduction_factor`` of those that have entered, of which there is at least one. Ties go to the lower trial
+    number.
     """
 
     exact = True
@@ -68,35 +71,31 @@ class ASHAScheduler(Scheduler[ASHA]):
     @classmethod
     def rungs(cls, options: ASHA, horizon: float) -> list[float]:
         """Return the rungs up to the end of the training."""
-        rungs: list[float] = []
-        rung = options.grace_epochs
-        while rung <= horizon:
-            rungs.append(rung)
-            rung *= options.reduction_factor
-        return rungs
+        rungs = rung_places(grace_of(options), options.reduction_factor, horizon)
+        return rungs if last_rung(horizon, grace_of(options), options.reduction_factor) == rungs[-1] else rungs[:-1]
 
     @classmethod
     def rung_reached(cls, options: ASHA, progress: float) -> float | None:
         """Return the last rung up to the epoch."""
-        return last_rung(progress, options.grace_epochs, options.reduction_factor)
+        return last_rung(progress, grace_of(options), options.reduction_factor)
 
     @classmethod
     def explain_stop(cls, why: Mapping[str, Any]) -> str:
         """Say how many trials were compared, which place this one took, and what was needed."""
         return (
-            f"ASHA compared {why['of']} trials at epoch {why['rung']} and kept the best {why['kept']}; "
+            f"ASHA compared {why['of']} trials at {rung_text(why)} and kept the best {why['kept']}; "
             f"this one took place {why['place']} with {show(why['value'])}, and {show(why['needed'])} was needed"
         )
 
     def rung(self, progress: float) -> float | None:
         """Return the last rung up to that epoch; None below the first."""
-        return last_rung(progress, self.options.grace_epochs, self.options.reduction_factor)
+        return last_rung(progress, grace_of(self.options), self.options.reduction_factor)
 
     def on_report(self, trial: int, progress: float) -> None:
         """Let the trial enter its rung."""
         rung = self.rung(progress)
         if rung and trial in self.best:
-            self._rungs.setdefault(rung, Rung()).enter(trial, self.best[trial], progress)
+            self._rungs.setdefault(rung, Rung()).enter(trial, self.loss_at(trial, rung), progress)
 
     def judge_report(self, trial: int, progress: float) -> Verdict | None:
         """Stop a trial that has just entered a rung and is not among its best."""
@@ -114,7 +113,7 @@ class ASHAScheduler(Scheduler[ASHA]):
         rung = self._rungs[progress]
         numbers = {"rung": progress, "place": rung.place(trial), "of": len(rung.order), "kept": kept}
         needed = self.value(rung.order[kept - 1][0]) if kept else None
-        return {**numbers, "value": self.value(rung.loss[trial]), "needed": needed}
+        return {**numbers, "value": self.value(rung.loss[trial]), "needed": needed, **rung.compared[trial].why}
 
 
 class PromotionASHA(ASHAScheduler):
@@ -127,7 +126,6 @@ class PromotionASHA(ASHAScheduler):
 
     def __init__(self, options: ASHA, spec: SweepSpec) -> None:
         super().__init__(options, spec)
-        self._max_epochs = spec.trainer.get("max_epochs")
         self._waiting: dict[float, list[tuple[float, int]]] = {}
         self._rung_of: dict[int, float] = {}  # trial set aside -> its rung
         self._promoted_from: dict[int, float] = {}  # trial -> the last rung that it was promoted from
@@ -135,7 +133,7 @@ class PromotionASHA(ASHAScheduler):
 
     def rung(self, progress: float) -> float | None:
         """Return the last rung up to that epoch; None at the end of the training, where no trial waits."""
-        return None if progress == self._max_epochs else super().rung(progress)
+        return None if self.is_at_end(progress) else super().rung(progress)
 
     def promote(self, *, last: bool) -> tuple[int, Verdict] | None:
         """Return the best trial of the highest rung at which one is among the best."""
@@ -165,10 +163,6 @@ class PromotionASHA(ASHAScheduler):
         """Let the trial enter its rung, and note how far it is."""
         super().on_report(trial, progress)
         self._reached[trial] = max(progress, self._reached.get(trial, 0))
-
-    def on_extended(self, max_epochs: int) -> None:
-        """Move the end of the training."""
-        self._max_epochs = max_epochs
 
     def judge_report(self, trial: int, progress: float) -> Verdict | None:
         """Set aside a trial that has just entered a rung and is not among its best."""

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from orchestrator.policies.pausing import Candidate, PausingScheduler, RungOptions
 from orchestrator.policies.rungs import REMEMBERED, WaitingRung, concordance
+from orchestrator.policies.scheduler import rung_text
 from orchestrator.safe_text import show
 from orchestrator.spec import SweepSpec
 
@@ -22,8 +23,8 @@ MOST_CONTROLS = 8
 """Controls that a sweep of a hundred trials or more is given at its end."""
 _EXPLANATIONS = {
     "promising": "it continued as the most promising of those set aside",
-    "control": "it continued as a control, whatever its value, to show whether that epoch predicts the end",
-    "grace": "it continued because that epoch was not seen to predict the end",
+    "control": "it continued as a control, whatever its value, to show whether that rung predicts the end",
+    "grace": "it continued because that rung was not seen to predict the end",
     "finalist": "it continued as the best of all, to see the end of its training",
 }
 _ACCOUNTS = {"promising": "deep", "finalist": "deep", "control": "control", "grace": "new"}
@@ -36,7 +37,7 @@ class Frontier(RungOptions):
 
     Example:
         ```python
-        scheduler = orchestrator.Frontier(grace_epochs=2)
+        scheduler = orchestrator.Frontier(grace=2)
         ```
     """
 
@@ -46,12 +47,12 @@ class Frontier(RungOptions):
 class FrontierScheduler(PausingScheduler[Frontier]):
     """Choose between new trials and those set aside by the share of epochs that each kind has had.
 
-    Rungs are at ``grace_epochs · reduction_factor^k`` epochs and at the end. At each a trial enters with its best loss
+    Rungs are at ``grace · reduction_factor^k`` and at the end. At each a trial enters with its best loss
     since the rung before, so that a lucky first epoch does not carry it for good, and is set aside, unless it would be
     the next to continue. A free slot goes
 
-    1. to a control, while controls have had less than a twentieth of the epochs: trial 0, then trial 1 and so on, each
-       to its end, whatever its loss. They show whether rungs can be trusted;
+    1. to a control, while controls have had less than a twentieth of the progress: trial 0, then trial 1 and so on,
+       each to its end, whatever its loss. They show whether rungs can be trusted;
     2. to the most promising trial, while these have had less than three fifths of what they and new ones have had: the
        least ``place · next_rung ^ 0.75``, a trial's place being its place among all that have ever entered the rung,
        and in the better half of them. (With exponent 1 it is the order in which asynchronous successive halving
@@ -88,7 +89,7 @@ class FrontierScheduler(PausingScheduler[Frontier]):
     def explain_stop(cls, why: Mapping[str, Any]) -> str:
         """Say where the trial waited, and that others were more promising."""
         return (
-            f"it was set aside at place {why['place']} of {why['of']} at epoch {why['rung']} "
+            f"it was set aside at place {why['place']} of {why['of']} at {rung_text(why)} "
             f"with {show(why['value'])}, and others were more promising until the end"
         )
 
@@ -96,7 +97,7 @@ class FrontierScheduler(PausingScheduler[Frontier]):
     def explain_promotion(cls, why: Mapping[str, Any]) -> str:
         """Say where the trial waited, and as which kind it continued."""
         place = f"at place {why['place']} of {why['of']}"
-        return f"Set aside after epoch {why['rung']} with {show(why['value'])}, {place}; {_EXPLANATIONS[why['kind']]}."
+        return f"Set aside after {rung_text(why)} with {show(why['value'])}, {place}; {_EXPLANATIONS[why['kind']]}."
 
     def agreement(self, rung: int) -> tuple[float, float] | None:
         """Return in what share of pairs the one ahead later was ahead at this rung, and chance's standard error.
@@ -150,7 +151,7 @@ class FrontierScheduler(PausingScheduler[Frontier]):
             rung = self._rungs[index]
             trial = rung.best_waiting()
             if trial is not None and 2 * (place := rung.place(trial)) <= len(rung.order) + 1:
-                price = place * self._epochs[index + 1] ** POWER
+                price = place * self._places[index + 1] ** POWER
                 if price < least:
                     candidate, least = (index, trial, "promising"), price
         return candidate
@@ -160,8 +161,8 @@ class FrontierScheduler(PausingScheduler[Frontier]):
         return rung.place(candidate[1]) <= len(rung.order) // self.options.reduction_factor
 
     def _on_suggested(self, trial: int) -> None:
-        self._granted["new"] += self._epochs[self._lowest]
-        self._granted["deep"] += self._epochs[self._grace] - self._epochs[self._lowest]
+        self._granted["new"] += self._places[self._lowest]
+        self._granted["deep"] += self._places[self._grace] - self._places[self._lowest]
 
     def _on_entered(self, trial: int, rung: int) -> None:
         if rung > 0:  # it is evidence about the rungs below

@@ -9,19 +9,20 @@ from pydantic import Field
 
 from orchestrator.policies.control_trials import WITNESSES, ControlTrials
 from orchestrator.policies.pausing import Candidate, PausingScheduler, RungOptions
+from orchestrator.policies.scheduler import rung_text
 from orchestrator.safe_text import show
 from orchestrator.spec import SweepSpec
 
 CONTROL_SHARE = 0.05
-"""The share of all epochs for control trials."""
+"""The share of all progress for control trials."""
 MOST_CONTROLS = 8
 """Controls that a sweep of eighty trials or more trains to the end."""
 _EXPLANATIONS = {
     "promising": "it continued as one of the best {kept}",
     "late": "it continued as one of the best {kept}, since the best controls came from places that far down",
-    "unproven": "it continued because that epoch does not predict: of two controls the better one was ahead there in "
+    "unproven": "it continued because that rung does not predict: of two controls the better one was ahead there in "
     "only {percent} % of the pairs",
-    "control": "it continued as a control, whatever its value, to show whether that epoch predicts the end",
+    "control": "it continued as a control, whatever its value, to show whether that rung predicts the end",
     "finalist": "it continued as the best of all, to see the end of its training",
 }
 
@@ -33,24 +34,24 @@ class GuardedASHA(RungOptions):
 
     Example:
         ```python
-        scheduler = orchestrator.GuardedASHA(grace_epochs=2)
+        scheduler = orchestrator.GuardedASHA(grace=2)
         ```
     """
 
     name: Literal["guarded_asha"] = "guarded_asha"
     reduction_factor: int = Field(
-        default=4, ge=2, description="Ratio from rung to rung, in epochs and in surviving trials.", examples=[4]
+        default=4, ge=2, description="Ratio from rung to rung, in progress and in surviving trials.", examples=[4]
     )
 
 
 class GuardedASHAScheduler(PausingScheduler[GuardedASHA]):
     """Asynchronous successive halving by promotion (Li et al. 2020), with control trials that set each rung's share.
 
-    Rungs are at ``grace_epochs · reduction_factor^k`` epochs and at the end. At each a trial enters with its best loss
+    Rungs are at ``grace · reduction_factor^k`` and at the end. At each a trial enters with its best loss
     since the rung before, so that a lucky first epoch does not carry it for good, and is set aside, unless it would be
     the next to continue. A free slot goes
 
-    1. to a control, while controls have had less than a twentieth of the epochs (`ControlTrials`);
+    1. to a control, while controls have had less than a twentieth of the progress (`ControlTrials`);
     2. to the best trial of the highest rung at which one waits that is among the share kept there;
     3. to a new trial. Once all have begun, to controls until a tenth of the trials (at least four, at most eight) have
        seen the end; and if nothing else runs, to the best trial of all, if it has not seen the end.
@@ -76,7 +77,7 @@ class GuardedASHAScheduler(PausingScheduler[GuardedASHA]):
             "" if why["agreement"] is None else f"; later, {_percent(why)} % of the controls' pairs were in that order"
         )
         return (
-            f"it was set aside at place {why['place']} of {why['of']} at epoch {why['rung']} "
+            f"it was set aside at place {why['place']} of {why['of']} at {rung_text(why)} "
             f"with {show(why['value'])}, and the best {why['kept']} continued{trust}"
         )
 
@@ -85,7 +86,7 @@ class GuardedASHAScheduler(PausingScheduler[GuardedASHA]):
         """Say where the trial waited, and why it continued."""
         reason = _EXPLANATIONS[why["kind"]].format(kept=why["kept"], percent=_percent(why))
         return (
-            f"Set aside after epoch {why['rung']} with {show(why['value'])}, "
+            f"Set aside after {rung_text(why)} with {show(why['value'])}, "
             f"at place {why['place']} of {why['of']}; {reason}."
         )
 
@@ -124,7 +125,7 @@ class GuardedASHAScheduler(PausingScheduler[GuardedASHA]):
         return None
 
     def _on_suggested(self, trial: int) -> None:
-        self._granted["other"] += self._epochs[0]
+        self._granted["other"] += self._places[0]
         self._controls.begin(trial)
 
     def _on_entered(self, trial: int, rung: int) -> None:

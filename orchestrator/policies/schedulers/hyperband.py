@@ -7,15 +7,19 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
 from orchestrator.errors import Problem
 from orchestrator.journal import Event
-from orchestrator.policies.scheduler import Scheduler, Verdict
+from orchestrator.policies.loss_curves import Compared
+from orchestrator.policies.rungs import GRACE, grace_of
+from orchestrator.policies.scheduler import Scheduler, Verdict, rung_text
+from orchestrator.progress import plain, span, whole
 from orchestrator.safe_text import show
 from orchestrator.spec import SchedulerOptions, SweepSpec
+from orchestrator.spec.progress_section import Span, end_of
 
 _ENDS = frozenset({"trial.stopped", "trial.failed", "trial.finished"})
 
@@ -28,10 +32,11 @@ class _Rung:
     decided: trial numbers, best first, of which ``kept`` continue.
     """
 
-    progress: float
+    at: float
     members: int = 0
     gone: int = 0
     loss: dict[int, float] = field(default_factory=dict)
+    compared: dict[int, Compared] = field(default_factory=dict)
     order: list[int] = field(default_factory=list)
     kept: int = 0
 
@@ -52,22 +57,23 @@ class Hyperband(SchedulerOptions):
     """
 
     name: Literal["hyperband"] = "hyperband"
-    grace_epochs: int = Field(
-        default=1, ge=1, description="Epochs before the first rung, at least, in any bracket.", examples=[1]
+    renamed: ClassVar[dict[str, str]] = {"grace_epochs": "grace"}
+    grace: Span = Field(
+        default=None, description=f"Progress before the first rung, at least, in any bracket. {GRACE}", examples=[1]
     )
     reduction_factor: int = Field(
-        default=3, ge=2, description="Ratio from rung to rung, in epochs and in surviving trials.", examples=[3]
+        default=3, ge=2, description="Ratio from rung to rung, in progress and in surviving trials.", examples=[3]
     )
 
 
 class HyperbandScheduler(Scheduler[Hyperband]):
     """Hyperband (Li et al. 2018, arXiv:1603.06560): the paper's brackets one after another, and again from the first.
 
-    Bracket s begins with ``ceil((s_max + 1) / (s + 1) · η^s)`` trials and compares them first at ``max_epochs / η^s``
-    epochs. At each rung trials are set aside until all of the bracket's have come, or have failed; the best ``1/η`` of
-    them (at least one) continue, and the others end. While a bracket waits, the next one's trials take the slots. A
-    trial that is promoted by request does not wait. Its loss still counts at the rung, and if it is not among the best
-    there, one trial more continues.
+    Bracket s begins with ``ceil((s_max + 1) / (s + 1) · η^s)`` trials and compares them first at ``horizon / η^s``. At
+    each rung trials are set aside until all of the bracket's have come, or have failed; the best ``1/η`` of them (at
+    least one) continue, and the others end. While a bracket waits, the next one's trials take the slots. A trial that
+    is promoted by request does not wait. Its loss still counts at the rung, and if it is not among the best there, one
+    trial more continues.
     """
 
     exact = True
@@ -76,7 +82,7 @@ class HyperbandScheduler(Scheduler[Hyperband]):
     def __init__(self, options: Hyperband, spec: SweepSpec) -> None:
         super().__init__(options, spec)
         self._factor, self._trials = options.reduction_factor, spec.budget.trials
-        self._kinds = brackets(options.grace_epochs, self._factor, spec.trainer.get("max_epochs") or 1)
+        self._kinds = brackets(grace_of(options), self._factor, spec.horizon or 1)
         *self._begins, self._cycle = accumulate((size for _, size, _ in self._kinds), initial=0)
         self._brackets: dict[int, _Bracket] = {}
         self._next: dict[int, int] = {}  # trial -> the rung that it comes to next
@@ -86,26 +92,27 @@ class HyperbandScheduler(Scheduler[Hyperband]):
     @classmethod
     def problems(cls, options: Hyperband, spec: SweepSpec) -> Iterator[Problem]:
         """Yield what keeps brackets from being laid out."""
-        max_epochs = spec.trainer.get("max_epochs")
-        if max_epochs is None:
-            yield Problem("scheduler hyperband needs trainer.max_epochs: its rungs are shares of it",
-                          "give trainer.max_epochs, or use scheduler asha", ("scheduler",))  # fmt: skip
-        elif options.grace_epochs > max_epochs:
-            yield Problem(f"grace_epochs is {options.grace_epochs}, beyond trainer.max_epochs = {max_epochs}",
-                          f"use grace_epochs: {max(1, max_epochs // options.reduction_factor)}, or more epochs",
-                          ("scheduler", "grace_epochs"))  # fmt: skip
+        unit, grace = spec.progress.unit, grace_of(options)
+        if spec.horizon is None:
+            end = end_of(unit)
+            yield Problem(f"scheduler hyperband needs {end}: its rungs are shares of it",
+                          f"give {end}, or use scheduler asha", ("scheduler",))  # fmt: skip
+        elif grace > spec.horizon:
+            share = share_of(spec.horizon, options.reduction_factor)
+            yield Problem(f"grace is {span(grace, unit)}, beyond the end at {span(spec.horizon, unit)}",
+                          f"use grace: {plain(share)}, or train for longer", ("scheduler", "grace"))  # fmt: skip
 
     @classmethod
     def rungs(cls, options: Hyperband, horizon: float) -> list[float]:
         """Return the rungs of all brackets."""
-        kinds = brackets(options.grace_epochs, options.reduction_factor, int(horizon))
-        return sorted({progress for _, _, epochs in kinds for progress in epochs})
+        kinds = brackets(grace_of(options), options.reduction_factor, horizon)
+        return sorted({rung for _, _, rungs in kinds for rung in rungs})
 
     @classmethod
     def explain_stop(cls, why: Mapping[str, Any]) -> str:
         """Say how many trials the bracket compared, which place this one took, and what was needed."""
         return (
-            f"Hyperband's bracket {why['bracket']} compared {why['of']} trials at epoch {why['rung']} and kept the "
+            f"Hyperband's bracket {why['bracket']} compared {why['of']} trials at {rung_text(why)} and kept the "
             f"best {why['kept']}; this one took place {why['place']} with {show(why['value'])}, "
             f"and {show(why['needed'])} was needed"
         )
@@ -145,16 +152,17 @@ class HyperbandScheduler(Scheduler[Hyperband]):
     def judge_report(self, trial: int, progress: float) -> Verdict | None:
         """Set aside a trial that has come to its next rung."""
         bracket, rung = self._bracket(trial), self._rung(trial)
-        if progress < rung.progress or rung is bracket.rungs[-1]:
+        if progress < rung.at or rung is bracket.rungs[-1]:
             return None
-        return Verdict(
-            self.name, {"rung": progress, "bracket": bracket.number, "value": self.value(self.best[trial])}, "set_aside"
-        )
+        compared = self.loss_at(trial, rung.at)
+        numbers = {"rung": rung.at if self._interpolates else progress, "bracket": bracket.number}
+        return Verdict(self.name, {**numbers, "value": self.value(compared.loss), **compared.why}, "set_aside")
 
     def on_set_aside(self, trial: int, progress: float) -> None:
         """Let the trial wait at its rung, and decide the rung once it is complete."""
         rung = self._rung(trial)
-        rung.loss[trial] = self.best[trial]
+        rung.compared[trial] = self.loss_at(trial, rung.at)
+        rung.loss[trial] = rung.compared[trial].loss
         if rung.order:  # it failed, was retried, and comes after the rung was decided
             rung.order = _ordered(rung.loss)
             self._decide_on(self._bracket(trial), rung, trial)
@@ -235,8 +243,8 @@ class HyperbandScheduler(Scheduler[Hyperband]):
         kind = bisect.bisect_right(self._begins, offset) - 1
         key = cycle * len(self._kinds) + kind
         if key not in self._brackets:
-            number, _, epochs = self._kinds[kind]
-            rungs = [_Rung(progress) for progress in epochs]
+            number, _, places = self._kinds[kind]
+            rungs = [_Rung(at) for at in places]
             rungs[0].members = self._members(key)
             self._brackets[key] = _Bracket(number, rungs)
         return self._brackets[key]
@@ -247,23 +255,34 @@ class HyperbandScheduler(Scheduler[Hyperband]):
     def _verdict(self, bracket: _Bracket, rung: _Rung, order: list[int], trial: int, kept: int, action: Any) -> Verdict:
         kept = min(kept, len(order))
         place, needed = order.index(trial) + 1, self.value(rung.loss[order[kept - 1]])
-        numbers = {"rung": rung.progress, "bracket": bracket.number, "place": place, "of": len(order), "kept": kept}
-        return Verdict(self.name, {**numbers, "value": self.value(rung.loss[trial]), "needed": needed}, action)
+        numbers = {"rung": rung.at, "bracket": bracket.number, "place": place, "of": len(order), "kept": kept}
+        numbers |= {"value": self.value(rung.loss[trial]), "needed": needed}
+        return Verdict(self.name, {**numbers, **rung.compared[trial].why}, action)
 
 
-def brackets(grace_epochs: int, factor: int, max_epochs: int) -> list[tuple[int, int, list[int]]]:
-    """Return each bracket's number, its trials and its rungs' epochs, the last of which is the end of the training."""
+def brackets(grace: float, factor: int, horizon: float) -> list[tuple[int, int, list[float]]]:
+    """Return each bracket's number, its trials and its rungs, the last of which is the end of the training.
+
+    Rungs are rounded down to whole numbers if the first rung and the end are whole.
+    """
     most = 0
-    while grace_epochs * factor ** (most + 1) <= max_epochs:
+    while grace * factor ** (most + 1) <= horizon * (1 + 1e-9):
         most += 1
     return [
         (
             number,
             math.ceil((most + 1) / (number + 1) * factor**number),
-            [max(1, max_epochs // factor**rung) for rung in range(number, -1, -1)],
+            [share_of(horizon, factor**rung, whole_numbers=isinstance(grace, int)) for rung in range(number, -1, -1)],
         )
         for number in range(most, -1, -1)
     ]
+
+
+def share_of(horizon: float, factor: int, *, whole_numbers: bool = True) -> float:
+    """Return a share of the end of a training; at least 1, and whole, where whole numbers make sense."""
+    if whole_numbers and isinstance(horizon, int):
+        return max(1, horizon // factor)
+    return whole(float(f"{horizon / factor:.9g}"))
 
 
 def _ordered(loss: dict[int, float]) -> list[int]:

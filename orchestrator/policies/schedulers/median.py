@@ -5,13 +5,16 @@ from __future__ import annotations
 import bisect
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from orchestrator.policies.scheduler import Scheduler, Verdict
+from orchestrator.policies.rungs import GRACE, grace_of
+from orchestrator.policies.scheduler import Scheduler, Verdict, place_text
+from orchestrator.progress import EPOCHS
 from orchestrator.safe_text import show
 from orchestrator.spec import SchedulerOptions, SweepSpec
+from orchestrator.spec.progress_section import Span
 
 
 class Median(SchedulerOptions):
@@ -19,12 +22,13 @@ class Median(SchedulerOptions):
 
     Example:
         ```python
-        scheduler = orchestrator.Median(grace_epochs=3, min_trials=5)
+        scheduler = orchestrator.Median(grace=3, min_trials=5)
         ```
     """
 
     name: Literal["median"] = "median"
-    grace_epochs: int = Field(default=1, ge=1, description="Epochs that every trial gets.", examples=[3])
+    renamed: ClassVar[dict[str, str]] = {"grace_epochs": "grace"}
+    grace: Span = Field(default=None, description=f"Progress that every trial gets. {GRACE}", examples=[3])
     min_trials: int = Field(
         default=3, ge=1, description="Other trials that must have come as far before one is stopped.", examples=[3]
     )
@@ -33,23 +37,25 @@ class Median(SchedulerOptions):
 class MedianScheduler(Scheduler[Median]):
     """The median stopping rule (Golovin et al. 2017, Google Vizier).
 
-    After ``grace_epochs`` a trial is stopped whose best loss is worse than the median, over the other trials, of their
-    mean loss up to the same epoch, once ``min_trials`` others have come so far. No trial is stopped at its last epoch.
+    After ``grace`` a trial is stopped whose best loss is worse than the median, over the other trials, of their mean
+    loss up to the same progress, once ``min_trials`` others have come so far. No trial is stopped at its end. Trials
+    need not report at the same places: a mean is that of the reports up to there.
     """
 
     exact = True
 
     def __init__(self, options: Median, spec: SweepSpec) -> None:
         super().__init__(options, spec)
-        self._max_epochs = spec.trainer.get("max_epochs")
         self._sums: dict[int, tuple[float, int, float]] = {}  # trial -> its last progress, how many reports, their sum
-        self._means: dict[float, list[float]] = {}  # progress -> each trial's mean up to there, in order
+        self._means: dict[float, list[float]] = {}  # progress -> the means of the trials that reported there, in order
+        self._trails: dict[int, tuple[list[float], list[float]]] = {}  # trial -> places, and the mean up to each
+        self._regular = spec.progress.unit == EPOCHS  # whether all report at whole epochs
 
     @classmethod
     def explain_stop(cls, why: Mapping[str, Any]) -> str:
         """Say the trial's best value and the median."""
         return (
-            f"its best by epoch {why['rung']}, {show(why['value'])}, was worse than {show(why['median'])}, "
+            f"its best by {place_text(why)}, {show(why['value'])}, was worse than {show(why['median'])}, "
             f"the median of the means of the {why['of']} other trials that had come so far"
         )
 
@@ -61,18 +67,25 @@ class MedianScheduler(Scheduler[Median]):
             return
         reports, total = reports + 1, total + self.objective.loss(value)
         self._sums[trial] = progress, reports, total
+        self._regular = self._regular and isinstance(progress, int)
         bisect.insort(self._means.setdefault(progress, []), total / reports)
+        places, means = self._trails.setdefault(trial, ([], []))
+        places.append(progress)
+        means.append(total / reports)
 
-    def on_extended(self, max_epochs: int) -> None:
-        """Move the end of the training."""
-        self._max_epochs = max_epochs
+    def _means_at(self, progress: float) -> list[float]:
+        """Return the mean of each trial that has come so far, in order."""
+        if self._regular or not self._interpolates:
+            return self._means.get(progress, [])
+        reached = (trail for trail in self._trails.values() if trail[0][-1] >= progress)
+        return sorted(means[max(0, bisect.bisect_right(places, progress) - 1)] for places, means in reached)
 
     def judge_report(self, trial: int, progress: float) -> Verdict | None:
         """Stop a trial that is worse than the median."""
         reached, reports, total = self._sums[trial]
-        means = self._means.get(progress, [])
-        too_early = progress < self.options.grace_epochs or len(means) <= self.options.min_trials
-        if progress != reached or progress == self._max_epochs or too_early:
+        means = self._means_at(progress)
+        too_early = progress < grace_of(self.options) or len(means) <= self.options.min_trials
+        if progress != reached or self.is_at_end(progress) or too_early:
             return None
         median = _median_without(means, bisect.bisect_left(means, total / reports))
         if self.best[trial] <= median:

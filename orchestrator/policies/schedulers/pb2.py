@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from orchestrator.journal import Event
 from orchestrator.policies.population import PopulationOptions, PopulationScheduler
+from orchestrator.progress import EPOCHS
 from orchestrator.seeds import derive_seed
 from orchestrator.space import Space
 from orchestrator.spec import SweepSpec
@@ -22,7 +23,7 @@ class PB2(PopulationOptions):
 
     Example:
         ```python
-        scheduler = orchestrator.PB2(interval_epochs=2, quantile=0.25)
+        scheduler = orchestrator.PB2(interval=2, quantile=0.25)
         ```
     """
 
@@ -41,7 +42,7 @@ class PB2Scheduler(PopulationScheduler[PB2]):
     def __init__(self, options: PB2, spec: SweepSpec) -> None:
         super().__init__(options, spec, resample=0.0)
         self._numbers = [name for name in self._space.order if name in self._mutate and _is_number(self._space, name)]
-        self._start: dict[int, tuple[float, float]] = {}  # trial -> progress and loss at the beginning of its interval
+        self._start: dict[int, tuple[float, float]] = {}  # trial -> time and loss at the beginning of its interval
         self._rows: list[tuple[float, ...]] = []  # see `best_candidate`
         self._running: dict[int, tuple[float, ...]] = {}
 
@@ -49,14 +50,15 @@ class PB2Scheduler(PopulationScheduler[PB2]):
         """Add the interval that ends with this report to the model's rows."""
         before = self._reached.get(trial, 0)
         super().on_report(trial, progress)
-        if (trial, progress) not in self._states or self._reached[trial] == before:
+        point = self._point(progress)
+        if point is None or self._places.get((trial, point)) != progress or self._reached[trial] == before:
             return
-        loss = self._states[trial, progress][0]
+        loss, time = self._states[trial, point][0], self._time(point)
         if trial in self._start:
             start, loss_at_start = self._start[trial]
             inputs = (float(start), loss_at_start, *self._coordinates(self._params[trial]))
-            self._rows = [*self._rows, (*inputs, (loss_at_start - loss) / (progress - start))][-_ROWS:]
-        self._start[trial] = progress, loss
+            self._rows = [*self._rows, (*inputs, (loss_at_start - loss) / (time - start))][-_ROWS:]
+        self._start[trial] = time, loss
 
     def on_promoted(self, event: Event) -> None:
         """Begin a new interval, at the donor's loss if the trial took over."""
@@ -64,7 +66,9 @@ class PB2Scheduler(PopulationScheduler[PB2]):
         trial = event["trial"]
         if "donor" in event.fields:
             donor, progress = event["donor"]
-            self._start[trial] = progress, self._states[donor, progress][0]
+            point = self._point(progress)
+            assert point is not None
+            self._start[trial] = self._time(point), self._states[donor, point][0]
         start, loss = self._start[trial]
         self._running[trial] = (float(start), loss, *self._coordinates(self._params[trial]))
 
@@ -73,22 +77,26 @@ class PB2Scheduler(PopulationScheduler[PB2]):
         super().on_set_aside(trial, progress)
         self._running.pop(trial, None)
 
-    def explore(self, donor: int, trial: int, progress: float) -> dict[str, Any]:
+    def explore(self, donor: int, trial: int, point: float) -> dict[str, Any]:
         """Return the donor's parameters with the numbers that promise most."""
-        params = super().explore(donor, trial, progress)
+        params = super().explore(donor, trial, point)
         if len(self._rows) < _LEAST or not self._numbers:
             return params
         from orchestrator.policies.improvement_model import best_candidate
 
-        rng = random.Random(derive_seed(self._seed, "pb2", trial, progress))
+        rng = random.Random(derive_seed(self._seed, "pb2", trial, point))
         units = [[rng.random() for _ in self._numbers] for _ in range(_CANDIDATES)]
-        start = [float(progress), self._states[donor, progress][0]]
+        start = [float(self._time(point)), self._states[donor, point][0]]
         running = [inputs for _, inputs in sorted(self._running.items())][-_ROWS:]
         chosen = units[best_candidate(self._rows, running, [[*start, *unit] for unit in units])]
         for name, unit in zip(self._numbers, chosen, strict=True):
             if name in params:
                 params[name] = _value(self._space, name, unit)
         return params
+
+    def _time(self, point: float) -> float:
+        """Return the model's time: epochs, or in another unit the number of intervals."""
+        return point if self.unit == EPOCHS else point / self._points[0]
 
     def _coordinates(self, params: dict[str, Any]) -> list[float]:
         """Return the numbers in the unit cube; one that is not active is in the middle."""

@@ -18,7 +18,7 @@ class PBT(PopulationOptions):
 
     Example:
         ```python
-        scheduler = orchestrator.PBT(interval_epochs=2, mutate=["model.learning_rate"])
+        scheduler = orchestrator.PBT(interval=2, mutate=["model.learning_rate"])
         ```
     """
 

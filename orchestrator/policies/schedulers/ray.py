@@ -21,6 +21,7 @@ from pydantic import Field
 from orchestrator.errors import UsageError
 from orchestrator.journal import Event, SteadyTime
 from orchestrator.policies.scheduler import Scheduler, Verdict
+from orchestrator.progress import noun
 from orchestrator.seeds import derive_seed
 from orchestrator.spec import SchedulerOptions, SweepSpec
 from orchestrator.spec.parts import Arguments, ClassPath
@@ -86,9 +87,9 @@ class _Controller:
 class RayTuneScheduler(Scheduler[RayTune]):
     """Ask a `TrialScheduler` that the sweep file names. It is built when the first trial comes.
 
-    It sees each epoch once, as the journal has it: ``training_iteration`` is the epoch, ``time_total_s`` the time since
-    the trial began. Random numbers that it draws from the global states of Python and NumPy are seeded with the
-    record's place, so that a replay draws the same.
+    It sees each report once, as the journal has it: ``training_iteration`` is the progress, which also has the unit's
+    name (``steps``), and ``time_total_s`` is the time since the trial began. Random numbers that it draws from the
+    global states of Python and NumPy are seeded with the record's place, so that a replay draws the same.
     """
 
     def __init__(self, options: RayTune, spec: SweepSpec) -> None:
@@ -104,7 +105,7 @@ class RayTuneScheduler(Scheduler[RayTune]):
     @classmethod
     def preflight(cls, options: RayTune, spec: SweepSpec) -> None:
         """Let the class judge a few trials that do not exist. Raises UsageError if it cannot do without Ray."""
-        _rehearse(cls(options, spec), min(spec.trainer.get("max_epochs") or _TRIED_EPOCHS, _TRIED_EPOCHS))
+        _rehearse(cls(options, spec), min(math.ceil(spec.horizon or _TRIED_EPOCHS), _TRIED_EPOCHS))
 
     @classmethod
     def foreign_class(cls, options: RayTune) -> str:
@@ -137,6 +138,7 @@ class RayTuneScheduler(Scheduler[RayTune]):
         trial.last_result = {
             self.objective.metric: value,
             "training_iteration": progress,
+            noun(self.unit): progress,
             "time_total_s": max(0.0, self._now - trial.started),
             "trial_id": trial.trial_id,
             "done": False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import random
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from orchestrator.journal import Event
@@ -40,6 +41,7 @@ class BOHBSearcher(DensitySearcher[BOHB]):
 
     def __init__(self, options: BOHB, spec: SweepSpec) -> None:
         super().__init__(options, spec, startup_trials=0, multivariate=True)
+        self._interpolates = spec.progress.interpolate
         self._least = len(self._history.distributions) + 1
         self._rungs: dict[float, list[tuple[float, int]]] = {}  # progress -> its trials, best first
         self._entered: set[tuple[float, int]] = set()
@@ -59,14 +61,15 @@ class BOHBSearcher(DensitySearcher[BOHB]):
     def _observe(self, event: Event) -> None:
         super()._observe(event)
         if event.type in ("trial.set_aside", "trial.stopped", "trial.finished"):
-            self._enter(event["trial"])
+            self._enter(event["trial"], event.fields.get("why") or {})
 
-    def _enter(self, trial: int) -> None:
-        """Add a trial to the rung that it has reached."""
+    def _enter(self, trial: int, why: Mapping[str, Any]) -> None:
+        """Add a trial to the rung that it has reached; trials need not report at the same places."""
         past = self._history.trials[trial]
-        if past.progress and (past.progress, trial) not in self._entered:
-            self._entered.add((past.progress, trial))
-            bisect.insort(self._rungs.setdefault(past.progress, []), (past.loss, trial))
+        rung = why.get("rung", past.progress) if self._interpolates else past.progress
+        if past.progress and (rung, trial) not in self._entered:
+            self._entered.add((rung, trial))
+            bisect.insort(self._rungs.setdefault(rung, []), (past.loss, trial))
 
     def _model_rung(self) -> float | None:
         return max((progress for progress, trials in self._rungs.items() if len(trials) > self._least), default=None)

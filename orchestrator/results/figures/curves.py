@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from orchestrator.progress import EPOCHS, axis, place, whole
 from orchestrator.results.figures.figure import BEST, MUTED, STATUSES, Figure, axis_limits, escaped, make_figure
 from orchestrator.results.figures.trial_columns import Floats, Places, thinned, trials
 from orchestrator.results.why import show
@@ -54,6 +55,7 @@ class Curves:
     total: int
     winner: int | None
     bands: Bands | None
+    unit: str = EPOCHS
 
     @property
     def best(self) -> Curve | None:
@@ -76,7 +78,9 @@ def curves(state: SweepState, most: int = MAX_LINES) -> Curves | None:
     listed = [_curve(state.trials[int(columns.numbers[place])], columns.metric) for place in chosen]
     listed.sort(key=lambda curve: (winner is not None and curve.trial == winner.number, curve.trial))
     bands = _bands(state, columns.metric) if len(chosen) < len(reported) else None
-    return Curves(columns.metric, columns.mode, listed, len(reported), winner.number if winner else None, bands)
+    return Curves(
+        columns.metric, columns.mode, listed, len(reported), winner.number if winner else None, bands, state.unit
+    )
 
 
 def _curve(trial: Trial, metric: str) -> Curve:
@@ -110,19 +114,20 @@ def draw(data: Curves) -> Figure:
 
     plot = go.Figure()
     if data.bands:
-        _draw_bands(plot, data.bands)
+        _draw_bands(plot, data.bands, escaped(axis(data.unit)))
     rest = [curve for curve in data.shown if curve is not data.best]
     thin = 0.35 if len(data.shown) > 60 else 0.85
     for status in STATUSES:
         matching = [curve for curve in rest if curve.status == status]
         if matching:
-            plot.add_trace(_lines(matching, status, thin, data.metric))
+            plot.add_trace(_lines(matching, status, thin, escaped(axis(data.unit))))
             plot.add_trace(_ends(matching, status, thin))
     if data.best:
         plot.add_trace(_winner(data.best, data))
     # The limits follow the lines; the bands of the first epochs would squeeze them.
     limits = axis_limits(np.concatenate([curve.values for curve in data.shown]), data.mode)
-    plot.update_xaxes(title_text="epoch", rangemode="tozero", tickformat="d")
+    whole = data.unit == EPOCHS and all((curve.progress % 1 == 0).all() for curve in data.shown)
+    plot.update_xaxes(title_text=escaped(axis(data.unit)), rangemode="tozero", tickformat="d" if whole else "~s")
     plot.update_yaxes(title_text=escaped(data.metric), range=[limits.low, limits.high] if limits else None)
     return make_figure("learning_curves", _title(data), _caption(data) + (limits.note if limits else ""), plot, 460)
 
@@ -135,7 +140,7 @@ def _joined(curves: Iterable[Curve]) -> tuple[Floats, Floats, Floats]:
     return columns[0].astype(np.float32), columns[1].astype(np.float32), columns[2].astype(np.float32)
 
 
-def _lines(curves: Sequence[Curve], status: str, opacity: float, metric: str) -> go.Scatter:
+def _lines(curves: Sequence[Curve], status: str, opacity: float, unit: str) -> go.Scatter:
     import plotly.graph_objects as go
 
     style = STATUSES[status]
@@ -149,7 +154,7 @@ def _lines(curves: Sequence[Curve], status: str, opacity: float, metric: str) ->
         opacity=opacity,
         name=f"{style.words} ({len(curves)})",
         legendgroup=status,
-        hovertemplate=f"trial %{{customdata}}, epoch %{{x}}: %{{y:.4g}}<extra>{style.words}</extra>",
+        hovertemplate=f"trial %{{customdata}}, {unit} %{{x}}: %{{y:.4g}}<extra>{style.words}</extra>",
     )
 
 
@@ -182,11 +187,11 @@ def _winner(best: Curve, data: Curves) -> go.Scatter:
         line={"color": BEST, "width": 3},
         marker={"size": 5, "color": BEST},
         name=f"best: trial {data.winner}",
-        hovertemplate=f"trial {data.winner}, epoch %{{x}}: %{{y:.4g}}<extra>best</extra>",
+        hovertemplate=f"trial {data.winner}, {escaped(axis(data.unit))} %{{x}}: %{{y:.4g}}<extra>best</extra>",
     )
 
 
-def _draw_bands(plot: go.Figure, bands: Bands) -> None:
+def _draw_bands(plot: go.Figure, bands: Bands, unit: str) -> None:
     """Draw the middle 80 % and 50 % of all trials, and their median."""
     for low, high, words in ((0, 4, "middle 80 % of all"), (1, 3, "middle 50 % of all")):
         around = {"x": bands.progress, "mode": "lines", "line": {"width": 0}, "hoverinfo": "skip"}
@@ -199,7 +204,7 @@ def _draw_bands(plot: go.Figure, bands: Bands) -> None:
         mode="lines",
         line={"color": MUTED, "width": 2, "dash": "dash"},
         name="median of all",
-        hovertemplate="epoch %{x}: median %{y:.4g} of %{customdata} trials<extra></extra>",
+        hovertemplate=f"{unit} %{{x}}: median %{{y:.4g}} of %{{customdata}} trials<extra></extra>",
     )
 
 
@@ -210,19 +215,20 @@ def _veil() -> str:
 
 def _title(data: Curves) -> str:
     if not data.best or not len(data.best.values):
-        return f"{data.metric} by epoch: no trial has a finite value yet"
+        return f"{data.metric} by {axis(data.unit)}: no trial has a finite value yet"
     values = data.best.values
     at = int(np.argmax(values) if data.mode == "max" else np.argmin(values))
-    return f"{data.metric} reached {show(float(values[at]))} in trial {data.winner}, epoch {data.best.progress[at]:g}"
+    at_best = place(whole(float(data.best.progress[at])), data.unit)
+    return f"{data.metric} reached {show(float(values[at]))} in trial {data.winner}, {at_best}"
 
 
 def _caption(data: Curves) -> str:
     marks = "One line a trial; the line and its end mark show the trial's status."
     if not data.bands:
-        return f"{data.metric} by epoch for all {data.total} trials that reported. {marks}"
+        return f"{data.metric} by {axis(data.unit)} for all {data.total} trials that reported. {marks}"
     lines = len(data.shown)
     return (
-        f"{data.metric} by epoch. Lines: {lines} of {data.total} trials, the best {MAX_LINES} and an even sample by "
-        f"rank of the rest. {marks} Bands: at each epoch all trials that reported it, {data.total} in all; if trials "
-        "are stopped early, later epochs hold only the better ones."
+        f"{data.metric} by {axis(data.unit)}. Lines: {lines} of {data.total} trials, the best {MAX_LINES} and an even "
+        f"sample by rank of the rest. {marks} Bands: at each {axis(data.unit)} all trials that reported there, "
+        f"{data.total} in all; if trials are stopped early, later ones hold only the better trials."
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from orchestrator.policies.extend_limits import recorded_horizon
+from orchestrator.progress import EPOCHS, place
 from orchestrator.results.figures.figure import CONTINUED, STATUSES, Figure, bar_pattern, make_figure
 from orchestrator.rundir import RunDirectory
 from orchestrator.state import SweepState, Trial
@@ -23,14 +25,15 @@ class Rung:
 
 
 def rungs_of(state: SweepState) -> list[Rung]:
-    """Return the first epoch, the epochs of comparisons, and the last epoch; empty if nothing was compared."""
+    """Return the first place, the rungs, and the last place; empty if nothing was compared."""
     compared = {epoch for trial in state.trials.values() for epoch in _compared(trial)}
     reached = [trial for trial in state.trials.values() if trial.progress]
     if not compared or not reached:
         return []
-    epochs = sorted(compared | {1, max(trial.progress for trial in reached)})
-    nexts: Sequence[float] = [*epochs[1:], float("inf")]
-    return [_rung(epoch, after, reached) for epoch, after in zip(epochs, nexts, strict=True)]
+    first = 1 if state.unit == EPOCHS else min(min(trial.reports) for trial in reached)
+    places = sorted(compared | {first, max(trial.progress for trial in reached)})
+    nexts: Sequence[float] = [*places[1:], float("inf")]
+    return [_rung(at, after, reached) for at, after in zip(places, nexts, strict=True)]
 
 
 def _compared(trial: Trial) -> list[float]:
@@ -49,15 +52,15 @@ def _rung(at: float, after: float, reached: Sequence[Trial]) -> Rung:
 def rungs(run: RunDirectory, state: SweepState) -> Figure | None:
     """Draw the rungs; None if the scheduler compared nothing."""
     data = rungs_of(state)
-    return draw(data, len(state.trials), _saved(state)) if data else None
+    return draw(data, _saved(state), state.unit) if data else None
 
 
-def draw(data: Sequence[Rung], trials: int, saved: float | None) -> Figure:
+def draw(data: Sequence[Rung], saved: float | None, unit: str = EPOCHS) -> Figure:
     """Draw computed rungs."""
     import plotly.graph_objects as go
 
     plot = go.Figure()
-    labels = [f"epoch {rung.at}" for rung in data]
+    labels = [place(rung.at, unit) for rung in data]
     for fate in FATES:
         counts = [rung.fates[fate] for rung in data]
         if not any(counts):
@@ -82,20 +85,20 @@ def draw(data: Sequence[Rung], trials: int, saved: float | None) -> Figure:
     plot.update_layout(barmode="stack", bargap=0.25, legend_traceorder="normal")
     plot.update_yaxes(autorange="reversed")
     plot.update_xaxes(title_text="trials")
-    caption = "Each bar counts the trials that reached the epoch; its parts show their fate before the next rung."
-    return make_figure("rungs", _title(data, saved), caption, plot, 150 + 44 * len(data))
+    caption = "Each bar counts the trials that reached the rung; its parts show their fate before the next rung."
+    return make_figure("rungs", _title(data, saved, unit), caption, plot, 150 + 44 * len(data))
 
 
-def _title(data: Sequence[Rung], saved: float | None) -> str:
+def _title(data: Sequence[Rung], saved: float | None, unit: str) -> str:
     last = data[-1]
-    title = f"{last.reached} of {data[0].reached} trials reached epoch {last.at}"
-    return title + (f"; {saved:.0%} of the epochs were saved" if saved else "")
+    title = f"{last.reached} of {data[0].reached} trials reached {place(last.at, unit)}"
+    return title + (f"; {saved:.0%} of the training was saved" if saved else "")
 
 
 def _saved(state: SweepState) -> float | None:
-    """Return the share of epochs that early stopping saved over all ended trials; None if unknown."""
-    most = (state.spec.get("trainer") or {}).get("max_epochs")
+    """Return the share of the training that early stopping saved over all ended trials; None if unknown."""
+    most = recorded_horizon(state)
     ended = [trial for trial in state.trials.values() if trial.status in ("finished", "stopped")]
-    if not isinstance(most, int) or most <= 0 or not ended:
+    if most is None or not ended:
         return None
     return max(0.0, 1 - sum(trial.progress for trial in ended) / (most * len(ended)))

@@ -21,7 +21,7 @@ from tests.chaos.simulated.object_stores import SimulatedStore
 from tests.chaos.simulated.scheduler import CALM, Killed, Rates, World
 
 SAMPLE = 60
-FINDERS = (221, 236, 372, 537)  # seeds in which bugs of tests/mutants show that no other test sees
+FINDERS = (16, 213, 214, 318)  # seeds in which the planted bugs that name the test below show
 MINUTES = 10.0  # of the slow test
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import types
@@ -222,7 +223,9 @@ class _RawFile(io.RawIOBase):
         if not self.closed:
             super().close()
             if not self._process.dead and self._descriptor in self._process.memory["files"]:
-                os.close(self._descriptor)
+                # Python closes the file of a generator that it removes and lets no exception out. The next call raises.
+                with contextlib.suppress(Killed) if self._mode == "rb" else contextlib.nullcontext():
+                    os.close(self._descriptor)
 
 
 class _Entry:

@@ -158,3 +158,48 @@ def test_a_renamed_part_is_an_error_that_names_both_versions() -> None:
             call(stranger)
         assert L.__version__ in caught.value.hint
         assert compat.LAST_TESTED in caught.value.hint
+
+
+class Hooked(L.Callback):
+    """Notes what the functions that watch the training loops see."""
+
+    def __init__(self) -> None:
+        self.seen: list[Any] = []
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        compat.on_train_loaders(trainer, lambda combined: self.seen.append(("loaders", len(combined.flattened))))
+        compat.around_batches(trainer, first=self._first, after_each=lambda: self._after(trainer))
+
+    def _first(self) -> None:
+        self.seen.append("first")
+
+    def _after(self, trainer: L.Trainer) -> None:
+        combined = trainer.fit_loop._combined_loader
+        assert combined is not None
+        progress = compat.combined_progress(combined)
+        ends = (
+            compat.epoch_is_complete(trainer),
+            compat.steps_epoch_schedulers(trainer),
+            compat.epoch_ends_here(trainer),
+        )
+        logged = [item["key"] for item in compat.logged_so_far(trainer)]
+        self.seen.append((progress, ends, compat.is_accumulating(trainer), compat.batches_ahead(trainer), logged))
+        assert compat.last_reload(trainer) == 0
+        assert not compat.fetches_ahead(trainer)
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers")
+def test_the_training_loops_are_watched_between_batches(tmp_path: Path) -> None:
+    loader = DataLoader(TensorDataset(torch.randn(8, 4), torch.randint(2, (8,))), batch_size=4)
+    hooked = Hooked()
+    with canary():
+        one = trainer(tmp_path, logger=False, callbacks=[hooked], accumulate_grad_batches=2)
+        one.fit_loop.max_epochs = 1
+        one.fit(EpochLoss(), loader)
+    logged = ["training_step.train_loss"]
+    assert hooked.seen == [
+        ("loaders", 1),
+        "first",
+        ((1, [False]), (False, False, False), True, 0, logged),
+        ((2, [False]), (True, True, True), False, 0, logged),
+    ]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from orchestrator.training.report_callback import as_floats
+from orchestrator.training.fresh_metrics import as_floats
 from tests.support.exact_runs import in_segments, judge
 from tests.support.random_cases import Case
 from tests.support.random_modules import LargeCount

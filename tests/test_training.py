@@ -30,7 +30,7 @@ from orchestrator.errors import CheckpointError, ObjectiveError, UsageError
 from orchestrator.models import LitModel
 from orchestrator.training import EpochSeed, Job, Report, derive_seed, fit, resolve_precision
 from orchestrator.training.checkpoints import verify
-from orchestrator.training.report_callback import as_floats
+from orchestrator.training.fresh_metrics import as_floats
 from tests.support.markers import sampled
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")  # Lightning 2.6 under torch 2.15

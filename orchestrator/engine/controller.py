@@ -178,7 +178,7 @@ class SweepController:
         earlier = running.reports.get(progress)
         if earlier is not None and earlier.segment == segment and metrics == plain(earlier.metrics):
             return not self.stopping
-        if fault := self._order_fault(running, segment, progress):
+        if fault := self._order_fault(running, segment, progress, report.unreported):
             self.on_failure(trial, segment, SegmentFailure("progress", f"ProgressError: it {fault}", "progress"))
             return False
         if report.checkpoint is not None:
@@ -196,12 +196,14 @@ class SweepController:
         self._apply_promotion_requests()
         return verdict is None and not self.stopping
 
-    def _order_fault(self, trial: Trial, segment: int, progress: float) -> str:
+    def _order_fault(self, trial: Trial, segment: int, progress: float, unreported: int) -> str:
         """Return what is wrong with a report's place among the segment's reports; empty if nothing is."""
         last = trial.reports.get(trial.segment_progress)
         first = last is None or last.segment != segment
-        span = validation_span(self._components(trial)[2], self.spec.progress.unit) if first else None
-        return order_fault(progress, after=trial.segment_progress, first=first, span=span, unit=self.spec.progress.unit)
+        unit = self.spec.progress.unit
+        span = validation_span(self._components(trial)[2], unit) if first else None
+        after = trial.segment_progress
+        return order_fault(progress, after=after, first=first, span=span, unit=unit, unreported=unreported)
 
     def on_end(self, trial: int, segment: int) -> None:
         """Finish the trial whose segment returned, unless it was stopped, set aside or paused."""
@@ -509,6 +511,7 @@ class SweepController:
 def _measures(report: Report) -> dict[str, Any]:
     """Return how far a report is beside its epoch; nothing for what the training does not count."""
     measures = {"step": report.step, "samples": report.samples, "seconds": report.seconds, "counters": report.counters}
+    measures["unreported"] = report.unreported
     return {name: measure for name, measure in measures.items() if measure}
 
 

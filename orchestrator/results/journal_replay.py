@@ -291,7 +291,8 @@ class JournalReplay:
             self._violate(event, f"has progress {event.progress}, but {noun(unit)} {measured}")
         first = number in self._silent
         span = validation_span(apply(self._spec, self.state.trials[number].params)[2], unit) if first else None
-        if fault := order_fault(event.progress, after=self._started[number], first=first, span=span, unit=unit):
+        unreported, after = event.fields.get("unreported", 0), self._started[number]
+        if fault := order_fault(event.progress, after=after, first=first, span=span, unit=unit, unreported=unreported):
             self._violate(event, fault)
         return True
 

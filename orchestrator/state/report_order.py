@@ -9,7 +9,15 @@ from orchestrator.progress import EPOCHS, place
 from orchestrator.progress import span as amount
 
 
-def order_fault(progress: float, *, after: float, first: bool, span: float | None = 1, unit: str = EPOCHS) -> str:
+def order_fault(
+    progress: float,
+    *,
+    after: float,
+    first: bool,
+    span: float | None = 1,
+    unit: str = EPOCHS,
+    unreported: int = 0,
+) -> str:
     """Return what is wrong with a report's progress; empty if nothing is.
 
     Args:
@@ -18,11 +26,14 @@ def order_fault(progress: float, *, after: float, first: bool, span: float | Non
         first: whether it is the segment's first report.
         span: the most progress between two reports; None if it is not known.
         unit: of progress.
+        unreported: how many validations before it gave no report, since they did not log the objective.
     """
     there, before = place(progress, unit), place(after, unit)
     origin = f"after {before}, from which its segment started" if first else f"after its report of {before}"
     if progress <= after:
         return f"reports {there} {origin}: something moved the training back"
+    if span is not None:
+        span *= 1 + unreported
     if first and span is not None and progress > after + span:
         return f"reports {there} {origin}: it skipped {amount(progress - after - span, unit)}"
     return ""

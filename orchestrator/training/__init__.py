@@ -1,6 +1,6 @@
 """Train one segment of a trial by a ``lightning.Trainer``, described by a :class:`Job`. Independent of Ray.
 
-    fit(job, report)        trains, and calls ``report(Report)`` after each epoch; stops if that returns False
+    fit(job, report)        trains, and calls ``report(Report)`` after each validation; stops if that returns False
     Job, Report, Checkpoint plain values, importable without torch
     EpochSeed               reseeds at each epoch, so that a resumed trial equals an uninterrupted one
     ImagePredictionLogger   shows predictions for some validation images
@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.seeds import derive_seed
-from orchestrator.training.job import Checkpoint, Job, Measured, Report
+from orchestrator.training.job import Checkpoint, Interim, Job, Measured, Report
 
 if TYPE_CHECKING:
     from orchestrator.training.epoch_seed import EpochSeed
@@ -27,6 +27,7 @@ __all__ = [
     "Checkpoint",
     "EpochSeed",
     "ImagePredictionLogger",
+    "Interim",
     "Job",
     "Measured",
     "Report",

@@ -26,7 +26,7 @@ from orchestrator.training.job import Checkpoint
 from orchestrator.training.memory import out_of_memory
 
 PATTERN = "epoch=*-segment=*.ckpt"
-_LEFT_OVER = re.compile(r"\.epoch=\d+-segment=(?P<segment>\d+)\.ckpt\.\d+\.tmp")
+_LEFT_OVER = re.compile(r"\.epoch=\d+(-batch=\d+)?-segment=(?P<segment>\d+)\.ckpt\.\d+\.tmp")
 _WRITTEN = "orchestrator.codec"  # the key of a checkpoint in which values are in the codec's form
 _HYPERPARAMETERS = ("hyper_parameters", "datamodule_hyper_parameters")
 _STATE_HINT = (
@@ -36,13 +36,14 @@ _STATE_HINT = (
 _HINT = "resume from an earlier checkpoint of the trial, or start the trial afresh"
 
 
-def checkpoint_name(epoch: int, segment: int) -> str:
-    """Return the file name of the trial's checkpoint after ``epoch`` finished epochs in ``segment``.
+def checkpoint_name(epoch: int, segment: int, batch: int = 0) -> str:
+    """Return the file name of the trial's checkpoint after ``epoch`` whole epochs, and ``batch`` batches of the next.
 
     The segment is in the name so that no two processes write the same file: a process that lost its sweep to another
     one may still be training.
     """
-    return f"epoch={epoch:04d}-segment={segment}.ckpt"
+    within = f"-batch={batch:06d}" if batch else ""
+    return f"epoch={epoch:04d}{within}-segment={segment}.ckpt"
 
 
 class DurableCheckpointIO(TorchCheckpointIO):

@@ -10,14 +10,19 @@ import functools
 import importlib.metadata
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import lightning as L
 import torch
 from lightning.fabric.utilities import optimizer as optimizer_utilities
 from lightning.fabric.utilities import registry
+from lightning.fabric.utilities.data import _set_sampler_epoch
+from lightning.pytorch.loops.fetchers import _PrefetchDataFetcher
 from lightning.pytorch.loops.loop import _Loop as Loop
+from lightning.pytorch.trainer.connectors.logger_connector.result import _Metadata, _ResultMetric, _Sync
 from lightning.pytorch.tuner import lr_finder
+from lightning.pytorch.utilities.combined_loader import CombinedLoader
 
 from orchestrator.errors import SweepError
 
@@ -105,8 +110,209 @@ def _end_restart(loop: Any) -> None:
 
 
 def logged_step(trainer: L.Trainer) -> int:
-    """Return the step at which Lightning logs the metrics of the epoch that has just ended."""
-    return int(_attribute(trainer.fit_loop.epoch_loop, "_batches_that_stepped")) - 1
+    """Return the step at which Lightning logs the metrics of the epoch, or of the validation, that has just ended."""
+    stepped = stepped_batches(trainer)
+    return stepped if is_accumulating(trainer) else stepped - 1
+
+
+def on_train_loaders(trainer: L.Trainer, call: Callable[[CombinedLoader], None]) -> None:
+    """Call a function with the training loaders whenever Lightning has made them, before it starts them."""
+    loop: Any = trainer.fit_loop
+    original = _attribute(loop, "_load_combined_loader_states")
+
+    def load() -> None:
+        original()
+        call(_attribute(loop, "_combined_loader"))
+
+    loop._load_combined_loader_states = load
+
+
+def iterate_through(combined: CombinedLoader, sources: list[Any], started: Callable[[CombinedLoader], None]) -> None:
+    """Let an iteration of ``combined`` iterate over ``sources`` in place of its loaders, which stay in view.
+
+    ``started`` is called with it after each start of its iterator.
+    """
+    _attribute(combined, "_flattened")
+    kind = type(combined)
+
+    class Watched(kind):  # type: ignore[misc, valid-type]
+        def __iter__(self) -> Any:
+            loaders: Any = vars(self)["_flattened"]
+            self._flattened = sources
+            try:
+                super().__iter__()
+            finally:
+                self._flattened = loaders
+            started(self)
+            return self
+
+    Watched.__name__, Watched.__qualname__ = kind.__name__, kind.__qualname__
+    combined.__class__ = Watched
+
+
+def combined_progress(combined: CombinedLoader) -> tuple[int, list[bool]]:
+    """Return how many batches the running iteration has given, and which loaders it has exhausted once."""
+    iterator = _attribute(combined, "_iterator")
+    return int(_attribute(iterator, "_idx")), list(getattr(iterator, "_consumed", ()))
+
+
+def set_combined_progress(combined: CombinedLoader, batches: int, exhausted: Iterable[bool]) -> None:
+    """Set what `combined_progress` returns for an iteration that has just started."""
+    iterator = _attribute(combined, "_iterator")
+    _attribute(iterator, "_idx")
+    iterator._idx = batches
+    if hasattr(iterator, "_consumed"):
+        iterator._consumed = list(exhausted)
+
+
+def fetches_ahead(trainer: L.Trainer) -> bool:
+    """Return whether Lightning fetches a batch before it is needed: the epoch has no known length."""
+    fetcher = _attribute(trainer.fit_loop, "_data_fetcher")
+    return isinstance(fetcher, _PrefetchDataFetcher) and fetcher.length is None
+
+
+def batches_ahead(trainer: L.Trainer) -> int:
+    """Return the number of batches that are fetched and not trained on."""
+    return len(getattr(_attribute(trainer.fit_loop, "_data_fetcher"), "batches", ()))
+
+
+def set_sampler_epoch(loader: Any, epoch: int) -> None:
+    """Tell the samplers of a loader the epoch, as Lightning does at its start."""
+    _set_sampler_epoch(loader, epoch)
+
+
+def last_reload(trainer: L.Trainer) -> int:
+    """Return the epoch at which the training loaders were made."""
+    return int(_attribute(trainer.fit_loop, "_last_train_dl_reload_epoch"))
+
+
+def set_last_reload(trainer: L.Trainer, epoch: int) -> None:
+    """Set what `last_reload` returns, for ``reload_dataloaders_every_n_epochs``."""
+    last_reload(trainer)
+    loop: Any = trainer.fit_loop
+    loop._last_train_dl_reload_epoch = epoch
+
+
+def around_batches(trainer: L.Trainer, *, first: Callable[[], None], after_each: Callable[[], None]) -> None:
+    """Call ``first`` before the first batch that an epoch's loop fetches, and ``after_each`` after each batch.
+
+    The latter comes after the batch's validation and after every scheduler's step, so the Trainer is between two
+    batches. There is no hook for either.
+    """
+    loop: Any = trainer.fit_loop.epoch_loop
+    start, end = _attribute(loop, "on_run_start"), _attribute(loop, "on_advance_end")
+
+    def on_run_start(data_fetcher: Any) -> None:
+        start(data_fetcher)
+        first()
+
+    def on_advance_end(data_fetcher: Any) -> None:
+        end(data_fetcher)
+        after_each()
+
+    loop.on_run_start, loop.on_advance_end = on_run_start, on_advance_end
+
+
+def epoch_is_complete(trainer: L.Trainer) -> bool:
+    """Return whether the epoch's last batch is done; not so where a limit of steps or a stop cuts the epoch short."""
+    return steps_epoch_schedulers(trainer) or bool(_attribute(trainer.fit_loop, "_data_fetcher").done)
+
+
+def steps_epoch_schedulers(trainer: L.Trainer) -> bool:
+    """Return whether Lightning steps the schedulers of epochs after this batch.
+
+    It does not if the data end before the expected number of batches.
+    """
+    return bool(_attribute(trainer.fit_loop.epoch_loop, "_num_ready_batches_reached")())
+
+
+def is_accumulating(trainer: L.Trainer) -> bool:
+    """Return whether gradients of the last batch wait for further batches."""
+    return bool(_attribute(trainer.fit_loop.epoch_loop, "_should_accumulate")())
+
+
+def epoch_ends_here(trainer: L.Trainer) -> bool:
+    """Return whether no further batch of this epoch is trained on."""
+    return bool(_attribute(trainer.fit_loop.epoch_loop, "done"))
+
+
+@contextmanager
+def within_epoch(trainer: L.Trainer) -> Iterator[None]:
+    """Let a checkpoint that is saved meanwhile, in the hooks of an epoch's end, say that the epoch goes on."""
+    progress = _attribute(trainer.fit_loop, "epoch_progress")
+    trackers = (progress.total, progress.current)
+    for tracker in trackers:
+        tracker.processed -= 1
+    try:
+        yield
+    finally:
+        for tracker in trackers:
+            tracker.processed += 1
+
+
+def stepped_batches(trainer: L.Trainer) -> int:
+    """Return Lightning's step for loggers: the number of batches after which an optimizer stepped."""
+    return int(_attribute(trainer.fit_loop.epoch_loop, "_batches_that_stepped"))
+
+
+def continue_within_epoch(trainer: L.Trainer, stepped: int) -> None:
+    """Let a Trainer that continues within an epoch continue with the next batch as if it had not been interrupted.
+
+    Lightning would leave out the first validation and every scheduler's step at the end of the epoch. To be called
+    where the epoch's loop starts.
+    """
+    _end_restart(trainer.fit_loop)
+    trainer.fit_loop.epoch_loop._batches_that_stepped = stepped  # Lightning adds one if a batch was left out before
+    for loop in (trainer.fit_loop, trainer.fit_loop.epoch_loop):
+        _attribute(loop, "reset_restart_stage")()
+    connector = _attribute(trainer, "_logger_connector")
+    _attribute(connector, "_first_loop_iter")
+    connector._first_loop_iter = False  # else the metrics of the epoch so far are reset
+
+
+_META = ("fx", "name", "prog_bar", "logger", "on_step", "on_epoch", "enable_graph", "add_dataloader_idx",
+         "dataloader_idx", "metric_attribute")  # fmt: skip
+_REDUCTIONS: dict[str, Any] = {
+    "torch.mean": torch.mean, "torch.sum": torch.sum, "torch.max": torch.max, "torch.min": torch.min,
+    "sum": sum, "max": max, "min": min,
+}  # fmt: skip
+_VALUES = ("value", "cumulated_batch_size", "_forward_cache", "has_reset")
+
+
+def logged_so_far(trainer: L.Trainer) -> list[dict[str, Any]]:
+    """Return what ``self.log`` has collected in the training of this epoch, as plain values and tensors."""
+    return [_logged(key, result) for key, result in _attribute(trainer.fit_loop.epoch_loop, "_results").items()]
+
+
+def set_logged_so_far(trainer: L.Trainer, module: L.LightningModule, logged: list[dict[str, Any]]) -> None:
+    """Restore what `logged_so_far` returned. A logged torchmetrics object is found by its attribute of the module."""
+    results = _attribute(trainer.fit_loop.epoch_loop, "_results")
+    for item in logged:
+        meta = _Metadata(**item["meta"], reduce_fx=_REDUCTIONS[item["reduction"]])
+        meta.sync = _Sync(fn=trainer.strategy.reduce, **item["sync"])
+        result = _ResultMetric(meta, item["is_tensor"])
+        result._update_count = 1  # else the first reading warns
+        for name, value in item["values"].items():
+            setattr(result, name, value)
+        if not item["is_tensor"]:
+            result.value = attrgetter(str(meta.metric_attribute))(module)
+        results[item["key"]] = result.to(module.device)
+
+
+def _logged(key: str, result: Any) -> dict[str, Any]:
+    meta, sync = result.meta, result.meta.sync
+    return {
+        "key": key,
+        "is_tensor": result.is_tensor,
+        "meta": {name: getattr(meta, name) for name in _META},
+        "reduction": next(name for name, function in _REDUCTIONS.items() if function is meta.reduce_fx),
+        "sync": {"_should": sync._should, "rank_zero_only": sync.rank_zero_only, "_op": sync._op},
+        "values": {
+            name: getattr(result, name)
+            for name in _VALUES
+            if hasattr(result, name) and (result.is_tensor or name not in ("value", "cumulated_batch_size"))
+        },
+    }
 
 
 def step_plateau(trainer: L.Trainer, scheduler: Any, value: torch.Tensor) -> None:

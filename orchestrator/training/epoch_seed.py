@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from typing import Any
 
 import lightning as L
@@ -18,6 +17,7 @@ from orchestrator.training.compat_lightning import (
     end_persistent_workers,
     restart_data_fetcher,
 )
+from orchestrator.training.random_state import loader_generators
 
 
 class EpochSeed(L.Callback):
@@ -65,7 +65,7 @@ class EpochSeed(L.Callback):
         """Set all seeds of the epoch."""
         seed = derive_seed(self.seed, "epoch", trainer.current_epoch)
         _reseed(seed)
-        for number, generator in enumerate(_generators(trainer.train_dataloader)):
+        for number, generator in enumerate(loader_generators(trainer.train_dataloader)):
             generator.manual_seed(derive_seed(seed, "loader", number))
         if trainer.current_epoch > 0:
             for loader in (*_loaders(trainer.train_dataloader), *_loaders(trainer.val_dataloaders)):
@@ -84,16 +84,3 @@ def _reseed(seed: int) -> None:
 
 def _loaders(loaders: Any) -> list[Any]:
     return CombinedLoader(loaders).flattened if loaders is not None else []
-
-
-def _generators(loaders: Any) -> Iterator[torch.Generator]:
-    """Yield the generators of the training loaders and their samplers, each once, in the loaders' order."""
-    seen: set[int] = set()
-    for loader in _loaders(loaders):
-        batch_sampler = getattr(loader, "batch_sampler", None)
-        owners = (loader, getattr(loader, "sampler", None), batch_sampler, getattr(batch_sampler, "sampler", None))
-        for owner in owners:
-            generator = getattr(owner, "generator", None)
-            if isinstance(generator, torch.Generator) and id(generator) not in seen:
-                seen.add(id(generator))
-                yield generator

@@ -18,10 +18,12 @@ from orchestrator.training.epoch_seed import EpochSeed
 from orchestrator.training.exact_resume import ExactResume, LoadsDouble
 from orchestrator.training.finders import Finders
 from orchestrator.training.host_lock import lock_prepare_data
-from orchestrator.training.job import Checkpoint, Job, Report
+from orchestrator.training.interim_saves import InterimSaves
+from orchestrator.training.job import Checkpoint, Interim, Job, Report
 from orchestrator.training.memory import keep_freed_memory
 from orchestrator.training.precision import resolve_precision
 from orchestrator.training.process_state import isolated, release
+from orchestrator.training.progress_meter import ProgressMeter
 from orchestrator.training.report_callback import ReportCallback
 from orchestrator.training.shared_storage import Heartbeat, start_heartbeat
 from orchestrator.training.trial_files import OwnFolder, with_own_places
@@ -29,8 +31,15 @@ from orchestrator.training.trial_files import OwnFolder, with_own_places
 DEFAULT_EPOCHS = 10
 
 
-def fit(job: Job, report: Callable[[Report], bool], device: Mapping[str, Any] | None = None) -> None:
-    """Train one segment, and report each epoch after its validation, once its checkpoint is durable.
+def fit(
+    job: Job,
+    report: Callable[[Report], bool],
+    device: Mapping[str, Any] | None = None,
+    *,
+    interim: Callable[[Interim], None] | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> None:
+    """Train one segment, and report each validation, once its checkpoint is durable.
 
     The weights are those of ``seed_everything(job.seed)``, building model and data, and ``Trainer.fit`` with
     ``EpochSeed(job.seed)`` among the callbacks. A segment that starts from ``job.checkpoint`` continues as an
@@ -38,7 +47,9 @@ def fit(job: Job, report: Callable[[Report], bool], device: Mapping[str, Any] | 
 
     Args:
         job: the segment. If several processes train it together, each calls this with the same job.
-        report: called on rank 0 after each epoch; training stops after the epoch for which it returns False.
+        report: called on rank 0 after each validation; training stops at the one for which it returns False.
+        interim: called on rank 0 with each checkpoint between two reports, once it is durable; None saves none.
+        stop: called on rank 0 after each batch; if it returns True, the segment saves a checkpoint and ends.
         device: Trainer arguments for the available devices. They override the job's; plugins and callbacks are added.
 
     Raises:
@@ -63,7 +74,8 @@ def fit(job: Job, report: Callable[[Report], bool], device: Mapping[str, Any] | 
         for owner in (model, data):
             lock_prepare_data(owner, heartbeat.beat)
         trackers = loggers.start(job) if is_first else {}
-        trainer = _trainer(job, report, heartbeat, list(trackers.values()), device or {})
+        reporting = {"report": report, "interim": interim, "saves": InterimSaves(stop, in_time=job.saves_in_time)}
+        trainer = _trainer(job, reporting, heartbeat, list(trackers.values()), device or {})
         try:
             with rendezvous.by_file():
                 trainer.fit(model, datamodule=data, ckpt_path=start, weights_only=True)
@@ -75,7 +87,7 @@ def fit(job: Job, report: Callable[[Report], bool], device: Mapping[str, Any] | 
 
 def _trainer(
     job: Job,
-    report: Callable[[Report], bool],
+    reporting: Mapping[str, Any],
     heartbeat: Heartbeat,
     trackers: list[Logger],
     device: Mapping[str, Any],
@@ -94,12 +106,13 @@ def _trainer(
     callbacks += _as_list(user.pop("callbacks", None))
     if job.new_params:
         callbacks.append(OptimizerOverrides())
-    finders = Finders(resumes=resumes)
+    finders, meter = Finders(resumes=resumes), ProgressMeter()
     callbacks += [
         OwnFolder(job),
         finders,
         *([LoadsDouble()] if resumes else []),
-        ReportCallback(job, report, writer=writer, table=table, heartbeat=heartbeat, finders=finders),
+        meter,
+        ReportCallback(job, writer=writer, table=table, heartbeat=heartbeat, finders=finders, meter=meter, **reporting),
     ]
     user_loggers = [logger for logger in _as_list(user.pop("logger", None)) if isinstance(logger, Logger)]
     arguments = _defaults(user) | process_group.arguments(job) | user | {"default_root_dir": job.folder}

@@ -43,6 +43,7 @@ class Report:
         samples: the samples trained on, over all processes.
         seconds: of training, over all segments.
         counters: what the module counts and logs: ``{"tokens_seen": 2e6}``.
+        unreported: how many validations of this segment had not logged the objective when it reported first.
     """
 
     epoch: float
@@ -53,10 +54,29 @@ class Report:
     samples: int = 0
     seconds: float = 0.0
     counters: dict[str, float] = field(default_factory=dict)
+    unreported: int = 0
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any]) -> Report:
         """Return the report whose fields, as ``asdict`` gives them, a worker has sent."""
+        saved = Checkpoint(**fields["checkpoint"]) if fields["checkpoint"] else None
+        return cls(**{**fields, "checkpoint": saved})
+
+
+@dataclass(frozen=True)
+class Interim:
+    """A checkpoint between two reports. The fields are those of a `Report` without metrics."""
+
+    epoch: float
+    checkpoint: Checkpoint | None
+    step: int = 0
+    samples: int = 0
+    seconds: float = 0.0
+    counters: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> Interim:
+        """Return what a worker has sent as the fields that ``asdict`` gives."""
         saved = Checkpoint(**fields["checkpoint"]) if fields["checkpoint"] else None
         return cls(**{**fields, "checkpoint": saved})
 
@@ -106,6 +126,7 @@ class Job:
             if all machines share ``folder``.
         progress: what the sweep file says of progress: its ``unit``, the span ``every`` between two reports and the end
             ``until``, both numbers in that unit; empty if it says nothing.
+        saves_in_time: whether to save checkpoints between two reports, so often that they take at most 5 % of the time.
     """
 
     trial: int
@@ -124,6 +145,7 @@ class Job:
     workers: int = 1
     url: str = ""
     progress: dict[str, Any] = field(default_factory=dict)
+    saves_in_time: bool = True
 
     def to_text(self) -> str:
         """Return the order of this segment for a worker: JSON, which `from_text` reads on any machine."""

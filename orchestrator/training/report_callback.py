@@ -1,7 +1,8 @@
-"""Report each epoch, once its metrics are floats and its checkpoint is on disk."""
+"""Report each validation, once its metrics are floats and its checkpoint is on disk."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,29 +11,39 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint as CheckpointCallback
 from torch import Tensor
 
-from orchestrator.durable_files import fingerprint
-from orchestrator.errors import ObjectiveError, ProgressError, UsageError
+from orchestrator.errors import ObjectiveError, ProgressError
+from orchestrator.training import compat_lightning as compat
 from orchestrator.training import shared_storage
-from orchestrator.training.checkpoints import DurableCheckpointIO, checkpoint_name
-from orchestrator.training.compat_lightning import logged_step, step_plateau
+from orchestrator.training.checkpoint_saver import CheckpointSaver, epochs_trained
+from orchestrator.training.checkpoints import DurableCheckpointIO
 from orchestrator.training.csv_logger import EpochCSVLogger
+from orchestrator.training.exact_resume import ExactResume
 from orchestrator.training.finders import Finders
-from orchestrator.training.job import Checkpoint, Job, Report
+from orchestrator.training.fresh_metrics import FreshMetrics, as_floats
+from orchestrator.training.interim_saves import InterimSaves
+from orchestrator.training.job import Interim, Job, Report
+from orchestrator.training.mid_epoch import MidEpochState
 from orchestrator.training.process_group import mean_of_ranks
+from orchestrator.training.progress_meter import ProgressMeter
+from orchestrator.training.report_interval import ReportInterval
 from orchestrator.training.shared_storage import Heartbeat
 
 _KEY = "orchestrator"  # of this callback's state in the checkpoint
 
 
 class ReportCallback(CheckpointCallback):
-    """Saves, then reports, each epoch that logged the objective; stops the trainer if ``report`` returns False.
+    """Saves, then reports, each validation that logged the objective; stops the trainer if ``report`` returns False.
+
+    A validation within an epoch is reported between its batch and the next one. One after the epoch's last batch is
+    reported with the epoch, so that the metrics of the whole epoch are in it; so is an epoch without a validation,
+    if it logged the objective.
 
     Lightning calls ``Checkpoint`` callbacks last, so the metrics of the module and of the other callbacks are complete,
-    and the callbacks' state is in the checkpoint. The report is the last thing done in an epoch, since a scheduler may
-    end the segment in it by ``SystemExit``, which passes through.
+    and the callbacks' state is in the checkpoint. The report is the last thing done at that place, since a scheduler
+    may end the segment in it by ``SystemExit``, which passes through.
 
     Raises:
-        ObjectiveError: an epoch was validated, and the module did not log the objective.
+        ObjectiveError: the training ended, and nothing has ever logged the objective.
         ProgressError: the epoch that ended is not the one after the epoch before, or after the checkpoint.
     """
 
@@ -45,34 +56,55 @@ class ReportCallback(CheckpointCallback):
         table: EpochCSVLogger,
         heartbeat: Heartbeat,
         finders: Finders,
+        meter: ProgressMeter,
+        interim: Callable[[Interim], None] | None = None,
+        saves: InterimSaves | None = None,
     ) -> None:
         self._job = job
         self._report = report
-        self._writer = writer
+        self._interim, self._saves = interim, saves
         self._table = table
+        self._heartbeat, self._finders, self._meter = heartbeat, finders, meter
+        self._saver = CheckpointSaver(job, writer)
+        self._metrics = FreshMetrics()
+        self._interval = ReportInterval(job)
         self._plateau: dict[int, Tensor] = {}
-        self._metrics: dict[str, Tensor] = {}  # of the checkpoint
+        self._known: dict[str, Tensor] = {}  # the metrics of the checkpoint
         self._gradients: dict[str, Tensor] = {}  # of the checkpoint
-        self._last: Tensor | None = None
-        self._validated = False
+        self._carried: dict[str, float] = {}  # the last values of what each report must hold beside the objective
+        self._read: dict[str, Any] = {}  # steps, samples and seconds at the checkpoint that is being saved
+        self._within: list[Any] | None = None  # each rank's state for the checkpoint that is being saved
+        self._validated = self._ever_validated = False  # since the last batch; in this segment
+        self._stopped = self._begun = False  # asked to end; reported in this segment
+        self._unreported = 0  # validations before the segment's first report
+        self._reported_at = -1  # the batch after which the last report was made, over all epochs
         self._reported = job.checkpoint is not None  # each checkpoint was saved for a report
-        self._heartbeat, self._finders = heartbeat, finders
-        self._epoch = int(job.checkpoint["epoch"]) if job.checkpoint else 0  # the last one that was trained
+        self._epoch = int(job.checkpoint["epoch"]) if job.checkpoint else 0  # the last whole one that was trained
+        self._mid_epoch: MidEpochState | None = None
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Watch the loops."""
+        self._mid_epoch = MidEpochState(trainer)
+        compat.around_batches(
+            trainer,
+            first=lambda: self._before_first_batch(trainer),
+            after_each=lambda: self._after_batch(trainer),
+        )
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Restore what Lightning does not: metrics, gradients, and the plateau schedulers' last step."""
-        trainer.callback_metrics.update({name: value.to(pl_module.device) for name, value in self._metrics.items()})
-        self._last = trainer.callback_metrics.get(self._job.metric)
+        trainer.callback_metrics.update({name: value.to(pl_module.device) for name, value in self._known.items()})
         for name, parameter in pl_module.named_parameters():
             if name in self._gradients:
                 parameter.grad = self._gradients[name].to(parameter.device)
         for index, value in self._plateau.items():
-            step_plateau(trainer, trainer.lr_scheduler_configs[index].scheduler, value)
-        self._plateau, self._metrics, self._gradients = {}, {}, {}
+            compat.step_plateau(trainer, trainer.lr_scheduler_configs[index].scheduler, value)
+        self._plateau, self._known, self._gradients = {}, {}, {}
+        self._metrics.begin(trainer)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Note that this epoch is not validated yet."""
-        self._validated = False
+        """Regard what earlier epochs logged as old."""
+        self._metrics.begin(trainer)
 
     def on_train_batch_end(self, *args: Any, **kwargs: Any) -> None:
         """Send a heartbeat, if one is due."""
@@ -82,43 +114,35 @@ class ReportCallback(CheckpointCallback):
         """Send a heartbeat, if one is due."""
         self._heartbeat.beat()
 
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Note what is logged before this validation."""
+        self._metrics.begin_validation(trainer)
+
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Note that this epoch is validated."""
-        self._validated = not trainer.sanity_checking
+        """Note what this validation has logged."""
+        if not trainer.sanity_checking:
+            self._validated = self._ever_validated = True
+            self._metrics.end_validation(trainer)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Save and report the epoch, if it logged the objective."""
+        """Save and report the epoch, if it logged the objective since the last report."""
         self._check_progress(trainer)
-        if not trainer.strategy.broadcast(self._has_fresh_objective(trainer)):
+        self._validated = False
+        if self._stopped:
             return
-        epoch = trainer.current_epoch + 1
-        metrics = mean_of_ranks(trainer, as_floats(trainer.callback_metrics))
-        if missing := [name for name in self._job.required if name not in metrics]:
-            raise self._missing(trainer, missing[0], "objective.also` or `constraints")
-        self._plateau = _plateau_values(trainer, metrics)
-        checkpoint = self._save(trainer, epoch)
-        self._plateau = {}
-        if trainer.is_global_zero:
-            self._write_table(trainer, metrics)
-        self._reported = True
-        if not self._report_once(
-            trainer, Report(epoch, metrics, checkpoint, dict(self._finders.found), trainer.global_step)
-        ):
-            _stop(trainer)
-
-    def _check_progress(self, trainer: L.Trainer) -> None:
-        """Raise ProgressError unless this is the epoch after the last one that was trained."""
-        epoch, self._epoch = trainer.current_epoch + 1, self._epoch + 1
-        if epoch != self._epoch:
-            raise ProgressError(
-                f"the segment trained epoch {epoch} where epoch {self._epoch} comes next: something moved the Trainer",
-                hint="what trains in on_fit_start does so again in a resumed segment; only Lightning's finders "
-                "and their subclasses run once, so derive it from one of them, or tune once and set the result",
-            )
+        if compat.epoch_is_complete(trainer):
+            self._epoch += 1
+        elif trainer.fit_loop.total_batch_idx == self._reported_at:
+            return  # the epoch was cut short where it was reported
+        if self._logged(trainer, self._metrics.values(trainer)):
+            self._save_and_report(trainer, at_epoch_end=True)
+        elif not self._begun:
+            self._unreported += 1
+        self._save_between_reports(trainer, at_epoch_end=True)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Raise ObjectiveError if no epoch was reported."""
-        if not self._reported:
+        """Raise ObjectiveError if nothing was reported, unless the segment was asked to end before that."""
+        if not self._reported and not self._stopped:
             raise self._missing(trainer)
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -130,6 +154,10 @@ class ReportCallback(CheckpointCallback):
             "metrics": dict(trainer.callback_metrics),
             "gradients": _gradients(pl_module) if trainer.world_size == 1 else {},
         }
+        if self._within is not None:
+            counts = self._meter.state(self._read)
+            checkpoint[_KEY] |= {"ranks": self._within, "counts": counts, "carried": self._carried}
+            checkpoint[_KEY] |= {"interval": self._interval.state()}
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Restore this callback's state, and the stop that a user's callback (early stopping, for example) requested.
@@ -140,48 +168,137 @@ class ReportCallback(CheckpointCallback):
         state = checkpoint.get(_KEY) or {}
         self._plateau = {index: torch.as_tensor(value) for index, value in (state.get("plateau") or {}).items()}
         self._gradients = state.get("gradients") or {}
+        self._carried = dict(state.get("carried") or {})
+        self._meter.load(state.get("counts") or {})
+        self._interval.load(state.get("interval") or {})
+        if self._mid_epoch is not None:
+            self._mid_epoch.start_from(state.get("ranks") or [])
         if state.get("trial") == self._job.trial:
-            self._metrics = state.get("metrics") or {}
+            self._known = state.get("metrics") or {}
             trainer.should_stop |= bool(state.get("stopped"))
 
-    def _has_fresh_objective(self, trainer: L.Trainer) -> bool:
-        """Return whether this epoch logged the objective; without validation, the last epoch's value is still there."""
-        value = trainer.callback_metrics.get(self._job.metric)
-        if value is None:
-            if self._validated or not trainer.enable_validation:
-                raise self._missing(trainer)
-            return False
-        fresh = value is not self._last
-        self._last = value
-        return fresh
+    def _before_first_batch(self, trainer: L.Trainer) -> None:
+        if self._mid_epoch is None or not self._is_called_by(trainer):
+            return
+        if self._mid_epoch.continues:  # Lightning does not call the hooks of the epoch's start
+            for callback in trainer.callbacks:  # type: ignore[attr-defined]
+                if isinstance(callback, ExactResume):
+                    callback.on_train_epoch_start(trainer, trainer.lightning_module)
+        self._mid_epoch.restore()
 
-    def _missing(self, trainer: L.Trainer, metric: str = "", field: str = "objective.metric") -> ObjectiveError:
-        names, metric = sorted(trainer.callback_metrics), metric or self._job.metric
+    def _after_batch(self, trainer: L.Trainer) -> None:
+        """Report between two batches, if the batch was validated or, without validation, if a report is due."""
+        if not self._is_called_by(trainer) or compat.epoch_is_complete(trainer):
+            return
+        if self._validated:
+            self._validated = False
+            if self._logged(trainer, self._metrics.validated):
+                self._interval.check_place(trainer)
+                self._save_and_report(trainer, at_epoch_end=False)
+            elif not self._begun:
+                self._unreported += 1
+            self._metrics.begin(trainer)
+        else:
+            self._report_if_due(trainer)
+        self._save_between_reports(trainer, at_epoch_end=False)
+
+    def _report_if_due(self, trainer: L.Trainer) -> None:
+        due = not trainer.enable_validation and self._interval.is_due(trainer, self._meter)
+        if due and self._logged(trainer, self._metrics.values(trainer)):
+            self._save_and_report(trainer, at_epoch_end=False)
+            self._metrics.begin(trainer)
+
+    def _is_called_by(self, trainer: L.Trainer) -> bool:
+        """Return whether this is the training itself: a finder trains without the Trainer's callbacks."""
+        return self in trainer.callbacks  # type: ignore[attr-defined]
+
+    def _logged(self, trainer: L.Trainer, names: Any) -> bool:
+        """Return, the same on all ranks, whether rank 0 has logged the objective and all else that a report holds."""
+        required = [name for name in self._job.required if name not in trainer.callback_metrics]
+        logged = self._job.metric in names and not [name for name in required if name not in self._carried]
+        return bool(trainer.strategy.broadcast(logged))
+
+    def _save_and_report(self, trainer: L.Trainer, *, at_epoch_end: bool) -> None:
+        if not at_epoch_end:
+            self._check_progress(trainer)
+        with self._meter.paused():
+            epoch = epochs_trained(trainer)
+            metrics = mean_of_ranks(trainer, as_floats(self._of_this_moment(trainer)))
+            self._carried = {name: metrics[name] for name in self._job.required}
+            self._plateau = _plateau_values(trainer, metrics) if compat.steps_epoch_schedulers(trainer) else {}
+            self._read = self._meter.read(trainer)
+            counters = self._interval.counters(metrics, trainer)
+            checkpoint = self._save(trainer, epoch, at_epoch_end=at_epoch_end)
+            self._plateau = {}
+            if trainer.is_global_zero:
+                self._write_table(trainer, metrics)
+            self._reported, self._reported_at = True, trainer.fit_loop.total_batch_idx
+            found, unreported = dict(self._finders.found), 0 if self._begun else self._unreported
+            self._begun = True
+            report = Report(epoch, metrics, checkpoint, found, **self._read, counters=counters, unreported=unreported)
+            if not self._report_once(trainer, report):
+                _stop(trainer)
+
+    def _save_between_reports(self, trainer: L.Trainer, *, at_epoch_end: bool) -> None:
+        """Save a checkpoint if one is due or a stop is requested, unless a report has saved one at this place."""
+        if self._interim is None or self._saves is None:
+            return
+        save, stop = self._saves.decide(trainer)
+        if save and self._reported_at != trainer.fit_loop.total_batch_idx:
+            with self._meter.paused():
+                self._read = self._meter.read(trainer)
+                epoch = epochs_trained(trainer)
+                checkpoint = self._save(trainer, epoch, at_epoch_end=at_epoch_end)
+                counters = self._interval.counters({}, trainer)
+                if trainer.is_global_zero:
+                    self._interim(Interim(epoch, checkpoint, **self._read, counters=counters))
+        if stop:
+            self._stopped = True
+            _stop(trainer)
+
+    def _save(self, trainer: L.Trainer, epoch: float, *, at_epoch_end: bool) -> Any:
+        assert self._mid_epoch is not None
+        begun = time.perf_counter()
+        self._within = self._mid_epoch.state(whole_epoch=compat.epoch_is_complete(trainer))
+        try:
+            return self._saver.save(trainer, epoch, at_epoch_end=at_epoch_end)
+        finally:
+            self._within = None
+            if self._saves is not None:
+                self._saves.saved(time.perf_counter() - begun)
+
+    def _of_this_moment(self, trainer: L.Trainer) -> dict[str, Any]:
+        """Return the fresh metrics, and the last value of those that each report must hold."""
+        fresh, all_known = self._metrics.values(trainer), {**self._carried, **trainer.callback_metrics}
+        return {name: all_known[name] for name in self._job.required if name in all_known} | fresh
+
+    def _check_progress(self, trainer: L.Trainer) -> None:
+        """Raise ProgressError unless this is the epoch after the last one that was trained."""
+        if trainer.current_epoch != self._epoch:
+            raise ProgressError(
+                f"the segment trained epoch {trainer.current_epoch + 1} where epoch {self._epoch + 1} comes next: "
+                "something moved the Trainer",
+                hint="what trains in on_fit_start does so again in a resumed segment; only Lightning's finders "
+                "and their subclasses run once, so derive it from one of them, or tune once and set the result",
+            )
+
+    def _missing(self, trainer: L.Trainer) -> ObjectiveError:
+        known = trainer.callback_metrics
+        metric, field = self._job.metric, "objective.metric"
+        if metric in known:
+            metric = next((name for name in self._job.required if name not in known), metric)
+            field = "objective.also` or `constraints"
+        names = sorted(known)
         logged = f"it logs {', '.join(names)}" if names else "it logs nothing at the end of an epoch"
-        validated = "" if self._validated or not trainer.enable_validation else ", and no validation has run"
+        validated = "" if self._ever_validated or not trainer.enable_validation else ", and no validation has run"
         return ObjectiveError(
             f"{type(trainer.lightning_module).__name__} never logged {metric!r}: {logged}{validated}",
             hint=f"set `{field}` to one of these, or log it with self.log() in validation_step",
         )
 
-    def _save(self, trainer: L.Trainer, epoch: int) -> Checkpoint | None:
-        path = self._job.checkpoints / checkpoint_name(epoch, self._job.segment)
-        trainer.save_checkpoint(path, weights_only=False)
-        if not trainer.is_global_zero:
-            return None  # rank 0 wrote it, perhaps to a disk that this process does not share
-        if path.is_dir():
-            raise UsageError(
-                f"{type(trainer.strategy).__name__} writes a checkpoint as a folder, but a trial's must be one file",
-                hint="set `state_dict_type: full` for FSDP, or `save_distributed_checkpoint: false`",
-            )
-        # A strategy that writes the file itself bypasses the writer; then the file itself is hashed.
-        size, digest = self._writer.written.pop(str(path)) if str(path) in self._writer.written else fingerprint(path)
-        shared_storage.publish_checkpoint(self._job, path)
-        return Checkpoint(path.relative_to(self._job.run_directory).as_posix(), size, digest, epoch)
-
     def _write_table(self, trainer: L.Trainer, metrics: Mapping[str, float]) -> None:
         # Lightning logs the epoch's training metrics only after this hook, at the step that validation logged at.
-        self._table.log_metrics({"epoch": trainer.current_epoch, **metrics}, logged_step(trainer))
+        self._table.log_metrics({"epoch": trainer.current_epoch, **metrics}, compat.logged_step(trainer))
         self._table.flush()
         if self._job.tracking:  # trackers read the epoch's steps from this table
             shared_storage.publish(self._job, self._table.path)
@@ -190,31 +307,6 @@ class ReportCallback(CheckpointCallback):
         """Report on rank 0; return on all ranks whether to continue."""
         is_continued = self._report(report) if trainer.is_global_zero else True
         return bool(trainer.strategy.broadcast(is_continued))
-
-
-def as_floats(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Convert scalars to floats, with one copy to the host for all tensors of a kind.
-
-    ``metrics`` are numbers and tensors of one element, all on one device.
-    """
-    kinds: dict[torch.dtype, dict[str, Tensor]] = {}
-    floats = {}
-    for name, value in metrics.items():
-        if isinstance(value, Tensor):
-            kinds.setdefault(_wide(value), {})[name] = value.detach().reshape(())
-        else:
-            floats[name] = float(value)
-    for dtype, tensors in kinds.items():
-        numbers = torch.stack([value.to(dtype) for value in tensors.values()]).tolist()
-        floats |= zip(tensors, map(float, numbers), strict=True)
-    return {name: floats[name] for name in metrics}
-
-
-def _wide(value: Tensor) -> torch.dtype:
-    """Return a type that holds the number exactly. Not every device has floats of 64 bits."""
-    if not value.is_floating_point():
-        return torch.int64
-    return torch.float64 if value.dtype == torch.float64 else torch.float32
 
 
 def _gradients(module: L.LightningModule) -> dict[str, Tensor]:

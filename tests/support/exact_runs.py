@@ -195,6 +195,21 @@ def compared(one: History, other: History) -> list[str]:
     return found
 
 
+def comparable_to_plain(plain: History, trial: History) -> tuple[History, History]:
+    """Return both with the epochs that the trial has reported as a whole, and the metrics in these reports.
+
+    A trial also reports validations within an epoch, and an epoch that was validated there alone has no report.
+    """
+    within = [epoch for epoch in trial.metrics if not isinstance(epoch, int)]
+    epochs = [epoch for epoch in plain.metrics if not within or epoch in trial.metrics]
+    named = {
+        epoch: {name: value for name, value in plain.metrics[epoch].items() if name in trial.metrics.get(epoch, {})}
+        for epoch in epochs
+    }
+    reported = {epoch: metrics for epoch, metrics in trial.metrics.items() if epoch not in within}
+    return dataclasses.replace(plain, metrics=named), dataclasses.replace(trial, metrics=reported)
+
+
 @dataclass
 class Verdict:
     """How a case came out.
@@ -217,7 +232,7 @@ def judge(case: Case, folder: Path, cuts: Sequence[float] | None = None) -> Verd
         epochs, rng = list(whole.metrics)[:-1], random.Random(f"cuts {case.seed}")
         cuts = sorted(rng.sample(epochs, min(len(epochs), rng.choice([1, 1, 2, 3]))))
     parts = in_segments(case, folder / "parts", cuts)
-    faults = [f"a plain Trainer's {fault}" for fault in compared(expected, whole)]
+    faults = [f"a plain Trainer's {fault}" for fault in compared(*comparable_to_plain(expected, whole))]
     faults += [f"uninterrupted {fault}" for fault in compared(whole, parts)]
     if bool(expected.error) != bool(whole.error) or whole.error != parts.error:
         faults.append(f"errors {expected.error!r}, {whole.error!r}, {parts.error!r}")

@@ -1,0 +1,119 @@
+"""Count what a trial has trained on: optimizer steps, samples, and seconds."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import lightning as L
+import torch.distributed as dist
+from torch import Tensor
+from torch.optim import Optimizer
+
+
+class ProgressMeter(L.Callback):
+    """Counts steps, samples and seconds, over all segments of a trial.
+
+    ``step`` is Lightning's ``global_step``. A module that optimizes by hand with several optimizers steps each of them;
+    Lightning adds these up, and here the optimizer with the most steps counts. ``samples`` counts every rank's batches
+    by the first dimension of a batch's first tensor. ``seconds`` is the time between the start of training and now
+    without validation, checkpoints and reports; waiting for data is part of it.
+    """
+
+    def __init__(self) -> None:
+        self._by_hand: Counter[int] = Counter()
+        self._samples_before = 0
+        self._samples = 0  # in this process, since the segment began
+        self._seconds = 0.0
+        self._since: float | None = None
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start the clock."""
+        self._since = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Count the batch's samples."""
+        self._samples += batch_size(batch)
+
+    def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer) -> None:
+        """Count a step of one of several optimizers."""
+        if not pl_module.automatic_optimization:
+            self._by_hand[next((n for n, each in enumerate(trainer.optimizers) if each is optimizer), 0)] += 1
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Stop the clock."""
+        self._stop()
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start the clock again, unless this is the check before training."""
+        if not trainer.sanity_checking:
+            self._since = time.perf_counter()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Let the clock stand still."""
+        self._stop()
+        try:
+            yield
+        finally:
+            self._since = time.perf_counter()
+
+    def read(self, trainer: L.Trainer) -> dict[str, Any]:
+        """Return ``step``, ``samples`` and ``seconds``. All ranks have to call it."""
+        step = max(self._by_hand.values()) if self._by_hand else trainer.global_step
+        return {"step": int(step), "samples": self._total(trainer), "seconds": self._elapsed()}
+
+    def estimate(self, unit: str, trainer: L.Trainer) -> float:
+        """Return ``samples`` or ``seconds`` by what this process alone counts."""
+        samples = self._samples_before + self._samples * trainer.world_size
+        return float(samples) if unit == "samples" else self._elapsed()
+
+    def state(self, read: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what the next segment continues to count from, given what was read."""
+        return {"samples": read["samples"], "seconds": read["seconds"], "by_hand": dict(self._by_hand)}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Continue from what `state` returned."""
+        self._samples_before, self._seconds = int(state.get("samples", 0)), float(state.get("seconds", 0.0))
+        self._by_hand = Counter(state.get("by_hand", {}))
+
+    def _elapsed(self) -> float:
+        return self._seconds + (time.perf_counter() - self._since if self._since is not None else 0.0)
+
+    def _stop(self) -> None:
+        if self._since is not None:
+            self._seconds += time.perf_counter() - self._since
+        self._since = None
+
+    def _total(self, trainer: L.Trainer) -> int:
+        if trainer.world_size == 1:
+            return self._samples_before + self._samples
+        ranks: list[Any] = [0] * trainer.world_size
+        dist.all_gather_object(ranks, self._samples)
+        return self._samples_before + int(sum(ranks))
+
+
+def batch_size(batch: Any) -> int:
+    """Return the first dimension of the first tensor in a batch; without a tensor, the batch's length or 1."""
+    tensor = next(_tensors(batch), None)
+    if tensor is not None:
+        size: int = tensor.shape[0] if tensor.ndim else 1
+        return size
+    return len(batch) if isinstance(batch, list | tuple) else int(batch is not None)
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from _tensors(value.values())
+    elif hasattr(value, "__dataclass_fields__"):
+        yield from _tensors(vars(value).values())
+    elif isinstance(value, Iterable) and not isinstance(value, str | bytes):
+        for item in value:
+            yield from _tensors(item)

@@ -1,0 +1,105 @@
+"""A training that is cut after any batch and resumed equals the unbroken one to the bit: weights, state, reports."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.training import Interim, fit
+from tests.support.cut_runs import POINTS, Plans, Points, compared, draw, job, run
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning"),  # Lightning 2.6 under torch 2.15
+    pytest.mark.filterwarnings("ignore:.*`__len__` defined"),  # of iterable data with a length
+    pytest.mark.filterwarnings("ignore:.*ambiguous collection"),
+]
+MAP: dict[str, Any] = {"kind": "map", "source": "torch"}
+
+
+def _differences(tmp_path: Path, plans: Plans, *cuts: int) -> list[str]:
+    unbroken = run(tmp_path / "unbroken", plans)
+    drawn = cuts or (random.Random(plans.seed).randrange(1, unbroken.batches),)
+    return compared(unbroken, run(tmp_path / "cut", plans, drawn))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_run_that_is_cut_at_any_batch_equals_the_unbroken_one(seed: int, tmp_path: Path) -> None:
+    assert not _differences(tmp_path, draw(seed))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", range(20, 220, 10))
+def test_ten_more_runs_that_are_cut_equal_the_unbroken_ones(first: int, tmp_path: Path) -> None:
+    for seed in range(first, first + 10):
+        assert not _differences(tmp_path / str(seed), draw(seed)), draw(seed)
+
+
+def test_a_run_that_is_cut_after_each_batch_of_an_epoch_equals_the_unbroken_one(tmp_path: Path) -> None:
+    plans = Plans({**MAP, "generator": True}, {"scheduler": "step"}, {"max_epochs": 2, "accumulate_grad_batches": 4})
+    assert not _differences(tmp_path, plans, 1, 2, 3, 6, 7, 8, 10)
+
+
+WORKERS: dict[str, tuple[dict[str, Any], dict[str, Any], tuple[int, ...]]] = {
+    "the first batches": (MAP, {}, (1,)),
+    "the second epoch": ({**MAP, "source": "numpy"}, {}, (11,)),
+    "validations": ({**MAP, "source": "python", "generator": True}, {"val_check_interval": 3}, (12,)),
+    "workers that outlive an epoch": ({**MAP, "source": "numpy", "persistent": True}, {}, (4, 11)),
+    "between two epochs": ({**MAP, "source": "numpy", "persistent": True}, {}, (8, 11)),
+    "a stream": ({"kind": "stream", "source": "torch"}, {}, (6,)),
+    "two loaders": ({**MAP, "second": True}, {}, (5,)),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WORKERS)
+def test_with_processes_that_load_a_cut_run_equals_the_unbroken_one(name: str, tmp_path: Path) -> None:
+    data, trainer, cuts = WORKERS[name]
+    assert not _differences(tmp_path, Plans({**data, "workers": 2}, {}, {"max_epochs": 2, **trainer}), *cuts)
+
+
+def test_two_processes_that_load_draw_the_same_after_a_cut(tmp_path: Path) -> None:
+    assert not _differences(tmp_path, Plans({**MAP, "workers": 2}, {}, {"max_epochs": 1}), 3)
+
+
+def test_what_was_trained_on_is_not_loaded_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plans = Plans({"kind": "map", "source": ""}, {}, {"max_epochs": 1, "limit_val_batches": 0}, metric="train_loss")
+    read: list[int] = []
+    original = Points.__getitem__
+
+    def noted(self: Points, index: int) -> Any:
+        read.append(index)
+        return original(self, index)
+
+    monkeypatch.setattr(Points, "__getitem__", noted)
+    run(tmp_path, plans, (5,))
+    assert sorted(read) == list(range(POINTS))
+
+
+def test_data_without_state_are_read_again_and_the_log_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert not _differences(tmp_path, Plans({"kind": "stream", "source": "numpy"}, {}, {"max_epochs": 1}), 5)
+    assert "Stream has no state_dict() and is no map-style data" in caplog.text
+    assert "5 batches were read again in" in caplog.text
+
+
+def test_a_stop_ends_the_segment_at_the_next_batch_with_one_checkpoint(tmp_path: Path) -> None:
+    each = job(tmp_path, replace(draw(4), trainer={"max_epochs": 3}))
+    batches = 0
+    saved: list[Interim] = []
+
+    def stop() -> bool:
+        nonlocal batches
+        batches += 1
+        return batches == 11
+
+    fit(each, lambda report: True, interim=saved.append, stop=stop)
+    assert [(interim.epoch, interim.samples) for interim in saved] == [(1 + 3 / 8, POINTS + 9)]
+    assert sorted(path.name for path in each.checkpoints.iterdir()) == [
+        "epoch=0001-batch=000003-segment=0.ckpt",
+        "epoch=0001-segment=0.ckpt",
+    ]

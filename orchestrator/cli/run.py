@@ -117,12 +117,12 @@ def resume(
 ) -> None:
     """Resume a stopped run. Ended trials stay as they are; the others start from their last checkpoint."""
     from orchestrator.results.run_state import find, read_state
-    from orchestrator.spec import SweepSpec
+    from orchestrator.state import spec_in_force
 
     run = find(name, runs)
     trust = settle_trust(run, trust)
     if cluster is not None:
-        spec = SweepSpec.model_validate(read_state(run).spec)
+        spec = spec_in_force(read_state(run))
         _submit(cluster, ["resume", name, "--trust"], spec, runs, token, insecure=insecure)
         return
 
@@ -268,11 +268,11 @@ def promote(
 def sync(name: Name, runs: Runs = None) -> None:
     """Send to W&B and MLflow what they have not received of a run; nothing is sent twice."""
     from orchestrator.results.run_state import find, read_state
-    from orchestrator.spec import SweepSpec
+    from orchestrator.state import spec_in_force
     from orchestrator.sweep import send
 
     run = find(name, runs)
-    notices = send(run, SweepSpec.model_validate(read_state(run).spec))
+    notices = send(run, spec_in_force(read_state(run)))
     print_notices(notices)
     raise typer.Exit(1 if notices else 0)
 

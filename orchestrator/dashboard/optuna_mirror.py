@@ -16,14 +16,13 @@ from orchestrator.dashboard.optuna_trials import DisplayDomain, View, display_do
 from orchestrator.errors import JournalError
 from orchestrator.journal import holder
 from orchestrator.progress import place
-from orchestrator.results.run_state import find, has_begun
+from orchestrator.results.run_state import find, has_begun, require_complete_spec
 from orchestrator.results.verdict import sentences
 from orchestrator.results.why import show
 from orchestrator.results.winner import finals_of
 from orchestrator.rundir import RunDirectory, list_runs
 from orchestrator.safe_text import visible
-from orchestrator.space import Space
-from orchestrator.state import ENDED, FollowedSweep, SweepState
+from orchestrator.state import ENDED, FollowedSweep, SweepState, spec_in_force
 
 TRIALS = 10_000_000
 """An upper bound of trials a sweep: trial n of study s has the id s x TRIALS + n."""
@@ -75,6 +74,8 @@ class Study:
         running = set(self.state.running)
         try:
             changes = self._sweep.refresh()
+            if self.state.spec:
+                require_complete_spec(self.state)
         except (JournalError, OSError) as error:
             self._stale = self._stale or self._sweep.changes.events > 0
             self.attributes = {**self.attributes, "status": visible(f"cannot be read: {error}")}
@@ -92,7 +93,7 @@ class Study:
     def _show(self, changed: Iterable[int], rebuild: bool) -> None:
         state = self.state
         if rebuild or not self._space:
-            self._space = display_domains(Space(state.spec["space"]))
+            self._space = display_domains(spec_in_force(state).space)
         curves = not state.objective.also and len(state.trials) <= CURVES
         rebuild, self._curves = rebuild or curves != self._curves, curves
         view = View(self.run, state.objective, self._space, self.number * TRIALS, self._alive, curves)

@@ -27,7 +27,7 @@ from orchestrator.rundir import RunDirectory
 from orchestrator.seeds import trial_seed
 from orchestrator.spec import SweepSpec, apply
 from orchestrator.spec.progress_options import job_progress
-from orchestrator.state import Checkpoint, Objective, SweepState, Trial
+from orchestrator.state import MALFORMED, Checkpoint, Objective, SweepState, Trial, contradiction, spec_in_force
 from orchestrator.state.report_order import order_fault, validation_span
 from orchestrator.training import Job, Report
 from orchestrator.training.job import tracking_options
@@ -69,7 +69,10 @@ class SweepController:
         journal.patience = self._wait_for_storage
         for event in journal.events():
             self.state.apply(event)
-            self._apply(event)
+            try:
+                self._apply(event)
+            except MALFORMED as error:
+                raise contradiction(event, error) from error
         journal.accept = self._accept
         self._seconds_before = self.state.active_seconds
         self._observer = observer
@@ -493,7 +496,7 @@ class SweepController:
     def _apply(self, event: Event) -> None:
         """Pass on a record that the state includes."""
         if event.type == "sweep.extended":
-            self.spec = SweepSpec.model_validate(self.state.spec)
+            self.spec = spec_in_force(self.state)
         self._searcher.observe(event)
         self._scheduler.observe(event)
         self._retention.observe(event)

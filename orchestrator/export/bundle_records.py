@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.bundle.bundle_manifest import FORMAT
 from orchestrator.results.winner import Winner, lineage
 from orchestrator.seeds import trial_seed
-from orchestrator.spec import SweepSpec, apply
-from orchestrator.state import SweepState
+from orchestrator.spec import apply
+from orchestrator.state import SweepState, spec_in_force
 from orchestrator.training.machine_info import hardware, versions
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def config(winner: Winner) -> dict[str, Any]:
     ``reports`` (epoch → metrics) end at the exported epoch; NaN and infinities are null. ``threads`` is the number of
     CPU threads of a trial. ``lineage`` lists the stages to train for the weights (see `orchestrator.results.winner`).
     """
-    spec = SweepSpec.model_validate(winner.state.spec)
+    spec = spec_in_force(winner.state)
     trial, at = winner.trial, winner.best.progress
     params = trial.params_at(at)
     model, data, trainer = apply(spec, params)

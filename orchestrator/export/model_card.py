@@ -14,8 +14,7 @@ from orchestrator.results.verdict import best_of_search, sentences
 from orchestrator.results.winner import Winner
 from orchestrator.rundir import RunDirectory
 from orchestrator.safe_text import markdown, markdown_code
-from orchestrator.spec import SweepSpec
-from orchestrator.state import SweepState
+from orchestrator.state import SweepState, spec_in_force
 
 if TYPE_CHECKING:
     from orchestrator.export.write_formats import Exported
@@ -213,7 +212,7 @@ def _training(training: Mapping[str, Any]) -> list[str]:
 
 
 def _search(state: SweepState) -> list[str]:
-    spec = SweepSpec.model_validate(state.spec)
+    spec = spec_in_force(state)
     spent = amounts(spec, state)
     words = {"gpu_hours": "GPU-hours", "cost": "cost", "epochs": "epochs", "trials": "trials"}
     cost = [f"{words[name]} {value:.4g}" for name, value in spent.items() if name in words]

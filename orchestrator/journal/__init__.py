@@ -6,11 +6,13 @@ objects in object storage; `lease` and `object_lease` decide who may write. `wri
 
 from orchestrator.journal.lease import Holder
 from orchestrator.journal.reader import Follower, read
+from orchestrator.journal.record_fields import spec_problem
 from orchestrator.journal.records import (
     FORMAT,
     Event,
     decode,
     encode,
+    event_problem,
     plain,
     program_version,
     upgrade_hint,
@@ -33,10 +35,12 @@ __all__ = [
     "Store",
     "decode",
     "encode",
+    "event_problem",
     "holder",
     "plain",
     "program_version",
     "read",
+    "spec_problem",
     "store_at",
     "upgrade_hint",
     "writer_version",

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple
 
 from orchestrator.errors import JournalError, JournalVersionError
+from orchestrator.journal.record_fields import MAX_DEPTH, field_problem, is_time, is_too_deep, spec_problem
 from orchestrator.secrets import allow
 
 FORMAT = 2
@@ -25,8 +27,15 @@ FORMAT = 2
 field without which an older program would draw a wrong conclusion."""
 _VERSIONED = frozenset({"sweep.created", "sweep.launched"})  # the events that carry the format of what follows them
 _ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)  # made once: creating it is half of the cost
-_DECODER = json.JSONDecoder()
+_BRACKETS = re.compile(r"[\[{]")
 _TAIL = len(',"crc32":"00000000"}')
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no number of strict JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +95,15 @@ def decode(line: bytes) -> Event:
         raise ValueError("its values are nested too deeply") from None
     if end != len(text):
         raise ValueError("text follows its end")
+    if len(_BRACKETS.findall(text)) > MAX_DEPTH and is_too_deep(fields):
+        raise ValueError("its values are nested too deeply")
     head = fields.pop("seq"), fields.pop("lease"), fields.pop("time"), fields.pop("type")
     passed = fields.pop("passed", None)
     seq, lease, time, kind = head
     if type(seq) is not int or type(lease) is not int or type(time) not in (int, float) or type(kind) is not str:
         raise ValueError("its seq, lease, time or type is of another type")
+    if not is_time(time) or not (passed is None or is_time(passed)):
+        raise ValueError("its time is not one")
     return Event(*head, fields, passed)
 
 
@@ -142,6 +155,14 @@ def parse(lines: Iterable[Line], first: int = 0, lease: int = 0) -> Iterator[tup
         lease = event.lease
         allow_names(event.type, event.fields)
         yield event, line
+
+
+def event_problem(event: Event) -> str:
+    """Return what is wrong with an event's fields; empty if they can be what the event says."""
+    problem = field_problem(event.type, event.fields)
+    if not problem and event.type == "sweep.created":
+        problem = spec_problem(event["spec"])
+    return problem
 
 
 def allow_names(type: str, fields: Mapping[str, Any]) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 from orchestrator.policies.budget import amounts
 from orchestrator.progress import place
 from orchestrator.safe_text import visible
-from orchestrator.spec import Occasion, SweepSpec
-from orchestrator.state import Best, SweepState, Trial
+from orchestrator.spec import Occasion
+from orchestrator.state import Best, SweepState, Trial, spec_in_force
 
 _REQUESTED = re.compile(r"sweep stop|SIG[A-Z]+")
 
@@ -95,7 +95,7 @@ def _parts(state: SweepState, trial: Trial, best: Best) -> dict[str, object]:
 
 
 def _spent(state: SweepState) -> str:
-    spent: dict[str, Any] = amounts(SweepSpec.model_validate(state.spec), state)
+    spent: dict[str, Any] = amounts(spec_in_force(state), state)
     minutes, seconds = divmod(round(spent["wall_clock"]), 60)
     cost = f", at a cost of {spent['cost']:.4g}" if "cost" in spent else ""
     return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}{cost}"

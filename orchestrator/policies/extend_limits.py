@@ -14,7 +14,7 @@ from orchestrator.policies.searcher import searcher_class, trial_limit
 from orchestrator.progress import EPOCHS, SECONDS, Amount, noun, span, whole
 from orchestrator.spec import SweepSpec
 from orchestrator.spec.progress_section import LIMITS, trainer_limit
-from orchestrator.state import SweepState, Trial, merge_spec
+from orchestrator.state import SweepState, Trial, merge_spec, spec_in_force
 
 Changed = dict[str, dict[str, Any]]
 """Fields of the spec's parts with their new values: ``{"budget": {"trials": 30}}``."""
@@ -38,7 +38,7 @@ class More:
 
 def extension(state: SweepState, more: More) -> dict[str, Any]:
     """Return the fields of the event ``sweep.extended``. Raises UsageError if it would change nothing."""
-    before = SweepSpec.model_validate(state.spec)
+    before = spec_in_force(state)
     changed = {part: fields for part, fields in _changes(before, more) if fields}
     if changed:
         _check_scheduler(before, changed)
@@ -185,7 +185,7 @@ def _more_come(spec: SweepSpec, state: SweepState) -> bool:
 def _why_none(state: SweepState, more: More) -> str:
     if more.epochs or more.progress:
         return "no trial that finished has kept a checkpoint (checkpoints.keep_top); --trials 10 adds trials"
-    spec = SweepSpec.model_validate(state.spec)
+    spec = spec_in_force(state)
     if searcher_class(spec.searcher.name).ends_by_itself:
         return f"searcher {spec.searcher.name} has suggested all of its trials"
     if spec.space.size is not None and len(state.trials) >= spec.space.size:

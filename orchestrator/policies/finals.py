@@ -13,7 +13,7 @@ from orchestrator.policies.winner_statistics import Estimate, estimates
 from orchestrator.seeds import derive_seed
 from orchestrator.spec import Finalists, SweepSpec, from_mapping
 from orchestrator.spec.budget_checks import RESERVED
-from orchestrator.state import SweepState
+from orchestrator.state import SweepState, spec_in_force
 
 LEVEL = 0.9
 """Of the intervals that are reported."""
@@ -46,7 +46,7 @@ def finals(state: SweepState, finalists: Finalists, number: int, name: str = "fi
     Raises:
         UsageError: No trial has a value.
     """
-    spec, ranked = SweepSpec.model_validate(state.spec), list(candidates(state))
+    spec, ranked = spec_in_force(state), list(candidates(state))
     if not ranked:
         raise UsageError(
             f"no trial of {spec.name!r} has a finite {state.objective.metric}: there is nothing to confirm",

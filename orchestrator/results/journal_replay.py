@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
-from orchestrator.errors import SpecError
+from orchestrator.errors import JournalError, JournalVersionError, SpecError
 from orchestrator.journal import Event, plain
 from orchestrator.policies import (
     Searcher,
@@ -26,7 +26,7 @@ from orchestrator.progress import EPOCHS, SECONDS, UNITS, noun, value
 from orchestrator.results.nearly_equal import nearly_equal
 from orchestrator.spec import SweepSpec, apply, options_class
 from orchestrator.spec.progress_section import LIMITS, trainer_limit
-from orchestrator.state import ENDED, NON_DECISION_EVENTS, SweepState, Trial
+from orchestrator.state import ENDED, MALFORMED, NON_DECISION_EVENTS, SweepState, Trial, spec_in_force
 from orchestrator.state.report_order import order_fault, validation_span
 
 # The fields that an extension may change.
@@ -75,7 +75,9 @@ class JournalReplay:
         try:
             self._check(event)
             self._fold(event)
-        except (LookupError, TypeError, ValueError, AttributeError, SpecError) as error:
+        except JournalVersionError:
+            raise
+        except (*MALFORMED, RecursionError, SpecError, JournalError) as error:
             self._violate(event, f"cannot be read: {type(error).__name__}: {error}")
 
     def _violate(self, event: Event, problem: str) -> None:
@@ -134,7 +136,7 @@ class JournalReplay:
             if event.type == "sweep.launched":
                 self._note_launch()
         elif event.type == "sweep.extended":
-            self._spec = SweepSpec.model_validate(self.state.spec)
+            self._spec = spec_in_force(self.state)
             if self._pending_decision and self._pending_decision[1].rule == budget.RULE and not self._spent_by_report():
                 self._pending_decision = None
         elif event.type == "segment.reported":

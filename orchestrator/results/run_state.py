@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from orchestrator.errors import JournalError, UsageError
-from orchestrator.journal import holder, read
+from orchestrator.journal import holder, read, spec_problem
 from orchestrator.rundir import RunDirectory, list_runs, run_at
 from orchestrator.state import SweepState
 
@@ -44,9 +44,19 @@ def read_state(run: RunDirectory) -> SweepState:
         raise JournalError(
             f"{run.journal} holds no complete record", hint="launch the sweep again if it had not started yet"
         )
+    require_complete_spec(state)
     if state.status == "running" and not lease_holder:
         state.mark_interrupted()
     return state
+
+
+def require_complete_spec(state: SweepState) -> None:
+    """Raise JournalError if a part of the spec is missing that every program writes and readers use."""
+    if problem := spec_problem(state.spec, complete=True):
+        raise JournalError(
+            f"record {state.spec_seq} of the journal holds a spec that cannot be used: {problem}",
+            hint="nothing was changed; restore an undamaged copy",
+        )
 
 
 @contextmanager

@@ -7,8 +7,7 @@ from typing import Any
 
 from orchestrator.policies.budget import amounts
 from orchestrator.rundir import RunDirectory
-from orchestrator.spec import SweepSpec
-from orchestrator.state import SweepState
+from orchestrator.state import SweepState, spec_in_force
 
 STATUSES = ("running", "interrupted", "set_aside", "finished", "stopped", "failed")
 
@@ -52,7 +51,7 @@ def status_of(run: RunDirectory, state: SweepState) -> SweepStatus:
         reason=state.reason,
         trials={status: state.count(status) for status in STATUSES},
         budget=state.spec["budget"],
-        spent=amounts(SweepSpec.model_validate(state.spec), state),
+        spent=amounts(spec_in_force(state), state),
         seconds=round(state.active_seconds, 3),
         directory=run.where,
     )

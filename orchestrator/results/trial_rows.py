@@ -94,5 +94,5 @@ def _rung(state: SweepState, trial: Trial) -> float | None:
     rung = recorded[0].rung_reached(recorded[1], trial.progress) if recorded else None
     if rung is not None:
         return rung
-    compared = [promotion["rung"] for promotion in trial.promotions]
+    compared = [promotion.get("rung") for promotion in trial.promotions]
     return trial.stopped_by.get("rung", compared[-1] if compared else None)

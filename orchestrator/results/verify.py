@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from orchestrator.durable_files import check_file
-from orchestrator.errors import CheckpointError, SpecError, UsageError
+from orchestrator.errors import CheckpointError, JournalError, SpecError, UsageError
 from orchestrator.journal import Event, read
 from orchestrator.policies.finals import confirmation
 from orchestrator.policies.numerics import numerics
@@ -15,7 +15,7 @@ from orchestrator.results.nearly_equal import nearly_equal
 from orchestrator.results.run_state import has_begun
 from orchestrator.results.winner import finals_of
 from orchestrator.rundir import RunDirectory
-from orchestrator.spec import SweepSpec
+from orchestrator.spec import SweepSpec, spec_of_record
 from orchestrator.state import SweepState, recorded_spec
 
 
@@ -52,8 +52,8 @@ def check(run: RunDirectory) -> Findings:
     for event in read(run.journal):
         if replay is None:
             try:
-                replay = JournalReplay(SweepSpec.model_validate(recorded_spec(event["spec"])))
-            except (KeyError, ValueError, SpecError) as error:
+                replay = JournalReplay(spec_of_record(recorded_spec(event["spec"]), event.seq))
+            except (KeyError, JournalError, SpecError) as error:
                 findings.violations.append(f"record 0 ({event.type}) holds no spec that can be read: {error}")
                 return findings
         replay.take(event)

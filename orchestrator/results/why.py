@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from orchestrator.errors import UsageError
@@ -14,7 +14,7 @@ from orchestrator.policies.searcher import recorded_searcher
 from orchestrator.progress import EPOCHS, UNITS, place, plain, span
 from orchestrator.results.launch_changes import segment_changes
 from orchestrator.safe_text import show, visible
-from orchestrator.state import Configuration, SweepState, Takeover, Trial, dominates, pareto_front
+from orchestrator.state import MALFORMED, Configuration, SweepState, Takeover, Trial, dominates, pareto_front
 
 __all__ = ["budget_reason", "show", "stop_reason", "stories", "why"]
 
@@ -101,14 +101,15 @@ def _segments(state: SweepState, trial: Trial) -> list[str]:
     lines = [f"A finder set {_listed(trial.found)} in its first segment."] if trial.found else []
     lines += [f"Segment {failure.segment} failed ({failure.kind}): {failure.message}." for failure in trial.failures]
     takeovers = iter(trial.takeovers)
-    lines += [
-        _taken_over(state, promotion, next(takeovers)) if "donor" in promotion else _promoted(state, promotion)
-        for promotion in trial.promotions
-    ]
+    lines += [_in_words(partial(_continued, state, promotion, takeovers), promotion) for promotion in trial.promotions]
     if trial.segments > 1:
         lines.append(f"It ran in {trial.segments} segments; each resumed from the last checkpoint.")
         lines += segment_changes(state, trial)
     return lines
+
+
+def _continued(state: SweepState, promotion: dict[str, Any], takeovers: Iterator[Takeover]) -> str:
+    return _taken_over(state, promotion, next(takeovers)) if "donor" in promotion else _promoted(state, promotion)
 
 
 def _promoted(state: SweepState, promotion: dict[str, Any]) -> str:
@@ -117,6 +118,15 @@ def _promoted(state: SweepState, promotion: dict[str, Any]) -> str:
         rung = place(promotion["rung"], state.unit)
         return f"Set aside after {rung}; it continued by request (sweep promote --trial)."
     return _scheduler(state.spec["scheduler"]["name"]).explain_promotion({**promotion, "unit": state.unit})
+
+
+def _in_words(words: Callable[[], str], why: Mapping[str, Any]) -> str:
+    """Return the words for a decision, or what its record holds if these want other fields: a plug-in may change."""
+    try:
+        return words()
+    except (*MALFORMED, StopIteration):
+        numbers = ", ".join(f"{name} = {value!a}" for name, value in why.items() if name not in ("rule", "unit"))
+        return f"{visible(str(why.get('rule')))} ({numbers})"
 
 
 def _scheduler(name: str) -> type[Scheduler]:
@@ -169,6 +179,10 @@ def _waiting_for_resources(state: SweepState) -> str:
 
 def stop_reason(stopped: Mapping[str, Any], unit: str = EPOCHS) -> str:
     """Say why a trial was stopped, with the numbers that were compared; ``unit`` is that of progress."""
+    return _in_words(lambda: _stop_reason(stopped, unit), stopped)
+
+
+def _stop_reason(stopped: Mapping[str, Any], unit: str) -> str:
     rule = stopped["rule"]
     if rule == "not_finite":
         return f"{stopped['metric']} was {stopped['value']}, which is not a finite number"

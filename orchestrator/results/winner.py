@@ -11,7 +11,7 @@ from orchestrator.results.run_state import has_begun, read_state
 from orchestrator.rundir import RunDirectory
 from orchestrator.seeds import trial_seed
 from orchestrator.spec import SweepSpec, apply
-from orchestrator.state import Best, Checkpoint, SweepState, Trial
+from orchestrator.state import Best, Checkpoint, SweepState, Trial, spec_in_force
 
 _SEGMENT = re.compile(r"-segment=(\d+)\.ckpt$")
 
@@ -104,7 +104,7 @@ def lineage(won: Winner) -> list[Stage]:
 
     There is one, unless trials took over the weights of other trials (PBT, PB2).
     """
-    spec = SweepSpec.model_validate(won.state.spec)
+    spec = spec_in_force(won.state)
     segment = won.trial.reports[won.best.progress].segment
     return _stages(spec, won.state, won.trial, won.best.progress, segment)
 

@@ -26,6 +26,7 @@ from orchestrator.spec.policy_options import (
     plugin_of,
 )
 from orchestrator.spec.progress_section import Progress
+from orchestrator.spec.recorded_spec import spec_of_record
 from orchestrator.spec.repeats import Finalists, Repeats, finalists
 from orchestrator.spec.sweep_file import dump, from_mapping, load, shipped, to_yaml
 from orchestrator.spec.sweep_spec import DEFAULT_EPOCHS, DEFAULT_TRIALS, SweepSpec
@@ -65,5 +66,6 @@ __all__ = [
     "options_class",
     "plugin_of",
     "shipped",
+    "spec_of_record",
     "to_yaml",
 ]

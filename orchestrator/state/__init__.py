@@ -1,18 +1,28 @@
 """The state of a sweep, computed from its journal: trials, reports, checkpoints, failures, the ranking.
 
-`sweep_state` applies events, `trial` and `objective` hold what they describe, `ranking` compares trials, and
-`followed_sweep` keeps a state up to date while the journal grows.
+`sweep_state` applies events, `trial` and `objective` hold what they describe,
+`ranking` compares trials, and `followed_sweep` keeps a state up to date while the journal grows.
 """
 
 from orchestrator.state.followed_sweep import Changes, FollowedSweep
 from orchestrator.state.launch import Launch
 from orchestrator.state.objective import Constraint, Goal, Objective
 from orchestrator.state.ranking import Configuration, dominates, pareto_front
-from orchestrator.state.sweep_state import NON_DECISION_EVENTS, FailureStreak, SweepState, merge_spec, recorded_spec
+from orchestrator.state.sweep_state import (
+    MALFORMED,
+    NON_DECISION_EVENTS,
+    FailureStreak,
+    SweepState,
+    contradiction,
+    merge_spec,
+    recorded_spec,
+    spec_in_force,
+)
 from orchestrator.state.trial import ENDED, Best, Checkpoint, Failure, Report, Status, Takeover, Trial
 
 __all__ = [
     "ENDED",
+    "MALFORMED",
     "NON_DECISION_EVENTS",
     "Best",
     "Changes",
@@ -30,8 +40,10 @@ __all__ = [
     "SweepState",
     "Takeover",
     "Trial",
+    "contradiction",
     "dominates",
     "merge_spec",
     "pareto_front",
     "recorded_spec",
+    "spec_in_force",
 ]

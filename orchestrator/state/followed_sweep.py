@@ -73,8 +73,8 @@ class FollowedSweep:
                     event = replace(event, fields=masked_values(event.fields))
                 if event.seq == 0:
                     state = SweepState()
-                self.changes.add(event)
                 state.apply(event)
+                self.changes.add(event)
                 self.lease = event.lease
         except JournalVersionError as error:
             self._refused = error

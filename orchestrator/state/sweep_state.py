@@ -8,9 +8,18 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.errors import JournalVersionError
-from orchestrator.journal import Event, SteadyTime, program_version, upgrade_hint, writer_version
+from orchestrator.errors import JournalError, JournalVersionError
+from orchestrator.journal import (
+    Event,
+    SteadyTime,
+    event_problem,
+    program_version,
+    spec_problem,
+    upgrade_hint,
+    writer_version,
+)
 from orchestrator.progress import EPOCHS, UNITS, value, whole
+from orchestrator.spec import SweepSpec, spec_of_record
 from orchestrator.state.launch import Launch
 from orchestrator.state.objective import Objective
 from orchestrator.state.ranking import Configuration, pareto_front
@@ -56,13 +65,34 @@ def merge_spec(spec: Mapping[str, Any], changed: Mapping[str, Mapping[str, Any]]
     return {**spec, **{part: {**(spec.get(part) or {}), **fields} for part, fields in changed.items()}}
 
 
+_RESTORE = "nothing was changed; restore an undamaged copy"
+MALFORMED = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
+"""What code raises that uses an event's fields, if they are not what a program has written."""
+
+
+def contradiction(event: Event, error: Exception) -> JournalError:
+    """Return the error for an event that a journal cannot hold at that place."""
+    trial = event.fields.get("trial")
+    whose = f" of trial {trial}" if isinstance(trial, int) else ""
+    reason = f"it names {error}, which no record before it does" if isinstance(error, LookupError) else str(error)
+    return JournalError(
+        f"record {event.seq} of the journal ({event.type}{whose}) contradicts the records before it: {reason}",
+        hint=_RESTORE,
+    )
+
+
+def spec_in_force(state: SweepState) -> SweepSpec:
+    """Return the spec in force, extensions included. Raises as `orchestrator.spec.spec_of_record`, with its record."""
+    return spec_of_record(state.spec, state.spec_seq)
+
+
 class SweepState:
     """The state that a journal's events lead to. Only `apply` and `mark_interrupted` change it.
 
     Applying one event is O(1) in the number of trials, except for an event that interrupts all running trials.
 
     Attributes:
-        spec: The spec in force, extensions included.
+        spec: The spec in force, extensions included; ``spec_seq`` is the record that set it.
         created: The fields of ``sweep.created``.
         updated: The time of the last event in Unix seconds; ``steady_time`` is the same on a clock without jumps.
         active_seconds: The time during which a process was running the sweep, without steps of its clock and without
@@ -82,6 +112,7 @@ class SweepState:
 
     def __init__(self, events: Iterable[Event] = ()) -> None:
         self.spec: dict[str, Any] = {}
+        self.spec_seq = 0
         self.objective = Objective("", "min")
         self.created: dict[str, Any] = {}
         self.trials: dict[int, Trial] = {}
@@ -150,12 +181,19 @@ class SweepState:
 
         Raises:
             JournalVersionError: This program does not know the event's type: a newer version wrote it.
+            JournalError: A field of it cannot be what it says, or it contradicts the events before it: it names a trial
+                that does not exist, say.
         """
+        if problem := event_problem(event):
+            raise JournalError(f"record {event.seq} of the journal ({event.type}): {problem}", hint=_RESTORE)
         self._count_time(event)
         self.seq = event.seq
         handler = getattr(self, "_on_" + event.type.replace(".", "_"), None)
         if handler:
-            handler(event)
+            try:
+                handler(event)
+            except MALFORMED as error:
+                raise contradiction(event, error) from error
         elif event.type not in _WITHOUT_HANDLER:
             raise JournalVersionError(
                 f"record {event.seq} of the journal is of type {event.type[:60]!r}, which sweep-orchestrator "
@@ -267,7 +305,9 @@ class SweepState:
         self.spec, self.objective = spec, Objective.from_spec(spec)
 
     def _on_sweep_created(self, event: Event) -> None:
-        self.created = dict(event.fields)
+        if self.created:
+            raise ValueError("a journal has one record of this type")
+        self.created, self.spec_seq = dict(event.fields), event.seq
         self.writer = writer_version(event)
         self.set_spec(recorded_spec(event["spec"]))
         self.started = event.time
@@ -311,7 +351,11 @@ class SweepState:
 
     def _on_sweep_extended(self, event: Event) -> None:
         self.status, self.reason = "paused", "extended"
-        self.set_spec(merge_spec(self.spec, event["changed"]))
+        spec = merge_spec(self.spec, event["changed"])
+        if problem := spec_problem(spec):
+            raise ValueError(f"with its field 'changed' {problem}")
+        self.set_spec(spec)
+        self.spec_seq = event.seq
         self._reopen()
         for number in event["trials"]:
             trial = self.trials[number]
@@ -421,6 +465,8 @@ class SweepState:
     def _on_trial_promoted(self, event: Event) -> None:
         trial = self.trials[event["trial"]]
         trial.promotions.append({"rule": event["rule"], **event["why"]})
+        if ("params" in event.fields) != ("donor" in event.fields):
+            raise ValueError("of its fields 'donor' and 'params' one is missing")
         if "params" in event.fields:
             donor, progress = event["donor"]
             checkpoint = self.trials[donor].checkpoints[progress]

@@ -22,6 +22,7 @@ from orchestrator.space import Domain
 from orchestrator.spec import Finalists, SweepSpec, from_mapping, load
 from orchestrator.spec.parts import Budget, Checkpoints, Objective, Part, Recovery, Resources
 from orchestrator.spec.progress_section import Progress
+from orchestrator.state import spec_in_force
 from orchestrator.sweep.callbacks import Callback, CallbackObserver, TrialInfo, trial_info
 from orchestrator.sweep.confirm import confirm
 from orchestrator.sweep.control import promote, stop
@@ -176,7 +177,7 @@ class Sweep:
             ```
         """
         name, runs = _locate(name, runs)
-        sweep = cls._of(SweepSpec.model_validate(read_state(find(name, runs)).spec), runs, name)
+        sweep = cls._of(spec_in_force(read_state(find(name, runs))), runs, name)
         sweep._trust = trust
         return sweep
 

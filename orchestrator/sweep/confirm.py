@@ -15,7 +15,7 @@ from orchestrator.results.run_trust import trusted_roots
 from orchestrator.results.winner import finals_number, finals_of
 from orchestrator.rundir import RunDirectory
 from orchestrator.spec import Finalists, SweepSpec
-from orchestrator.state import SweepState
+from orchestrator.state import SweepState, spec_in_force
 from orchestrator.sweep.execution import Outcome
 from orchestrator.sweep.lifecycle import extend, launch, resume
 from orchestrator.sweep.preflight import notify_problems
@@ -57,7 +57,7 @@ def confirm(
     run = find(name, runs)
     state = read_state(run)
     _require_ended(run, state)
-    spec = SweepSpec.model_validate(state.spec)
+    spec = spec_in_force(state)
     finalists = finalists or spec.finalists or Finalists()
     finals_run, number = finals_of(run, state), finals_number(state)
     finals_spec = finals(state, finalists, number, finals_run.name)

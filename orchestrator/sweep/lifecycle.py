@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 from orchestrator.engine.controller import Observer
 from orchestrator.engine.stop_requests import StopRequests
-from orchestrator.errors import JournalVersionError, SpecError, StoppedError, UsageError
+from orchestrator.errors import JournalError, JournalVersionError, SpecError, StoppedError, UsageError
 from orchestrator.journal import FORMAT, Journal, program_version, upgrade_hint
 from orchestrator.plan import settle
 from orchestrator.policies.distinct import RULES, size_notice
@@ -22,10 +22,10 @@ from orchestrator.results.run_state import find, read_state
 from orchestrator.results.run_trust import trusted_roots
 from orchestrator.rundir import RunDirectory, run_at
 from orchestrator.secrets import masked
-from orchestrator.spec import SweepSpec, to_yaml
+from orchestrator.spec import SweepSpec, spec_of_record, to_yaml
 from orchestrator.spec.fixed_folders import fixed_folders_notice
 from orchestrator.spec.parts import seconds
-from orchestrator.state import SweepState, recorded_spec
+from orchestrator.state import SweepState, recorded_spec, spec_in_force
 from orchestrator.sweep.code_record import git_commit, git_diff
 from orchestrator.sweep.code_run import CodeRun, is_off, warn_of
 from orchestrator.sweep.execution import Engine, Outcome, choose_engine, execute
@@ -294,7 +294,7 @@ def _reopen(run: RunDirectory, events: Callable[[SweepState], _Events], options:
             access = run.restrict(share=created.share == "group")
             _print_notices(access, *version_changes(created, state.policies, state.writer))
             import_from(trusted_roots(run, state, trust=trust))
-            spec = SweepSpec.model_validate(state.spec)
+            spec = spec_in_force(state)
             if wait_for_cluster:
                 stop_requests.watch(run)
             until = (lambda: stop_requests.reason) if wait_for_cluster else None
@@ -326,8 +326,8 @@ def _added(by: str | float) -> float:
 def _recorded_spec(state: SweepState) -> SweepSpec:
     """Return the spec as launched. Raises JournalVersionError if another version wrote what this one does not know."""
     try:
-        return SweepSpec.model_validate(recorded_spec(state.created["spec"]))
-    except (SpecError, ValueError) as error:  # ValueError: of pydantic
+        return spec_of_record(recorded_spec(state.created["spec"]), 0)
+    except (SpecError, JournalError) as error:
         if state.writer in ("", program_version()):
             raise
         raise JournalVersionError(

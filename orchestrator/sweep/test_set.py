@@ -15,8 +15,8 @@ from orchestrator.results.run_trust import trusted_roots
 from orchestrator.results.winner import Winner, winner
 from orchestrator.rundir import RunDirectory
 from orchestrator.seeds import trial_seed
-from orchestrator.spec import SweepSpec, apply
-from orchestrator.state import SweepState
+from orchestrator.spec import apply
+from orchestrator.state import SweepState, spec_in_force
 from orchestrator.training.class_loading.import_paths import import_from
 
 
@@ -90,7 +90,7 @@ def test(
         path = verify(
             tested.run.root, Checkpoint(checkpoint.path, checkpoint.size, checkpoint.sha256, checkpoint.epoch)
         )
-        spec = SweepSpec.model_validate(tested.state.spec)
+        spec = spec_in_force(tested.state)
         model, data, trainer = apply(spec, tested.trial.params_at(tested.best.progress))
         seed = trial_seed(spec.seed, tested.trial.number)
         evaluation = Evaluation("test", model.model_dump(), data.model_dump() if data else None, trainer, seed)

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from orchestrator.errors import JournalError
 from orchestrator.journal import holder
 from orchestrator.policies.budget import amounts
+from orchestrator.results.run_state import require_complete_spec
 from orchestrator.rundir import RunDirectory
 from orchestrator.spec import SweepSpec
-from orchestrator.state import Changes, FollowedSweep, SweepState
+from orchestrator.state import Changes, FollowedSweep, SweepState, spec_in_force
 
 
 class Watched:
@@ -46,11 +47,11 @@ class Watched:
     def spent(self) -> dict[str, float]:
         """Return what was spent of each budget, as `orchestrator.policies.budget.amounts` does."""
         if self._spec is None or self._spec[0] is not self.state.spec:
-            self._spec = self.state.spec, SweepSpec.model_validate(self.state.spec)
+            self._spec = self.state.spec, spec_in_force(self.state)
         return amounts(self._spec[1], self.state)
 
     def _read(self, refresh: Callable[[], Changes]) -> bool:
-        """Read the journal on; return whether there were events."""
+        """Read the journal on; return whether there were events. Raises JournalError if the spec lacks a part."""
         try:
             refresh()
         except JournalError as error:
@@ -63,6 +64,8 @@ class Watched:
             self.problem = f"the journal holds an impossible event: {type(error).__name__}: {error}"
         else:
             self.problem = ""
+        if self.state.spec:
+            require_complete_spec(self.state)
         changes = self._sweep.changes
         self.changed_trials = None if changes.sweep or changes.restarted else changes.trials
         return changes.events > 0

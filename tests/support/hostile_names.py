@@ -181,7 +181,7 @@ def hostile_run(runs: Path, listed: Sequence[str], *, wide: int = 3, name: str =
     def write(type: str, **fields: Any) -> None:
         journal.append(type, sync=False, **fields)
 
-    write("sweep.created", spec=spec, versions={"torch": listed[0]}, git={"commit": listed[1], "dirty": False})
+    write("sweep.created", spec=spec, versions={"torch": listed[0]}, git=listed[1])
     write("sweep.launched", engine="local", slots=2, threads=1, host=listed[0], pid=1, hardware={"cpu": listed[2]})
     for number, text in enumerate(listed):
         _trial(write, number, text, {"model.kind": text, f"model.{listed[number % wide]}": number})

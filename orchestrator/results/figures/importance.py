@@ -13,8 +13,7 @@ import numpy as np
 from orchestrator.results.figures.figure import STATUSES, Figure, escaped, make_figure
 from orchestrator.results.figures.trial_columns import Axis, Trials, axes, trials
 from orchestrator.rundir import RunDirectory
-from orchestrator.space import Space
-from orchestrator.state import SweepState
+from orchestrator.state import SweepState, spec_in_force
 
 MIN_TRIALS = 10  # with a value; fewer give no reliable shares
 _MIN_GOOD = 5  # Optuna needs five trials above the quantile
@@ -99,7 +98,7 @@ def _study(state: SweepState, columns: Trials, names: list[str]) -> Any:
         def get_all_trials(self, study_id: int, deepcopy: bool = True, states: Any = None) -> list[FrozenTrial]:
             return self.trials
 
-    space = Space(state.spec["space"])
+    space = spec_in_force(state).space
     domains = {name: space[name] for name in names}
     distributions = {name: domain.optuna_distribution() for name, domain in domains.items()}
     encodable = {name: distribution for name, distribution in distributions.items() if distribution is not None}

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from orchestrator.codec import display
 from orchestrator.results.terminal_tables import short_names
-from orchestrator.space import Choice, Const, Domain, LogNormal, Space
+from orchestrator.space import Choice, Const, Domain, LogNormal
 from orchestrator.space.domain import same_value
-from orchestrator.state import SweepState
+from orchestrator.state import SweepState, spec_in_force
 
 _MAX_LABELS = 24
 
@@ -158,7 +158,7 @@ def decades(low: float, high: float, most: int) -> list[float]:
 
 def axes(state: SweepState) -> list[Axis]:
     """Return the parameters that vary, in the order of the spec."""
-    columns, space = trials(state), Space(state.spec.get("space") or {})
+    columns, space = trials(state), spec_in_force(state).space
     shorts = dict(zip(space, short_names(list(space)), strict=True))
     candidates = (_axis(name, shorts[name], domain, columns) for name, domain in space.items())
     return [axis for axis in candidates if axis.varies]

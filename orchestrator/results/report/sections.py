@@ -16,8 +16,8 @@ from orchestrator.results.verdict import interval_of, verdict
 from orchestrator.results.why import show
 from orchestrator.rundir import RunDirectory
 from orchestrator.space.domain import same_value
-from orchestrator.spec import SweepSpec, to_yaml
-from orchestrator.state import SweepState
+from orchestrator.spec import to_yaml
+from orchestrator.state import SweepState, spec_in_force
 
 
 @dataclass
@@ -171,7 +171,7 @@ def _numbers(numbers: list[int]) -> str:
 
 def environment_section(run: RunDirectory, state: SweepState, leader: Leader | None) -> Html:
     """Return the section on where and how the sweep ran, with the commands that may follow."""
-    yaml = to_yaml(SweepSpec.model_validate(state.spec))
+    yaml = to_yaml(spec_in_force(state))
     spec = element("details", element("summary", "The sweep file"), element("pre", text(yaml, keep="\n")))
     versions = state.created.get("versions") or {}
     packages = ", ".join(f"{name} {version}" for name, version in versions.items())
@@ -195,7 +195,7 @@ def _where(run: RunDirectory, state: SweepState) -> Iterator[tuple[str, object]]
     yield "commit", joined([element("code", commit.rstrip("+")), changed]) if commit else "not recorded"
     yield "machine", _machine(state.machine) or "not recorded"
     yield "at once", _count(state.slots, "trial")
-    if (size := SweepSpec.model_validate(state.spec).space.size) is not None:
+    if (size := spec_in_force(state).space.size) is not None:
         tried = len({same_value(trial.suggested) for trial in state.trials.values()})
         yield "space", f"{size:,} distinct configurations, {tried:,} of them tried"
     yield "seed", str(state.created.get("seed", "not recorded"))

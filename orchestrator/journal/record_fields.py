@@ -68,6 +68,13 @@ def is_too_deep(value: Any, levels: int = MAX_DEPTH) -> bool:
     return levels == 0 or any(is_too_deep(item, levels - 1) for item in items)
 
 
+def holds_long_integer(value: Any) -> bool:
+    """Return whether a value is, or holds, an integer that no float can take."""
+    if isinstance(value, dict | list):
+        return any(map(holds_long_integer, value.values() if isinstance(value, dict) else value))
+    return type(value) is int and abs(value) >= 2**1023
+
+
 def shown(value: Any) -> str:
     """Return a value for a message, cut short."""
     text = ascii(value) if not isinstance(value, int) or abs(value) <= _MAX_INTEGER else "an integer of many digits"

@@ -19,7 +19,14 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple
 
 from orchestrator.errors import JournalError, JournalVersionError
-from orchestrator.journal.record_fields import MAX_DEPTH, field_problem, is_time, is_too_deep, spec_problem
+from orchestrator.journal.record_fields import (
+    MAX_DEPTH,
+    field_problem,
+    holds_long_integer,
+    is_time,
+    is_too_deep,
+    spec_problem,
+)
 from orchestrator.secrets import allow
 
 FORMAT = 2
@@ -27,6 +34,7 @@ FORMAT = 2
 field without which an older program would draw a wrong conclusion."""
 _VERSIONED = frozenset({"sweep.created", "sweep.launched"})  # the events that carry the format of what follows them
 _ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)  # made once: creating it is half of the cost
+_LONG_INTEGER = re.compile(r"\d{309}")  # none of fewer digits is too large for a float
 _BRACKETS = re.compile(r"[\[{]")
 _TAIL = len(',"crc32":"00000000"}')
 
@@ -97,6 +105,8 @@ def decode(line: bytes) -> Event:
         raise ValueError("text follows its end")
     if len(_BRACKETS.findall(text)) > MAX_DEPTH and is_too_deep(fields):
         raise ValueError("its values are nested too deeply")
+    if _LONG_INTEGER.search(text) and holds_long_integer(fields):
+        raise ValueError("it holds an integer that is too large for a float")
     head = fields.pop("seq"), fields.pop("lease"), fields.pop("time"), fields.pop("type")
     passed = fields.pop("passed", None)
     seq, lease, time, kind = head

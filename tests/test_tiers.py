@@ -68,3 +68,23 @@ def test_a_sample_is_the_same_for_one_seed_and_another_for_the_next(own_tests: P
 def test_draws_are_even() -> None:
     share = sum(drawn(f"test_{number}", "seed") < 0.1 for number in range(10_000)) / 10_000
     assert share == pytest.approx(0.1, abs=0.01)
+
+
+def test_the_tests_of_ray_and_those_of_a_file_run_in_one_process_each(tmp_path: Path) -> None:
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n  slow: x\n  ray: x\n  cluster: x\n")
+    for name in ("one", "two", "three"):
+        (tmp_path / f"test_{name}.py").write_text(
+            "import os, time, pytest\n"
+            "def note(kind):\n"
+            f"    open('seen', 'a').write(f'{{kind}} {{os.getpid()}}\\n')\n"
+            "    time.sleep(0.05)\n"
+            "@pytest.mark.ray\n@pytest.mark.parametrize('number', range(3))\n"
+            "def test_ray(number): note('ray')\n"
+            "@pytest.mark.parametrize('number', range(6))\n"
+            f"def test_file(number): note('{name}')\n"
+        )
+    assert run(tmp_path, "-n", "2", "--dist", "loadgroup", "--no-loadscope-reorder").returncode == 0
+    seen = [line.split() for line in (tmp_path / "seen").read_text().splitlines()]
+    processes = {kind: {pid for each, pid in seen if each == kind} for kind, _ in seen}
+    assert {kind: len(pids) for kind, pids in processes.items()} == {"ray": 1, "one": 1, "two": 1, "three": 1}
+    assert len(set.union(*processes.values())) == 2

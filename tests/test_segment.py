@@ -148,7 +148,8 @@ def test_what_is_no_fault_of_the_module(tmp_path: Path) -> None:
         assert failed is not None
         return failed.kind
 
-    assert kind(_job(tmp_path, metric="val_f1")) == "objective"
+    tiny = {"class_path": "tests.support.tiny.Tiny", "init_args": {}}
+    assert kind(_job(tmp_path, metric="val_f1", model=tiny)) == "objective"
     gone = {"path": "trials/0000/checkpoints/x.ckpt", "size": 1, "sha256": "0", "epoch": 1}
     assert kind(_job(tmp_path, checkpoint=gone)) == "checkpoint"
     assert kind(_job(tmp_path, model={"class_path": "tests.support.tiny.Tiny", "init_args": {"no_such": 1}})) == "user"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.engine.segment_runner import attempt
+from orchestrator.engine.segment_runner import _lost_loader_worker, attempt
 from orchestrator.engine.stop_requests import SecondSignal
 from orchestrator.errors import describe
 from orchestrator.sweep import Outcome, launch, resume
@@ -115,6 +115,22 @@ def test_a_loaders_worker_that_exits_is_a_user_failure(tmp_path: Path) -> None:
     failure = attempt(job(tmp_path, "tests.support.exiting.ExitingWorker"), lambda report: True)
     assert failure is not None
     assert failure.kind == "user"
+
+
+@pytest.mark.parametrize(("code", "lost"), [(3, False), (-15, True)])
+def test_a_workers_end_that_is_noticed_late_is_told_by_its_exit_code(code: int, lost: bool) -> None:
+    class Worker:
+        exitcode = code
+
+    class Loader:
+        _workers = (Worker(),)
+
+    fetch = "def get(self):\n    raise RuntimeError('DataLoader worker (pid(s) 7) exited unexpectedly')"
+    names: dict[str, Any] = {}
+    exec(compile(fetch, "/lib/torch/utils/data/dataloader.py", "exec"), names)
+    with pytest.raises(RuntimeError) as raised:
+        names["get"](Loader())
+    assert _lost_loader_worker(raised.value) is lost
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sysconfig
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
@@ -134,11 +134,21 @@ def _lost_loader_worker(error: BaseException) -> bool:
     """Return whether a worker process of a DataLoader was ended from outside.
 
     A job system or a terminal may have sent a signal to all processes of the sweep. One with an exit code ended by
-    itself, through the user's code.
+    itself, through the user's code. torch's text has the code, unless a slow machine noticed the end late.
     """
-    texts = [describe(link).removeprefix("RuntimeError: ") for link in causes(error) if type(link) is RuntimeError]
-    ends = [text for text in texts if text.startswith(_LOADER_WORKER)]
-    return bool(ends) and not any("with exit code" in text for text in ends)
+    links = [link for link in causes(error) if type(link) is RuntimeError]
+    ends = [link for link in links if describe(link).removeprefix("RuntimeError: ").startswith(_LOADER_WORKER)]
+    if any("with exit code" in describe(link) for link in ends):
+        return False
+    return bool(ends) and not any(code > 0 for link in ends for code in _worker_exit_codes(link))
+
+
+def _worker_exit_codes(error: BaseException) -> Iterator[int]:
+    """Yield the exit codes of the loader's worker processes that have ended; negative after a signal."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        loader = frame.f_locals.get("self")
+        if frame.f_code.co_filename.endswith("torch/utils/data/dataloader.py"):
+            yield from (code for worker in getattr(loader, "_workers", ()) if (code := worker.exitcode) is not None)
 
 
 def _is_bug(error: BaseException) -> bool:

@@ -262,9 +262,13 @@ def _link(folder: Path, holder: Holder) -> bool:
 
 def _write(folder: Path, holder: Holder) -> Path:
     path = temporary_name(folder / f"{holder.epoch}")
-    path.write_bytes(_content(holder))
-    if is_shared_folder(folder):
-        path.chmod(0o660)
+    try:
+        path.write_bytes(_content(holder))
+        if is_shared_folder(folder):
+            path.chmod(0o660)
+    except BaseException:  # a full disk, for example; the name is used once, so nobody else would remove it
+        path.unlink(missing_ok=True)
+        raise
     return path
 
 

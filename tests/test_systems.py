@@ -37,7 +37,10 @@ def data_dir(request: pytest.FixtureRequest, tmp_path: Path) -> Path | None:
     return None
 
 
-SHIPPED = [pytest.param(name, name, marks=pytest.mark.slow if name in ("cifar10", "tiny_gpt") else ()) for name in sorted(shipped())]
+SHIPPED = [
+    pytest.param(name, name, marks=pytest.mark.slow if name in ("cifar10", "tiny_gpt") else ())
+    for name in sorted(shipped())
+]
 
 
 @pytest.mark.parametrize("name", sorted(shipped()))

@@ -17,12 +17,14 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.output import warn
 from orchestrator.engine.stop_requests import install_handlers, restore_handlers
 from orchestrator.errors import ClusterLostError, SweepError
-from orchestrator.rundir import RunDirectory
+
+if TYPE_CHECKING:
+    from orchestrator.rundir import RunDirectory
 
 # Set for a driver: the pipe for its exit code, the supervisor's process id, and "first" or "replacement".
 _ENVIRONMENT = "SWEEP_SUPERVISED"

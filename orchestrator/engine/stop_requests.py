@@ -8,9 +8,11 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from types import FrameType, TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from orchestrator.rundir import RunDirectory
+if TYPE_CHECKING:
+    from orchestrator.rundir import RunDirectory
+
 
 # A running segment has this long to end its epoch; then it is killed and loses that epoch.
 GRACE_SECONDS = 8.0

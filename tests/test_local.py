@@ -203,7 +203,7 @@ def test_one_trial_is_ended_by_request_and_the_sweep_goes_on(tmp_path: Path, mon
     trials = outcome.state.trials
     assert [trials[number].status for number in range(3)] == ["finished", "stopped", "finished"]
     assert trials[1].stopped_by["rule"] == "request"
-    assert trials[1].epoch == 1
+    assert trials[1].epoch == 0
     assert "sweep stop --trial" in " ".join(why(outcome.state, 1))
     assert check(run).violations == []
     assert not run.requests.exists()

@@ -236,7 +236,7 @@ def extend(
 @app.command(rich_help_panel=PANEL_RUN)
 def stop(
     name: Name,
-    trial: Annotated[int | None, typer.Option("--trial", help="Stop only this trial, at its next report.")] = None,
+    trial: Annotated[int | None, typer.Option("--trial", help="Stop only this trial, after its next batch.")] = None,
     runs: Runs = None,
 ) -> None:
     """Stop a running sweep cleanly, from any terminal, or stop one of its trials."""

@@ -4,7 +4,7 @@
     python -m orchestrator.cluster.preemption_watcher gcp HEAD:6379      poll Google Cloud's metadata server
     python -m orchestrator.cluster.preemption_watcher now HEAD:6379 30   report a preemption in 30 s at once
 
-AWS gives two minutes' notice, Google Cloud 30 seconds. Trials there stop after their epoch and
+AWS gives two minutes' notice, Google Cloud 30 seconds. Trials there stop after their batch and
 resume elsewhere. Ray is imported only after a notice.
 
 Sources: `Spot instance interruption notices` of EC2's user guide (recommendations to rebalance are ignored);

@@ -9,8 +9,8 @@ from orchestrator.journal import Event
 from orchestrator.policies.extend_limits import ended_by_budget, ended_by_epochs
 from orchestrator.state import ENDED, Best, Objective, SweepState, Trial, pareto_front
 
-Held = tuple[int, float]
-"""A checkpoint, by its trial and progress."""
+Held = tuple[int, float | None]
+"""A checkpoint, by its trial and progress; without progress, the trial's newest between two reports."""
 
 _CHANGES = frozenset({"segment.checkpointed", "trial.promoted", "trial.stopped", "trial.finished", "trial.failed"})
 
@@ -20,20 +20,27 @@ class _TrialCheckpoints:
     """A trial's checkpoints that matter here. Cached, since a sweep may run a thousand trials at once."""
 
     best: Best | None
-    latest: Held | None  # what the trial resumes from; after an exploit that may be another trial's
+    latest: Held | None  # of a report, which the trial can resume from; after an exploit that may be another trial's
     borrowed: Held | None
+    interim: Held | None
 
     @classmethod
     def of(cls, trial: Trial, objective: Objective) -> _TrialCheckpoints:
-        checkpoint, borrowed = trial.latest_checkpoint, trial.donor_checkpoint
-        latest = (borrowed or (trial.number, checkpoint.progress)) if checkpoint else None
-        return cls(objective.best(trial), latest, borrowed)
+        origins = [checkpoint for checkpoint in trial.restart_checkpoints if checkpoint is not trial.interim]
+        borrowed = trial.donor_checkpoint
+        latest = (borrowed or (trial.number, origins[0].progress)) if origins else None
+        return cls(objective.best(trial), latest, borrowed, (trial.number, None) if trial.interim else None)
+
+    @property
+    def to_continue(self) -> list[Held]:
+        """What the trial can resume from: the second if the first cannot be read."""
+        return [checkpoint for checkpoint in (self.interim, self.latest) if checkpoint]
 
 
 class Retention:
     """Retention over the whole sweep, a function of the journal's events: what a command may still ask for is kept.
 
-    Kept are the best and the latest checkpoint
+    Kept are the best and the latest checkpoint of a report, and the newest beyond that report,
 
     - of a trial that runs, waits or was set aside: it resumes, may be promoted, and may win;
     - of a failed trial: ``retry`` resumes it, and it may win then;
@@ -62,7 +69,7 @@ class Retention:
         if event.type in _CHANGES:
             self._holders.add(event["trial"])
         removed = [number for number, _ in event.fields.get("removed", ())]
-        for number in (event.fields.get("trial"), *removed):
+        for number in (event.fields.get("trial"), *removed, *_interims(event)):
             self._cache.pop(number, None)
 
     def deletable(self, state: SweepState, lent: Set[Held] = frozenset()) -> list[Held]:
@@ -81,7 +88,7 @@ class Retention:
         removed = [
             (trial.number, progress)
             for trial in holders
-            for progress in sorted(trial.checkpoints)
+            for progress in _held(trial)
             if (trial.number, progress) not in keep
         ]
         removed_set = set(removed)
@@ -89,7 +96,7 @@ class Retention:
             t.number
             for t in holders
             if self._borrowed(t)
-            or (any((t.number, e) not in removed_set for e in t.checkpoints) and not self._is_settled(t, state))
+            or (any((t.number, e) not in removed_set for e in _held(t)) and not self._is_settled(t, state))
         }
         return removed
 
@@ -114,20 +121,21 @@ class Retention:
 
     def _checkpoints_to_keep(self, holders: list[Trial], state: SweepState) -> set[Held]:
         continuing = {t.number for t in holders if t.status not in ENDED or ended_by_budget(t)}
-        latest = {t.number: checkpoint for t in holders if (checkpoint := self._cache[t.number].latest)}
+        latest = {t.number: self._cache[t.number].to_continue for t in holders}
         ranked = self._best(holders, state)
-        best = {number: (number, progress) for number, progress in ranked}
+        best: dict[int, list[Held]] = {number: [(number, progress)] for number, progress in ranked}
         failed = [t.number for t in reversed(holders) if t.status == "failed"]
         ended = [c for c in ranked if state.trials[c[0]].status in ENDED and c[0] not in failed]
-        needed = {held[number] for number in continuing for held in (latest, best) if number in held} | self._lent
+        needed = {held for number in continuing for held in latest[number] + best.get(number, [])} | self._lent
         needed |= set(ended[:1]) | {c for c in ended if self._awaits_repeats(state.trials[c[0]], state)}
         ahead = ranked[: ranked.index(ended[0]) if ended else None]  # these would win if they were retried
         needed |= set([c for c in ahead if c[0] in failed][: 1 if self._quota is not None else None])
         if state.racing:
             needed |= set(_best_per_configuration(ended, state))
         top = list(dict.fromkeys([*self._front(ended, state), *ended[: self._top]]))
-        extended = [latest[number] for number, _ in top if ended_by_epochs(state, state.trials[number])]
-        retried = [held[number] for number in failed for held in (latest, best) if number in held]
+        longer = [number for number, _ in top if ended_by_epochs(state, state.trials[number])]
+        extended = [held for number in longer for held in latest[number]]
+        retried = [held for number in failed for held in latest[number] + best.get(number, [])]
         optional = dict.fromkeys([*top, *extended, *retried])
         return self._within_quota(holders, needed, [checkpoint for checkpoint in optional if checkpoint not in needed])
 
@@ -135,7 +143,8 @@ class Retention:
         """Return ``needed``, and as much of ``optional`` (most valuable first) as fits."""
         if self._quota is None:
             return needed | set(optional)
-        size = {(t.number, progress): file.size for t in holders for progress, file in t.checkpoints.items()}
+        size: dict[Held, int] = {(t.number, at): file.size for t in holders for at, file in t.checkpoints.items()}
+        size |= {(t.number, None): t.interim.size for t in holders if t.interim}
         room = self._quota - sum(size.get(checkpoint, 0) for checkpoint in needed)
         keep = set(needed)
         for checkpoint in optional:
@@ -161,6 +170,16 @@ class Retention:
         front = pareto_front(self._objective.points(state.trials[number] for number, _ in best))
         epochs = dict(best)
         return [(number, epochs[number]) for number in front]
+
+
+def _interims(event: Event) -> list[int]:
+    """Return the trials whose checkpoint between two reports an event removes."""
+    return list(event["interim"]) if event.type == "checkpoints.removed" and "interim" in event.fields else []
+
+
+def _held(trial: Trial) -> list[float | None]:
+    """Return the progress of each of a trial's checkpoints; None stands for the one between two reports."""
+    return [*sorted(trial.checkpoints), *([None] if trial.interim else [])]
 
 
 def _best_per_configuration(best: list[Held], state: SweepState) -> list[Held]:

@@ -26,10 +26,10 @@ from orchestrator.progress import noun, value, whole
 from orchestrator.rundir import RunDirectory
 from orchestrator.seeds import trial_seed
 from orchestrator.spec import SweepSpec, apply
-from orchestrator.spec.progress_options import job_progress
+from orchestrator.spec.progress_options import job_progress, job_saving
 from orchestrator.state import MALFORMED, Checkpoint, Objective, SweepState, Trial, contradiction, spec_in_force
 from orchestrator.state.report_order import order_fault, validation_span
-from orchestrator.training import Job, Report
+from orchestrator.training import Interim, Job, Report
 from orchestrator.training.job import tracking_options
 
 Observer = Callable[[SweepState, Event], None]
@@ -181,8 +181,7 @@ class SweepController:
         earlier = running.reports.get(progress)
         if earlier is not None and earlier.segment == segment and metrics == plain(earlier.metrics):
             return not self.stopping
-        if fault := self._order_fault(running, segment, progress, report.unreported):
-            self.on_failure(trial, segment, SegmentFailure("progress", f"ProgressError: it {fault}", "progress"))
+        if self._is_out_of_order(running, segment, progress, report.unreported):
             return False
         if report.checkpoint is not None:
             self._record_checkpoint(running, segment, {**asdict(report.checkpoint), "progress": progress})
@@ -199,14 +198,71 @@ class SweepController:
         self._apply_promotion_requests()
         return verdict is None and not self.stopping
 
-    def _order_fault(self, trial: Trial, segment: int, progress: float, unreported: int) -> str:
-        """Return what is wrong with a report's place among the segment's reports; empty if nothing is."""
-        last = trial.reports.get(trial.segment_progress)
+    def on_interim(self, trial: int, segment: int, interim: Interim) -> bool:
+        """Journal a checkpoint between two reports, from which the trial's next segment can start.
+
+        One that arrives twice is ignored. One that does not follow the segment's last report or checkpoint fails it.
+
+        Args:
+            trial: number of the trial.
+            segment: number of the segment.
+            interim: its checkpoint, which is durable, and how far the training is.
+
+        Returns:
+            True if the segment is the trial's current one.
+        """
+        running = self._running_trial(trial, segment)
+        if running is None:
+            return False
+        saved = interim.checkpoint
+        if saved is None or (running.interim is not None and running.interim.path == saved.path):
+            return True
+        progress = value(asdict(interim), self.spec.progress.unit)
+        if progress is None:  # a counter that the module has not logged yet
+            progress = running.segment_progress
+        if self._is_out_of_order(running, segment, progress, interim.unreported, interim=True):
+            return False
+        place = {**asdict(saved), "epoch": whole(interim.epoch), "progress": progress, "interim": True}
+        self._append("segment.checkpointed", trial=trial, segment=segment, **place, **_measures(interim))
+        return True
+
+    def _is_out_of_order(
+        self, trial: Trial, segment: int, progress: float, unreported: int, *, interim: bool = False
+    ) -> bool:
+        """Return whether a report or checkpoint has no place among those of its segment, which then fails."""
+        last = trial.reports.get(trial.segment_reported)
         first = last is None or last.segment != segment
         unit = self.spec.progress.unit
         span = validation_span(self._components(trial)[2], unit) if first else None
-        after = trial.segment_progress
-        return order_fault(progress, after=after, first=first, span=span, unit=unit, unreported=unreported)
+        fault = order_fault(
+            progress,
+            after=trial.segment_progress,
+            first=first,
+            since=trial.segment_reported,
+            span=span,
+            unit=unit,
+            unreported=unreported,
+            interim=interim,
+        )
+        if fault:
+            failure = SegmentFailure("progress", f"ProgressError: it {fault}", "progress")
+            self.on_failure(trial.number, segment, failure)
+        return bool(fault)
+
+    def must_stop(self, trial: int) -> bool:
+        """Return whether a running segment of the trial is to stop after its next batch."""
+        return self.stopping or trial in self.host.trials_to_stop()
+
+    def on_stop(self, trial: int, segment: int) -> bool:
+        """End a segment that has stopped between two reports, at a batch. Return whether that was requested.
+
+        A trial whose own stop was requested ends; if the sweep stops, the trial was interrupted.
+        """
+        running = self._running_trial(trial, segment)
+        if running is not None and trial in self.host.trials_to_stop():
+            self._end_trial(trial, segment, running.segment_reported, Verdict("request"))
+            return True
+        return running is None or self.stopping
 
     def on_end(self, trial: int, segment: int) -> None:
         """Finish the trial whose segment returned, unless it was stopped, set aside or paused."""
@@ -329,7 +385,7 @@ class SweepController:
             self._end_trial(number, trial.segments - 1, trial.progress, verdict, sync=len(remaining) == 1)
 
     def _apply_stop_requests(self) -> None:
-        """End requested trials that wait; a running one ends at its next report."""
+        """End requested trials that wait; a running one ends at its next batch."""
         for number in list(self.host.trials_to_stop()):
             trial = self.state.trials.get(number)
             if trial and trial.status == "running":
@@ -368,6 +424,7 @@ class SweepController:
             new_params=checkpoint is not None and not trial.has_current_params(checkpoint),
             workers=self.spec.resources.workers,
             progress=job_progress(self.spec),
+            save_every=job_saving(self.spec),
             tracking=tracking_options(self.spec.tracking.enabled, self.run, self.state.started, trial.number),
         )
         fields: dict[str, Any] = {"node": node or self.host.name, "origin": checkpoint.path if checkpoint else None}
@@ -415,11 +472,14 @@ class SweepController:
         """Record the checkpoints that retention removes; they are deleted once that record is durable."""
         removed = self._retention.deletable(self.state, self._scheduler.lends)
         if removed:
-            self._append("checkpoints.removed", sync=sync, removed=[list(checkpoint) for checkpoint in removed])
+            interims = [trial for trial, progress in removed if progress is None]
+            fields = {"interim": interims} if interims else {}
+            pairs = [list(checkpoint) for checkpoint in removed if checkpoint[1] is not None]
+            self._append("checkpoints.removed", sync=sync, removed=pairs, **fields)
 
     def _delete_unrecorded_checkpoints(self) -> None:
         """Delete checkpoints that no record names: a worker may have written one after its driver died."""
-        self.host.delete_unrecorded(c.path for t in self.state.trials.values() for c in t.checkpoints.values())
+        self.host.delete_unrecorded(c.path for t in self.state.trials.values() for c in t.files)
 
     def _storage_is_ready(self) -> bool:
         """Wait after a storage failure until the largest checkpoint so far would fit; False if the sweep stops."""
@@ -434,7 +494,7 @@ class SweepController:
 
     @property
     def _largest_checkpoint(self) -> int:
-        sizes = (c.size for n in self.state.interrupted for c in self.state.trials[n].checkpoints.values())
+        sizes = (c.size for n in self.state.interrupted for c in self.state.trials[n].files)
         return max(sizes, default=0)
 
     def _wait_for_storage(self, error: OSError) -> bool:
@@ -487,10 +547,14 @@ class SweepController:
         """Apply a record that is in the journal now to the state; called by the thread that writes the journal."""
         self._accepted.append(event)
         self._state_is_current = False
+        trials, named = self.state.trials, [event.fields.get("trial")]
         if event.type == "checkpoints.removed":  # here, so that no file is deleted without this record
-            trials = self.state.trials
             self._checkpoints_to_delete += [trials[trial].checkpoints[at].path for trial, at in event["removed"]]
+            named = event.fields.get("interim", [])
+        before = {number: trials[number].interim for number in named if number in trials}
         self.state.apply(event)
+        replaced = [old for number, old in before.items() if old is not None and trials[number].interim is not old]
+        self._checkpoints_to_delete += [checkpoint.path for checkpoint in replaced]
         self._state_is_current = True
 
     def _apply(self, event: Event) -> None:
@@ -511,7 +575,7 @@ class SweepController:
         self.stop_reason = self.stop_reason or self.host.stop_reason() or "interrupted"
 
 
-def _measures(report: Report) -> dict[str, Any]:
+def _measures(report: Report | Interim) -> dict[str, Any]:
     """Return how far a report is beside its epoch; nothing for what the training does not count."""
     measures = {"step": report.step, "samples": report.samples, "seconds": report.seconds, "counters": report.counters}
     measures["unreported"] = report.unreported

@@ -8,7 +8,7 @@ from orchestrator.engine.controller import SweepController
 from orchestrator.engine.segment_runner import attempt
 from orchestrator.engine.stop_requests import StopRequests
 from orchestrator.errors import UsageError
-from orchestrator.training import Job, Report
+from orchestrator.training import Interim, Job, Report
 
 
 def run(controller: SweepController, stop_requests: StopRequests) -> None:
@@ -27,11 +27,24 @@ def run(controller: SweepController, stop_requests: StopRequests) -> None:
 
 
 def _run_segment(controller: SweepController, job: Job) -> None:
+    must_stop = False
+
     def report(epoch: Report) -> bool:
         return controller.on_report(job.trial, job.segment, epoch)
 
-    failure = attempt(Job.from_text(job.to_text()), report)  # as on a worker: the same values, and nothing shared
+    def interim(saved: Interim) -> None:
+        controller.on_interim(job.trial, job.segment, saved)
+
+    def stop() -> bool:
+        nonlocal must_stop
+        must_stop = must_stop or controller.must_stop(job.trial)
+        return must_stop
+
+    order = Job.from_text(job.to_text())  # as on a worker: the same values, and nothing shared
+    failure = attempt(order, report, interim=interim, stop=stop)
     if failure:
         controller.on_failure(job.trial, job.segment, failure)
+    elif must_stop:
+        controller.on_stop(job.trial, job.segment)
     else:
         controller.on_end(job.trial, job.segment)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from orchestrator.durable_files import storage_fault
 from orchestrator.engine.failure_policy import SegmentFailure
@@ -23,7 +23,7 @@ from orchestrator.errors import (
     describe,
 )
 from orchestrator.secrets import allow, guarded_streams, masked, write_masked
-from orchestrator.training import Job, Report
+from orchestrator.training import Interim, Job, Report
 from orchestrator.training.memory import out_of_memory, release_memory
 
 _KINDS = {ObjectiveError: "objective", DataError: "data", ProgressError: "progress"}
@@ -36,19 +36,26 @@ _LOADER_WORKER = "DataLoader worker (pid"  # begins what torch raises if one has
 
 
 def attempt(
-    job: Job, report: Callable[[Report], bool], device: Mapping[str, Any] | None = None
+    job: Job,
+    report: Callable[[Report], bool],
+    device: Mapping[str, Any] | None = None,
+    *,
+    interim: Callable[[Interim], None] | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> SegmentFailure | None:
     """Train one segment.
 
     An error's traceback goes to ``logs/error_segment_K.txt`` in the trial's folder, if that can be written; traceback
     and message are redacted. Whatever the user's code raises is a failure, SystemExit and KeyboardInterrupt included.
-    What ends the segment from outside passes through: a SystemExit of ``report``, a signal. After an error nothing of
-    the segment stays in memory.
+    What ends the segment from outside passes through: a SystemExit of ``report`` or ``interim``, a signal. After an
+    error nothing of the segment stays in memory.
 
     Args:
         job: the segment.
         report: receives each report; returns whether to continue.
         device: as `fit` takes it.
+        interim: receives each checkpoint between two reports; None if none are to be saved.
+        stop: returns whether the segment is to end with a checkpoint after the present batch.
 
     Returns:
         None if the segment ended or was stopped, else its failure.
@@ -57,13 +64,16 @@ def attempt(
 
     job = job.localized()
     allow([job.metric, job.model, job.data, job.trainer])
-    guarded_report = _Report(report)
+    guarded_report = _Guarded(report)
+    guarded_interim = _Guarded(interim) if interim else None
     try:
         with guarded_streams():
-            fit(job, guarded_report, device)
+            fit(job, guarded_report, device, interim=guarded_interim, stop=stop)
         return None
     except BaseException as error:
-        if guarded_report.is_cause_of(error) or _is_signal(error):
+        if any(guarded and guarded.is_cause_of(error) for guarded in (guarded_report, guarded_interim)):
+            raise
+        if _is_signal(error):
             raise
         failure = SegmentFailure(
             _kind(error, job.run_directory), masked(describe(_raised(error)))[:1000], _fingerprint(error)
@@ -77,17 +87,21 @@ def attempt(
     return failure
 
 
-class _Report:
-    """Calls ``report`` and remembers what it raised that is no Exception, such as a scheduler's SystemExit."""
+_Sent = TypeVar("_Sent")
+_Answer = TypeVar("_Answer")
 
-    def __init__(self, report: Callable[[Report], bool]) -> None:
-        self._report = report
+
+class _Guarded(Generic[_Sent, _Answer]):
+    """Calls ``receive`` and remembers what it raised that is no Exception, such as a scheduler's SystemExit."""
+
+    def __init__(self, receive: Callable[[_Sent], _Answer]) -> None:
+        self._receive = receive
         self._raised: BaseException | None = None
 
-    def __call__(self, report: Report) -> bool:
-        """Pass the report on."""
+    def __call__(self, sent: _Sent) -> _Answer:
+        """Pass it on."""
         try:
-            return self._report(report)
+            return self._receive(sent)
         except Exception:
             raise
         except BaseException as error:
@@ -95,7 +109,7 @@ class _Report:
             raise
 
     def is_cause_of(self, error: BaseException) -> bool:
-        """Return whether ``error`` comes from what the report raised."""
+        """Return whether ``error`` comes from what ``receive`` raised."""
         return self._raised is not None and any(link is self._raised for link in causes(error))
 
 

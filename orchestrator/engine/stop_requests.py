@@ -14,9 +14,12 @@ if TYPE_CHECKING:
     from orchestrator.rundir import RunDirectory
 
 
-# A running segment has this long to end its epoch; then it is killed and loses that epoch.
+# A running segment has this long to end its batch and save a checkpoint, or longer if saving takes longer; then it is
+# killed, and loses what it trained since its last checkpoint.
 GRACE_SECONDS = 8.0
+_LONGEST_GRACE_SECONDS = 60.0
 _POLL_SECONDS = 0.5
+_POLL_SHARE = 0.01  # of the time at most: a local sweep polls between two batches
 # A job system may signal both the driver and the process that supervises it, which forwards the signal.
 _ECHO_SECONDS = 0.3
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -38,7 +41,8 @@ class StopRequests:
         self._trials_to_promote: frozenset[int] = frozenset()
         self._run: RunDirectory | None = None
         self._requested_at: float | None = None
-        self._polled = 0.0
+        self._grace = GRACE_SECONDS
+        self._poll_at = 0.0
         self._previous_handlers: dict[int, Any] = {}
 
     def __enter__(self) -> StopRequests:
@@ -78,7 +82,11 @@ class StopRequests:
     @property
     def overdue(self) -> bool:
         """Whether the grace period for a clean end is over."""
-        return self._requested_at is not None and time.monotonic() - self._requested_at > GRACE_SECONDS
+        return self._requested_at is not None and time.monotonic() - self._requested_at > self._grace
+
+    def note_saving(self, seconds: float) -> None:
+        """Note what a checkpoint took: the grace period is at least twice as long, and at most a minute."""
+        self._grace = max(self._grace, min(GRACE_SECONDS / 2 + 2 * seconds, _LONGEST_GRACE_SECONDS))
 
     @property
     def exit_code(self) -> int:
@@ -98,15 +106,17 @@ class StopRequests:
             self._run.remove_request(self._run.promote_request(trial))
 
     def _poll(self) -> None:
-        if self._run is None or time.monotonic() - self._polled <= _POLL_SECONDS:
+        if self._run is None or time.monotonic() <= self._poll_at:
             return
-        self._polled = time.monotonic()
+        begun = time.monotonic()
         with contextlib.suppress(OSError):
             names = self._run.pending_requests()
             if "stop" in names:
                 self._requested_at = self._requested_at or time.monotonic()
             self._trials_to_stop = _trial_numbers(names, "stop-")
             self._trials_to_promote = _trial_numbers(names, "promote-")
+        now = time.monotonic()
+        self._poll_at = now + _POLL_SECONDS + (now - begun) / _POLL_SHARE
 
     def _delete_requests(self) -> None:
         if self._run is None:

@@ -140,7 +140,7 @@ class PopulationScheduler(Scheduler[OptionsT]):
         self._answer = None
         if event.type == "trial.suggested":
             self._params[event["trial"]] = event["params"]
-        elif event.type == "segment.checkpointed":
+        elif event.type == "segment.checkpointed" and not event.fields.get("interim"):
             self._saved.add((event["trial"], event.progress))
         elif event.type == "checkpoints.removed":
             self._saved.difference_update((trial, progress) for trial, progress in event["removed"])

@@ -65,7 +65,8 @@ class JournalReplay:
             self._foreign_rule = self._scheduler.name
             self._scheduler = scheduler_class("fifo").build(options_class("schedulers", "fifo")(), spec)
         self._pending_decision: tuple[Event, Verdict] | None = None
-        self._started: dict[int, float] = {}  # running trial -> last progress of its segment
+        self._started: dict[int, float] = {}  # running trial -> progress of the last report on its segment's way
+        self._reached: dict[int, float] = {}  # the same, of the last report or checkpoint
         self._silent: set[int] = set()  # running trials whose segment has not reported yet
         self._open, self._lease = False, 0
 
@@ -266,35 +267,49 @@ class JournalReplay:
             self._violate(event, f"is of segment {event['segment']}, but {trial.segments} is the next")
         if trial.number in self._started:
             self._violate(event, "comes while another segment of the trial runs")
-        places = {checkpoint.path: checkpoint.progress for checkpoint in trial.restart_checkpoints}
-        if origin is not None and origin not in places:
-            self._violate(event, f"starts from {origin!r}, which is no checkpoint of a report of the trial")
-        self._started[trial.number] = places.get(origin, 0)
+        start = next((saved for saved in trial.restart_checkpoints if saved.path == origin), None)
+        if origin is not None and start is None:
+            self._violate(event, f"starts from {origin!r}, which is no checkpoint that the trial can start from")
+        self._started[trial.number] = start.since if start else 0
+        self._reached[trial.number] = start.progress if start else 0
         self._silent.add(trial.number)
 
     def _check_segment_checkpointed(self, event: Event) -> None:
-        self._check_progress(event)
+        if self._check_progress(event) and event.fields.get("interim"):
+            self._reached[event["trial"]] = event.progress
         path = PurePosixPath(event["path"])
         if path.is_absolute() or ".." in path.parts:
             self._violate(event, f"names {event['path']!r}, which is outside the run directory")
 
     def _check_segment_reported(self, event: Event) -> None:
         if self._check_progress(event):
-            self._started[event["trial"]] = event.progress
+            self._started[event["trial"]] = self._reached[event["trial"]] = event.progress
             self._silent.discard(event["trial"])
 
     def _check_progress(self, event: Event) -> bool:
         if not self._running(event):
             return False
-        number = event["trial"]
+        number, interim = event["trial"], bool(event.fields.get("interim"))
         unit = self._spec.progress.unit
-        measured = value(event.fields, unit) if event.type == "segment.reported" or unit == EPOCHS else event.progress
-        if event.progress != measured:
+        has_measures = event.type == "segment.reported" or unit == EPOCHS or interim
+        measured = value(event.fields, unit) if has_measures else event.progress
+        unknown = interim and measured is None  # a counter that the module has not logged yet
+        if event.progress != measured and not (unknown and event.progress == self._reached[number]):
             self._violate(event, f"has progress {event.progress}, but {noun(unit)} {measured}")
-        first = number in self._silent
+        # A report's own checkpoint comes before it, and only the report says how many validations gave none.
+        first = number in self._silent and (interim or event.type == "segment.reported")
         span = validation_span(apply(self._spec, self.state.trials[number].params)[2], unit) if first else None
-        unreported, after = event.fields.get("unreported", 0), self._started[number]
-        if fault := order_fault(event.progress, after=after, first=first, span=span, unit=unit, unreported=unreported):
+        fault = order_fault(
+            event.progress,
+            after=self._reached[number],
+            first=first,
+            since=self._started[number],
+            span=span,
+            unit=unit,
+            unreported=event.fields.get("unreported", 0),
+            interim=interim,
+        )
+        if fault:
             self._violate(event, fault)
         return True
 

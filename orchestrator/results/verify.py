@@ -103,7 +103,7 @@ def _other_numerics(replay: JournalReplay) -> list[str]:
 
 def _check_files(run: RunDirectory, state: SweepState, findings: Findings) -> None:
     for trial in state.trials.values():
-        for held in trial.checkpoints.values():
+        for held in trial.files:
             try:
                 check_file(run.fetch(held.path), held.size, held.sha256)
             except (CheckpointError, UsageError, OSError) as error:

@@ -11,8 +11,8 @@ from pathlib import Path, PurePosixPath
 from orchestrator.errors import UsageError
 
 _FOLDER = re.compile(r"trials/\d{4,}/checkpoints")
-_FILE = re.compile(r"\w+=\d+-segment=\d+\.ckpt")
-_TEMPORARY = re.compile(r"\.\w+=\d+-segment=\d+\.ckpt\.\d+\.tmp")
+_NAME = r"\w+=\d+(?:-batch=\d+)?-segment=\d+\.ckpt"
+_FILE, _TEMPORARY = re.compile(_NAME), re.compile(rf"\.{_NAME}\.\d+\.tmp")
 
 
 def is_checkpoint(relative: str) -> bool:

@@ -98,6 +98,14 @@ class RunDirectory:
         """Return the folder of one trial."""
         return self.root / "trials" / f"{number:04d}"
 
+    def stop_notice(self, number: int) -> Path:
+        """Return the file in which the driver tells a running segment of that trial to end at its next batch."""
+        return self.trial(number) / "stop"
+
+    def tell_to_stop(self, trial: int, segment: int) -> None:
+        """Tell a running segment to end at its next batch. Raises OSError."""
+        self.write(self.stop_notice(trial), str(segment).encode())
+
     def resolve(self, relative: str) -> Path:
         """Return the absolute path of one that the journal names.
 

@@ -21,7 +21,7 @@ from pydantic import (
 
 from orchestrator import codec
 from orchestrator.errors import CodecError
-from orchestrator.progress import amount
+from orchestrator.progress import SECONDS, Amount, amount
 from orchestrator.space.domain import is_number
 from orchestrator.spec.tpu_slices import canonical as slice_name
 
@@ -98,6 +98,21 @@ def _amount(value: object) -> int | float:
     if value > 1 and value != int(value):
         raise ValueError(f"above 1 only whole numbers can be shared out, but got {value!r}")
     return value
+
+
+def _checkpoint_interval(value: object) -> int | float | str | None:
+    """Return ``auto``, a time as text in seconds, or an amount of progress, which may be text that names its unit."""
+    if value is None or value == "auto" or isinstance(value, Amount):
+        return value
+    number = amount(value) if isinstance(value, str) else value
+    if not is_number(number):
+        raise ValueError(f"expected auto, a time such as 10m, or an amount such as 500 steps, but got {shown(value)}")
+    assert isinstance(number, int | float)
+    if not number > 0:
+        raise ValueError(f"must be above zero, but got {value!r}")
+    if isinstance(number, Amount):
+        return f"{float(number):g}s" if number.unit == SECONDS else number
+    return number
 
 
 def _gpus(value: object) -> int | float | Literal["auto"]:
@@ -184,6 +199,9 @@ _TIME_SCHEMA = WithJsonSchema(
             {"type": "null"},
         ]
     }
+)
+_INTERVAL_SCHEMA = WithJsonSchema(
+    {"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "string"}, {"type": "null"}]}
 )
 _SIZE_SCHEMA = WithJsonSchema(
     {
@@ -396,13 +414,23 @@ class Resources(Part):
 
 
 class Checkpoints(Part):
-    """Which checkpoints stay, in addition to those from which running, interrupted or failed trials continue.
+    """How often trials save checkpoints between two reports, and which checkpoints stay.
+
+    Those from which running, interrupted or failed trials continue always stay.
 
     Example:
         ```python
-        checkpoints = orchestrator.Checkpoints(keep_top=3)
+        checkpoints = orchestrator.Checkpoints(every="10m", keep_top=3)
         ```
     """
+
+    every: Annotated[int | float | str | None, PlainValidator(_checkpoint_interval), _INTERVAL_SCHEMA] = Field(
+        default="auto",
+        description="From one checkpoint of a trial to the next, those of its reports included: a time such as 10m, or "
+        "an amount of progress such as 500 steps. auto: so often that saving takes at most 5 % of the time, and every "
+        "30 s at most. null: only with reports, and at a stop.",
+        examples=["auto"],
+    )
 
     keep_top: int = Field(
         default=10,

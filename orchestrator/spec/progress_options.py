@@ -6,7 +6,8 @@ import math
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import Problem, SpecError
-from orchestrator.progress import EPOCHS, Amount, whole
+from orchestrator.progress import EPOCHS, Amount, amount, whole
+from orchestrator.spec.parts import Checkpoints
 from orchestrator.spec.policy_options import SchedulerOptions
 from orchestrator.spec.progress_section import Progress, in_unit
 
@@ -60,6 +61,21 @@ def _default_grace(options: SchedulerOptions, spec: SweepSpec) -> float:
     if unit in _WHOLE:
         share = math.ceil(share)
     return whole(max(float(f"{share:.6g}"), every or 0.0))
+
+
+def plain_interval(checkpoints: Checkpoints, unit: str) -> Checkpoints:
+    """Return the section with its interval as a plain number of the unit. Raises SpecError for another unit's."""
+    if not isinstance(checkpoints.every, Amount):
+        return checkpoints
+    return checkpoints.model_copy(update={"every": in_unit(checkpoints.every, unit, ("checkpoints", "every"))})
+
+
+def job_saving(spec: SweepSpec) -> dict[str, float] | None:
+    """Return how often a segment saves checkpoints between two reports, as ``Job.save_every`` has it."""
+    every = spec.checkpoints.every
+    if every is None or every == "auto":
+        return None if every is None else {}
+    return {"seconds": float(amount(every))} if isinstance(every, str) else {"progress": every}
 
 
 def job_progress(spec: SweepSpec) -> dict[str, float | str]:

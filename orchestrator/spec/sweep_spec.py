@@ -33,7 +33,7 @@ from orchestrator.spec.policy_options import (
     plugin_of,
     plugin_written,
 )
-from orchestrator.spec.progress_options import plain_options, plain_progress
+from orchestrator.spec.progress_options import plain_interval, plain_options, plain_progress
 from orchestrator.spec.progress_section import LIMITS, BareProgress, Progress, report_span, trainer_limit, with_unit
 from orchestrator.spec.repeats import BareFinalists, BareRepeats, Repeats, seeds_written
 from orchestrator.spec.tpu_placement import resource_problems
@@ -148,7 +148,9 @@ class SweepSpec(Part):
         default_factory=Resources, description="What one trial gets.", examples=[{"cpus": 4, "gpus": 1}]
     )
     checkpoints: Checkpoints = Field(
-        default_factory=Checkpoints, description="Which checkpoints stay.", examples=[{"keep_top": 10, "quota": "20GB"}]
+        default_factory=Checkpoints,
+        description="How often checkpoints are saved, and which stay.",
+        examples=[{"every": "auto", "keep_top": 10, "quota": "20GB"}],
     )
     recovery: Recovery = Field(
         default_factory=Recovery, description="What is done about trials that get stuck.",
@@ -196,6 +198,7 @@ class SweepSpec(Part):
     @model_validator(mode="after")
     def _parts_agree(self) -> SweepSpec:
         self.__dict__["progress"] = plain_progress(self.progress)
+        self.__dict__["checkpoints"] = plain_interval(self.checkpoints, self.progress.unit)
         self.__dict__["scheduler"] = plain_options(self.scheduler, self)
         problems = list(parameter_problems(self.space, has_data=self.data is not None))
         problems += objective_problems(self)

@@ -18,7 +18,17 @@ from orchestrator.state.sweep_state import (
     recorded_spec,
     spec_in_force,
 )
-from orchestrator.state.trial import ENDED, Best, Checkpoint, Failure, Report, Status, Takeover, Trial
+from orchestrator.state.trial import (
+    ENDED,
+    Best,
+    Checkpoint,
+    Failure,
+    InterimCheckpoint,
+    Report,
+    Status,
+    Takeover,
+    Trial,
+)
 
 __all__ = [
     "ENDED",
@@ -33,6 +43,7 @@ __all__ = [
     "FailureStreak",
     "FollowedSweep",
     "Goal",
+    "InterimCheckpoint",
     "Launch",
     "Objective",
     "Report",

@@ -34,6 +34,7 @@ class Changes:
             self.trials.add(event["trial"])
         elif event.type == "checkpoints.removed":
             self.trials.update(number for number, _ in event["removed"])
+            self.trials.update(event.fields.get("interim", ()))
         else:
             self.sweep = True
 

@@ -23,7 +23,16 @@ from orchestrator.spec import SweepSpec, spec_of_record
 from orchestrator.state.launch import Launch
 from orchestrator.state.objective import Objective
 from orchestrator.state.ranking import Configuration, pareto_front
-from orchestrator.state.trial import ENDED, Checkpoint, Failure, Report, Status, Takeover, Trial
+from orchestrator.state.trial import (
+    ENDED,
+    Checkpoint,
+    Failure,
+    InterimCheckpoint,
+    Report,
+    Status,
+    Takeover,
+    Trial,
+)
 
 # Events that may stand between a report and the decision on it, if a process died or the disk was full in between.
 NON_DECISION_EVENTS = frozenset(
@@ -39,6 +48,7 @@ NON_DECISION_EVENTS = frozenset(
 )
 _WITHOUT_HANDLER = frozenset({"storage.waited"})
 _MEASURES = ("epoch", "step", "samples", "seconds", "counters")
+_BUDGET = "budget"  # the rule by which a spent budget stops trials, which `extend` continues
 _BLAMES_NODE = frozenset({"lost", "node", "stalled"})
 
 
@@ -399,11 +409,10 @@ class SweepState:
         trial.device_kind = event.fields.get("on", trial.device_kind)
         trial.launches[event["segment"]] = len(self.launches) - 1
         origin = event["origin"]
-        saved = next((saved for saved in trial.checkpoints.values() if saved.path == origin), None)
+        saved = next((saved for saved in trial.files if saved.path == origin), None)
         trial.counted = trial.measures(saved) if saved else {}
-        trial.segment_progress = next(
-            (saved.progress for saved in trial.restart_checkpoints if saved.path == origin), 0
-        )
+        start = next((saved for saved in trial.restart_checkpoints if saved.path == origin), None)
+        trial.segment_progress, trial.segment_reported = (start.progress, start.since) if start else (0, 0)
         self._set(trial, "running")
 
     def _on_segment_reported(self, event: Event) -> None:
@@ -415,7 +424,9 @@ class SweepState:
         trial.node = event.fields.get("node", trial.node)
         trial.found = event.fields.get("found", trial.found)
         self._count(trial, measures)
-        trial.segment_progress = report.progress
+        trial.segment_progress = trial.segment_reported = report.progress
+        if report.progress in trial.checkpoints:
+            trial.interim = None
         loss = self.objective.loss(report.metrics.get(self.objective.metric, math.nan))
         if math.isfinite(loss) and (self.lowest_loss is None or loss < self.lowest_loss[0]):
             self.lowest_loss = loss, trial.number
@@ -432,19 +443,43 @@ class SweepState:
                 trial.counted[unit] = reached
 
     def _on_segment_checkpointed(self, event: Event) -> None:
-        checkpoint = Checkpoint(event.progress, event["path"], event["size"], event["sha256"], event["epoch"])
         trial = self.trials[event["trial"]]
+        if event.fields.get("interim"):
+            self._replace_interim(event, trial)
+            return
+        checkpoint = Checkpoint(event.progress, event["path"], event["size"], event["sha256"], event["epoch"])
         trial.checkpoints[checkpoint.progress], trial.checkpointed = checkpoint, True
+
+    def _replace_interim(self, event: Event, trial: Trial) -> None:
+        """Replace the trial's interim checkpoint, and count what was trained until then."""
+        measures = {name: event.fields[name] for name in _MEASURES if name in event.fields}
+        trial.interim = InterimCheckpoint(
+            event.progress,
+            event["path"],
+            event["size"],
+            event["sha256"],
+            event["epoch"],
+            segment=event["segment"],
+            reported=trial.segment_reported,
+            halvings=trial.halvings,
+            measures=measures,
+        )
+        trial.segment_progress = event.progress
+        self._count(trial, measures)
+        self.storage_failures = 0
+        self._failed_on.pop(trial.node, None)
 
     def _on_checkpoints_removed(self, event: Event) -> None:
         for number, progress in event["removed"]:
             self.trials[number].checkpoints.pop(progress, None)
+        for number in event.fields.get("interim", ()):
+            self.trials[number].interim = None
 
     def _on_segment_failed(self, event: Event) -> None:
         trial = self.trials[event["trial"]]
         kind, node = event["kind"], trial.node
         trial.failures.append(
-            Failure(event["segment"], kind, event["message"], event["fingerprint"], trial.progress, node)
+            Failure(event["segment"], kind, event["message"], event["fingerprint"], trial.reached, node)
         )
         trial.halvings += kind == "memory"
         self.storage_failures += kind == "storage"
@@ -492,6 +527,8 @@ class SweepState:
     def _end(self, event: Event, status: Status) -> None:
         trial = self.trials[event["trial"]]
         trial.ended, trial.steady_ended = event.time, self.steady_time
+        if status == "finished" or event.fields.get("rule", _BUDGET) != _BUDGET:
+            trial.interim = None  # nothing lets it continue from there
         self._set(trial, status)
         last = trial.failures[-1] if status == "failed" and trial.failures else None
         if last is None:

@@ -54,10 +54,37 @@ class Checkpoint:
     sha256: str
     epoch: float = 0
 
+    @property
+    def since(self) -> float:
+        """The progress of the last report that it includes: its own."""
+        return self.progress
+
+
+@dataclass(frozen=True, slots=True)
+class InterimCheckpoint(Checkpoint):
+    """A checkpoint between two reports. A trial has one at most, the newest.
+
+    Attributes:
+        segment: the number of the segment that saved it.
+        reported: the progress of the last report before it; 0 if there is none.
+        halvings: how often the trial's micro-batch was halved by then.
+        measures: how far it is: ``epoch``, ``step``, ``samples``, ``seconds``.
+    """
+
+    segment: int = 0
+    reported: float = 0
+    halvings: int = 0
+    measures: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def since(self) -> float:
+        """The progress of the last report that it includes."""
+        return self.reported
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a segment failed. ``progress`` is that of the trial's last report."""
+    """Why a segment failed. ``progress`` is that of the trial's last report or checkpoint."""
 
     segment: int
     kind: str
@@ -99,7 +126,10 @@ class Trial:
         forgiven_failures: How many failures the last retry has forgiven; only later ones count against it.
         counted: How far the current segment is in each unit, by its last report or its own checkpoint: what is trained
             beyond counts as trained.
-        segment_progress: The progress of the current segment's last report, or of the checkpoint that it started from.
+        interim: The newest checkpoint beyond the last report; None if that report has the newest.
+        segment_progress: The progress of the current segment's last report or checkpoint, or of the one that it started
+            from.
+        segment_reported: The progress of the last report on the current segment's way; 0 before the first.
         was_set_aside: Whether it was set aside and no segment has started since.
         checkpointed: Whether a checkpoint of it was ever recorded.
         launches: For each segment, the place in `SweepState.launches` of the launch that started it.
@@ -127,7 +157,9 @@ class Trial:
     halvings: int = 0
     forgiven_failures: int = 0
     counted: dict[str, float] = field(default_factory=dict)
+    interim: InterimCheckpoint | None = None
     segment_progress: float = 0
+    segment_reported: float = 0
     was_set_aside: bool = False
     checkpointed: bool = False
     launches: dict[int, int] = field(default_factory=dict)
@@ -153,12 +185,25 @@ class Trial:
         """The epochs trained by the last report, a fraction within one; 0 before the first."""
         return self.reports[self.progress].epoch if self.reports else 0
 
+    @property
+    def reached(self) -> float:
+        """The progress of the last report or of the newest checkpoint, whichever is further."""
+        return max(self.progress, self.interim.progress if self.interim else 0)
+
+    @property
+    def files(self) -> list[Checkpoint]:
+        """All its checkpoints."""
+        return [*self.checkpoints.values(), *([self.interim] if self.interim else [])]
+
     def measures(self, saved: Checkpoint) -> dict[str, float]:
         """Return how far one of its checkpoints is, by unit, as far as that is on record."""
         report = self.reports.get(saved.progress)
-        if report is None:
+        if isinstance(saved, InterimCheckpoint):
+            measures = saved.measures
+        elif report is None:
             return {EPOCHS: saved.epoch}
-        measures = {name: getattr(report, name) for name in ("epoch", "step", "samples", "seconds")}
+        else:
+            measures = {name: getattr(report, name) for name in ("epoch", "step", "samples", "seconds")}
         return {unit: reached for unit in UNITS if (reached := value(measures, unit)) is not None}
 
     def value(self, progress: float, metric: str) -> float:
@@ -171,9 +216,11 @@ class Trial:
         """The checkpoints from which a next segment may start, in order of preference.
 
         The trial's own come latest first; a donor's comes after those of the current parameters and before older ones.
-        A checkpoint whose moment was never reported is left out: starting from it would leave a gap in the reports.
+        A report's checkpoint whose report is not on record is left out: starting from it would leave a gap in the
+        reports. So is one between two reports if the batches were halved since, as its place in the data is in batches.
         """
-        own = [self.checkpoints[at] for at in sorted(self.checkpoints, reverse=True) if at in self.reports]
+        interim = [self.interim] if self.interim and self.interim.halvings == self.halvings else []
+        own = [*interim, *self._reported_checkpoints]
         if not self.takeovers:
             return own
         current = [checkpoint for checkpoint in own if self.has_current_params(checkpoint)]
@@ -183,14 +230,27 @@ class Trial:
     def has_current_params(self, checkpoint: Checkpoint) -> bool:
         """Return whether ``checkpoint`` is the trial's own and was trained with its current parameters."""
         return not self.takeovers or (
-            checkpoint is self.checkpoints.get(checkpoint.progress)
-            and self.reports[checkpoint.progress].segment >= self.takeovers[-1].segment
+            self._is_own(checkpoint) and self._segment_of(checkpoint) >= self.takeovers[-1].segment
         )
 
     @property
+    def _reported_checkpoints(self) -> list[Checkpoint]:
+        """Its own checkpoints whose reports are on record, the latest first."""
+        return [self.checkpoints[at] for at in sorted(self.checkpoints, reverse=True) if at in self.reports]
+
+    def _is_own(self, checkpoint: Checkpoint) -> bool:
+        return checkpoint is self.interim or checkpoint is self.checkpoints.get(checkpoint.progress)
+
+    def _segment_of(self, checkpoint: Checkpoint) -> int:
+        """Return the segment that saved one of its checkpoints."""
+        if isinstance(checkpoint, InterimCheckpoint):
+            return checkpoint.segment
+        return self.reports[checkpoint.progress].segment
+
+    @property
     def donor_checkpoint(self) -> tuple[int, float] | None:
-        """Trial and progress of the donor's checkpoint it would continue from; None if it has one of its own."""
-        if not self.takeovers or any(map(self.has_current_params, self.restart_checkpoints)):
+        """Trial and progress of the donor's checkpoint it would continue from; None if it has a report's of its own."""
+        if not self.takeovers or any(map(self.has_current_params, self._reported_checkpoints)):
             return None
         return self.takeovers[-1].donor, self.takeovers[-1].checkpoint.progress
 
@@ -201,12 +261,11 @@ class Trial:
 
     def load_failures(self, newest: Checkpoint) -> int:
         """Return how often a checkpoint failed to load since ``newest`` was saved, or taken over from a donor."""
-        own = newest is self.checkpoints.get(newest.progress)
-        since = self.reports[newest.progress].segment + 1 if own else self.takeovers[-1].segment
+        since = self._segment_of(newest) + 1 if self._is_own(newest) else self.takeovers[-1].segment
         recent = self.failures[self.forgiven_failures :]
         return sum(failure.kind == "checkpoint" and failure.segment >= since for failure in recent)
 
     def consecutive_failures(self, kind: str) -> int:
-        """Return how often it failed in that way since its last report or its last retry."""
+        """Return how often it failed in that way since its last report, its last checkpoint or its last retry."""
         recent = self.failures[self.forgiven_failures :]
-        return sum(failure.kind == kind and failure.progress == self.progress for failure in recent)
+        return sum(failure.kind == kind and failure.progress == self.reached for failure in recent)

@@ -26,7 +26,8 @@ _NOT_PROMOTABLE = {
 def stop(name: str, runs: str | Path | None = None, *, trial: int | None = None, wait: float = 60.0) -> str:
     """Ask the process that runs a sweep to stop it, or to stop one trial, and wait until it has.
 
-    A running trial stops at its next report. If the search has ended and its finals run, the finals are stopped.
+    A running trial stops after its next batch; on TPU slices at its next report. If the search has ended and its finals
+    run, the finals are stopped.
 
     Args:
         name: of the run.

@@ -141,7 +141,7 @@ class FaultyWorld(World):
     def recorded_checkpoints(self) -> set[str]:
         """Return the checkpoints that the journal, as it is now, names."""
         state = SweepState(event for event, _ in parse(MemoryStore(self).lines()))
-        return {checkpoint.path for trial in state.trials.values() for checkpoint in trial.checkpoints.values()}
+        return {checkpoint.path for trial in state.trials.values() for checkpoint in trial.files}
 
     def calm(self) -> None:
         """End all faults."""

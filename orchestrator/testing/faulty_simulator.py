@@ -367,7 +367,7 @@ class _Lives:
     def _check_files(self) -> None:
         """Check that every checkpoint that the sweep still needs is intact."""
         for trial in self.state.trials.values():
-            for checkpoint in trial.checkpoints.values():
+            for checkpoint in trial.files:
                 if self._world.files.get(checkpoint.path) != (checkpoint.size, checkpoint.sha256):
                     self._world.violations.append(f"{checkpoint.path} is not what was written")
 

@@ -23,6 +23,7 @@ from lightning.pytorch.loops.loop import _Loop as Loop
 from lightning.pytorch.trainer.connectors.logger_connector.result import _Metadata, _ResultMetric, _Sync
 from lightning.pytorch.tuner import lr_finder
 from lightning.pytorch.utilities.combined_loader import CombinedLoader
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from orchestrator.errors import SweepError
 
@@ -197,7 +198,7 @@ def around_batches(trainer: L.Trainer, *, first: Callable[[], None], after_each:
     """Call ``first`` before the first batch that an epoch's loop fetches, and ``after_each`` after each batch.
 
     The latter comes after the batch's validation and after every scheduler's step, so the Trainer is between two
-    batches. There is no hook for either.
+    batches. There is no hook for either. Lightning raises there after a SIGTERM, and ``after_each`` is called first.
     """
     loop: Any = trainer.fit_loop.epoch_loop
     start, end = _attribute(loop, "on_run_start"), _attribute(loop, "on_advance_end")
@@ -207,7 +208,11 @@ def around_batches(trainer: L.Trainer, *, first: Callable[[], None], after_each:
         first()
 
     def on_advance_end(data_fetcher: Any) -> None:
-        end(data_fetcher)
+        try:
+            end(data_fetcher)
+        except SIGTERMException:
+            after_each()
+            raise
         after_each()
 
     loop.on_run_start, loop.on_advance_end = on_run_start, on_advance_end

@@ -74,7 +74,7 @@ def fit(
         for owner in (model, data):
             lock_prepare_data(owner, heartbeat.beat)
         trackers = loggers.start(job) if is_first else {}
-        reporting = {"report": report, "interim": interim, "saves": InterimSaves(stop, in_time=job.saves_in_time)}
+        reporting = {"report": report, "interim": interim, "saves": InterimSaves(stop, job.save_every)}
         trainer = _trainer(job, reporting, heartbeat, list(trackers.values()), device or {})
         try:
             with rendezvous.by_file():

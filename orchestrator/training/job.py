@@ -43,7 +43,8 @@ class Report:
         samples: the samples trained on, over all processes.
         seconds: of training, over all segments.
         counters: what the module counts and logs: ``{"tokens_seen": 2e6}``.
-        unreported: how many validations of this segment had not logged the objective when it reported first.
+        unreported: how many validations since the last report had not logged the objective.
+        saving: seconds that the checkpoint took.
     """
 
     epoch: float
@@ -55,6 +56,7 @@ class Report:
     seconds: float = 0.0
     counters: dict[str, float] = field(default_factory=dict)
     unreported: int = 0
+    saving: float = 0.0
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any]) -> Report:
@@ -73,6 +75,8 @@ class Interim:
     samples: int = 0
     seconds: float = 0.0
     counters: dict[str, float] = field(default_factory=dict)
+    unreported: int = 0
+    saving: float = 0.0
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any]) -> Interim:
@@ -126,7 +130,8 @@ class Job:
             if all machines share ``folder``.
         progress: what the sweep file says of progress: its ``unit``, the span ``every`` between two reports and the end
             ``until``, both numbers in that unit; empty if it says nothing.
-        saves_in_time: whether to save checkpoints between two reports, so often that they take at most 5 % of the time.
+        save_every: how often to save checkpoints between two reports: after so many ``seconds``, or after so much
+            ``progress`` in its unit; empty for so often that they take at most 5 % of the time; None for never.
     """
 
     trial: int
@@ -145,7 +150,7 @@ class Job:
     workers: int = 1
     url: str = ""
     progress: dict[str, Any] = field(default_factory=dict)
-    saves_in_time: bool = True
+    save_every: dict[str, float] | None = field(default_factory=dict)
 
     def to_text(self) -> str:
         """Return the order of this segment for a worker: JSON, which `from_text` reads on any machine."""
@@ -179,6 +184,11 @@ class Job:
     def heartbeat(self) -> Path:
         """An empty file, touched while the segment completes batches (see `orchestrator.training.shared_storage`)."""
         return Path(self.folder) / "progress"
+
+    @property
+    def stop_notice(self) -> Path:
+        """The file in which the driver tells a segment, by its number, to end at the next batch."""
+        return Path(self.folder) / "stop"
 
     @property
     def logs(self) -> Path:

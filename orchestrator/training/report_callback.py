@@ -75,8 +75,9 @@ class ReportCallback(CheckpointCallback):
         self._read: dict[str, Any] = {}  # steps, samples and seconds at the checkpoint that is being saved
         self._within: list[Any] | None = None  # each rank's state for the checkpoint that is being saved
         self._validated = self._ever_validated = False  # since the last batch; in this segment
-        self._stopped = self._begun = False  # asked to end; reported in this segment
-        self._unreported = 0  # validations before the segment's first report
+        self._stopped = False  # asked to end
+        self._saving = 0.0  # seconds that the last checkpoint took
+        self._unreported = 0  # validations since the last report, which had not logged the objective
         self._reported_at = -1  # the batch after which the last report was made, over all epochs
         self._reported = job.checkpoint is not None  # each checkpoint was saved for a report
         self._epoch = int(job.checkpoint["epoch"]) if job.checkpoint else 0  # the last whole one that was trained
@@ -136,7 +137,7 @@ class ReportCallback(CheckpointCallback):
             return  # the epoch was cut short where it was reported
         if self._logged(trainer, self._metrics.values(trainer)):
             self._save_and_report(trainer, at_epoch_end=True)
-        elif not self._begun:
+        else:
             self._unreported += 1
         self._save_between_reports(trainer, at_epoch_end=True)
 
@@ -157,7 +158,7 @@ class ReportCallback(CheckpointCallback):
         if self._within is not None:
             counts = self._meter.state(self._read)
             checkpoint[_KEY] |= {"ranks": self._within, "counts": counts, "carried": self._carried}
-            checkpoint[_KEY] |= {"interval": self._interval.state()}
+            checkpoint[_KEY] |= {"interval": self._interval.state(), "unreported": self._unreported}
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Restore this callback's state, and the stop that a user's callback (early stopping, for example) requested.
@@ -171,6 +172,7 @@ class ReportCallback(CheckpointCallback):
         self._carried = dict(state.get("carried") or {})
         self._meter.load(state.get("counts") or {})
         self._interval.load(state.get("interval") or {})
+        self._unreported = int(state.get("unreported") or 0)
         if self._mid_epoch is not None:
             self._mid_epoch.start_from(state.get("ranks") or [])
         if state.get("trial") == self._job.trial:
@@ -185,6 +187,8 @@ class ReportCallback(CheckpointCallback):
                 if isinstance(callback, ExactResume):
                     callback.on_train_epoch_start(trainer, trainer.lightning_module)
         self._mid_epoch.restore()
+        if self._saves is not None:
+            self._saves.begin(lambda: self._interval.progress(trainer, self._meter))
 
     def _after_batch(self, trainer: L.Trainer) -> None:
         """Report between two batches, if the batch was validated or, without validation, if a report is due."""
@@ -195,7 +199,7 @@ class ReportCallback(CheckpointCallback):
             if self._logged(trainer, self._metrics.validated):
                 self._interval.check_place(trainer)
                 self._save_and_report(trainer, at_epoch_end=False)
-            elif not self._begun:
+            else:
                 self._unreported += 1
             self._metrics.begin(trainer)
         else:
@@ -228,14 +232,15 @@ class ReportCallback(CheckpointCallback):
             self._plateau = _plateau_values(trainer, metrics) if compat.steps_epoch_schedulers(trainer) else {}
             self._read = self._meter.read(trainer)
             counters = self._interval.counters(metrics, trainer)
+            unreported, self._unreported = self._unreported, 0
             checkpoint = self._save(trainer, epoch, at_epoch_end=at_epoch_end)
             self._plateau = {}
             if trainer.is_global_zero:
                 self._write_table(trainer, metrics)
             self._reported, self._reported_at = True, trainer.fit_loop.total_batch_idx
-            found, unreported = dict(self._finders.found), 0 if self._begun else self._unreported
-            self._begun = True
-            report = Report(epoch, metrics, checkpoint, found, **self._read, counters=counters, unreported=unreported)
+            found = dict(self._finders.found)
+            fields: dict[str, Any] = {"counters": counters, "unreported": unreported, "saving": self._saving}
+            report = Report(epoch, metrics, checkpoint, found, **self._read, **fields)
             if not self._report_once(trainer, report):
                 _stop(trainer)
 
@@ -243,15 +248,20 @@ class ReportCallback(CheckpointCallback):
         """Save a checkpoint if one is due or a stop is requested, unless a report has saved one at this place."""
         if self._interim is None or self._saves is None:
             return
-        save, stop = self._saves.decide(trainer)
+        save, stop = self._saves.decide(trainer, lambda: self._interval.progress(trainer, self._meter))
         if save and self._reported_at != trainer.fit_loop.total_batch_idx:
             with self._meter.paused():
                 self._read = self._meter.read(trainer)
                 epoch = epochs_trained(trainer)
                 checkpoint = self._save(trainer, epoch, at_epoch_end=at_epoch_end)
-                counters = self._interval.counters({}, trainer)
+                counters = self._interval.known_counters(trainer)
                 if trainer.is_global_zero:
-                    self._interim(Interim(epoch, checkpoint, **self._read, counters=counters))
+                    fields: dict[str, Any] = {
+                        "counters": counters,
+                        "unreported": self._unreported,
+                        "saving": self._saving,
+                    }
+                    self._interim(Interim(epoch, checkpoint, **self._read, **fields))
         if stop:
             self._stopped = True
             _stop(trainer)
@@ -265,7 +275,8 @@ class ReportCallback(CheckpointCallback):
         finally:
             self._within = None
             if self._saves is not None:
-                self._saves.saved(time.perf_counter() - begun)
+                self._saving = time.perf_counter() - begun
+                self._saves.saved(self._saving, lambda: self._interval.progress(trainer, self._meter))
 
     def _of_this_moment(self, trainer: L.Trainer) -> dict[str, Any]:
         """Return the fresh metrics, and the last value of those that each report must hold."""

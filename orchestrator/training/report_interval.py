@@ -67,6 +67,16 @@ class ReportInterval:
         self._counter = float(value)
         return {name: self._counter}
 
+    def known_counters(self, trainer: L.Trainer) -> dict[str, float]:
+        """Return the counter that the job's progress is measured in, as it was logged last; empty if it never was."""
+        name = self._unit.removeprefix(_COUNTER)
+        value = trainer.callback_metrics.get(name) if name != self._unit else None
+        return {} if value is None else {name: float(value)}
+
+    def progress(self, trainer: L.Trainer, meter: ProgressMeter) -> float:
+        """Return how far the training is in the job's unit, by what this process alone counts."""
+        return self._value(self._unit, trainer, meter)
+
     def check_place(self, trainer: L.Trainer) -> None:
         """Raise ProgressError if progress is measured in epochs, and this one has no known length."""
         if self._unit == EPOCHS and trainer.num_training_batches == math.inf:

@@ -106,7 +106,7 @@ def weights(checkpoint: str) -> str:
 def left_over(run: RunDirectory) -> list[str]:
     """Files of a completed run that nobody should have left: temporary ones, and checkpoints that are not on record."""
     state = SweepState(read(run.journal))
-    known = {held.path for trial in state.trials.values() for held in trial.checkpoints.values()}
+    known = {held.path for trial in state.trials.values() for held in trial.files}
     found = {path.relative_to(run.root).as_posix() for path in run.root.glob("trials/*/checkpoints/*")}
     return sorted(found - known) + ([] if run.spec.exists() else ["no spec.yaml"])
 

@@ -254,7 +254,7 @@ def job(folder: Path, plans: Plans, segment: int = 0, start: Any = None) -> Job:
         folder=str(folder / "run/trials/0000"),
         checkpoint=asdict(start) if start else None,
         threads=1,
-        saves_in_time=False,
+        save_every=None,
         progress=plans.progress,
         workers=plans.workers,
     )

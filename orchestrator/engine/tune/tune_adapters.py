@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import contextlib
 import json
 import threading
 import time
@@ -17,13 +18,14 @@ from orchestrator.engine.stop_requests import StopRequests
 from orchestrator.engine.tune.loss_diagnosis import kind_of, largest_memory_victim, was_killed_for_memory
 from orchestrator.engine.tune.placement import Slots, trial_request
 from orchestrator.engine.tune.ray_lifecycle import Instance, RayDied
-from orchestrator.engine.tune.worker import read_report
+from orchestrator.engine.tune.worker import read_interim, read_report
 from orchestrator.engine.watchdog import Watchdog
 from orchestrator.training import Job
 
 _ABANDON_SECONDS = 6.0  # for the Tuner to end by itself
 _LEAVE_SECONDS = 2.0  # before a preempted node is gone
 _PREEMPTED = "is being preempted"
+_UNASKED = "it stopped, which nobody had asked for"
 
 
 @dataclass
@@ -35,14 +37,20 @@ class _Running:
         trial: Tune's trial.
         process: Ray's name of the actor that the segment runs in; Tune forgets the actor before it raises.
         node: ``NodeID`` of its node, once known.
+        host: the name of its node, once known.
         killed: the failure kind and the reason, if the driver has killed the segment.
+        told: whether the segment was told to stop at its next batch.
+        stopped: whether it has done so.
     """
 
     job: Job
     trial: Any = None
     process: str = ""
     node: str = ""
+    host: str = ""
     killed: tuple[str, str] | None = None
+    told: bool = False
+    stopped: bool = False
 
     @property
     def heartbeat(self) -> Path:
@@ -86,7 +94,7 @@ class Segments:
                 trial.update_resources(trial_request(self.controller.spec.resources, excluded))
 
     def on_result(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """Pass on a report or a failure; return whether the segment continues."""
+        """Pass on a report, a checkpoint, a stop or a failure; return whether the segment continues."""
         running = self._running.get(trial_id)
         if running is None:
             return False
@@ -95,21 +103,42 @@ class Segments:
         if "failed" in result:
             self.controller.on_failure(job.trial, job.segment, SegmentFailure(**json.loads(result["failed"])))
             return True
+        if "stopped" in result:
+            running.stopped = True
+            return True
         self.is_stopping()
-        running.node, host = result.get("node", ""), result["hostname"]
-        continues = self.controller.on_report(job.trial, job.segment, read_report(result["report"]), node=host)
-        if continues and running.node in self._slots.preempted:  # its checkpoint is durable: resume on another node
-            self.controller.on_loss(job.trial, job.segment, f"{host} {_PREEMPTED}", kind="preempted")
-            continues = False
+        running.node, running.host = result.get("node", ""), result["hostname"]
+        continues = self._take_interim(job, result) if "interim" in result else self._take_report(running, result)
         if not continues:
             self._pop(trial_id)
         return continues
 
+    def _take_report(self, running: _Running, result: dict[str, Any]) -> bool:
+        job, report = running.job, read_report(result["report"])
+        self._stop_requests.note_saving(report.saving)
+        continues = self.controller.on_report(job.trial, job.segment, report, node=running.host)
+        if continues and running.node in self._slots.preempted:  # its checkpoint is durable: resume on another node
+            self.controller.on_loss(job.trial, job.segment, f"{running.host} {_PREEMPTED}", kind="preempted")
+            return False
+        return continues
+
+    def _take_interim(self, job: Job, result: dict[str, Any]) -> bool:
+        interim = read_interim(result["interim"])
+        self._stop_requests.note_saving(interim.saving)
+        return self.controller.on_interim(job.trial, job.segment, interim)
+
     def on_complete(self, trial_id: str) -> None:
-        """Pass on that a segment returned."""
+        """Pass on that a segment returned: at its end, or since it was told to stop."""
         running = self._pop(trial_id)
-        if running is not None:
-            self.controller.on_end(running.job.trial, running.job.segment)
+        if running is None:
+            return
+        trial, segment = running.job.trial, running.job.segment
+        if not running.stopped:
+            self.controller.on_end(trial, segment)
+        elif not self.controller.on_stop(trial, segment):
+            preempted = running.node in self._slots.preempted
+            kind, message = ("preempted", f"{running.host} {_PREEMPTED}") if preempted else ("lost", _UNASKED)
+            self.controller.on_loss(trial, segment, message, kind=kind)
 
     def on_error(self, trial_id: str, error: str | None) -> None:
         """Pass on that a segment's process is gone; ``error`` is Ray's text."""
@@ -148,6 +177,7 @@ class Segments:
         self._slots.check()
         for running in self._running.values():
             running.process = running.process or (repr(running.actor) if running.actor else "")
+        self._tell_to_stop()
         self._kill_on_leaving_nodes()
         for trial_id, seconds in self._watchdog.stalled():
             running = self._running[trial_id]
@@ -162,6 +192,20 @@ class Segments:
             self._timer.daemon = True
             self._timer.start()
         return True
+
+    def _tell_to_stop(self) -> None:
+        """Tell the segments to stop that are to: all if the sweep stops, those of a trial, those on a leaving node."""
+        stopping, preempted, controller = self.is_stopping(), self._slots.preempted, self.controller
+        for running in self._running.values():
+            if running.told or running.actor is None:
+                continue
+            if preempted and not stopping:
+                running.node = running.node or node_of_actor(running.actor)
+            job = running.job
+            if stopping or running.node in preempted or controller.must_stop(job.trial):
+                with contextlib.suppress(OSError):  # told again at the next poll
+                    controller.run.tell_to_stop(job.trial, job.segment)
+                    running.told = True
 
     def is_stopping(self) -> bool:
         """Return whether the sweep is to stop."""
@@ -192,7 +236,7 @@ class Segments:
             if running.killed is None and running.actor is not None:
                 running.node = running.node or node_of_actor(running.actor)
                 if running.node in leaving:
-                    running.killed = "preempted", f"its host {_PREEMPTED}, and the epoch did not end in time"
+                    running.killed = "preempted", f"its host {_PREEMPTED}, and it did not stop in time"
                     ray.kill(running.actor)
 
     def _pop(self, trial_id: str) -> _Running | None:

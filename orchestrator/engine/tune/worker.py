@@ -13,13 +13,13 @@ import socket
 import tempfile
 import threading
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from orchestrator.engine.failure_policy import SegmentFailure
 from orchestrator.engine.tune.environment_variables import environment_variables
 from orchestrator.engine.tune.loss_diagnosis import record_host
-from orchestrator.training import Job, Report
+from orchestrator.training import Interim, Job, Report
 
 # In the error of a rank that another rank's end has cut off: it is a consequence, not the cause.
 _CUT_OFF = (
@@ -36,13 +36,13 @@ _REPORT_SECONDS = 5.0  # for rank 0 to notice and report the end of another rank
 
 
 def run_segment(config: dict[str, str]) -> None:
-    """Run one segment; a stop is raised as SystemExit by ``tune.report``."""
+    """Run one segment; the driver's answer to a report that ends it is raised as SystemExit by ``tune.report``."""
     import ray
     from ray import tune
 
-    from orchestrator.engine.segment_runner import attempt
     from orchestrator.secrets import guard_streams
     from orchestrator.training.class_loading.import_paths import import_from
+    from orchestrator.training.stop_notice import StopNotice
 
     guard_streams()
 
@@ -53,16 +53,45 @@ def run_segment(config: dict[str, str]) -> None:
         tune.report({"report": json.dumps(asdict(epoch)), "node": node_id})
         return True
 
+    def interim(saved: Interim) -> None:
+        tune.report({"interim": json.dumps(asdict(saved)), "node": node_id})
+
     job = Job.from_text(config["job"])
     record_host(job, node_id)
-    failure = _train_with_peers(job, config["roots"], report) if job.workers > 1 else attempt(job, report)
+    with StopNotice(job) as stop:
+        failure = _train(job, config["roots"], _Driver(report, interim, stop))
+        stopped = stop.is_told
     if failure:
         tune.report({"failed": json.dumps(asdict(failure))})
+    elif stopped:
+        tune.report({"stopped": True})
+
+
+@dataclass(frozen=True)
+class _Driver:
+    """What a segment tells the driver, and whether that has told it to stop."""
+
+    report: Callable[[Report], bool]
+    interim: Callable[[Interim], None]
+    stop: Callable[[], bool]
+
+
+def _train(job: Job, roots: str, driver: _Driver) -> SegmentFailure | None:
+    from orchestrator.engine.segment_runner import attempt
+
+    if job.workers > 1:
+        return _train_with_peers(job, roots, driver)
+    return attempt(job, driver.report, interim=driver.interim, stop=driver.stop)
 
 
 def read_report(text: str) -> Report:
     """Parse a report of `run_segment`, in the driver."""
     return Report.from_fields(json.loads(text))
+
+
+def read_interim(text: str) -> Interim:
+    """Parse a checkpoint between two reports of `run_segment`, in the driver."""
+    return Interim.from_fields(json.loads(text))
 
 
 class Peer:
@@ -75,11 +104,11 @@ class Peer:
 
         import_from(json.loads(roots))
         os.environ.update(environment)
-        failure = attempt(Job.from_text(job), lambda report: True)
+        failure = attempt(Job.from_text(job), lambda report: True, interim=lambda saved: None)
         return json.dumps(asdict(failure)) if failure else ""
 
 
-def _train_with_peers(job: Job, roots: str, report: Callable[[Report], bool]) -> SegmentFailure | None:
+def _train_with_peers(job: Job, roots: str, driver: _Driver) -> SegmentFailure | None:
     """Train one segment in ``job.workers`` processes, of which this is rank 0.
 
     If another rank's process or node is lost, this process ends too, since it could wait for that rank for ever. The
@@ -100,7 +129,7 @@ def _train_with_peers(job: Job, roots: str, report: Callable[[Report], bool]) ->
         threading.Thread(target=_exit_with, args=(running, done), name="peers", daemon=True).start()
         try:
             with environment_variables(environments[0]):
-                failure = attempt(job, report)
+                failure = attempt(job, driver.report, interim=driver.interim, stop=driver.stop)
             return _cause(failure, running)
         finally:
             done.set()

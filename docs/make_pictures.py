@@ -11,13 +11,16 @@ import asyncio
 import re
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from orchestrator.engine.simulator import simulate
 from orchestrator.journal import Event, encode
 from orchestrator.journal.lease import acquire
 from orchestrator.rundir import RunDirectory
+from orchestrator.rundir.live_progress import LiveProgress
 from orchestrator.spec import from_mapping
+from orchestrator.state import SweepState
 from orchestrator.watch.screen import WatchApp
 
 PICTURE = Path(__file__).resolve().parent / "pictures/watch.svg"
@@ -45,6 +48,24 @@ def events() -> list[Event]:
     return whole[: int(SHOWN * len(whole))]
 
 
+def write_live(run: RunDirectory, state: SweepState) -> None:
+    """Write the files of the running trials: each is within an epoch of 352 batches of 128."""
+    for number in sorted(state.running):
+        epochs, share = state.trials[number].progress, (number * 0.37) % 1
+        batch = int(352 * share)
+        place, start = (
+            {"epoch": at, "step": round(352 * at), "samples": 45056 * at, "seconds": 0.9 * at}
+            for at in (epochs + batch / 352, 0)
+        )
+        live = LiveProgress(
+            trial=number, segment=state.trials[number].segments - 1, at=time.time(), phase="training", batch=batch,
+            batches=352, place=place, start=start, elapsed=epochs + share, loss=0.9 - 0.2 * share,
+            samples_per_second=45056 / 0.9, step_seconds=0.9 / 352, data_wait=0.03, memory=10**9,
+        )  # fmt: skip
+        run.live(number).parent.mkdir(parents=True)
+        run.live(number).write_bytes(live.to_bytes())
+
+
 async def screenshot(run: RunDirectory) -> str:
     """Return the watch screen of the run as SVG."""
     app = WatchApp(run)
@@ -64,6 +85,7 @@ def main() -> int:
         run = RunDirectory(Path(folder) / NAME)
         run.root.mkdir()
         (run.root / "journal.jsonl").write_bytes(b"".join(map(encode, shown)))
+        write_live(run, SweepState(shown))
         lease = acquire(run.root / "lease", after=shown[-1].lease)  # so that the sweep counts as running
         try:
             svg = asyncio.run(screenshot(run))

@@ -64,7 +64,7 @@ def write_durably(
     make_folder(path.parent)
     temporary = temporary_name(path)
     try:
-        _write_synced(temporary, content)
+        _write(temporary, content, synced=True)
         if before_rename:
             before_rename()
         os.replace(temporary, path)  # noqa: PTH105
@@ -76,13 +76,36 @@ def write_durably(
     return _read_back(path, content)
 
 
-def _write_synced(path: Path, content: memoryview) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a small file so that a reader sees the old content or the new one. A crash of the machine may lose both.
+
+    For what one process writes often and nobody needs after a crash: nothing waits for the disk. The folder must exist.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    temporary = part_of(path)
+    try:
+        _write(temporary, memoryview(content), synced=False)
+        os.replace(temporary, path)  # noqa: PTH105
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def part_of(path: Path) -> Path:
+    """Return the one name under which `replace_file` begins a file, so that a crash leaves at most one part of it."""
+    return path.with_name(f".{path.name}.tmp")
+
+
+def _write(path: Path, content: memoryview, *, synced: bool) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         if is_shared_folder(path.parent):
             os.fchmod(descriptor, 0o660)
         write_all(descriptor, content)
-        os.fsync(descriptor)
+        if synced:
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
 

@@ -60,9 +60,9 @@ def test_where_nobody_keeps_to_them_nobody_wins() -> None:
     state = ran(bounded(constraints=[{"metric": "size", "max": 1, "min": 0.5}])).state
     assert state.winner() is None
     assert [trial.number for trial in state.ranking()] == list(range(8))
-    assert why(state, 0)[-1].startswith("No epoch satisfied the constraint size <= 1 and >= 0.5 (")
+    assert why(state, 0)[-1].startswith("No report satisfied the constraint size <= 1 and >= 0.5 (")
     none_told = ran(bounded(constraints=[{"metric": "other", "max": 1}])).state
-    assert "(no value in the last epoch)" in why(none_told, 0)[-1]
+    assert "(no value in the last report)" in why(none_told, 0)[-1]
 
 
 def test_a_searcher_hears_of_a_trial_that_breaks_them_as_of_the_worst() -> None:

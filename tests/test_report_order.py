@@ -156,7 +156,9 @@ def test_verify_names_a_winner_without_the_checkpoint_of_its_best_epoch() -> Non
     assert winner is not None
     assert (winner.number, missing_winner(state)) == (1, [])
     state.apply(Event(len(events), 1, 0.0, "checkpoints.removed", {"removed": [[1, 1]]}))
-    assert missing_winner(state) == ["trial 1 wins by its epoch 1, but the checkpoint of that epoch was not kept"]
+    assert missing_winner(state) == [
+        "trial 1 wins by its report at epoch 1, but the checkpoint of that report was not kept"
+    ]
 
 
 def test_an_engine_that_ends_while_a_trial_runs_does_not_complete_the_sweep() -> None:

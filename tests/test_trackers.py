@@ -258,15 +258,15 @@ def test_a_disabled_wandb_is_no_logger(tmp_path: Path) -> None:
     assert not any(isinstance(logger, WandbLogger) for logger in NoteLoggers.seen)
 
 
-def test_values_of_steps_and_of_epochs_are_told_apart(tmp_path: Path) -> None:
+def test_values_of_steps_and_of_reports_are_told_apart(tmp_path: Path) -> None:
     outcome = launch(
         spec(model="tests.support.tracked.Steps", trainer=TRAINER, budget={"trials": 1}), tmp_path, local=True
     )
     (trial,) = outcome.state.trials.values()
     found = points(outcome.run, trial, "val_loss")
-    assert [point.epoch for point in found if point.of_epoch] == [1, 2, 3]
+    assert [point.epoch for point in found if point.of_report] == [1, 2, 3]
     assert [point.step for point in found if "step_loss" in point.values] == list(range(12))
-    assert not any("step_loss" in point.values for point in found if point.of_epoch)
+    assert not any("step_loss" in point.values for point in found if point.of_report)
     assert {point.epoch for point in points(outcome.run, trial, "val_loss", skip=[1, 2])} == {3}
     (outcome.run.trial(0) / "logs/segment_0/metrics.csv").write_text("step,epoch\nx,y\n")
     assert [point.values for point in points(outcome.run, trial, "val_loss")] == [

@@ -22,6 +22,7 @@ def status(name: Name, runs: Runs = None, as_json: Json = False) -> None:
     """Print the progress of a run: its trials, its budget, its state."""
     from dataclasses import asdict
 
+    from orchestrator.results.live_trials import live_lines
     from orchestrator.results.run_state import find, has_begun, read_state
     from orchestrator.results.status import status_of
     from orchestrator.results.terminal_tables import spending, summary
@@ -38,6 +39,7 @@ def status(name: Name, runs: Runs = None, as_json: Json = False) -> None:
     if line := spending(progress.budget, progress.spent):
         print_lines(line)
     print_lines(f"{state.status}{f' ({state.reason})' if state.reason else ''}; {run.where}")
+    print_lines(*live_lines({live.trial: live for live in progress.live}, state))
     finals = finals_of(run, state)
     if state.confirmation:
         print_lines(sentences(state.confirmation, state.objective.metric)[0])
@@ -80,8 +82,11 @@ def results(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Write the table to a .csv or .parquet file.")
     ] = None,
-    epochs: Annotated[
-        bool, typer.Option("--epochs", help="Print one row for each epoch of a trial instead of one for each trial.")
+    reports: Annotated[
+        bool,
+        typer.Option(
+            "--reports", "--epochs", help="Print one row for each report of a trial instead of one for each trial."
+        ),
     ] = False,
 ) -> None:
     """Print the ranking of a run: every trial, best first."""
@@ -89,10 +94,10 @@ def results(
 
     table = Results(name, runs)
     if out is not None:
-        save_table(table.epochs if epochs else table.trials, out)
+        save_table(table.epochs if reports else table.trials, out)
     elif as_json:
-        print_json(json_rows(table.epochs) if epochs else table.rows)
-    elif epochs:
+        print_json(json_rows(table.epochs) if reports else table.rows)
+    elif reports:
         print_lines(*table.epochs.rename(columns=visible).to_string(index=False).splitlines())
     else:
         print_ranking(table)
@@ -102,6 +107,7 @@ def results(
 def best(name: Name, runs: Runs = None, as_json: Json = False) -> None:
     """Print the winner of a run: its objective, parameters and checkpoint."""
     from orchestrator.codec import display, written
+    from orchestrator.progress import axis, figure
     from orchestrator.results import Results
 
     table = Results(name, runs)
@@ -110,6 +116,8 @@ def best(name: Name, runs: Runs = None, as_json: Json = False) -> None:
         "trial": winner.trial,
         table.metric: winner.value,
         "epoch": winner.epoch,
+        "progress": winner.progress,
+        "unit": table.state.unit,
         "params": {name: display(written(value)) for name, value in winner.params.items()},
         "checkpoint": str(winner.checkpoint) if winner.checkpoint else None,
         "confirmed": winner.confirmed,
@@ -117,7 +125,11 @@ def best(name: Name, runs: Runs = None, as_json: Json = False) -> None:
     if as_json:
         print_json(record)
         return
-    for key, value in record.items():
+    # The epoch is the progress where progress is in epochs; else people are told the latter.
+    reached = {axis(table.state.unit): figure(winner.progress, table.state.unit)}
+    for key, value in (record | reached).items():
+        if key in {"epoch", "progress", "unit"} - reached.keys():
+            continue
         print_lines(f"{key}: {json.dumps(value) if isinstance(value, dict) else value}")
 
 

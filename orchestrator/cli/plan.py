@@ -23,7 +23,7 @@ def plan(
     runs: Runs = None,
     as_json: Json = False,
 ) -> None:
-    """Print what a sweep takes: trials, rungs and epochs; with --measure also time, memory, disk space and cost."""
+    """Print what a sweep takes: trials, rungs and training; with --measure also time, memory, disk space and cost."""
     from orchestrator import plan as planning
     from orchestrator.plan.formatting import as_record, lines
     from orchestrator.spec import load

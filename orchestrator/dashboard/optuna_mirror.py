@@ -96,7 +96,7 @@ class Study:
             self._space = display_domains(spec_in_force(state).space)
         curves = not state.objective.also and len(state.trials) <= CURVES
         rebuild, self._curves = rebuild or curves != self._curves, curves
-        view = View(self.run, state.objective, self._space, self.number * TRIALS, self._alive, curves)
+        view = View(self.run, state.objective, self._space, self.number * TRIALS, self._alive, curves, state.unit)
         self.best = self._best(view)  # first, since a reader that sees a complete trial asks for the best
         if rebuild:
             self.trials[:] = [view.trial(state.trials[number]) for number in sorted(state.trials)]

@@ -13,6 +13,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import FrozenTrial, TrialState
 
 from orchestrator.codec import display
+from orchestrator.progress import EPOCHS, axis, noun
 from orchestrator.results.why import stop_reason
 from orchestrator.rundir import RunDirectory
 from orchestrator.safe_text import visible
@@ -28,7 +29,8 @@ _WAITING = {"interrupted": TrialState.WAITING, "set_aside": TrialState.WAITING, 
 class View:
     """What is common to the trials of a sweep: run, objective, domains, and Optuna's ids, which begin at ``first``.
 
-    ``alive`` says whether a process runs the sweep, ``curves`` whether intermediate values are included.
+    ``alive`` says whether a process runs the sweep, ``curves`` whether intermediate values are included. ``unit`` is
+    that of progress.
     """
 
     run: RunDirectory
@@ -37,9 +39,10 @@ class View:
     first: int
     alive: bool
     curves: bool
+    unit: str = EPOCHS
 
     def trial(self, trial: Trial) -> FrozenTrial:
-        """Return the trial with its parameters and values at its best finite epoch.
+        """Return the trial with its parameters and values at its best finite report.
 
         Optuna has no values for a running trial, and with several objectives only complete trials have values.
         """
@@ -63,7 +66,7 @@ class View:
         )
 
     def values(self, trial: Trial, best: Best | None) -> list[float] | None:
-        """Return the objectives at the trial's best epoch; None if one is not finite."""
+        """Return the objectives at the trial's best report; None if one is not finite."""
         if best is None:
             return None
         values = [best.value, *(trial.value(best.progress, goal.metric) for goal in self.objective.also)]
@@ -99,8 +102,8 @@ class View:
     def _attributes(self, trial: Trial, best: Best | None) -> dict[str, Any]:
         interrupted = trial.status == "running" and not self.alive
         status = "interrupted" if interrupted else trial.status.replace("_", " ")
-        attributes: dict[str, Any] = {"status": status, "epochs": trial.epoch}
-        if reason := _reason(trial):
+        attributes: dict[str, Any] = {"status": status, noun(self.unit): trial.progress}
+        if reason := _reason(trial, self.unit):
             attributes["why"] = visible(reason)
         if trial.configuration != trial.number:
             attributes["repeats trial"] = trial.configuration
@@ -113,16 +116,16 @@ class View:
 
     def _at_best(self, trial: Trial, best: Best) -> dict[str, Any]:
         checkpoint, metrics = trial.checkpoints.get(best.progress), trial.reports[best.progress].metrics
-        attributes: dict[str, Any] = {"best epoch": best.progress}
+        attributes: dict[str, Any] = {f"best {axis(self.unit)}": best.progress}
         if checkpoint:
             attributes["checkpoint"] = visible(str(self.run.root / checkpoint.path))
         rest = {name: value for name, value in metrics.items() if name != self.objective.metric}
         return attributes | {f"metric {visible(name)}": value for name, value in sorted(rest.items())}
 
 
-def _reason(trial: Trial) -> str:
+def _reason(trial: Trial, unit: str) -> str:
     if trial.status == "stopped":
-        return stop_reason(trial.stopped_by)
+        return stop_reason(trial.stopped_by, unit)
     return trial.failures[-1].message if trial.failures and trial.status == "failed" else ""
 
 

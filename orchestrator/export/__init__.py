@@ -70,7 +70,7 @@ def export(
     formats: Sequence[str] | None = None,
     trust: bool = False,
 ) -> Path:
-    """Write the winner, or another trial at its best epoch, as a bundle, and return its folder.
+    """Write the winner, or another trial at its best report, as a bundle, and return its folder.
 
     Each format is loaded and run on validation data, and must reproduce the checkpoint's outputs. A format that cannot
     be made is left out, and the manifest records the reason. The folder appears complete or not at all.

@@ -1,4 +1,4 @@
-"""learning_curve.svg: the objective and the losses of the exported trial by epoch, drawn by matplotlib."""
+"""learning_curve.svg: the objective and the losses of the exported trial by progress, drawn by matplotlib."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from orchestrator.progress import axis, place
 from orchestrator.results.winner import Winner
 from orchestrator.safe_text import visible
 from orchestrator.state import Trial
@@ -55,7 +56,7 @@ _STYLE: Any = {
 
 
 def curve(winner: Winner) -> str:
-    """Return the learning curve as SVG, with the exported epoch marked. The same curve gives the same bytes."""
+    """Return the learning curve as SVG, with the exported report marked. The same curve gives the same bytes."""
     trial, metric = winner.trial, winner.state.objective.metric
     losses = [name for name in _LOSSES if any(name in report.metrics for report in trial.reports.values())]
     panels = [[metric], losses] if losses and metric not in losses else [[metric, *losses]]
@@ -65,6 +66,7 @@ def curve(winner: Winner) -> str:
         all_axes = figure.subplots(1, len(panels), squeeze=False)[0]
         for number, (axes, names) in enumerate(zip(all_axes, panels, strict=True)):
             _draw_panel(axes, trial, list(dict.fromkeys(names)), metric if number == 0 else "losses")
+            axes.set_xlabel(visible(axis(winner.state.unit)))
             axes.axvline(winner.best.progress, color=_FAINT, linestyle=":", linewidth=1)
         _mark_best(all_axes[0], winner)
         svg = io.StringIO()
@@ -79,14 +81,15 @@ def _title(winner: Winner) -> str:
 
 def _draw_panel(axes: Axes, trial: Trial, names: Sequence[str], title: str) -> None:
     axes.set_title(visible(title))
-    axes.set_xlabel("epoch")
     axes.set_axisbelow(True)
     axes.tick_params(length=0)
-    axes.xaxis.set_major_locator(MaxNLocator(7, integer=True, min_n_ticks=1))
-    axes.set_xlim((1, trial.progress) if trial.progress > 1 else (0.5, 1.5))
+    places = sorted(trial.reports)
+    axes.xaxis.set_major_locator(MaxNLocator(7, integer=all(isinstance(at, int) for at in places), min_n_ticks=1))
+    only = places[0] or 1
+    axes.set_xlim((places[0], places[-1]) if len(places) > 1 else (only * 0.5, only * 1.5))
     for name in names:
-        values = [(epoch, trial.value(epoch, name)) for epoch in sorted(trial.reports)]
-        points = [(epoch, value if abs(value) < _LARGEST else math.nan) for epoch, value in values]
+        values = [(at, trial.value(at, name)) for at in places]
+        points = [(at, value if abs(value) < _LARGEST else math.nan) for at, value in values]
         marker = "o" if sum(math.isfinite(value) for _, value in points) == 1 else None  # a line needs two points
         label = visible(name)
         axes.plot(*zip(*points, strict=True), label=label, marker=marker, clip_on=False, gid=f"line-{label}")
@@ -95,11 +98,12 @@ def _draw_panel(axes: Axes, trial: Trial, names: Sequence[str], title: str) -> N
 
 
 def _mark_best(axes: Axes, winner: Winner) -> None:
-    epoch, value = winner.best.progress, winner.best.value
-    axes.set_title(f"{value:.4g} at epoch {epoch}", loc="right", color=_COLOURS[0], fontweight="normal", fontsize=10)
-    if winner.trial.value(epoch, winner.state.objective.metric) == value and abs(value) < _LARGEST:
+    at, value = winner.best.progress, winner.best.value
+    title = visible(f"{value:.4g} at {place(at, winner.state.unit)}")
+    axes.set_title(title, loc="right", color=_COLOURS[0], fontweight="normal", fontsize=10)
+    if winner.trial.value(at, winner.state.objective.metric) == value and abs(value) < _LARGEST:
         axes.plot(
-            epoch,
+            at,
             value,
             "o",
             color=_COLOURS[0],

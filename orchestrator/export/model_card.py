@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.bundle.bundle_manifest import CURVE
 from orchestrator.bundle.preprocessing import shape_text
 from orchestrator.policies.budget import amounts
-from orchestrator.results.verdict import best_of_search, sentences
+from orchestrator.progress import noun, place
+from orchestrator.results.verdict import best_of_search, evaluated, sentences, trained
 from orchestrator.results.winner import Winner
 from orchestrator.rundir import RunDirectory
 from orchestrator.safe_text import markdown, markdown_code
@@ -138,7 +139,8 @@ def _results(state: SweepState, winner: Winner) -> list[str]:
         "test data": _test_score(state),
     }
     metrics = {name: _number(value) for name, value in winner.trial.reports[winner.best.progress].metrics.items()}
-    heading = f"All metrics logged at the exported epoch, {winner.best.progress} of {winner.trial.progress}:"
+    at, total = (place(progress, state.unit) for progress in (winner.best.progress, winner.trial.progress))
+    heading = f"All metrics of the exported report, at {at}; the trial's last one was at {total}:"
     return [_table("", state.objective.metric, rows), heading, _table("metric", "value", metrics)]
 
 
@@ -158,7 +160,7 @@ def _test_score(state: SweepState) -> str:
         return f"{times}, none finished"
     last = finished[-1]
     scores = ", ".join(f"{name} {_number(value)}" for name, value in last["metrics"].items())
-    return f"{scores} (trial {last['trial']} of {last['run']}, epoch {last['epoch']}; {times})"
+    return f"{scores} ({evaluated(last)}; {times})"
 
 
 def _input_and_output(exported: Exported) -> list[str]:
@@ -214,8 +216,9 @@ def _training(training: Mapping[str, Any]) -> list[str]:
 def _search(state: SweepState) -> list[str]:
     spec = spec_in_force(state)
     spent = amounts(spec, state)
-    words = {"gpu_hours": "GPU-hours", "cost": "cost", "epochs": "epochs", "trials": "trials"}
+    words = {"gpu_hours": "GPU-hours", "cost": "cost", "trials": "trials"}
     cost = [f"{words[name]} {value:.4g}" for name, value in spent.items() if name in words]
+    cost.append(f"{noun(state.unit)} {trained(state)}")
     hours = f"hours {spent['wall_clock'] / 3600:.3g}, trial-hours {state.trial_seconds / 3600:.3g}"
     method = f"Searcher `{spec.searcher.name}`, scheduler `{spec.scheduler.name}`, seed {spec.seed}"
     repeats = state.repeats["seeds"]

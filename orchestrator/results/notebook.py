@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from html import escape
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from orchestrator.errors import UsageError
 from orchestrator.journal import Event
 from orchestrator.progress import axis
-from orchestrator.results.terminal_tables import Progress, short_names, summary
+from orchestrator.results.live_trials import LiveTrial, live_trials, remaining, sentence
+from orchestrator.results.run_state import read_state
+from orchestrator.results.terminal_tables import Progress, short_names, spending, summary
 from orchestrator.results.trial_rows import rows
 from orchestrator.results.verdict import verdict
 from orchestrator.results.why import show
@@ -20,8 +24,12 @@ from orchestrator.rundir import RunDirectory
 from orchestrator.safe_text import visible
 from orchestrator.state import SweepState
 
+if TYPE_CHECKING:
+    from orchestrator.results.status import SweepStatus
+
 TOP = 10
 _INTERVAL = 0.5  # least seconds between two updates; an update may take 5 % of the time
+_LIVE_INTERVAL = 2.0  # between two updates where nothing was reported meanwhile
 
 
 def results_html(run: RunDirectory, state: SweepState) -> str:
@@ -56,8 +64,28 @@ def _escaped(text: object) -> str:
     return escape(visible(str(text)))
 
 
+def status_html(status: SweepStatus) -> str:
+    """Return the status as HTML: trials by status, what was spent, and the running trials."""
+    counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in status.trials.items() if count)
+    spent = spending(status.budget, status.spent)
+    reason = f" ({status.reason})" if status.reason else ""
+    lines = [f"{status.status}{reason}; {counts or 'no trials yet'}", *filter(None, [spent])]
+    body = "".join(f"<p>{_escaped(line)}</p>" for line in lines)
+    return f"<div><strong>{_escaped(status.name)}</strong>{body}{_live_table(status.live, status.unit)}</div>"
+
+
+def _live_table(live: Iterable[LiveTrial], unit: str) -> str:
+    """Return the running trials as a table: how far each is since its last report."""
+    rows = "".join(
+        f"<tr><td>{one.trial}</td><td>{_escaped(sentence(one, unit))}</td><td>{_escaped(remaining(one))}</td></tr>"
+        for one in live
+    )
+    head = '<th scope="col">running</th><th scope="col">now</th><th scope="col">left</th>'
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>" if rows else ""
+
+
 class Display:
-    """Show a running sweep under its notebook cell.
+    """Show a running sweep under its notebook cell, and between two events how far the running trials are.
 
     An error while drawing ends the display only, never the sweep.
     """
@@ -67,13 +95,17 @@ class Display:
         self._handle: Any = None
         self._next = 0.0
         self._state: SweepState | None = None
+        self._drawing = threading.Lock()
+        self._ended = threading.Event()
 
     def __enter__(self) -> Display:
         with contextlib.suppress(Exception):
             self._handle = _display(f"<p>{_escaped(self._run.name)}: checking the sweep …</p>")
+        threading.Thread(target=self._draw_live, name="display", daemon=True).start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._ended.set()
         if self._state:
             self._draw(self._state)
 
@@ -83,20 +115,55 @@ class Display:
         if time.monotonic() >= self._next:
             self._draw(state)
 
+    def show(self, state: SweepState) -> str:
+        """Show a state that was read; return the sweep's status."""
+        self._state = state
+        self._draw(state)
+        return state.status
+
+    def _draw_live(self) -> None:
+        while not self._ended.wait(_LIVE_INTERVAL):
+            if self._state and time.monotonic() >= self._next + _LIVE_INTERVAL - _INTERVAL:
+                self._draw(self._state)
+
     def _draw(self, state: SweepState) -> None:
         started = time.monotonic()
-        try:
-            if self._handle:
-                self._handle.update(_html(self._progress(state)))
-        except Exception:
-            self._handle = None
+        with self._drawing:
+            try:
+                if self._handle:
+                    self._handle.update(_html(self._progress(state)))
+            except RuntimeError:  # the sweep has added a trial during an iteration: the next drawing shows it
+                pass
+            except Exception:
+                self._handle = None
         self._next = time.monotonic() + max(_INTERVAL, 20 * (time.monotonic() - started))
 
     def _progress(self, state: SweepState) -> str:
         total = state.spec["budget"].get("trials")
         done = state.count("finished", "stopped", "failed")
         bar = f'<progress max="{total}" value="{done}" aria-label="trials that ended"></progress> ' if total else ""
-        return f"<div>{bar}{_escaped(summary(self._run, state, total))}{_table(self._run, state, 5)}</div>"
+        live = _live_table(live_trials(self._run, state).values(), state.unit)
+        return f"<div>{bar}{_escaped(summary(self._run, state, total))}{live}{_table(self._run, state, 5)}</div>"
+
+
+def follow(run: RunDirectory, every: float) -> None:
+    """Show a sweep that another process runs under the notebook cell, until it does not run any more.
+
+    An interrupt of the cell ends the display; the sweep continues.
+
+    Args:
+        run: the sweep's.
+        every: seconds between two looks at the journal.
+
+    Raises:
+        JournalError: The journal is damaged.
+        UsageError: This is no notebook.
+    """
+    if not _in_notebook():
+        raise UsageError("this is no notebook", hint=f"in a terminal: sweep watch {run.name}")
+    with contextlib.suppress(KeyboardInterrupt), Display(run) as shown:
+        while shown.show(read_state(run)) == "running":
+            time.sleep(every)
 
 
 def _html(text: str) -> Any:

@@ -36,8 +36,8 @@ class Plot:
         return Plot(self._run, self._state, "dark")
 
     def learning_curves(self) -> go.Figure:
-        """Draw the objective by epoch: a line a trial, early stops marked, the winner emphasised."""
-        return self._named("learning_curves", "no trial has reported an epoch yet")
+        """Draw the objective by progress: a line a trial, early stops marked, the winner emphasised."""
+        return self._named("learning_curves", "no trial has reported yet")
 
     def history(self) -> go.Figure:
         """Draw the value of each trial in the order suggested, and the best so far."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.policies.budget import amounts
+from orchestrator.results.live_trials import LiveTrial, live_trials
 from orchestrator.rundir import RunDirectory
 from orchestrator.state import SweepState, spec_in_force
 
@@ -22,9 +23,12 @@ class SweepStatus:
         reason: why it is paused or completed; empty otherwise.
         trials: number of trials by status.
         budget: the limits of the spec.
-        spent: of each limit: trials, epochs, ``wall_clock`` seconds, and GPU-hours and cost if they are known.
+        spent: of each limit: trials, epochs, what is limited in another unit, ``wall_clock`` seconds, and GPU-hours
+            and cost if they are known.
         seconds: time during which a process ran the sweep.
         directory: the run directory, or its URL.
+        unit: what progress is measured in.
+        live: how far each running trial is since its last report, as far as its host shares the run directory.
 
     Example:
         ```python
@@ -41,6 +45,14 @@ class SweepStatus:
     spent: dict[str, float]
     seconds: float
     directory: str
+    unit: str
+    live: list[LiveTrial]
+
+    def _repr_html_(self) -> str:
+        """Show the status under a notebook's cell."""
+        from orchestrator.results.notebook import status_html
+
+        return status_html(self)
 
 
 def status_of(run: RunDirectory, state: SweepState) -> SweepStatus:
@@ -54,4 +66,6 @@ def status_of(run: RunDirectory, state: SweepState) -> SweepStatus:
         spent=amounts(spec_in_force(state), state),
         seconds=round(state.active_seconds, 3),
         directory=run.where,
+        unit=state.unit,
+        live=list(live_trials(run, state).values()),
     )

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from orchestrator.journal import Event
 from orchestrator.progress import EPOCHS, UNITS, axis, figure, place
+from orchestrator.results.live_trials import live_lines, live_trials
 from orchestrator.results.trial_rows import rows
 from orchestrator.results.why import show, stop_reason
 from orchestrator.rundir import RunDirectory
@@ -24,6 +25,7 @@ from orchestrator.safe_text import visible
 from orchestrator.state import SweepState
 
 _MAX_CELL = 60  # characters; `--json` has the full text
+_MAX_LIVE = 4  # running trials with a line of their own
 COLOURS = {
     "running": "cyan",
     "set_aside": "blue",
@@ -192,6 +194,8 @@ class Progress:
         self._drawn = -1
         self._state: SweepState | None = None
         self._table: Table | str = ""
+        self._live_text: list[Text] = []
+        self._next_live = 0.0
         self._live = Live(get_renderable=self._view, console=self._console, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> Progress:
@@ -233,7 +237,17 @@ class Progress:
         elapsed = time.monotonic() - self._started
         done = self._state.count("finished", "stopped", "failed")
         eta = f", about {duration(elapsed / done * (total - done))} left" if total and 0 < done < total else ""
-        return Group(line, self._table, Text(f"{duration(elapsed)}{eta}; Ctrl-C stops cleanly", style="dim"))
+        end = Text(f"{duration(elapsed)}{eta}; Ctrl-C stops cleanly", style="dim")
+        return Group(line, self._table, *self._live_lines(self._state), end)
+
+    def _live_lines(self, state: SweepState) -> list[Text]:
+        """Return a line a running trial, read at most once a second."""
+        if time.monotonic() >= self._next_live:
+            with contextlib.suppress(RuntimeError):  # a trial has ended meanwhile
+                lines = live_lines(live_trials(self._run, state), state, _MAX_LIVE)
+                self._live_text = [Text(visible(line), style="dim") for line in lines]
+            self._next_live = time.monotonic() + 1.0
+        return self._live_text
 
     def _print_event(self, state: SweepState, event: Event) -> None:
         if event.type == "sweep.launched":

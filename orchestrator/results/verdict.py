@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from orchestrator.progress import place
+from orchestrator.progress import COUNTER, SECONDS, figure, place, span
 from orchestrator.results.terminal_tables import duration
 from orchestrator.results.why import show
 from orchestrator.rundir import RunDirectory
@@ -71,8 +72,17 @@ def evaluations_on_test_set(state: SweepState) -> list[str]:
 def _test_evaluation(look: Mapping[str, Any]) -> str:
     when = datetime.fromtimestamp(look["time"], UTC).strftime("%Y-%m-%d %H:%M UTC")
     metrics = ", ".join(f"{name} {show(value)}" for name, value in (look["metrics"] or {}).items())
-    checkpoint = f"trial {look['trial']} of {look['run']}, epoch {look['epoch']}"
-    return f"test set evaluation {look['look']}, {when}: {checkpoint}: {metrics or 'interrupted'}"
+    return f"test set evaluation {look['look']}, {when}: {evaluated(look)}: {metrics or 'interrupted'}"
+
+
+def evaluated(look: Mapping[str, Any]) -> str:
+    """Return which checkpoint was evaluated on the test set."""
+    progress, unit = look.get("progress"), look.get("unit")
+    if isinstance(unit, str) and isinstance(progress, int | float) and math.isfinite(progress):
+        at = place(progress, unit)
+    else:
+        at = f"epoch {look['epoch']}"
+    return f"trial {look['trial']} of {look['run']}, {at}"
 
 
 def verdict(run: RunDirectory, state: SweepState) -> list[str]:
@@ -149,11 +159,24 @@ def _tested(state: SweepState) -> list[str]:
 def _cost(state: SweepState) -> str:
     count, ended = len(state.trials), state.count("finished", "stopped")
     stopped, failed = state.count("stopped"), state.count("failed")
-    parts = [f"{count} trial{'' if count == 1 else 's'}", f"{state.epochs} epoch{'' if state.epochs == 1 else 's'}"]
+    parts = [f"{count} trial{'' if count == 1 else 's'}", span(_trained(state), state.unit)]
     time = f"{duration(state.active_seconds)}, {duration(state.trial_seconds)} summed over trials"
     early = f"; {stopped / ended:.0%} of those that ended were stopped early" if stopped else ""
     lost = f"; {failed} failed" if failed else ""
     return f"The sweep took {' and '.join(parts)} in {time}{early}{lost}{_price(state)}."
+
+
+def trained(state: SweepState) -> str:
+    """Return how much was trained in the sweep's unit, what was repeated included, without the unit's name."""
+    amount = _trained(state)
+    return f"{amount:,}" if isinstance(amount, int) and state.unit != SECONDS else figure(amount, state.unit)
+
+
+def _trained(state: SweepState) -> float:
+    """Return the same as a number. A counter is summed over the trials, since only they say what it counts."""
+    if state.unit.startswith(COUNTER):
+        return sum(trial.progress for trial in state.trials.values())
+    return state.trained[state.unit]
 
 
 def _price(state: SweepState) -> str:

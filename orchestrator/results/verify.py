@@ -10,6 +10,7 @@ from orchestrator.errors import CheckpointError, JournalError, SpecError, UsageE
 from orchestrator.journal import Event, read
 from orchestrator.policies.finals import confirmation
 from orchestrator.policies.numerics import numerics
+from orchestrator.progress import place
 from orchestrator.results.journal_replay import JournalReplay
 from orchestrator.results.nearly_equal import nearly_equal
 from orchestrator.results.run_state import has_begun
@@ -85,12 +86,13 @@ def replay(spec: SweepSpec, events: Iterable[Event]) -> list[str]:
 
 
 def missing_winner(state: SweepState) -> list[str]:
-    """Return a sentence if the winner has lost the checkpoint of its best epoch, so that it cannot be exported."""
+    """Return a sentence if the winner has lost the checkpoint of its best report, so that it cannot be exported."""
     winner = state.winner()
     best = state.objective.best(winner) if winner else None
     if winner is None or best is None or best.progress in winner.checkpoints or not winner.checkpointed:
         return []
-    return [f"trial {winner.number} wins by its epoch {best.progress}, but the checkpoint of that epoch was not kept"]
+    at = place(best.progress, state.unit)
+    return [f"trial {winner.number} wins by its report at {at}, but the checkpoint of that report was not kept"]
 
 
 def _other_numerics(replay: JournalReplay) -> list[str]:
@@ -107,7 +109,8 @@ def _check_files(run: RunDirectory, state: SweepState, findings: Findings) -> No
             try:
                 check_file(run.fetch(held.path), held.size, held.sha256)
             except (CheckpointError, UsageError, OSError) as error:
-                findings.violations.append(f"trial {trial.number}, epoch {held.progress}: {str(error).splitlines()[0]}")
+                at = place(held.progress, state.unit)
+                findings.violations.append(f"trial {trial.number}, {at}: {str(error).splitlines()[0]}")
             else:
                 findings.bytes += held.size
             findings.checkpoints += 1

@@ -233,7 +233,7 @@ def _on_the_front(standing: _Standing, trial: Trial) -> list[str]:
     if trial.number in front:
         return [f"It is one of the {len(front)} trials on the Pareto front, of {len(points)} in all."]
     if trial.number not in points:
-        return ["It is not on the Pareto front: it failed, or an objective has no finite value at its best epoch."]
+        return ["It is not on the Pareto front: it failed, or an objective has no finite value at its best report."]
     dominating = next(number for number in front if dominates(points[number], points[trial.number]))
     best = state.objective.best(state.trials[dominating])
     assert best is not None
@@ -250,9 +250,11 @@ def _without_value(state: SweepState, trial: Trial) -> str:
     last = trial.reports[trial.progress].metrics
     violated = next((bound for bound in objective.constraints if not bound.holds(last)), objective.constraints[0])
     value = (
-        f"{show(last[violated.metric])} in the last epoch" if violated.metric in last else "no value in the last epoch"
+        f"{show(last[violated.metric])} in the last report"
+        if violated.metric in last
+        else "no value in the last report"
     )
-    return f"No epoch satisfied the constraint {violated} ({value}), so the trial cannot win."
+    return f"No report satisfied the constraint {violated} ({value}), so the trial cannot win."
 
 
 def _in_its_configuration(standing: _Standing, trial: Trial) -> list[str]:

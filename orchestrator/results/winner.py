@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.errors import UsageError
+from orchestrator.progress import EPOCHS, place
 from orchestrator.results.run_state import has_begun, read_state
 from orchestrator.rundir import RunDirectory
 from orchestrator.seeds import trial_seed
@@ -18,7 +19,7 @@ _SEGMENT = re.compile(r"-segment=(\d+)\.ckpt$")
 
 @dataclass(frozen=True)
 class Winner:
-    """A trial at its best epoch, with that epoch's checkpoint.
+    """A trial at its best report, with that report's checkpoint.
 
     ``run`` and ``state`` belong to the sweep that trained it: that of the finals if ``confirmed``, else the search.
     """
@@ -36,10 +37,16 @@ class Winner:
         return self.trial.reports[self.best.progress].epoch
 
     @property
+    def progress(self) -> dict[str, Any]:
+        """The best report's ``progress`` and ``unit`` for a record; nothing where it is the epoch."""
+        unit = self.state.unit
+        return {"progress": self.best.progress, "unit": unit} if unit != EPOCHS else {}
+
+    @property
     def title(self) -> str:
-        """Words for people: ``trial 7, epoch 12``."""
+        """Words for people: ``trial 7, epoch 12`` or ``trial 7, step 500``."""
         where = " of the finals" if self.confirmed else ""
-        return f"trial {self.trial.number}{where}, epoch {self.epoch:g}"
+        return f"trial {self.trial.number}{where}, {place(self.best.progress, self.state.unit)}"
 
 
 def finals_of(run: RunDirectory, state: SweepState) -> RunDirectory:
@@ -64,21 +71,21 @@ def winner(run: RunDirectory, state: SweepState, number: int | None = None) -> W
         if not has_begun(finals):
             hint = f"select a trial of the search instead: --trial {confirmed['configuration']}"
             raise UsageError(f"the finals of {run.name!r} were deleted: {finals.where}", hint=hint)
-        return _at_best_epoch(finals, read_state(finals), confirmed["trial"], confirmed=True)
+        return _at_best_report(finals, read_state(finals), confirmed["trial"], confirmed=True)
     best = state.winner() if number is None else state.trials.get(number)
     if best is None:
         problem = "no trial has a finite value yet" if number is None else f"there is no trial {number}"
         raise UsageError(f"{run.name!r}: {problem}", hint=f"list the trials: sweep results {run.name}")
-    return _at_best_epoch(run, state, best.number, confirmed=False)
+    return _at_best_report(run, state, best.number, confirmed=False)
 
 
-def _at_best_epoch(run: RunDirectory, state: SweepState, number: int, *, confirmed: bool) -> Winner:
+def _at_best_report(run: RunDirectory, state: SweepState, number: int, *, confirmed: bool) -> Winner:
     trial = state.trials[number]
     best = state.objective.best(trial)
     checkpoint = trial.checkpoints.get(best.progress) if best else None
     if best is None or checkpoint is None:
         raise UsageError(
-            f"trial {number} of {run.name!r} has no checkpoint of its best epoch",
+            f"trial {number} of {run.name!r} has no checkpoint of its best report",
             hint="only the best trials keep their checkpoints; raise checkpoints.keep_top for the next sweep",
         )
     return Winner(run, state, trial, best, checkpoint, confirmed)

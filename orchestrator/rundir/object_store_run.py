@@ -6,12 +6,13 @@ import contextlib
 import hashlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.durable_files import make_folder
 from orchestrator.object_storage import Listed, objects
+from orchestrator.rundir.live_progress import LIMIT
 from orchestrator.rundir.removal import is_checkpoint
 from orchestrator.rundir.run_data import cache_of_runs
 from orchestrator.rundir.run_directory import RunDirectory
@@ -126,6 +127,23 @@ class RunInObjects(RunDirectory):
         sign = _LISTINGS.of(f"{self.address}/progress").get(path.parent.name)
         return int(sign.changed.timestamp() * 1000) if sign else 0
 
+    def read_live(self, numbers: Iterable[int]) -> dict[int, bytes]:
+        """See `RunDirectory.read_live`. A trial's sign of life holds it; one is fetched again once it has changed."""
+        signs = _LISTINGS.of(f"{self.address}/progress")
+        return {
+            number: content
+            for number in numbers
+            if (sign := signs.get(f"{number:04d}")) and 0 < sign.size <= LIMIT
+            if (content := _LISTINGS.content(f"{self.address}/progress", sign))
+        }
+
+    def remove_live(self, numbers: Iterable[int]) -> None:
+        """See `RunDirectory.remove_live`."""
+        ended = {f"{number:04d}" for number in numbers}
+        with contextlib.suppress(OSError):
+            store = objects(f"{self.address}/progress")
+            store.remove(ended.intersection(store.names()) if ended else ())
+
     def probe(self, size: int) -> None:
         """Check that an object can be written; object storage has no limit on ``size``. Raises OSError."""
         objects(self.address).put("probe", b"")
@@ -151,6 +169,7 @@ class _Listings:
 
     def __init__(self) -> None:
         self._cache: dict[str, tuple[float, dict[str, Listed]]] = {}
+        self._contents: dict[tuple[str, str], tuple[Listed, bytes]] = {}
         self._lock = threading.Lock()
 
     def of(self, url: str) -> dict[str, Listed]:
@@ -162,6 +181,16 @@ class _Listings:
                     listing = {item.name: item for item in objects(url).list_objects()}
                 self._cache[url] = (time.monotonic(), listing)
             return listing
+
+    def content(self, url: str, item: Listed) -> bytes:
+        """Return a small object's content; nothing if the store does not answer."""
+        with self._lock:
+            seen, content = self._contents.get((url, item.name), (None, b""))
+            if seen != item:
+                with contextlib.suppress(OSError):
+                    content = objects(url).get(item.name)
+                    self._contents[url, item.name] = item, content
+            return content
 
 
 _LISTINGS = _Listings()

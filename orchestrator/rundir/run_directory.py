@@ -9,11 +9,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.durable_files import is_shared_folder, make_folder, write_durably
+from orchestrator.durable_files import is_shared_folder, make_folder, part_of, write_durably
 from orchestrator.errors import UsageError
 from orchestrator.rundir.folder_access import restrict
+from orchestrator.rundir.live_progress import LIMIT
 from orchestrator.rundir.removal import is_checkpoint, is_checkpoint_or_part, linked_folder, remove_unfollowed
 from orchestrator.rundir.run_data import data_folder
+
+LIVE = "live.json"
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,21 @@ class RunDirectory:
     def tell_to_stop(self, trial: int, segment: int) -> None:
         """Tell a running segment to end at its next batch. Raises OSError."""
         self.write(self.stop_notice(trial), str(segment).encode())
+
+    def live(self, number: int) -> Path:
+        """Return the file that says how far a running trial is between two reports; see `live_progress`."""
+        return self.trial(number) / LIVE
+
+    def read_live(self, numbers: Iterable[int]) -> dict[int, bytes]:
+        """Return the content of `live` for each of these trials that has such a file; never raises OSError."""
+        return {number: content for number in numbers if (content := read_unfollowed(self.live(number), LIMIT))}
+
+    def remove_live(self, numbers: Iterable[int]) -> None:
+        """Remove these trials' files, and a part of one that a crash has left. Never raises OSError."""
+        for number in numbers:
+            for path in (self.live(number), part_of(self.live(number))):
+                with contextlib.suppress(OSError):
+                    remove_unfollowed(self.root, path.relative_to(self.root).as_posix())
 
     def resolve(self, relative: str) -> Path:
         """Return the absolute path of one that the journal names.
@@ -244,6 +262,21 @@ class RunDirectory:
             self.remove_request(self.requests / name)
         with contextlib.suppress(OSError):
             self.requests.rmdir()
+
+
+def read_unfollowed(path: Path, limit: int) -> bytes:
+    """Return the content of a small plain file; nothing if it is longer, a link, another kind of file, or absent."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        status = os.fstat(descriptor)
+        return os.read(descriptor, limit) if stat.S_ISREG(status.st_mode) and status.st_size <= limit else b""
+    except OSError:
+        return b""
+    finally:
+        os.close(descriptor)
 
 
 def _is_file_of(path: Path, owners: set[int] | None) -> bool:

@@ -454,7 +454,7 @@ class Sweep:
 
         Args:
             to: the folder; must not exist. By default a folder below ``export/`` in the run directory.
-            trial: another trial, at its best epoch.
+            trial: another trial, at its best report.
 
         Raises:
             UsageError: There is no such trial or checkpoint, a class cannot be built, or the folder exists.
@@ -493,6 +493,26 @@ class Sweep:
         """
         run = self._run_directory()
         return status_of(run, read_state(run))
+
+    def watch(self, *, every: float = 2.0) -> None:
+        """Show the sweep under this notebook's cell while another process runs it, and how far each running trial is.
+
+        Returns when the sweep does not run any more. An interrupt of the cell ends the display; the sweep continues.
+
+        Args:
+            every: seconds between two looks at the run directory.
+
+        Raises:
+            UsageError: There is no such run, or this is no notebook.
+
+        Example:
+            ```python
+            Sweep.attach("quickstart").watch()
+            ```
+        """
+        from orchestrator.results.notebook import follow
+
+        follow(self._run_directory(), every)
 
     def trials(self) -> list[TrialInfo]:
         """Return the trials so far, in order of their numbers.
@@ -541,7 +561,7 @@ class Sweep:
         return check(self._run_directory())
 
     def plan(self) -> Plan:
-        """Return what the sweep takes: trials, rungs and epochs. Nothing is trained or written.
+        """Return what the sweep takes: trials, rungs and training. Nothing is trained or written.
 
         Example:
             ```python

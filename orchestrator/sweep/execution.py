@@ -83,17 +83,23 @@ def execute(
     """Run the sweep whose journal is open until it has ended or is stopped; closes the journal."""
     stop_requests.watch(run)
     notifier = Notifier(spec.notify, run.name)
+    trained: set[int] = set()
 
     def observe(state: SweepState, event: Event) -> None:
+        if event.type == "segment.started":
+            trained.add(event["trial"])
         notifier(state, event)
         if observer is not None:
             observer(state, event)
 
     controller = SweepController(spec, run, journal, DriverHost(run, stop_requests, environment(spec, roots)), observe)
+    # Workers remove these files; the workers of a driver that was killed, or that Ray has killed, may not have.
+    run.remove_live(controller.state.interrupted | controller.state.running)
     with tracking.run_trackers(run, spec) as trackers:
         try:
             _run_engine(controller, stop_requests, roots, engine)
         finally:
+            run.remove_live(trained)
             trackers.finish()  # trackers and notifier flush at the same time
             notifier.close(controller.stop_reason)
         notices = trackers.wait()

@@ -99,6 +99,7 @@ def test(
             "run": tested.run.name,
             "trial": tested.trial.number,
             "epoch": tested.epoch,
+            **tested.progress,
             "confirmed": tested.confirmed,
         }
         journal.append("test.begun", look=number, of=of)

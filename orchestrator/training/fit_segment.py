@@ -20,6 +20,7 @@ from orchestrator.training.finders import Finders
 from orchestrator.training.host_lock import lock_prepare_data
 from orchestrator.training.interim_saves import InterimSaves
 from orchestrator.training.job import Checkpoint, Interim, Job, Report
+from orchestrator.training.live_writer import LiveWriter, live_writer
 from orchestrator.training.memory import keep_freed_memory
 from orchestrator.training.precision import resolve_precision
 from orchestrator.training.process_state import isolated, release
@@ -75,11 +76,14 @@ def fit(
             lock_prepare_data(owner, heartbeat.beat)
         trackers = loggers.start(job) if is_first else {}
         reporting = {"report": report, "interim": interim, "saves": InterimSaves(stop, job.save_every)}
-        trainer = _trainer(job, reporting, heartbeat, list(trackers.values()), device or {})
+        live = live_writer(job, heartbeat) if is_first else None
+        trainer = _trainer(job, reporting, heartbeat, list(trackers.values()), device or {}, live=live)
         try:
             with rendezvous.by_file():
                 trainer.fit(model, datamodule=data, ckpt_path=start, weights_only=True)
         finally:
+            if live:
+                live.end()
             release(trainer)
             loggers.finish(trackers)
             process_group.leave(job)
@@ -91,6 +95,8 @@ def _trainer(
     heartbeat: Heartbeat,
     trackers: list[Logger],
     device: Mapping[str, Any],
+    *,
+    live: LiveWriter | None,
 ) -> L.Trainer:
     user = {
         name: class_loading.build_value(value, class_loading.component_kinds(L.Trainer, name))
@@ -107,6 +113,7 @@ def _trainer(
     if job.new_params:
         callbacks.append(OptimizerOverrides())
     finders, meter = Finders(resumes=resumes), ProgressMeter()
+    meter.live = live
     callbacks += [
         OwnFolder(job),
         finders,

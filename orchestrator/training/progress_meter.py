@@ -13,6 +13,9 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.optim import Optimizer
 
+from orchestrator.training.checkpoint_saver import epochs_trained
+from orchestrator.training.live_writer import LiveWriter, Moment, finite
+
 
 class ProgressMeter(L.Callback):
     """Counts steps, samples and seconds, over all segments of a trial.
@@ -29,16 +32,30 @@ class ProgressMeter(L.Callback):
         self._samples = 0  # in this process, since the segment began
         self._seconds = 0.0
         self._since: float | None = None
+        self._validated, self._to_validate = 0, 0.0  # batches
+        self.live: LiveWriter | None = None
+        """Shows the counts while the segment trains."""
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the clock."""
-        self._since = time.perf_counter()
+        self._start()
+        if self.live is not None:
+            self.live.begin(trainer, self._moment(trainer, self.live.origin))
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Note how long the batch was awaited."""
+        if self.live is not None:
+            self.live.loaded()
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Count the batch's samples."""
         self._samples += batch_size(batch)
+        if self.live is not None and self.live.trained(outputs):
+            self.live.note(self._moment(trainer, epochs_trained(trainer)))
 
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer) -> None:
         """Count a step of one of several optimizers."""
@@ -48,11 +65,20 @@ class ProgressMeter(L.Callback):
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Stop the clock."""
         self._stop()
+        if self.live is not None and not trainer.sanity_checking:
+            self._validated, self._to_validate = 0, sum(trainer.num_val_batches)
+            self.live.validate(0, finite(self._to_validate))
+
+    def on_validation_batch_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
+        """Count a batch of the validation."""
+        if self.live is not None and not trainer.sanity_checking:
+            self._validated += 1
+            self.live.validate(self._validated, finite(self._to_validate))
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the clock again, unless this is the check before training."""
         if not trainer.sanity_checking:
-            self._since = time.perf_counter()
+            self._start()
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -61,12 +87,11 @@ class ProgressMeter(L.Callback):
         try:
             yield
         finally:
-            self._since = time.perf_counter()
+            self._start()
 
     def read(self, trainer: L.Trainer) -> dict[str, Any]:
         """Return ``step``, ``samples`` and ``seconds``. All ranks have to call it."""
-        step = max(self._by_hand.values()) if self._by_hand else trainer.global_step
-        return {"step": int(step), "samples": self._total(trainer), "seconds": self._elapsed()}
+        return {"step": self._steps(trainer), "samples": self._total(trainer), "seconds": self._elapsed()}
 
     def estimate(self, unit: str, trainer: L.Trainer) -> float:
         """Return ``samples`` or ``seconds`` by what this process alone counts."""
@@ -82,8 +107,27 @@ class ProgressMeter(L.Callback):
         self._samples_before, self._seconds = int(state.get("samples", 0)), float(state.get("seconds", 0.0))
         self._by_hand = Counter(state.get("by_hand", {}))
 
+    def _moment(self, trainer: L.Trainer, epoch: float) -> Moment:
+        """Return the counts by what this process alone knows."""
+        place = {
+            "epoch": epoch,
+            "step": self._steps(trainer),
+            "samples": self.estimate("samples", trainer),
+            "seconds": self._elapsed(),
+        }
+        batches = finite(trainer.num_training_batches)
+        return Moment(place, trainer.fit_loop.batch_idx + 1, batches)
+
+    def _steps(self, trainer: L.Trainer) -> int:
+        return int(max(self._by_hand.values()) if self._by_hand else trainer.global_step)
+
     def _elapsed(self) -> float:
         return self._seconds + (time.perf_counter() - self._since if self._since is not None else 0.0)
+
+    def _start(self) -> None:
+        self._since = time.perf_counter()
+        if self.live is not None:
+            self.live.idle()
 
     def _stop(self) -> None:
         if self._since is not None:
@@ -100,7 +144,8 @@ class ProgressMeter(L.Callback):
 
 def batch_size(batch: Any) -> int:
     """Return the first dimension of the first tensor in a batch; without a tensor, the batch's length or 1."""
-    tensor = next(_tensors(batch), None)
+    first = batch[0] if type(batch) in (list, tuple) and batch else batch
+    tensor = first if isinstance(first, Tensor) else next(_tensors(batch), None)  # a generator takes 2 us
     if tensor is not None:
         size: int = tensor.shape[0] if tensor.ndim else 1
         return size

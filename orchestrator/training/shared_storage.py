@@ -30,9 +30,13 @@ class Heartbeat:
     """Calls ``send`` at most every ``every`` seconds; otherwise :meth:`beat` costs one reading of the clock.
 
     It shows that batches are completed on the host. It does not wait for the device.
+
+    Attributes:
+        content: what a heartbeat in object storage carries: how far the segment is.
     """
 
     def __init__(self, send: Callable[[], None], every: float = HEARTBEAT_SECONDS) -> None:
+        self.content = b""
         self._send = send
         self._every = every
         self._due = time.monotonic()
@@ -60,9 +64,12 @@ def touch(path: Path) -> None:
 
 def start_heartbeat(job: Job) -> Heartbeat:
     """Send the segment's first heartbeat and return the object that sends the others."""
-    send = partial(_send_remote, job) if job.url else partial(touch, job.heartbeat)
-    send()
-    return Heartbeat(send, _REMOTE_HEARTBEAT_SECONDS if job.url else HEARTBEAT_SECONDS)
+    if not job.url:
+        touch(job.heartbeat)
+        return Heartbeat(partial(touch, job.heartbeat), HEARTBEAT_SECONDS)
+    _send_remote(job, b"")
+    heartbeat = Heartbeat(lambda: _send_remote(job, heartbeat.content), _REMOTE_HEARTBEAT_SECONDS)
+    return heartbeat
 
 
 def fetch(job: Job, relative: str) -> None:
@@ -99,12 +106,12 @@ def finish(job: Job) -> None:
             job.run.publish(folder)
 
 
-def _send_remote(job: Job) -> None:
+def _send_remote(job: Job, content: bytes) -> None:
     """Upload a heartbeat in a thread, so that training does not wait for the network."""
 
     def put() -> None:
         with suppress(OSError):
-            objects(f"{job.url}/progress").put(Path(job.folder).name, b"")
+            objects(f"{job.url}/progress").put(Path(job.folder).name, content)
 
     threading.Thread(target=put, name="heartbeat", daemon=True).start()
 

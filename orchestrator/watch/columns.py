@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from rich.cells import cell_len, set_cell_size
 
+from orchestrator.progress import EPOCHS, axis
 from orchestrator.results.terminal_tables import short_names
 from orchestrator.results.why import show
 from orchestrator.safe_text import visible
@@ -34,17 +35,17 @@ class Column:
         return space + text if self.right else text + space
 
 
-def columns(metric: str, names: Sequence[str], *, wide: bool) -> list[Column]:
-    """Return the fixed columns and one for each parameter."""
+def columns(metric: str, names: Sequence[str], *, wide: bool, unit: str = EPOCHS, reached: int = 6) -> list[Column]:
+    """Return the fixed columns and one for each parameter; ``reached`` is the width of the column of progress."""
     titles = [visible(title) for title in short_names(list(names))]
     params = [Column(f"param:{name}", title, _width(title)) for name, title in zip(names, titles, strict=True)]
-    title = visible(metric)
+    title, progress = visible(metric), visible(axis(unit))[:_MAX_WIDTH]
     return [
         Column("rank", "rank", 5),
         Column("trial", "trial", 6),
         Column("status", "status", 11, right=False),
         Column("best", title, min(max(cell_len(title) + 1, 8), 12)),
-        Column("epochs", "epoch", 6),
+        Column("progress", progress, max(reached, cell_len(progress) + 1)),
         Column("", "curve", _CURVE_WIDTH[wide], right=False),
         *params,
     ]
@@ -54,20 +55,20 @@ FIXED = 6
 """The number of columns that stay in place when the parameters are shifted."""
 
 
-def cells(row: Row, rank: int, shown: Sequence[Column], epochs: float) -> list[str]:
-    """Return a row's text for each column; ``epochs`` is the length of a complete training."""
-    epoch_text = f"{row.epoch}/{row.epochs}" if row.epoch else f"–/{row.epochs}"
+def cells(row: Row, rank: int, shown: Sequence[Column], end: float) -> list[str]:
+    """Return a row's text for each column; ``end`` is the progress at which a training is complete."""
+    complete = end * len(row.values) / row.progress if row.progress else 0
     texts = {
         "rank": str(rank),
         "trial": str(row.trial),
         "status": row.status.replace("_", " "),
         "best": "–" if row.best is None else show(row.best),
-        "epochs": epoch_text,
+        "progress": row.reached,
     }
     rendered = []
     for column in shown:
         if not column.key:
-            rendered.append(column.cell(sparkline(row.values, column.width, epochs)))
+            rendered.append(column.cell(sparkline(row.values, column.width, complete)))
         elif column.key in texts:
             rendered.append(column.cell(texts[column.key]))
         else:
@@ -84,15 +85,15 @@ _BARS = "▁▂▃▄▅▆▇█"
 _NOT_A_NUMBER = "×"
 
 
-def sparkline(values: Sequence[float], width: int, epochs: float) -> str:
+def sparkline(values: Sequence[float], width: int, complete: float) -> str:
     """Return the values as bars between their own extremes, at most ``width`` characters.
 
-    ``epochs`` is the length of a complete training: half as many values fill half the width. If several epochs share a
-    character, the last one counts; ``×`` is a value that is not finite.
+    ``complete`` is how many values a complete training has: half as many fill half the width. If several values share
+    a character, the last one counts; ``×`` is a value that is not finite.
     """
     if not values or width < 1:
         return ""
-    total = max(int(epochs), len(values))
+    total = max(round(complete) if math.isfinite(complete) else 0, len(values))
     cells = values if total <= width else _last_of_each(values, width, total)
     finite = [value for value in cells if math.isfinite(value)]
     low = min(finite, default=0.0)

@@ -13,7 +13,8 @@ from textual.containers import VerticalScroll
 from textual.screen import ModalScreen, Screen
 from textual.widgets import Footer, Static
 
-from orchestrator.progress import axis, place
+from orchestrator.progress import axis, figure, place
+from orchestrator.results.live_trials import LiveTrial, left, sentence
 from orchestrator.results.why import show, why
 from orchestrator.safe_text import visible
 from orchestrator.state import SweepState, Trial
@@ -93,16 +94,19 @@ class Question(ModalScreen[bool]):
         yield Static(Text.assemble(self._question, "\n\n", ("y", "bold"), " yes    ", ("n", "bold"), " no"))
 
 
-_EPOCHS = 12
+_REPORTS = 12
 
 
-def trial_text(state: SweepState, number: int, width: int) -> Text:
-    """Return all that the journal holds about a trial, for a page of that width."""
+def trial_text(state: SweepState, number: int, width: int, live: LiveTrial | None = None) -> Text:
+    """Return all that the journal holds about a trial, and how far it is now, for a page of that width."""
     trial, text = state.trials[number], Text()
     text.append(f"trial {number}  ", "bold").append(trial.status.replace("_", " ") + "\n")
+    if live is not None:
+        _heading(text, "NOW")
+        text.append(f"{visible(sentence(live, state.unit))}{left(live)}\n")
     _heading(text, "WHY")
-    for sentence in why(state, number):
-        text.append(f"{visible(sentence)}\n")
+    for line in why(state, number):
+        text.append(f"{visible(line)}\n")
     _heading(text, "PARAMETERS")
     longest = max((len(visible(name)) for name in trial.params), default=0)
     for name, value in trial.params.items():
@@ -123,7 +127,7 @@ def _heading(text: Text, title: str) -> None:
 
 
 def _metrics(text: Text, state: SweepState, trial: Trial, width: int) -> None:
-    """Append each metric with its curve, best-epoch value and last value, then the objective's last epochs."""
+    """Append each metric with its curve, its value at the best report and at the last, then the last reports."""
     best, unit = state.objective.best(trial), state.unit
     names = sorted({name for report in trial.reports.values() for name in report.metrics})
     longest = min(max(map(len, map(visible, names)), default=0), 30)
@@ -139,7 +143,9 @@ def _metrics(text: Text, state: SweepState, trial: Trial, width: int) -> None:
         style = "bold" if name == state.objective.metric else ""
         text.append(f"{visible(name)[:longest]:<{longest}}  {at_best:>10} {show(values[-1]):>10}  ", style)
         text.append(sparkline(values, max(8, min(50, width - longest - 28)), len(values)) + "\n")
-    recent = [(epoch, trial.value(epoch, state.objective.metric)) for epoch in sorted(trial.reports)[-_EPOCHS:]]
+    recent = [(at, trial.value(at, state.objective.metric)) for at in sorted(trial.reports)[-_REPORTS:]]
     if recent:
-        listed = "  ".join(f"{epoch}: {show(value) if not math.isnan(value) else 'nan'}" for epoch, value in recent)
+        listed = "  ".join(
+            f"{figure(at, unit)}: {show(value) if not math.isnan(value) else 'nan'}" for at, value in recent
+        )
         text.append(f"{visible(state.objective.metric)} by {axis(unit)}  {listed}\n", "dim")

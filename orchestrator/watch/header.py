@@ -13,11 +13,12 @@ from orchestrator.results.verdict import sentences
 from orchestrator.results.why import show
 from orchestrator.safe_text import visible
 from orchestrator.state import SweepState
-from orchestrator.watch.panel import rungs_line, workers_line
+from orchestrator.watch.panel import live_text, rungs_line, workers_line
 from orchestrator.watch.watch_rows import Rows
 from orchestrator.watch.watched_sweep import Watched
 
 _SWEEP = {"running": "bold cyan", "completed": "bold green", "paused": "bold yellow", "interrupted": "bold magenta"}
+_MAX_LIVE = 4  # running trials with a line in a narrow terminal
 _ENDED = {
     "completed": "the sweep has ended",
     "paused": "no process runs it; sweep resume continues it",
@@ -35,6 +36,7 @@ def header_lines(watched: Watched, rows: Rows, width: int, *, narrow: bool) -> l
         lines += [
             Text("workers  ").append_text(workers_line(state)),
             Text("rungs    ").append_text(rungs_line(state, rows)),
+            *live_text(watched.live, state, _MAX_LIVE),
         ]
     return lines + _confirmed(state)
 
@@ -80,7 +82,7 @@ def _best(watched: Watched, rows: Rows) -> Text:
     params = ", ".join(
         f"{visible(name)} {visible(show(value))}" for name, value in zip(names, leader.params.values(), strict=True)
     )
-    value, at = f"{visible(objective.metric)} {show(leader.best)}", place(leader.epoch, watched.state.unit)
+    value, at = f"{visible(objective.metric)} {show(leader.best)}", place(leader.at, watched.state.unit)
     return Text.assemble("best     ", (value, "bold green"), f" trial {leader.trial}, {at}: {params}")
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import bisect
 from collections import Counter
+from collections.abc import Mapping
 
 from rich.text import Text
 
 from orchestrator.policies.extend_limits import recorded_horizon
 from orchestrator.policies.scheduler import recorded_scheduler
 from orchestrator.progress import place
+from orchestrator.results.live_trials import LiveTrial, figures, live_lines, since
 from orchestrator.safe_text import visible
 from orchestrator.state import SweepState
 from orchestrator.watch.watch_rows import Rows
@@ -32,19 +34,19 @@ def _label(state: SweepState) -> str:
 
 
 def rungs(state: SweepState, rows: Rows) -> list[tuple[float, int, int, int]]:
-    """Return for each rung its epoch and the numbers of trials that reached it, wait there, and were stopped there."""
-    epochs = rung_list(state)
+    """Return for each rung its place and the numbers of trials that reached it, wait there, and were stopped there."""
+    places = rung_list(state)
     reached, waiting, stopped = Counter[int](), Counter[int](), Counter[float]()
     for row in rows.rows.values():
-        place = bisect.bisect_right(epochs, row.epochs) - 1
+        place = bisect.bisect_right(places, row.progress) - 1
         reached[place] += 1
         waiting[place] += row.status == "set_aside"
         if row.stopped_at is not None:
             stopped[row.stopped_at] += 1
     listed = []
-    for place in reversed(range(len(epochs))):
+    for place in reversed(range(len(places))):
         reached[place] += reached[place + 1]  # trials at later rungs passed this one
-        listed.append((epochs[place], reached[place], waiting[place], stopped[epochs[place]]))
+        listed.append((places[place], reached[place], waiting[place], stopped[places[place]]))
     return listed[::-1]
 
 
@@ -75,12 +77,17 @@ def _counts(arrived: int, waits: int, stopped: int = 0) -> str:
     return f"{arrived}" + (f", {waits} wait" if waits else "") + (f", {stopped} stopped" if stopped else "")
 
 
-def panel_lines(state: SweepState, rows: Rows) -> list[Text]:
-    """Return the panel: workers, rungs and failures, each with a heading."""
-    return [*_workers(state), Text(), *_rungs(state, rows), Text(), *_failures(state)]
+def panel_lines(state: SweepState, rows: Rows, live: Mapping[int, LiveTrial]) -> list[Text]:
+    """Return the panel: workers with the trials that they run now, rungs and failures, each with a heading."""
+    return [*_workers(state, live), Text(), *_rungs(state, rows), Text(), *_failures(state)]
 
 
-def _workers(state: SweepState) -> list[Text]:
+def live_text(live: Mapping[int, LiveTrial], state: SweepState, most: int) -> list[Text]:
+    """Return a line for each of so many running trials: how far it is since its last report."""
+    return [Text(line, "dim") for line in live_lines(live, state, most)]
+
+
+def _workers(state: SweepState, live: Mapping[int, LiveTrial]) -> list[Text]:
     head = Text.assemble(("WORKERS", "bold"), (f"  {visible(str(state.machine.get('engine') or ''))}", "dim"))
     if state.status != "running":
         return [head, Text("the sweep is not running", "dim")]
@@ -90,6 +97,8 @@ def _workers(state: SweepState) -> list[Text]:
         segment = f", segment {trial.segments - 1}" if trial.segments > 1 else ""
         progress = f", {place(trial.segment_progress, state.unit)}{segment}"
         lines.append(Text.assemble(f"{visible(trial.node) or '?'}  ", (f"trial {number}", "cyan"), progress))
+        if number in live:
+            lines += [Text(f"  {figures(live[number])}"), Text(f"  {visible(since(live[number], state.unit))}", "dim")]
     hidden = len(state.running) - _MAX_WORKERS
     return [*lines, Text(f"… and {hidden} more", "dim")] if hidden > 0 else lines
 
@@ -131,10 +140,10 @@ def _furthest(state: SweepState) -> float:
 
 
 def _compared(state: SweepState) -> set[float]:
-    """Return the epochs of recorded comparisons."""
-    epochs: set[float] = set()
+    """Return the places of recorded comparisons."""
+    places: set[float] = set()
     for trial in state.trials.values():
-        epochs.update(promotion["rung"] for promotion in trial.promotions if promotion["rule"] != "request")
+        places.update(promotion["rung"] for promotion in trial.promotions if promotion["rule"] != "request")
         if "rung" in trial.stopped_by and "of" in trial.stopped_by:
-            epochs.add(trial.stopped_by["rung"])
-    return epochs
+            places.add(trial.stopped_by["rung"])
+    return places

@@ -14,7 +14,6 @@ from textual.widgets import Footer, Input
 
 from orchestrator.errors import SweepError
 from orchestrator.policies.extend_limits import recorded_horizon
-from orchestrator.progress import EPOCHS
 from orchestrator.rundir import RunDirectory
 from orchestrator.safe_text import visible
 from orchestrator.watch.columns import FIXED, Column, columns
@@ -105,7 +104,7 @@ class WatchApp(App[None]):
             self.table_rows.update(self.watched.state, self.watched.changed_trials)
             self.draw()
             page, changed = self.screen, self.watched.changed_trials
-            if isinstance(page, Page) and (changed is None or page.trial in changed):
+            if isinstance(page, Page) and (changed is None or page.trial in changed or page.trial in self.watched.live):
                 page.update_text()
 
     def draw(self) -> None:
@@ -118,17 +117,17 @@ class WatchApp(App[None]):
         if not state.spec:
             return
         if wide:
-            self._lines("#panel").show(panel_lines(state, self.table_rows))
+            self._lines("#panel").show(panel_lines(state, self.table_rows, self.watched.live))
         shown = self._columns(wide=wide)
         rows = self.table_rows.listed(self.by, down=self.down, status=self.only, words=self.words)
-        longest = recorded_horizon(state) if state.unit == EPOCHS else None
-        epochs = longest or max((len(row.values) for row in rows), default=0)
+        end = recorded_horizon(state) or max((row.progress for row in rows), default=0)
         screen.query_one(Heading).show(shown, self.by, down=self.down)
-        screen.query_one(TrialTable).show(rows, self.table_rows.ranks, shown, epochs)
+        screen.query_one(TrialTable).show(rows, self.table_rows.ranks, shown, end)
 
     def _columns(self, *, wide: bool) -> list[Column]:
         """Return the fixed columns and the parameters from the shifted position on."""
-        listed = columns(self.watched.state.objective.metric, self.table_rows.names, wide=wide)
+        state, rows = self.watched.state, self.table_rows
+        listed = columns(state.objective.metric, rows.names, wide=wide, unit=state.unit, reached=rows.widest)
         return listed[:FIXED] + listed[FIXED + self._shift :]
 
     def _show_notices(self) -> None:
@@ -209,7 +208,10 @@ class WatchApp(App[None]):
 
     def on_trial_table_opened(self, event: TrialTable.Opened) -> None:
         """Open a trial's page."""
-        self.push_screen(Page(lambda width: trial_text(self.watched.state, event.trial, width), event.trial))
+        trial = event.trial
+        self.push_screen(
+            Page(lambda width: trial_text(self.watched.state, trial, width, self.watched.live.get(trial)), trial)
+        )
 
     def action_ask(self, verb: str) -> None:
         """Send a request about the open or selected trial, after a question."""

@@ -11,7 +11,7 @@ from orchestrator.results.terminal_tables import ranking
 from orchestrator.results.trial_rows import rows
 from orchestrator.safe_text import visible
 from orchestrator.watch.header import header_lines
-from orchestrator.watch.panel import rungs_line, workers_line
+from orchestrator.watch.panel import live_text, rungs_line, workers_line
 from orchestrator.watch.watch_rows import Rows
 from orchestrator.watch.watched_sweep import Watched
 
@@ -41,6 +41,7 @@ def snapshot(watched: Watched, width: int) -> RenderableType:
     lines += [
         Text("workers  ").append_text(workers_line(state)),
         Text("rungs    ").append_text(rungs_line(state, table)),
+        *live_text(watched.live, state, _LINES),
     ]
     if watched.problem:
         lines.append(Text(visible(watched.problem)))

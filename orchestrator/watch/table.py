@@ -79,7 +79,7 @@ class TrialTable(Widget, can_focus=True):
         self._rows: list[Row] = []
         self._ranks: dict[int, int] = {}
         self._shown: list[Column] = []
-        self._epochs: float = 0
+        self._end: float = 0
         self._cursor = self._top = 0
         self._selected: int | None = None
         self._drawn: dict[int, tuple[object, ...]] = {}
@@ -89,11 +89,11 @@ class TrialTable(Widget, can_focus=True):
         """The selected trial; None if there are no rows."""
         return self._rows[self._cursor].trial if self._rows else None
 
-    def show(self, rows: list[Row], ranks: dict[int, int], shown: list[Column], epochs: float) -> None:
-        """Show these rows; ``epochs`` is the length of a complete training."""
-        if shown != self._shown or epochs != self._epochs:
+    def show(self, rows: list[Row], ranks: dict[int, int], shown: list[Column], end: float) -> None:
+        """Show these rows; ``end`` is the progress at which a training is complete."""
+        if shown != self._shown or end != self._end:
             self._drawn = {}
-        self._rows, self._ranks, self._shown, self._epochs = rows, ranks, shown, epochs
+        self._rows, self._ranks, self._shown, self._end = rows, ranks, shown, end
         places = (place for place, row in enumerate(rows) if row.trial == self._selected)
         self._cursor = next(places, min(self._cursor, max(0, len(rows) - 1)))
         self._draw()
@@ -109,7 +109,7 @@ class TrialTable(Widget, can_focus=True):
         row, selected = self._rows[place], place == self._cursor
         base = _SELECTED if selected else _PLAIN
         segments = [Segment(_MARK if selected else " " * len(_MARK), base)]
-        texts = cells(row, self._ranks[row.trial], self._shown, self._epochs)
+        texts = cells(row, self._ranks[row.trial], self._shown, self._end)
         for column, text in zip(self._shown, texts, strict=True):
             coloured = column.key in ("status", "") and not selected
             segments.append(Segment(text + _GAP, _STYLES[row.status] if coloured else base))

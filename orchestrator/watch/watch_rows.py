@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.progress import short
 from orchestrator.results.why import show
 from orchestrator.safe_text import visible
 from orchestrator.state import Objective, SweepState, Trial
@@ -18,13 +19,18 @@ _MOST = 10_000  # places of a curve that is drawn with its gaps
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A trial as shown; ``values`` is the objective by epoch from 1, NaN for an epoch without a value."""
+    """A trial as shown.
+
+    ``values`` is the objective at each report, NaN where a whole epoch has none. ``at`` is the progress of the best
+    value and ``progress`` that of the last report, in the sweep's unit; ``reached`` says both for people.
+    """
 
     trial: int
     status: str
     best: float | None
-    epoch: float
-    epochs: float
+    at: float
+    progress: float
+    reached: str
     values: tuple[float, ...]
     params: Mapping[str, Any]
     loss: float
@@ -56,6 +62,7 @@ def row_of(objective: Objective, trial: Trial) -> Row:
         best.value if best else None,
         best.progress if best else 0,
         trial.progress,
+        f"{short(best.progress) if best else '–'}/{short(trial.progress)}",
         values,
         params,
         objective.loss(best.value) if best else math.inf,
@@ -96,6 +103,11 @@ class Rows:
         self.ranks = {number: rank for rank, number in enumerate(order, 1)}
 
     @property
+    def widest(self) -> int:
+        """The length of the longest `Row.reached`."""
+        return max((len(row.reached) for row in self.rows.values()), default=0)
+
+    @property
     def first(self) -> Row | None:
         """The row of the leader, None if no trial has a finite value."""
         number = next(iter(self.ranks), None)
@@ -123,8 +135,8 @@ class Rows:
             return _sort_key(STATUSES.index(row.status))
         if column == "best":
             return _sort_key(row.best)
-        if column == "epochs":
-            return _sort_key(row.epochs)
+        if column == "progress":
+            return _sort_key(row.progress)
         return _sort_key(row.params.get(column.removeprefix("param:")))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from orchestrator.errors import JournalError
 from orchestrator.journal import holder
 from orchestrator.policies.budget import amounts
+from orchestrator.results.live_trials import LiveTrial, live_trials
 from orchestrator.results.run_state import require_complete_spec
 from orchestrator.rundir import RunDirectory
 from orchestrator.spec import SweepSpec
@@ -17,13 +18,15 @@ class Watched:
     """The state of a run as last read, for viewing only; no method raises.
 
     ``problem`` is a sentence if the journal is damaged, deleted or unreadable; the state is then what was read before.
-    ``changed_trials`` are the trials that the last refresh changed, None for all.
+    ``changed_trials`` are the trials that the last refresh changed, None for all. ``live`` says of running trials how
+    far they are since their last report.
     """
 
     def __init__(self, run: RunDirectory) -> None:
         self.run = run
         self.problem = ""
         self.changed_trials: set[int] | None = None
+        self.live: dict[int, LiveTrial] = {}
         self._sweep = FollowedSweep(run.journal)
         self._dead_lease: int | None = None  # of the process that was found dead
         self._spec: tuple[object, SweepSpec] | None = None
@@ -35,14 +38,15 @@ class Watched:
 
     def refresh(self) -> bool:
         """Read new events; return whether anything changed."""
-        problem, status = self.problem, self.state.status
+        problem, status, live = self.problem, self.state.status, self.live
         changed = self._read(self._sweep.refresh)
         if self._dead_lease is not None and changed and self._sweep.lease == self._dead_lease:
             # The process was not dead after all, so what it ran was not interrupted.
             self._dead_lease = None
             self._read(self._sweep.restart)
         self._mark_if_interrupted()
-        return changed or problem != self.problem or status != self.state.status
+        self.live = live_trials(self.run, self.state)
+        return changed or (problem, status, live) != (self.problem, self.state.status, self.live)
 
     def spent(self) -> dict[str, float]:
         """Return what was spent of each budget, as `orchestrator.policies.budget.amounts` does."""

@@ -98,7 +98,7 @@ def _caption(data: History) -> str:
         "rest; the line covers all. "
     )
     return (
-        f"{data.trials.metric} at each trial's best epoch. "
+        f"{data.trials.metric} at each trial's best report. "
         + (sampled if len(data.shown) < valued else "")
         + (f"{missing} trials without a value are not drawn." if missing else "")
     ).strip()

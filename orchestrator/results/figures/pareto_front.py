@@ -69,7 +69,7 @@ def draw(data: Front) -> Figure:
     plot.update_xaxes(title_text=escaped(f"{data.goals[0].metric} ({_better(data.goals[0])})"), row=len(goals), col=1)
     title = f"{len(on)} of {len(data.numbers)} trials are on the Pareto front: no trial dominates them"
     sampled = f" Of the dominated trials an even sample of {len(shown)} is drawn." if len(shown) < len(off) else ""
-    caption = "Each trial at the best epoch of the first objective; stars are on the front."
+    caption = "Each trial at the best report of the first objective; stars are on the front."
     return make_figure("front", title, caption + sampled, plot, 160 + 260 * len(goals))
 
 

@@ -109,7 +109,7 @@ def _header(run: RunDirectory, state: SweepState, path: Path) -> Html:
 
 
 def _no_figures() -> Html:
-    return element("p", "No figures yet: no trial has reported an epoch.")
+    return element("p", "No figures yet: no trial has reported.")
 
 
 def _table(state: SweepState) -> Html:

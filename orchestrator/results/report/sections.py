@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from orchestrator.progress import noun
 from orchestrator.results.launch_changes import launch_changes
 from orchestrator.results.report.markup import Html, element, joined, pairs, table, text
 from orchestrator.results.terminal_tables import duration
-from orchestrator.results.verdict import interval_of, verdict
+from orchestrator.results.verdict import interval_of, trained, verdict
 from orchestrator.results.why import show
 from orchestrator.rundir import RunDirectory
 from orchestrator.space.domain import same_value
@@ -131,7 +132,7 @@ def _tiles(state: SweepState) -> Html:
     share = f"{early / len(state.trials):.0%} of trials" if state.trials else "no trial"
     tiles = [
         ("trials", f"{len(state.trials):,}", f"{state.count('finished'):,} finished"),
-        ("epochs", f"{state.epochs:,}", "trained, including repeated ones"),
+        (noun(state.unit), trained(state), "trained, including repeated ones"),
         ("time", duration(state.active_seconds), f"{duration(state.trial_seconds)} over all trials"),
         ("stopped early", f"{early:,}", share),
         ("failed", f"{failed:,}", "trials" if failed != 1 else "trial"),

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from orchestrator.progress import SECONDS, axis, noun
 from orchestrator.results.terminal_tables import short_names
 from orchestrator.results.trial_rows import rows
 from orchestrator.results.why import show, stories
@@ -47,8 +48,8 @@ def _main(state: SweepState, ranked: list[Row]) -> list[Column]:
         (objective.metric, _values("best", ranked)),
         *((goal.metric, [row["also"][goal.metric] for row in ranked]) for goal in objective.also),
         *((name, _values(name, ranked)) for name in group_columns),
-        ("at epoch", _values("epoch", ranked)),
-        ("epochs", _values("epochs", ranked)),
+        (f"at {axis(state.unit)}", _values("at", ranked)),
+        (noun(state.unit) if state.unit != SECONDS else "seconds trained", _values("progress", ranked)),
         ("seconds", _values("seconds", ranked)),
     ]
     return [_column(title, "main", values) for title, values in columns]
@@ -62,7 +63,7 @@ def _params(ranked: list[Row]) -> list[Column]:
 
 
 def _metrics(state: SweepState, ranked: list[Row]) -> list[Column]:
-    """Return the metrics logged at each trial's best epoch, or at its last epoch if it has no best."""
+    """Return the metrics of each trial's best report, or of its last report if it has no best."""
     logged = [_logged(state, row) for row in ranked]
     names = dict.fromkeys(name for metrics in logged for name in metrics if name != state.objective.metric)
     return [_column(name, "metric", [metrics.get(name) for metrics in logged]) for name in names]

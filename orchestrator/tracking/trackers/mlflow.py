@@ -1,11 +1,11 @@
-"""MLflow: one run for each trial, nested in one for the sweep. Epochs that the server has are not sent again."""
+"""MLflow: one run for each trial, nested in one for the sweep. Reports that the server has are not sent again."""
 
 from __future__ import annotations
 
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import Field
@@ -14,7 +14,7 @@ from orchestrator.extras import require
 from orchestrator.rundir import RunDirectory
 from orchestrator.spec.parts import Part
 from orchestrator.state import ENDED, SweepState, Trial
-from orchestrator.tracking.metric_stream import Point, config, points, summary
+from orchestrator.tracking.metric_stream import Point, config, integer_steps, points, summary
 from orchestrator.tracking.tracker import Tracker
 from orchestrator.training.job import Job, tracking_options
 from orchestrator.training.loggers import IMPATIENT, MLFLOW_TAG
@@ -118,29 +118,30 @@ class Mlflow(Tracker):
         if self._status.get(id) == status:
             return
         run = self._find(named, {"mlflow.parentRunId": parent})
-        sent = self._sent.get(id)
+        sent, steps = self._sent.get(id), integer_steps(state, trial)
         if sent is None:
-            sent = self._sent[id] = self._server_reports(run, state.objective.metric)
+            on_server = self._server_steps(run, state.objective.metric)
+            sent = self._sent[id] = {progress for progress, step in steps.items() if step in on_server}
             self._client.log_batch(run, params=list(_params(config(state, trial, trial.suggested))))
         for progress, group in _by_report(points(self._run, trial, state.objective.metric, sent)):
-            self._send(run, group, int(1000 * trial.reports[progress].time))
+            self._send(run, group, int(1000 * trial.reports[progress].time), steps[progress])
             sent.add(progress)
-        self._mark(run, state, trial)
+        self._mark(run, state, trial, steps)
         self._status[id] = status
 
-    def _send(self, run: str, group: list[Point], at: int) -> None:
-        """Send an epoch's points, its own values last, so that their presence means that the epoch is complete."""
+    def _send(self, run: str, group: list[Point], at: int, own: int) -> None:
+        """Send a report's points, its own values last, so that their presence means that the report is complete."""
         from mlflow.entities import Metric
 
         metrics = [
-            Metric(_FORBIDDEN.sub("_", name), value, at, int(point.progress) if point.of_epoch else point.step or 0)
+            Metric(_FORBIDDEN.sub("_", name), value, at, own if point.of_report else point.step or 0)
             for point in group
             for name, value in point.values.items()
         ]
         for start in range(0, len(metrics), _BATCH):
             self._client.log_batch(run, metrics=metrics[start : start + _BATCH])
 
-    def _mark(self, run: str, state: SweepState, trial: Trial) -> None:
+    def _mark(self, run: str, state: SweepState, trial: Trial, steps: Mapping[float, int]) -> None:
         """Set the run's status to the trial's, and back to running if the trial is resumed."""
         ended = trial.status in ENDED
         for name, value in summary(state, trial).items():
@@ -150,7 +151,7 @@ class Mlflow(Tracker):
         if ended and best:
             at = int(1000 * trial.reports[best.progress].time)
             name = _FORBIDDEN.sub("_", f"best_{state.objective.metric}")
-            self._client.log_metric(run, name, best.value, timestamp=at, step=int(best.progress))
+            self._client.log_metric(run, name, best.value, timestamp=at, step=steps[best.progress])
         if ended:
             status = "FAILED" if trial.status == "failed" else "FINISHED"
             self._client.set_terminated(run, status, int(1000 * trial.ended))
@@ -186,7 +187,7 @@ class Mlflow(Tracker):
         experiment = self._client.get_experiment_by_name(name)
         return str(experiment.experiment_id if experiment else self._client.create_experiment(name))
 
-    def _server_reports(self, run: str, metric: str) -> set[float]:
+    def _server_steps(self, run: str, metric: str) -> set[int]:
         return {point.step for point in self._client.get_metric_history(run, _FORBIDDEN.sub("_", metric))}
 
     def _named(self, state: SweepState, trial: int | str, options: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from orchestrator.progress import axis
 from orchestrator.rundir import RunDirectory
 from orchestrator.secrets import wandb_mode
 from orchestrator.spec.parts import Part
@@ -116,6 +117,7 @@ class Wandb(Tracker):
             tags=tags(trial),
             summary=summary(state, trial),
             failed=trial.status == "failed",
+            unit=state.unit,
         )
         written.epochs, written.status = sorted(trial.reports), status
         self._ledger.save()
@@ -130,15 +132,20 @@ class Wandb(Tracker):
         tags: list[str],
         summary: dict[str, object],
         failed: bool,
+        unit: str,
     ) -> None:
+        """Write new points; a report's own values are drawn over ``unit``."""
+        progress = axis(unit)
         run = begin(self._run.root, named, written, config=config, tags=tags, job_type="trial")
         run.define_metric("epoch", hidden=True)
         run.define_metric(STEP, hidden=True)
-        by_epoch = {name for point in new_points if point.of_epoch for name in point.values}
-        for name in sorted({name for point in new_points for name in point.values}):
-            run.define_metric(name, step_metric="epoch" if name in by_epoch else STEP)
+        run.define_metric(progress, hidden=True)
+        reported = {name for point in new_points if point.of_report for name in point.values}
+        for name in sorted({name for point in new_points for name in point.values} - {progress}):
+            run.define_metric(name, step_metric=progress if name in reported else STEP)
         for step, point in enumerate(new_points, written.rows):
             position = {"epoch": point.epoch} | ({STEP: point.step} if point.step is not None else {})
+            position |= {progress: point.progress} if point.of_report else {}
             run.log(point.values | position, step=step)
         run.summary.update(summary)
         end(run, exit_code=1 if failed else 0)
@@ -193,7 +200,7 @@ def end(run: Any, exit_code: int = 0) -> None:
 
 
 def _log_best(folder: RunDirectory, state: SweepState, run: Any, named: dict[str, Any]) -> None:
-    """Log the checkpoint of the best trial's best epoch, if it exists."""
+    """Log the checkpoint of the best trial's best report, if it exists."""
     import wandb
 
     trial = state.winner()

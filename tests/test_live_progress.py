@@ -1,0 +1,283 @@
+"""How far a trial is between two reports: the file that says so, its cost, its readers, and its end."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from functools import lru_cache
+from io import StringIO
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.console import Console
+
+from orchestrator.engine.segment_runner import attempt
+from orchestrator.engine.simulator import simulate
+from orchestrator.journal import Event
+from orchestrator.journal.lease import acquire
+from orchestrator.results.live_trials import live_lines, live_trials
+from orchestrator.results.notebook import status_html
+from orchestrator.results.status import status_of
+from orchestrator.rundir import RunDirectory
+from orchestrator.rundir.live_progress import LIMIT, LiveProgress
+from orchestrator.spec import from_mapping
+from orchestrator.state import SweepState
+from orchestrator.training import Job, Report
+from orchestrator.training.live_writer import LiveWriter, Moment
+from orchestrator.training.progress_meter import ProgressMeter
+from orchestrator.watch.snapshot import snapshot
+from orchestrator.watch.watched_sweep import Watched
+from tests.support.watched_runs import written
+
+PLACE = {"epoch": 2.5, "step": 130, "samples": 4160.0, "seconds": 13.0}
+START = {"epoch": 2, "step": 100, "samples": 3200.0, "seconds": 10.0}
+LIVE = LiveProgress(
+    trial=0, segment=0, at=1.0, phase="training", batch=30, batches=60, place=PLACE, start=START, elapsed=4.0,
+    loss=0.25, samples_per_second=320.0, step_seconds=0.1, data_wait=0.125, memory=10**9,
+)  # fmt: skip
+UNITS = {"epochs": "max_epochs", "steps": "max_steps", "seconds": "max_time", "samples": "", "metric:tokens": ""}
+ENDS = {"epochs": 9, "steps": 450, "seconds": 45, "samples": 14400, "metric:tokens": 28800}
+
+
+def _tiny(folder: Path, **arguments: Any) -> Job:
+    return Job(
+        trial=3,
+        segment=0,
+        seed=1,
+        metric="val_loss",
+        model={"class_path": "tests.support.tiny.Tiny", "init_args": arguments},
+        data={"class_path": "tests.support.tiny.TinyData", "init_args": {}},
+        trainer={"max_epochs": 8, "accelerator": "cpu"},
+        folder=str(folder / "run/trials/0003"),
+    )
+
+
+def test_a_segment_says_how_far_it_is_and_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.training.live_writer.INTERVAL_SECONDS", 0.02)
+    job, seen = _tiny(tmp_path, pause=0.03), list[tuple[LiveProgress, Report]]()
+    run = RunDirectory(tmp_path / "run")
+
+    def report(told: Report) -> bool:
+        live = LiveProgress.from_bytes(run.read_live([3]).get(3, b""))
+        seen.extend([(live, told)] if live else [])
+        return True
+
+    assert attempt(job, report) is None
+    assert len(seen) >= 6
+    for live, told in seen:
+        assert (live.trial, live.segment, live.batches) == (3, 0, 4 if live.phase == "training" else 1)
+        assert told.epoch - 1 <= live.place["epoch"] <= told.epoch
+        assert told.step - 4 <= live.place["step"] <= told.step
+        assert told.samples - 64 <= live.place["samples"] <= told.samples
+        assert live.place["seconds"] <= told.seconds
+        assert set(live.start.values()) == {0} | {live.start["seconds"]}
+    last = seen[-1][0]
+    assert last.loss is not None
+    assert last.step_seconds is not None
+    assert last.step_seconds >= 0.03  # each waits as long
+    assert last.samples_per_second == pytest.approx(16 / last.step_seconds, rel=0.01)
+    assert last.memory is not None
+    assert last.memory > 50e6
+    assert sorted(path.name for path in Path(job.folder).iterdir()) == ["checkpoints", "logs", "progress"]
+
+
+def test_a_failed_segment_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.training.live_writer.INTERVAL_SECONDS", 0.01)
+    job = _tiny(tmp_path, fault="raise", pause=0.05)
+    failure = attempt(job, lambda report: True)
+    assert failure is not None
+    assert not RunDirectory(tmp_path / "run").live(3).exists()
+
+
+def test_a_batch_costs_less_than_half_a_percent_of_a_millisecond(tmp_path: Path) -> None:
+    """Also of a batch after which a moment is noted, once in a thousand; the thread's part is in benchmarks/."""
+    meter, batch = ProgressMeter(), [torch.zeros(4, 2), torch.zeros(4)]
+    without = min(_seconds(meter, batch) for _ in range(7))
+    meter.live = LiveWriter(_tiny(tmp_path), lambda content: None)
+    cost = min(_seconds(meter, batch) for _ in range(7)) - without
+    print(f"live progress: {cost * 1e9:.0f} ns a batch")
+    assert cost < 5e-6
+
+
+def _seconds(meter: ProgressMeter, batch: Any, rounds: int = 5000) -> float:
+    trainer: Any = SimpleNamespace(world_size=1, global_step=1, num_training_batches=9)
+    outputs = {"loss": torch.tensor(0.5)}
+    start = time.perf_counter()
+    for _ in range(rounds):
+        meter.on_train_batch_start(trainer, trainer, batch, 0)
+        meter.on_train_batch_end(trainer, trainer, outputs, batch, 0)
+    return (time.perf_counter() - start) / rounds
+
+
+def test_the_thread_takes_less_than_half_a_percent_of_a_core(tmp_path: Path) -> None:
+    """Processor time of one write, over the time between two."""
+    writer = LiveWriter(_tiny(tmp_path))
+    writer._start = Moment(START, 1, 9)
+    for _ in range(40):
+        writer.trained({"loss": torch.tensor(0.5)})
+    writer.note(Moment(PLACE, 2, 9))
+    assert min(_write(writer) for _ in range(5)) < 0.005 * 2.0
+
+
+def _write(writer: LiveWriter) -> float:
+    start = time.thread_time()
+    writer._send(writer._progress().to_bytes())
+    return time.thread_time() - start
+
+
+numbers = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3)
+anything = st.recursive(
+    numbers, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(field=st.sampled_from([*asdict(LIVE), "other"]), value=anything | st.sampled_from([PLACE, math.nan, 10**400]))
+def test_whatever_is_in_the_file_is_shown_or_ignored(field: str, value: Any) -> None:
+    live = LiveProgress.from_bytes(json.dumps(asdict(LIVE) | {field: value}).encode())
+    if live is not None:
+        state, run = running("steps")
+        shown = live_trials(FakeRun(run, live), state)  # type: ignore[arg-type]
+        json.dumps([asdict(one) for one in shown.values()], allow_nan=False)
+        assert all(isinstance(line, str) for line in live_lines(shown, state))
+
+
+class FakeRun:
+    """A run whose trial 0 says this."""
+
+    def __init__(self, run: str, live: LiveProgress) -> None:
+        self.where, self._content = run, live.to_bytes()
+
+    def read_live(self, numbers: Any) -> dict[int, bytes]:
+        return {0: self._content}
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=200) | st.integers(0, 400).map(lambda cut: LIVE.to_bytes()[:cut]))
+def test_a_torn_file_is_ignored(content: bytes) -> None:
+    assert LiveProgress.from_bytes(content) is None
+
+
+def test_the_file_says_what_was_written() -> None:
+    assert LiveProgress.from_bytes(LIVE.to_bytes()) == LIVE
+
+
+@lru_cache
+def cut(unit: str) -> list[Event]:
+    """A sweep's events until trial 0 has reported twice and runs on."""
+    end = ENDS[unit]
+    progress = {"unit": unit, "every": end / 9, "until": end}
+    spec = {
+        "name": "watched",
+        "objective": {"metric": "val_acc", "mode": "max"},
+        "model": "nowhere.Never",
+        "space": {"model.width": {"int": [1, 64]}},
+        "scheduler": "fifo",
+        "progress": progress,
+        "budget": {"trials": 2},
+    }
+    events = simulate(from_mapping(spec)).events
+    reports = [number for number, event in enumerate(events) if event.type == "segment.reported"]
+    found = events[: reports[1] + 1]
+    # The simulator counts in one unit only.
+    return [replace(e, fields={**e.fields, "samples": 3200}) if e.type == "segment.reported" else e for e in found]
+
+
+def running(unit: str) -> tuple[SweepState, str]:
+    state = SweepState(cut(unit))
+    assert state.status == "running"
+    return state, "watched"
+
+
+@pytest.fixture(params=UNITS)
+def run(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[RunDirectory]:
+    """A run whose trial 0 is halfway between its second report and the third."""
+    events = cut(request.param)
+    run = written(tmp_path, events)
+    folder = run.live(0).parent
+    folder.mkdir(parents=True)
+    run.live(0).write_bytes(replace(LIVE, at=time.time()).to_bytes())
+    lease = acquire(run.root / "lease", after=events[-1].lease)
+    yield run
+    lease.release()
+
+
+def test_readers_say_the_place_in_the_unit_and_the_time_left(run: RunDirectory) -> None:
+    watched = Watched(run)
+    assert watched.refresh()
+    state, live = watched.state, watched.live[0]
+    tokens = 6400 * 4160 / 3200  # the last report's, by the samples since
+    expected = {"epochs": 2.5, "steps": 130, "seconds": 13, "samples": 4160, "metric:tokens": tokens}[state.unit]
+    begun = {"epochs": 2, "steps": 100, "seconds": 10, "samples": 3200, "metric:tokens": 6400}[state.unit]
+    assert (live.progress, live.end) == (expected, ENDS[state.unit])
+    assert live.remaining is not None
+    assert live.remaining == pytest.approx((ENDS[state.unit] - expected) / ((expected - begun) / 4.0), abs=0.1)
+    text = StringIO()
+    Console(file=text, width=200).print(snapshot(watched, 200))
+    said = {"epochs": "epoch 2.5", "steps": "step 130", "seconds": "13 s", "samples": "4160 samples",
+            "metric:tokens": "8320 tokens"}[state.unit]  # fmt: skip
+    line = next(line.rstrip() for line in text.getvalue().splitlines() if line.strip().startswith("trial 0:"))
+    assert said in line
+    assert "training batch 30 of 60, loss 0.25, 320 samples/s, 100 ms a step, 12% waiting for data, memory 1 GB" in line
+    assert line.endswith(f"about {round(live.remaining)} s left")
+    html = status_html(status_of(run, state))
+    assert said in html
+    assert not watched.refresh()  # nothing has changed
+    run.live(0).write_bytes(replace(LIVE, at=time.time(), batch=31).to_bytes())
+    assert watched.refresh()
+    assert watched.changed_trials == set()
+
+
+@pytest.mark.parametrize("run", ["steps"], indirect=True)
+def test_what_is_stale_is_not_shown(run: RunDirectory) -> None:
+    state = SweepState(cut("steps"))
+    assert live_trials(run, state).keys() == {0}
+    for stale in (replace(LIVE, segment=1), replace(LIVE, trial=1)):
+        run.live(0).write_bytes(stale.to_bytes())
+        assert live_trials(run, state) == {}
+    run.live(0).write_bytes(replace(LIVE, at=time.time() - 200).to_bytes())
+    assert live_trials(run, state)[0].silent == 180
+    assert "last seen 3 min ago" in live_lines(live_trials(run, state), state)[0]
+    state.mark_interrupted()
+    assert live_trials(run, state) == {}
+
+
+@pytest.mark.parametrize("run", ["steps"], indirect=True)
+def test_no_link_pipe_or_large_file_is_read(run: RunDirectory, tmp_path: Path) -> None:
+    place, other = run.live(0), tmp_path / "elsewhere"
+    place.rename(other)
+    place.symlink_to(other)
+    assert run.read_live([0, 1]) == {}
+    place.unlink()
+    os.mkfifo(place)
+    assert run.read_live([0]) == {}
+    place.unlink()
+    place.write_bytes(other.read_bytes() + b" " * LIMIT)
+    assert run.read_live([0]) == {}
+
+
+@pytest.mark.parametrize("run", ["steps"], indirect=True)
+def test_files_that_a_killed_worker_left_are_removed(run: RunDirectory) -> None:
+    part = run.live(0).with_name(".live.json.tmp")
+    part.write_text("{")
+    run.remove_live([0, 1])
+    assert list(run.live(0).parent.iterdir()) == []
+
+
+def test_a_trial_that_says_nothing_is_named() -> None:
+    state, _ = running("steps")
+    assert live_lines({}, state) == [
+        "no live progress of trial 0: still starting, or on a host that does not share the run directory"
+    ]
+    state.trials[0].started = time.time()
+    state.trials[0].reports.clear()
+    assert live_lines({}, state) == []

@@ -9,13 +9,15 @@ import pytest
 
 from orchestrator.errors import ObjectiveError, ProgressError
 from orchestrator.training import Report, fit
-from tests.support.cut_runs import Plans, job, run
+from tests.support.cut_runs import Plans, compared, job, run
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning"),  # Lightning 2.6 under torch 2.15
     pytest.mark.filterwarnings("ignore:.*`__len__` defined"),  # of iterable data with a length
 ]
 TWO = {"max_epochs": 2}
+ENDLESS: dict[str, Any] = {"max_epochs": -1}
+UNTIL = {"unit": "samples", "until": 31}
 STEPS = {"unit": "steps"}
 NEVER: dict[str, Any] = {"limit_val_batches": 0}
 EVERY: dict[str, Any] = {"check_val_every_n_epoch": None}
@@ -42,6 +44,41 @@ PLACES: dict[str, tuple[Plans, list[tuple[float, int, int]]]] = {
     "max_steps": (
         Plans({"kind": "map"}, {}, {"max_epochs": -1, "max_steps": 12, "val_check_interval": 4}, progress=STEPS),
         [(0.5, 4, 12), (1, 8, 23), (1.5, 12, 35)],
+    ),
+    "max_steps between two validations": (
+        Plans(
+            {"kind": "map"}, {}, {**ENDLESS, "max_steps": 13, "val_check_interval": 4}, progress={**STEPS, "until": 13}
+        ),
+        [(0.5, 4, 12), (1, 8, 23), (1.5, 12, 35), (1.625, 13, 38)],
+    ),
+    "every second epoch, until three": (
+        Plans(
+            {"kind": "map"},
+            {},
+            {"max_epochs": 3, "check_val_every_n_epoch": 2},
+            progress={"unit": "epochs", "until": 3},
+        ),
+        [(2, 16, 46), (3, 24, 69)],
+    ),
+    "until so many samples": (
+        Plans({"kind": "map"}, {}, {**ENDLESS, "val_check_interval": 4}, progress=UNTIL),
+        [(0.5, 4, 12), (1, 8, 23), (1.375, 11, 32)],
+    ),
+    "until one and a half epochs": (
+        Plans({"kind": "map"}, {}, ENDLESS, progress={"unit": "epochs", "until": 1.5}),
+        [(1, 8, 23), (1.5, 12, 35)],
+    ),
+    "until a counter of the module": (
+        Plans({"kind": "map"}, {}, ENDLESS, progress={"unit": "metric:seen", "until": 30}),
+        [(1, 8, 23), (1.375, 11, 32)],
+    ),
+    "until so many steps of a stream": (
+        Plans({"kind": "stream"}, {}, ENDLESS, progress=UNTIL),
+        [(1, 8, 23), (1, 11, 32)],
+    ),
+    "until so many samples without validation": (
+        Plans({"kind": "map"}, {}, {**ENDLESS, **NEVER}, metric="train_loss", progress=UNTIL),
+        [(1, 8, 23), (1.375, 11, 32)],
     ),
     "limit_train_batches": (
         Plans({"kind": "map"}, {}, {**TWO, "limit_train_batches": 4, "val_check_interval": 2}),
@@ -89,6 +126,27 @@ PLACES: dict[str, tuple[Plans, list[tuple[float, int, int]]]] = {
 }
 
 
+@pytest.mark.parametrize("cut", [5, 9, 11])
+def test_a_training_that_ends_between_validations_ends_there_after_a_cut(cut: int, tmp_path: Path) -> None:
+    plans = Plans({"kind": "map", "source": "torch"}, {}, ENDLESS, progress=UNTIL)
+    unbroken, outcome = run(tmp_path / "unbroken", plans), run(tmp_path / "cut", plans, (cut,))
+    assert not compared(unbroken, outcome)
+    assert outcome.segments == [cut, 11 - cut]
+
+
+def test_it_goes_on_from_there_if_its_end_is_moved(tmp_path: Path) -> None:
+    reports: list[Report] = []
+
+    def report(report: Report) -> bool:
+        reports.append(report)
+        return True
+
+    for segment, until in enumerate((31, 31, 42)):
+        plans = Plans({"kind": "map", "source": ""}, {}, ENDLESS, progress={"unit": "samples", "until": until})
+        fit(job(tmp_path, plans, segment, reports[-1].checkpoint if reports else None), report)
+    assert [each.samples for each in reports] == [23, 32, 44]
+
+
 @pytest.mark.parametrize("name", PLACES)
 def test_each_way_to_train_gives_its_reports(name: str, tmp_path: Path) -> None:
     plans, places = PLACES[name]
@@ -123,7 +181,8 @@ def test_data_without_a_length_have_no_place_within_an_epoch(tmp_path: Path) -> 
 
 
 def test_a_reports_checkpoint_is_of_the_same_moment(tmp_path: Path) -> None:
-    plans = Plans({"kind": "map", "source": ""}, {}, {"max_epochs": 1, "val_check_interval": 3})
+    progress = {"unit": "samples", "until": 18}
+    plans = Plans({"kind": "map", "source": ""}, {}, {"max_epochs": 1, "val_check_interval": 3}, progress=progress)
     outcome = run(tmp_path, plans)
     assert outcome.reports[-1][:3] == (0.75, 6, 18)
     assert float.fromhex(outcome.reports[-1][-1]["seen"]) == outcome.last["state_dict"]["seen"] == 18

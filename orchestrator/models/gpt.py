@@ -133,16 +133,13 @@ class LitGPT(L.LightningModule):
         return loss
 
     def on_train_batch_end(self, outputs: Any, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Count the batch's tokens, over all processes."""
+        """Count the batch's tokens, over all processes, and log how many there were so far."""
         self.tokens_seen += batch[0].numel() * self.trainer.world_size
+        self.log("tokens_seen", float(self.tokens_seen), batch_size=len(batch[0]))
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Log the batch's ``val_loss``."""
         self.log("val_loss", self._loss(batch), batch_size=len(batch[0]), sync_dist=True)
-
-    def on_validation_epoch_end(self) -> None:
-        """Log the number of tokens so far."""
-        self.log("tokens_seen", float(self.tokens_seen))
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Log the batch's ``test_loss``."""

@@ -194,25 +194,37 @@ def set_last_reload(trainer: L.Trainer, epoch: int) -> None:
     loop._last_train_dl_reload_epoch = epoch
 
 
-def around_batches(trainer: L.Trainer, *, first: Callable[[], None], after_each: Callable[[], None]) -> None:
+def around_batches(
+    trainer: L.Trainer,
+    *,
+    first: Callable[[], None],
+    after_each: Callable[[], None],
+    validates: Callable[[], bool] = lambda: False,
+) -> None:
     """Call ``first`` before the first batch that an epoch's loop fetches, and ``after_each`` after each batch.
 
-    The latter comes after the batch's validation and after every scheduler's step, so the Trainer is between two
-    batches. There is no hook for either. Lightning raises there after a SIGTERM, and ``after_each`` is called first.
+    If ``validates`` returns True after a batch, it is validated, whether or not Lightning would. ``after_each`` comes
+    after the batch's validation and after every scheduler's step, so the Trainer is between two batches. There is no
+    hook for any of them. Lightning raises there after a SIGTERM, and ``after_each`` is called first.
     """
     loop: Any = trainer.fit_loop.epoch_loop
     start, end = _attribute(loop, "on_run_start"), _attribute(loop, "on_advance_end")
+    is_due = _attribute(loop, "_should_check_val_fx")
 
     def on_run_start(data_fetcher: Any) -> None:
         start(data_fetcher)
         first()
 
     def on_advance_end(data_fetcher: Any) -> None:
+        if validates():
+            loop._should_check_val_fx = lambda fetcher: True
         try:
             end(data_fetcher)
         except SIGTERMException:
             after_each()
             raise
+        finally:
+            loop._should_check_val_fx = is_due
         after_each()
 
     loop.on_run_start, loop.on_advance_end = on_run_start, on_advance_end

@@ -19,9 +19,15 @@ class PacedReading:
         self._last: float | None = None
         self._growth = 0.0  # a call
 
-    def reached(self, limit: float, read: Callable[[], float]) -> bool:
-        """Return whether the number has reached the limit; to be called at each step of its growth."""
-        self._calls += 1
+    def reached(self, limit: float, read: Callable[[], float], calls: int = 1) -> bool:
+        """Return whether the number has reached the limit.
+
+        Args:
+            limit: the limit.
+            read: returns the number.
+            calls: how many steps of its growth have passed since the last call.
+        """
+        self._calls += calls
         if self._calls < self._next:
             return False
         value = read()
@@ -31,6 +37,11 @@ class PacedReading:
         remaining = int((limit - value) / self._growth / 2) if self._growth > 0 else 1
         self._next = self._calls + max(1, remaining)
         return value >= limit
+
+    @property
+    def wait(self) -> int:
+        """After how many steps the number is read next."""
+        return self._next - self._calls
 
     def look_again(self) -> None:
         """Read at the next call, whatever was expected: the limit or the number has changed."""

@@ -27,6 +27,7 @@ from orchestrator.training.process_group import mean_of_ranks
 from orchestrator.training.progress_meter import ProgressMeter
 from orchestrator.training.report_interval import ReportInterval
 from orchestrator.training.shared_storage import Heartbeat
+from orchestrator.training.training_end import TrainingEnd, stop
 
 _KEY = "orchestrator"  # of this callback's state in the checkpoint
 
@@ -68,6 +69,7 @@ class ReportCallback(CheckpointCallback):
         self._saver = CheckpointSaver(job, writer)
         self._metrics = FreshMetrics()
         self._interval = ReportInterval(job)
+        self._end = TrainingEnd(job)
         self._plateau: dict[int, Tensor] = {}
         self._known: dict[str, Tensor] = {}  # the metrics of the checkpoint
         self._gradients: dict[str, Tensor] = {}  # of the checkpoint
@@ -90,6 +92,7 @@ class ReportCallback(CheckpointCallback):
             trainer,
             first=lambda: self._before_first_batch(trainer),
             after_each=lambda: self._after_batch(trainer),
+            validates=lambda: self._validates_end(trainer),
         )
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -151,7 +154,7 @@ class ReportCallback(CheckpointCallback):
         checkpoint[_KEY] = {
             "trial": self._job.trial,
             "plateau": self._plateau,
-            "stopped": trainer.should_stop,
+            "stopped": trainer.should_stop and not self._end.reached,
             "metrics": dict(trainer.callback_metrics),
             "gradients": _gradients(pl_module) if trainer.world_size == 1 else {},
         }
@@ -159,6 +162,7 @@ class ReportCallback(CheckpointCallback):
             counts = self._meter.state(self._read)
             checkpoint[_KEY] |= {"ranks": self._within, "counts": counts, "carried": self._carried}
             checkpoint[_KEY] |= {"interval": self._interval.state(), "unreported": self._unreported}
+            checkpoint[_KEY] |= {"progress": self._interval.progress(trainer, self._meter)}
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Restore this callback's state, and the stop that a user's callback (early stopping, for example) requested.
@@ -178,6 +182,7 @@ class ReportCallback(CheckpointCallback):
         if state.get("trial") == self._job.trial:
             self._known = state.get("metrics") or {}
             trainer.should_stop |= bool(state.get("stopped"))
+            self._end.resume(trainer, state.get("progress") or 0.0)
 
     def _before_first_batch(self, trainer: L.Trainer) -> None:
         if self._mid_epoch is None or not self._is_called_by(trainer):
@@ -189,6 +194,18 @@ class ReportCallback(CheckpointCallback):
         self._mid_epoch.restore()
         if self._saves is not None:
             self._saves.begin(lambda: self._interval.progress(trainer, self._meter))
+
+    def _validates_end(self, trainer: L.Trainer) -> bool:
+        """Return whether the job's end is after this batch, which then is validated, so that the end has a report.
+
+        Lightning validates where a callback ends the training, and not at its own limits. Where the job names no end
+        these stay as they are, so that a trial is what a plain Trainer does.
+        """
+        if not self._is_called_by(trainer):
+            return False
+        ends = self._end.is_here(trainer, lambda: self._interval.progress(trainer, self._meter))
+        has_place = compat.epoch_is_complete(trainer) or self._interval.has_place(trainer)
+        return ends and has_place and bool(trainer.enable_validation)
 
     def _after_batch(self, trainer: L.Trainer) -> None:
         """Report between two batches, if the batch was validated or, without validation, if a report is due."""
@@ -242,13 +259,13 @@ class ReportCallback(CheckpointCallback):
             fields: dict[str, Any] = {"counters": counters, "unreported": unreported, "saving": self._saving}
             report = Report(epoch, metrics, checkpoint, found, **self._read, **fields)
             if not self._report_once(trainer, report):
-                _stop(trainer)
+                stop(trainer)
 
     def _save_between_reports(self, trainer: L.Trainer, *, at_epoch_end: bool) -> None:
         """Save a checkpoint if one is due or a stop is requested, unless a report has saved one at this place."""
         if self._interim is None or self._saves is None:
             return
-        save, stop = self._saves.decide(trainer, lambda: self._interval.progress(trainer, self._meter))
+        save, is_to_stop = self._saves.decide(trainer, lambda: self._interval.progress(trainer, self._meter))
         if save and self._reported_at != trainer.fit_loop.total_batch_idx:
             with self._meter.paused():
                 self._read = self._meter.read(trainer)
@@ -262,9 +279,9 @@ class ReportCallback(CheckpointCallback):
                         "saving": self._saving,
                     }
                     self._interim(Interim(epoch, checkpoint, **self._read, **fields))
-        if stop:
+        if is_to_stop:
             self._stopped = True
-            _stop(trainer)
+            stop(trainer)
 
     def _save(self, trainer: L.Trainer, epoch: float, *, at_epoch_end: bool) -> Any:
         assert self._mid_epoch is not None
@@ -346,10 +363,3 @@ def _plateau_values(trainer: L.Trainer, metrics: Mapping[str, float]) -> dict[in
         and (trainer.current_epoch + 1) % config.frequency == 0
         and config.monitor in metrics
     }
-
-
-def _stop(trainer: L.Trainer) -> None:
-    """End the training after this epoch: a scheduler's decision overrides ``min_epochs`` and ``min_steps``."""
-    trainer.fit_loop.min_epochs = 0
-    trainer.fit_loop.epoch_loop.min_steps = None
-    trainer.should_stop = True

@@ -79,11 +79,15 @@ class ReportInterval:
 
     def check_place(self, trainer: L.Trainer) -> None:
         """Raise ProgressError if progress is measured in epochs, and this one has no known length."""
-        if self._unit == EPOCHS and trainer.num_training_batches == math.inf:
+        if not self.has_place(trainer):
             raise ProgressError(
                 "a validation within an epoch has no progress in epochs, since the training data have no length",
                 hint="set `progress: {unit: steps}` or samples in the sweep file, or give the data a length",
             )
+
+    def has_place(self, trainer: L.Trainer) -> bool:
+        """Return whether a validation within this epoch has a progress in the job's unit."""
+        return self._unit != EPOCHS or trainer.num_training_batches != math.inf
 
     def state(self) -> dict[str, float]:
         """Return what the next segment continues from."""

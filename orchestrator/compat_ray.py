@@ -39,6 +39,9 @@ LOCAL_SWITCHES = {
     "RAY_enable_metrics_collection": "0",
     "AUTOSCALER_METRIC_PORT": "-1",
     "DASHBOARD_METRIC_PORT": "-1",
+    # What trials print goes to files in the instance's folder: of each at most so many bytes, and as many before them.
+    "RAY_ROTATION_MAX_BYTES": "16000000",
+    "RAY_ROTATION_BACKUP_COUNT": "1",
 }
 """Environment variables for an instance on this machine alone, whatever the user has set for clusters."""
 

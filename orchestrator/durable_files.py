@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import os
+import resource
 import stat
 import uuid
 from collections.abc import Callable
@@ -145,6 +147,23 @@ def write_all(descriptor: int, content: bytes | memoryview) -> None:
     rest = memoryview(content)
     while rest:
         rest = rest[os.write(descriptor, rest) :]
+
+
+def out_of_reach(descriptor: int, first: int) -> int:
+    """Return the same open file under a number from ``first`` on, and close the given descriptor.
+
+    A trial's code may close descriptors that are not its own. The next file gets the lowest free number, so a number
+    this high stays closed: writing to it fails, and reaches no other file. Callers use different values of ``first``.
+    """
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if descriptor >= first or 0 <= limit <= 2 * first:
+        return descriptor
+    try:
+        high = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, first)
+    except OSError:  # no number is free
+        return descriptor
+    os.close(descriptor)
+    return high
 
 
 def sync(path: Path) -> None:

@@ -87,11 +87,10 @@ def test_stale_pages_are_found(tmp_path: Path) -> None:
 
 def test_every_kind_of_failure_is_in_the_docs_with_its_retries() -> None:
     text = (ROOT / "docs" / "recovery.md").read_text().split("## Failures")[1].split("\n## ")[0]
-    rows = {row.split("|")[1].strip(" `"): row.split("|")[3] for row in text.splitlines() if row.startswith("| `")}
-    assert list(rows) == list(KINDS)
-    for kind, (what, retries) in KINDS.items():
-        assert what in text
-        assert {None: "always", 0: "never"}.get(retries, f"{retries} time") in rows[kind]
+    rows = [[cell.strip() for cell in row.split("|")[1:4]] for row in text.splitlines() if row.startswith("| `")]
+    assert [(kind.strip("`"), cause) for kind, cause, _ in rows] == [(kind, what) for kind, (what, _) in KINDS.items()]
+    for (_, retries), (_, _, written) in zip(KINDS.values(), rows, strict=True):
+        assert written.startswith({None: "always", 0: "never"}.get(retries, f"{retries} time"))
 
 
 def test_the_rooms_of_the_page_are_those_that_are_held() -> None:

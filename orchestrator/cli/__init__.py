@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 # The order of these imports is the order of the commands in `sweep --help`.
 from orchestrator.cli import run, inspect, views, plan, confirm, export, sweep_files, cluster, tpu  # isort: skip
+from orchestrator.cli import forked_driver
 from orchestrator.cli.app import app
 from orchestrator.cli.output import warn
 from orchestrator.cli.supervisor import report_exit_code, will_be_replaced
@@ -32,7 +33,7 @@ __all__ = [
 def main() -> None:
     """Run the command. A SweepError is printed without a traceback and sets the exit code."""
     guard_streams()
-    with report_exit_code(), _printed_errors():
+    with forked_driver.report_exit_code(), report_exit_code(), _printed_errors():
         app()
 
 

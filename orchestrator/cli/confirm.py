@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.app import PANEL_WINNER, app
+from orchestrator.cli.forked_driver import continue_after, fork_driver
 from orchestrator.cli.options import Address, Json, Local, Name, Runs, Trust
 from orchestrator.cli.outcome import run_finals
 from orchestrator.cli.output import command_line, print_json, print_lines
@@ -41,6 +42,9 @@ def confirm(
     trust = settle_trust(run, trust)
     if needs_supervisor(address, local):
         raise typer.Exit(supervise(finals_of(run, read_state(run)), resume_with=_trusting(sys.argv[1:])))
+    if local and (crash := fork_driver(run)):
+        continue_after(crash, run)
+        trust = True  # settled before
     options = {"top": top, "trials": trials, "confidence": confidence}
     options = {key: value for key, value in options.items() if value is not None}
     raise typer.Exit(run_finals(run, options, local=local, address=address, as_json=as_json, trust=trust))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrator.cli.app import PANEL_RUN, app
+from orchestrator.cli.forked_driver import continue_after, fork_driver
 from orchestrator.cli.options import (
     Address,
     Cluster,
@@ -286,15 +287,22 @@ def _run_to_end(
     address: str,
     extra_arguments: Sequence[str] = (),
 ) -> None:
-    """Run a sweep in this process, or on a cluster in a supervised one, print its outcome and exit."""
+    """Run a sweep in this process, locally in a fork of it, or on a cluster in a supervised one; print its outcome."""
     if needs_supervisor(address, local):
         # This command has settled the trust, or launched the run: a replacement has nobody to ask.
         resume_with = ["resume", run.name, "--trust", "--address", address, *(["--runs", runs] if runs else [])]
         raise typer.Exit(supervise(run, resume_with=resume_with, extra_arguments=extra_arguments))
+    crash = fork_driver(run) if local else None
     from orchestrator.results.terminal_tables import Progress
 
     with Progress(run) as progress:
-        outcome = start(progress)
+        if crash:
+            continue_after(crash, run)
+            from orchestrator import sweep
+
+            outcome = sweep.resume(run.name, run.runs, local=True, observer=progress, trust=True)
+        else:
+            outcome = start(progress)
     finish(outcome, local=local, address=address)
 
 

@@ -6,9 +6,11 @@ import torch
 
 from orchestrator.engine.controller import SweepController
 from orchestrator.engine.segment_runner import attempt
+from orchestrator.engine.standard_descriptors import StandardDescriptors
 from orchestrator.engine.stop_requests import StopRequests
 from orchestrator.errors import UsageError
 from orchestrator.training import Interim, Job, Report
+from orchestrator.training.process_exit import exit_raises
 
 
 def run(controller: SweepController, stop_requests: StopRequests) -> None:
@@ -22,17 +24,20 @@ def run(controller: SweepController, stop_requests: StopRequests) -> None:
             "--local runs a trial in one process, and resources.workers asks for more", hint="leave --local out"
         )
     controller.start("local", slots=1, threads=torch.get_num_threads())
-    while not isinstance(job := controller.next_job(), str):
-        _run_segment(controller, job)
+    with StandardDescriptors() as descriptors:
+        while not isinstance(job := controller.next_job(), str):
+            _run_segment(controller, job, descriptors)
 
 
-def _run_segment(controller: SweepController, job: Job) -> None:
+def _run_segment(controller: SweepController, job: Job, descriptors: StandardDescriptors) -> None:
     must_stop = False
 
     def report(epoch: Report) -> bool:
+        descriptors.repair()
         return controller.on_report(job.trial, job.segment, epoch)
 
     def interim(saved: Interim) -> None:
+        descriptors.repair()
         controller.on_interim(job.trial, job.segment, saved)
 
     def stop() -> bool:
@@ -41,7 +46,9 @@ def _run_segment(controller: SweepController, job: Job) -> None:
         return must_stop
 
     order = Job.from_text(job.to_text())  # as on a worker: the same values, and nothing shared
-    failure = attempt(order, report, interim=interim, stop=stop)
+    with exit_raises():
+        failure = attempt(order, report, interim=interim, stop=stop)
+    descriptors.repair()
     if failure:
         controller.on_failure(job.trial, job.segment, failure)
     elif must_stop:

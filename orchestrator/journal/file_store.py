@@ -10,11 +10,23 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from orchestrator.durable_files import fresh_status, sync, sync_parents, temporary_name, write_all, write_durably
+from orchestrator.durable_files import (
+    fresh_status,
+    out_of_reach,
+    sync,
+    sync_parents,
+    temporary_name,
+    write_all,
+    write_durably,
+)
 from orchestrator.errors import CheckpointError, JournalError, RunHeldError
 from orchestrator.journal.records import Line, decode
 from orchestrator.journal.store import Store
 
+_FIRST_DESCRIPTOR = 256
+# The file cannot be written through this descriptor any more: another client of the file server has removed the file,
+# or a trial's code has closed the descriptor.
+_LOST_FILE = frozenset({errno.ESTALE, errno.EBADF})
 _TAIL = 1 << 14  # bytes in which the last record is looked for first
 # An open fails with one of these if the name is free, or another file's: a folder, a loop of links, a socket.
 _ANOTHER_FILE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.ELOOP, errno.ENXIO})
@@ -146,6 +158,14 @@ class FileStore(Store):
 
     def append(self, line: bytes, *, sync: bool) -> None:
         """See `Store.append`. Whatever is raised here, the line and its count stay together."""
+        try:
+            self._append(line, sync=sync)
+        except OSError as error:
+            if error.errno != errno.EBADF:
+                raise
+            self._append(line, sync=sync)  # which first writes a new file
+
+    def _append(self, line: bytes, *, sync: bool) -> None:
         pending = self._pending + line
         durable = self._durable + len(pending)
         try:
@@ -166,13 +186,20 @@ class FileStore(Store):
             self._pending = pending
 
     def is_named(self) -> bool:
-        """Return whether the journal's name leads to the open file, which has no other name and no other content."""
+        """Return whether the journal's name leads to the open file, which has no other name and no other content.
+
+        If its descriptor was closed, the file is first written again.
+        """
         try:
             own = os.fstat(self._file)
         except OSError as error:
-            if error.errno == errno.ESTALE:  # another client of the file server has removed the file
+            if error.errno == errno.ESTALE:
                 return False
-            raise
+            if error.errno != errno.EBADF:
+                raise
+            self._file = -1
+            self.rewrite()
+            own = os.fstat(self._file)
         if own.st_size != self._durable + len(self._pending) or not self._name_durable:
             return False
         try:
@@ -210,6 +237,7 @@ class FileStore(Store):
 
     def _open(self) -> None:
         descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        descriptor = out_of_reach(descriptor, _FIRST_DESCRIPTOR)
         old, self._file, self._name_durable = self._file, descriptor, True
         if old >= 0:
             with contextlib.suppress(OSError):
@@ -237,14 +265,16 @@ class FileStore(Store):
         """Cut off and rewrite all that was not durable when a write failed.
 
         After a failed fsync the kernel may mark pages as clean that never reached the disk ("fsyncgate", 2018).
-        A file that another client of its server has removed cannot be written any more: its name gets another one.
+        A file that is lost (see `_LOST_FILE`) cannot be written any more: its name gets another one.
         """
         try:
             self._cut()
             write_all(self._file, self._pending)
         except OSError as error:
-            if error.errno != errno.ESTALE:
+            if error.errno not in _LOST_FILE:
                 raise
+            if error.errno == errno.EBADF:
+                self._file = -1  # the number may be another file's by now
             self.rewrite()
         self._failed = False
 

@@ -38,6 +38,10 @@ class MaskedStream:
         for line in lines:
             self.write(line)
 
+    def close(self) -> None:
+        """Flush, and leave the underlying stream open: it is the whole process's, which prints more."""
+        self.unmasked.flush()
+
     @property
     def buffer(self) -> MaskedBytes:
         """The underlying stream's bytes, masked too. Raises AttributeError if it has none."""

@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import compat_ray
+from orchestrator.engine.fault_trace import fault_in_words, read_trace
+from orchestrator.engine.memory_kills import out_of_memory_kills
 from orchestrator.training import Job
 
 _CHARACTERS = 1000
-_NO_ERROR = "its process ended"
+_NO_ERROR = "its process ended without an error message"
 _VICTIM = re.compile(compat_ray.MEMORY_MONITOR_VICTIM)
 _FILE = "host.json"
 _ANSWER_SECONDS = 15.0
-# Of a container or service with a limit of its own (cgroup v2, v1), and of the whole machine.
-_COUNTERS = ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control", "/proc/vmstat")
 
 
 def kind_of(text: str) -> tuple[str, str]:
@@ -46,6 +46,17 @@ def largest_memory_victim(error: BaseException | None) -> str:
     return ""
 
 
+def fault_file(job: Job) -> Path:
+    """Return the file among the segment's logs to which its process writes the stack of a fault in native code."""
+    return Path(job.localized().folder) / "logs" / f"error_segment_{job.segment}.txt"
+
+
+def fault_of(job: Job) -> str:
+    """Return the fault that has ended the segment's process, in a sentence; empty if the driver sees none."""
+    words = fault_in_words(read_trace(fault_file(job)))
+    return f"its process ended {words}"[:_CHARACTERS] if words else ""
+
+
 def record_host(job: Job, node_id: str) -> None:
     """Write the segment's node, and the number of kills there so far, among the segment's logs."""
     job = job.localized()
@@ -72,13 +83,3 @@ def was_killed_for_memory(job: Job) -> bool:
         return bool(sum(now) > sum(before["kills"]))
     except (OSError, ValueError, KeyError, RayError):
         return False
-
-
-def out_of_memory_kills() -> list[int]:
-    """Return the kernel's number of out-of-memory kills on this machine, by each counter that exists."""
-    kills = []
-    for name in _COUNTERS:
-        with suppress(OSError):
-            lines = Path(name).read_text(encoding="utf-8").splitlines()
-            kills += [int(line.split()[1]) for line in lines if line.startswith("oom_kill ")]
-    return kills

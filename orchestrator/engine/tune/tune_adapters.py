@@ -15,7 +15,7 @@ from orchestrator.compat_ray import actor_of_trial, node_of_actor
 from orchestrator.engine.controller import SweepController
 from orchestrator.engine.failure_policy import SegmentFailure
 from orchestrator.engine.stop_requests import StopRequests
-from orchestrator.engine.tune.loss_diagnosis import kind_of, largest_memory_victim, was_killed_for_memory
+from orchestrator.engine.tune.loss_diagnosis import fault_of, kind_of, largest_memory_victim, was_killed_for_memory
 from orchestrator.engine.tune.placement import Slots, trial_request
 from orchestrator.engine.tune.ray_lifecycle import Instance, RayDied
 from orchestrator.engine.tune.worker import read_interim, read_report
@@ -148,6 +148,8 @@ class Segments:
             kind, message = running.killed or kind_of(error or "")
             if kind == "lost" and was_killed_for_memory(job):
                 kind, message = "memory", "the kernel ended its process: the host is out of memory"
+            elif kind == "lost":
+                message = fault_of(job) or message
             self.controller.on_loss(job.trial, job.segment, message, kind=kind)
 
     def lose_all(self, message: str, kind: str = "lost", cause: BaseException | None = None) -> None:

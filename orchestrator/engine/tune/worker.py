@@ -17,8 +17,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from orchestrator.engine.failure_policy import SegmentFailure
+from orchestrator.engine.fault_trace import faults_traced
+from orchestrator.engine.standard_descriptors import StandardDescriptors
 from orchestrator.engine.tune.environment_variables import environment_variables
-from orchestrator.engine.tune.loss_diagnosis import record_host
+from orchestrator.engine.tune.loss_diagnosis import fault_file, record_host
 from orchestrator.training import Interim, Job, Report
 
 # In the error of a rank that another rank's end has cut off: it is a consequence, not the cause.
@@ -58,7 +60,8 @@ def run_segment(config: dict[str, str]) -> None:
 
     job = Job.from_text(config["job"])
     record_host(job, node_id)
-    with StopNotice(job) as stop:
+    # The process trains other trials afterwards.
+    with StandardDescriptors(), faults_traced(fault_file(job)), StopNotice(job) as stop:
         failure = _train(job, config["roots"], _Driver(report, interim, stop))
         stopped = stop.is_told
     if failure:

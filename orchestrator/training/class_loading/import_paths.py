@@ -15,9 +15,12 @@ from typing import Any
 from orchestrator.errors import UsageError, describe
 from orchestrator.rundir import data_folder
 from orchestrator.spec import SweepSpec, shipped
+from orchestrator.training import process_exit
+from orchestrator.training.process_exit import exit_raises
 
 _importing: list[str] = []
 _checked: set[str] = set()  # modules whose place is known to hold code
+_NOT_THE_CAUSE = (__file__, importlib.__file__, process_exit.__file__)
 
 
 def module_being_imported() -> str:
@@ -90,7 +93,8 @@ def refuse_run_data(class_path: str) -> None:
             continue
         _importing.append(path)
         try:
-            spec = importlib.util.find_spec(path)  # imports the packages before it, which have been checked
+            with exit_raises():
+                spec = importlib.util.find_spec(path)  # imports the packages before it, which have been checked
         except UsageError:
             raise
         except (Exception, SystemExit):  # the import itself raises the error that explains it
@@ -120,7 +124,8 @@ def _import_longest(names: list[str]) -> tuple[ModuleType, list[str]]:
         path = ".".join(names[:end])
         _importing.append(path)
         try:
-            return importlib.import_module(path), names[end:]
+            with exit_raises():
+                return importlib.import_module(path), names[end:]
         except UsageError:  # of this package: the module asks for what cannot be done
             raise
         except ModuleNotFoundError as error:
@@ -142,13 +147,13 @@ def _import_failed(path: str, error: BaseException) -> UsageError:
 
 
 def _error_position(error: BaseException) -> str:
-    """Return " at file:line" of the last traceback entry outside the import system and this module."""
+    """Return " at file:line" of the last traceback entry outside the import system and this package's part in it."""
     if isinstance(error, SyntaxError) and error.filename:
         return f" at {error.filename}:{error.lineno}"
     trace, place = error.__traceback__, ""
     while trace:
         file = trace.tb_frame.f_code.co_filename
-        if not file.startswith("<") and file not in (__file__, importlib.__file__):
+        if not file.startswith("<") and file not in _NOT_THE_CAUSE:
             place = f" at {file}:{trace.tb_lineno}"
         trace = trace.tb_next
     return place

@@ -1,4 +1,4 @@
-"""Write docs/pictures/watch.svg: `sweep watch` on a simulated sweep that is cut off in the middle.
+"""Write docs/pictures/watch.svg, `sweep watch` on a simulated sweep that is cut off in the middle, and progress.svg.
 
     python docs/make_pictures.py
 
@@ -22,6 +22,9 @@ from orchestrator.rundir.live_progress import LiveProgress
 from orchestrator.spec import from_mapping
 from orchestrator.state import SweepState
 from orchestrator.watch.screen import WatchApp
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from docs import progress_picture
 
 PICTURE = Path(__file__).resolve().parent / "pictures/watch.svg"
 NAME = "cifar10-litmodel"
@@ -92,7 +95,8 @@ def main() -> int:
         finally:
             lease.release()
     PICTURE.write_text(without_web_fonts(svg), encoding="utf-8")
-    print(f"{PICTURE.name} written")
+    progress_picture.PICTURE.write_text(progress_picture.picture(), encoding="utf-8")
+    print(f"{PICTURE.name} and {progress_picture.PICTURE.name} written")
     return 0
 
 

@@ -70,7 +70,7 @@ def test_a_clock_that_was_set_costs_nothing(jumps: dict[int, float], journal: Jo
     assert budget.spent(described({"trials": 6, "gpu_hours": 1.0}), state) is None
     trial = state.trials[0]
     assert trial.steady_ended - trial.steady_started == pytest.approx(40, abs=0.2)
-    assert recorded_curves._seconds(trial) == pytest.approx(10, abs=0.2)
+    assert recorded_curves._rate(trial) == pytest.approx(10, abs=0.2)
 
 
 def test_the_time_on_record_is_the_wall_clocks(journal: Journal, clocks: Clocks) -> None:

@@ -44,11 +44,77 @@ def test_a_search_simulated_on_its_own_curves_is_the_search_as_it_was(scheduler:
     state = ran(scheduler=scheduler)
     recorded = of_sweep("s", state)
     was, again = recorded_figures(recorded, state), same_search(recorded)
-    assert (again.trials, again.epochs, again.best) == (was.trials, was.epochs, was.best)
+    assert (again.trials, again.trained, again.best) == (was.trials, was.trained, was.best)
     assert (again.found, again.regret, again.past_end) == (1.0, 0.0, 0.0)
     assert again.to_best == was.to_best
     assert again.hours == pytest.approx(was.hours, rel=0.05)
-    assert again.hours == pytest.approx(again.epochs / 60, rel=0.05)
+    assert again.hours == pytest.approx(again.trained / 60, rel=0.05)
+
+
+UNITS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "half epochs": (None, {"max_epochs": 6, "val_check_interval": 0.5}),
+    "steps": ({"unit": "steps", "every": 50, "until": 600}, {}),
+    "seconds": ({"unit": "seconds", "every": 10, "until": 120}, {}),
+    "counter": ({"unit": "metric:tokens_seen", "every": 1e6, "until": 12e6}, {}),
+}
+
+
+@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("scheduler", ["fifo", "asha", {"name": "asha", "promote": True}, "hyperband"])
+def test_in_any_unit_and_at_irregular_places_it_is_the_search_as_it_was(unit: str, scheduler: Any) -> None:
+    """Each configuration has reported at places of its own; so it does again."""
+    progress, trainer = UNITS[unit]
+    written = spec("random", "fifo", 4, 6).model_dump(mode="json") | {"seed": 0, "budget": {"trials": 12}}
+    described = from_mapping(written | {"progress": progress, "trainer": trainer, "scheduler": scheduler})
+
+    def seconds(params: Any, number: int) -> float:
+        return 60.0 * (apart(params, number) - (apart(params, number - 1) if number > 1 else 0))
+
+    state = simulate(described, curve=synthetic("val_acc", "min"), seconds=seconds, places=apart).state
+    recorded = of_sweep("s", state)
+    was, again = recorded_figures(recorded, state), same_search(recorded)
+    assert (again.trials, again.unit, again.best) == (was.trials, state.unit, was.best)
+    assert again.trained == pytest.approx(was.trained)
+    assert again.trained == pytest.approx(sum(trial.progress for trial in state.trials.values()))
+    assert (again.found, again.regret, again.past_end) == (1.0, 0.0, 0.0)
+    assert again.to_best == pytest.approx(was.to_best)
+    assert again.hours == pytest.approx(was.hours, rel=0.1)
+
+
+def apart(params: Any, number: int) -> float:
+    """Where a configuration reports for the n-th time, in spans."""
+    return number + random.Random(f"{sorted(params.items())} {number}").uniform(-0.4, 0.4)
+
+
+def test_a_value_between_two_reports_is_interpolated() -> None:
+    curves: Any = [[{100: {"loss": 4.0}, 300: {"loss": 2.0}, 400: {"loss": math.nan}, 500: {"loss": 1.0}}]] * 2
+    recorded = Recorded({}, ran().objective, [{"x": 0.0}, {"x": 1.0}], curves, "steps", [0.5, 2.0])
+    params = {"x": 0.1, "repeat": 3}
+    assert [recorded.metrics(params, at)["loss"] for at in (50, 100, 200, 250, 300, 450, 500)] == [
+        4,
+        4,
+        3,
+        2.5,
+        2,
+        1,
+        1,
+    ]
+    assert math.isnan(recorded.metrics(params, 350)["loss"])
+    assert recorded.past_end == 0
+    assert recorded.metrics(params, 600) == {"loss": 1.0}
+    assert recorded.past_end == 1
+    assert [recorded.place(params, number) for number in (1, 2, 4, 5, 6)] == [100, 300, 500, 600, 700]
+    assert (recorded.rate(params), recorded.rate({"x": 0.9})) == (0.5, 2.0)
+
+
+def test_a_search_that_says_how_often_to_report_does_so() -> None:
+    progress, trainer = UNITS["steps"]
+    written = spec("random", "fifo", 4, 6).model_dump(mode="json") | {"seed": 0, "budget": {"trials": 12}}
+    state = simulate(from_mapping(written | {"progress": progress, "trainer": trainer}), places=apart).state
+    recorded = of_sweep("s", state)
+    denser = same_search(recorded, progress={"unit": "steps", "every": 10, "until": 600})
+    assert (denser.trained, denser.past_end) == (12 * 600, 0)
+    assert denser.best is not None
 
 
 def test_epochs_past_the_end_of_a_curve_cost_and_are_counted() -> None:
@@ -58,7 +124,7 @@ def test_epochs_past_the_end_of_a_curve_cost_and_are_counted() -> None:
     whole = same_search(recorded, scheduler={"name": "fifo"})
     diverged = [t for t in state.trials.values() if t.stopped_by.get("rule") == "not_finite"]
     assert not diverged
-    assert whole.epochs == 12 * 6
+    assert whole.trained == 12 * 6
     assert whole.past_end == pytest.approx(1 - trained / 72)
     assert whole.best == recorded_figures(recorded, state).best, "what nobody has trained finds nothing"
     assert sum("end early" in note for note in recorded.notes) == 1
@@ -123,17 +189,17 @@ def test_the_nearest_row_is_that_of_brute_force() -> None:
         rng = random.Random(seed)
         rows = [drawn(rng) for _ in range(rng.randint(1, 20))]
         rows = rows if any("momentum" in row for row in rows) else [*rows, {**rows[0], "momentum": 0.5}]
-        table = Table(rows, {})
+        table = Table(rows)
         for _ in range(10):
             asked = drawn(rng)
             assert table.nearest(asked) == brute_nearest(rows, asked), (seed, asked)
         assert [rows[table.nearest(row)] for row in rows] == rows
-    assert Table([{}, {}], {}).nearest({}) == 0
+    assert Table([{}, {}]).nearest({}) == 0
 
 
 def test_the_nearest_of_ten_thousand_is_found_in_milliseconds() -> None:
     rng = random.Random(0)
-    table = Table([drawn(rng) for _ in range(10_000)], {})
+    table = Table([drawn(rng) for _ in range(10_000)])
     began = time.process_time()
     for _ in range(100):
         table.nearest(drawn(rng))
@@ -176,7 +242,7 @@ def test_a_table_with_diverged_curves_is_searched(tmp_path: Path) -> None:
     assert random_search.hours is None
     assert random_search.best is not None
     assert random_search.best >= recorded.best
-    assert random_search.epochs < 100, "those that diverge are stopped"
+    assert random_search.trained < 100, "those that diverge are stopped"
 
 
 def test_a_sweep_without_curves_is_refused() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from docs import check_links, generate
+from docs import check_links, generate, progress_picture
 from orchestrator.engine.failure_policy import KINDS
 from orchestrator.spec import load
 from tests.support.page_blocks import blocks
@@ -106,3 +106,7 @@ def test_the_rooms_of_the_page_are_those_that_are_held() -> None:
     boxes = re.findall(r'class="name"[^>]*>([^<]+)<', picture)
     assert len(boxes) > 8
     assert set(boxes) - {"Lightning", "trials/0000/checkpoints"} <= set(told)
+
+
+def test_the_picture_of_progress_is_what_its_script_draws() -> None:
+    assert progress_picture.PICTURE.read_text(encoding="utf-8") == progress_picture.picture()

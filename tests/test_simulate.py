@@ -120,9 +120,9 @@ def test_the_simulator_loads_neither_torch_nor_ray() -> None:
 
 def test_a_table_answers_with_its_nearest_row() -> None:
     rows = [{"rate": 1e-4, "kind": "a"}, {"rate": 1e-2, "kind": "a"}, {"rate": 1e-2, "kind": "b"}]
-    table = Table(rows, {"loss": [[3.0, 2.0], [1.0, 0.5], [9.0, 8.0]]})
-    assert [table(row, 2)["loss"] for row in rows] == [2.0, 0.5, 8.0]
-    assert table({"rate": 2e-3, "kind": "a"}, 1) == {"loss": 1.0}, "nearer on a logarithmic scale"
+    table = Table(rows)
+    assert [table.nearest(row) for row in rows] == [0, 1, 2]
+    assert table.nearest({"rate": 2e-3, "kind": "a"}) == 1, "nearer on a logarithmic scale"
     assert table.nearest({"rate": 5e-4, "kind": "a"}) == 0
 
 

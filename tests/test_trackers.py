@@ -16,11 +16,12 @@ import lightning as L
 import pytest
 from lightning.pytorch.loggers import WandbLogger
 
+from orchestrator.engine.simulator import simulate
 from orchestrator.errors import UsageError
-from orchestrator.spec import Notification
+from orchestrator.spec import Notification, from_mapping
 from orchestrator.sweep import Outcome, launch, resume
 from orchestrator.tracking import check
-from orchestrator.tracking.metric_stream import points
+from orchestrator.tracking.metric_stream import integer_steps, points
 from orchestrator.training import Job, fit
 from tests.support.callbacks import Recorded
 from tests.support.small_sweeps import spec
@@ -272,3 +273,44 @@ def test_values_of_steps_and_of_reports_are_told_apart(tmp_path: Path) -> None:
     assert [point.values for point in points(outcome.run, trial, "val_loss")] == [
         report.metrics for report in trial.reports.values()
     ]
+
+
+def test_the_steps_before_a_report_within_an_epoch_are_streamed_once(tmp_path: Path) -> None:
+    trainer = {**TRAINER, "val_check_interval": 0.5}
+    outcome = launch(
+        spec(model="tests.support.tracked.Steps", trainer=trainer, budget={"trials": 1}), tmp_path, local=True
+    )
+    (trial,) = outcome.state.trials.values()
+    assert list(trial.reports) == [0.5, 1, 1.5, 2, 2.5, 3]
+    found = points(outcome.run, trial, "val_loss")
+    by_report = {
+        progress: [point.step for point in found if point.progress == progress and "step_loss" in point.values]
+        for progress in trial.reports
+    }
+    assert by_report == {0.5: [0, 1], 1: [2, 3], 1.5: [4, 5], 2: [6, 7], 2.5: [8, 9], 3: [10, 11]}
+    assert integer_steps(outcome.state, trial) == {0.5: 2, 1: 4, 1.5: 6, 2: 8, 2.5: 10, 3: 12}
+
+
+@pytest.mark.parametrize(
+    ("trainer", "progress", "expected"),
+    [
+        ({"max_epochs": 3}, None, [1, 2, 3]),
+        ({"max_epochs": 3, "check_val_every_n_epoch": 2}, None, [2, 3]),
+        ({"max_epochs": 2, "val_check_interval": 0.5}, None, [1, 2, 3, 4]),  # the simulator counts no steps here
+        ({"max_steps": 300}, {"unit": "steps", "every": 100}, [100, 200, 300]),
+        ({}, {"unit": "samples", "every": 1000, "until": 3000}, [1, 2, 3]),
+    ],
+)
+def test_steps_of_a_tracker_are_whole_and_increase(trainer: Any, progress: Any, expected: list[int]) -> None:
+    described = {
+        "name": "a", "model": "a.B", "objective": {"metric": "loss", "mode": "min"}, "budget": {"trials": 1},
+        "space": {"model.x": {"uniform": [0, 1]}}, "scheduler": "fifo", "trainer": trainer, "progress": progress,
+    }  # fmt: skip
+    state = simulate(from_mapping(described)).state
+    trial = state.trials[0]
+    steps = integer_steps(state, trial)
+    assert list(steps.values()) == expected
+    assert list(steps) == sorted(trial.reports)
+    last = max(trial.reports)
+    del trial.reports[last]  # what is sent already keeps its step when others follow
+    assert integer_steps(state, trial) == {at: step for at, step in steps.items() if at != last}

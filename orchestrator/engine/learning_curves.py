@@ -9,8 +9,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-Curve = Callable[[Mapping[str, Any], int], dict[str, float]]
-"""The metrics that a trial of these parameters reports at that epoch (from 1), a function of the two alone.
+Curve = Callable[[Mapping[str, Any], float], dict[str, float]]
+"""The metrics that a trial of these parameters reports at that progress, a function of the two alone.
+
+Progress is a real number of spans, from one report to the next: an int where that is whole, so that in epochs with a
+report an epoch it is the epoch, from 1.
 
 If a configuration runs under several seeds, all but the first have ``repeat`` (1, 2 …) among their parameters.
 """
@@ -22,13 +25,13 @@ def synthetic(metric: str, mode: Literal["min", "max"], noise: float = 0.02) -> 
     Args:
         metric: the metric's name.
         mode: ``min`` or ``max``.
-        noise: half the width of uniform noise, drawn from parameters and epoch alone.
+        noise: half the width of uniform noise, drawn from parameters and progress alone.
     """
 
-    def curve(params: Mapping[str, Any], epoch: int) -> dict[str, float]:
+    def curve(params: Mapping[str, Any], progress: float) -> dict[str, float]:
         level, key = _level(params), repr(sorted(params.items()))
-        loss = level + (1.0 - level) * math.exp(-epoch * (0.2 + level))
-        loss += noise * (2.0 * _unit(f"{epoch}{key}") - 1.0)
+        loss = level + (1.0 - level) * math.exp(-progress * (0.2 + level))
+        loss += noise * (2.0 * _unit(f"{progress}{key}") - 1.0)
         return {metric: 1.0 - loss if mode == "max" else loss}
 
     return curve
@@ -54,7 +57,7 @@ def _unit(text: str) -> float:
 
 
 class Table:
-    """Curves of configurations that were trained; any other configuration has the curve of the nearest of them.
+    """Configurations that were trained, and which of them is the nearest to any other.
 
     Distance is the sum of squared differences. A number is scaled by its range in the table, or its logarithm's if all
     are positive and the largest is at least a hundred times the smallest. Different words are one range apart, as are a
@@ -62,25 +65,14 @@ class Table:
 
     Args:
         configurations: the parameters of each, numbers or words; an inactive one may be absent.
-        metrics: metric → one row of values for each configuration, epoch 1 first. Rows may differ in length.
     """
 
-    def __init__(
-        self, configurations: Sequence[Mapping[str, Any]], metrics: Mapping[str, Sequence[Sequence[float]]]
-    ) -> None:
-        self._metrics = metrics
+    def __init__(self, configurations: Sequence[Mapping[str, Any]]) -> None:
         names = dict.fromkeys(name for row in configurations for name in row)
         self._axes = {name: _axis([row[name] for row in configurations if name in row]) for name in names}
         self._places = np.array([self._place(row) for row in configurations]).reshape(len(configurations), len(names))
         self._ranges = np.array([not isinstance(axis, _Words) for axis in self._axes.values()], dtype=bool)
         self._nearest: dict[str, int] = {}
-
-    def __call__(self, params: Mapping[str, Any], epoch: int) -> dict[str, float]:
-        """Return the metrics at that epoch; beyond the end of a row, its last."""
-        row = self.nearest(params)
-        return {
-            metric: float(values[row][min(epoch, len(values[row])) - 1]) for metric, values in self._metrics.items()
-        }
 
     def nearest(self, params: Mapping[str, Any]) -> int:
         """Return the number of the row nearest to these parameters; the first of equals."""

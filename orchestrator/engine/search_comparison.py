@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
 from statistics import median
+from typing import Any
 
 from orchestrator.engine.recorded_curves import Recorded
 from orchestrator.engine.simulator import simulate
+from orchestrator.engine.virtual_cluster import simulated_span
 from orchestrator.errors import UsageError
 from orchestrator.journal import Event
 from orchestrator.policies import foreign_searcher
+from orchestrator.progress import whole
 from orchestrator.spec import SweepSpec, from_mapping, plugin_of
 from orchestrator.state import SweepState
 
@@ -27,20 +31,22 @@ class Figures:
         workers: trials at once.
         seeds: number of runs.
         trials: of a run.
-        epochs: of a run, over all trials.
-        hours: of a run; None if the duration of an epoch is not recorded.
+        unit: of progress.
+        trained: by a run, over all trials, in that unit.
+        hours: of a run; None if no times are recorded.
         best: the objective's best value.
         found: share of the seeds that reached the best value on record.
-        to_best: epochs until then, of those that did.
+        to_best: what was trained until then, by those that did.
         regret: how much worse than the best on record ``best`` is.
-        past_end: share of epochs past the end of a recorded curve.
+        past_end: share of reports past the end of a recorded curve.
     """
 
     search: str
     workers: int
     seeds: int
     trials: float
-    epochs: float
+    unit: str
+    trained: float
     hours: float | None
     best: float | None
     found: float
@@ -55,22 +61,27 @@ class _Run:
 
     recorded: Recorded
     trials: int = 0
-    epochs: int = 0
+    reports: int = 0
+    trained: float = 0
     best: float = math.inf
-    best_at: int = 0
+    best_at: float = 0
     hours: float = 0.0
     past_end: float = 0.0
+    reached: dict[int, float] = field(default_factory=dict)
 
     def observe(self, state: SweepState, event: Event) -> None:
-        """Count trials and epochs, and keep the best loss."""
+        """Count trials and what they train, and keep the best loss."""
         if event.type == "trial.suggested":
             self.trials += 1
         elif event.type == "segment.reported":
-            self.epochs += 1
+            self.reports += 1
+            before = self.reached.get(event["trial"], 0)
+            self.trained = whole(round(self.trained + max(0, event.progress - before), 6))
+            self.reached[event["trial"]] = event.progress
             objective = self.recorded.objective
             loss = objective.loss(objective.value(event["metrics"]))
             if math.isfinite(loss) and loss < self.best:
-                self.best, self.best_at = loss, self.epochs
+                self.best, self.best_at = loss, self.trained
 
 
 def compare(recorded: Recorded, overrides: Sequence[str], workers: int, seeds: int, say: Say) -> list[Figures]:
@@ -88,7 +99,7 @@ def compare(recorded: Recorded, overrides: Sequence[str], workers: int, seeds: i
         UsageError: The searcher's class is named by the journal alone.
     """
     random = from_mapping(recorded.spec, ["searcher=random", "scheduler=fifo", *_without_policies(overrides)])
-    original = None if recorded.durations is None else from_mapping(recorded.spec)
+    original = None if recorded.rates is None else from_mapping(recorded.spec)
     requested = from_mapping(recorded.spec, overrides)
     if foreign_searcher(requested) and not any(text.startswith("searcher=") for text in overrides):
         raise UsageError(
@@ -122,8 +133,9 @@ def figures(recorded: Recorded, spec: SweepSpec, workers: int, seeds: int, say: 
         workers,
         seeds,
         median(run.trials for run in runs),
-        median(run.epochs for run in runs),
-        None if recorded.durations is None else median(run.hours for run in runs),
+        recorded.unit,
+        median(run.trained for run in runs),
+        None if recorded.rates is None else median(run.hours for run in runs),
         recorded.objective.loss(best) if has_value else None,
         len(successful) / seeds,
         median(run.best_at for run in successful) if successful else None,
@@ -134,17 +146,35 @@ def figures(recorded: Recorded, spec: SweepSpec, workers: int, seeds: int, say: 
 
 def _run(recorded: Recorded, spec: SweepSpec, workers: int, seed: int) -> _Run:
     recorded.past_end, run = 0, _Run(recorded)
+    end = spec.longest or recorded_end(recorded)
+    span = simulated_span(spec, end)
+    # A search that says itself how often to report does not report where the recorded trials did.
+    as_recorded = spec.report_span == from_mapping(recorded.spec).report_span
+
+    def place(params: Mapping[str, Any], number: int) -> float:
+        return recorded.place(params, number) if as_recorded else number * span
+
+    def seconds(params: Mapping[str, Any], number: int) -> float:
+        rate, before = recorded.rate(params), place(params, number - 1) if number > 1 else 0
+        return 1.0 if rate is None else rate * max(0.0, min(end, place(params, number)) - before)
+
     simulated = simulate(
         spec.model_copy(update={"seed": seed}),
-        curve=recorded.curve,
-        seconds=recorded.seconds,
+        curve=lambda params, spans: recorded.metrics(params, whole(round(spans * span, 6))),
+        seconds=seconds,
         slots=workers,
         seed=seed,
         observer=run.observe,
+        places=lambda params, number: place(params, number) / span,
     )
     run.hours = simulated.seconds / 3600
-    run.past_end = recorded.past_end / max(1, run.epochs)
+    run.past_end = recorded.past_end / max(1, run.reports)
     return run
+
+
+def recorded_end(recorded: Recorded) -> float:
+    """Return where the longest recorded training ends."""
+    return max(place for curves in recorded.curves for curve in curves for place in curve)
 
 
 def search_name(spec: SweepSpec) -> str:
@@ -155,21 +185,29 @@ def search_name(spec: SweepSpec) -> str:
 
 def recorded_figures(recorded: Recorded, state: SweepState) -> Figures:
     """Return the figures of the sweep itself, from its journal."""
-    objective = state.objective
-    reports = [report for trial in state.trials.values() for report in trial.reports.values()]
-    winner = state.winner()
+    objective, winner = state.objective, state.winner()
     best = objective.best(winner) if winner else None
     best_at = winner.reports[best.progress].steady_time if winner and best else 0.0
+    spans = [
+        (later - earlier, trial.reports[later].steady_time)
+        for trial in state.trials.values()
+        for earlier, later in pairwise([0, *sorted(trial.reports)])
+    ]
     return Figures(
         f"as it was: {search_name(from_mapping(state.spec))}",
         state.slots,
         1,
         len(state.trials),
-        len(reports),
+        state.unit,
+        _sum(span for span, _ in spans),
         state.active_seconds / 3600,
         best.value if best else None,
         float(best is not None and objective.loss(best.value) <= recorded.best),
-        sum(report.steady_time <= best_at for report in reports) if best else None,
+        _sum(span for span, at in spans if at <= best_at) if best else None,
         objective.loss(best.value) - recorded.best if best else None,
         0.0,
     )
+
+
+def _sum(spans: Iterable[float]) -> float:
+    return whole(round(sum(spans), 6))

@@ -1,6 +1,6 @@
 """Simulate a sweep on a virtual clock: the real searcher, scheduler, state and journal, without training.
 
-A segment's reports come from a function of parameters and epoch, so a sweep takes milliseconds. Durations and delays
+A segment's reports come from a function of parameters and progress, so a sweep takes milliseconds. Durations and delays
 are drawn from one seed, which replays the run to the byte. `orchestrator.testing` simulates with faults.
 """
 
@@ -85,8 +85,8 @@ def simulate(
 
     Args:
         spec: any valid one; no class in it is imported.
-        curve: the metrics of the n-th report (from 1), by parameters; by default `synthetic` for the spec's objective.
-        seconds: until a report, by parameters; by default one second. A tenth is added or taken off at random.
+        curve: the metrics at a progress, in spans, by parameters; by default `synthetic` for the spec's objective.
+        seconds: until the n-th report, by parameters; by default one second. A tenth is added or taken off at random.
         slots: segments that run at once.
         seed: fixes the timing. The search itself is fixed by the spec's own seed.
         observer: called with the state and each event as it is written.
@@ -129,8 +129,8 @@ def created_fields(spec: SweepSpec, warm: Mapping[str, Any] | None) -> dict[str,
     return fields | ({"warm_start": [source["run"] for source in warm["sources"]]} if warm else {})
 
 
-def one_second(params: Mapping[str, Any], epoch: int) -> float:
-    """Return 1.0: the default duration of an epoch."""
+def one_second(params: Mapping[str, Any], number: int) -> float:
+    """Return 1.0: the default time between two reports."""
     return 1.0
 
 

@@ -50,7 +50,7 @@ def simulated_span(spec: SweepSpec, end: float) -> float:
 
 
 Seconds = Callable[[Mapping[str, Any], int], float]
-"""Seconds of an epoch, by parameters and epoch."""
+"""Seconds until a trial's n-th report, since the one before, by its parameters and n."""
 
 
 class World:
@@ -213,14 +213,14 @@ class Worker:
         job: the segment.
         params: the trial's parameters, with ``repeat`` for a further seed of a configuration.
         node: the number of its node.
-        epoch: how many reports it has sent since the trial's beginning: epochs, if progress is in these.
+        reports: how many it has sent since the trial's beginning.
         pending: the checkpoint that it is writing: path, size and SHA-256.
     """
 
     job: Job
     params: Mapping[str, Any]
     node: int
-    epoch: int = 0
+    reports: int = 0
     pending: tuple[str, tuple[int, str]] | None = None
 
 
@@ -274,25 +274,26 @@ class Driver:
     def begin(self, worker: Worker) -> None:
         """Start a segment from its checkpoint."""
         if worker.job.checkpoint is not None:
-            worker.epoch = _number(worker.job.checkpoint["path"])
+            worker.reports = _number(worker.job.checkpoint["path"])
         self.train(worker)
 
     def train(self, worker: Worker) -> None:
         """Train until the next report, or end the segment after its last."""
-        epoch = worker.epoch + 1
-        if worker.epoch and self._place(worker, worker.epoch) >= self._end(worker):
+        number = worker.reports + 1
+        if worker.reports and self._place(worker, worker.reports) >= self._end(worker):
             self.schedule(self.delay(), partial(self.end, worker))
             return
-        seconds = self._cluster.seconds(worker.params, epoch) * self._rng.uniform(0.9, 1.1)
-        name = f"epoch={epoch:04d}-segment={worker.job.segment}"
+        seconds = self._cluster.seconds(worker.params, number) * self._rng.uniform(0.9, 1.1)
+        name = f"epoch={number:04d}-segment={worker.job.segment}"
         path = f"trials/{worker.job.trial:04d}/checkpoints/{name}.ckpt"
         # Unique to this writer, and of full length.
         sha256 = f"{self.controller.journal.lease}-{worker.job.trial}-{name}".ljust(64, "0")
         worker.pending = (path, (_CHECKPOINT_BYTES, sha256))
-        measures = {"epoch": epoch, **self._measures(worker, epoch)}
+        measures = {"epoch": number, **self._measures(worker, number)}
         saved = Checkpoint(path, _CHECKPOINT_BYTES, sha256, measures["epoch"])
-        report = Report(metrics=self._cluster.curve(worker.params, epoch), checkpoint=saved, **measures)
-        worker.epoch = epoch
+        spans = whole(round(self._place(worker, number) / self._span(worker), 9))
+        report = Report(metrics=self._cluster.curve(worker.params, spans), checkpoint=saved, **measures)
+        worker.reports = number
         self.schedule_checkpoint(worker, report, seconds)
 
     def _end(self, worker: Worker) -> float:
@@ -307,9 +308,11 @@ class Driver:
 
     def _place(self, worker: Worker, number: int) -> float:
         """Return the progress of a trial's report by its number; the last lies at the end."""
-        end = self._end(worker)
-        span = simulated_span(self._cluster.spec, end)
-        return whole(round(min(end, self._cluster.place(worker.params, number) * span), 6))
+        place = self._cluster.place(worker.params, number) * self._span(worker)
+        return whole(round(min(self._end(worker), place), 6))
+
+    def _span(self, worker: Worker) -> float:
+        return simulated_span(self._cluster.spec, self._end(worker))
 
     def _measures(self, worker: Worker, number: int) -> dict[str, Any]:
         """Return how far a report is in the sweep's unit, beside its epoch."""
@@ -321,7 +324,7 @@ class Driver:
         return {"step" if unit == "steps" else unit: progress}
 
     def schedule_checkpoint(self, worker: Worker, report: Report, seconds: float) -> None:
-        """Write the epoch's checkpoint in so many seconds."""
+        """Write the report's checkpoint in so many seconds."""
         self.schedule(seconds, partial(self.write_checkpoint, worker, report))
 
     def write_checkpoint(self, worker: Worker, report: Report) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal
 
@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.journal import Event
-from orchestrator.progress import EPOCHS, UNITS, axis, figure, place
+from orchestrator.progress import EPOCHS, UNITS, axis, figure, noun, place
 from orchestrator.results.live_trials import live_lines, live_trials
 from orchestrator.results.trial_rows import rows
 from orchestrator.results.why import show, stop_reason
@@ -109,20 +109,26 @@ def _width(column: Iterable[Text]) -> int:
     return max(part.cell_len for part in column) + 3
 
 
-def comparison(searches: Iterable[Mapping[str, Any]], metric: str) -> Table:
-    """Return a table of compared searches: cost and results, as `engine.comparison.Figures` holds them."""
+def comparison(searches: Sequence[Mapping[str, Any]], metric: str) -> Table:
+    """Return a table of compared searches: cost and results, as `engine.search_comparison.Figures` holds them."""
+    unit = searches[0]["unit"] if searches else EPOCHS
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
-    for title in ("search", "workers", "seeds", "trials", "epochs", "hours", metric, "found best", "after epochs"):
+    units = noun(unit)
+    for title in ("search", "workers", "seeds", "trials", units, "hours", metric, "found best", f"after {units}"):
         table.add_column(cell(title), justify="left" if title == "search" else "right", no_wrap=True)
     for title in ("regret", "past end"):
         table.add_column(title, justify="right", no_wrap=True)
     for row in searches:
-        counts = (f"{row[name]:g}" for name in ("workers", "seeds", "trials", "epochs"))
+        counts = [f"{row[name]:g}" for name in ("workers", "seeds", "trials")] + [_amount(row["trained"], unit)]
         costs = [show(row[name]) if row[name] is not None else "–" for name in ("hours", "best")]
-        hits = f"{row['found']:.0%}", "–" if row["to_best"] is None else f"{row['to_best']:g}"
+        hits = f"{row['found']:.0%}", "–" if row["to_best"] is None else _amount(row["to_best"], unit)
         regret = "–" if row["regret"] is None else show(row["regret"])
         table.add_row(cell(row["search"]), *counts, *costs, *hits, regret, f"{row['past_end']:.0%}")
     return table
+
+
+def _amount(number: float, unit: str) -> str:
+    return f"{number:g}" if unit == EPOCHS else figure(number, unit)
 
 
 def cell(text: str, style: str = "") -> Text:

@@ -62,8 +62,8 @@ def simulate(
 
     Args:
         spec: any valid one; no class in it is imported.
-        curve: the metrics of an epoch (from 1), by parameters.
-        seconds: of an epoch, by parameters.
+        curve: the metrics at a progress, in spans, by parameters.
+        seconds: until the n-th report, by parameters.
         slots: segments that run at once, two to a node.
         seed: fixes the timing and the faults.
         faults: how often what goes wrong.
@@ -92,8 +92,8 @@ class FaultyCluster(Cluster):
     Args:
         spec: the sweep.
         world: survives the drivers.
-        curve: metrics by parameters and epoch.
-        seconds: duration by parameters and epoch.
+        curve: metrics by parameters and progress.
+        seconds: until the n-th report, by parameters.
         slots: segments that run at once.
         observer: called with each event.
         place: where trials report.

@@ -24,7 +24,7 @@ EVERY = 10  # steps between two checkpoints, where sweeps are killed
 BOTH = pytest.mark.parametrize("options", [[], ["--local"]], ids=["ray", "local"])
 
 
-def counted(folder: Path, log: Path, every: Any = "auto") -> str:
+def counted(folder: Path, log: Path, every: Any = "auto", **resources: Any) -> str:
     """A sweep of one trial, whose epoch takes as long as 64 pauses: a long one in small."""
     model = {"class_path": "tests.support.counted_steps.CountedSteps", "init_args": {"log": str(log), "pause": 0.1}}
     return written(
@@ -35,6 +35,7 @@ def counted(folder: Path, log: Path, every: Any = "auto") -> str:
         scheduler="fifo",
         budget={"trials": 1},
         checkpoints={"every": every},
+        resources={"cpus": 0.5, "concurrent": 2, **resources},
     )
 
 
@@ -69,6 +70,21 @@ def test_a_signal_within_an_epoch_costs_no_step(number: signal.Signals, options:
     sweep(*words, *options)
     assert steps(log) == list(range(EPOCHS * STEPS))
     assert state().trials[0].status == "finished"
+
+
+@pytest.mark.slow
+def test_two_processes_of_a_trial_stop_after_the_same_batch(tmp_path: Path) -> None:
+    log = tmp_path / "steps"
+    words = ["launch", counted(tmp_path, log, workers=2, concurrent=1)]
+    driver = started(*words)
+    wait_for(lambda: len(steps(log)) >= 5, driver)
+    driver.send_signal(signal.SIGTERM)
+    assert driver.wait(60) == 143
+    trial = state().trials[0]
+    assert trial.interim is not None
+    assert trial.interim.measures["step"] == len(steps(log)) < STEPS / 2
+    sweep("resume", "tiny")
+    assert steps(log) == list(range(EPOCHS * STEPS // 2))
 
 
 @pytest.mark.slow

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from orchestrator.rundir import RunDirectory
 
 
+REQUESTED = "sweep stop"
+"""The reason of a stop by a file in the run directory."""
 # A running segment has this long to end its batch and save a checkpoint, or longer if saving takes longer; then it is
 # killed, and loses what it trained since its last checkpoint.
 GRACE_SECONDS = 8.0
@@ -65,7 +67,7 @@ class StopRequests:
         self._poll()
         if self._requested_at is None:
             return ""
-        return signal.Signals(self.signal).name if self.signal else "sweep stop"
+        return signal.Signals(self.signal).name if self.signal else REQUESTED
 
     @property
     def trials_to_stop(self) -> frozenset[int]:

@@ -316,7 +316,16 @@ class Driver:
 
     def _measures(self, worker: Worker, number: int) -> dict[str, Any]:
         """Return how far a report is in the sweep's unit, beside its epoch."""
-        unit, progress = self._cluster.spec.progress.unit, self._place(worker, number)
+        return self.measures(self._place(worker, number))
+
+    def between(self, worker: Worker) -> float:
+        """Return a progress between the worker's last report and the one that it trains for."""
+        before = self._place(worker, worker.epoch - 1) if worker.epoch > 1 else 0.0
+        return whole(round((before + self._place(worker, worker.epoch)) / 2, 6))
+
+    def measures(self, progress: float) -> dict[str, Any]:
+        """Return a progress as what a training reports in the sweep's unit."""
+        unit = self._cluster.spec.progress.unit
         if unit == EPOCHS:
             return {"epoch": progress}
         if unit.startswith(COUNTER):

@@ -10,7 +10,7 @@ from orchestrator import tracking
 from orchestrator.durable_files import storage_fault
 from orchestrator.engine.controller import Observer, SweepController
 from orchestrator.engine.driver_host import DriverHost
-from orchestrator.engine.stop_requests import StopRequests
+from orchestrator.engine.stop_requests import REQUESTED, StopRequests
 from orchestrator.errors import RunHeldError, describe
 from orchestrator.journal import Event, Journal
 from orchestrator.notify import Notifier
@@ -50,7 +50,9 @@ class Outcome:
     def of(cls, run: RunDirectory, state: SweepState, signal_code: int, notices: Sequence[str] = ()) -> Outcome:
         """Derive the exit code; ``signal_code`` is that of the signal that stopped the sweep, 0 for none."""
         paused_by_failures = state.status == "paused" and state.count("failed") and not signal_code
-        succeeded = state.winner() is not None and not paused_by_failures
+        # Stopped on request within the first epoch, it has no winner yet, and nothing went wrong.
+        stopped = state.status == "paused" and state.reason == REQUESTED
+        succeeded = (stopped or state.winner() is not None) and not paused_by_failures
         return cls(run, state, signal_code or (0 if succeeded else 1), notices)
 
 

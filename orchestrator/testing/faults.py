@@ -31,6 +31,7 @@ class Faults:
         lost: of each epoch: the worker's process is lost.
         memory: of each epoch: it runs out of memory.
         user: of each epoch: the module raises an error, and the trial fails.
+        interim: of each epoch: a checkpoint is saved within it. If not 0, stops end segments within an epoch.
         node: of each epoch: its node is lost.
         late: of each lost worker: its last report arrives after the loss.
         twice: of each report: it arrives twice.
@@ -59,6 +60,7 @@ class Faults:
     damage: float = 0.0
     retry: float = 0.0
     user: float = 0.0
+    interim: float = 0.0
     deaths: int = 6
 
     @classmethod

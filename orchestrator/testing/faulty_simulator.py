@@ -21,7 +21,7 @@ from orchestrator.progress import value
 from orchestrator.spec import SweepSpec
 from orchestrator.state import ENDED, SweepState
 from orchestrator.testing.faults import CALM, Crash, Faults, FaultyHost, FaultyLease, FaultyStore, FaultyWorld
-from orchestrator.training import Report
+from orchestrator.training import Checkpoint, Interim, Report
 
 _MAX_LIVES = 60  # of drivers beyond those that the faults kill; a sweep that needs more makes no progress
 _GRACE_SECONDS = 8.0
@@ -99,11 +99,13 @@ class FaultyCluster(Cluster):
         place: where trials report.
         ended: status of each trial that has ended.
         acknowledged: trial and progress of each report that was answered.
+        interims: trial → path of its checkpoint between two reports that the engine has on record.
     """
 
     world: FaultyWorld
     ended: dict[int, str] = field(default_factory=dict)
     acknowledged: set[tuple[int, float]] = field(default_factory=set)
+    interims: dict[int, str] = field(default_factory=dict)
 
 
 class FaultyDriver(Driver):
@@ -149,8 +151,11 @@ class FaultyDriver(Driver):
         world, state = self._world, self.controller.state
         if not world.stop_reason and self._chance("stop"):
             world.stop_reason, world.stop_requested_at = "SIGINT", world.clock
+            self._stop_between_reports(self._workers)
         if self._chance("end") and state.trials:
-            world.to_stop.add(self._rng.randrange(len(state.trials)))
+            trial = self._rng.randrange(len(state.trials))
+            world.to_stop.add(trial)
+            self._stop_between_reports([worker for worker in self._workers if worker.job.trial == trial])
         if state.set_aside and self._chance("promote"):
             world.to_promote.add(self._rng.choice(sorted(state.set_aside)))
 
@@ -164,8 +169,50 @@ class FaultyDriver(Driver):
         """Return the seconds that a message takes."""
         return self._rng.uniform(0.5, 5.0) if self._chance("slow") else super().delay()
 
+    def _stop_between_reports(self, workers: list[Worker]) -> None:
+        """Let workers notice that they are to stop, each after its own batch."""
+        for worker in list(workers) if self._world.faults.interim else ():
+            self.schedule(2.0 * self._rng.random(), partial(self._stop, worker))
+
+    def _stop(self, worker: Worker) -> None:
+        """End a segment with a checkpoint between two reports, if it still trains."""
+        if worker in self._workers and worker.pending and not self._world.full:
+            self._save_interim(worker, worker.epoch)
+            if worker in self._workers:
+                self._workers.remove(worker)
+                self.controller.on_stop(worker.job.trial, worker.job.segment)
+                self._note(worker.job.trial)
+
+    def _save_interim(self, worker: Worker, epoch: int) -> None:
+        """Save a checkpoint on the way to the report of that number, if the worker is still on it."""
+        if worker not in self._workers or worker.epoch != epoch or not worker.pending or self._world.full:
+            return
+        job, progress = worker.job, self.between(worker)
+        name = f"epoch={epoch - 1:04d}-batch={round(self._world.clock * 1e3) % 10**6:06d}-segment={job.segment}"
+        path = f"trials/{job.trial:04d}/checkpoints/{name}.ckpt"
+        sha256 = f"{self.controller.journal.lease}-{job.trial}-{name}".ljust(64, "0")[:64]
+        size = worker.pending[1][0]
+        self._world.files[path] = (size, sha256)
+        fields = {"epoch": epoch - 0.5, **self.measures(progress)}
+        interim = Interim(checkpoint=Checkpoint(path, size, sha256, fields["epoch"]), **fields)
+        self._world.counters["checkpoint between reports"] += 1
+        if self.controller.on_interim(job.trial, job.segment, interim):
+            self._cluster.interims[job.trial] = path
+
+    def _check_origin(self, worker: Worker) -> None:
+        """Check that a segment starts from the newest checkpoint or a newer one, unless something has spoilt that.
+
+        A driver that dies has a newer one on record that nobody was told of.
+        """
+        newest, origin = self._cluster.interims.get(worker.job.trial), (worker.job.checkpoint or {}).get("path", "")
+        spoilt = any(self._world.counters[fault] for fault in ("damage", "memory"))
+        if newest is not None and not spoilt and (not origin or _order(origin) < _order(newest)):
+            text = f"trial {worker.job.trial} starts from {origin or 'nothing'}, and not from {newest}"
+            self._world.violations.append(text)
+
     def begin(self, worker: Worker) -> None:
         """Start a segment, which fails if its checkpoint is damaged."""
+        self._check_origin(worker)
         origin = worker.job.checkpoint
         if origin is None or self._world.files.get(origin["path"]) == (origin["size"], origin["sha256"]):
             super().begin(worker)
@@ -183,6 +230,8 @@ class FaultyDriver(Driver):
             self.schedule(seconds * self._rng.random(), partial(self._lose, worker, fault, report))
         else:
             super().schedule_checkpoint(worker, report, seconds)
+        if self._chance("interim"):
+            self.schedule(seconds * self._rng.random(), partial(self._save_interim, worker, worker.epoch))
         if self._world.full and fault != "node":
             self._world.counters["checkpoint without room"] += 1
 
@@ -249,9 +298,17 @@ class FaultyDriver(Driver):
 
     def _note(self, trial: int) -> None:
         """Note the status of a trial that has ended: it must survive every restart."""
-        status = self.controller.state.trials[trial].status
-        if status in ENDED:
-            self._cluster.ended[trial] = status
+        state = self.controller.state.trials[trial]
+        if state.status in ENDED:
+            self._cluster.ended[trial] = state.status
+        if state.interim is None:
+            self._cluster.interims.pop(trial, None)
+
+
+def _order(path: str) -> tuple[int, bool]:
+    """Return the place of a checkpoint in its trial, by its name: its report's number, and whether it lies beyond."""
+    name = path.rpartition("/")[2]
+    return int(name.split("-")[0].removeprefix("epoch=")), "-batch=" in name
 
 
 class _Lives:

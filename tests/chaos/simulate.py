@@ -127,6 +127,7 @@ class Case:
         trials = min(trials, 4) if searcher == "gp" else trials  # each of its suggestions takes long
         slots, faults = rng.randint(1, 4), Faults.mixed(rng)
         faults = replace(faults, promote=0.1) if seed % 5 == 1 else faults
+        faults = replace(faults, interim=0.5) if seed % 3 == 0 else faults
         budget, extended = rng.choice([*BUDGETS, *[""] * 9]), rng.random() < 0.1
         more = More(rng.randint(0, 3), rng.randint(0, 4), 0.0, BUDGETS[budget]) if extended else None
         if more and "reserve" in more.budget:

@@ -30,6 +30,8 @@ class CountedSteps(Tiny):
         self.request = "stop" if trial < 0 else f"stop-{trial}"
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
+        if not self.trainer.is_global_zero:
+            return
         with self.log_file.open("a") as file:
             print(self.global_step, file=file)
 

@@ -65,8 +65,8 @@ def race(points: int = 3, trials: int = 30, spares: Sequence[float] = (), confid
 
 def noisy(
     means: Mapping[int, float], noise: float, seed: int = 0
-) -> Callable[[Mapping[str, Any], int], dict[str, float]]:
-    def curve(params: Mapping[str, Any], epoch: int) -> dict[str, float]:
+) -> Callable[[Mapping[str, Any], float], dict[str, float]]:
+    def curve(params: Mapping[str, Any], epoch: float) -> dict[str, float]:
         draw = random.Random(f"{seed} {params['model.x']} {params.get('repeat', 0)}").gauss(0, noise)
         return {"score": means[params["model.x"]] + draw - 0.5 * (2 - epoch)}
 
@@ -183,7 +183,7 @@ def test_races_go_on_through_faults_as_if_nothing_had_happened(slots: int) -> No
 
 
 def test_a_near_tie_joins_although_a_finalist_fails() -> None:
-    def curve(params: Mapping[str, Any], epoch: int) -> dict[str, float]:
+    def curve(params: Mapping[str, Any], epoch: float) -> dict[str, float]:
         return {"score": math.nan if params["model.x"] == 0 else noisy({1: 1.0, 2: 1.1}, 0.1)(params, epoch)["score"]}
 
     described = race(points=2, trials=12, spares=[0.0], confidence=0.999)
@@ -193,7 +193,7 @@ def test_a_near_tie_joins_although_a_finalist_fails() -> None:
 
 
 def test_a_point_that_mostly_fails_is_out() -> None:
-    def curve(params: Mapping[str, Any], epoch: int) -> dict[str, float]:
+    def curve(params: Mapping[str, Any], epoch: float) -> dict[str, float]:
         return {"score": math.nan if params["model.x"] == 0 else noisy({1: 1.0, 2: 1.0}, 0.1)(params, epoch)["score"]}
 
     ran = simulate(race(trials=20, confidence=0.999), curve=curve)

@@ -26,7 +26,7 @@ def bounded(scheduler: str = "fifo", **fields: Any) -> SweepSpec:
     return from_mapping(spec("random", scheduler, 8, 5).model_dump(mode="json") | given)
 
 
-def curve(params: Mapping[str, Any], epoch: int) -> dict[str, float]:
+def curve(params: Mapping[str, Any], epoch: float) -> dict[str, float]:
     """The larger the better, and the first epoch the best."""
     return {"val_acc": params["model.width"] - 0.1 * epoch, "size": 10.0 * params["model.width"] / epoch}
 

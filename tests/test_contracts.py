@@ -68,7 +68,7 @@ def described(kind: str, name: str, trials: int = TRIALS) -> SweepSpec:
     )
 
 
-def curve(params: Any, epoch: int) -> dict[str, float]:
+def curve(params: Any, epoch: float) -> dict[str, float]:
     return {"loss": abs(params["model.learning_rate"] - 0.004) * 200 + 1 / epoch}
 
 

@@ -61,7 +61,7 @@ def test_never_fewer_continue_than_under_promotion(seed: int, slots: int, factor
     made = sweep_of(rng.randint(1, 24), {"name": "guarded_asha", "reduction_factor": factor})
     scheduler = build_scheduler(made)
 
-    def curve(params: Any, epoch: int) -> dict[str, float]:
+    def curve(params: Any, epoch: float) -> dict[str, float]:
         return {"loss": random.Random(f"{params['model.q']}{epoch}{seed}").randint(0, 9)}
 
     for event in simulate(made, curve=curve, slots=slots, seed=seed).events:

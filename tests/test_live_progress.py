@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -24,6 +26,7 @@ from orchestrator.engine.segment_runner import attempt
 from orchestrator.engine.simulator import simulate
 from orchestrator.journal import Event
 from orchestrator.journal.lease import acquire
+from orchestrator.object_storage import objects
 from orchestrator.results.live_trials import live_lines, live_trials
 from orchestrator.results.notebook import status_html
 from orchestrator.results.status import status_of
@@ -31,11 +34,13 @@ from orchestrator.rundir import RunDirectory
 from orchestrator.rundir.live_progress import LIMIT, LiveProgress
 from orchestrator.spec import from_mapping
 from orchestrator.state import SweepState
-from orchestrator.training import Job, Report
-from orchestrator.training.live_writer import LiveWriter, Moment
+from orchestrator.training import Job, Report, gpu_use
+from orchestrator.training.live_writer import LiveWriter, Moment, live_writer
 from orchestrator.training.progress_meter import ProgressMeter
+from orchestrator.training.shared_storage import start_heartbeat
 from orchestrator.watch.snapshot import snapshot
 from orchestrator.watch.watched_sweep import Watched
+from tests.support.paths import ROOT
 from tests.support.watched_runs import written
 
 PLACE = {"epoch": 2.5, "step": 130, "samples": 4160.0, "seconds": 13.0}
@@ -273,6 +278,25 @@ def test_files_that_a_killed_worker_left_are_removed(run: RunDirectory) -> None:
     assert list(run.live(0).parent.iterdir()) == []
 
 
+@pytest.mark.slow
+def test_in_object_storage_it_comes_with_the_sign_of_life(s3: str, tmp_path: Path) -> None:
+    job = replace(_tiny(tmp_path), url=f"{s3}/runs/live")
+    run = job.run
+    heartbeat = start_heartbeat(job)
+    assert run.read_live([3]) == {}, "the first says nothing yet"
+    writer = live_writer(job, heartbeat)
+    writer._send(replace(LIVE, trial=3).to_bytes())
+    heartbeat._due = 0
+    heartbeat.beat()
+    deadline = time.monotonic() + 30
+    while not (found := run.read_live([2, 3])) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert LiveProgress.from_bytes(found[3]) == replace(LIVE, trial=3)
+    assert not run.live(3).exists(), "nothing is written on the worker's own disk"
+    run.remove_live([2, 3])
+    assert objects(f"{run.url}/progress").names() == []
+
+
 def test_a_trial_that_says_nothing_is_named() -> None:
     state, _ = running("steps")
     assert live_lines({}, state) == [
@@ -281,3 +305,97 @@ def test_a_trial_that_says_nothing_is_named() -> None:
     state.trials[0].started = time.time()
     state.trials[0].reports.clear()
     assert live_lines({}, state) == []
+
+
+SWEEP = """
+name: live
+objective: {metric: val_loss, mode: min}
+model: {class_path: tests.support.tiny.Tiny, init_args: {pause: 0.4}}
+data: tests.support.tiny.TinyData
+trainer: {max_epochs: 6, accelerator: cpu}
+space: {model.learning_rate: {log_uniform: [0.001, 0.5]}}
+scheduler: fifo
+budget: {trials: 2}
+"""
+
+
+def sweep(runs: Path, *words: str) -> subprocess.Popen[str]:
+    """Start a command on the runs there."""
+    command = [sys.executable, "-m", "orchestrator", *words, "--runs", str(runs)]
+    return subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=ROOT)
+
+
+def status(runs: Path) -> dict[str, Any]:
+    """Return what `sweep status --json` says; before the launch has written anything, that nothing runs."""
+    with sweep(runs, "status", "live", "--json") as process:
+        text = process.communicate(timeout=60)[0]
+    found: dict[str, Any] = {"live": []} if process.returncode else json.loads(text)
+    return found
+
+
+def until_live(runs: Path) -> dict[str, Any]:
+    """Return the first status that shows a running trial."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        if (found := status(runs))["live"]:
+            return found
+        time.sleep(0.2)
+    raise AssertionError(f"no live progress in {list(runs.rglob('*'))}")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("engine", [pytest.param("local"), pytest.param("ray", marks=pytest.mark.ray)])
+def test_another_process_sees_it_and_a_killed_sweep_leaves_nothing_to_show(
+    tmp_path: Path, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver is killed, and with it whoever would have removed the file; the resumed sweep does."""
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / "ray"))
+    runs, file = tmp_path / "runs", tmp_path / "live.yaml"
+    file.write_text(SWEEP)
+    local = ["--local"] if engine == "local" else []
+    with sweep(runs, "launch", str(file), *local) as process:
+        (live,) = until_live(runs)["live"][:1]
+        assert live["phase"] in ("training", "validation")
+        assert 0 < live["progress"] <= live["end"] == 6
+        assert live["loss"] is not None
+        assert live["memory"] > 50e6
+        with sweep(runs, "status", "live") as said:
+            assert f"trial {live['trial']}: epoch" in said.communicate(timeout=60)[0]
+        if engine == "local":
+            process.kill()
+        process.communicate(timeout=300)
+    if engine == "local":
+        assert list(runs.rglob("live.json")), "the worker was killed, so its file stays"
+        assert status(runs)["live"] == [], "and is not shown, since nothing runs"
+        with sweep(runs, "resume", "live", "--local") as resumed:
+            assert resumed.communicate(timeout=300)[0] is not None
+        assert resumed.returncode == 0
+    assert list(runs.rglob("*live.json*")) == []
+    assert status(runs)["trials"]["finished"] == 2
+
+
+def test_a_gpu_without_nvml_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_use, "_library", lambda: None)
+    assert gpu_use.gpu_use("0123") is None
+
+
+@pytest.mark.parametrize(("found", "answers", "said"), [(0, 0, 0.87), (0, 3, None), (6, 0, None)])
+def test_what_nvml_says_of_a_gpu(monkeypatch: pytest.MonkeyPatch, found: int, answers: int, said: float | None) -> None:
+    """By a stand-in: no GPU is needed. 3 is NVML's "not supported", 6 its "not found"."""
+    asked: list[bytes] = []
+
+    class Library:
+        def nvmlDeviceGetHandleByUUID(self, name: bytes, handle: Any) -> int:
+            asked.append(name)
+            return found
+
+        def nvmlDeviceGetUtilizationRates(self, handle: Any, use: Any) -> int:
+            use._obj.gpu = 87
+            return answers
+
+    monkeypatch.setattr(gpu_use, "_library", Library)
+    gpu_use._handle.cache_clear()
+    assert gpu_use.gpu_use("01-23") == said
+    assert asked == [b"GPU-01-23"]
+    gpu_use._handle.cache_clear()

@@ -52,14 +52,14 @@ def described(searcher: Any = None, seed: int = 0, trials: int = 48, axes: int =
     return from_mapping(given | fields)
 
 
-def dtlz2(params: Mapping[str, Any], epoch: int) -> dict[str, float]:
+def dtlz2(params: Mapping[str, Any], epoch: float) -> dict[str, float]:
     """The better the later."""
     first, second = fronts.dtlz2(list(params.values()))
     late = 0.1 * (2 - epoch)
     return {"gain": -first - late, "cost": second + late}
 
 
-def zdt1(params: Mapping[str, Any], epoch: int) -> dict[str, float]:
+def zdt1(params: Mapping[str, Any], epoch: float) -> dict[str, float]:
     first, second = fronts.zdt1(list(params.values()))
     return {"gain": -first, "cost": second}
 
@@ -187,7 +187,7 @@ def test_why_says_who_is_better() -> None:
 def test_a_point_is_of_one_epoch_and_one_without_a_value_is_not_on_the_front() -> None:
     """The checkpoint of a point is that of its values."""
 
-    def curve(params: Mapping[str, Any], epoch: int) -> dict[str, float]:
+    def curve(params: Mapping[str, Any], epoch: float) -> dict[str, float]:
         return {"gain": params["model.x0"] + epoch, "cost": math.nan if params["model.x0"] > 0.5 else 10.0 * epoch}
 
     state = simulate(described("random", trials=12, axes=1), curve=curve).state

@@ -30,7 +30,7 @@ def repeated(searcher: str, scheduler: str, trials: int, epochs: int, **repeats:
     return from_mapping({**plain, "repeats": repeats, "budget": {"trials": trials * repeats["seeds"]}} | checkpoints)
 
 
-def alike(params: Mapping[str, Any], epoch: int) -> dict[str, float]:
+def alike(params: Mapping[str, Any], epoch: float) -> dict[str, float]:
     """Every seed comes to the same."""
     return curve({name: value for name, value in params.items() if name != "repeat"}, epoch)
 
@@ -65,7 +65,7 @@ def test_a_lucky_seed_does_not_win() -> None:
     described = repeated("random", "fifo", 4, 1, seeds=2)
     first = simulate(described).state.trials[0].params
 
-    def lucky(params: Mapping[str, Any], epoch: int) -> dict[str, float]:
+    def lucky(params: Mapping[str, Any], epoch: float) -> dict[str, float]:
         mine = {name: value for name, value in params.items() if name != "repeat"} == first
         return {"val_acc": (0.0 if "repeat" in params else 1.0) if mine else 0.6}
 

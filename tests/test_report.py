@@ -322,7 +322,7 @@ def hostile(runs: Path) -> Results:
         budget={"trials": 40},
     )
 
-    def curve(params: Any, epoch: int) -> dict[str, float]:
+    def curve(params: Any, epoch: float) -> dict[str, float]:
         return {**metrics, "<b>m</b>=1": float(params[f"model.{HOSTILE[0]}"]) + 0.01 * epoch}
 
     events = simulate(wanted, curve=curve, slots=4, seed=5, faults=Faults(lost=0.2)).events

@@ -95,7 +95,7 @@ def test_hyperband_has_the_brackets_of_the_paper() -> None:
     assert found == [(4, 81, 1), (3, 34, 3), (2, 15, 9), (1, 8, 27), (0, 5, 81)]
 
 
-def table(params: Mapping[str, Any], epoch: int) -> dict[str, float]:
+def table(params: Mapping[str, Any], epoch: float) -> dict[str, float]:
     """A whole-number curve for each configuration, so that many values are equal."""
     return {"loss": float(random.Random(f"{params['model.x']}{epoch}").randint(0, 9))}
 
@@ -142,7 +142,7 @@ def population(scheduler: str = "pbt", **options: Any) -> SweepSpec:
     )  # fmt: skip
 
 
-def drifting(params: Mapping[str, Any], epoch: int) -> dict[str, float]:
+def drifting(params: Mapping[str, Any], epoch: float) -> dict[str, float]:
     return {"loss": abs(params["model.x"] - 0.3) + 0.1 * (params["model.kind"] != "b") + 1 / epoch}
 
 
@@ -211,7 +211,7 @@ def test_the_winner_has_the_parameters_of_its_best_epoch() -> None:
 def test_pb2_finds_better_numbers_than_pbt() -> None:
     """What makes trials improve can be learnt from the intervals before: it is the distance of x from 0.8."""
 
-    def improving(params: Mapping[str, Any], epoch: int) -> dict[str, float]:
+    def improving(params: Mapping[str, Any], epoch: float) -> dict[str, float]:
         return {"loss": 10.0 - epoch * (1.0 - abs(params["model.x"] - 0.8))}
 
     def best(name: str) -> float:

@@ -208,7 +208,7 @@ def _before(name: str, mode: str) -> SweepState:
 _smooth = synthetic("val_acc", "max")
 
 
-def curve(params: Mapping[str, Any], epoch: int) -> dict[str, float]:
+def curve(params: Mapping[str, Any], epoch: float) -> dict[str, float]:
     """The synthetic curve and a size, and for some parameters not a number at some epoch."""
     metrics = _smooth(params, epoch) | {"size": float(params.get("model.width", 1))}
     draw = zlib.crc32(repr(sorted(params.items())).encode())

@@ -59,7 +59,8 @@ def suggestions(described: SweepSpec, count: int, rules: int | None = RULES) -> 
         searcher.observe(log.add("trial.suggested", trial=number, params=params, by=searcher.by(number)))
         searcher.observe(log.add("segment.reported", trial=number, segment=0, epoch=1, metrics={"loss": number % 5}))
         searcher.observe(log.add("trial.finished", trial=number, segment=0, epoch=1))
-    assert (len(found) < count) == bool(searcher.end)
+    assert searcher.end or len(found) == count
+    assert not searcher.end or len({same_value(params) for params in found}) == described.space.size
     return found
 
 

@@ -33,6 +33,21 @@ def own_modules(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TINY_MENDED", "1")
 
 
+@pytest.fixture(autouse=True)
+def arithmetic_of_the_fixtures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train in bfloat16: the default on the processor that made the fixtures, but not on every other one."""
+    from orchestrator.bundle import replay
+    from orchestrator.engine import controller
+    from orchestrator.training import Job, checkpoint_evaluation
+
+    def in_bfloat16(**fields: Any) -> Job:
+        return Job(**{**fields, "trainer": {"precision": "bf16-mixed", **fields["trainer"]}})
+
+    for module in (replay, controller):
+        monkeypatch.setattr(module, "Job", in_bfloat16)
+    monkeypatch.setattr(checkpoint_evaluation, "resolve_precision", lambda *_: "bf16-mixed")
+
+
 IMPORTING = ("resume", "retry", "extend", "confirm", "test", "export", "predict", "evaluate", "replay")
 
 

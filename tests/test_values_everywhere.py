@@ -20,7 +20,7 @@ from orchestrator.journal import Event, decode, encode
 from orchestrator.spec import SweepSpec, apply, from_mapping, load, to_yaml
 from orchestrator.training import Job, class_loading
 from orchestrator.training.class_loading.argument_types import accepts
-from tests.support.codec_values import VALUES, Colour, Mode, Point, Word, double, same
+from tests.support.codec_values import PLAIN_VALUES, Colour, Mode, Point, Word, double, same
 from tests.support.odd_state import Phase, Strict
 from tests.support.tiny import TinyData
 
@@ -51,8 +51,8 @@ def _in_a_trial(spec: SweepSpec, params: dict[str, Any]) -> Any:
     return class_loading.build(Job.from_text(job.to_text()).model)
 
 
-@given(VALUES)
-@settings(max_examples=80, deadline=None)
+@given(PLAIN_VALUES)
+@settings(max_examples=40, deadline=None)
 def test_a_value_is_the_same_on_every_way_to_the_users_code(value: Any) -> None:
     given = _sweep(
         space={"model.value": const(value)},
@@ -248,6 +248,14 @@ def test_an_old_spec_without_tags_reads_as_before() -> None:
     assert _in_a_trial(spec, {}).value == [1, {"a": 2}]
 
 
-def test_a_tag_that_cannot_be_read_is_an_error_of_the_file() -> None:
+@pytest.mark.parametrize("value", [{"$tuple": None}, {"$enum": 3}, [{"$array": 3}], {"a": {"$path": []}}])
+def test_a_tag_that_cannot_be_read_is_an_error_of_the_file(value: Any) -> None:
+    with pytest.raises(SpecError, match=r"\$\w+ cannot be read"):
+        _sweep(space={"model.value": const(value)})
+    with pytest.raises(SpecError, match=r"\$\w+ cannot be read"):
+        _sweep(model={"class_path": HOLDER, "init_args": {"value": value}})
+
+
+def test_a_tag_that_cannot_be_read_is_an_error_of_a_trial() -> None:
     with pytest.raises(CodecError, match=r"\$array"):
         class_loading.build({"class_path": HOLDER, "init_args": {"value": {"$array": 3}}})

@@ -110,7 +110,7 @@ class _Encoder:
         key = next(iter(value), None) if len(value) == 1 else None
         is_marked = isinstance(key, str) and key.startswith("$")
         if self._is_lenient and is_marked and key in _TAGS:
-            return {key: self(value[key], at)}
+            return _checked({key: self(value[key], at)}, at)
         if (is_marked and (not self._is_lenient)) or not all(map(self._plain_key, value)):
             return self._tagged(value, at)
         items = {key: self._item(key, item, at) for key, item in value.items()}
@@ -163,6 +163,21 @@ def decode(value: Any, resolve: Resolve | None = None, build: Callable[[dict[str
         raise CodecError("a written value is nested too deeply") from None
 
 
+class _ImportNeeded(CodecError):
+    """Whether the form can be read shows only where imports are allowed."""
+
+
+def _checked(tagged: dict[str, Any], at: Path) -> dict[str, Any]:
+    """Return a tagged form. Raises CodecError if it is damaged, as far as that shows without an import."""
+    try:
+        decode(tagged)
+    except _ImportNeeded:
+        pass
+    except CodecError as error:
+        raise CodecError(str(error), at=key_path(at)) from None
+    return tagged
+
+
 class _Decoder(Reader):
     def __init__(self, resolve: Resolve | None, build: Callable[[dict[str, Any]], Any] | None) -> None:
         self._resolve, self._build = resolve, build
@@ -193,7 +208,7 @@ class _Decoder(Reader):
         if not isinstance(path, str):
             raise CodecError(f"an import path is text, but got {path!r}")
         if self._resolve is None:
-            raise CodecError(f"{path} would have to be imported, which is not allowed here")
+            raise _ImportNeeded(f"{path} would have to be imported, which is not allowed here")
         return self._resolve(path)
 
 

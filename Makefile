@@ -58,7 +58,7 @@ test: $(STAMP) ## every room, each test at most 5 s: some minutes on two cores (
 	$(BIN)/python -m pytest -m 'not slow and not cluster' --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 test-full: $(STAMP) ## all tests that need no hosts, with coverage: an hour or more (ARGS="-m slow --sample 0.1" for a tenth of the slow ones)
-	$(BIN)/python -m pytest -m 'not cluster' --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder --cov --cov-report term:skip-covered $(ARGS)
+	TEST_FULL=1 $(BIN)/python -m pytest -m 'not cluster' --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder --cov --cov-report term:skip-covered $(ARGS)
 
 test-cluster: $(STAMP) ## the tests on throw-away hosts: needs root, iproute2, iptables, openssh-server, rsync, redis-server
 	$(BIN)/python -m pytest -m cluster $(ARGS)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from orchestrator.codec import readable
 from orchestrator.secrets import masked
 
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
@@ -45,6 +44,8 @@ def show(value: object) -> str:
 
     A value in its written form is shown as it was: ``(16, 16)`` for ``{"$tuple": [16, 16]}``.
     """
+    from orchestrator.codec import readable  # not above: every command imports this module, `--help` included
+
     value = readable(value)
     return f"{value:.4g}" if isinstance(value, float) else visible(str(value))
 

@@ -15,9 +15,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support import s3 as s3_server
 from tests.support.host_sweeps import net, unbroken
+from tests.support.markers import IN_FULL, examples
 from tests.support.one_host_cluster import shared_address, where
 from tests.support.paths import ROOT
 from tests.support.ray_sweeps import nothing_is_left
@@ -48,6 +50,15 @@ os.environ.update(
     SWEEP_NO_PREFLIGHT="1",  # it costs a process a launch; tests/test_code_run.py is about it
     XDG_CONFIG_HOME=tempfile.mkdtemp(prefix="sw", dir="/tmp"),  # a key of the tests' own
 )
+# The same examples each time: whether a change lands must not hang on a draw. The nightly job draws anew.
+settings.register_profile(
+    "tests",
+    derandomize=not IN_FULL,
+    deadline=None,
+    max_examples=examples(60),
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("tests")
 # Inherited by what a test starts; under nohup, or in the background of a script, they would be ignored there.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)

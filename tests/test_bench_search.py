@@ -33,6 +33,7 @@ def curves(tmp_path: Path) -> Path:
     return tmp_path / "curves.npz"
 
 
+@pytest.mark.slow
 def test_the_command_gives_a_row_for_each_policy(curves: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.search", "--curves", str(curves), "--seeds", "2", "--workers", "1,3"]
     ran = subprocess.run([*command, "--jobs", "1"], cwd=ROOT, capture_output=True, text=True, check=True)

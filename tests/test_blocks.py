@@ -145,6 +145,7 @@ def test_every_command_of_a_page_is_known_with_its_options(blocks: list[Block]) 
     assert not wrong, "\n".join(wrong)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("blocks", pages_of(lambda block: not block.kind and any(map(is_cheap, block.commands()))))
 def test_commands_that_read_do_so(
     blocks: list[Block], here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -161,6 +162,7 @@ def test_sweep_files_and_their_parts_are_valid(block: Block, folder: Path) -> No
     check_yaml(block.text, folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("blocks", pages_of(lambda block: block.language == "python" and block.kind in ("", "run")))
 @pytest.mark.usefixtures("small")
 def test_python_runs(blocks: list[Block], here: Path) -> None:

@@ -109,6 +109,7 @@ def flipped(path: Path, position: int, bit: int) -> None:
         file.write(bytes([byte ^ 1 << bit]))
 
 
+@pytest.mark.slow
 def test_one_flipped_bit_in_any_file_is_found(folder: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(folder, tmp_path / "bundle"))
     files = verify_bundle(copy).files
@@ -310,6 +311,7 @@ def test_predict_with_onnx_loads_no_torch(folder: Path, pictures: Path) -> None:
     assert answer.stdout.splitlines()[-1] == "[]"
 
 
+@pytest.mark.slow
 def test_an_auto_encoder_is_judged_by_what_it_rebuilds(
     rebuilding: Path, digits: tuple[Any, Any, Any], sweep: Run, tmp_path: Path
 ) -> None:

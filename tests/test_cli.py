@@ -198,16 +198,20 @@ def test_import_prints_a_sweep_file(sweep: Run, tmp_path: Path) -> None:
     assert "scheduler: fifo" in out
 
 
-def test_help_answers_within_half_a_second() -> None:
-    """In the processor's time, which is the clock's on an idle machine: other tests run beside this one."""
+EMPTY = "import typer; app = typer.Typer(); app.command()(print); app.command('a')(print); app(['--help'])"
 
-    def seconds() -> float:
+
+def test_help_answers_within_half_a_second() -> None:
+    """Where that is possible: on a slow or busy machine within little more than twice an empty program's time."""
+
+    def seconds(*words: str) -> float:
         began = os.times()
-        subprocess.run([sys.executable, "-m", "orchestrator", "--help"], check=True, capture_output=True)
+        subprocess.run([sys.executable, *words], check=True, capture_output=True)
         ended = os.times()
         return ended.children_user + ended.children_system - began.children_user - began.children_system
 
-    assert min(seconds() for _ in range(5)) < 0.5
+    took = [(seconds("-m", "orchestrator", "--help"), seconds("-c", EMPTY)) for _ in range(4)]
+    assert min(ours for ours, _ in took) < max(0.5, 2.3 * min(empty for _, empty in took))
 
 
 def test_the_version_is_printed_and_in_python(sweep: Run) -> None:

@@ -17,16 +17,17 @@ from hypothesis import given, settings
 from orchestrator import codec
 from orchestrator.errors import CodecError
 from tests.support.codec_values import VALUES, Colour, Counted, Point, Rights, double, same, through_json
+from tests.support.markers import examples
 
 
 @given(VALUES)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_a_value_comes_back_with_its_type_and_content(value: Any) -> None:
     assert same(codec.decode(through_json(codec.encode(value)), codec.loaded), value)
 
 
 @given(VALUES)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_writing_a_written_form_changes_nothing(value: Any) -> None:
     form = codec.written(value)
     assert codec.written(form) == form
@@ -34,7 +35,7 @@ def test_writing_a_written_form_changes_nothing(value: Any) -> None:
 
 
 @given(VALUES)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_a_written_value_can_be_shown_without_any_import(value: Any) -> None:
     codec.readable(codec.encode(value))
 

@@ -114,6 +114,7 @@ def test_lightning_reads_entry_points_by_the_name_that_is_replaced(tmp_path: Pat
         assert vars(registry)["entry_points"] is original
 
 
+@pytest.mark.slow
 def test_wandb_loggers_run_and_arguments(tmp_path: Path) -> None:
     with canary():
         logger = WandbLogger(project="canary", save_dir=str(tmp_path), mode="offline")

@@ -306,6 +306,7 @@ def test_asked_again_nothing_is_trained_and_with_more_trainings_it_goes_on(swept
     assert sum(len(row["values"]) for row in told["table"]) == 8
 
 
+@pytest.mark.slow
 def test_finals_that_were_stopped_go_on_to_the_same_end(
     swept: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -334,6 +335,7 @@ def test_finals_that_were_stopped_go_on_to_the_same_end(
     assert len(resumed.state.trials) == len(unbroken.state.trials)
 
 
+@pytest.mark.slow
 def test_a_confirmation_that_the_finals_do_not_say_is_found(swept: Outcome, tmp_path: Path) -> None:
     name, runs = copied(swept, tmp_path)
     confirm(name, runs, finalists=Finalists(top=2, trials=6), local=True)
@@ -387,6 +389,7 @@ def test_finals_whose_launch_was_cut_off_are_launched_anew(left: bytes, swept: O
     assert read_state(run).confirmation
 
 
+@pytest.mark.slow
 def test_a_search_that_goes_on_has_finals_of_its_own(swept: Outcome, tmp_path: Path) -> None:
     name, runs = copied(swept, tmp_path)
     run = run_at(name, runs)

@@ -134,6 +134,7 @@ def fit(folder: Path, epochs: int, ckpt_path: str | None = None) -> tuple[dict[i
     return rows.seen, trainer
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The dirpath has changed")
 def test_a_resumed_epoch_is_what_it_would_have_been(tmp_path: Path) -> None:
     whole, _ = fit(tmp_path / "whole", 3)
@@ -238,6 +239,7 @@ print(images.images.sum(), images.labels.sum())
 """
 
 
+@pytest.mark.slow
 def test_several_processes_build_it_once(tmp_path: Path) -> None:
     command = [sys.executable, "-c", BUILDER, str(image_cache.__file__), str(tmp_path)]
     builders = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(6)]
@@ -491,6 +493,7 @@ def test_cifar10_offline_says_what_to_do(tmp_path: Path, monkeypatch: pytest.Mon
             assert part in failed.value.hint
 
 
+@pytest.mark.slow
 def test_cifar10_is_the_official_data_set(cifar: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = CIFAR10DataModule(str(cifar), batch_size=500, seed=0)
     parts = sealed(data, monkeypatch)

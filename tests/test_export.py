@@ -34,6 +34,7 @@ from orchestrator.safe_text import markdown
 from orchestrator.sweep import Outcome, launch
 from tests.chaos.forked import Forked
 from tests.support import exportable
+from tests.support.markers import sampled
 from tests.support.small_sweeps import spec as described
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
@@ -97,6 +98,7 @@ def test_the_config_is_enough_to_train_it_again(swept: Outcome, bundle: Path) ->
     assert checkpoint["epoch"] + 1 == found["epoch"]
 
 
+@pytest.mark.slow
 def test_what_differed_from_the_commit_comes_along(swept: Outcome, tmp_path: Path) -> None:
     diff = swept.run.root / "uncommitted.diff"
     diff.write_bytes(b"--- a/model.py\n+++ b/model.py\n")
@@ -167,6 +169,7 @@ def test_reasons_are_told_in_the_terminal_without_secrets(
     assert load_bundle(out.strip()).module()
 
 
+@pytest.mark.slow
 def test_without_data_an_example_says_what_to_compare_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     outcome = one("tests.support.exportable.Exemplary", tmp_path, data="tests.support.exportable.Vanishing")
     monkeypatch.setattr(exportable.Vanishing, "gone", True)
@@ -175,12 +178,14 @@ def test_without_data_an_example_says_what_to_compare_on(tmp_path: Path, monkeyp
     assert {parity["source"] for parity in found.parity.values()} == {"noise in the shape of example_input_array"}
 
 
+@pytest.mark.slow
 def test_a_module_with_loaders_of_its_own(tmp_path: Path, bundle: Path) -> None:
     found = verify_bundle(exported(one("tests.support.exportable.OwnLoaders", tmp_path, data=None)))
     assert found.missing == {}
     assert found.content["data"] == contents(bundle)[MANIFEST]["data"], "the same data, and so the same digest"
 
 
+@pytest.mark.slow
 def test_a_split_that_hangs_on_the_seed_is_that_of_the_training(tmp_path: Path) -> None:
     trainer = {"max_epochs": 1, "precision": "32-true"}  # that of the samples below, whatever the processor has
     folder = exported(
@@ -200,6 +205,7 @@ def test_a_split_that_hangs_on_the_seed_is_that_of_the_training(tmp_path: Path) 
     assert other.sha256 != read.sha256
 
 
+@pytest.mark.slow
 def test_tied_weights_and_arguments_that_a_checkpoint_does_not_hold(tmp_path: Path) -> None:
     layer = {"class_path": "torch.nn.Linear", "init_args": {"in_features": 2, "out_features": 1}}
     model = {"class_path": "tests.support.exportable.Tied", "init_args": {"layer": layer}}
@@ -211,7 +217,7 @@ def test_tied_weights_and_arguments_that_a_checkpoint_does_not_hold(tmp_path: Pa
     assert module.layer.weight is module.same.weight
 
 
-@pytest.mark.parametrize("name", ["safetensors", "onnx", "pt2"])
+@pytest.mark.parametrize("name", sampled(["safetensors", "onnx", "pt2"], slow=["onnx", "pt2"]))
 def test_a_format_that_disagrees_fails_the_export_and_leaves_nothing(
     name: str, swept: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -248,6 +254,7 @@ def spoil(file: Path) -> None:
         torch.export.save(program, file)
 
 
+@pytest.mark.slow
 def test_weights_beyond_2_gb_go_into_a_second_file(
     swept: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -257,6 +264,7 @@ def test_weights_beyond_2_gb_go_into_a_second_file(
     assert found.has("model.onnx.data")
 
 
+@pytest.mark.slow
 def test_the_command_prints_where_it_is(
     swept: Outcome, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -109,6 +109,7 @@ def test_a_format_takes_no_other_file_s_name(swept: Outcome, site: Path, tmp_pat
     assert not (tmp_path / "model.json").exists()
 
 
+@pytest.mark.slow
 def test_a_broken_format_is_left_out_unless_it_is_named(swept: Outcome, site: Path, tmp_path: Path) -> None:
     install(site, "import no_such_module")
     manifest = verify_bundle(exported(swept, tmp_path / "bundle"))

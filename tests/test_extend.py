@@ -166,6 +166,7 @@ def test_verify_finds_an_extension_that_cannot_have_been(fields: dict[str, Any],
     assert any(says in sentence for sentence in replay(spec, tampered(events, **fields)))
 
 
+@pytest.mark.slow
 def test_real_trials_go_on_to_where_longer_ones_come(tmp_path: Path) -> None:
     """With the epochs, and so on a CPU the metrics to the bit, of a sweep that was launched with these limits."""
     fields: dict[str, Any] = {"searcher": "random", "scheduler": "fifo"}

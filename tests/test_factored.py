@@ -22,10 +22,11 @@ from orchestrator.space.domain import Coordinate
 from tests.support.domain_strategies import domains
 from tests.support.event_log import SPACE, Log, sweep
 from tests.support.event_log import spec as described
+from tests.support.markers import examples
 from tests.support.search_quality import best
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(domains(), st.lists(st.floats(0, 1, exclude_max=True), min_size=1, max_size=8))
 def test_a_candidate_falls_into_the_cell_of_the_value_that_it_becomes(domain: Domain, places: list[float]) -> None:
     axis = Axis(domain)
@@ -65,7 +66,7 @@ CONDITIONAL = Space(
 ENDS = ["", "trial.finished", "trial.stopped", "trial.failed", "infeasible", "trial.set_aside"]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(st.integers(12, 60), st.integers(0, 2**32))
 def test_scores_are_ratios_of_smoothed_counts(trials: int, seed: int) -> None:
     """Against sums over trials, one parameter and one candidate at a time, with none of the counts kept."""
@@ -179,6 +180,7 @@ def test_parameters_that_had_no_value_are_avoided() -> None:
         assert sum(x > 0.5 for x in chosen) <= 0.1 * len(chosen), (end, chosen)
 
 
+@pytest.mark.slow
 def test_ten_thousand_trials_do_not_make_a_suggestion_slow() -> None:
     """Some 0.5 ms on a quiet core."""
     made, log = described("parzen"), Log()

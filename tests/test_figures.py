@@ -361,6 +361,7 @@ def test_statuses_differ_in_more_than_colour() -> None:
         assert max(Counter(getattr(style, part) for style in STATUSES.values()).values()) == 1
 
 
+@pytest.mark.slow
 def test_ten_thousand_trials_are_drawn_in_six_seconds_and_six_megabytes(tmp_path: Path) -> None:
     run, state = invent(tmp_path, 10_000, epochs=50)
     began, size = time.process_time(), 0
@@ -376,6 +377,7 @@ def test_ten_thousand_trials_are_drawn_in_six_seconds_and_six_megabytes(tmp_path
     assert len(shown.shown) == 300
 
 
+@pytest.mark.slow
 def test_two_thousand_hostile_names_stay_words(tmp_path: Path) -> None:
     run = hostile_run(tmp_path, names())
     state = read_state(run)

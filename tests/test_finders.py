@@ -16,6 +16,7 @@ from orchestrator.rundir import run_at
 from orchestrator.state import SweepState
 from orchestrator.sweep import Outcome, launch, resume
 from orchestrator.training import compat_lightning as compat
+from tests.support.markers import sampled
 from tests.support.small_sweeps import request, spec
 from tests.support.tiny import Tiny
 
@@ -51,7 +52,9 @@ def interrupted(described: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -
     return outcome
 
 
-@pytest.mark.parametrize("finders", [[RATE], [OWN], [SIZE]], ids=["rate", "own", "size"])
+@pytest.mark.parametrize(
+    "finders", sampled([[RATE], [OWN], [SIZE]], slow=[[RATE], [SIZE]]), ids=["rate", "own", "size"]
+)
 def test_an_interrupted_trial_with_a_finder_is_the_unbroken_one(
     finders: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,6 +25,7 @@ from orchestrator.spec import SweepSpec, from_mapping
 from orchestrator.sweep import launch
 from orchestrator.testing import simulate
 from tests.support.event_log import Log
+from tests.support.markers import examples
 from tests.support.small_sweeps import spec
 from tests.support.spec_strategies import spaces
 
@@ -106,7 +107,7 @@ def test_a_sweep_of_an_earlier_version_keeps_its_suggestions() -> None:
 
 
 @given(spaces(), st.integers(0, 2**31))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 def test_the_size_of_a_space_is_that_of_its_grid(space: dict[str, Any], seed: int) -> None:
     built = Space(space)
     if built.size is None or built.size > 2000:

@@ -27,13 +27,13 @@ from tests.support.event_log import Log
 from tests.support.event_log import spec as described_without_module
 from tests.support.frontier_oracle import BruteForce, History
 from tests.support.late_curves import assert_few_epochs_are_spent, assert_rebuilt_decides_the_same, until
-from tests.support.markers import sampled
+from tests.support.markers import examples, sampled
 from tests.support.small_sweeps import spec as described
 
 Curve = Any
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(st.integers(2, 4), st.sampled_from(["min", "max"]), st.integers(1, 5), st.integers(1, 30), st.integers(0, 2**32))
 def test_the_frontier_agrees_with_brute_force(factor: int, mode: str, slots: int, trials: int, seed: int) -> None:
     """Whole-number curves with ties, values that are no numbers, failures, restarts and stops by request."""
@@ -82,6 +82,7 @@ def keeps_the_best(scheduler: Any, early: str, seed: int, slots: int) -> bool:
     return late_curves.keeps_the_best(scheduler, until(8, EARLY[early]), seed, slots)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("slots", sampled([1, 4], slow=[4]))
 @pytest.mark.parametrize("early", sampled(["misleading", "alike"], slow=["alike"]))
 def test_a_rung_that_misleads_does_not_decide(early: str, slots: int) -> None:

@@ -19,6 +19,7 @@ from orchestrator.results import why
 from orchestrator.spec import SweepSpec
 from tests.support import late_curves
 from tests.support.late_curves import assert_few_epochs_are_spent, assert_rebuilt_decides_the_same, until
+from tests.support.markers import examples, sampled
 
 Curve = Any
 
@@ -40,7 +41,7 @@ def keeps_the_best(scheduler: Any, early: str, seed: int, slots: int = 1) -> boo
     return late_curves.keeps_the_best(scheduler, until(4, EARLY[early]), seed, slots)
 
 
-@pytest.mark.parametrize("slots", [1, 8])
+@pytest.mark.parametrize("slots", sampled([1, 8], slow=[1]))
 @pytest.mark.parametrize("early", ["slow", "misleading"])
 def test_the_best_is_found_where_its_first_epoch_is_not_among_the_best(early: str, slots: int) -> None:
     assert keeps_the_best("guarded_asha", early, 1, slots)
@@ -53,7 +54,8 @@ def test_a_first_rung_that_says_nothing_seldom_decides() -> None:
     assert sum(keeps_the_best("guarded_asha", "uninformative", seed) for seed in range(12)) >= 9
 
 
-@settings(max_examples=6, deadline=None)
+@pytest.mark.slow
+@settings(max_examples=examples(6), deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, 6), st.integers(2, 4))
 def test_never_fewer_continue_than_under_promotion(seed: int, slots: int, factor: int) -> None:
     """Whenever a new trial begins, no trial waits that is among the best 1/factor of its rung."""
@@ -79,6 +81,7 @@ def test_where_rungs_predict_few_epochs_are_spent(slots: int) -> None:
     assert_few_epochs_are_spent("guarded_asha", slots, 0.3)
 
 
+@pytest.mark.slow
 def test_controls_have_a_twentieth_of_the_epochs_while_trials_begin() -> None:
     """And the first trials are the controls, whatever their values."""
     ran = simulate(sweep_of(150), curve=lambda params, epoch: {"loss": params["model.q"]}, slots=1)

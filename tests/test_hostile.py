@@ -17,6 +17,7 @@ from orchestrator.rundir import RunDirectory, run_at
 from orchestrator.safe_text import csv_cell, markdown, markdown_code, visible
 from tests.support.hidden_characters import hidden
 from tests.support.hostile_names import Elements, hostile_run, names
+from tests.support.markers import sampled
 
 NAMES = names()
 MARKUP = MarkdownIt("commonmark", {"html": True}).enable("table").enable("strikethrough")
@@ -51,17 +52,18 @@ def test_a_text_that_is_all_to_be_seen_stays_as_it_is() -> None:
         assert visible(text) == text
 
 
-@pytest.mark.parametrize("command", ["status", "best", "why"])
+@pytest.mark.parametrize("command", sampled(["status", "best", "why"], slow=["status"]))
 def test_the_terminal_shows_nothing_that_is_not_seen(run: RunDirectory, command: str) -> None:
     assert not hidden(said(run, command, "hostile"))
 
 
-@pytest.mark.parametrize("options", [(), ("--epochs",)])
+@pytest.mark.parametrize("options", sampled([(), ("--epochs",)], slow=[()]))
 def test_names_of_parameters_and_metrics_hide_nothing_in_a_table(tmp_path: Path, options: tuple[str, ...]) -> None:
     run = hostile_run(tmp_path, NAMES[:150], wide=150)
     assert not hidden(said(run, "results", "hostile", *options))
 
 
+@pytest.mark.slow
 def test_the_ranking_has_one_line_a_trial_and_hides_nothing(run: RunDirectory) -> None:
     shown = said(run, "results", "hostile")
     assert not hidden(shown)

@@ -19,6 +19,7 @@ from orchestrator.training import Job, Report, fit
 from orchestrator.training.checkpoints import DurableCheckpointIO, restored
 from orchestrator.training.epoch_seed import EpochSeed
 from tests.support.codec_values import VALUES, Colour, Point, same
+from tests.support.markers import examples
 from tests.support.odd_state import Keep, OddLoop
 from tests.support.tiny import TinyData
 
@@ -32,7 +33,7 @@ def _saved_and_loaded(checkpoint: dict[str, Any]) -> dict[str, Any]:
 
 
 @given(VALUES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_a_checkpoint_keeps_any_value_of_a_known_kind(value: Any) -> None:
     state = {"state_dict": {"w": torch.ones(2)}, "callbacks": {"K": {"v": value}}, "mine": [value]}
     loaded = _saved_and_loaded(state)

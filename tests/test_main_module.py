@@ -50,6 +50,7 @@ def test_workers_that_would_start_the_sweep_again_are_a_clear_error(tmp_path: Pa
     assert not (tmp_path / "runs/own").exists()
 
 
+@pytest.mark.slow
 def test_standard_input_is_told_in_one_sentence(tmp_path: Path) -> None:
     code, output = python(tmp_path, "-", stdin=script(guard=False))
     assert code != 0

@@ -64,6 +64,7 @@ def test_a_patch_that_no_longer_applies_is_an_error(tmp_path: Path) -> None:
         check(mutant, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_bug_that_keeps_the_tests_from_running_is_not_caught(tmp_path: Path) -> None:
     mutant = _project(tmp_path, BUG.format("difference", "-").replace("test_plus.py", "test_minus.py"))
     found, how = check(mutant, tmp_path)

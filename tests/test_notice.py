@@ -65,6 +65,7 @@ def test_a_service_that_is_silent_for_a_while_is_asked_again(metadata: Any, monk
     assert time.monotonic() - began > 0.1
 
 
+@pytest.mark.slow
 def test_a_head_that_is_away_until_the_end_is_not_waited_for_beyond_it() -> None:
     began = time.monotonic()
     assert preemption_watcher.main("now", "127.0.0.1:9", "1.5") == 1

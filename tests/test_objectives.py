@@ -141,6 +141,7 @@ def test_a_searcher_for_several_dominates_more_than_chance(name: str, curve: Any
     assert median(SEARCHERS[name]) > least * median("random")
 
 
+@pytest.mark.slow
 def test_both_ends_of_the_front_are_found() -> None:
     """A searcher that went by the first objective alone would leave the other end empty."""
     state = simulate(described(seed=1, trials=64), curve=dtlz2).state

@@ -49,6 +49,7 @@ def arguments(request: pytest.FixtureRequest, tmp_path: Path) -> list[str]:
     return [f"data.init_args.data_dir={tmp_path / 'data'}", "data.init_args.val_size=600"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "arguments"),
     [pytest.param(name, name, marks=pytest.mark.slow if name in SLOW_KINDS else ()) for name in KINDS],

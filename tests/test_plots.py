@@ -36,6 +36,7 @@ def test_a_sheet_is_a_png_of_the_promised_size(tmp_path: Path) -> None:
     assert struct.unpack(">II", content[16:24]) == (1600, 1000)
 
 
+@pytest.mark.slow
 def test_a_sheet_as_svg_is_the_same_each_time_and_holds_no_script(tmp_path: Path) -> None:
     run = hostile_run(tmp_path, names(300))
     state = read_state(run)
@@ -137,6 +138,7 @@ def test_a_secret_does_not_leave_with_the_page(tmp_path: Path, monkeypatch: pyte
     assert "hunter2" not in markdown(run, state)
 
 
+@pytest.mark.slow
 def test_results_in_a_cell_are_a_table_and_nothing_else(tmp_path: Path) -> None:
     run = hostile_run(tmp_path, names())
     page = Results(run)._repr_html_()

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from orchestrator.policies import build_scheduler, build_searcher
 from tests.support.event_log import Log, report, score, spec, sweep
+from tests.support.markers import examples
 
 
 @pytest.mark.parametrize("name", ["random", "tpe", "grid"])
@@ -63,7 +64,7 @@ def test_fifo_never_stops_a_finite_trial() -> None:
     assert all(report(log, scheduler, trial, 1, float(trial)) is None for trial in range(20))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(
     st.lists(st.lists(st.integers(-3, 3), min_size=9, max_size=9), min_size=1, max_size=12),
     st.sampled_from([(1, 2), (1, 3), (2, 2), (3, 3)]),

@@ -36,6 +36,7 @@ def test_a_takeover_is_seen_in_the_weights_and_in_the_optimizer(tmp_path: Path, 
         assert any(f"took over the weights of trial {donor}" in line for line in why(outcome.state, taken["trial"]))
 
 
+@pytest.mark.slow
 def test_a_learning_rate_schedule_goes_on_from_its_place(tmp_path: Path) -> None:
     """As in the sweep that had the new learning rate from the beginning, whose schedule is at the same epoch."""
     outcome = swept(tmp_path, "pbt", cosine=True)
@@ -56,6 +57,7 @@ def _cosine(epoch: int, epochs: int) -> float:
     return (1 + math.cos(math.pi * epoch / epochs)) / 2
 
 
+@pytest.mark.slow
 def test_the_best_checkpoint_loads_with_the_parameters_that_it_was_trained_with(tmp_path: Path) -> None:
     from tests.support.population import Watched
 

@@ -31,7 +31,7 @@ from tests.support.event_log import Log, report
 from tests.support.event_log import spec as described_without_module
 from tests.support.frontier_oracle import BruteForce as FrontierBruteForce
 from tests.support.frontier_oracle import History
-from tests.support.markers import sampled
+from tests.support.markers import examples, sampled
 from tests.support.promotion_oracle import PROMOTE, BruteForce
 from tests.support.small_sweeps import spec as described
 from tests.support.watched_runs import WAITING, written
@@ -55,7 +55,7 @@ def run(scheduler: Any, seed: int, **faults: Any) -> Simulated:
     return simulate(sweep, slots=1 + seed % 3, seed=seed, faults=Faults(promote=0.15, **faults))
 
 
-@pytest.mark.parametrize("name", sampled(SETTING_ASIDE, slow=["frontier", "pbt"]))
+@pytest.mark.parametrize("name", sampled(SETTING_ASIDE, slow=["frontier", "hyperband", "pbt"]))
 def test_a_sweep_in_which_trials_are_promoted_from_outside_is_whole_and_replays(name: str) -> None:
     """With crashes too, in which what was asked for outlives the process that was asked."""
     promoted = 0
@@ -70,6 +70,7 @@ def test_a_sweep_in_which_trials_are_promoted_from_outside_is_whole_and_replays(
     assert promoted > 25
 
 
+@pytest.mark.slow
 def test_hyperband_keeps_the_best_of_each_rung_and_whom_somebody_asked_for() -> None:
     """Rungs worked out anew from the events: who came with what before it was decided, and who went on."""
     extra = 0
@@ -100,7 +101,7 @@ def _extra(ran: Simulated, members: set[int], rung: float) -> int:
     return len(wanted - kept)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.integers(2, 4), st.integers(1, 5), st.integers(2, 25), st.integers(0, 2**32))
 def test_promotion_agrees_with_brute_force_where_some_are_asked_for(
     factor: int, slots: int, trials: int, seed: int
@@ -165,7 +166,7 @@ class Asked(History):
         super().step()
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(st.integers(2, 4), st.integers(1, 5), st.integers(2, 30), st.integers(0, 2**32))
 def test_the_frontier_agrees_with_brute_force_where_some_are_asked_for(
     factor: int, slots: int, trials: int, seed: int
@@ -186,6 +187,7 @@ def test_the_frontier_agrees_with_brute_force_where_some_are_asked_for(
     assert history.trials == trials
 
 
+@pytest.mark.slow
 def test_a_real_trial_that_was_set_aside_goes_on_by_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The worst of all, which nothing but a request would let on; cut off in between, the resume goes on with it."""
     monkeypatch.setattr(stop_requests, "_POLL_SECONDS", -1.0)

@@ -21,11 +21,12 @@ from orchestrator.state import SweepState
 from orchestrator.sweep import launch
 from tests.support.event_log import Log, report
 from tests.support.event_log import spec as described_without_module
+from tests.support.markers import examples
 from tests.support.promotion_oracle import PROMOTE, BruteForce
 from tests.support.small_sweeps import spec as described
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.integers(2, 4), st.sampled_from(["min", "max"]), st.integers(1, 5), st.integers(1, 25), st.integers(0, 2**32))
 def test_promotion_agrees_with_brute_force(factor: int, mode: str, slots: int, trials: int, seed: int) -> None:
     """A sweep of whole-number curves, with many ties, on some slots that report in any order."""
@@ -76,6 +77,7 @@ def _next(scheduler: Scheduler, brute: BruteForce, log: Log, *, last: bool) -> i
     return found[0]
 
 
+@pytest.mark.slow
 def test_trials_wait_are_promoted_and_dismissed(tmp_path: Any) -> None:
     sweep = described(trainer={"max_epochs": 8}, scheduler=PROMOTE, searcher="random", budget={"trials": 8})
     outcome = launch(sweep, tmp_path, local=True)
@@ -93,6 +95,7 @@ def test_trials_wait_are_promoted_and_dismissed(tmp_path: Any) -> None:
     assert any("ASHA compared" in line for line in why(outcome.state, stopped))
 
 
+@pytest.mark.slow
 def test_a_trial_that_waited_has_the_weights_of_one_that_did_not(tmp_path: Any) -> None:
     fields: dict[str, Any] = {"trainer": {"max_epochs": 8}, "searcher": "random", "budget": {"trials": 8}}
     waited = launch(described(scheduler=PROMOTE, **fields), tmp_path / "waited", local=True)
@@ -112,6 +115,7 @@ def _weights(outcome: Any, trial: int, epoch: float) -> dict[str, torch.Tensor]:
     return dict(torch.load(path, weights_only=True)["state_dict"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("slots", [1, 3])
 def test_set_aside_trials_cost_nothing_per_event(slots: int) -> None:
     """Retention looks at those that changed alone: else each report would cost as much as there are trials waiting."""

@@ -77,6 +77,7 @@ def test_nothing_but_the_bundle_is_needed(confirmed: Outcome, tmp_path: Path) ->
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle"]
 
 
+@pytest.mark.slow
 def test_a_damaged_bundle_is_not_trained_again(bundle: Path) -> None:
     for name in (CONFIG, "model.ckpt", MANIFEST):
         content = (bundle / name).read_bytes()
@@ -118,6 +119,7 @@ def test_what_is_off_by_little_is_within_tolerance(bundle: Path) -> None:
     assert "1 tensors differ" in found.where[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheduler", ["pbt", "pb2"])
 def test_weights_that_were_taken_over_are_trained_again_by_those_who_trained_them(
     scheduler: str, tmp_path: Path

@@ -107,7 +107,7 @@ class Seen:
 
     async def open(self, page: Page, file: Path, *, scrolled: bool = True) -> None:
         """Open it, and scroll all of it by, so that every figure is drawn."""
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(60_000)  # Ray's tests run beside this one
         page.on("console", lambda message: self.words.append(f"{message.type}: {message.text}"))
         page.on("pageerror", lambda error: self.words.append(str(error)))
         page.on("request", lambda request: self.requests.append(request.url))
@@ -195,6 +195,7 @@ def test_the_page_is_whole_and_answers(chromium: str, found: Results, report: Pa
     assert set(told["optimizers"]) == {"sgd"}
 
 
+@pytest.mark.slow
 def test_it_works_by_keyboard_and_tells_why(chromium: str, found: Results, report: Path) -> None:
     async def visit(page: Page) -> dict[str, Any]:
         seen = Seen()
@@ -281,6 +282,7 @@ def test_dark_and_light_and_print(chromium: str, report: Path) -> None:
     assert told["buttons"] == told["openers"]
 
 
+@pytest.mark.slow
 def test_downloaded_rows_are_those_shown_and_hold_no_formula(chromium: str, tmp_path: Path) -> None:
     results = hostile(tmp_path)
     page_file = results.report()
@@ -417,6 +419,7 @@ def luminance(colour: str) -> float:
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
+@pytest.mark.slow
 def test_headings_are_in_order_and_everything_has_a_name(chromium: str, report: Path) -> None:
     async def visit(page: Page) -> dict[str, Any]:
         await Seen().open(page, report)
@@ -450,6 +453,7 @@ def plain(file: Path) -> str:
     return re.sub(r"<[^>]+>", " ", file.read_text(encoding="utf-8").split("<script")[0])
 
 
+@pytest.mark.slow
 def test_a_sweep_that_goes_on_or_was_cut_off_says_so(tmp_path: Path) -> None:
     events = simulate(spec(), slots=4, seed=5).events
     half = on_disk(tmp_path / "half", events[: len(events) // 2])
@@ -481,6 +485,7 @@ def test_a_sweep_without_a_trial_has_a_page(chromium: str, tmp_path: Path) -> No
     assert "No trial has a finite val_acc" in str(verdict)
 
 
+@pytest.mark.slow
 def test_finals_name_the_search_and_link_to_its_page(tmp_path: Path) -> None:
     search = simulated(tmp_path, spec(budget={"trials": 12}, scheduler="fifo"))
     race = finals(search.state, Finalists(top=2, trials=6), 1, "simulated-finals")

@@ -24,6 +24,7 @@ from orchestrator.spec import SweepSpec
 from orchestrator.state import SweepState
 from orchestrator.testing import Faults, Simulated, simulate
 from tests.support.event_log import Log, report, spec
+from tests.support.markers import examples, sampled
 
 MODES = st.sampled_from(["min", "max"])
 SEEDS = st.integers(0, 2**32)
@@ -42,7 +43,7 @@ def reports(rng: random.Random, trials: int, epochs: int) -> list[tuple[int, int
     return told
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(MODES, st.integers(1, 4), st.integers(1, 4), st.integers(2, 9), SEEDS)
 def test_median_agrees_with_brute_force(mode: str, grace: int, least: int, trials: int, seed: int) -> None:
     described = spec(
@@ -63,7 +64,7 @@ def test_median_agrees_with_brute_force(mode: str, grace: int, least: int, trial
             assert verdict.why["value"] == sign * min(losses[trial])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(MODES, st.integers(1, 4), st.sampled_from([0.0, 1.0, 2.5]), SEEDS)
 def test_patience_agrees_with_brute_force(mode: str, epochs: int, delta: float, seed: int) -> None:
     described = spec(
@@ -112,7 +113,7 @@ def halved(seed: int, trials: list[int], epochs: list[float], factor: int, param
     return ends | dict.fromkeys(trials, epochs[-1])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(st.integers(2, 4), st.integers(4, 20), st.integers(1, 60), st.integers(1, 6), st.integers(0, 2**31))
 def test_hyperband_is_the_papers_loop_whatever_the_workers(
     factor: int, max_epochs: int, trials: int, slots: int, seed: int
@@ -183,6 +184,7 @@ def test_what_may_change_is_asked_for_by_name() -> None:
         assert abs(event["params"]["model.depth"] - donor["model.depth"]) <= 1
 
 
+@pytest.mark.slow
 def test_a_trial_goes_on_from_the_donors_checkpoint_also_after_a_crash() -> None:
     """The donor trains on meanwhile, and its checkpoint stays until the other has one of its own."""
     for seed in range(30):
@@ -208,6 +210,7 @@ def test_the_winner_has_the_parameters_of_its_best_epoch() -> None:
         assert moved.reports[epoch].metrics == drifting(moved.params_at(epoch), int(epoch))
 
 
+@pytest.mark.slow
 def test_pb2_finds_better_numbers_than_pbt() -> None:
     """What makes trials improve can be learnt from the intervals before: it is the distance of x from 0.8."""
 
@@ -259,7 +262,7 @@ RAYS = {
 }
 
 
-@pytest.mark.parametrize("name", RAYS)
+@pytest.mark.parametrize("name", sampled(RAYS, slow=["brackets", "median", "median by time"]))
 def test_a_scheduler_of_rays_is_rebuilt_by_replay(name: str) -> None:
     described = spec("random", RAYS[name], trainer={"max_epochs": 9}, budget={"trials": 12})
     stopped = 0

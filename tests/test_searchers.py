@@ -20,6 +20,7 @@ from orchestrator.policies.tpe_density import Axis, Mixture, Table, recency
 from orchestrator.results.verify import replay
 from orchestrator.spec import from_mapping
 from tests.support.event_log import SPACE, Log, spec, sweep
+from tests.support.markers import sampled
 from tests.support.search_quality import best
 
 NSGA = {
@@ -37,8 +38,8 @@ SEARCHERS: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("in_flight", [1, 4])
-@pytest.mark.parametrize("name", SEARCHERS)
+@pytest.mark.parametrize("in_flight", sampled([1, 4], slow=[1]))
+@pytest.mark.parametrize("name", sampled(SEARCHERS, slow=["gp"]))
 def test_a_searcher_rebuilt_from_events_suggests_the_same(name: str, in_flight: int) -> None:
     described, log = spec(SEARCHERS[name]), Log()
     trials, every = (9, 4) if name == "gp" else (26, 3)
@@ -67,7 +68,12 @@ def test_a_question_without_an_answer_in_the_journal_leaves_no_trace() -> None:
 
 
 @pytest.mark.parametrize(
-    ("searcher", "trials", "seeds"), [("tpe", 100, 5), ("cmaes", 100, 5), ({"name": "gp", "startup_trials": 6}, 14, 1)]
+    ("searcher", "trials", "seeds"),
+    [
+        ("tpe", 100, 5),
+        ("cmaes", 100, 5),
+        pytest.param({"name": "gp", "startup_trials": 6}, 14, 1, marks=pytest.mark.slow),
+    ],
 )
 def test_a_smooth_optimum_is_found_sooner_than_by_chance(searcher: Any, trials: int, seeds: int) -> None:
     found = statistics.median(best(searcher, seed, trials) for seed in range(seeds))
@@ -142,6 +148,7 @@ def test_a_thinned_history_stands_for_the_whole() -> None:
     assert shares[-50:] == [(number, 1) for number in range(950, 1000)]
 
 
+@pytest.mark.slow
 def test_ten_thousand_trials_do_not_make_tpe_slow() -> None:
     """Some 1.5 ms on a quiet core; before the history was bounded it was over a second."""
     described, log = spec("tpe", space={name: SPACE[name] for name in ("model.x", "model.kind", "model.depth")}), Log()

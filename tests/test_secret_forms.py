@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from orchestrator import secrets
 from orchestrator.secrets import SHORTEST, known_secrets, masked, masked_values
 from orchestrator.secrets.secret_pieces import PieceSearch, pieces
+from tests.support.markers import examples
 from tests.support.written_secrets import (
     ENCODINGS,
     ESCAPES,
@@ -75,7 +76,7 @@ SURROUNDINGS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), ma
     before=SURROUNDINGS,
     after=SURROUNDINGS,
 )
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_eight_characters_of_any_secret_are_left_in_any_form(value: str, form: str, before: str, after: str) -> None:
     assume(not any(is_ordinary(value[place : place + SHORTEST]) for place in range(len(value) - SHORTEST + 1)))
     assume(len(re.findall("[0-9A-Za-z]", value)) >= 2 * SHORTEST or form in ESCAPES or form in ENCODINGS)
@@ -95,7 +96,7 @@ def with_one(search: PieceSearch) -> None:
 
 
 @given(value=TOKENS, text=SURROUNDINGS)
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_text_without_a_piece_of_a_secret_is_as_it_was(value: str, text: str) -> None:
     letters = re.sub("[^0-9a-z]", "", text.lower())
     assume(len(letters) < SHORTEST and not pieces_in(text, value))

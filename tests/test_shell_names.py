@@ -16,6 +16,7 @@ from orchestrator.cluster.manifests.slurm import Allocation, slurm
 from orchestrator.errors import UsageError
 from orchestrator.spec import SweepSpec, from_mapping, to_yaml
 from orchestrator.xla.no_ray_launch import gcloud_command
+from tests.support.markers import examples
 
 SPEC = {"name": "tiny", "model": "a.B", "objective": {"metric": "m", "mode": "min"}, "trainer": {"max_epochs": 1}}
 PARTS = [*"abc /.-_$`\"'\\;&|<>(){}[]*?!#~=%@\n\té", "$(id)", "@SPEC@", "EOF"]
@@ -43,7 +44,7 @@ def is_a_script(text: str) -> None:
 @given(runs=SHELL, token=SHELL, word=SHELL)
 @example(runs="@TOKEN@", token="$(id)", word="@END@")
 @example(runs="@SPEC@", token='"; id; "', word="'")
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 def test_a_slurm_script_passes_on_every_path_and_the_sweep_file(runs: str, token: str, word: str) -> None:
     sweep = spec(notify=[{"command": ["echo", word]}])
     script = slurm(sweep, Allocation(runs, token=f"/keys/{token}"))
@@ -65,7 +66,7 @@ def test_the_home_folder_is_that_of_the_job(token: str) -> None:
 
 
 @given(words=st.lists(SHELL, max_size=4))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 def test_a_gcloud_command_passes_on_every_word(words: list[str]) -> None:
     command = gcloud_command(["tiny.yaml", *words], tpu="pod", zone="us-central2-b")
     script = command[-1].removeprefix("--command=")
@@ -84,7 +85,7 @@ def test_a_tpu_of_another_form_than_a_name_is_refused(name: str) -> None:
 
 
 @given(runs=SHELL)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 def test_a_script_for_kubernetes_passes_on_the_folder_of_runs(runs: str) -> None:
     documents = list(YAML(typ="safe").load_all(kuberay(spec(), Kubernetes("lab/sweep:1", "claim", runs=runs))))
     script = next(each["data"]["run.sh"] for each in documents if each["kind"] == "ConfigMap")

@@ -101,6 +101,7 @@ def arrived(*words: str, **environment: str) -> subprocess.CompletedProcess[str]
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
 
 
+@pytest.mark.slow
 def test_a_job_looks_at_versions_and_runs_before_all_else(tmp_path: Path) -> None:
     here = version("sweep-orchestrator")
     assert arrived(here, str(tmp_path / "runs")).stdout == f"{READY} {here}\n"

@@ -22,7 +22,7 @@ from tests.chaos.simulate import SHARES, SLOW, Case, curve, many, spec, story, v
 from tests.support.markers import sampled
 
 SEEDS = 20_000
-SAMPLE = 160
+SAMPLE = 60
 PLANTED = 120  # seeds in which each planted bug must show
 
 
@@ -54,6 +54,7 @@ def test_a_seed_replays_its_run_to_the_byte() -> None:
     assert Case.of(1).run().journal != Case.of(3).run().journal
 
 
+@pytest.mark.slow
 def test_a_crash_at_every_append_of_one_sweep_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """One worker, ASHA, every append in turn the last, in each of its four ways, with and without the power."""
     from orchestrator.testing import faults
@@ -77,7 +78,7 @@ def test_a_crash_at_every_append_of_one_sweep_changes_nothing(monkeypatch: pytes
                 assert story(ran.events) == story(unbroken.events), (number, point, power)
 
 
-@pytest.mark.parametrize("searcher", SHARES)
+@pytest.mark.parametrize("searcher", sampled(SHARES, slow=SLOW))
 def test_interrupted_at_every_report_a_searcher_suggests_what_it_would_have(
     searcher: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from docs import check_site
 from tests.support.browser import browse
+from tests.support.markers import sampled
 from tests.support.paths import ROOT
 
 
@@ -77,8 +78,8 @@ async def opened(page: Any, address: str) -> list[str]:
     return wrong
 
 
-@pytest.mark.parametrize("name", ["overview.html", "architecture.html"])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", sampled(["overview.html", "architecture.html"], slow=["architecture.html"]))
+@pytest.mark.parametrize("scheme", sampled(["light", "dark"], slow=["dark"]))
 def test_a_page_opens_from_the_disk(site: Path, chromium: str, name: str, scheme: Any) -> None:
     async def visit(page: Any) -> tuple[list[str], str, bool]:
         wrong = await opened(page, (site / name).as_uri())
@@ -93,6 +94,7 @@ def test_a_page_opens_from_the_disk(site: Path, chromium: str, name: str, scheme
     assert (red > 200) == (scheme == "light")
 
 
+@pytest.mark.slow
 def test_search_finds_a_page_from_the_disk(site: Path, chromium: str) -> None:
     async def visit(page: Any) -> tuple[list[str], list[str]]:
         wrong = await opened(page, (site / "index.html").as_uri())
@@ -107,6 +109,7 @@ def test_search_finds_a_page_from_the_disk(site: Path, chromium: str) -> None:
     assert any("/spec.html" in address and address.endswith("#finalists") for address in found), found
 
 
+@pytest.mark.slow
 def test_a_page_fits_on_a_phone(site: Path, chromium: str) -> None:
     async def visit(page: Any) -> int:
         await opened(page, (site / "tutorial.html").as_uri())

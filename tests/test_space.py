@@ -9,7 +9,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.errors import SpecError
@@ -27,9 +27,6 @@ from orchestrator.space import (
 )
 from orchestrator.space.domain import Coordinate, same_value
 from tests.support.domain_strategies import domains
-
-settings.register_profile("here", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("here")
 
 
 @given(domains(), st.integers(0, 2**31))

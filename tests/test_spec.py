@@ -31,6 +31,7 @@ from orchestrator.spec import (
     to_yaml,
 )
 from orchestrator.spec.yaml_document import NODE_LIMIT, SIZE_LIMIT, read
+from tests.support.markers import examples
 
 FULL = """\
 # search_spaces/cifar10.yaml
@@ -127,7 +128,7 @@ plain = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(150))
 @given(st.dictionaries(words, plain, max_size=4))
 def test_whatever_is_dumped_reads_back(data: dict[str, Any]) -> None:
     document, problems = read(dump({"init_args": data}).encode(), "")

@@ -32,6 +32,7 @@ from orchestrator.sweep import Outcome, launch, resume
 from orchestrator.training import checkpoints
 from orchestrator.training.csv_logger import EpochCSVLogger
 from tests.chaos.boundaries import NAME, Ranking, ranking, spec
+from tests.support.markers import sampled
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
 ROOT = Path(__file__).resolve().parent.parent
@@ -136,10 +137,10 @@ def faults_on_record(run: RunDirectory) -> list[str]:
 @pytest.mark.parametrize(
     ("owner", "name", "at"),
     [
-        (FileStore, "append", 1),
+        pytest.param(FileStore, "append", 1, marks=pytest.mark.slow),
         (FileStore, "append", 13),
-        (checkpoints, "write_durably", 4),
-        (EpochCSVLogger, "flush", 5),
+        pytest.param(checkpoints, "write_durably", 4, marks=pytest.mark.slow),
+        pytest.param(EpochCSVLogger, "flush", 5, marks=pytest.mark.slow),
     ],
     ids=["first record", "journal", "checkpoint", "table"],
 )
@@ -168,6 +169,7 @@ def test_a_full_disk_is_waited_out(
         assert "the storage can be written again" in said
 
 
+@pytest.mark.slow
 def test_a_disk_without_inodes_is_waited_out(
     disk: Path, reference: Ranking, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -179,7 +181,10 @@ def test_a_disk_without_inodes_is_waited_out(
     assert "no space left; the sweep waits" in capfd.readouterr().err
 
 
-@pytest.mark.parametrize("number", [errno.EIO, errno.EROFS, errno.EDQUOT, errno.ESTALE])
+@pytest.mark.parametrize(
+    "number",
+    sampled([errno.EIO, errno.EROFS, errno.EDQUOT, errno.ESTALE], slow=[errno.EROFS, errno.EDQUOT, errno.ESTALE]),
+)
 def test_a_disk_that_fails_to_sync_is_waited_out(
     number: int,
     disk: Path,
@@ -263,7 +268,7 @@ def test_a_disk_that_is_full_on_resume_is_said_and_leaves_all_as_it_was(disk: Pa
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody whom permissions bind")
-@pytest.mark.parametrize("part", ["", "trials"])
+@pytest.mark.parametrize("part", sampled(["", "trials"], slow=[""]))
 def test_permissions_taken_away_are_waited_out(
     part: str, disk: Path, reference: Ranking, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -47,6 +47,7 @@ def bundle(folder: Path) -> Bundle:
     return load_bundle(folder)
 
 
+@pytest.mark.slow
 def test_every_format_is_written_and_the_characters_are_on_record(bundle: Bundle) -> None:
     assert bundle.manifest.missing == {}
     assert bundle.preprocessing.characters == CHARACTERS

@@ -65,6 +65,7 @@ def test_pictures_are_written_and_training_does_not_notice(tmp_path: Path) -> No
     assert len(colours) > 50
 
 
+@pytest.mark.slow
 def test_with_wandb_the_images_go_there_with_captions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[tuple[str, int, list[str]]] = []
 

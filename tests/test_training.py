@@ -469,6 +469,7 @@ def test_epoch_seed_depends_on_seed_and_epoch_alone(tmp_path: Path) -> None:
 # Trainer arguments
 
 
+@pytest.mark.slow
 def test_the_trainers_own_features_work(tmp_path: Path) -> None:
     early = {
         "class_path": "lightning.pytorch.callbacks.EarlyStopping",

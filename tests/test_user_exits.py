@@ -111,6 +111,7 @@ def test_a_second_ctrl_c_passes_through_the_training(tmp_path: Path, monkeypatch
         attempt(job(tmp_path), lambda report: True)
 
 
+@pytest.mark.slow
 def test_a_loaders_worker_that_exits_is_a_user_failure(tmp_path: Path) -> None:
     failure = attempt(job(tmp_path, "tests.support.exiting.ExitingWorker"), lambda report: True)
     assert failure is not None

@@ -21,6 +21,7 @@ from orchestrator.spec import SweepSpec, apply, from_mapping, load, to_yaml
 from orchestrator.training import Job, class_loading
 from orchestrator.training.class_loading.argument_types import accepts
 from tests.support.codec_values import PLAIN_VALUES, Colour, Mode, Point, Word, double, same
+from tests.support.markers import examples
 from tests.support.odd_state import Phase, Strict
 from tests.support.tiny import TinyData
 
@@ -52,7 +53,7 @@ def _in_a_trial(spec: SweepSpec, params: dict[str, Any]) -> Any:
 
 
 @given(PLAIN_VALUES)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_a_value_is_the_same_on_every_way_to_the_users_code(value: Any) -> None:
     given = _sweep(
         space={"model.value": const(value)},

@@ -174,6 +174,7 @@ def test_what_was_cut_off_while_it_was_sent_does_not_arrive_twice(
     assert_whole(outcome, server)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "mode", sampled(["refuses", "hangs", "errors", "drops", "slow"], slow=["hangs", "errors", "drops", "slow"])
 )
@@ -226,6 +227,7 @@ def test_nothing_outlives_a_killed_driver(tmp_path: Path) -> None:
     assert processes(tmp_path) == {}
 
 
+@pytest.mark.slow
 def test_a_running_sweep_is_not_sent_by_hand(tmp_path: Path) -> None:
     refused: list[str] = []
 

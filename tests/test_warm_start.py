@@ -30,6 +30,7 @@ from orchestrator.sweep import launch, resume
 from tests.support.budget_specs import described
 from tests.support.event_log import SPACE as CONDITIONAL
 from tests.support.event_log import Log
+from tests.support.markers import examples
 from tests.support.small_sweeps import spec as tiny
 
 LEARNERS: dict[str, Any] = {
@@ -82,6 +83,7 @@ def test_an_earlier_trial_counts_as_one_of_its_own(name: str) -> None:
         assert [t.value for t in inner._visible_trials()] == [t.value for t in own._visible_trials()]  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LEARNERS)
 def test_a_warm_start_finds_sooner_what_is_good(name: str) -> None:
     """The median of the first six trials over several seeds, against a cold start."""
@@ -96,7 +98,7 @@ def test_a_warm_start_finds_sooner_what_is_good(name: str) -> None:
     assert median(firsts[True]) > median(firsts[False]) + 0.03
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.integers(0, 10**6), st.booleans())
 def test_what_is_said_stays_and_what_is_open_is_drawn(seed: int, partly: bool) -> None:
     space, rng = Space(CONDITIONAL), random.Random(seed)
@@ -185,6 +187,7 @@ def test_verify_derives_the_suggestions_from_what_was_taken() -> None:
     assert any("comes before sweep.warmed" in sentence for sentence in replay(spec, without))
 
 
+@pytest.mark.slow
 def test_a_real_sweep_starts_from_others_and_needs_them_no_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -30,6 +30,7 @@ from orchestrator.watch.watched_sweep import Watched
 from tests.support.doc_blocks import blocks_of
 from tests.support.hidden_characters import hidden
 from tests.support.hostile_names import hostile_run, names
+from tests.support.markers import sampled
 from tests.support.paths import ROOT
 from tests.support.watched_runs import WAITING, described, thousand, until, write, written
 
@@ -80,7 +81,7 @@ def held(run: RunDirectory) -> Iterator[None]:
         lease.release()
 
 
-@pytest.mark.parametrize("size", [SMALL, LARGE])
+@pytest.mark.parametrize("size", sampled([SMALL, LARGE], slow=[SMALL]))
 def test_a_thousand_trials_are_ranked_sorted_filtered_and_opened(tmp_path: Path, size: tuple[int, int]) -> None:
     run = written(tmp_path, thousand())
     state = Watched(run)
@@ -121,6 +122,7 @@ def test_a_thousand_trials_are_ranked_sorted_filtered_and_opened(tmp_path: Path,
     watching(run, visit, size)
 
 
+@pytest.mark.slow
 def test_a_redraw_of_a_thousand_trials_is_quick(tmp_path: Path) -> None:
     """The bound is thrice what `python -m benchmarks.watch` holds, for busy machines."""
     events, times = thousand(), []
@@ -300,6 +302,7 @@ def test_a_sweep_whose_process_is_gone_is_interrupted_until_another_goes_on(tmp_
         assert watched.state.count("interrupted") == 2, "they wait for room"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [SMALL, LARGE])
 def test_what_others_wrote_is_inert_on_the_screen(tmp_path: Path, size: tuple[int, int]) -> None:
     run = hostile_run(tmp_path, names())
@@ -420,6 +423,7 @@ def test_in_a_real_terminal_it_answers_keys_and_leaves_the_screen_as_it_was(
     assert Path(run.journal).exists()
 
 
+@pytest.mark.slow
 def test_without_colour_nothing_is_coloured(tmp_path: Path, terminal: Callable[..., str]) -> None:
     written(tmp_path, simulate(described(8, 9)).events)
     watch = f"{sys.executable} -m orchestrator watch watched --runs {tmp_path}"
@@ -431,6 +435,7 @@ def test_without_colour_nothing_is_coloured(tmp_path: Path, terminal: Callable[.
     assert "TERM=vt100 is no terminal for a full screen" in shows(terminal, "rank   trial")
 
 
+@pytest.mark.slow
 def test_the_page_is_true(tmp_path: Path) -> None:
     """Its keys are those that there are, and its commands run."""
     page = (ROOT / "docs/watch.md").read_text()

@@ -14,6 +14,7 @@ from orchestrator.results.run_state import read_state
 from orchestrator.rundir import run_at
 from orchestrator.spec import SweepSpec, from_mapping, load, to_yaml
 from orchestrator.sweep import launch
+from tests.support.markers import examples
 from tests.support.small_sweeps import spec
 from tests.support.spec_strategies import specs
 
@@ -21,7 +22,9 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
 
 
 @given(specs())
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+@settings(
+    max_examples=examples(15), deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
+)
 def test_a_spec_that_is_written_and_read_is_equal(
     tmp_path_factory: pytest.TempPathFactory, described: SweepSpec
 ) -> None:

@@ -99,6 +99,7 @@ def test_all_processes_start_with_their_rank_and_rank_0_reports(gang: WorkerGrou
     assert log.read_text() == "process 1 is here\n"
 
 
+@pytest.mark.slow
 def test_a_no_ends_it_and_the_hosts_take_the_next_segment(gang: WorkerGroup, tmp_path: Path) -> None:
     start(gang, job(tmp_path, epochs=9))
     assert isinstance(next_of(gang), Report)
@@ -179,6 +180,7 @@ def test_an_error_beside_a_lost_host_is_the_hosts(how: str, tmp_path: Path) -> N
     assert (outcome.kind, outcome.message.partition(" ")[0].rstrip(":")) == ("node", HOSTS[1])
 
 
+@pytest.mark.slow
 def test_what_comes_late_from_the_segment_before_is_passed_over(gang: WorkerGroup, tmp_path: Path) -> None:
     start(gang, job(tmp_path, epochs=1))
     report = next_of(gang)

@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 from playwright.async_api import Page, async_playwright
 
 T = TypeVar("T")
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+"""The last for containers, whose /dev/shm of 64 MB Ray and other tests use, too: a page would wait for ever."""
 
 
 def browse(program: str, visit: Callable[[Page], Awaitable[T]], **context: Any) -> T:
@@ -19,7 +21,7 @@ def browse(program: str, visit: Callable[[Page], Awaitable[T]], **context: Any) 
 
     async def run() -> T:
         async with async_playwright() as playwright:
-            browser = await playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
+            browser = await playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
             page = await (await browser.new_context(**context)).new_page()
             try:
                 return await visit(page)

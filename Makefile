@@ -16,8 +16,8 @@ EXTRAS := dev
 DATA_DIR ?= ./data
 CURVES ?=
 ARGS ?=
-# Processes that run tests side by side.
-WORKERS ?= $(shell getconf _NPROCESSORS_ONLN)
+# Processes that run tests side by side: one more than there are processors, since the one with Ray's tests mostly waits.
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 UV := $(shell command -v uv 2>/dev/null)
 
 ifeq ($(origin PYTHON),undefined)

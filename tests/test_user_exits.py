@@ -60,6 +60,7 @@ def test_a_sweep_whose_every_trial_exits_with_zero_does_not_exit_with_zero(tmp_p
     assert outcome.state.count("failed") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("nothing_is_left")
 def test_leaving_the_program_is_a_user_failure_under_ray(where: list[str], tmp_path: Path) -> None:
     space = {"model.kind": {"choice": ["ok", "unprintable", "exit text", "interrupt", "unusual"]}}

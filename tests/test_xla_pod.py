@@ -108,6 +108,7 @@ def test_one_trial_a_slice_and_the_third_waits(pod: FakePod, monkeypatch: pytest
     verified(found)
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_ranks_follow_the_worker_ids_and_not_the_order_of_the_hosts(
     pod: FakePod, monkeypatch: pytest.MonkeyPatch

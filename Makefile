@@ -104,8 +104,8 @@ bench: $(STAMP) ## loader, one trial and slot turnaround, as ratios (DATA_DIR=./
 bench-scale: $(STAMP) ## trials a minute on eight throw-away hosts, against the bound that their slots set (as root)
 	$(BIN)/python -m benchmarks.scale $(ARGS)
 
-bench-search: $(STAMP) ## how soon each search finds the best of a table of curves (CURVES=file.npz ARGS="--seeds 20")
-	@test -n '$(CURVES)' || { echo 'name a table of learning curves: make bench-search CURVES=file.npz' >&2; exit 1; }
+bench-search: $(STAMP) ## how soon each search finds the best of a table of curves (CURVES=FILE.npz or a folder, ARGS="--seeds 20")
+	@test -n '$(CURVES)' || { echo 'name a table of learning curves, or a folder of them: make bench-search CURVES=file.npz' >&2; exit 1; }
 	$(BIN)/python -m benchmarks.search --curves '$(CURVES)' $(ARGS)
 
 # The variable silences a notice about the theme's end of life (docs/decisions.md, 2026-11-22), not a warning of the build.

@@ -1,7 +1,7 @@
 """Measure how soon searches find the best configurations on tables of real learning curves.
 
     python -m benchmarks.search --curves taskset.npz|FOLDER [--seeds 100] [--workers 1,16] [--only NAME,NAME]
-                                [--jobs 2] [--variant misleading,uninformative,noisy,short]
+                                [--jobs 2] [--variant misleading,uninformative,noisy,short,late]
 
 Each table (.npz; of a folder, every one) holds, for each task, ``<task>/valid`` (configurations × epochs, the
 validation loss, NaN where training diverged) and ``<task>/params`` (configurations × parameters).
@@ -17,6 +17,13 @@ Score
   Geometric mean, over tasks and seeds, of random search's time (every trial trained to its end) over the policy's, for
   the same number of workers. A run that never arrives counts with the time of training the whole table; the share of
   such runs is given too.
+Regret
+  The area under the regret of the best loss so far against time, while the workers train a twentieth of the table's
+  epochs: 0 is the table's best, 1 the median of its rows' best losses, and the start. It is a mean, over tasks and
+  seeds, and needs no goal.
+Pairs
+  Seeds are paired: every policy has the same shuffle. Against ``asha-promotion`` and ``parzen+promotion`` the ratio of
+  times has a 95 % interval, of 1,000 bootstrap samples of the seeds; tables and tasks are what they are.
 Candidates
   Every policy may take only rows of the table that it has not tried. Random ones take a seeded shuffle. The default
   draws 64 untried rows at random, where in a sweep it draws 64 points from the space, and takes the one its model
@@ -25,10 +32,13 @@ Candidates
   quantile in the table: in a sweep, its quantile under the space's distribution.
 Variants
   The same curves made harder: with early epochs in which the best row has the worst one's loss (misleading) or any
-  other's (uninformative), with an error on every loss (noisy), or cut off after nine epochs (short).
+  other's (uninformative), with an error on every loss (noisy), cut off after nine epochs (short), or with the best
+  rows, and some others, behind two thirds of the table until the eighth epoch (late).
+Constants
+  A constant that is chosen by these figures has to be chosen on other families than those that it is reported on.
 
 Standard output: for each table and variant the figures (mean and worst task, share of runs that never arrive), and one
-line of JSON.
+line of JSON; at the end, over all tables, the worst task of each policy against ``asha-promotion``.
 """
 
 from __future__ import annotations
@@ -50,7 +60,11 @@ from numpy.typing import NDArray
 from benchmarks.search_policies import POLICIES, Policy
 
 GOALS = (0.01, 0.002)
-HEADINGS = f"{'best 1 %':>9}{'0.2 %':>9}{'worst 1%':>9}{'0.2 %':>9}{'never 1%':>9}{'0.2 %':>9}"
+REGRET_SHARE = 1 / 20
+"""The share of the table's epochs in which regret is measured."""
+REFERENCES = ("asha-promotion", "parzen+promotion")
+SAMPLES = 1000
+HEADINGS = f"{'best 1 %':>9}{'0.2 %':>9}{'worst 1%':>9}{'0.2 %':>9}{'never 1%':>9}{'0.2 %':>9}{'regret':>9}"
 
 
 @dataclass
@@ -66,6 +80,17 @@ class Task:
     @property
     def epochs(self) -> int:
         return len(self.losses[0])
+
+    @property
+    def whole(self) -> int:
+        """Epochs to train the whole table."""
+        return len(self.losses) * self.epochs
+
+    def regret(self, loss: float) -> float:
+        """Return how far a loss is from the table's best, as a share of the median row's distance."""
+        finite = [best for best in self.best if math.isfinite(best)]
+        lowest, middle = min(finite), float(np.median(finite))
+        return min(1.0, max(0.0, (loss - lowest) / (middle - lowest))) if middle > lowest else float(loss > lowest)
 
 
 def load(path: Path, variant: str = "") -> list[Task]:
@@ -110,7 +135,27 @@ def short(losses: NDArray[np.float64]) -> NDArray[np.float64]:
     return losses[:, :9]
 
 
-EARLY = 3
+def late(losses: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Hold back the best tenth of the rows, and a tenth of the others, behind two thirds of the table at first.
+
+    For ``EARLY`` epochs such a row has the loss of a row between 60 and 80 % of the ranking of that epoch; then it
+    comes to its own loss in equal steps until epoch ``LATE``.
+    """
+    random, changed = np.random.default_rng(0), losses.copy()
+    best: NDArray[np.float64] = np.where(np.isfinite(losses), losses, np.inf).min(axis=1)
+    order = np.argsort(best, kind="stable")
+    tenth = max(1, len(order) // 10)
+    rows = np.concatenate([order[:tenth], random.choice(order[tenth:], tenth, replace=False)])
+    places = random.uniform(0.6, 0.8, len(rows))
+    for epoch in range(min(LATE - 1, losses.shape[1] - 1)):
+        finite = np.sort(losses[np.isfinite(losses[:, epoch]), epoch])
+        behind = finite[(places * (len(finite) - 1)).astype(int)]
+        share = min(1.0, (LATE - 1 - epoch) / (LATE - EARLY))
+        changed[rows, epoch] = share * behind + (1 - share) * losses[rows, epoch]
+    return changed
+
+
+EARLY, LATE = 3, 8
 """Epochs that ``misleading`` and ``uninformative`` change."""
 VARIANTS: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
     "": lambda losses: losses,
@@ -118,6 +163,7 @@ VARIANTS: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
     "uninformative": uninformative,
     "noisy": noisy,
     "short": short,
+    "late": late,
 }
 
 
@@ -131,27 +177,35 @@ def make_task(name: str, losses: NDArray[Any], params: NDArray[np.float64]) -> T
 
 
 def simulate(task: Task, policy: Policy, workers: int) -> list[float]:
-    """Return when each goal is met, in units of time; infinity if all rows were tried without it."""
+    """Return when each goal is met, in units of time, and the area under the regret, as a mean over its time.
+
+    A goal's time is infinite if all rows were tried without it.
+    """
     times, done = [math.inf] * len(task.goals), dict.fromkeys(range(len(task.losses)), 0)
     slots: list[int | None] = [policy.next() for _ in range(workers)]
-    clock = 0
-    while any(row is not None for row in slots) and math.inf in times:
+    clock, lowest, until = 0, math.inf, max(1, round(task.whole * REGRET_SHARE / workers))
+    regrets: list[float] = []
+    while any(row is not None for row in slots) and (math.inf in times or clock < until):
         clock += 1
         for worker, row in enumerate(slots):
             if row is not None:
                 done[row] += 1
                 loss = task.losses[row][done[row] - 1]
+                lowest = min(lowest, loss) if math.isfinite(loss) else lowest
                 if loss <= task.best[row]:
                     times = [min(t, clock) if row in goal else t for t, goal in zip(times, task.goals, strict=True)]
                 continues = policy.report(row, done[row], loss)
                 if continues and done[row] < task.epochs:
                     continue
             slots[worker] = policy.next()
-    return times
+        if clock <= until:
+            regrets.append(lowest)
+    area = sum(map(task.regret, regrets)) + (until - len(regrets)) * task.regret(lowest)
+    return [*times, area / until]
 
 
 def runs(task: Task, name: str, workers: int, seeds: int) -> NDArray[np.float64]:
-    """Return the times of all seeds, shape (seeds, goals)."""
+    """Return what `simulate` does of all seeds, shape (seeds, goals + 1)."""
     make: Callable[..., Policy] = POLICIES[name]
     size = len(task.losses)
     shuffled = (np.random.default_rng(seed).permutation(size).tolist() for seed in range(seeds))
@@ -160,45 +214,90 @@ def runs(task: Task, name: str, workers: int, seeds: int) -> NDArray[np.float64]
     )
 
 
-def log_times(task: Task, times: NDArray[np.float64], workers: int) -> NDArray[np.float64]:
-    """Return the mean log time; a run that never arrives counts as if it trained the whole table."""
-    whole = len(task.losses) * task.epochs / workers
-    logs: NDArray[np.float64] = np.log(np.where(np.isfinite(times), times, whole)).mean(axis=0)
+def log_times(task: Task, ran: NDArray[np.float64], workers: int) -> NDArray[np.float64]:
+    """Return the log times, shape (seeds, goals); one that never arrives counts as if it trained the whole table."""
+    times = ran[:, : len(GOALS)]
+    logs: NDArray[np.float64] = np.log(np.where(np.isfinite(times), times, task.whole / workers))
     return logs
 
 
 def measure(tasks: list[Task], names: list[str], workers: list[int], seeds: int, jobs: int) -> list[dict[str, Any]]:
     """Return one row of figures for each policy and number of workers."""
     rows = []
+    first = ["random", *(name for name in REFERENCES if name in names)]
     with ProcessPoolExecutor(jobs) as pool:
         for count in workers:
-            random = None
-            for name in ["random", *(n for n in names if n != "random")]:
+            logs: dict[str, NDArray[np.float64]] = {}
+            for name in dict.fromkeys([*first, *names]):
                 start = time.perf_counter()
                 futures = [pool.submit(runs, task, name, count, seeds) for task in tasks]
-                times = [future.result() for future in futures]
-                logs = np.array([log_times(task, t, count) for task, t in zip(tasks, times, strict=True)])
-                random = logs if random is None else random
-                row = figures(name, count, random - logs, np.concatenate(times))
-                rows.append(row | {"seeds": seeds, "seconds": round(time.perf_counter() - start, 1)})
+                ran = [future.result() for future in futures]
+                logs[name] = np.array([log_times(task, each, count) for task, each in zip(tasks, ran, strict=True)])
+                row = {"policy": name, "workers": count, **figures(logs, name, np.concatenate(ran))}
+                row |= {"tasks": [task.name for task in tasks], "seeds": seeds}
+                rows.append(row | {"seconds": round(time.perf_counter() - start, 1)})
                 print(line(row), file=sys.stderr, flush=True)
     return [row for row in rows if row["policy"] in names]
 
 
-def figures(name: str, workers: int, gains: NDArray[np.float64], times: NDArray[np.float64]) -> dict[str, Any]:
-    return {
-        "policy": name,
-        "workers": workers,
+def figures(logs: dict[str, NDArray[np.float64]], name: str, ran: NDArray[np.float64]) -> dict[str, Any]:
+    """Return a policy's figures; of ``logs``, by policy, each has shape (tasks, seeds, goals)."""
+    gains = (logs["random"] - logs[name]).mean(axis=1)
+    found: dict[str, Any] = {
         "speed_up": np.exp(gains.mean(axis=0)).round(2).tolist(),
         "by_task": np.exp(gains).round(2).tolist(),
-        "never": (~np.isfinite(times)).mean(axis=0).round(4).tolist(),
+        "never": (~np.isfinite(ran[:, : len(GOALS)])).mean(axis=0).round(4).tolist(),
+        "regret": round(float(ran[:, -1].mean()), 4),
+    }
+    for reference in REFERENCES:
+        if reference in logs and reference != name:
+            found[f"over {reference}"] = paired(logs[reference] - logs[name])
+    return found
+
+
+def paired(gains: NDArray[np.float64]) -> dict[str, Any]:
+    """Return ratios with their 95 % intervals, for all tasks and for each, of log ratios (tasks, seeds, goals)."""
+    random = np.random.default_rng(0)
+    drawn = random.integers(0, gains.shape[1], (SAMPLES, gains.shape[1]))
+    sampled = np.stack([gains[:, seeds].mean(axis=1) for seeds in drawn])  # (samples, tasks, goals)
+    low, high = (np.exp(np.quantile(sampled, share, axis=0)).round(3).tolist() for share in (0.025, 0.975))
+    means = sampled.mean(axis=1)
+    return {
+        "ratio": np.exp(gains.mean(axis=(0, 1))).round(3).tolist(),
+        "interval": np.exp(np.quantile(means, [0.025, 0.975], axis=0)).round(3).T.tolist(),
+        "by_task": np.exp(gains.mean(axis=1)).round(3).tolist(),
+        "by_task_interval": np.stack([low, high], axis=-1).tolist(),
     }
 
 
 def line(row: dict[str, Any]) -> str:
     gains = "".join(f"{gain:8.1f}x" for gain in row["speed_up"])
     worst = "".join(f"{min(task[goal] for task in row['by_task']):8.1f}x" for goal in range(len(GOALS)))
-    return f"{row['policy']:<18}{row['workers']:>8}{gains}{worst}" + "".join(f"{share:9.1%}" for share in row["never"])
+    never = "".join(f"{share:9.1%}" for share in row["never"])
+    return f"{row['policy']:<20}{row['workers']:>8}{gains}{worst}{never}{row['regret']:9.4f}"
+
+
+def verdict(tables: list[tuple[str, list[dict[str, Any]]]]) -> list[str]:
+    """Return, over all tables, each policy's worst task against ``asha-promotion``, and how often it never arrives."""
+    reference = f"over {REFERENCES[0]}"
+    lines = []
+    for key in dict.fromkeys((row["policy"], row["workers"]) for _, rows in tables for row in rows):
+        rows = [(name, row) for name, rows in tables for row in rows if (row["policy"], row["workers"]) == key]
+        never = max(max(row["never"]) for _, row in rows)
+        tasks = [
+            (ratio, interval, f"{name} {task}, best {goal:.1%}")
+            for name, row in rows
+            if reference in row
+            for task, ratios, intervals in zip(
+                row["tasks"], row[reference]["by_task"], row[reference]["by_task_interval"], strict=True
+            )
+            for goal, ratio, interval in zip(GOALS, ratios, intervals, strict=True)
+        ]
+        if tasks:
+            ratio, (low, high), where = min(tasks)
+            said = f"{ratio:.2f} ({low:.2f} to {high:.2f}) in {where}"
+            lines.append(f"{key[0]:<20}{key[1]:>8}  {never:7.1%}  {said}")
+    return lines
 
 
 def main() -> None:
@@ -215,12 +314,17 @@ def main() -> None:
         if unknown := sorted(set(given) - set(known)):
             parser.error(f"no {kind} named {', '.join(unknown)}; known: {', '.join(filter(None, known))}")
     workers = [int(count) for count in args.workers.split(",")]
+    tables: list[tuple[str, list[dict[str, Any]]]] = []
     for path in sorted(args.curves.glob("*.npz")) if args.curves.is_dir() else [args.curves]:
         for variant in variants:
             rows = measure(load(path, variant), names, workers, args.seeds, args.jobs)
-            print(f"{path.name} {variant}\n{'policy':<18}{'workers':>8}" + HEADINGS)
+            tables.append((f"{path.name} {variant}".strip(), rows))
+            print(f"{path.name} {variant}\n{'policy':<20}{'workers':>8}" + HEADINGS)
             print("\n".join(line(row) for row in rows))
             print(json.dumps({"curves": path.name, "variant": variant, "results": rows}), flush=True)
+    if compared := verdict(tables):
+        print(f"{'all tables':<20}{'workers':>8}  {'never':>7}  worst task against {REFERENCES[0]} (95 % interval)")
+        print("\n".join(compared))
 
 
 if __name__ == "__main__":

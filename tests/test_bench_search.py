@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.search import VARIANTS, Task, load, simulate
+from benchmarks.search import REGRET_SHARE, VARIANTS, Task, load, make_task, paired, simulate, verdict
 from benchmarks.search_policies import POLICIES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -82,5 +82,68 @@ def test_a_variant_changes_what_it_says(curves: Path, variant: str) -> None:
     for plain, changed in zip(load(curves), load(curves, variant), strict=True):
         first, other = (np.array(task.losses)[:, 0] for task in (plain, changed))
         alike = np.corrcoef(first, other)[0, 1]
-        assert {"misleading": alike < -0.5, "uninformative": abs(alike) < 0.4}.get(variant, alike > 0.9)
+        expected = {"misleading": alike < -0.5, "uninformative": abs(alike) < 0.4, "late": alike < 0.9}
+        assert expected.get(variant, alike > 0.9)
         assert changed.epochs == (9 if variant == "short" else 12)
+
+
+def test_late_rows_come_to_their_own_curve(curves: Path) -> None:
+    """The best rows lie behind most of the table at first, and end where they did."""
+    for plain, changed in zip(load(curves), load(curves, "late"), strict=True):
+        before, after = np.array(plain.losses), np.array(changed.losses)
+        assert np.array_equal(before[:, 7:], after[:, 7:], equal_nan=True)
+        best = np.argsort(plain.best)[:6]
+        places = np.argsort(np.argsort(after[:, 0]))[best]
+        assert (places > 0.4 * len(after)).all()
+
+
+class Listed:
+    """The rows in a given order, each to its end."""
+
+    def __init__(self, rows: list[int]) -> None:
+        self._rows = iter(rows)
+
+    def next(self) -> int | None:
+        return next(self._rows, None)
+
+    def report(self, row: int, epoch: int, loss: float) -> bool:
+        return True
+
+
+def test_the_regret_is_the_mean_of_the_best_so_far_as_a_share_of_the_median_rows() -> None:
+    losses = np.array([[5.0, 3.0], [4.0, 2.0], [9.0, 1.0], [8.0, 7.0], [math.nan, 6.0]] * 16)
+    task = make_task("a", losses, np.zeros((80, 1)))
+    assert task.whole * REGRET_SHARE == 8
+    *_, area = simulate(task, Listed([3, 0, 1, 2, *range(4, 80)]), 1)
+    best_so_far = [8, 7, 5, 3, 3, 2, 2, 1]  # the best of the table is 1, and 3 that of its median row
+    assert area == pytest.approx(sum(min(1, (best - 1) / 2) for best in best_so_far) / 8)
+
+
+def test_a_policy_that_is_twice_as_fast_in_every_seed_has_a_ratio_without_an_interval() -> None:
+    found = paired(np.full((3, 10, 2), math.log(2)))
+    assert found["ratio"] == [2.0, 2.0]
+    assert found["interval"] == [[2.0, 2.0]] * 2
+    assert found["by_task_interval"] == [[[2.0, 2.0]] * 2] * 3
+
+
+def test_the_interval_holds_the_ratio_and_narrows_with_the_seeds() -> None:
+    rng = np.random.default_rng(0)
+    widths = []
+    for seeds in (20, 2000):
+        found = paired(rng.normal(0.3, 1.0, (1, seeds, 2)))
+        low, high = found["interval"][0]
+        assert low < found["ratio"][0] < high
+        widths.append(high - low)
+    assert widths[1] < widths[0] / 5
+
+
+def test_the_verdict_names_the_worst_task_of_all_tables() -> None:
+    def row(ratios: list[list[float]], never: float) -> dict[str, Any]:
+        intervals = [[[ratio - 0.1, ratio + 0.1] for ratio in task] for task in ratios]
+        compared = {"by_task": ratios, "by_task_interval": intervals}
+        fields = {"policy": "mine", "workers": 1, "never": [0.0, never], "tasks": ["x", "y"][: len(ratios)]}
+        return {**fields, "over asha-promotion": compared}
+
+    tables = [("one.npz", [row([[2.0, 1.5], [1.2, 0.7]], 0.0)]), ("two.npz late", [row([[0.9, 3.0]], 0.25)])]
+    (line,) = verdict(tables)
+    assert line.split() == ["mine", "1", "25.0%", "0.70", "(0.60", "to", "0.80)", "in", "one.npz", "y,", "best", "0.2%"]

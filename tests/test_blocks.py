@@ -260,6 +260,7 @@ def test_blocks_and_the_comments_that_govern_them_are_read(tmp_path: Path) -> No
     assert not runs_it("docs/bundles.md", "tests/test_docs.py")
 
 
+@pytest.mark.slow
 def test_broken_python_is_found_at_its_line(here: Path) -> None:
     block = Block("docs/x.md", 7, "python", "from my_model import Regressor\nRegressor(no=1)\n")
     with pytest.raises(TypeError) as raised:

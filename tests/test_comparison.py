@@ -138,6 +138,7 @@ def test_seeds_of_a_configuration_keep_their_curves() -> None:
     assert same_search(recorded).best == recorded_figures(recorded, state).best
 
 
+@pytest.mark.slow
 def test_rows_come_in_order_and_once() -> None:
     recorded = of_sweep("s", ran("tpe", "asha 2"))
     said: list[str] = []

@@ -291,6 +291,7 @@ def test_the_winner_is_confirmed_under_fresh_seeds(swept: Outcome, tmp_path: Pat
     assert "In the finals" in why(found.state, row["configuration"])[-1]
 
 
+@pytest.mark.slow
 def test_asked_again_nothing_is_trained_and_with_more_trainings_it_goes_on(swept: Outcome, tmp_path: Path) -> None:
     name, runs = copied(swept, tmp_path)
     first = confirm(name, runs, finalists=Finalists(top=2, trials=6, confidence=0.999), local=True)

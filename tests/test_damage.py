@@ -20,8 +20,9 @@ from orchestrator.training import Checkpoint, Job, Report, fit
 from orchestrator.training.checkpoints import verify
 from tests.chaos.boundaries import spec
 from tests.support.callbacks import Recorded
+from tests.support.markers import examples
 
-CASES = 1000
+CASES = examples(250)
 
 
 def damaged(content: bytes, cases: int, seed: int) -> Iterator[tuple[str, bytes]]:

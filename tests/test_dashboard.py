@@ -366,6 +366,7 @@ def test_a_growing_journal_is_shown_without_a_reload(tmp_path: Path, chromium: s
     assert str(Results(run).best().value) in said
 
 
+@pytest.mark.slow
 def test_the_command_prints_where_and_ends_cleanly(tmp_path: Path) -> None:
     (command,) = re.findall(r"^\$ sweep (.*)$", (ROOT / "docs/dashboard.md").read_text(), re.MULTILINE)
     written(run_at("quickstart", tmp_path), CASES[0].run().events)

@@ -457,6 +457,7 @@ def test_mnist_offline_says_what_to_do(tmp_path: Path, monkeypatch: pytest.Monke
         MNISTDataModule(str(tmp_path), download=False).prepare_data()
 
 
+@pytest.mark.slow
 def test_fashion_mnist_has_names_and_serves_real_files(tmp_path: Path) -> None:
     folder = FashionMNISTDataModule.system_folders[0]
     if not folder.is_dir():

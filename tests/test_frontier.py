@@ -112,6 +112,7 @@ def test_rungs_end_with_the_training() -> None:
     assert rung_places(5, 2, 4) == [4]
 
 
+@pytest.mark.slow
 def test_ten_thousand_trials_do_not_make_a_decision_slow() -> None:
     made = sweep_of(20_000)
     scheduler, log, rng = build_scheduler(made), Log(), random.Random(0)

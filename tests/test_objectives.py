@@ -239,6 +239,7 @@ def test_the_example_of_the_documents_ends_with_a_front(spec_file: Path, tmp_pat
     assert best["trial"] == found.best().trial
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning:lightning")
 def test_the_table_in_the_terminal_stars_the_front(spec_file: Path, tmp_path: Path) -> None:
     short = ["budget.trials=3", "trainer.max_epochs=1", "trainer.limit_train_batches=2", "name=digits"]

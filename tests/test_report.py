@@ -552,6 +552,7 @@ def test_where_it_is_written_and_as_what(found: Results, report: Path, tmp_path:
         found.report(tmp_path / "report.pdf")
 
 
+@pytest.mark.slow
 def test_the_page_of_the_docs_does_as_it_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     simulated(tmp_path / "runs", spec(name="quickstart", budget={"trials": 12}))
     monkeypatch.chdir(tmp_path)

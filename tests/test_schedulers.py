@@ -113,6 +113,7 @@ def halved(seed: int, trials: list[int], epochs: list[float], factor: int, param
     return ends | dict.fromkeys(trials, epochs[-1])
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(25), deadline=None)
 @given(st.integers(2, 4), st.integers(4, 20), st.integers(1, 60), st.integers(1, 6), st.integers(0, 2**31))
 def test_hyperband_is_the_papers_loop_whatever_the_workers(

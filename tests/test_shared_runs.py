@@ -51,7 +51,17 @@ def runs(tmp_path: Path) -> Path:
         if parent.stat().st_uid == os.geteuid() and parent != Path("/") and not parent.is_mount():
             parent.chmod(mode(parent) | 0o011)
     tmp_path.chmod(0o711)
+    load_modules(tmp_path / "loaded")
     return folder
+
+
+def load_modules(folder: Path) -> None:
+    """Import what a process of another user needs to take over a journal: it may not read Python's own folder."""
+    folder.mkdir()
+    for opened in (Journal.create, Journal.open):
+        journal = opened(folder / "journal.jsonl")
+        journal.append("first")
+        journal.close()
 
 
 def as_user(user: int, groups: list[int], action: Callable[[], object]) -> int:

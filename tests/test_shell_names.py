@@ -84,6 +84,7 @@ def test_a_tpu_of_another_form_than_a_name_is_refused(name: str) -> None:
         gcloud_command(["tiny.yaml"], tpu="pod", zone=name)
 
 
+@pytest.mark.slow
 @given(runs=SHELL)
 @settings(max_examples=examples(15), deadline=None)
 def test_a_script_for_kubernetes_passes_on_the_folder_of_runs(runs: str) -> None:

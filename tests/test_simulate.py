@@ -111,6 +111,7 @@ def test_workers_share_the_clock() -> None:
     assert story(alone.events) == story(four.events)
 
 
+@pytest.mark.slow
 def test_the_simulator_loads_neither_torch_nor_ray() -> None:
     code = (
         "import sys; from tests.chaos.simulate import Case; Case.of(0).run();"

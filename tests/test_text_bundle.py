@@ -54,6 +54,7 @@ def test_every_format_is_written_and_the_characters_are_on_record(bundle: Bundle
     assert (bundle.preprocessing.input_type, bundle.preprocessing.input_shape) == ("int64", (None, 16))
 
 
+@pytest.mark.slow
 def test_a_text_that_is_shorter_than_the_input_has_the_scores_of_the_module(bundle: Bundle) -> None:
     tokens = encode("class")
     padded = np.zeros((1, 16), np.int64)

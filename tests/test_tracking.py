@@ -53,6 +53,7 @@ def run(job: Job) -> list[dict[str, float]]:
     return metrics
 
 
+@pytest.mark.slow
 def test_pictures_are_written_and_training_does_not_notice(tmp_path: Path) -> None:
     plain = run(job(tmp_path / "plain"))
     watched = job(tmp_path / "watched", ImagePredictionLogger)

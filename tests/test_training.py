@@ -273,6 +273,7 @@ def test_it_equals_a_plain_trainer(tmp_path: Path) -> None:
     assert same(weights(job, run(job)[-1]), dict(model.state_dict()))
 
 
+@pytest.mark.slow
 def test_with_dropout_it_equals_a_plain_trainer_that_has_epoch_seed(tmp_path: Path) -> None:
     job = lit(tmp_path, dropout=0.5)
     L.seed_everything(job.seed)
@@ -281,6 +282,7 @@ def test_with_dropout_it_equals_a_plain_trainer_that_has_epoch_seed(tmp_path: Pa
     assert same(weights(job, run(job)[-1]), dict(model.state_dict()))
 
 
+@pytest.mark.slow
 def test_two_trials_in_one_process_are_what_each_is_alone(tmp_path: Path) -> None:
     first = run(lit(tmp_path / "a", dropout=0.5))
     run(odd(tmp_path / "b", fault="leaky"))
@@ -445,6 +447,7 @@ def test_threads_are_the_jobs(tmp_path: Path) -> None:
     assert torch.get_num_threads() == before
 
 
+@pytest.mark.slow
 def test_the_memory_of_a_finished_trial_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     modules: list[weakref.ref[Any]] = []
     monkeypatch.setattr(LitModel, "on_fit_start", lambda self: modules.append(weakref.ref(self)))

@@ -29,6 +29,7 @@ from orchestrator.spec import SweepSpec, apply
 from orchestrator.spec.progress_options import job_progress, job_saving
 from orchestrator.state import MALFORMED, Checkpoint, Objective, SweepState, Trial, contradiction, spec_in_force
 from orchestrator.state.report_order import order_fault, validation_span
+from orchestrator.training import Checkpoint as Written
 from orchestrator.training import Interim, Job, Report
 from orchestrator.training.job import tracking_options
 
@@ -184,7 +185,7 @@ class SweepController:
         if self._is_out_of_order(running, segment, progress, report.unreported):
             return False
         if report.checkpoint is not None:
-            self._record_checkpoint(running, segment, {**asdict(report.checkpoint), "progress": progress})
+            self._record_checkpoint(running, segment, {**_written(report.checkpoint, running), "progress": progress})
         # Ray Tune places a segment after it was journaled as started: its first report is the first to name the host.
         news: dict[str, Any] = {"node": node} if node and node != running.node else {}
         news |= _measures(report)
@@ -222,7 +223,7 @@ class SweepController:
             progress = running.segment_progress
         if self._is_out_of_order(running, segment, progress, interim.unreported, interim=True):
             return False
-        place = {**asdict(saved), "epoch": whole(interim.epoch), "progress": progress, "interim": True}
+        place = {**_written(saved, running), "epoch": whole(interim.epoch), "progress": progress, "interim": True}
         self._append("segment.checkpointed", trial=trial, segment=segment, **place, **_measures(interim))
         return True
 
@@ -421,6 +422,7 @@ class SweepController:
             folder=str(self.host.trial_folder(trial.number)),
             url=self.run.url,
             checkpoint=_file(checkpoint) if checkpoint else None,
+            precision=trial.precision if checkpoint else "",
             new_params=checkpoint is not None and not trial.has_current_params(checkpoint),
             workers=self.spec.resources.workers,
             progress=job_progress(self.spec),
@@ -580,6 +582,14 @@ def _measures(report: Report | Interim) -> dict[str, Any]:
     measures = {"step": report.step, "samples": report.samples, "seconds": report.seconds, "counters": report.counters}
     measures["unreported"] = report.unreported
     return {name: measure for name, measure in measures.items() if measure}
+
+
+def _written(checkpoint: Written, trial: Trial) -> dict[str, Any]:
+    """Return a checkpoint as it is journaled: with the precision that ``auto`` came to where that is news."""
+    fields = asdict(checkpoint)
+    if fields["precision"] in ("", trial.precision):
+        del fields["precision"]
+    return fields
 
 
 def _place(trial: Trial, progress: float) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def config(winner: Winner) -> dict[str, Any]:
     return {
         "model": model.model_dump(),
         "data": data.model_dump() if data else None,
-        "trainer": dict(trainer),
+        "trainer": trial.as_trained(trainer),
         "params": params,
         "trial": trial.number,
         "epoch": winner.epoch,

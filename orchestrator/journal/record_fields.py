@@ -313,6 +313,7 @@ _EVENTS: dict[str, dict[str, tuple[Shape, bool]]] = {
         "size": (_COUNT, True),
         "sha256": (_TEXT, True),
         "epoch": (_PROGRESS, True),
+        "precision": (_TEXT, False),
         "progress": (_PROGRESS, False),
         "interim": (_FLAG, False),
         "step": (_MEASURE, False),

@@ -123,7 +123,7 @@ def _stages(spec: SweepSpec, state: SweepState, trial: Trial, progress: float, s
         donor, checkpoint = state.trials[takeover.donor], takeover.checkpoint
         earlier = _stages(spec, state, donor, checkpoint.progress, _segment_of(checkpoint))
     model, data, trainer = apply(spec, takeover.params if takeover else trial.suggested)
-    settings = (model.model_dump(), data.model_dump() if data else None, dict(trainer))
+    settings = (model.model_dump(), data.model_dump() if data else None, trial.as_trained(trainer))
     until = trial.reports[progress].epoch if progress in trial.reports else progress
     stage = Stage(trial.number, trial_seed(spec.seed, trial.number), until, *settings)
     return [*earlier, stage]

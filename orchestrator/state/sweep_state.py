@@ -444,6 +444,7 @@ class SweepState:
 
     def _on_segment_checkpointed(self, event: Event) -> None:
         trial = self.trials[event["trial"]]
+        trial.precision = event.fields.get("precision", trial.precision)
         if event.fields.get("interim"):
             self._replace_interim(event, trial)
             return

@@ -135,6 +135,7 @@ class Trial:
         launches: For each segment, the place in `SweepState.launches` of the launch that started it.
         steady_started: When it was suggested, as ``started``, but on a clock without jumps; so is ``steady_ended``.
         found: The attributes that Lightning's finders have set in its first segment, with their values.
+        precision: What ``precision: auto`` came to; empty if the sweep file names another, and in earlier versions.
     """
 
     number: int
@@ -166,9 +167,15 @@ class Trial:
     steady_started: float = 0.0
     steady_ended: float = 0.0
     found: dict[str, float] = field(default_factory=dict)
+    precision: str = ""
 
     def __post_init__(self) -> None:
         self.suggested = self.params
+
+    def as_trained(self, trainer: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the Trainer's arguments with the precision that the trial was trained in."""
+        by_default = self.precision and trainer.get("precision", "auto") == "auto"
+        return {**trainer, "precision": self.precision} if by_default else dict(trainer)
 
     def params_at(self, progress: float) -> dict[str, Any]:
         """Return the parameters that the trial had at that report."""

@@ -92,7 +92,7 @@ def test(
         )
         spec = spec_in_force(tested.state)
         model, data, trainer = apply(spec, tested.trial.params_at(tested.best.progress))
-        seed = trial_seed(spec.seed, tested.trial.number)
+        seed, trainer = trial_seed(spec.seed, tested.trial.number), tested.trial.as_trained(trainer)
         evaluation = Evaluation("test", model.model_dump(), data.model_dump() if data else None, trainer, seed)
         earlier, number = list(state.test_evaluations), len(state.test_evaluations) + 1
         of = {

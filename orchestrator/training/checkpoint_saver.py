@@ -57,4 +57,6 @@ class CheckpointSaver:
         written: Any = self._writer.written
         size, digest = written.pop(str(path)) if str(path) in written else fingerprint(path)
         shared_storage.publish_checkpoint(self._job, path)
-        return Checkpoint(path.relative_to(self._job.run_directory).as_posix(), size, digest, epoch)
+        by_default = self._job.trainer.get("precision", "auto") == "auto"
+        precision = str(trainer.precision) if by_default else ""
+        return Checkpoint(path.relative_to(self._job.run_directory).as_posix(), size, digest, epoch, precision)

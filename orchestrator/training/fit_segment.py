@@ -126,7 +126,7 @@ def _trainer(
     if resumes:
         arguments["num_sanity_val_steps"] = 0  # which the trial's first segment has run
     arguments |= device
-    arguments["precision"] = resolve_precision(arguments["precision"], arguments["accelerator"])
+    arguments["precision"] = resolve_precision(arguments["precision"], arguments["accelerator"], job.precision)
     plugins += device.get("plugins", [])
     callbacks += device.get("callbacks", [])
     arguments |= {"callbacks": callbacks, "logger": [*user_loggers, *trackers, table], "plugins": plugins}

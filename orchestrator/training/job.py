@@ -22,12 +22,14 @@ class Checkpoint:
         size: in bytes.
         sha256: hexadecimal.
         epoch: the number of finished epochs, a fraction within one.
+        precision: what ``precision: auto`` came to, such as ``bf16-mixed``; empty if the sweep file names another.
     """
 
     path: str
     size: int
     sha256: str
     epoch: float
+    precision: str = ""
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,7 @@ class Job:
             ``until``, both numbers in that unit; empty if it says nothing.
         save_every: how often to save checkpoints between two reports: after so many ``seconds``, or after so much
             ``progress`` in its unit; empty for so often that they take at most 5 % of the time; None for never.
+        precision: what ``precision: auto`` came to when ``checkpoint`` was trained; empty where that is not on record.
     """
 
     trial: int
@@ -151,6 +154,7 @@ class Job:
     url: str = ""
     progress: dict[str, Any] = field(default_factory=dict)
     save_every: dict[str, float] | None = field(default_factory=dict)
+    precision: str = ""
 
     def to_text(self) -> str:
         """Return the order of this segment for a worker: JSON, which `from_text` reads on any machine."""

@@ -8,11 +8,15 @@ import torch
 _FIRST_TENSOR_CORES = (7, 0)
 
 
-def resolve_precision(precision: str | int | None = "auto", accelerator: str = "auto") -> str | int | None:
+def resolve_precision(
+    precision: str | int | None = "auto", accelerator: str = "auto", earlier: str = ""
+) -> str | int | None:
     """Return a value for ``Trainer(precision=...)``; anything but ``auto`` is returned unchanged.
 
     ``auto`` is the first of these that applies:
 
+    * ``earlier``, which the training had on another machine or before it was interrupted, where it is possible:
+      ``16-mixed`` needs CUDA;
     * CUDA with bfloat16 in hardware (Ampere and later): ``bf16-mixed``, which has float32's range and needs no scaler;
     * CUDA with tensor cores but without bfloat16 (Volta, Turing): ``16-mixed``;
     * a CPU with bfloat16 multiplication (x86: AMX_BF16 or AVX512_BF16; Arm: BF16): ``bf16-mixed``. On other CPUs
@@ -31,6 +35,8 @@ def resolve_precision(precision: str | int | None = "auto", accelerator: str = "
     """
     if precision != "auto":
         return precision
+    if earlier and (earlier != "16-mixed" or torch.cuda.is_available()):
+        return earlier
     if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
         return _cuda_precision()
     if accelerator == "cpu" or (accelerator == "auto" and not torch.backends.mps.is_available()):

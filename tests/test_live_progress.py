@@ -24,9 +24,11 @@ from rich.console import Console
 
 from orchestrator.engine.segment_runner import attempt
 from orchestrator.engine.simulator import simulate
+from orchestrator.errors import UsageError
 from orchestrator.journal import Event
 from orchestrator.journal.lease import acquire
 from orchestrator.object_storage import objects
+from orchestrator.results import notebook
 from orchestrator.results.live_trials import live_lines, live_trials
 from orchestrator.results.notebook import status_html
 from orchestrator.results.status import status_of
@@ -41,7 +43,7 @@ from orchestrator.training.shared_storage import start_heartbeat
 from orchestrator.watch.snapshot import snapshot
 from orchestrator.watch.watched_sweep import Watched
 from tests.support.paths import ROOT
-from tests.support.watched_runs import written
+from tests.support.watched_runs import write, written
 
 PLACE = {"epoch": 2.5, "step": 130, "samples": 4160.0, "seconds": 13.0}
 START = {"epoch": 2, "step": 100, "samples": 3200.0, "seconds": 10.0}
@@ -305,6 +307,29 @@ def test_a_trial_that_says_nothing_is_named() -> None:
     state.trials[0].started = time.time()
     state.trials[0].reports.clear()
     assert live_lines({}, state) == []
+
+
+@pytest.mark.parametrize("run", ["samples"], indirect=True)
+def test_a_notebook_follows_a_sweep_until_it_does_not_run(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[str] = []
+    handle = SimpleNamespace(update=shown.append)
+    monkeypatch.setattr(notebook, "_display", lambda html: handle)
+    monkeypatch.setattr(notebook, "_html", lambda html: html)
+    with pytest.raises(UsageError, match="no notebook"):
+        notebook.follow(run, 0.01)
+    monkeypatch.setattr(notebook, "_in_notebook", lambda: True)
+    events = cut("samples")
+
+    def pause(seconds: float) -> None:
+        ended = replace(events[-1], seq=events[-1].seq + 1, type="sweep.paused", fields={"reason": "sweep stop"})
+        write(run, [ended], "ab")
+
+    monkeypatch.setattr(notebook.time, "sleep", pause)
+    notebook.follow(run, 0.01)
+    assert '<th scope="col">running</th>' in shown[0]
+    assert "4160 samples" in shown[0]
+    assert "epoch" not in "".join(shown)
+    assert "running</th>" not in shown[-1]
 
 
 SWEEP = """

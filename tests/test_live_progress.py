@@ -24,7 +24,6 @@ from rich.console import Console
 
 from orchestrator.engine.segment_runner import attempt
 from orchestrator.engine.simulator import simulate
-from orchestrator.errors import UsageError
 from orchestrator.journal import Event
 from orchestrator.journal.lease import acquire
 from orchestrator.object_storage import objects
@@ -310,13 +309,13 @@ def test_a_trial_that_says_nothing_is_named() -> None:
 
 
 @pytest.mark.parametrize("run", ["samples"], indirect=True)
-def test_a_notebook_follows_a_sweep_until_it_does_not_run(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_notebook_follows_a_sweep_until_it_does_not_run(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     shown: list[str] = []
     handle = SimpleNamespace(update=shown.append)
     monkeypatch.setattr(notebook, "_display", lambda html: handle)
     monkeypatch.setattr(notebook, "_html", lambda html: html)
-    with pytest.raises(UsageError, match="no notebook"):
-        notebook.follow(run, 0.01)
     monkeypatch.setattr(notebook, "_in_notebook", lambda: True)
     events = cut("samples")
 
@@ -330,6 +329,9 @@ def test_a_notebook_follows_a_sweep_until_it_does_not_run(run: RunDirectory, mon
     assert "4160 samples" in shown[0]
     assert "epoch" not in "".join(shown)
     assert "running</th>" not in shown[-1]
+    monkeypatch.setattr(notebook, "_in_notebook", lambda: False)
+    notebook.follow(run, 0.01)
+    assert "watched: 0 of 2 trials" in capsys.readouterr().err
 
 
 SWEEP = """

@@ -13,6 +13,7 @@ from orchestrator.errors import SpecError, UsageError
 from orchestrator.journal import Event
 from orchestrator.policies.extend_limits import More, extension
 from orchestrator.policies.loss_curves import Compared, LossCurve
+from orchestrator.policies.scheduler import build_scheduler, scheduler_class
 from orchestrator.progress import Amount, amount, place, span, value
 from orchestrator.results.journal_replay import JournalReplay
 from orchestrator.results.why import why
@@ -199,6 +200,40 @@ def test_an_epoch_unit_with_regular_reports_decides_as_steps_do() -> None:
     ends = [{n: len(t.reports) for n, t in simulate(each).state.trials.items()} for each in (epochs, steps)]
     assert ends[0] == ends[1]
     assert len(set(ends[0].values())) > 1
+
+
+@pytest.mark.parametrize(
+    ("progress", "trainer", "times"),
+    [
+        (None, {"max_epochs": 20}, [2, 4, 18]),  # as earlier versions have it
+        (None, {"max_epochs": 1, "val_check_interval": 0.05}, [1, 2, 9]),
+        ({"unit": "steps", "every": 50}, {"max_steps": 1000}, [1, 2, 9]),
+    ],
+)
+def test_the_model_of_pb2_counts_intervals_also_within_an_epoch(progress: Any, trainer: Any, times: list[int]) -> None:
+    scheduler: Any = build_scheduler(spec("pb2", progress, trainer))
+    points = scheduler._points
+    assert [scheduler._time(points[number]) for number in (0, 1, len(points) - 1)] == pytest.approx(times)
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_a_scheduler_of_rays_is_tried_up_to_the_end_of_a_training(unit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that refuses late does so before the sweep starts, whatever progress is measured in."""
+    progress, trainer = UNITS[unit]
+    seen: list[float] = []
+
+    def on_trial_result(self: Any, controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        seen.append(result["training_iteration"])
+        return "PAUSE" if result["training_iteration"] >= end else "CONTINUE"
+
+    monkeypatch.setattr("ray.tune.schedulers.MedianStoppingRule.on_trial_result", on_trial_result)
+    described = spec(SCHEDULERS["ray"], progress, trainer)
+    end = described.horizon
+    assert end is not None
+    with pytest.raises(UsageError, match="answers PAUSE"):
+        scheduler_class("ray").preflight(described.scheduler, described)
+    assert max(seen) == pytest.approx(end)
+    assert len(set(seen)) <= 100
 
 
 def test_a_budget_in_samples_ends_the_sweep() -> None:

@@ -32,7 +32,7 @@ class DensitySearcher(Searcher[OptionsT]):
 
     Of some candidates drawn from the density of the good trials, the one with the highest ratio to the density of the
     others is suggested. Running trials count among the others (constant liar), so that workers keep apart. Stopped
-    trials rank behind the finished ones, by the epochs they reached.
+    trials rank behind the finished ones, by the progress they reached.
 
     A suggestion costs the same however long the sweep is: of the others the newest half and an even choice of the
     older ones are kept. Parameters with the same condition are modelled together, those of different ones apart.

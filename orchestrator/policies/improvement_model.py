@@ -17,7 +17,7 @@ def best_candidate(rows: list[tuple[float, ...]], running: list[tuple[float, ...
     """Return the index of the candidate with the highest upper confidence bound of its improvement.
 
     Args:
-        rows: for each interval seen, its start in epochs, the loss at the start, numbers in the unit cube, and the
+        rows: for each interval seen, its start in time, the loss at the start, numbers in the unit cube, and the
             improvement an epoch.
         running: the same without the improvement, of the trials that train now: they count as seen.
         candidates: the same without the improvement, shape (candidates, 2 + numbers).

@@ -19,14 +19,13 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 def frozen(
     number: int, params: Mapping[str, Any], distributions: Mapping[str, Any], *, state: TrialState,
-    values: Sequence[float] | None = None, reached: tuple[int, float] | None = None,
-    notes: Mapping[str, Any] | None = None,
+    values: Sequence[float] | None = None, notes: Mapping[str, Any] | None = None,
 ) -> FrozenTrial:  # fmt: skip
-    """Return a trial as Optuna has it; ``reached`` is the last epoch and the loss there."""
+    """Return a trial as Optuna has it."""
     return FrozenTrial(
         number=number, trial_id=number, state=state, value=None, values=values, datetime_start=None,
         datetime_complete=None, params=dict(params), distributions={name: distributions[name] for name in params},
-        user_attrs={}, system_attrs=dict(notes or {}), intermediate_values=dict([reached] if reached else []),
+        user_attrs={}, system_attrs=dict(notes or {}), intermediate_values={},
     )  # fmt: skip
 
 

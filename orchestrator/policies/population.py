@@ -305,7 +305,7 @@ def comparisons(options: PopulationOptions, horizon: float) -> list[float]:
 
 
 def _interval(options: PopulationOptions, horizon: float, *, default: bool = False) -> float:
-    """Return the interval; by default a tenth of the training, at least 1 where that is whole."""
+    """Return the interval; by default a tenth of the training, at least 1 where that is whole and more than 1."""
     if options.interval is not None and not default:
         return whole(options.interval)
-    return max(1, horizon // _INTERVALS) if isinstance(horizon, int) else horizon / _INTERVALS
+    return max(1, horizon // _INTERVALS) if isinstance(horizon, int) and horizon > 1 else horizon / _INTERVALS

@@ -85,7 +85,7 @@ class TryFirst(_Wrapper):
 
 @dataclass
 class _Tried:
-    """A configuration: its parameters, and each of its trials' best value, last epoch and end.
+    """A configuration: its parameters, and each of its trials' best value, last progress and end.
 
     ``reported`` says that the inner searcher has observed its end.
     """
@@ -101,7 +101,7 @@ class Repeated(_Wrapper):
     """Ask the inner searcher once for each configuration, whose trials have consecutive numbers.
 
     The inner searcher numbers configurations as it would number trials. It observes one when all its trials have ended:
-    one report, of what the configuration is ranked by at the mean of the epochs reached, and one end. A configuration
+    one report, of what the configuration is ranked by at the mean of the progress reached, and one end. A configuration
     has finished if all of its trials have, and failed if none has a value and one failed of something else than its
     parameters.
     """

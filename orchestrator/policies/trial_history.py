@@ -25,8 +25,8 @@ class PastTrial:
         state: ``unfit`` is a trial that ended without any value that counts: not a number from the start, never within
             the constraints, or too large for the memory. ``failed`` says nothing about its parameters.
         loss: its best so far; lower is better, infinite before a finite report.
-        losses: those of all objectives at the epoch of its best.
-        epoch: the last it reported.
+        losses: those of all objectives at the report of its best.
+        progress: that of its last report, in the sweep's unit.
         drawn: parameters that a trial of an earlier sweep did not have; their values are drawn at random.
     """
 
@@ -46,7 +46,7 @@ class PastTrial:
 
     @property
     def merit(self) -> tuple[int, float, float, int]:
-        """The sort key from good to bad: finished by loss, stopped by epochs reached and then by loss, unfit."""
+        """The sort key from good to bad: finished by loss, stopped by progress reached and then by loss, unfit."""
         if self.state == "finished":
             return 0, self.loss, 0.0, self.number
         return (1, -self.progress, self.loss, self.number) if self.state == "stopped" else (2, 0.0, 0.0, self.number)

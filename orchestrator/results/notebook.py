@@ -11,7 +11,6 @@ from html import escape
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.errors import UsageError
 from orchestrator.journal import Event
 from orchestrator.progress import axis
 from orchestrator.results.live_trials import LiveTrial, live_trials, remaining, sentence
@@ -147,9 +146,9 @@ class Display:
 
 
 def follow(run: RunDirectory, every: float) -> None:
-    """Show a sweep that another process runs under the notebook cell, until it does not run any more.
+    """Show a sweep that another process runs until it does not run any more: under the notebook cell, or on stderr.
 
-    An interrupt of the cell ends the display; the sweep continues.
+    An interrupt ends the display; the sweep continues.
 
     Args:
         run: the sweep's.
@@ -157,12 +156,10 @@ def follow(run: RunDirectory, every: float) -> None:
 
     Raises:
         JournalError: The journal is damaged.
-        UsageError: This is no notebook.
     """
-    if not _in_notebook():
-        raise UsageError("this is no notebook", hint=f"in a terminal: sweep watch {run.name}")
-    with contextlib.suppress(KeyboardInterrupt), Display(run) as shown:
-        while shown.show(read_state(run)) == "running":
+    display = Display(run) if _in_notebook() else Progress(run)
+    with contextlib.suppress(KeyboardInterrupt), display:
+        while display.show(read_state(run)) == "running":
             time.sleep(every)
 
 

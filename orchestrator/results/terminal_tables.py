@@ -214,6 +214,13 @@ class Progress:
             with contextlib.suppress(OSError):
                 self._live.stop()
 
+    def show(self, state: SweepState) -> str:
+        """Show a state that was read; return the sweep's status. Elsewhere than in a terminal, print it at the end."""
+        self._state = state
+        if not self._console.is_terminal and state.status != "running":
+            self._print(summary(self._run, state, state.spec["budget"].get("trials")))
+        return state.status
+
     def __call__(self, state: SweepState, event: Event) -> None:
         """Take an event of the running sweep."""
         self._state = state

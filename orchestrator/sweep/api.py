@@ -495,15 +495,16 @@ class Sweep:
         return status_of(run, read_state(run))
 
     def watch(self, *, every: float = 2.0) -> None:
-        """Show the sweep under this notebook's cell while another process runs it, and how far each running trial is.
+        """Show the sweep while another process runs it, and how far each running trial is.
 
-        Returns when the sweep does not run any more. An interrupt of the cell ends the display; the sweep continues.
+        It is shown under the notebook's cell, or in the terminal as `launch` shows it. Returns when the sweep does not
+        run any more. An interrupt ends the display; the sweep continues.
 
         Args:
             every: seconds between two looks at the run directory.
 
         Raises:
-            UsageError: There is no such run, or this is no notebook.
+            UsageError: There is no such run.
 
         Example:
             ```python

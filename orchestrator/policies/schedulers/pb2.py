@@ -95,8 +95,8 @@ class PB2Scheduler(PopulationScheduler[PB2]):
         return params
 
     def _time(self, point: float) -> float:
-        """Return the model's time: epochs, or in another unit the number of intervals."""
-        return point if self.unit == EPOCHS else point / self._points[0]
+        """Return the model's time: epochs, or in another unit and within an epoch the number of intervals."""
+        return point if self.unit == EPOCHS and self._points[0] >= 1 else point / self._points[0]
 
     def _coordinates(self, params: dict[str, Any]) -> list[float]:
         """Return the numbers in the unit cube; one that is not active is in the middle."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import pkgutil
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, NoReturn
@@ -21,7 +21,7 @@ from pydantic import Field
 from orchestrator.errors import UsageError
 from orchestrator.journal import Event, SteadyTime
 from orchestrator.policies.scheduler import Scheduler, Verdict
-from orchestrator.progress import noun
+from orchestrator.progress import noun, whole
 from orchestrator.seeds import derive_seed
 from orchestrator.spec import SchedulerOptions, SweepSpec
 from orchestrator.spec.parts import Arguments, ClassPath
@@ -29,7 +29,7 @@ from orchestrator.state import Objective
 
 _RAYS = "ray.tune.schedulers."
 _HINT = "name a subclass of ray.tune.schedulers.TrialScheduler by its import path"
-_TRIED_EPOCHS = 100  # of trials that do not exist, before a scheduler is trusted
+_TRIED_REPORTS = 100  # at most, of trials that do not exist, before a scheduler is trusted
 
 
 class RayTune(SchedulerOptions):
@@ -105,7 +105,9 @@ class RayTuneScheduler(Scheduler[RayTune]):
     @classmethod
     def preflight(cls, options: RayTune, spec: SweepSpec) -> None:
         """Let the class judge a few trials that do not exist. Raises UsageError if it cannot do without Ray."""
-        _rehearse(cls(options, spec), min(math.ceil(spec.horizon or _TRIED_EPOCHS), _TRIED_EPOCHS))
+        end = spec.horizon or _TRIED_REPORTS
+        span = max(spec.report_span or min(1, end), end / _TRIED_REPORTS)
+        _rehearse(cls(options, spec), [whole(span * number) for number in range(1, math.ceil(end / span) + 1)])
 
     @classmethod
     def foreign_class(cls, options: RayTune) -> str:
@@ -133,7 +135,7 @@ class RayTuneScheduler(Scheduler[RayTune]):
     def _report(self, event: Event, trial: _Trial) -> None:
         number, progress, value = event["trial"], event.progress, self.last[event["trial"]]
         if progress <= self._reached.get(number, 0) or not math.isfinite(value):
-            return  # a repeated epoch counts as it was the first time
+            return  # a repeated report counts as it was the first time
         self._reached[number] = progress
         trial.last_result = {
             self.objective.metric: value,
@@ -190,8 +192,12 @@ def _instance(options: RayTune, objective: Objective) -> Any:
     return scheduler
 
 
-def _rehearse(scheduler: RayTuneScheduler, epochs: int) -> None:
-    """Let a scheduler judge four trials that do not exist. Raises UsageError if it cannot be rebuilt by replay."""
+def _rehearse(scheduler: RayTuneScheduler, places: Sequence[float]) -> None:
+    """Let a scheduler judge four trials that do not exist, up to where trials end.
+
+    Raises:
+        UsageError: It cannot be rebuilt by replay.
+    """
     metric, seq = scheduler.objective.metric, 0
 
     def observe(type: str, **fields: Any) -> None:
@@ -202,9 +208,9 @@ def _rehearse(scheduler: RayTuneScheduler, epochs: int) -> None:
     for trial in range(4):
         observe("trial.suggested", trial=trial, params={}, by="random")
     running = list(range(4))
-    for progress in range(1, epochs + 1):
+    for number, progress in enumerate(places, 1):
         for trial in list(running):
-            observe("segment.reported", trial=trial, segment=0, progress=progress, metrics={metric: trial + progress})
+            observe("segment.reported", trial=trial, segment=0, progress=progress, metrics={metric: trial + number})
             if scheduler.judge(trial, progress):
                 running.remove(trial)
                 observe("trial.stopped", trial=trial, segment=0, progress=progress, rule=scheduler.name, why={})

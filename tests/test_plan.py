@@ -113,7 +113,7 @@ def test_hours_and_money_follow_from_epochs_and_seconds(monkeypatch: pytest.Monk
     assert found.hours == pytest.approx((low / 4, high / 4))
     assert found.gpu_hours == pytest.approx((low * 2, high * 2))
     assert found.cost == pytest.approx((low * 7.2, high * 7.2))
-    assert (found.memory, found.disk) == (800 * MEGABYTE, (2 * 9 + 3 * 4) * MEGABYTE)
+    assert (found.memory, found.disk) == (800 * MEGABYTE, (2 * 9 + 4 * 4) * MEGABYTE)
     limited = priced(limits={"wall_clock": 60, "cost": 0.5})
     bounded = measure(limited, plan(limited))
     assert bounded.hours is not None
@@ -129,7 +129,7 @@ def test_hours_and_money_follow_from_epochs_and_seconds(monkeypatch: pytest.Monk
         ({"memory": 65_000 * MEGABYTE}, {}, "a trial needs 65GB of memory, and the machine has 64GB"),
         ({"memory": 20_000 * MEGABYTE}, {}, "resources.concurrent=3"),
         ({"checkpoint": 10**18}, {}, "free"),
-        ({"checkpoint": 50 * MEGABYTE}, {"checkpoints": {"quota": "200MB"}}, "checkpoints.quota=650000000"),
+        ({"checkpoint": 50 * MEGABYTE}, {"checkpoints": {"quota": "200MB"}}, "checkpoints.quota=850000000"),
         ({"device_memory": 9 * MEGABYTE, "device_total": 8 * MEGABYTE}, {}, "of the GPU's 8MB"),
     ],
 )

@@ -19,7 +19,7 @@ from orchestrator.spec import SweepSpec
 
 Range = tuple[float, float]
 """From the expected epochs at the cheap corner to the most epochs at the dear corner."""
-_PER_RUNNING_TRIAL = 3  # checkpoints: the latest, the best, and the one being written
+_PER_RUNNING_TRIAL = 4  # checkpoints: the latest, the best, one between two reports, and the one being written
 
 
 @dataclass(frozen=True)

@@ -323,7 +323,7 @@ def test_a_notebook_follows_a_sweep_until_it_does_not_run(
         ended = replace(events[-1], seq=events[-1].seq + 1, type="sweep.paused", fields={"reason": "sweep stop"})
         write(run, [ended], "ab")
 
-    monkeypatch.setattr(notebook.time, "sleep", pause)
+    monkeypatch.setattr("orchestrator.results.notebook.time.sleep", pause)
     notebook.follow(run, 0.01)
     assert '<th scope="col">running</th>' in shown[0]
     assert "4160 samples" in shown[0]

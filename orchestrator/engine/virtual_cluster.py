@@ -320,8 +320,8 @@ class Driver:
 
     def between(self, worker: Worker) -> float:
         """Return a progress between the worker's last report and the one that it trains for."""
-        before = self._place(worker, worker.epoch - 1) if worker.epoch > 1 else 0.0
-        return whole(round((before + self._place(worker, worker.epoch)) / 2, 6))
+        before = self._place(worker, worker.reports - 1) if worker.reports > 1 else 0.0
+        return whole(round((before + self._place(worker, worker.reports)) / 2, 6))
 
     def measures(self, progress: float) -> dict[str, Any]:
         """Return a progress as what a training reports in the sweep's unit."""

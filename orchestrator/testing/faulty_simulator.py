@@ -177,7 +177,7 @@ class FaultyDriver(Driver):
     def _stop(self, worker: Worker) -> None:
         """End a segment with a checkpoint between two reports, if it still trains."""
         if worker in self._workers and worker.pending and not self._world.full:
-            self._save_interim(worker, worker.epoch)
+            self._save_interim(worker, worker.reports)
             if worker in self._workers:
                 self._workers.remove(worker)
                 self.controller.on_stop(worker.job.trial, worker.job.segment)
@@ -185,7 +185,7 @@ class FaultyDriver(Driver):
 
     def _save_interim(self, worker: Worker, epoch: int) -> None:
         """Save a checkpoint on the way to the report of that number, if the worker is still on it."""
-        if worker not in self._workers or worker.epoch != epoch or not worker.pending or self._world.full:
+        if worker not in self._workers or worker.reports != epoch or not worker.pending or self._world.full:
             return
         job, progress = worker.job, self.between(worker)
         name = f"epoch={epoch - 1:04d}-batch={round(self._world.clock * 1e3) % 10**6:06d}-segment={job.segment}"
@@ -231,7 +231,7 @@ class FaultyDriver(Driver):
         else:
             super().schedule_checkpoint(worker, report, seconds)
         if self._chance("interim"):
-            self.schedule(seconds * self._rng.random(), partial(self._save_interim, worker, worker.epoch))
+            self.schedule(seconds * self._rng.random(), partial(self._save_interim, worker, worker.reports))
         if self._world.full and fault != "node":
             self._world.counters["checkpoint without room"] += 1
 

@@ -22,14 +22,15 @@ def lines(plan: Plan, costs: Costs | None = None) -> list[str]:
         paragraphs.append(f"space: {plan.configurations:,} distinct configurations, none of which is tried twice")
     if plan.rungs:
         rungs = ", ".join(f"{_number(rung, plan.unit)} (about {count} trials)" for rung, count in plan.rungs.items())
-        paragraphs.append(f"{plan.scheduler}: rungs at {noun(plan.unit)} {rungs}")
+        paragraphs.append(f"{plan.scheduler}: rungs at {'' if plan.unit == SECONDS else f'{noun(plan.unit)} '}{rungs}")
     if plan.most is not None:
         expected = "" if plan.expected is None else f", about {_number(plan.expected, plan.unit)} expected"
-        paragraphs.append(f"{noun(plan.unit)}: at most {_number(plan.most, plan.unit)}{expected}")
+        total = "training" if plan.unit == SECONDS else noun(plan.unit)
+        paragraphs.append(f"{total}: at most {_number(plan.most, plan.unit)}{expected}")
     if plan.limits:
         paragraphs.append("budget: " + ", ".join(f"{key} {value:g}" for key, value in plan.limits.items()))
     if plan.finals:
-        trained = f", {_number(plan.finals * plan.longest, plan.unit)} {noun(plan.unit)}" if plan.longest else ""
+        trained = f", {span(plan.finals * plan.longest, plan.unit)}" if plan.longest else ""
         paragraphs.append(f"finals: at most {plan.finals} trainings of the best{trained}, in addition to the above")
     return paragraphs if costs is None else [*paragraphs, *_cost_lines(costs)]
 

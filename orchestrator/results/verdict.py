@@ -159,7 +159,8 @@ def _tested(state: SweepState) -> list[str]:
 def _cost(state: SweepState) -> str:
     count, ended = len(state.trials), state.count("finished", "stopped")
     stopped, failed = state.count("stopped"), state.count("failed")
-    parts = [f"{count} trial{'' if count == 1 else 's'}", span(_trained(state), state.unit)]
+    of_training = " of training" if state.unit == SECONDS else ""
+    parts = [f"{count} trial{'' if count == 1 else 's'}", f"{span(_trained(state), state.unit)}{of_training}"]
     time = f"{duration(state.active_seconds)}, {duration(state.trial_seconds)} summed over trials"
     early = f"; {stopped / ended:.0%} of those that ended were stopped early" if stopped else ""
     lost = f"; {failed} failed" if failed else ""

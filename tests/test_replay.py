@@ -64,6 +64,15 @@ def test_the_confirmed_winner_is_trained_again_to_the_bit(bundle: Path) -> None:
     assert found.objective[0] == found.objective[1]
 
 
+def test_a_winner_whose_end_lies_within_an_epoch_is_trained_again(tmp_path: Path) -> None:
+    until = {"progress": {"unit": "samples", "until": 150}, "trainer": {}, "budget": {"trials": 1}}
+    outcome = launch(described(searcher="random", scheduler="fifo", **until), tmp_path, local=True)
+    best = outcome.state.objective.best(outcome.state.trials[0])
+    assert (list(outcome.state.trials[0].reports), best and best.progress) == ([64, 128, 160], 160)
+    found = again(export("tiny", tmp_path, to=tmp_path / "bundle"))
+    assert (found.verdict, found.where) == ("identical", [])
+
+
 @pytest.mark.slow
 def test_nothing_but_the_bundle_is_needed(confirmed: Outcome, tmp_path: Path) -> None:
     runs = tmp_path / "runs" / confirmed.run.name

@@ -16,7 +16,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*`__len__` defined"),  # of iterable data with a length
 ]
 TWO = {"max_epochs": 2}
-ENDLESS: dict[str, Any] = {"max_epochs": -1}
+LONGER: dict[str, Any] = {"max_epochs": 9}
 UNTIL = {"unit": "samples", "until": 31}
 STEPS = {"unit": "steps"}
 NEVER: dict[str, Any] = {"limit_val_batches": 0}
@@ -47,7 +47,7 @@ PLACES: dict[str, tuple[Plans, list[tuple[float, int, int]]]] = {
     ),
     "max_steps between two validations": (
         Plans(
-            {"kind": "map"}, {}, {**ENDLESS, "max_steps": 13, "val_check_interval": 4}, progress={**STEPS, "until": 13}
+            {"kind": "map"}, {}, {**LONGER, "max_steps": 13, "val_check_interval": 4}, progress={**STEPS, "until": 13}
         ),
         [(0.5, 4, 12), (1, 8, 23), (1.5, 12, 35), (1.625, 13, 38)],
     ),
@@ -61,23 +61,23 @@ PLACES: dict[str, tuple[Plans, list[tuple[float, int, int]]]] = {
         [(2, 16, 46), (3, 24, 69)],
     ),
     "until so many samples": (
-        Plans({"kind": "map"}, {}, {**ENDLESS, "val_check_interval": 4}, progress=UNTIL),
+        Plans({"kind": "map"}, {}, {**LONGER, "val_check_interval": 4}, progress=UNTIL),
         [(0.5, 4, 12), (1, 8, 23), (1.375, 11, 32)],
     ),
     "until one and a half epochs": (
-        Plans({"kind": "map"}, {}, ENDLESS, progress={"unit": "epochs", "until": 1.5}),
+        Plans({"kind": "map"}, {}, LONGER, progress={"unit": "epochs", "until": 1.5}),
         [(1, 8, 23), (1.5, 12, 35)],
     ),
     "until a counter of the module": (
-        Plans({"kind": "map"}, {}, ENDLESS, progress={"unit": "metric:seen", "until": 30}),
+        Plans({"kind": "map"}, {}, LONGER, progress={"unit": "metric:seen", "until": 30}),
         [(1, 8, 23), (1.375, 11, 32)],
     ),
     "until so many steps of a stream": (
-        Plans({"kind": "stream"}, {}, ENDLESS, progress=UNTIL),
+        Plans({"kind": "stream"}, {}, LONGER, progress=UNTIL),
         [(1, 8, 23), (1, 11, 32)],
     ),
     "until so many samples without validation": (
-        Plans({"kind": "map"}, {}, {**ENDLESS, **NEVER}, metric="train_loss", progress=UNTIL),
+        Plans({"kind": "map"}, {}, {**LONGER, **NEVER}, metric="train_loss", progress=UNTIL),
         [(1, 8, 23), (1.375, 11, 32)],
     ),
     "limit_train_batches": (
@@ -128,7 +128,7 @@ PLACES: dict[str, tuple[Plans, list[tuple[float, int, int]]]] = {
 
 @pytest.mark.parametrize("cut", [5, 9, 11])
 def test_a_training_that_ends_between_validations_ends_there_after_a_cut(cut: int, tmp_path: Path) -> None:
-    plans = Plans({"kind": "map", "source": "torch"}, {}, ENDLESS, progress=UNTIL)
+    plans = Plans({"kind": "map", "source": "torch"}, {}, LONGER, progress=UNTIL)
     unbroken, outcome = run(tmp_path / "unbroken", plans), run(tmp_path / "cut", plans, (cut,))
     assert not compared(unbroken, outcome)
     assert outcome.segments == [cut, 11 - cut]
@@ -142,7 +142,7 @@ def test_it_goes_on_from_there_if_its_end_is_moved(tmp_path: Path) -> None:
         return True
 
     for segment, until in enumerate((31, 31, 42)):
-        plans = Plans({"kind": "map", "source": ""}, {}, ENDLESS, progress={"unit": "samples", "until": until})
+        plans = Plans({"kind": "map", "source": ""}, {}, LONGER, progress={"unit": "samples", "until": until})
         fit(job(tmp_path, plans, segment, reports[-1].checkpoint if reports else None), report)
     assert [each.samples for each in reports] == [23, 32, 44]
 

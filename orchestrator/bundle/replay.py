@@ -105,6 +105,7 @@ class _Training:
             checkpoint=asdict(self._checkpoint) if self._checkpoint else None,
             new_params=segment > 0,
             threads=self._config["threads"],
+            progress=self._config.get("progress", {}),
         )
 
     def _report(self, report: Report) -> bool:

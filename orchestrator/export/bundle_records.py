@@ -11,6 +11,7 @@ from orchestrator.bundle.bundle_manifest import FORMAT
 from orchestrator.results.winner import Winner, lineage
 from orchestrator.seeds import trial_seed
 from orchestrator.spec import apply
+from orchestrator.spec.progress_options import job_progress
 from orchestrator.state import SweepState, spec_in_force
 from orchestrator.training.machine_info import hardware, versions
 
@@ -48,6 +49,7 @@ def config(winner: Winner) -> dict[str, Any]:
         "model": model.model_dump(),
         "data": data.model_dump() if data else None,
         "trainer": trial.as_trained(trainer),
+        "progress": job_progress(spec),
         "params": params,
         "trial": trial.number,
         "epoch": winner.epoch,

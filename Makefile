@@ -94,11 +94,12 @@ mutants: $(STAMP) ## plant bugs in a copy, one after another: a test must catch 
 chaos: $(STAMP) ## kills, faults, cuts and fuzz in full: some hours (ARGS="kills" for one of them)
 	$(BIN)/python -m tests.chaos $(ARGS)
 
-bench: $(STAMP) ## loader, one trial and slot turnaround, as ratios (DATA_DIR=./data)
+bench: $(STAMP) ## loader, one trial, slot turnaround and live progress, as ratios (DATA_DIR=./data)
 	@failed=0; \
 	$(BIN)/python benchmarks/loader.py --data-dir '$(DATA_DIR)' || failed=1; \
 	$(BIN)/python benchmarks/trial.py --data-dir '$(DATA_DIR)' || failed=1; \
 	$(BIN)/python benchmarks/turnaround.py || failed=1; \
+	$(BIN)/python -m benchmarks.live_progress || failed=1; \
 	exit $$failed
 
 bench-scale: $(STAMP) ## trials a minute on eight throw-away hosts, against the bound that their slots set (as root)

@@ -42,6 +42,7 @@ from orchestrator.training.shared_storage import start_heartbeat
 from orchestrator.watch.snapshot import snapshot
 from orchestrator.watch.watched_sweep import Watched
 from tests.support.paths import ROOT
+from tests.support.tiny import TinyData
 from tests.support.watched_runs import write, written
 
 PLACE = {"epoch": 2.5, "step": 130, "samples": 4160.0, "seconds": 13.0}
@@ -94,6 +95,43 @@ def test_a_segment_says_how_far_it_is_and_leaves_no_file(tmp_path: Path, monkeyp
     assert last.memory is not None
     assert last.memory > 50e6
     assert sorted(path.name for path in Path(job.folder).iterdir()) == ["checkpoints", "logs", "progress"]
+
+
+class SlowPoints(torch.utils.data.Dataset[Any]):
+    """Points that take 2 ms each to load, so 32 ms a batch."""
+
+    def __len__(self) -> int:
+        return 64
+
+    def __getitem__(self, index: int) -> Any:
+        time.sleep(0.002)
+        return torch.full((2,), float(index % 4)), torch.ones(1)
+
+
+class SlowData(TinyData):
+    def train_dataloader(self) -> Any:
+        return torch.utils.data.DataLoader(SlowPoints(), self.batch_size)
+
+
+def test_loss_and_waiting_are_those_of_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a step that waits as long as its data, and with gradients of two batches, whose loss Lightning halves."""
+    monkeypatch.setattr("orchestrator.training.live_writer.INTERVAL_SECONDS", 0.02)
+    job = _tiny(tmp_path, pause=0.034, learning_rate=0.0)
+    data = {"class_path": "tests.test_live_progress.SlowData", "init_args": {}}
+    job = replace(job, data=data, trainer={**job.trainer, "max_epochs": 3, "accumulate_grad_batches": 2})
+    seen: list[tuple[LiveProgress, Report]] = []
+
+    def report(told: Report) -> bool:
+        live = LiveProgress.from_bytes(RunDirectory(tmp_path / "run").read_live([3]).get(3, b""))
+        seen.extend([(live, told)] if live else [])
+        return True
+
+    assert attempt(job, report) is None
+    live, told = seen[-1]
+    assert live.loss == pytest.approx(told.metrics["train_loss"], rel=0.05)  # every batch is alike
+    assert live.data_wait == pytest.approx(0.5, abs=0.25)
+    assert live.step_seconds is not None
+    assert live.step_seconds >= 2 * 0.066  # two batches a step
 
 
 def test_a_failed_segment_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,7 +60,7 @@ def test_a_number_of_trials_at_once_is_asked_for_before_the_hosts_are_there() ->
 @pytest.mark.parametrize(
     "names",
     [
-        pytest.param(["first"], marks=pytest.mark.ray, id="one"),
+        pytest.param(["first"], marks=SLOW_RAY, id="one"),
         pytest.param(["first", "second"], marks=SLOW_RAY, id="one after another"),
     ],
 )

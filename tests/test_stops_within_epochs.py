@@ -18,7 +18,7 @@ from orchestrator.state import SweepState
 from tests.support.counted_steps import STEPS, steps
 from tests.support.ray_sweeps import nothing_is_left, started, sweep, wait_for, written  # noqa: F401
 
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("nothing_is_left")]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("nothing_is_left")]
 EPOCHS = 2
 EVERY = 10  # steps between two checkpoints, where sweeps are killed
 BOTH = pytest.mark.parametrize("options", [[], ["--local"]], ids=["ray", "local"])
@@ -49,10 +49,10 @@ def state() -> SweepState:
     ("number", "options"),
     [
         pytest.param(signal.SIGTERM, [], id="SIGTERM-ray"),
-        pytest.param(signal.SIGINT, [], id="SIGINT-ray", marks=pytest.mark.slow),
-        pytest.param(signal.SIGTERM, ["--local"], id="SIGTERM-local", marks=pytest.mark.slow),
-        pytest.param(signal.SIGINT, ["--local"], id="SIGINT-local", marks=pytest.mark.slow),
-        pytest.param(signal.SIGHUP, ["--local"], id="SIGHUP-local", marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, [], id="SIGINT-ray"),
+        pytest.param(signal.SIGTERM, ["--local"], id="SIGTERM-local"),
+        pytest.param(signal.SIGINT, ["--local"], id="SIGINT-local"),
+        pytest.param(signal.SIGHUP, ["--local"], id="SIGHUP-local"),
     ],
 )
 def test_a_signal_within_an_epoch_costs_no_step(number: signal.Signals, options: list[str], tmp_path: Path) -> None:
@@ -72,7 +72,6 @@ def test_a_signal_within_an_epoch_costs_no_step(number: signal.Signals, options:
     assert state().trials[0].status == "finished"
 
 
-@pytest.mark.slow
 def test_two_processes_of_a_trial_stop_after_the_same_batch(tmp_path: Path) -> None:
     log = tmp_path / "steps"
     words = ["launch", counted(tmp_path, log, workers=2, concurrent=1)]
@@ -87,7 +86,6 @@ def test_two_processes_of_a_trial_stop_after_the_same_batch(tmp_path: Path) -> N
     assert steps(log) == list(range(EPOCHS * STEPS // 2))
 
 
-@pytest.mark.slow
 def test_sweep_stop_within_an_epoch_costs_no_step(tmp_path: Path) -> None:
     log = tmp_path / "steps"
     driver = started("launch", counted(tmp_path, log))
@@ -100,7 +98,6 @@ def test_sweep_stop_within_an_epoch_costs_no_step(tmp_path: Path) -> None:
     assert state().trials[0].status == "finished"
 
 
-@pytest.mark.slow
 def test_a_trial_is_stopped_at_its_next_batch(tmp_path: Path) -> None:
     log = tmp_path / "steps"
     driver = started("launch", counted(tmp_path, log))
@@ -112,7 +109,6 @@ def test_a_trial_is_stopped_at_its_next_batch(tmp_path: Path) -> None:
     assert (trial.status, trial.stopped_by["rule"], trial.files) == ("stopped", "request", [])
 
 
-@pytest.mark.slow
 @BOTH
 def test_a_kill_costs_at_most_one_interval(options: list[str], tmp_path: Path) -> None:
     log = tmp_path / "steps"

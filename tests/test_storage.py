@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import errno
 import os
+import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,7 +23,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.errors import UsageError
+from orchestrator.errors import RunHeldError, UsageError
 from orchestrator.journal import FileStore, read
 from orchestrator.results.run_state import read_state
 from orchestrator.results.verify import check
@@ -372,3 +374,129 @@ def test_a_full_tmpdir_on_another_device_is_not_needed(disk: Path, tmp_path: Pat
     run = run_at(NAME, tmp_path / "runs")
     held_to(Outcome(run, read_state(run), 0), reference)
     assert [path.name for path in disk.iterdir()] == ["filler"]
+
+
+# At any moment
+
+
+CALLS = ("open", "write", "mkdir", "replace", "link", "fsync", "fdatasync")
+WAYS = {"full": (fill, free), "without inodes": (use_up_inodes, free_inodes)}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("way", WAYS)
+def test_a_disk_that_fills_up_at_any_moment_loses_nothing(
+    way: str, disk: Path, tmp_path: Path, reference: Ranking
+) -> None:
+    """Before a call that writes, which is drawn at random among all of a sweep; for 0.7 s."""
+    breaks, mends = WAYS[way]
+    counted = run_with_fault(Fault(-1, lambda: None, lambda: None), tmp_path / "dry")[1]
+    source, refused = random.Random(way), 0
+    for number, at in enumerate(sorted(source.sample(range(1, counted), 20))):
+        runs = disk / f"runs-{number}"
+        fault = Fault(at, lambda: breaks(disk), lambda: mends(disk), 0.7)
+        outcome, _ = run_with_fault(fault, runs)
+        time.sleep(0.8)  # until the disk is free, if the sweep needed nothing of it
+        if outcome is None:
+            refused += 1
+            begun = run_at(NAME, runs).exists()  # its first record was written, and a file beside it could not be
+            outcome = resumed(runs) if begun else launch(spec(TRIALS), runs, local=True)
+        elif outcome.state.status == "paused":
+            outcome = resumed(runs)
+        held_to(outcome, reference)
+        shutil.rmtree(runs)
+        for kept in ("filler", "many"):
+            shutil.rmtree(disk / kept, ignore_errors=True)
+    print(f"{way}: {counted} calls, 20 moments, {refused} launches refused")
+    assert refused < 10
+
+
+def resumed(runs: Path) -> Outcome:
+    """Resume; this process holds the lease for 20 s more if the disk had no room for its release."""
+    until = time.monotonic() + 60
+    while True:
+        try:
+            return resume(NAME, runs, local=True)
+        except RunHeldError:
+            assert time.monotonic() < until
+            time.sleep(1)
+
+
+def run_with_fault(fault: Fault, runs: Path) -> tuple[Outcome | None, int]:
+    """Launch the sweep with the fault before a call that writes. None if the launch is refused for the disk."""
+    with pytest.MonkeyPatch.context() as patches:
+        for name in CALLS:
+            before(patches, os, name, fault)
+        try:
+            return launch(spec(TRIALS), runs, local=True), fault.calls
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            return None, fault.calls
+
+
+@pytest.fixture
+def ext4(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 32 MiB in a file, which can be made to fail as a disk with errors does."""
+    image, folder = tmp_path / "image", tmp_path / "ext4"
+    image.touch()
+    os.truncate(image, 32 << 20)
+    folder.mkdir()
+    try:
+        subprocess.run(["mkfs.ext4", "-q", "-F", image], check=True, capture_output=True)
+        done = subprocess.run(["mount", "-o", "loop", image, folder], capture_output=True, text=True)
+    except FileNotFoundError as error:
+        pytest.skip(f"needs {error.filename}")
+    if done.returncode:
+        pytest.skip(f"needs the right to mount a file: {done.stderr.strip()}")
+    yield folder
+    while subprocess.run(["umount", "-l", folder], capture_output=True).returncode == 0:
+        pass
+
+
+def break_down(ext4: Path) -> None:
+    """Turn the file system read-only under its open files, as the kernel does at an error of the disk."""
+    subprocess.run(["sync", "-f", ext4], check=True)  # as it would have been half a minute after the start
+    busy = subprocess.run(["mount", "-o", "remount,ro", ext4], capture_output=True, text=True)
+    assert "busy" in busy.stderr, "while the journal is open nobody turns it read-only by a mere remount"
+    subprocess.run(["mount", "-o", "remount,abort", ext4], check=True)
+
+
+def mount_repaired(ext4: Path) -> None:
+    image = ext4.parent / "repaired"
+    shutil.copy(ext4.parent / "image", image)
+    subprocess.run(["fsck.ext4", "-y", image], capture_output=True)
+    subprocess.run(["mount", "-o", "loop", image, ext4], check=True)
+
+
+@pytest.mark.slow
+def test_a_file_system_that_turns_read_only_under_the_journal_is_waited_out(
+    ext4: Path, reference: Ranking, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Somebody mounts the repaired disk over it: the journal is written there again."""
+    before(monkeypatch, FileStore, "append", Fault(13, lambda: break_down(ext4), lambda: mount_repaired(ext4), 2.0))
+    outcome = launch(spec(TRIALS), ext4 / "runs", local=True)
+    held_to(outcome, reference)
+    assert faults_on_record(outcome.run) == ["the file system is read-only"]
+    assert "the file system is read-only; the sweep waits" in capfd.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_file_system_that_is_unmounted_under_the_journal_ends_the_sweep(
+    ext4: Path, reference: Ranking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its run is gone for the time being, as if the folder had been moved: no other begins in its place."""
+
+    def unmount() -> None:
+        break_down(ext4)
+        subprocess.run(["umount", "-l", ext4], check=True)
+
+    with monkeypatch.context() as patches:
+        before(patches, FileStore, "append", Fault(13, unmount, lambda: None))
+        with pytest.raises(RunHeldError, match=r"lease was removed or renamed"):
+            launch(spec(TRIALS), ext4 / "runs", local=True)
+    left = [str(path.relative_to(ext4 / "runs" / NAME)) for path in ext4.rglob("*") if path.is_file()]
+    assert not [name for name in left if not name.startswith("trials/")], "neither journal nor lease"
+    mount_repaired(ext4)
+    held_to(resumed(ext4 / "runs"), reference)

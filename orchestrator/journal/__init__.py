@@ -6,7 +6,7 @@ objects in object storage; `lease` and `object_lease` decide who may write. `wri
 
 from orchestrator.journal.lease import Holder
 from orchestrator.journal.reader import Follower, read
-from orchestrator.journal.record_fields import spec_problem
+from orchestrator.journal.record_fields import shown, spec_problem
 from orchestrator.journal.records import (
     FORMAT,
     Event,
@@ -40,6 +40,7 @@ __all__ = [
     "plain",
     "program_version",
     "read",
+    "shown",
     "spec_problem",
     "store_at",
     "upgrade_hint",

@@ -24,9 +24,7 @@ from orchestrator.journal.records import Line, decode
 from orchestrator.journal.store import Store
 
 _FIRST_DESCRIPTOR = 256
-# The file cannot be written through this descriptor any more: another client of the file server has removed the file,
-# or a trial's code has closed the descriptor.
-_LOST_FILE = frozenset({errno.ESTALE, errno.EBADF})
+_BROKEN_FILE_SYSTEM = frozenset({errno.EROFS, errno.EIO})
 _TAIL = 1 << 14  # bytes in which the last record is looked for first
 # An open fails with one of these if the name is free, or another file's: a folder, a loop of links, a socket.
 _ANOTHER_FILE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.ELOOP, errno.ENXIO})
@@ -161,9 +159,11 @@ class FileStore(Store):
         try:
             self._append(line, sync=sync)
         except OSError as error:
-            if error.errno != errno.EBADF:
+            if not self._is_lost(error):
                 raise
-            self._append(line, sync=sync)  # which first writes a new file
+            self.rewrite()
+            self._failed = False
+            self._append(line, sync=sync)
 
     def _append(self, line: bytes, *, sync: bool) -> None:
         pending = self._pending + line
@@ -246,6 +246,20 @@ class FileStore(Store):
     def _is_same_file(self) -> bool:
         return os.path.samestat(os.fstat(self._file), fresh_status(self.path))
 
+    def _is_lost(self, error: OSError) -> bool:
+        """Return whether the open file will never be written again, so that the journal needs another.
+
+        A trial's code has closed its descriptor; or its file system broke, and another was mounted in its place.
+        """
+        if error.errno == errno.EBADF:
+            self._file = -1  # the number may be another file's by now
+            return True
+        if error.errno not in _BROKEN_FILE_SYSTEM:
+            return False
+        with contextlib.suppress(OSError):
+            return os.fstat(self._file).st_dev != fresh_status(self.path).st_dev
+        return False
+
     def _keep_foreign(self, content: bytes) -> str:
         """Give what is under the journal's name another one if it is not a part of ``content``; return that name."""
         aside = self.path.with_name("journal.foreign.jsonl")
@@ -265,16 +279,14 @@ class FileStore(Store):
         """Cut off and rewrite all that was not durable when a write failed.
 
         After a failed fsync the kernel may mark pages as clean that never reached the disk ("fsyncgate", 2018).
-        A file that is lost (see `_LOST_FILE`) cannot be written any more: its name gets another one.
+        A file that another client of its server has removed cannot be written any more: its name gets another one.
         """
         try:
             self._cut()
             write_all(self._file, self._pending)
         except OSError as error:
-            if error.errno not in _LOST_FILE:
+            if error.errno != errno.ESTALE:
                 raise
-            if error.errno == errno.EBADF:
-                self._file = -1  # the number may be another file's by now
             self.rewrite()
         self._failed = False
 

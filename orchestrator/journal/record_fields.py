@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 MAX_DEPTH = 60
 """How deeply values may be nested; what a sweep file holds is nested by some ten."""
 _MAX_INTEGER = 2**53  # every JSON reader has it exactly
+_LARGEST = 2**1000
+_ABSENT = object()
 _MAX_TIME = 253_000_000_000.0  # Unix seconds, in the year 9987: a date can be shown in every time zone
 _MAX_PROGRESS = 2**40
 _NOT_FINITE = frozenset({"nan", "inf", "infinity"})
@@ -29,12 +31,13 @@ def field_problem(type: str, fields: Mapping[str, Any]) -> str:
 
     O(1) in the length of the journal. An event of an unknown type has no known fields.
     """
-    for name, (shape, required) in _EVENTS.get(type, {}).items():
-        if name not in fields:
+    for name, holds, text, required in _CHECKS.get(type, ()):
+        value = fields.get(name, _ABSENT)
+        if value is _ABSENT:
             if required:
                 return f"its field {name!r} is missing"
-        elif not shape.holds(fields[name]):
-            return f"its field {name!r} must be {shape.text}, but is {shown(fields[name])}"
+        elif not holds(value):
+            return f"its field {name!r} must be {text}, but is {shown(value)}"
     return ""
 
 
@@ -87,9 +90,11 @@ def _is_count(value: Any) -> bool:
 
 def _is_number(value: Any) -> bool:
     """Return whether a value is a number, or the text that stands for one that JSON lacks."""
+    if type(value) is float:
+        return True
     if type(value) is int:
-        return abs(value) <= 2**1000
-    return type(value) is float or (type(value) is str and value.lower().lstrip("+-") in _NOT_FINITE)
+        return -_LARGEST <= value <= _LARGEST
+    return type(value) is str and value.lower().lstrip("+-") in _NOT_FINITE
 
 
 def _is_finite(value: Any) -> bool:
@@ -197,6 +202,12 @@ def _is_finalist(value: Any) -> bool:
     )
 
 
+def _is_winner(value: Any) -> bool:
+    return _holds(value, configuration=_is_count) and _may_hold(
+        value, trial=_is_count, epoch=_is_progress, progress=_is_progress, value=_is_number
+    )
+
+
 def _is_source(value: Any) -> bool:
     return _holds(value, run=_is_text) and _is_mapping(value, _is_scalar)
 
@@ -210,19 +221,24 @@ def _is_evaluated(value: Any) -> bool:
 
 
 def _is_progress(value: Any) -> bool:
-    return _is_finite(value) and 0 <= value <= _MAX_PROGRESS
+    kind = type(value)
+    return (kind is int or kind is float) and 0 <= value <= _MAX_PROGRESS
+
+
+def _is_measure(value: Any) -> bool:
+    return value is None or _is_progress(value)
 
 
 _BOUND = frozenset({"metric", "max", "min"})
 _COUNT = Shape(_is_count, "a whole number")
 _PROGRESS = Shape(_is_progress, "an amount of training")
-_MEASURE = Shape(_or_none(_is_progress), "an amount of training")
+_MEASURE = Shape(_is_measure, "an amount of training")
 _MEASURES = Shape(_or_none(lambda value: _is_mapping(value, _is_progress)), "amounts by name")
 _TEXT = Shape(_is_text, "text")
 _TEXT_OR_NONE = Shape(_or_none(_is_text), "text or null")
 _SECONDS = Shape(lambda value: _is_finite(value) and value >= 0, "a number of seconds")
 _SHARE = Shape(lambda value: _is_finite(value) and 0 <= value <= 1, "a number from 0 to 1")
-_NUMBER_OR_NONE = Shape(_or_none(_is_number), "a number or null")
+_FINITE_OR_NONE = Shape(_or_none(_is_finite), "a finite number or null")
 _FLAG = Shape(lambda value: type(value) is bool, "true or false")
 _OBJECT = Shape(lambda value: type(value) is dict, "a mapping")
 _HARDWARE = Shape(_or_none(_is_hardware), "the parts of a machine")
@@ -237,6 +253,7 @@ _POLICIES = Shape(lambda value: _is_mapping(value, _is_version), "the names and 
 _CODE = Shape(_or_none(_is_code), "a commit and hashes of files")
 _CHANGED = Shape(lambda value: _is_mapping(value, lambda part: type(part) is dict), "the changed parts of the spec")
 _FINALISTS = Shape(lambda value: _is_list(value, _is_finalist) and value != [], "the finalists with their values")
+_WINNER = Shape(_is_winner, "the configuration that won, with its trial")
 _SOURCES = Shape(lambda value: _is_list(value, _is_source), "the runs that the trials come from")
 _EARLIER = Shape(lambda value: _is_list(value, _is_earlier_trial), "trials with parameters and a value")
 _EVALUATED = Shape(_is_evaluated, "the run, trial and epoch that are evaluated")
@@ -364,12 +381,17 @@ _EVENTS: dict[str, dict[str, tuple[Shape, bool]]] = {
         "level": (_SHARE, True),
         "confidence": (_SHARE, True),
         "clear": (_FLAG, True),
-        "optimism": (_NUMBER_OR_NONE, True),
+        "optimism": (_FINITE_OR_NONE, True),
         "first": (_COUNT, True),
-        "winner": (_OBJECT, True),
+        "winner": (_WINNER, True),
         "table": (_FINALISTS, True),
         "journal": (_COUNT, True),
     },
     "test.begun": {"look": (_LOOK, True), "of": (_EVALUATED, True)},
     "winner.tested": {"look": (_LOOK, True), "metrics": (_NUMBERS, True)},
+}
+# In the form that `field_problem` runs through for every record.
+_CHECKS = {
+    type: tuple((name, shape.holds, shape.text, required) for name, (shape, required) in fields.items())
+    for type, fields in _EVENTS.items()
 }

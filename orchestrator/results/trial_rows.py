@@ -9,7 +9,7 @@ from typing import Any
 from orchestrator.codec import display
 from orchestrator.policies.scheduler import recorded_scheduler
 from orchestrator.rundir import RunDirectory
-from orchestrator.state import SweepState, Trial
+from orchestrator.state import SweepState, Trial, rung_of
 
 
 def rows(run: RunDirectory, state: SweepState) -> list[dict[str, Any]]:
@@ -94,5 +94,5 @@ def _rung(state: SweepState, trial: Trial) -> float | None:
     rung = recorded[0].rung_reached(recorded[1], trial.progress) if recorded else None
     if rung is not None:
         return rung
-    compared = [promotion.get("rung") for promotion in trial.promotions]
-    return trial.stopped_by.get("rung", compared[-1] if compared else None)
+    compared = [rung_of(promotion) for promotion in trial.promotions]
+    return rung_of(trial.stopped_by) if "rung" in trial.stopped_by else compared[-1] if compared else None

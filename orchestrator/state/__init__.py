@@ -28,6 +28,7 @@ from orchestrator.state.trial import (
     Status,
     Takeover,
     Trial,
+    rung_of,
 )
 
 __all__ = [
@@ -56,5 +57,6 @@ __all__ = [
     "merge_spec",
     "pareto_front",
     "recorded_spec",
+    "rung_of",
     "spec_in_force",
 ]

@@ -14,11 +14,13 @@ from orchestrator.journal import (
     SteadyTime,
     event_problem,
     program_version,
+    shown,
     spec_problem,
     upgrade_hint,
     writer_version,
 )
 from orchestrator.progress import EPOCHS, UNITS, value, whole
+from orchestrator.space import KINDS
 from orchestrator.spec import SweepSpec, spec_of_record
 from orchestrator.state.launch import Launch
 from orchestrator.state.objective import Objective
@@ -75,8 +77,20 @@ def merge_spec(spec: Mapping[str, Any], changed: Mapping[str, Mapping[str, Any]]
     return {**spec, **{part: {**(spec.get(part) or {}), **fields} for part, fields in changed.items()}}
 
 
+def _is_range(domain: Any) -> bool:
+    """Return whether a domain, as a spec holds it, is a range or a distribution of numbers."""
+    return isinstance(domain, Mapping) and not _RANGES.isdisjoint(domain)
+
+
+def _below(domain: Mapping[str, Any]) -> float:
+    """Return a number that every value of a range is above."""
+    return -math.inf if _LOGARITHMIC.isdisjoint(domain) else 0.0
+
+
+_LOGARITHMIC = frozenset({"log_uniform", "log_int", "log_normal"})
+_RANGES = frozenset(KINDS) - {"choice", "const"}
 _RESTORE = "nothing was changed; restore an undamaged copy"
-MALFORMED = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
+MALFORMED = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, AssertionError)
 """What code raises that uses an event's fields, if they are not what a program has written."""
 
 
@@ -124,6 +138,7 @@ class SweepState:
         self.spec: dict[str, Any] = {}
         self.spec_seq = 0
         self.objective = Objective("", "min")
+        self._ranges: tuple[tuple[str, float], ...] = ()  # parameters that are numbers, and what they are above
         self.created: dict[str, Any] = {}
         self.trials: dict[int, Trial] = {}
         self.status: str = "created"
@@ -313,6 +328,8 @@ class SweepState:
     def set_spec(self, spec: dict[str, Any]) -> None:
         """Replace the spec in force, and with it the objective."""
         self.spec, self.objective = spec, Objective.from_spec(spec)
+        domains = (spec.get("space") or {}).items()
+        self._ranges = tuple((name, _below(domain)) for name, domain in domains if _is_range(domain))
 
     def _on_sweep_created(self, event: Event) -> None:
         if self.created:
@@ -373,6 +390,10 @@ class SweepState:
             self._set(trial, "interrupted")
 
     def _on_winner_confirmed(self, event: Event) -> None:
+        finalists = {row["configuration"] for row in event["table"]}
+        for name in (event["first"], event["winner"]["configuration"]):
+            if name not in finalists:
+                raise ValueError(f"it names configuration {name}, which is not in its table")
         self.confirmation = dict(event.fields)
 
     def _on_finals_begun(self, event: Event) -> None:
@@ -393,11 +414,20 @@ class SweepState:
         for number in list(self.running):
             self._set(self.trials[number], "interrupted")
 
+    def _check_params(self, params: Mapping[str, Any]) -> None:
+        """Raise ValueError if a parameter whose domain is a range of numbers is none: readers compute with it."""
+        for name, above in self._ranges:
+            if name in params and not (type(params[name]) in (int, float) and above < params[name] < math.inf):
+                kind = "a number above 0" if above == 0 else "a number"
+                raise ValueError(f"its parameter {name!r} must be {kind}, but is {shown(params[name])}")
+
     def _on_trial_suggested(self, event: Event) -> None:
+        self._check_params(event["params"])
         first = event.fields.get("repeats", event["trial"])
         trial = Trial(event["trial"], event["params"], event["by"], first, started=event.time)
         trial.steady_started = self.steady_time
         if first != trial.number:
+            _ = self.trials[first]
             self._repeats.setdefault(first, [first]).append(trial.number)
         self.trials[trial.number] = trial
         self._counts["running"] += 1
@@ -504,6 +534,7 @@ class SweepState:
         if ("params" in event.fields) != ("donor" in event.fields):
             raise ValueError("of its fields 'donor' and 'params' one is missing")
         if "params" in event.fields:
+            self._check_params(event["params"])
             donor, progress = event["donor"]
             checkpoint = self.trials[donor].checkpoints[progress]
             trial.takeovers.append(Takeover(trial.segments, event["params"], checkpoint, donor))

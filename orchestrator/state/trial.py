@@ -13,6 +13,12 @@ Status = Literal["running", "interrupted", "set_aside", "finished", "stopped", "
 ENDED = frozenset({"finished", "stopped", "failed"})
 
 
+def rung_of(decision: Mapping[str, Any]) -> float | None:
+    """Return the rung at which a decision was made; None if its record has no number there, as a plug-in's may."""
+    rung: Any = decision.get("rung")
+    return rung if type(rung) in (int, float) and math.isfinite(rung) else None
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
     """The metrics of one validation, and how far the trial was.

@@ -108,9 +108,13 @@ def launch(
                 for folder in new_folders:
                     folder.rmdir()
             raise
-        run.write(run.spec, to_yaml(spec).encode())
-        if diff := git_diff():
-            run.write(run.diff, diff.encode())
+        try:
+            run.write(run.spec, to_yaml(spec).encode())
+            if diff := git_diff():
+                run.write(run.diff, diff.encode())
+        except BaseException:
+            journal.close()  # the launch is on record: a resume writes these files and continues
+            raise
         engine = engine or choose_engine(spec, local=local, address=address)
         return execute(spec, run, journal, roots, stop_requests, engine, observer)
 

@@ -13,7 +13,7 @@ from orchestrator.policies.scheduler import recorded_scheduler
 from orchestrator.progress import place
 from orchestrator.results.live_trials import LiveTrial, figures, live_lines, since
 from orchestrator.safe_text import visible
-from orchestrator.state import SweepState
+from orchestrator.state import SweepState, rung_of
 from orchestrator.watch.watch_rows import Rows
 
 _MAX_FAILURES = 8
@@ -141,9 +141,9 @@ def _furthest(state: SweepState) -> float:
 
 def _compared(state: SweepState) -> set[float]:
     """Return the places of recorded comparisons."""
-    places: set[float] = set()
+    places: set[float | None] = set()
     for trial in state.trials.values():
-        places.update(promotion["rung"] for promotion in trial.promotions if promotion["rule"] != "request")
-        if "rung" in trial.stopped_by and "of" in trial.stopped_by:
-            places.add(trial.stopped_by["rung"])
-    return places
+        places.update(map(rung_of, (each for each in trial.promotions if each["rule"] != "request")))
+        if "of" in trial.stopped_by:
+            places.add(rung_of(trial.stopped_by))
+    return {place for place in places if place is not None}

@@ -10,7 +10,7 @@ from typing import Any
 from orchestrator.progress import short
 from orchestrator.results.why import show
 from orchestrator.safe_text import visible
-from orchestrator.state import Objective, SweepState, Trial
+from orchestrator.state import Objective, SweepState, Trial, rung_of
 
 STATUSES = ("running", "interrupted", "set_aside", "finished", "stopped", "failed")
 _GROUP = {"failed": 2}
@@ -66,7 +66,7 @@ def row_of(objective: Objective, trial: Trial) -> Row:
         values,
         params,
         objective.loss(best.value) if best else math.inf,
-        trial.stopped_by.get("rung"),
+        rung_of(trial.stopped_by),
         f"{trial.number} {trial.status.replace('_', ' ')} {params_text}".casefold(),
     )
 

@@ -139,6 +139,27 @@ def all_forged(runs: Sequence[str], depth: int = 3) -> list[Forged]:
     return found
 
 
+def distinct(runs: Sequence[str]) -> dict[str, list[Forged]]:
+    """Each field with each odd value once, by the first of the runs that has it.
+
+    What a policy proposed and decided counts for each pair of searcher and scheduler, since these read it.
+    """
+    seen = set[tuple[Any, ...]]()
+    found: dict[str, list[Forged]] = {run: [] for run in runs}
+    for run in runs:
+        spec = journal_of(run)[0]["spec"]
+        policies = tuple(spec.get(part, {}).get("name") for part in ("searcher", "scheduler"))
+        for forged in all_forged([run], depth=3):
+            key: tuple[Any, ...] = (forged.type, forged.path, forged.odd)
+            if forged.path[0] in ("params", "why", "donor"):
+                rule = journal_of(run)[forged.seq].get("rule")
+                key = (forged.type, forged.path[0], *forged.path[1:][:1], len(forged.path), forged.odd, policies, rule)
+            if key not in seen:
+                seen.add(key)
+                found[run].append(forged)
+    return found
+
+
 def sample(runs: Sequence[str], count: int, seed: int) -> list[Forged]:
     """Some of them, of every type of event."""
     rng, by_type = random.Random(seed), dict[str, list[Forged]]()

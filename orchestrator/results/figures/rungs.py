@@ -9,7 +9,7 @@ from orchestrator.policies.extend_limits import recorded_horizon
 from orchestrator.progress import EPOCHS, place
 from orchestrator.results.figures.figure import CONTINUED, STATUSES, Figure, bar_pattern, make_figure
 from orchestrator.rundir import RunDirectory
-from orchestrator.state import SweepState, Trial
+from orchestrator.state import SweepState, Trial, rung_of
 
 # The fates of a trial between two rungs, in the order drawn.
 FATES = ("continued", "finished", "stopped", "set_aside", "failed", "running", "interrupted")
@@ -37,8 +37,8 @@ def rungs_of(state: SweepState) -> list[Rung]:
 
 
 def _compared(trial: Trial) -> list[float]:
-    rungs = [promotion["rung"] for promotion in trial.promotions if "rung" in promotion]
-    return [*rungs, trial.stopped_by["rung"]] if "rung" in trial.stopped_by else rungs
+    rungs = map(rung_of, (*trial.promotions, trial.stopped_by))
+    return [rung for rung in rungs if rung is not None]
 
 
 def _rung(at: float, after: float, reached: Sequence[Trial]) -> Rung:

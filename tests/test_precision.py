@@ -24,7 +24,7 @@ ELSEWHERE = "32-true" if HERE == "bf16-mixed" else "bf16-mixed"
 
 
 def checkpoints(run: RunDirectory) -> list[dict[str, Any]]:
-    return [event.fields for event in read(run.journal) if event.type == "segment.checkpointed"]
+    return [dict(event.fields) for event in read(run.journal) if event.type == "segment.checkpointed"]
 
 
 def losses(state: SweepState) -> list[float | None]:

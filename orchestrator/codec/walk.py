@@ -109,7 +109,7 @@ class _Encoder:
     def _mapping(self, value: dict[Any, Any], at: Path) -> Any:
         key = next(iter(value), None) if len(value) == 1 else None
         is_marked = isinstance(key, str) and key.startswith("$")
-        if self._is_lenient and is_marked and key in _TAGS:
+        if self._is_lenient and isinstance(key, str) and key in _TAGS:
             return _checked({key: self(value[key], at)}, at)
         if (is_marked and (not self._is_lenient)) or not all(map(self._plain_key, value)):
             return self._tagged(value, at)

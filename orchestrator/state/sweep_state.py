@@ -84,6 +84,8 @@ def _is_range(domain: Any) -> bool:
 
 def _below(domain: Mapping[str, Any]) -> float:
     """Return a number that every value of a range is above."""
+    if "log_int" in domain:
+        return 0.5  # its logarithms are taken of half an integer less
     return -math.inf if _LOGARITHMIC.isdisjoint(domain) else 0.0
 
 
@@ -418,7 +420,7 @@ class SweepState:
         """Raise ValueError if a parameter whose domain is a range of numbers is none: readers compute with it."""
         for name, above in self._ranges:
             if name in params and not (type(params[name]) in (int, float) and above < params[name] < math.inf):
-                kind = "a number above 0" if above == 0 else "a number"
+                kind = "a number above 0" if above >= 0 else "a number"
                 raise ValueError(f"its parameter {name!r} must be {kind}, but is {shown(params[name])}")
 
     def _on_trial_suggested(self, event: Event) -> None:

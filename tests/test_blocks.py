@@ -205,6 +205,7 @@ def runs_it(page: str, test: str) -> bool:
 # Of the tests themselves: what is planted is found.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "said"),
     [
@@ -269,6 +270,7 @@ def test_broken_python_is_found_at_its_line(here: Path) -> None:
     assert raised.traceback[-1].lineno == 8  # of the file's lines, from 0
 
 
+@pytest.mark.slow
 def test_a_command_that_fails_is_found(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -162,6 +162,7 @@ def test_a_driver_elsewhere_is_asked_to_stop(s3: str, tmp_path: Path, monkeypatc
     assert not holder(run.journal)
 
 
+@pytest.mark.slow
 def test_what_is_wrong_is_said_at_once(s3: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be written"):
         launch(spec(), "s3://there-is-no-such-bucket/runs", local=True)

@@ -332,6 +332,7 @@ def test_an_auto_encoder_is_judged_by_what_it_rebuilds(
 # --- sweep evaluate ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_evaluate_repeats_what_was_recorded(folder: Path, bundle: Bundle, sweep: Run) -> None:
     code, out, err = sweep("evaluate", folder, "--json")
     assert (code, err) == (0, "")
@@ -371,6 +372,7 @@ def test_counting_is_right() -> None:
     assert found.confused == [("b", "a", 2), ("a", "b", 1)]
 
 
+@pytest.mark.slow
 def test_what_evaluate_cannot_do_is_refused(
     folder: Path, rebuilding: Path, pictures: Path, sweep: Run, tmp_path: Path
 ) -> None:

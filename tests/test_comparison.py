@@ -107,6 +107,7 @@ def test_a_value_between_two_reports_is_interpolated() -> None:
     assert (recorded.rate(params), recorded.rate({"x": 0.9})) == (0.5, 2.0)
 
 
+@pytest.mark.slow
 def test_a_search_that_says_how_often_to_report_does_so() -> None:
     progress, trainer = UNITS["steps"]
     written = spec("random", "fifo", 4, 6).model_dump(mode="json") | {"seed": 0, "budget": {"trials": 12}}

@@ -68,6 +68,7 @@ def test_the_victim_of_the_memory_monitor_is_found_in_its_message() -> None:
     assert (match["actor"], match["gigabytes"]) == ("5317a1", "1.5")
 
 
+@pytest.mark.slow
 def test_a_tune_trial_keeps_its_actor_where_it_is_read() -> None:
     from ray.tune.experiment.trial import _TemporaryTrialState
 

@@ -509,6 +509,7 @@ def test_cifar10_is_the_official_data_set(cifar: Path, monkeypatch: pytest.Monke
     assert len(labels_of(data.test_dataloader())) == 10_000
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:dtype")  # NumPy's notice about the official pickles
 def test_cifar10_batches_are_the_tutorials(cifar: Path) -> None:
     tutorial = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.5,) * 3, (0.5,) * 3)])

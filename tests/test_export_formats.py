@@ -78,6 +78,7 @@ def test_every_built_in_format_states_what_it_is() -> None:
     assert len({each.file for each in formats}) == len(formats)
 
 
+@pytest.mark.slow
 def test_a_format_of_an_installed_package_is_exported_compared_and_verified(
     swept: Outcome, site: Path, tmp_path: Path
 ) -> None:

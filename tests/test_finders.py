@@ -52,6 +52,7 @@ def interrupted(described: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -
     return outcome
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "finders", sampled([[RATE], [OWN], [SIZE]], slow=[[RATE], [SIZE]]), ids=["rate", "own", "size"]
 )

@@ -142,6 +142,7 @@ def _report(scheduler: Any, log: Log, trial: int, epoch: int, loss: float) -> No
     scheduler.observe(log.add("trial.finished", trial=trial, segment=0, epoch=32))
 
 
+@pytest.mark.slow
 def test_real_trials_wait_and_go_on(tmp_path: Any) -> None:
     sweep = described(trainer={"max_epochs": 8}, scheduler="frontier", searcher="random", budget={"trials": 9})
     outcome = launch(sweep, tmp_path, local=True)

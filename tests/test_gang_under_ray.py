@@ -18,6 +18,7 @@ WORKERS: dict[str, Any] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_each_trial_trains_in_as_many_processes(where: list[str], tmp_path: Path) -> None:
     trials = 1 if where else 2

@@ -72,6 +72,7 @@ def test_the_ranking_has_one_line_a_trial_and_hides_nothing(run: RunDirectory) -
     assert [int(line.split()[0]) for line in ranked] == list(range(1, len(NAMES) + 1))
 
 
+@pytest.mark.slow
 def test_every_sentence_of_why_is_one_line_that_hides_nothing(run: RunDirectory) -> None:
     state = Results(run).state
     for number in range(0, len(NAMES), 7):

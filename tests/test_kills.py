@@ -24,7 +24,7 @@ MINUTES = 15.0
 
 
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("kills", [pytest.param(2, marks=pytest.mark.ray), pytest.param(100, marks=SLOW_RAY)])
+@pytest.mark.parametrize("kills", [pytest.param(2, marks=SLOW_RAY), pytest.param(100, marks=SLOW_RAY)])
 def test_kills_lose_nothing(tmp_path: Path, kills: int) -> None:
     """On a machine too slow for all of them, as many as there is time for."""
     began = time.monotonic()

@@ -21,7 +21,9 @@ FIXTURES = Path(__file__).resolve().parent / "fixtures" / "v0_1_0"
 EXPECTED: dict[str, Any] = json.loads((FIXTURES / "expected.json").read_text())
 RUNS: dict[str, Any] = EXPECTED["runs"]
 CHANGED = [name for name, run in RUNS.items() if run["then"]]
-OTHERS = sorted(RUNS)[1::2]  # every second run; all are tried in full in the slow tests
+# What make test tries; all are tried in the slow tests.
+CONTINUED = ["interrupted", "paused", "extended", "retried", "scheduler-asha-promote", "searcher-nsga3", "under-ray"]
+READ = [*CONTINUED, "confirmed", "objectives", "repeats", "failed", "scheduler-pbt", "searcher-bohb", "warm"]
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
 
@@ -123,7 +125,7 @@ def test_every_run_has_its_expectations() -> None:
     assert {path.name for path in (FIXTURES / "bundles").iterdir()} == set(EXPECTED["bundles"])
 
 
-@pytest.mark.parametrize("name", sampled(RUNS, slow=[*OTHERS, "searcher-gp"]))
+@pytest.mark.parametrize("name", sampled(RUNS, slow=[name for name in RUNS if name not in READ]))
 def test_a_run_is_read_and_verified(name: str, tmp_path: Path) -> None:
     runs = copied(name, tmp_path)
     before = (runs / name / "journal.jsonl").read_bytes()
@@ -131,7 +133,7 @@ def test_a_run_is_read_and_verified(name: str, tmp_path: Path) -> None:
     assert (runs / name / "journal.jsonl").read_bytes() == before
 
 
-@pytest.mark.parametrize("name", sampled(CHANGED, slow=[*CHANGED[::2], "budgeted", "digits", "searcher-gp"]))
+@pytest.mark.parametrize("name", sampled(CHANGED, slow=[name for name in CHANGED if name not in CONTINUED]))
 def test_a_run_is_continued(name: str, tmp_path: Path) -> None:
     """Resumed, extended, retried or confirmed; what the earlier version wrote stays as it is."""
     runs = copied(name, tmp_path)
@@ -140,7 +142,7 @@ def test_a_run_is_continued(name: str, tmp_path: Path) -> None:
     assert (runs / name / "journal.jsonl").read_bytes().startswith(before)
 
 
-@pytest.mark.parametrize("name", sampled(sorted(RUNS), slow=sorted(RUNS)[::3] + sorted(RUNS)[1::3]))
+@pytest.mark.parametrize("name", sampled(RUNS, slow=[name for name in RUNS if name not in READ]))
 def test_every_trial_is_explained(name: str, tmp_path: Path) -> None:
     runs = copied(name, tmp_path)
     for row in RUNS[name]["results"]:
@@ -190,6 +192,7 @@ def test_a_run_in_a_bucket_is_read_and_resumed(s3: str) -> None:
     assert_changed("bucketed", f"{s3}/runs", expected["then"])
 
 
+@pytest.mark.slow
 def test_a_winner_is_exported(tmp_path: Path) -> None:
     from orchestrator import load_bundle
 

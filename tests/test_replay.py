@@ -64,6 +64,7 @@ def test_the_confirmed_winner_is_trained_again_to_the_bit(bundle: Path) -> None:
     assert found.objective[0] == found.objective[1]
 
 
+@pytest.mark.slow
 def test_a_winner_whose_end_lies_within_an_epoch_is_trained_again(tmp_path: Path) -> None:
     until = {"progress": {"unit": "samples", "until": 150}, "trainer": {}, "budget": {"trials": 1}}
     outcome = launch(described(searcher="random", scheduler="fifo", **until), tmp_path, local=True)

@@ -263,6 +263,7 @@ RAYS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sampled(RAYS, slow=["brackets", "median", "median by time"]))
 def test_a_scheduler_of_rays_is_rebuilt_by_replay(name: str) -> None:
     described = spec("random", RAYS[name], trainer={"max_epochs": 9}, budget={"trials": 12})

@@ -89,6 +89,7 @@ def test_the_sweep_files_own_folder_counts_before_the_working_directory(
     assert (tmp_path / "out/shipped_along.py").read_text() == MODULE
 
 
+@pytest.mark.slow
 def test_too_much_is_refused(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(code_upload, "TOTAL_LIMIT", 10)
     with pytest.raises(UsageError, match="exceeds"):

@@ -46,6 +46,7 @@ def test_a_promoted_trial_that_lost_its_checkpoint_is_not_set_aside_at_that_rung
     assert not list(violations(case, case.run()))
 
 
+@pytest.mark.slow
 def test_a_seed_replays_its_run_to_the_byte() -> None:
     for seed in range(40):
         first, again = Case.of(seed).run(), Case.of(seed).run()

@@ -247,6 +247,7 @@ def holder(path: Path, how: str, last: int) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_a_stopped_and_continued_process_writes_nothing(tmp_path: Path) -> None:
     """SIGSTOP, taken over after its silence, SIGCONT: exit 3, and the journal is the taker's."""
     path = tmp_path / "run" / "journal.jsonl"

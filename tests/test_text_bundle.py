@@ -64,6 +64,7 @@ def test_a_text_that_is_shorter_than_the_input_has_the_scores_of_the_module(bund
     np.testing.assert_allclose(bundle.outputs(padded)[0, 4], expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_text_is_continued_the_same_for_the_same_seed(bundle: Bundle) -> None:
     first = continue_text(bundle, "The class ", 30, seed=1)
     assert first.startswith("The class ")

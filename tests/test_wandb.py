@@ -241,6 +241,7 @@ def test_a_running_sweep_is_not_sent_by_hand(tmp_path: Path) -> None:
     assert refused
 
 
+@pytest.mark.slow
 def test_a_log_is_cut_where_it_is_told(tmp_path: Path) -> None:
     """Against W&B's own reading of what it has written: rows that span blocks of the log among them."""
     import wandb

@@ -81,6 +81,7 @@ def held(run: RunDirectory) -> Iterator[None]:
         lease.release()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", sampled([SMALL, LARGE], slow=[SMALL]))
 def test_a_thousand_trials_are_ranked_sorted_filtered_and_opened(tmp_path: Path, size: tuple[int, int]) -> None:
     run = written(tmp_path, thousand())

@@ -9,6 +9,7 @@ file: that comes in the order it was written, since a file's size moves on after
 from __future__ import annotations
 
 import builtins
+import fcntl
 import hashlib
 import io
 import os
@@ -46,10 +47,13 @@ class Recorder:
         for name, call in real.items():
             setattr(os, name, _bind(getattr(self, f"_{name}"), call))
         io.open = builtins.open = _bind(self._python_open, opened)
+        control = fcntl.fcntl
+        fcntl.fcntl = _bind(self._fcntl, control)  # type: ignore[assignment]
         try:
             yield
         finally:
             io.open = builtins.open = opened
+            fcntl.fcntl = control
             for name, call in real.items():
                 setattr(os, name, call)
 
@@ -81,6 +85,14 @@ class Recorder:
         with self._lock:
             self._handles.pop(descriptor, None)
             call(descriptor)
+
+    def _fcntl(self, call: Callable[..., Any], descriptor: Any, command: int, *rest: Any) -> Any:
+        """A second number of the same open file."""
+        with self._lock:
+            returned = call(descriptor, command, *rest)
+            if command in (fcntl.F_DUPFD, fcntl.F_DUPFD_CLOEXEC) and descriptor in self._handles:
+                self._handles[returned] = self._handles[descriptor]
+            return returned
 
     def _write(self, call: Callable[..., int], descriptor: int, data: Any) -> int:
         with self._lock:

@@ -186,6 +186,8 @@ def test_launch_says_once_which_variables_are_not_masked(
         "sys.argv", ["sweep", "launch", str(tmp_path / "tiny.yaml"), "--local", "--runs", str(tmp_path)]
     )
     streams = (sys.stdout, sys.stderr)
+    monkeypatch.setattr("os.fork", lambda: pytest.fail("this process is no `sweep`"))
+    monkeypatch.setattr("threading.active_count", lambda: 1)
     with pytest.raises(SystemExit):
         cli.main()
     sys.stdout, sys.stderr = streams

@@ -76,7 +76,7 @@ class Crash:
 def report_exit_code() -> Iterator[None]:
     """Report this process's exit code if `fork_driver` makes it a forked driver meanwhile."""
     global _is_command
-    _is_command = True
+    _is_command = _is_program()
     code: Any = 1
     try:
         yield
@@ -88,6 +88,18 @@ def report_exit_code() -> Iterator[None]:
         _is_command = False
         for report in _driver:
             report.write(code if isinstance(code, int) else int(code is not None))
+
+
+def _is_program() -> bool:
+    """Return whether this process is ``sweep`` or ``python -m orchestrator``, not a program that calls ``main``.
+
+    In the latter, a forked process would return into that program, too, and do the rest of it a second time.
+    """
+    program = sys.modules.get("__main__")
+    spec = getattr(program, "__spec__", None)
+    if spec is not None:
+        return bool(spec.name == "orchestrator.__main__")
+    return Path(getattr(program, "__file__", None) or "").name == "sweep"
 
 
 def fork_driver(run: RunDirectory) -> Crash | None:

@@ -48,7 +48,7 @@ class Recorder:
             setattr(os, name, _bind(getattr(self, f"_{name}"), call))
         io.open = builtins.open = _bind(self._python_open, opened)
         control = fcntl.fcntl
-        fcntl.fcntl = _bind(self._fcntl, control)  # type: ignore[assignment]
+        fcntl.fcntl = _bind(self._fcntl, control)
         try:
             yield
         finally:

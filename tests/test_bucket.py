@@ -186,6 +186,7 @@ def line(s3: str, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator
     found.close()
 
 
+@pytest.mark.slow
 def test_a_store_without_the_condition_is_refused(s3: str, line: Line) -> None:
     line.unconditional = True
     with pytest.raises(UsageError, match="overwrite each other"):

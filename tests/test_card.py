@@ -113,6 +113,7 @@ def test_the_curve_shows_objective_and_losses_and_marks_the_best_epoch() -> None
 numbers = st.floats(allow_nan=True, allow_infinity=True) | st.floats(-10, 10)
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(5), deadline=None)
 @given(st.lists(st.tuples(numbers, numbers), min_size=1, max_size=30))
 def test_any_curve_is_xml_with_every_point_inside(values: list[tuple[float, float]]) -> None:

@@ -134,6 +134,7 @@ def test_at_every_record_what_grew_is_what_is_made_anew_and_what_the_state_says(
             assert (grown.trials, grown.attributes, grown.best) == (anew.trials, anew.attributes, anew.best)
 
 
+@pytest.mark.slow
 def test_the_cases_have_what_makes_it_hard() -> None:
     ran = [case.run() for case in CASES]
     trials = [trial for one in ran for trial in one.state.trials.values()]

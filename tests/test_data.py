@@ -524,6 +524,7 @@ def test_cifar10_batches_are_the_tutorials(cifar: Path) -> None:
     assert tuple(official.classes) == data.class_names
 
 
+@pytest.mark.slow
 def test_cifar10_trains_without_a_warning(cifar: Path, tmp_path: Path) -> None:
     trainer = L.Trainer(
         accelerator="cpu",

@@ -49,6 +49,7 @@ def test_a_lost_worker_costs_an_epoch_and_no_trial(tmp_path: Path) -> None:
     assert again["origin"].endswith("epoch=0001-segment=0.ckpt")
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_one_process_is_asked_for_more(tmp_path: Path) -> None:
     sweep("launch", written(tmp_path, **WORKERS, budget={"trials": 1}), "--local", code=2)

@@ -108,6 +108,7 @@ def test_files_that_nobody_should_have_left_are_noticed(story: Story) -> None:
     assert left_over(story.run) == [stray.relative_to(story.run.root).as_posix(), "no spec.yaml"]
 
 
+@pytest.mark.slow
 def test_a_process_that_outlives_its_driver_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tests.chaos.drivers.BOUND", 0.5)
     mark = f"{os.getpid()}-outlives"

@@ -77,6 +77,7 @@ def test_a_text_is_continued_the_same_for_the_same_seed(bundle: Bundle) -> None:
         continue_text(bundle, "", 3)
 
 
+@pytest.mark.slow
 def test_the_command_prints_what_the_model_writes(folder: Path, bundle: Bundle) -> None:
     expected, command = continue_text(bundle, "def ", 8), ["predict", str(folder), "def ", "--length", "8"]
     printed = CliRunner().invoke(app, command, catch_exceptions=False)

@@ -48,12 +48,13 @@ def run(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
 )
 def test_an_unmarked_test_over_the_limit_fails_the_run(own_tests: Path, options: list[str]) -> None:
     assert run(own_tests, *options).returncode == 0
-    ended = run(own_tests, "--time-limit", "0.2", *options)
+    ended = run(own_tests, "--time-limit", "0.1", *options)
     assert ended.returncode == 1, ended.stdout
     assert "test_it.py::test_unmarked" in ended.stdout
     assert "test_it.py::test_marked" not in ended.stdout
 
 
+@pytest.mark.slow
 def test_a_sample_is_the_same_for_one_seed_and_another_for_the_next(own_tests: Path) -> None:
     def names(seed: str) -> set[str]:
         ended = run(own_tests, "--collect-only", "--sample", "0.25", "--sample-seed", seed)

@@ -144,6 +144,7 @@ def test_a_redraw_of_a_thousand_trials_is_quick(tmp_path: Path) -> None:
     assert statistics.median(times) < 0.150
 
 
+@pytest.mark.slow
 def test_only_lines_that_have_changed_are_drawn_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One trial among a thousand reports: its line, and not the table."""
     events = thousand()

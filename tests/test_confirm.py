@@ -433,6 +433,7 @@ def test_a_search_that_runs_is_not_confirmed(swept: Outcome, tmp_path: Path) -> 
         journal.close()
 
 
+@pytest.mark.slow
 def test_the_spec_asks_for_finals_at_the_end(tmp_path: Path) -> None:
     from orchestrator import Sweep
 

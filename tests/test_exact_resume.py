@@ -95,6 +95,7 @@ def test_an_interrupted_training_is_the_uninterrupted_one(name: str, tmp_path: P
     assert verdict.outcome == "exact"
 
 
+@pytest.mark.slow
 @pytest.mark.slow  # it starts a dozen worker processes
 def test_persistent_workers_draw_the_numbers_of_their_epoch(tmp_path: Path) -> None:
     data = {"augment": "torch", "workers": 2, "persistent": True}

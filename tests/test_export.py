@@ -127,6 +127,7 @@ def test_nothing_of_this_machine_or_of_the_data_is_in_what_is_traced(bundle: Pat
     assert not onnx.load(bundle / "model.onnx", load_external_data=False).graph.initializer[0].external_data
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "missing", "why"),
     [

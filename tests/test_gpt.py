@@ -88,6 +88,7 @@ def test_it_learns_and_counts_its_tokens(tmp_path: Path) -> None:
     assert trainer.callback_metrics["tokens_seen"] == 40 * 4 * 16
 
 
+@pytest.mark.slow
 def test_a_resumed_training_counts_on(tmp_path: Path) -> None:
     trainer = fitted(tmp_path, LitGPT(**SMALL))
     trainer.save_checkpoint(tmp_path / "a.ckpt", weights_only=False)

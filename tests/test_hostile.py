@@ -52,6 +52,7 @@ def test_a_text_that_is_all_to_be_seen_stays_as_it_is() -> None:
         assert visible(text) == text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", sampled(["status", "best", "why"], slow=["status"]))
 def test_the_terminal_shows_nothing_that_is_not_seen(run: RunDirectory, command: str) -> None:
     assert not hidden(said(run, command, "hostile"))

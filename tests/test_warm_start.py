@@ -173,6 +173,7 @@ def changed(events: list[Event], **fields: Any) -> list[Event]:
     return [replace(e, fields={**e.fields, **fields}) if e.type == "sweep.warmed" else e for e in events]
 
 
+@pytest.mark.slow
 def test_verify_derives_the_suggestions_from_what_was_taken() -> None:
     spec = described({"trials": 8}, searcher={"name": "tpe", "startup_trials": 4})
     warm = warmth(spec, [("before", earlier())])

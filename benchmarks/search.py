@@ -51,6 +51,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -86,10 +87,14 @@ class Task:
         """Epochs to train the whole table."""
         return len(self.losses) * self.epochs
 
+    @cached_property
+    def _lowest_and_median(self) -> tuple[float, float]:
+        finite = [best for best in self.best if math.isfinite(best)]
+        return min(finite), float(np.median(finite))
+
     def regret(self, loss: float) -> float:
         """Return how far a loss is from the table's best, as a share of the median row's distance."""
-        finite = [best for best in self.best if math.isfinite(best)]
-        lowest, middle = min(finite), float(np.median(finite))
+        lowest, middle = self._lowest_and_median
         return min(1.0, max(0.0, (loss - lowest) / (middle - lowest))) if middle > lowest else float(loss > lowest)
 
 

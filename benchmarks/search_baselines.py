@@ -266,4 +266,5 @@ class PASHA:
 
     def _agrees(self) -> bool:
         upper = [row for _, row in self._rungs[self._top]]
-        return upper == [row for _, row in self._rungs[self._top - 1] if row in set(upper)]
+        compared = set(upper)
+        return upper == [row for _, row in self._rungs[self._top - 1] if row in compared]

@@ -55,7 +55,7 @@ settings.register_profile(
     "tests",
     derandomize=not IN_FULL,
     deadline=None,
-    max_examples=examples(60),
+    max_examples=examples(100),
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("tests")

@@ -35,6 +35,15 @@ def save(sweep: VirtualSweep, job: Job, epoch: float, **fields: Any) -> bool:
     return sweep.controller.on_interim(job.trial, job.segment, Interim(epoch, saved, **measures))
 
 
+def within_the_second_epoch() -> tuple[VirtualSweep, Job]:
+    """A sweep whose trial has reported its first epoch and saved a checkpoint at 1.4."""
+    driver = sweep()
+    job = driver.job()
+    driver.report(job, 1, 0.5)
+    save(driver, job, 1.4)
+    return driver, job
+
+
 def violations(sweep: VirtualSweep, events: list[Event] | None = None) -> list[str]:
     replay = JournalReplay(sweep.spec)
     for event in events or sweep.events:
@@ -68,10 +77,7 @@ def test_a_segment_starts_from_the_newest_checkpoint_and_the_older_one_goes() ->
 
 
 def test_another_driver_starts_from_it_too_and_every_view_is_that_of_the_journal() -> None:
-    driver = sweep()
-    job = driver.job()
-    driver.report(job, 1, 0.5)
-    save(driver, job, 1.4)
+    driver, _ = within_the_second_epoch()
     after = driver.again()
     assert names(driver) == ["epoch=0001-batch=000040-segment=0.ckpt", "epoch=0001-segment=0.ckpt"]
     assert after.job().checkpoint == {
@@ -102,10 +108,7 @@ def test_what_is_trained_counts_once() -> None:
 
 
 def test_a_checkpoint_that_cannot_be_read_falls_back_to_the_last_report() -> None:
-    driver = sweep()
-    job = driver.job()
-    driver.report(job, 1, 0.5)
-    save(driver, job, 1.4)
+    driver, job = within_the_second_epoch()
     lost(driver, job)
     again = driver.job()
     lost(driver, again, "checkpoint")
@@ -117,10 +120,7 @@ def test_a_checkpoint_that_cannot_be_read_falls_back_to_the_last_report() -> Non
 
 
 def test_after_the_batches_were_halved_it_starts_from_the_last_report() -> None:
-    driver = sweep()
-    job = driver.job()
-    driver.report(job, 1, 0.5)
-    save(driver, job, 1.4)
+    driver, job = within_the_second_epoch()
     lost(driver, job, "memory")
     again = driver.job()
     assert again.checkpoint is not None
@@ -133,10 +133,7 @@ def test_after_the_batches_were_halved_it_starts_from_the_last_report() -> None:
 
 @pytest.mark.parametrize(("end", "left"), [("finished", 1), ("failed", 2), ("stopped", 1)])
 def test_an_ended_trial_keeps_it_only_for_a_retry(end: str, left: int) -> None:
-    driver = sweep()
-    job = driver.job()
-    driver.report(job, 1, 0.5)
-    save(driver, job, 1.4)
+    driver, job = within_the_second_epoch()
     if end == "finished":
         driver.controller.on_end(job.trial, job.segment)
     elif end == "failed":
@@ -221,10 +218,7 @@ def forged(sweep: VirtualSweep, **fields: Any) -> list[str]:
 
 
 def test_verify_knows_where_it_may_lie() -> None:
-    driver = sweep()
-    job = driver.job()
-    driver.report(job, 1, 0.5)
-    save(driver, job, 1.4)
+    driver, job = within_the_second_epoch()
     driver.report(job, 2, 0.5)
     assert violations(driver) == []
     assert any("has progress 1.4, but epochs 0.9" in each for each in forged(driver, epoch=0.9))

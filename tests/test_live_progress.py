@@ -35,13 +35,14 @@ from orchestrator.rundir import RunDirectory
 from orchestrator.rundir.live_progress import LIMIT, LiveProgress
 from orchestrator.spec import from_mapping
 from orchestrator.state import SweepState
-from orchestrator.training import Job, Report, gpu_use
+from orchestrator.training import Report, gpu_use
 from orchestrator.training.live_writer import LiveWriter, Moment, live_writer
 from orchestrator.training.progress_meter import ProgressMeter
 from orchestrator.training.shared_storage import start_heartbeat
 from orchestrator.watch.snapshot import snapshot
 from orchestrator.watch.watched_sweep import Watched
 from tests.support.paths import ROOT
+from tests.support.small_sweeps import tiny_job
 from tests.support.tiny import TinyData
 from tests.support.watched_runs import write, written
 
@@ -55,22 +56,9 @@ UNITS = {"epochs": "max_epochs", "steps": "max_steps", "seconds": "max_time", "s
 ENDS = {"epochs": 9, "steps": 450, "seconds": 45, "samples": 14400, "metric:tokens": 28800}
 
 
-def _tiny(folder: Path, **arguments: Any) -> Job:
-    return Job(
-        trial=3,
-        segment=0,
-        seed=1,
-        metric="val_loss",
-        model={"class_path": "tests.support.tiny.Tiny", "init_args": arguments},
-        data={"class_path": "tests.support.tiny.TinyData", "init_args": {}},
-        trainer={"max_epochs": 8, "accelerator": "cpu"},
-        folder=str(folder / "run/trials/0003"),
-    )
-
-
 def test_a_segment_says_how_far_it_is_and_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("orchestrator.training.live_writer.INTERVAL_SECONDS", 0.02)
-    job, seen = _tiny(tmp_path, pause=0.03), list[tuple[LiveProgress, Report]]()
+    job, seen = tiny_job(tmp_path, trial=3, epochs=8, pause=0.03), list[tuple[LiveProgress, Report]]()
     run = RunDirectory(tmp_path / "run")
 
     def report(told: Report) -> bool:
@@ -116,7 +104,7 @@ class SlowData(TinyData):
 def test_loss_and_waiting_are_those_of_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By a step that waits as long as its data, and with gradients of two batches, whose loss Lightning halves."""
     monkeypatch.setattr("orchestrator.training.live_writer.INTERVAL_SECONDS", 0.02)
-    job = _tiny(tmp_path, pause=0.034, learning_rate=0.0)
+    job = tiny_job(tmp_path, trial=3, epochs=8, pause=0.034, learning_rate=0.0)
     data = {"class_path": "tests.test_live_progress.SlowData", "init_args": {}}
     job = replace(job, data=data, trainer={**job.trainer, "max_epochs": 3, "accumulate_grad_batches": 2})
     seen: list[tuple[LiveProgress, Report]] = []
@@ -136,7 +124,7 @@ def test_loss_and_waiting_are_those_of_the_training(tmp_path: Path, monkeypatch:
 
 def test_a_failed_segment_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("orchestrator.training.live_writer.INTERVAL_SECONDS", 0.01)
-    job = _tiny(tmp_path, fault="raise", pause=0.05)
+    job = tiny_job(tmp_path, trial=3, epochs=8, fault="raise", pause=0.05)
     failure = attempt(job, lambda report: True)
     assert failure is not None
     assert not RunDirectory(tmp_path / "run").live(3).exists()
@@ -146,7 +134,7 @@ def test_a_batch_costs_less_than_half_a_percent_of_a_millisecond(tmp_path: Path)
     """Also of a batch after which a moment is noted, once in a thousand; the thread's part is in benchmarks/."""
     meter, batch = ProgressMeter(), [torch.zeros(4, 2), torch.zeros(4)]
     without = min(_seconds(meter, batch) for _ in range(7))
-    meter.live = LiveWriter(_tiny(tmp_path), lambda content: None)
+    meter.live = LiveWriter(tiny_job(tmp_path, trial=3, epochs=8), lambda content: None)
     cost = min(_seconds(meter, batch) for _ in range(7)) - without
     print(f"live progress: {cost * 1e9:.0f} ns a batch")
     assert cost < 5e-6
@@ -164,7 +152,7 @@ def _seconds(meter: ProgressMeter, batch: Any, rounds: int = 5000) -> float:
 
 def test_the_thread_takes_less_than_half_a_percent_of_a_core(tmp_path: Path) -> None:
     """Processor time of one write, over the time between two."""
-    writer = LiveWriter(_tiny(tmp_path))
+    writer = LiveWriter(tiny_job(tmp_path, trial=3, epochs=8))
     writer._start = Moment(START, 1, 9)
     for _ in range(40):
         writer.trained({"loss": torch.tensor(0.5)})
@@ -319,7 +307,7 @@ def test_files_that_a_killed_worker_left_are_removed(run: RunDirectory) -> None:
 
 @pytest.mark.slow
 def test_in_object_storage_it_comes_with_the_sign_of_life(s3: str, tmp_path: Path) -> None:
-    job = replace(_tiny(tmp_path), url=f"{s3}/runs/live")
+    job = replace(tiny_job(tmp_path, trial=3, epochs=8), url=f"{s3}/runs/live")
     run = job.run
     heartbeat = start_heartbeat(job)
     assert run.read_live([3]) == {}, "the first says nothing yet"

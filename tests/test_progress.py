@@ -11,25 +11,13 @@ import pytest
 from orchestrator.engine.segment_runner import attempt
 from orchestrator.training import Job, Report
 from orchestrator.training.shared_storage import Heartbeat, touch
+from tests.support.small_sweeps import tiny_job
 
 LONG_AGO = (1, 1)
 
 
-def _tiny(folder: Path, **model: object) -> Job:
-    return Job(
-        trial=0,
-        segment=0,
-        seed=1,
-        metric="val_loss",
-        model={"class_path": "tests.support.tiny.Tiny", "init_args": model},
-        data={"class_path": "tests.support.tiny.TinyData", "init_args": {}},
-        trainer={"max_epochs": 2, "accelerator": "cpu"},
-        folder=str(folder / "run/trials/0000"),
-    )
-
-
 def test_it_is_there_before_anything_is_built(tmp_path: Path) -> None:
-    job = _tiny(tmp_path, no_such_argument=1)
+    job = tiny_job(tmp_path, no_such_argument=1)
     assert attempt(job, lambda report: True) is not None
     assert job.heartbeat == tmp_path / "run/trials/0000/progress"
     assert job.heartbeat.stat().st_size == 0
@@ -39,7 +27,7 @@ def test_it_is_there_before_anything_is_built(tmp_path: Path) -> None:
 def test_batches_move_it_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batches: str) -> None:
     """Each kind of batch alone does: the file is set back where the other kind is done."""
     monkeypatch.setattr("orchestrator.training.shared_storage.HEARTBEAT_SECONDS", 0.0)
-    job = _tiny(tmp_path)
+    job = tiny_job(tmp_path)
     seen: list[bool] = []
 
     def report(told: Report) -> bool:

@@ -1,4 +1,4 @@
-"""A sweep that is stopped within an epoch goes on with the next batch: no optimizer step is taken twice."""
+"""A sweep that is stopped within an epoch continues with the next batch: no optimizer step is taken twice."""
 
 from __future__ import annotations
 

@@ -8,7 +8,6 @@ it ends without, the trial that it trained is recorded as lost, and another proc
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import faulthandler
 import mmap
 import os
@@ -20,11 +19,12 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
 from orchestrator.cli.output import command_line, warn
+from orchestrator.cli.supervisor import die_with, on_exit, prctl
 from orchestrator.engine.fault_trace import fault_in_words, trace_faults
 from orchestrator.engine.memory_kills import out_of_memory_kills
 from orchestrator.errors import SweepError
@@ -39,7 +39,7 @@ _KILL_SECONDS = 5.0  # after a second signal
 _LEAVE_SECONDS = 1.0  # for processes that a driver has left, to end by themselves, and after SIGTERM
 _DEATHS = 12  # without a report in between: three trials with all their retries
 _SENT_BY_KERNEL = 0x80  # SI_KERNEL: the terminal sends Ctrl-C to the whole process group
-_PDEATHSIG, _CHILD_SUBREAPER = 1, 36
+_CHILD_SUBREAPER = 36
 _driver: list[_Report] = []  # of this process, if it is a forked driver
 _is_command = False  # whether this process runs the command `sweep`
 
@@ -77,17 +77,16 @@ def report_exit_code() -> Iterator[None]:
     """Report this process's exit code if `fork_driver` makes it a forked driver meanwhile."""
     global _is_command
     _is_command = _is_program()
-    code: Any = 1
-    try:
+    with on_exit(_pass_to_parent):
         yield
-        code = 0
-    except SystemExit as exit_request:
-        code = exit_request.code
-        raise
-    finally:
-        _is_command = False
-        for report in _driver:
-            report.write(code if isinstance(code, int) else int(code is not None))
+
+
+def _pass_to_parent(code: int) -> None:
+    """Write the exit code to the parent, if there is one."""
+    global _is_command
+    _is_command = False
+    for report in _driver:
+        report.write(code)
 
 
 def _is_program() -> bool:
@@ -198,7 +197,7 @@ class _Parent:
         self._kill_at = float("inf")
         self._earlier = set(_children())  # of the shell that has become this process
         self._stack = tempfile.TemporaryFile()  # noqa: SIM115 (open as long as this process)
-        _prctl(_CHILD_SUBREAPER, 1)  # what a trial leaves running becomes this process's child
+        prctl(_CHILD_SUBREAPER, 1)  # what a trial leaves running becomes this process's child
 
     def fork(self) -> bool:
         """Start a driver; return True in it."""
@@ -213,9 +212,7 @@ class _Parent:
         if self._driver:
             return False
         _driver[:] = [self._report]
-        _prctl(_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(1)
+        die_with(parent)
         if not faulthandler.is_enabled():
             trace_faults(os.dup(self._stack.fileno()))
         signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
@@ -305,8 +302,3 @@ def _described(process: int) -> str:
     except OSError:
         words = []
     return f"process {process} ({b' '.join(words).decode(errors='replace').strip()[:60]})"
-
-
-def _prctl(option: int, value: int) -> None:
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)

@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +45,14 @@ def report_exit_code() -> Iterator[None]:
         return
     pipe = int(_driver[0])
     os.set_inheritable(pipe, False)
-    _die_with(int(_driver[1]))
+    die_with(int(_driver[1]))
+    with on_exit(lambda code: None if _LOST in _driver else _write(pipe, code)):
+        yield
+
+
+@contextlib.contextmanager
+def on_exit(report: Callable[[int], None]) -> Iterator[None]:
+    """Call ``report`` with the exit code that the process would have: 1 for any exception but SystemExit."""
     code: Any = 1
     try:
         yield
@@ -54,9 +61,12 @@ def report_exit_code() -> Iterator[None]:
         code = exit_request.code
         raise
     finally:
-        if _LOST not in _driver:
-            with contextlib.suppress(OSError):
-                os.write(pipe, str(code if isinstance(code, int) else int(code is not None)).encode())
+        report(code if isinstance(code, int) else int(code is not None))
+
+
+def _write(pipe: int, code: int) -> None:
+    with contextlib.suppress(OSError):
+        os.write(pipe, str(code).encode())
 
 
 def supervised() -> bool:
@@ -189,15 +199,20 @@ def _interpreter_flags() -> list[str]:
     return subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined,no-any-return]
 
 
-def _die_with(supervisor: int) -> None:
-    """Die when the supervisor dies, however it dies.
+def die_with(parent: int) -> None:
+    """Die when the parent process dies, however it dies.
 
     Only Linux can do that; elsewhere Ray's workers continue.
     """
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != supervisor:
+    prctl(_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
         os._exit(1)
+
+
+def prctl(option: int, value: int) -> None:
+    """Set an attribute of this process, where the system is Linux."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
 
 
 def _progress(run: RunDirectory) -> tuple[int, int]:

@@ -137,7 +137,7 @@ def _figures(live: LiveTrial) -> Iterator[str]:
 def since(live: LiveTrial, unit: str) -> str:
     """Return where a trial is and the time that is left, in a few characters: ``step 1300, about 2 min 10 s left``."""
     if live.silent:
-        return f"last seen {live.silent // _MINUTE} min ago"
+        return _last_seen(live)
     return ("" if live.progress is None else f"now {place(live.progress, unit)}") + left(live)
 
 
@@ -146,9 +146,13 @@ def sentence(live: LiveTrial, unit: str) -> str:
     return ", ".join(_parts(live, unit))
 
 
+def _last_seen(live: LiveTrial) -> str:
+    return f"last seen {live.silent // _MINUTE} min ago"
+
+
 def _parts(live: LiveTrial, unit: str) -> Iterator[str]:
     if live.silent:
-        yield f"last seen {live.silent // _MINUTE} min ago"
+        yield _last_seen(live)
     if live.progress is not None:
         yield place(live.progress, unit)
     yield f"{live.phase} batch {live.batch}" + (f" of {live.batches}" if live.batches is not None else "")

@@ -100,16 +100,22 @@ def _amount(value: object) -> int | float:
     return value
 
 
+def positive_amount(value: object, expected: str) -> int | float:
+    """Return an amount above zero; text may name its unit. ``expected`` says what, for the error about other values."""
+    number = amount(value) if isinstance(value, str) else value
+    if not is_number(number):
+        raise ValueError(f"expected {expected}, but got {shown(value)}")
+    assert isinstance(number, int | float)
+    if not number > 0:
+        raise ValueError(f"must be above zero, but got {value!r}")
+    return number
+
+
 def _checkpoint_interval(value: object) -> int | float | str | None:
     """Return ``auto``, a time as text in seconds, or an amount of progress, which may be text that names its unit."""
     if value is None or value == "auto" or isinstance(value, Amount):
         return value
-    number = amount(value) if isinstance(value, str) else value
-    if not is_number(number):
-        raise ValueError(f"expected auto, a time such as 10m, or an amount such as 500 steps, but got {shown(value)}")
-    assert isinstance(number, int | float)
-    if not number > 0:
-        raise ValueError(f"must be above zero, but got {value!r}")
+    number = positive_amount(value, "auto, a time such as 10m, or an amount such as 500 steps")
     if isinstance(number, Amount):
         return f"{float(number):g}s" if number.unit == SECONDS else number
     return number

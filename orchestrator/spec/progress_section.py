@@ -10,9 +10,8 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema
 
 from orchestrator.errors import Problem, SpecError
-from orchestrator.progress import COUNTER, EPOCHS, SECONDS, UNITS, Amount, amount, span, whole
-from orchestrator.space.domain import is_number
-from orchestrator.spec.parts import Part, shown
+from orchestrator.progress import COUNTER, EPOCHS, SECONDS, UNITS, Amount, span, whole
+from orchestrator.spec.parts import Part, positive_amount, shown
 
 LIMITS = {EPOCHS: "max_epochs", "steps": "max_steps", SECONDS: "max_time"}
 """The Trainer's argument that ends a training in a unit."""
@@ -23,12 +22,7 @@ def _span(value: object) -> float | None:
     """Return an amount above zero; text may name its unit."""
     if value is None or isinstance(value, Amount):
         return value
-    number = amount(value) if isinstance(value, str) else value
-    if not is_number(number):
-        raise ValueError(f"expected a number, or text such as 500 steps or 10m, but got {shown(value)}")
-    assert isinstance(number, int | float)
-    if not number > 0:
-        raise ValueError(f"must be above zero, but got {value!r}")
+    number = positive_amount(value, "a number, or text such as 500 steps or 10m")
     return number if isinstance(number, Amount) else whole(number)
 
 

@@ -67,7 +67,7 @@ class InterimSaves:
 
     @property
     def _by_progress(self) -> bool:
-        return bool(self._every) and "progress" in (self._every or {})
+        return "progress" in (self._every or {})
 
     def _own(self, progress: Callable[[], float]) -> tuple[bool, bool]:
         stop = self._stop()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from orchestrator.journal import read
 from orchestrator.rundir import RunDirectory
 from orchestrator.spec import SweepSpec, from_mapping
+from orchestrator.training import Job
 
 
 def spec(**fields: Any) -> SweepSpec:
@@ -23,6 +25,20 @@ def spec(**fields: Any) -> SweepSpec:
         "budget": {"trials": 6},
     }
     return from_mapping({**base, **fields})
+
+
+def tiny_job(folder: Path, trial: int = 0, epochs: int = 2, **arguments: Any) -> Job:
+    """A trial's first segment of the tiny module, in the run directory ``folder/run``."""
+    return Job(
+        trial=trial,
+        segment=0,
+        seed=1,
+        metric="val_loss",
+        model={"class_path": "tests.support.tiny.Tiny", "init_args": arguments},
+        data={"class_path": "tests.support.tiny.TinyData", "init_args": {}},
+        trainer={"max_epochs": epochs, "accelerator": "cpu"},
+        folder=str(folder / f"run/trials/{trial:04d}"),
+    )
 
 
 def request(run: RunDirectory, trial: int | None = None) -> None:

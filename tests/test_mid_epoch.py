@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from orchestrator.training import Interim, fit
+from orchestrator.training import Interim, Job, Report, fit
 from tests.support.cut_runs import POINTS, Plans, Points, compared, draw, job, run
 
 pytestmark = [
@@ -77,6 +77,33 @@ def test_what_was_trained_on_is_not_loaded_again(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(Points, "__getitem__", noted)
     run(tmp_path, plans, (5,))
     assert sorted(read) == list(range(POINTS))
+
+
+@pytest.mark.parametrize("cut", [2, 3])
+def test_after_a_cut_smaller_batches_take_up_the_data_where_the_larger_ones_left(cut: int, tmp_path: Path) -> None:
+    """As after running out of memory: half the batch, twice the accumulation, and the same optimizer steps."""
+    whole = {"class_path": "tests.support.tiny.TinyData", "init_args": {"batch_size": 16}}
+    halves = {"class_path": "tests.support.tiny.TinyData", "init_args": {"batch_size": 8}}
+    model = {"class_path": "tests.support.tiny.Tiny", "init_args": {}}
+    asked = Job(
+        trial=0, segment=0, seed=1, metric="val_loss", model=model, data=whole, trainer={"max_epochs": 2},
+        folder=str(tmp_path / "runs/t/trials/0000"), save_every={"seconds": 0.0},
+    )  # fmt: skip
+    saved: list[Interim] = []
+    expected: list[Report] = []
+    fit(asked, lambda report: expected.append(report) or True, interim=saved.append)  # type: ignore[func-returns-value]
+    at = next(interim for interim in saved if interim.step == cut)
+    assert at.checkpoint is not None
+
+    resumed: list[Report] = []
+    smaller = replace(asked, segment=1, checkpoint=asdict(at.checkpoint), data=halves)
+    smaller = replace(smaller, trainer={"max_epochs": 2, "accumulate_grad_batches": 2}, save_every=None)
+    fit(smaller, lambda report: resumed.append(report) or True)  # type: ignore[func-returns-value]
+    assert [report.step for report in resumed] == [report.step for report in expected] == [4, 8]
+    assert [report.samples for report in resumed] == [64, 128]
+    for one, other in zip(resumed, expected, strict=True):
+        assert one.metrics["val_loss"] == pytest.approx(other.metrics["val_loss"], rel=1e-5)
+        assert one.metrics["train_loss"] == pytest.approx(other.metrics["train_loss"], rel=1e-5)
 
 
 def test_data_without_state_are_read_again_and_the_log_says_so(

@@ -17,7 +17,7 @@ import pytest
 from orchestrator.engine.failure_policy import SegmentFailure
 from orchestrator.spec import Resources
 from orchestrator.spec.tpu_slices import slice_of
-from orchestrator.training import Job, Report
+from orchestrator.training import Interim, Job, Report
 from orchestrator.xla.no_ray_launch import LocalHost
 from orchestrator.xla.process_env import plan_env
 from orchestrator.xla.slice_engine import plain_process
@@ -52,7 +52,11 @@ def job(tmp_path: Path, segment: int = 0, epochs: int = 2, **told: Any) -> Job:
 
 
 def start(gang: WorkerGroup, asked: Job) -> None:
-    gang.start(PLAN, {"job": asdict(asked), "roots": []})
+    gang.start(PLAN, asked, [])
+
+
+def order_of(asked: Job, rank: int, log: Path) -> dict[str, Any]:
+    return {"job": asked.to_text(), "log": str(log), "roots": [], "serial": 1, "process": asdict(PLAN[rank])}
 
 
 def next_of(gang: WorkerGroup, seconds: float = 60.0) -> Any:
@@ -192,7 +196,7 @@ def test_what_comes_late_from_the_segment_before_is_passed_over(gang: WorkerGrou
 
 def test_a_training_process_ends_with_its_host(tmp_path: Path) -> None:
     """The host's process is killed: no training goes on that nobody knows of."""
-    order = {"job": asdict(job(tmp_path, pause=600)), "roots": [], "serial": 1, "process": asdict(PLAN[0])}
+    order = order_of(job(tmp_path, pause=600), 0, tmp_path)
     code = (
         "import sys, json, time; from orchestrator.xla.training_process import TrainingProcess\n"
         "TrainingProcess(json.loads(sys.argv[1]), {'RANK': '0'}); time.sleep(600)"
@@ -217,7 +221,7 @@ def test_a_trial_beside_the_slices_trains_with_this_interpreter(tmp_path: Path) 
     model = {"class_path": "tests.support.tiny.Tiny", "init_args": {}}
     real = replace(job(tmp_path), model=model, data={"class_path": "tests.support.tiny.TinyData", "init_args": {}})
     gang = WorkerGroup([LocalHost("here")])
-    gang.start([plain_process("here")], {"job": asdict(real), "roots": [str(ROOT)]})
+    gang.start([plain_process("here")], real, [str(ROOT)])
     try:
         for epoch in (1, 2):
             report = next_of(gang, 120)
@@ -231,12 +235,34 @@ def test_a_trial_beside_the_slices_trains_with_this_interpreter(tmp_path: Path) 
         gang.end()
 
 
+@pytest.mark.slow
+def test_a_segment_that_is_told_to_stop_ends_at_its_next_batch_with_a_checkpoint(tmp_path: Path) -> None:
+    model = {"class_path": "tests.support.tiny.Tiny", "init_args": {"pause": 0.4}}
+    data = {"class_path": "tests.support.tiny.TinyData", "init_args": {}}
+    real = replace(job(tmp_path, epochs=1000), model=model, data=data)
+    gang = WorkerGroup([LocalHost("here")])
+    gang.start([plain_process("here")], real, [str(ROOT)])
+    try:
+        assert isinstance(next_of(gang, 120), Report)
+        gang.answer(True)
+        time.sleep(0.5)  # within the next epoch
+        gang.stop()
+        saved = next_of(gang)
+        assert isinstance(saved, Interim), saved
+        assert 1 < saved.epoch < 2
+        assert saved.checkpoint is not None
+        assert (real.run_directory / saved.checkpoint.path).stat().st_size == saved.checkpoint.size
+        assert next_of(gang) == Ended(is_stopped=True)
+    finally:
+        gang.end()
+
+
 def test_the_environment_is_the_planned_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TPU_VISIBLE_CHIPS", "0")
     monkeypatch.setenv("TPU_TOPOLOGY", "2x2x2")
     program = tmp_path / "python"
     program.write_text(f"#!/bin/sh\nenv > {tmp_path}/env.txt\n")
-    order = {"job": asdict(job(tmp_path)), "roots": [], "serial": 1, "process": asdict(PLAN[1])}
+    order = order_of(job(tmp_path), 1, tmp_path)
     child = TrainingProcess(order, PLAN[1].env, PLAN[1].unset)
     waited(lambda: next((m for m in child.messages() if "exit" in m), None))
     child.end()

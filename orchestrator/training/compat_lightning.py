@@ -166,6 +166,14 @@ def set_combined_progress(combined: CombinedLoader, batches: int, exhausted: Ite
         iterator._consumed = list(exhausted)
 
 
+def scale_batch_counts(trainer: L.Trainer, ratio: float) -> None:
+    """Multiply the counts of training batches in the epoch and in all, rounded down: the batches have another size."""
+    progress = trainer.fit_loop.epoch_loop.batch_progress
+    for counts in (progress.current, progress.total):
+        for name in ("ready", "started", "processed", "completed"):
+            setattr(counts, name, int(_attribute(counts, name) * ratio))
+
+
 def fetches_ahead(trainer: L.Trainer) -> bool:
     """Return whether Lightning fetches a batch before it is needed: the epoch has no known length."""
     fetcher = _attribute(trainer.fit_loop, "_data_fetcher")

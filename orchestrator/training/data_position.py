@@ -3,6 +3,9 @@
 map-style data      by index: the sampler is run ahead, and nothing that was trained on is loaded again
 data with a state   by ``state_dict`` and ``load_state_dict`` of the loader, or of its iterable data set
 other data          by reading the batches again, and saying so
+
+If the batches have another size than before, since a trial ran out of memory or got other hyperparameters, the place is
+counted in the new ones, rounded down.
 """
 
 from __future__ import annotations
@@ -75,6 +78,10 @@ class DataPosition:
         start = self._start
         if start is None or len(start["sources"]) != len(self._sources):
             return
+        before, now = start["sources"][0].get("rows"), self._sources[0].rows
+        if before and now and before != now:
+            start = self._start = _in_other_batches(start, before / now)
+            compat.scale_batch_counts(self._trainer, before / now)
         for source, place in zip(self._sources, start["sources"], strict=True):
             source.start = place
             compat.set_sampler_epoch(source.loader, start["epoch"])
@@ -82,6 +89,12 @@ class DataPosition:
     def _set_progress(self, combined: CombinedLoader) -> None:
         if self._start is not None:
             compat.set_combined_progress(combined, self._start["batches"], self._start["exhausted"])
+
+
+def _in_other_batches(start: State, ratio: float) -> State:
+    """Return a place to start from in batches of another size; ``ratio`` is the former size over the new one."""
+    sources = [{**source, "batches": int(source["batches"] * ratio)} for source in start["sources"]]
+    return {**start, "sources": sources, "batches": int(start["batches"] * ratio)}
 
 
 def _source(loader: Any, trainer: L.Trainer) -> _Source:
@@ -122,6 +135,13 @@ class _Source:
     def __len__(self) -> int:
         return len(self.loader)
 
+    @property
+    def rows(self) -> int | None:
+        """The size of a batch, if the loader has one."""
+        owners = (self.loader, getattr(self.loader, "batch_sampler", None))
+        sizes = (getattr(owner, "batch_size", None) for owner in owners)
+        return next((size for size in sizes if isinstance(size, int)), None)
+
     def __iter__(self) -> Iterator[Any]:
         start, self._batches, self._drawn = self.start, 0, None
         if start is None or not start["batches"]:
@@ -133,7 +153,13 @@ class _Source:
 
     def position(self) -> State:
         """Return the place after the batches that were fetched."""
-        return {"batches": self._batches, "begun": self._begun, "drawn": self._drawn, "random": self._fetch_state}
+        return {
+            "batches": self._batches,
+            "rows": self.rows,
+            "begun": self._begun,
+            "drawn": self._drawn,
+            "random": self._fetch_state,
+        }
 
     def fetch(self, iterator: Iterator[Any]) -> Any:
         """Return the iterator's next batch, and count it."""

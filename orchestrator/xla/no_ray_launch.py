@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from orchestrator.journal import FORMAT, Journal
 from orchestrator.policies.distinct import RULES
 from orchestrator.rundir import run_at
 from orchestrator.spec import SweepSpec
-from orchestrator.training import Job, Report
+from orchestrator.training import Interim, Job, Report
 from orchestrator.xla.process_env import Process, plan_processes
 from orchestrator.xla.slice_processes import Ended, Outcome, Refused, WorkerGroup
 from orchestrator.xla.training_process import Message, SliceHost
@@ -53,6 +53,10 @@ class LocalHost:
     def answer(self, is_continued: bool) -> None:
         """See `slice_processes.Host`."""
         self._host.answer(is_continued)
+
+    def stop(self) -> None:
+        """See `slice_processes.Host`."""
+        self._host.stop()
 
     def is_reachable(self, seconds: float) -> bool:
         """See `slice_processes.Host`."""
@@ -92,16 +96,23 @@ def lead(
     if isinstance(job, str):
         return
 
-    def report(epoch: Report) -> bool:
-        controller.stop_reason = controller.stop_reason or stop_requests.reason
-        return controller.on_report(job.trial, job.segment, epoch)
+    def receive(saved: Report | Interim) -> bool:
+        stop_requests.note_saving(saved.saving)
+        if isinstance(saved, Interim):
+            return controller.on_interim(job.trial, job.segment, saved)
+        return controller.on_report(job.trial, job.segment, saved)
 
-    outcome = _train(own, job, roots, report)
+    def must_stop() -> bool:
+        controller.stop_reason = controller.stop_reason or stop_requests.reason
+        return controller.must_stop(job.trial)
+
+    outcome = _train(own, job, roots, receive, must_stop)
     if isinstance(outcome, Refused):
         raise SweepError(outcome.message, hint=outcome.hint)
     if isinstance(outcome, Ended):
-        controller.on_end(job.trial, job.segment)
-    elif not isinstance(outcome, Report):
+        end = controller.on_stop if outcome.is_stopped else controller.on_end
+        end(job.trial, job.segment)
+    elif not isinstance(outcome, Report | Interim):
         controller.on_failure(job.trial, job.segment, outcome)
         raise SweepError(
             f"the trial cannot be resumed without Ray: {outcome.message}", hint="launch it again under another name"
@@ -126,22 +137,37 @@ def follow(spec: SweepSpec, own: Sequence[Process], roots: Sequence[str]) -> Non
         job = controller.next_job()
         journal.close()
         assert isinstance(job, Job)
-        outcome = _train(own, job, roots, lambda report: True)
+        outcome = _train(own, job, roots, lambda saved: True, lambda: False)
     if not isinstance(outcome, Ended):
-        message = outcome.message if not isinstance(outcome, Report) else ""
+        message = outcome.message if not isinstance(outcome, Report | Interim) else ""
         raise SweepError(f"process {own[0].rank} on {own[0].address}: {message}")
 
 
-def _train(own: Sequence[Process], job: Job, roots: Sequence[str], report: Any) -> Outcome:
-    """Train this host's part of a segment until it ends."""
+def _train(
+    own: Sequence[Process],
+    job: Job,
+    roots: Sequence[str],
+    receive: Callable[[Report | Interim], bool],
+    must_stop: Callable[[], bool],
+) -> Outcome:
+    """Train this host's part of a segment until it ends.
+
+    ``receive`` gets each report and returns whether to continue, and each checkpoint between two reports.
+    """
     group = WorkerGroup([LocalHost(own[0].address)])
     local = [Process(**{**asdict(process), "host": 0}) for process in own]
-    group.start(local, {"job": asdict(job), "roots": list(roots)})
+    group.start(local, job, roots)
+    is_told = False
     try:
         while True:
+            if not is_told and must_stop():
+                is_told = True
+                group.stop()
             outcome = group.next_outcome()
             if isinstance(outcome, Report):
-                group.answer(report(outcome))
+                group.answer(receive(outcome))
+            elif isinstance(outcome, Interim):
+                receive(outcome)
             elif outcome is not None:
                 return outcome
             time.sleep(_TURN_SECONDS)

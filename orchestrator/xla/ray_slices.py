@@ -151,6 +151,10 @@ class RayHost:
         """See `slice_processes.Host`."""
         self._actor.answer.remote(is_continued)
 
+    def stop(self) -> None:
+        """See `slice_processes.Host`."""
+        self._actor.stop.remote()
+
     def is_reachable(self, seconds: float) -> bool:
         """See `slice_processes.Host`."""
         try:

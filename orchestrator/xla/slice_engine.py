@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -19,7 +19,7 @@ from orchestrator.engine.watchdog import Watchdog
 from orchestrator.errors import SweepError, UsageError
 from orchestrator.spec import SweepSpec
 from orchestrator.spec.tpu_placement import GPU, kinds, trial_slice
-from orchestrator.training import Job, Report
+from orchestrator.training import Interim, Job, Report
 from orchestrator.xla.process_env import Process, plan_env
 from orchestrator.xla.slice_inventory import Node, Place, SliceInventory
 from orchestrator.xla.slice_processes import Ended, Host, HostLostError, Outcome, Refused, WorkerGroup
@@ -62,6 +62,7 @@ class _Slot:
     reservation: Reservation
     group: WorkerGroup | None = None
     job: Job | None = None
+    is_told: bool = False  # the job, to stop at its next batch
 
 
 def run(
@@ -132,6 +133,7 @@ class SliceEngine:
         try:
             while not self._is_stopped():
                 self._update_places()
+                self._tell_to_stop()
                 for slot in list(self._slots):
                     self._poll(slot)
                 self._end_stalled()
@@ -221,11 +223,11 @@ class SliceEngine:
         if isinstance(job, str):
             return job
         assert slot.group is not None
-        slot.job = job
+        slot.job, slot.is_told = job, False
         self._busy_at = self._clock()
         self._watchdog.start(slot.place.key, Path(job.folder) / "progress")
         try:
-            slot.group.start(self._processes(slot), {"job": asdict(job), "roots": self._roots})
+            slot.group.start(self._processes(slot), job, self._roots)
         except HostLostError as lost:
             self._lose(slot, SegmentFailure("node", str(lost), "node"))
         return "started"
@@ -238,6 +240,15 @@ class SliceEngine:
             return [plain_process(addresses[0])]
         port = hosts[0].free_port()
         return plan_env(self._slice, addresses, self._resources.runtime, slices=self._resources.slices, port=port)
+
+    def _tell_to_stop(self) -> None:
+        """Tell the segments to stop at their next batch that are to: of the sweep, of a trial, on a leaving place."""
+        for slot in self._running:
+            assert slot.job is not None
+            must_stop = self._controller.must_stop(slot.job.trial) or self._inventory.draining(slot.place)
+            if must_stop and slot.group is not None and not slot.is_told:
+                slot.is_told = True
+                slot.group.stop()
 
     def _poll(self, slot: _Slot) -> None:
         """Handle the next outcome of a slot's processes."""
@@ -257,9 +268,12 @@ class SliceEngine:
     def _handle(self, slot: _Slot, job: Job, outcome: Outcome) -> None:
         if isinstance(outcome, Report):
             self._handle_report(slot, job, outcome)
+        elif isinstance(outcome, Interim):
+            self._watchdog.alive(slot.place.key)
+            self._stop_requests.note_saving(outcome.saving)
+            self._controller.on_interim(job.trial, job.segment, outcome)
         elif isinstance(outcome, Ended):
-            self._free(slot)
-            self._controller.on_end(job.trial, job.segment)
+            self._handle_end(slot, job, outcome)
         elif isinstance(outcome, Refused):
             if not self._controller.state.has_reports:
                 raise SweepError(outcome.message, hint=outcome.hint)
@@ -270,15 +284,30 @@ class SliceEngine:
         else:
             self._close(slot, outcome)
 
+    def _handle_end(self, slot: _Slot, job: Job, end: Ended) -> None:
+        """Record the end of a segment. One that stopped since its place is being preempted resumes elsewhere."""
+        if not end.is_stopped:
+            self._free(slot)
+            self._controller.on_end(job.trial, job.segment)
+        elif self._controller.on_stop(job.trial, job.segment):
+            self._free(slot)
+        else:
+            self._leave(slot)
+
+    def _leave(self, slot: _Slot) -> None:
+        """Record that the segment has left a place that is being preempted, and drop the place."""
+        self._close(slot, SegmentFailure("preempted", f"{slot.place.name} is being preempted", "preempted"))
+        self._drop(slot)
+
     def _handle_report(self, slot: _Slot, job: Job, report: Report) -> None:
         """Pass the report to the controller and answer it. On a place being preempted, end the segment here."""
         assert slot.group is not None
         self._watchdog.alive(slot.place.key)
+        self._stop_requests.note_saving(report.saving)
         is_continued = self._controller.on_report(job.trial, job.segment, report)
         if is_continued and self._inventory.draining(slot.place):
             slot.group.end()
-            self._close(slot, SegmentFailure("preempted", f"{slot.place.name} is being preempted", "preempted"))
-            self._drop(slot)
+            self._leave(slot)
             return
         slot.group.answer(is_continued)
 

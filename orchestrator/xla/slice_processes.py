@@ -9,10 +9,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from orchestrator.engine.failure_policy import SegmentFailure
-from orchestrator.training import Report
+from orchestrator.training import Interim, Job, Report
 from orchestrator.xla.process_env import Process
 from orchestrator.xla.training_process import Message
 
@@ -43,6 +44,9 @@ class Host(Protocol):
     def answer(self, is_continued: bool) -> None:
         """Answer the report of its first process: whether to continue."""
 
+    def stop(self) -> None:
+        """Tell its first process to stop after the present batch."""
+
     def is_reachable(self, seconds: float) -> bool:
         """Return whether it answers within so many seconds."""
 
@@ -55,7 +59,10 @@ class Host(Protocol):
 
 @dataclass(frozen=True)
 class Ended:
-    """The segment ended, by itself or because a report's answer was to stop."""
+    """The segment ended: by itself, because a report's answer was to stop, or told to stop at a batch."""
+
+    is_stopped: bool = False
+    """Whether rank 0 had been told to stop at a batch."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +73,7 @@ class Refused:
     hint: str
 
 
-Outcome = Report | Ended | Refused | SegmentFailure
+Outcome = Report | Interim | Ended | Refused | SegmentFailure
 
 
 class WorkerGroup:
@@ -78,15 +85,20 @@ class WorkerGroup:
         self._serial = 0
         self._reset(0)
 
-    def start(self, processes: Sequence[Process], order: Mapping[str, Any]) -> None:
-        """Start a segment on all hosts; each process gets ``order``, its own plan and the segment's serial number."""
+    def start(self, processes: Sequence[Process], job: Job, roots: Sequence[str]) -> None:
+        """Start a segment on all hosts, with the folders ``roots`` to import from."""
         self._reset(len(processes))
+        log = Path(job.folder) / "logs" / f"segment_{job.segment}"
+        order = {"job": job.to_text(), "log": str(log), "roots": list(roots)}
         for number, host in enumerate(self.hosts):
             plans = [asdict(process) for process in processes if process.host == number]
             host.start([{**order, "process": process, "serial": self._serial} for process in plans])
 
     def next_outcome(self) -> Outcome | None:
-        """Return one event since the last call, or None. After any event except a report, no process is running."""
+        """Return one event since the last call, or None.
+
+        After any event except a report and a checkpoint between two reports, no process is running.
+        """
         lost_host: SegmentFailure | None = None
         for host in self.hosts:
             try:
@@ -94,19 +106,24 @@ class WorkerGroup:
                     self._receive(message)
             except HostLostError as lost:
                 lost_host = SegmentFailure("node", f"{host.address}: {lost}"[:_CHARACTERS], "node")
-        if self._reports:  # its checkpoint is on the disk, even if an error came after it
-            return self._reports.popleft()
+        if self._saved:  # the checkpoint is on the disk, even if an error came after it
+            return self._saved.popleft()
         if lost_host is not None:
             return self._finish(lost_host)
         if self._first_error is not None:
             settled = self._exits == self._world or self._clock() - self._since > SETTLE_SECONDS
             return self._finish(self._cause()) if settled else None
         lagging = 0 in self._ended and self._clock() - self._since > LAG_SECONDS
-        return self._finish(Ended()) if len(self._ended) == self._world or lagging else None
+        is_over = len(self._ended) == self._world or lagging
+        return self._finish(Ended(self._is_stopped)) if is_over else None
 
     def answer(self, is_continued: bool) -> None:
         """Answer the last report: whether to continue."""
         self.hosts[0].answer(is_continued)
+
+    def stop(self) -> None:
+        """Tell the segment to stop, with a checkpoint, after the present batch."""
+        self.hosts[0].stop()
 
     def end(self) -> None:
         """Kill every process."""
@@ -118,7 +135,8 @@ class WorkerGroup:
         self._world, self._exits, self._since = world, 0, 0.0
         self._concluded: set[int] = set()  # ranks that have sent their last message
         self._ended: set[int] = set()
-        self._reports: deque[Report] = deque()
+        self._is_stopped = False
+        self._saved: deque[Report | Interim] = deque()
         self._first_error: SegmentFailure | Refused | None = None
         self._first_crash: SegmentFailure | None = None  # of a process that sent no last message
 
@@ -127,7 +145,10 @@ class WorkerGroup:
         if message["serial"] != self._serial:
             return  # of an earlier segment
         if "report" in message and rank == 0:
-            self._reports.append(Report.from_fields(message["report"]))
+            self._saved.append(Report.from_fields(message["report"]))
+        elif "interim" in message:
+            if rank == 0:
+                self._saved.append(Interim.from_fields(message["interim"]))
         elif "refused" in message:
             self._concluded.add(rank)
             self._note(Refused(message["refused"], message.get("hint", "")))
@@ -137,7 +158,8 @@ class WorkerGroup:
         elif "ended" in message:
             self._concluded.add(rank)
             self._ended.add(rank)
-            self._since = self._clock() if rank == 0 else self._since
+            if rank == 0:
+                self._since, self._is_stopped = self._clock(), bool(message.get("stopped"))
         elif "exit" in message:
             self._exits += 1
             if rank not in self._concluded:

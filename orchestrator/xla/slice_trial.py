@@ -16,9 +16,9 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from orchestrator.errors import SweepError
-from orchestrator.training import Job, Report
+from orchestrator.training import Interim, Job, Report
 from orchestrator.xla.process_env import Process
-from orchestrator.xla.training_process import CHANNEL
+from orchestrator.xla.training_process import CHANNEL, STOP
 
 _HOST_LOST = 70  # exit code
 
@@ -29,6 +29,8 @@ class HostChannel:
     def __init__(self) -> None:
         self._channel = os.fdopen(int(os.environ[CHANNEL]), "w")
         self._received: queue.Queue[Any] = queue.Queue()
+        self._is_told_to_stop = False
+        self.has_stopped = False
         threading.Thread(target=self._listen, daemon=True).start()
 
     def order(self) -> dict[str, Any]:
@@ -42,13 +44,26 @@ class HostChannel:
         self._channel.flush()
 
     def report(self, report: Report) -> bool:
-        """Report an epoch, and return the answer: whether to continue."""
+        """Send a report, and return the answer: whether to continue."""
         self.send(report=asdict(report))
         return bool(self._received.get())
 
+    def interim(self, saved: Interim) -> None:
+        """Send a checkpoint between two reports. It has no answer."""
+        self.send(interim=asdict(saved))
+
+    def must_stop(self) -> bool:
+        """Return whether the host has told this process to stop after the present batch."""
+        self.has_stopped = self._is_told_to_stop
+        return self.has_stopped
+
     def _listen(self) -> None:
         for line in sys.stdin:
-            self._received.put(json.loads(line))
+            received = json.loads(line)
+            if received == STOP:
+                self._is_told_to_stop = True
+            else:
+                self._received.put(received)
         os._exit(_HOST_LOST)
 
 
@@ -71,17 +86,17 @@ def _run(host: HostChannel, order: Mapping[str, Any]) -> None:
     guard_streams()
     import_from(order["roots"])
     process = Process(**{**order["process"], "unset": tuple(order["process"]["unset"])})
-    job = Job(**order["job"])
+    job = Job.from_text(order["job"])
     if process.rank > 0:  # a trial has one run in a tracker, which rank 0 writes
         job = replace(job, tracking={})
     device = _device(process, job)
     from orchestrator.engine.segment_runner import attempt
 
-    failed = attempt(job, host.report, device=device)
+    failed = attempt(job, host.report, device=device, interim=host.interim, stop=host.must_stop)
     if failed:
         host.send(failed=asdict(failed))
     else:
-        host.send(ended=True)
+        host.send(ended=True, stopped=host.has_stopped)
 
 
 def _device(process: Process, job: Job) -> dict[str, Any] | None:

@@ -24,6 +24,8 @@ PYTHON = "SWEEP_TPU_PYTHON"
 """The variable that names the interpreter with torch_xla, on each host."""
 CHANNEL = "SWEEP_TRIAL_CHANNEL"
 """The variable with the file descriptor through which the training process sends messages."""
+STOP = "stop"
+"""What a training process reads on its standard input if it is to stop after the present batch."""
 _TAIL_BYTES = 2000
 
 Message = dict[str, Any]
@@ -38,7 +40,8 @@ class TrainingProcess:
     """One training process and its messages.
 
     Args:
-        order: ``job``, ``roots``, ``process`` and ``serial``, as JSON values.
+        order: ``job`` as `Job.to_text` writes it, ``log`` (a folder for its output), ``roots``, ``process`` and
+            ``serial``, as JSON values.
         env: variables to set, in addition to this process's environment.
         unset: variables to remove from it.
     """
@@ -87,6 +90,10 @@ class TrainingProcess:
         """Answer its last report: whether to continue."""
         self._write(is_continued)
 
+    def stop(self) -> None:
+        """Tell it to stop, with a checkpoint, after the present batch."""
+        self._write(STOP)
+
     def end(self) -> None:
         """Kill it and the processes that it has started."""
         if self._process is None:
@@ -99,8 +106,8 @@ class TrainingProcess:
                 self._process.stdin.close()
 
     def _write(self, value: Any) -> None:
-        assert self._process is not None
-        assert self._process.stdin is not None
+        if self._process is None or self._process.stdin is None:
+            return  # it could not be started, which a message reports
         with contextlib.suppress(OSError):  # it has died; its exit message reports that
             self._process.stdin.write(json.dumps(value).encode() + b"\n")
             self._process.stdin.flush()
@@ -126,8 +133,7 @@ class TrainingProcess:
 
 
 def _log(order: Mapping[str, Any]) -> tuple[Path, IO[bytes] | int]:
-    job = order["job"]
-    path = Path(job["folder"]) / "logs" / f"segment_{job['segment']}" / f"process_{order['process']['rank']}.txt"
+    path = Path(order["log"]) / f"process_{order['process']['rank']}.txt"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         return path, path.open("wb")
@@ -179,6 +185,12 @@ class SliceHost:
         with self._lock:
             if self._children:
                 self._children[0].answer(is_continued)
+
+    def stop(self) -> None:
+        """Tell the first process to stop after the present batch; its peers stop with it."""
+        with self._lock:
+            if self._children:
+                self._children[0].stop()
 
     def end(self) -> None:
         """End all processes; messages not polled yet are lost."""

@@ -33,7 +33,7 @@ def interpreter(folder: Path) -> Path:
 def main() -> None:
     host = HostChannel()
     order = host.order()
-    job, process = Job(**order["job"]), order["process"]
+    job, process = Job.from_text(order["job"]), order["process"]
     told = job.model["init_args"]
     folder = Path(job.folder)
     folder.mkdir(parents=True, exist_ok=True)

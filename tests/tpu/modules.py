@@ -92,3 +92,11 @@ class Normed(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         return torch.optim.SGD(self.parameters(), lr=self.hparams["learning_rate"], momentum=0.9)
+
+
+class Dropping(Normed):
+    """Draws its dropout on the device."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net.append(nn.Dropout(0.3))

@@ -19,7 +19,7 @@ import torch
 
 import orchestrator.xla.training_process as xla_process
 from orchestrator.spec.tpu_slices import Slice, slice_of
-from orchestrator.training import Job, Report
+from orchestrator.training import Interim, Job, Report
 from orchestrator.xla.no_ray_launch import LocalHost
 from orchestrator.xla.process_env import Process, plan_env
 from orchestrator.xla.slice_engine import plain_process
@@ -46,6 +46,8 @@ NORMED = {
     "trainer": {"max_epochs": 3, "precision": "32-true"},
 }
 
+DROPPING = {"class_path": "tests.tpu.modules.Dropping", "init_args": {}}
+
 
 @pytest.fixture(autouse=True)
 def one_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,15 +72,17 @@ def planned(name: str, runtime: str) -> list[Process]:
     return plan_env(wanted, ["127.0.0.1"] * wanted.hosts, runtime, port=free_port())
 
 
-def trained(processes: list[Process], asked: Job) -> list[Report]:
-    """The reports of a segment that comes to its end."""
+def trained(processes: list[Process], asked: Job, saved: list[Interim] | None = None) -> list[Report]:
+    """The reports of a segment that comes to its end; its checkpoints between them go to ``saved``."""
     hosts = max(process.host for process in processes) + 1
     gang = WorkerGroup([LocalHost("127.0.0.1") for _ in range(hosts)])
-    gang.start(processes, {"job": asdict(asked), "roots": [str(ROOT)]})
+    gang.start(processes, asked, [str(ROOT)])
     reports: list[Report] = []
     try:
         while not isinstance(outcome := gang.next_outcome(), Ended):
-            assert outcome is None or isinstance(outcome, Report), outcome
+            assert outcome is None or isinstance(outcome, Report | Interim), outcome
+            if isinstance(outcome, Interim) and saved is not None:
+                saved.append(outcome)
             if isinstance(outcome, Report):
                 reports.append(outcome)
                 gang.answer(True)
@@ -131,6 +135,22 @@ def test_litmodel_on_one_device_and_on_four_is_what_it_is_on_the_cpu(tmp_path: P
     check_alike(went_on, expected[1:], LOSSES)
 
 
+@pytest.mark.parametrize(("name", "runtime"), [("v5e-1", "rehearsal-gloo"), ("v4-16", "rehearsal-gloo")])
+def test_a_segment_cut_within_an_epoch_and_resumed_is_the_unbroken_one(name: str, runtime: str, tmp_path: Path) -> None:
+    """By steps, with dropout drawn on the device, a shuffled loader and a validation every five batches."""
+    trainer = {"max_steps": 18, "val_check_interval": 5, "precision": "32-true"}
+    asked = job(tmp_path / "whole", **{**NORMED, "model": DROPPING, "trainer": trainer}, save_every={"seconds": 0.0})
+    saved: list[Interim] = []
+    expected = trained(planned(name, runtime), asked, saved)
+    cut = next(interim for interim in saved if interim.step == 8)
+    assert cut.checkpoint is not None
+    assert cut.epoch % 1
+    resumed = trained(planned(name, runtime), replace(asked, segment=1, checkpoint=asdict(cut.checkpoint)))
+    check_alike(resumed, [report for report in expected if report.step > cut.step], ["val_loss", "val_acc"], 0.0)
+    for parameter, tensor in weights(asked, expected[-1]).items():
+        assert torch.equal(weights(asked, resumed[-1])[parameter], tensor), parameter
+
+
 def test_two_processes_are_what_ddp_is_on_cpus(tmp_path: Path) -> None:
     asked = job(tmp_path / "xla", **NORMED)
     found = trained(planned("v4-16", "rehearsal-gloo"), asked)
@@ -173,7 +193,7 @@ def test_other_devices_than_planned_are_refused(
 ) -> None:
     process = replace(planned("v5e-4", runtime)[0], **changed)
     gang = WorkerGroup([LocalHost("127.0.0.1")])
-    gang.start([process], {"job": asdict(job(tmp_path, **LITMODEL)), "roots": [str(ROOT)]})
+    gang.start([process], job(tmp_path, **LITMODEL), [str(ROOT)])
     try:
         until = time.monotonic() + 120
         while (outcome := gang.next_outcome()) is None and time.monotonic() < until:

@@ -34,7 +34,7 @@ def main() -> None:
     """Run the command. A SweepError is printed without a traceback and sets the exit code."""
     guard_streams()
     with forked_driver.report_exit_code(), report_exit_code(), _printed_errors():
-        app()
+        app(prog_name="sweep")
 
 
 @contextlib.contextmanager

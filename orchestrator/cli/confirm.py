@@ -12,13 +12,14 @@ from orchestrator.cli.forked_driver import continue_after, fork_driver
 from orchestrator.cli.options import Address, Json, Local, Name, Runs, Trust
 from orchestrator.cli.outcome import run_finals
 from orchestrator.cli.output import command_line, print_json, print_lines
+from orchestrator.cli.run_argument import chosen_run
 from orchestrator.cli.supervisor import needs_supervisor, supervise
 from orchestrator.cli.trust_question import settle_trust
 
 
 @app.command(rich_help_panel=PANEL_WINNER)
 def confirm(
-    name: Name,
+    name: Name = None,
     top: Annotated[
         int | None, typer.Option("--top", min=1, help="How many of the best trials take part, near-ties in addition.")
     ] = None,
@@ -35,13 +36,15 @@ def confirm(
     as_json: Json = False,
 ) -> None:
     """Retrain the best trials under fresh seeds until the winner is clear: mean, interval, probability."""
-    from orchestrator.results.run_state import find, read_state
+    from orchestrator.results.run_state import read_state
     from orchestrator.results.winner import finals_of
 
-    run = find(name, runs)
+    run = chosen_run(name, runs)
     trust = settle_trust(run, trust)
     if needs_supervisor(address, local):
-        raise typer.Exit(supervise(finals_of(run, read_state(run)), resume_with=_trusting(sys.argv[1:])))
+        named = [] if name is not None else [run.name]  # another run may be the newest by then
+        resume_with = [*_trusting(sys.argv[1:]), *named]
+        raise typer.Exit(supervise(finals_of(run, read_state(run)), resume_with=resume_with, extra_arguments=named))
     if local and (crash := fork_driver(run)):
         continue_after(crash, run)
         trust = True  # settled before
@@ -57,7 +60,7 @@ def _trusting(words: list[str]) -> list[str]:
 
 @app.command("test", rich_help_panel=PANEL_WINNER)
 def evaluate_on_test_set(
-    name: Name,
+    name: Name = None,
     trial: Annotated[
         int | None, typer.Option("--trial", help="Number of a trial of the search. Default: the confirmed winner.")
     ] = None,
@@ -70,10 +73,10 @@ def evaluate_on_test_set(
 ) -> None:
     """Evaluate the confirmed winner on the test set. Each evaluation is recorded in the journal."""
     from orchestrator import sweep
-    from orchestrator.results.run_state import find
 
-    trust = settle_trust(find(name, runs), trust)
-    evaluation = sweep.test(name, runs, trial=trial, unconfirmed=unconfirmed, trust=trust)
+    run = chosen_run(name, runs)
+    trust = settle_trust(run, trust)
+    evaluation = sweep.test(run.name, run.runs, trial=trial, unconfirmed=unconfirmed, trust=trust)
     if as_json:
         print_json({"look": evaluation.number, "of": evaluation.winner.title, "metrics": evaluation.metrics_as_json})
     else:
@@ -85,4 +88,4 @@ def evaluate_on_test_set(
             f"warning: the test set had been used {times} before; the best of several looks is a biased score", err=True
         )
     else:
-        print_lines(f"next: {command_line('export', name, runs)}   # write the winner to a folder", err=True)
+        print_lines(f"next: {command_line('export', run.name, run.runs)}   # write the winner to a folder", err=True)

@@ -10,6 +10,7 @@ import typer
 from orchestrator.cli.app import PANEL_WINNER, app
 from orchestrator.cli.options import Bundle, DataArguments, Json, ModelName, Name, Runs, Trial, Trust
 from orchestrator.cli.output import print_json, print_lines, warn
+from orchestrator.cli.run_argument import chosen_run
 from orchestrator.cli.trust_question import settle_bundle_trust, settle_trust
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 @app.command(rich_help_panel=PANEL_WINNER)
 def export(
-    name: Name,
+    name: Name = None,
     trial: Trial = None,
     to: Annotated[
         Path | None, typer.Option("--to", metavar="DIR", help="Folder of the bundle; must not exist.")
@@ -37,10 +38,10 @@ def export(
     Each format is run on validation data and must reproduce the checkpoint's outputs.
     """
     from orchestrator.export import export_with_report
-    from orchestrator.results.run_state import find
 
-    trust = settle_trust(find(name, runs), trust)
-    exported = export_with_report(name, runs, trial=trial, to=to, formats=formats, trust=trust)
+    run = chosen_run(name, runs)
+    trust = settle_trust(run, trust)
+    exported = export_with_report(run.name, run.runs, trial=trial, to=to, formats=formats, trust=trust)
     for missing, reason in exported.missing.items():
         warn(f"without {missing}: {reason}")
     warn(f"{', '.join(exported.present)}: compared with the checkpoint in {exported.seconds:.1f} s")

@@ -11,6 +11,7 @@ import typer
 from orchestrator.cli.app import PANEL_READ, app
 from orchestrator.cli.options import Json, Name, Runs, Trial
 from orchestrator.cli.output import json_rows, print_json, print_lines, print_ranking, save_table
+from orchestrator.cli.run_argument import chosen_run
 from orchestrator.safe_text import visible
 
 if TYPE_CHECKING:
@@ -18,18 +19,18 @@ if TYPE_CHECKING:
 
 
 @app.command(rich_help_panel=PANEL_READ)
-def status(name: Name, runs: Runs = None, as_json: Json = False) -> None:
+def status(name: Name = None, runs: Runs = None, as_json: Json = False) -> None:
     """Print the progress of a run: its trials, its budget, its state."""
     from dataclasses import asdict
 
     from orchestrator.results.live_trials import live_lines
-    from orchestrator.results.run_state import find, has_begun, read_state
+    from orchestrator.results.run_state import has_begun, read_state
     from orchestrator.results.status import status_of
     from orchestrator.results.terminal_tables import spending, summary
     from orchestrator.results.verdict import evaluations_on_test_set, sentences
     from orchestrator.results.winner import finals_of
 
-    run = find(name, runs)
+    run = chosen_run(name, runs)
     state = read_state(run)
     progress = status_of(run, state)
     if as_json:
@@ -76,7 +77,7 @@ def list_(runs: Runs = None, as_json: Json = False) -> None:
 
 @app.command(rich_help_panel=PANEL_READ)
 def results(
-    name: Name,
+    name: Name = None,
     runs: Runs = None,
     as_json: Json = False,
     out: Annotated[
@@ -92,7 +93,7 @@ def results(
     """Print the ranking of a run: every trial, best first."""
     from orchestrator.results import Results
 
-    table = Results(name, runs)
+    table = Results(chosen_run(name, runs))
     if out is not None:
         save_table(table.epochs if reports else table.trials, out)
     elif as_json:
@@ -104,13 +105,13 @@ def results(
 
 
 @app.command(rich_help_panel=PANEL_READ)
-def best(name: Name, runs: Runs = None, as_json: Json = False) -> None:
+def best(name: Name = None, runs: Runs = None, as_json: Json = False) -> None:
     """Print the winner of a run: its objective, parameters and checkpoint."""
     from orchestrator.codec import display, written
     from orchestrator.progress import axis, figure
     from orchestrator.results import Results
 
-    table = Results(name, runs)
+    table = Results(chosen_run(name, runs))
     winner = table.best()
     record = {
         "trial": winner.trial,
@@ -134,12 +135,12 @@ def best(name: Name, runs: Runs = None, as_json: Json = False) -> None:
 
 
 @app.command(rich_help_panel=PANEL_READ)
-def why(name: Name, trial: Trial = None, runs: Runs = None, as_json: Json = False) -> None:
+def why(name: Name = None, trial: Trial = None, runs: Runs = None, as_json: Json = False) -> None:
     """Explain a trial: why it got its parameters, why it ended, why it has its rank."""
     from orchestrator.results import Results
     from orchestrator.results import why as explain
 
-    table = Results(name, runs)
+    table = Results(chosen_run(name, runs))
     number = table.best().trial if trial is None else trial
     sentences = explain(table.state, number)
     if as_json:
@@ -150,7 +151,7 @@ def why(name: Name, trial: Trial = None, runs: Runs = None, as_json: Json = Fals
 
 @app.command(rich_help_panel=PANEL_READ)
 def verify(
-    name: Name,
+    name: Name = None,
     runs: Runs = None,
     repair: Annotated[
         bool,
@@ -165,10 +166,10 @@ def verify(
     """Check a run: read every journal record, replay every suggestion and decision, hash every checkpoint."""
     from dataclasses import asdict
 
-    from orchestrator.results.run_state import find
     from orchestrator.results.verify import check
 
-    run, dropped = find(name, runs), None
+    run, dropped = chosen_run(name, runs), None
+    checked = run.name
     if repair:
         run, dropped = _repair(run)
     findings = check(run)
@@ -176,7 +177,7 @@ def verify(
         print_json(asdict(findings) | ({"repaired": run.name, "dropped": dropped} if dropped else {}))
     else:
         if dropped:
-            print_lines(f"{name} stays as it is; the repaired copy is {run.where}, without {dropped}")
+            print_lines(f"{checked} stays as it is; the repaired copy is {run.where}, without {dropped}")
         print_lines(
             f"{run.name}: read {findings.records} records, replayed {findings.suggestions} suggestions and "
             f"{findings.decisions} decisions, hashed {findings.checkpoints} checkpoints ({findings.bytes / 1e6:.1f} MB)"

@@ -7,8 +7,25 @@ from typing import Annotated
 
 import typer
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the run.")]
-Spec = Annotated[str, typer.Argument(metavar="SPEC", help="A sweep file, or the name of a shipped one.")]
+from orchestrator.cli import completion
+
+Name = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[NAME]",
+        help="The run: its name, a unique beginning of it, its path or URL. Default: the newest run here.",
+        autocompletion=completion.run_names,
+        show_default=False,
+    ),
+]
+Spec = Annotated[
+    str,
+    typer.Argument(
+        metavar="SPEC",
+        help="A sweep file, or the name of a shipped one.",
+        autocompletion=completion.sweep_files,
+    ),
+]
 Bundle = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A folder that `sweep export` has written.")]
 
 Runs = Annotated[
@@ -29,7 +46,10 @@ ModelName = Annotated[str, typer.Option("--name", help="Name of the model. Defau
 Overrides = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="KEY=VALUE", help="Set a field of the sweep file: --set budget.trials=4. May be repeated."
+        "--set",
+        metavar="KEY=VALUE",
+        help="Set a field of the sweep file: --set budget.trials=4. May be repeated.",
+        autocompletion=completion.settings,
     ),
 ]
 DataArguments = Annotated[
@@ -44,7 +64,10 @@ Trust = Annotated[
 ]
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Trial = Annotated[int | None, typer.Option("--trial", help="Number of the trial. Default: the winner.")]
+Trial = Annotated[
+    int | None,
+    typer.Option("--trial", help="Number of the trial. Default: the winner.", autocompletion=completion.trial_numbers),
+]
 
 Local = Annotated[bool, typer.Option("--local", help="Run in this process, one trial at a time, without Ray.")]
 Address = Annotated[

@@ -8,8 +8,10 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.app import PANEL_READ, PANEL_RUN, app
+from orchestrator.cli.completion import run_names
 from orchestrator.cli.options import Json, Overrides, Runs, Spec
 from orchestrator.cli.output import print_json, print_lines, warn, wide_console
+from orchestrator.cli.run_argument import chosen_run
 
 
 @app.command(rich_help_panel=PANEL_RUN)
@@ -39,7 +41,15 @@ def plan(
 
 @app.command(rich_help_panel=PANEL_READ)
 def simulate(
-    source: Annotated[str, typer.Argument(metavar="NAME|TABLE.npz", help="A run, or a table of learning curves.")],
+    source: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[NAME|TABLE.npz]",
+            help="A run, as elsewhere, or a table of learning curves. Default: the newest run here.",
+            autocompletion=run_names,
+            show_default=False,
+        ),
+    ] = None,
     searcher: Annotated[
         str | None, typer.Option("--searcher", help="Searcher to compare: its name or import path.")
     ] = None,
@@ -58,11 +68,13 @@ def simulate(
 
     from orchestrator.engine.recorded_curves import of_sweep, of_table
     from orchestrator.engine.search_comparison import compare, recorded_figures
-    from orchestrator.results.run_state import find, read_state
+    from orchestrator.results.run_state import read_state
     from orchestrator.results.terminal_tables import comparison
 
-    state = None if source.endswith(".npz") else read_state(find(source, runs))
-    curves = of_table(Path(source), task) if state is None else of_sweep(source, state)
+    table = source if source and source.endswith(".npz") else ""
+    run = None if table else chosen_run(source, runs)
+    state = read_state(run) if run else None
+    curves = of_sweep(run.name, state) if run and state else of_table(Path(table), task)
     policies = {"searcher": searcher, "scheduler": scheduler}
     settings = [*(f"{key}={value}" for key, value in policies.items() if value), *(overrides or ())]
     recorded = [] if state is None else [recorded_figures(curves, state)]

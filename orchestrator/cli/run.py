@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrator.cli.app import PANEL_RUN, app
+from orchestrator.cli.completion import run_names, trial_numbers
 from orchestrator.cli.forked_driver import continue_after, fork_driver
 from orchestrator.cli.options import (
     Address,
@@ -25,6 +26,7 @@ from orchestrator.cli.options import (
 )
 from orchestrator.cli.outcome import finish
 from orchestrator.cli.output import command_line, print_lines, print_next, print_notices
+from orchestrator.cli.run_argument import chosen_run
 from orchestrator.cli.supervisor import is_replacement, needs_supervisor, supervise, supervised
 from orchestrator.cli.trust_question import settle_trust
 
@@ -45,7 +47,12 @@ def launch(
     overrides: Overrides = None,
     warm_start: Annotated[
         list[str] | None,
-        typer.Option("--warm-start", metavar="RUN...", help="Earlier runs whose trials the searcher starts with."),
+        typer.Option(
+            "--warm-start",
+            metavar="RUN...",
+            help="Earlier runs whose trials the searcher starts with.",
+            autocompletion=run_names,
+        ),
     ] = None,
     more_runs: Annotated[list[str] | None, typer.Argument(metavar="RUN", hidden=True)] = None,
     no_preflight: Annotated[
@@ -102,12 +109,12 @@ def launch(
             preflight=not no_preflight,
         )
 
-    _run_to_end(run_at(loaded.name, runs), runs, start, local=local, address=address, extra_arguments=arguments)
+    _run_to_end(run_at(loaded.name, runs), start, local=local, address=address, extra_arguments=arguments)
 
 
 @app.command(rich_help_panel=PANEL_RUN)
 def resume(
-    name: Name,
+    name: Name = None,
     runs: Runs = None,
     local: Local = False,
     address: Address = "",
@@ -117,32 +124,40 @@ def resume(
     trust: Trust = False,
 ) -> None:
     """Resume a stopped run. Ended trials stay as they are; the others start from their last checkpoint."""
-    from orchestrator.results.run_state import find, read_state
+    from orchestrator.results.run_state import read_state
     from orchestrator.state import spec_in_force
 
-    run = find(name, runs)
+    run = chosen_run(name, runs)
     trust = settle_trust(run, trust)
     if cluster is not None:
         spec = spec_in_force(read_state(run))
-        _submit(cluster, ["resume", name, "--trust"], spec, runs, token, insecure=insecure)
+        place = runs or (str(run.runs) if run.url else None)
+        _submit(cluster, ["resume", run.name, "--trust"], spec, place, token, insecure=insecure)
         return
 
     def start(progress: Progress) -> Outcome:
         from orchestrator import sweep
 
         return sweep.resume(
-            name, runs, local=local, address=address, observer=progress, wait_for_cluster=is_replacement(), trust=trust
+            run.name,
+            run.runs,
+            local=local,
+            address=address,
+            observer=progress,
+            wait_for_cluster=is_replacement(),
+            trust=trust,
         )
 
-    _run_to_end(run, runs, start, local=local, address=address)
+    _run_to_end(run, start, local=local, address=address, extra_arguments=_named(name, run))
 
 
 @app.command(rich_help_panel=PANEL_RUN)
 def retry(
-    name: Name,
+    name: Name = None,
     failed: Annotated[bool, typer.Option("--failed", help="Retry every failed trial.")] = False,
     trials: Annotated[
-        list[int] | None, typer.Option("--trial", help="Number of a failed trial. May be repeated.")
+        list[int] | None,
+        typer.Option("--trial", help="Number of a failed trial. May be repeated.", autocompletion=trial_numbers),
     ] = None,
     runs: Runs = None,
     local: Local = False,
@@ -151,22 +166,19 @@ def retry(
 ) -> None:
     """Retry failed trials from their last checkpoint, and resume the run."""
     from orchestrator.errors import UsageError
-    from orchestrator.results.run_state import find
 
     if failed == bool(trials):
-        raise UsageError(
-            "specify the trials to retry: either --failed or --trial N", hint=f"sweep retry {name} --failed"
-        )
+        raise UsageError("specify the trials to retry: either --failed or --trial N", hint="sweep retry NAME --failed")
 
-    run = find(name, runs)
+    run = chosen_run(name, runs)
     trust = settle_trust(run, trust)
 
     def start(progress: Progress) -> Outcome:
         from orchestrator import sweep
 
         return sweep.retry(
-            name,
-            runs,
+            run.name,
+            run.runs,
             local=local,
             address=address,
             observer=progress,
@@ -175,12 +187,12 @@ def retry(
             trust=trust,
         )
 
-    _run_to_end(run, runs, start, local=local, address=address)
+    _run_to_end(run, start, local=local, address=address, extra_arguments=_named(name, run))
 
 
 @app.command(rich_help_panel=PANEL_RUN)
 def extend(
-    name: Name,
+    name: Name = None,
     trials: Annotated[int, typer.Option("--trials", min=0, help="Number of additional trials.")] = 0,
     epochs: Annotated[
         int, typer.Option("--epochs", min=0, help="Additional epochs for each trial; finished trials continue.")
@@ -207,18 +219,16 @@ def extend(
     trust: Trust = False,
 ) -> None:
     """Extend a run beyond its limits: more trials, more epochs, more time."""
-    from orchestrator.results.run_state import find
-
     additional_budget = dict(_parse_amount(text) for text in budget or ())
-    run = find(name, runs)
+    run = chosen_run(name, runs)
     trust = settle_trust(run, trust)
 
     def start(progress: Progress) -> Outcome:
         from orchestrator import sweep
 
         return sweep.extend(
-            name,
-            runs,
+            run.name,
+            run.runs,
             trials=trials,
             epochs=epochs,
             by=by,
@@ -231,48 +241,62 @@ def extend(
             trust=trust,
         )
 
-    _run_to_end(run, runs, start, local=local, address=address)
+    _run_to_end(run, start, local=local, address=address, extra_arguments=_named(name, run))
 
 
 @app.command(rich_help_panel=PANEL_RUN)
 def stop(
-    name: Name,
-    trial: Annotated[int | None, typer.Option("--trial", help="Stop only this trial, after its next batch.")] = None,
+    name: Name = None,
+    trial: Annotated[
+        int | None,
+        typer.Option("--trial", help="Stop only this trial, after its next batch.", autocompletion=trial_numbers),
+    ] = None,
     runs: Runs = None,
 ) -> None:
     """Stop a running sweep cleanly, from any terminal, or stop one of its trials."""
     from orchestrator import sweep
 
-    driver = sweep.stop(name, runs, trial=trial)
+    run = chosen_run(name, runs)
+    driver = sweep.stop(run.name, run.runs, trial=trial)
     if trial is not None:
-        print_lines(f"stopped trial {trial} of {name}; the sweep continues", err=True)
+        print_lines(f"stopped trial {trial} of {run.name}; the sweep continues", err=True)
         return
-    print_lines(f"stopped {name} (run by {driver}); resume with: {command_line('resume', name, runs)}", err=True)
+    resume = command_line("resume", run.name, run.runs)
+    print_lines(f"stopped {run.name} (run by {driver}); resume with: {resume}", err=True)
 
 
 @app.command(rich_help_panel=PANEL_RUN)
 def promote(
-    name: Name,
-    trial: Annotated[int, typer.Option("--trial", help="Number of a trial that the scheduler has set aside.")],
+    trial: Annotated[
+        int,
+        typer.Option(
+            "--trial",
+            help="Number of a trial that the scheduler has set aside.",
+            autocompletion=trial_numbers,
+        ),
+    ],
+    name: Name = None,
     runs: Runs = None,
 ) -> None:
     """Continue a trial that the scheduler of a running sweep has set aside."""
     from orchestrator import sweep
 
-    if sweep.promote(name, runs, trial=trial):
-        print_lines(f"trial {trial} of {name} continues as soon as a slot is free", err=True)
+    run = chosen_run(name, runs)
+    if sweep.promote(run.name, run.runs, trial=trial):
+        print_lines(f"trial {trial} of {run.name} continues as soon as a slot is free", err=True)
     else:
-        print_lines(f"requested trial {trial} of {name}; the driver reads requests when a trial next reports", err=True)
+        later = "the driver reads requests when a trial next reports"
+        print_lines(f"requested trial {trial} of {run.name}; {later}", err=True)
 
 
 @app.command(rich_help_panel=PANEL_RUN)
-def sync(name: Name, runs: Runs = None) -> None:
+def sync(name: Name = None, runs: Runs = None) -> None:
     """Send to W&B and MLflow what they have not received of a run; nothing is sent twice."""
-    from orchestrator.results.run_state import find, read_state
+    from orchestrator.results.run_state import read_state
     from orchestrator.state import spec_in_force
     from orchestrator.sweep import send
 
-    run = find(name, runs)
+    run = chosen_run(name, runs)
     notices = send(run, spec_in_force(read_state(run)))
     print_notices(notices)
     raise typer.Exit(1 if notices else 0)
@@ -280,7 +304,6 @@ def sync(name: Name, runs: Runs = None) -> None:
 
 def _run_to_end(
     run: RunDirectory,
-    runs: str | None,
     start: Callable[[Progress], Outcome],
     *,
     local: bool,
@@ -290,7 +313,7 @@ def _run_to_end(
     """Run a sweep in this process, locally in a fork of it, or on a cluster in a supervised one; print its outcome."""
     if needs_supervisor(address, local):
         # This command has settled the trust, or launched the run: a replacement has nobody to ask.
-        resume_with = ["resume", run.name, "--trust", "--address", address, *(["--runs", runs] if runs else [])]
+        resume_with = ["resume", run.name, "--trust", "--address", address, "--runs", str(run.runs)]
         raise typer.Exit(supervise(run, resume_with=resume_with, extra_arguments=extra_arguments))
     crash = fork_driver(run) if local else None
     from orchestrator.results.terminal_tables import Progress
@@ -304,6 +327,11 @@ def _run_to_end(
         else:
             outcome = start(progress)
     finish(outcome, local=local, address=address)
+
+
+def _named(name: str | None, run: RunDirectory) -> list[str]:
+    """Return the argument that names the run for a driver, if the command has none: another may be the newest then."""
+    return [] if name is not None else [run.name]
 
 
 def _submit(

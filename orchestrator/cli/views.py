@@ -9,8 +9,10 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.app import PANEL_READ, app
+from orchestrator.cli.completion import run_names
 from orchestrator.cli.options import Name, Runs
 from orchestrator.cli.output import echo_unmasked, warn
+from orchestrator.cli.run_argument import chosen_run
 
 
 class Format(StrEnum):
@@ -23,16 +25,15 @@ class Format(StrEnum):
 
 
 @app.command(rich_help_panel=PANEL_READ)
-def watch(name: Name, runs: Runs = None) -> None:
+def watch(name: Name = None, runs: Runs = None) -> None:
     """Show a live or ended run on the full screen; without a terminal, print its present state."""
     import os
     import sys
 
-    from orchestrator.results.run_state import find
     from orchestrator.watch.snapshot import show, why_no_screen
     from orchestrator.watch.watched_sweep import Watched
 
-    run = find(name, runs)
+    run = chosen_run(name, runs)
     streams = (sys.stdin, sys.stdout, sys.stderr)  # the screen is drawn on stderr
     reason = why_no_screen(os.environ, terminal=all(stream.isatty() for stream in streams))
     if reason is not None:
@@ -49,7 +50,7 @@ def watch(name: Name, runs: Runs = None) -> None:
 
 @app.command(rich_help_panel=PANEL_READ)
 def report(
-    name: Name,
+    name: Name = None,
     format: Annotated[
         Format | None,
         typer.Option("--format", help="html; md to paste; png or svg for one sheet. Default: the suffix of FILE."),
@@ -63,13 +64,18 @@ def report(
     """Write a self-contained page about a live or ended run: result, figures, trials, failures."""
     from orchestrator.results import Results
 
-    typer.echo(str(Results(name, runs).report(out, format=format.value if format else None)))
+    typer.echo(str(Results(chosen_run(name, runs)).report(out, format=format.value if format else None)))
 
 
 @app.command(rich_help_panel=PANEL_READ)
 def dashboard(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME]...", help="Names of runs. Default: all, including new ones.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME]...",
+            help="Runs, each as elsewhere. Default: all, including new ones.",
+            autocompletion=run_names,
+        ),
     ] = None,
     runs: Runs = None,
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port on 127.0.0.1. Default: a free one.")] = 0,

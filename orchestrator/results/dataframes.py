@@ -57,11 +57,11 @@ class BestTrial:
     progress: float = 0
 
 
-def load_results(name: str | RunDirectory, runs: str | Path | None = None) -> Results:
+def load_results(name: str | Path | RunDirectory | None = None, runs: str | Path | None = None) -> Results:
     """Read the results of a run.
 
     Args:
-        name: The run's name, or its directory.
+        name: The run's name, a unique beginning of it, its path or URL, or its directory; by default the newest run.
         runs: The folder or URL that holds the runs; by default ``SWEEP_RUNS`` or ``./runs``.
 
     Raises:
@@ -85,7 +85,7 @@ class Results:
     Results shows the verdict and the best ten trials.
 
     Args:
-        name: The run's name, or its directory.
+        name: The run's name, a unique beginning of it, its path or URL, or its directory; by default the newest run.
         runs: The folder or URL that holds the runs; by default ``SWEEP_RUNS`` or ``./runs``.
 
     Raises:
@@ -100,7 +100,7 @@ class Results:
         >>> curves = results.epochs.pivot(index="epoch", columns="trial", values="val_acc")
     """
 
-    def __init__(self, name: str | RunDirectory, runs: str | Path | None = None) -> None:
+    def __init__(self, name: str | Path | RunDirectory | None = None, runs: str | Path | None = None) -> None:
         self.run = name if isinstance(name, RunDirectory) else find(name, runs)
         self.state: SweepState = read_state(self.run)
         self.metric = self.state.objective.metric

@@ -4,29 +4,87 @@ from __future__ import annotations
 
 import difflib
 import gc
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from orchestrator.errors import JournalError, UsageError
 from orchestrator.journal import holder, read, spec_problem
-from orchestrator.rundir import RunDirectory, list_runs, run_at
+from orchestrator.object_storage import is_url
+from orchestrator.rundir import RunDirectory, list_runs, run_at, run_of, runs_root
+from orchestrator.rundir.labels import read_labels
 from orchestrator.state import SweepState
 
+_SHOWN = 5
 
-def find(name: str, runs: str | Path | None = None) -> RunDirectory:
-    """Return the run of that name.
+
+def find(name: str | Path | None = None, runs: str | Path | None = None) -> RunDirectory:
+    """Return the run that a user names.
+
+    Args:
+        name: its name, a beginning of it that only one run has, a path of its directory (or of a file in that), or its
+            URL. By default it is the newest run that is not archived.
+        runs: the folder of runs, or a URL; by default ``SWEEP_RUNS``, else ``runs``.
 
     Raises:
-        UsageError: If there is none; the hint names the nearest names.
+        UsageError: If there is none, or several are meant; the hint lists the nearest names.
     """
+    if name is None:
+        return _newest(runs)
+    if not isinstance(name, Path) and is_url(name):
+        return _existing(run_of(name.rstrip("/")))
+    if isinstance(name, Path) or "/" in name or name in (".", "..", "~"):
+        path = Path(os.path.abspath(Path(name).expanduser()))  # noqa: PTH100 (`absolute` keeps "..")
+        return _existing(RunDirectory(path.parent if path.is_file() else path))
     run = run_at(name, runs)
+    return run if run.exists() else _nearly_named(name, runs)
+
+
+def _newest(runs: str | Path | None) -> RunDirectory:
+    listed = list_runs(runs)
+    newest = next((run for run in reversed(listed) if not read_labels(run).archived), None)
+    if newest is None:
+        names = f"all are archived; name one of {_few(listed)}" if listed else "launch one: sweep launch quickstart"
+        raise UsageError(f"there is no run in {runs_root(runs)}", hint=names)
+    return newest
+
+
+def _existing(run: RunDirectory) -> RunDirectory:
+    """Return a run that was given by its place. Raises UsageError if there is none."""
     if not run.exists():
-        names = [listed.name for listed in list_runs(runs)]
-        similar = difflib.get_close_matches(name, names, n=1)
-        hint = f"did you mean {similar[0]!r}?" if similar else f"runs here: {', '.join(names) or 'none'}"
-        raise UsageError(f"there is no run {name!r} in {run.runs}", hint=hint)
+        nearest = _nearest(run.name, list_runs(run.runs))
+        hint = f"runs near it: {_few(nearest)}" if nearest else "a run's directory holds its journal"
+        raise UsageError(f"there is no run at {run.where}", hint=hint)
     return run
+
+
+def _nearly_named(name: str, runs: str | Path | None) -> RunDirectory:
+    """Return the only run whose name begins so, or else the run of that name in the present folder."""
+    listed = list_runs(runs)
+    begin = [run for run in listed if run.name.startswith(name)]
+    if len(begin) == 1:
+        return begin[0]
+    if begin:
+        raise UsageError(f"{len(begin)} runs begin with {name!r}", hint=f"name one of them: {_few(begin)}")
+    here = RunDirectory(Path(name).absolute())
+    if here.exists():
+        return here
+    nearest = _nearest(name, listed)
+    hint = f"did you mean {_few(nearest)}?" if nearest else f"runs here: {_few(listed) or 'none'}"
+    raise UsageError(f"there is no run {name!r} in {runs_root(runs)}", hint=hint)
+
+
+def _nearest(name: str, listed: Sequence[RunDirectory]) -> list[RunDirectory]:
+    similar = difflib.get_close_matches(name, [run.name for run in listed], n=3)
+    return [run for close in reversed(similar) for run in listed if run.name == close]
+
+
+def _few(listed: Sequence[RunDirectory]) -> str:
+    """Return the names, the last first, and how many more there are."""
+    names = [repr(run.name) for run in reversed(listed)]
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
 
 
 def read_state(run: RunDirectory) -> SweepState:

@@ -9,7 +9,7 @@ from typing import Any
 from orchestrator.errors import UsageError
 from orchestrator.progress import EPOCHS, place
 from orchestrator.results.run_state import has_begun, read_state
-from orchestrator.rundir import RunDirectory
+from orchestrator.rundir import RunDirectory, is_run_name
 from orchestrator.seeds import trial_seed
 from orchestrator.spec import SweepSpec, apply
 from orchestrator.state import Best, Checkpoint, SweepState, Trial, spec_in_force
@@ -50,9 +50,15 @@ class Winner:
 
 
 def finals_of(run: RunDirectory, state: SweepState) -> RunDirectory:
-    """Return the run directory of the finals: the open ones, or else those that would be held next."""
+    """Return the run directory of the finals: the open ones, or else those that would be held next.
+
+    They are named after the sweep file's name, so that a run keeps them when it is renamed, or else after the run.
+    """
     number = finals_number(state)
-    return run.child_run(f"{run.name[:80]}-finals{'' if number == 1 else f'-{number}'}")
+    recorded = state.spec.get("name")
+    names = dict.fromkeys([*([str(recorded)] if is_run_name(recorded) else []), run.name])
+    finals = [run.child_run(f"{name[:80]}-finals{'' if number == 1 else f'-{number}'}") for name in names]
+    return next((each for each in finals[1:] if each.exists() and not finals[0].exists()), finals[0])
 
 
 def finals_number(state: SweepState) -> int:

@@ -16,7 +16,7 @@ from orchestrator.rundir.object_store_run import RunInObjects
 from orchestrator.rundir.run_data import data_folder
 from orchestrator.rundir.run_directory import RunDirectory
 
-__all__ = ["RunDirectory", "data_folder", "free_name", "list_runs", "run_at", "run_of", "runs_root"]
+__all__ = ["RunDirectory", "data_folder", "free_name", "is_run_name", "list_runs", "run_at", "run_of", "runs_root"]
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 
@@ -27,9 +27,14 @@ def runs_root(runs: str | Path | None = None) -> Path | str:
     return str(place).rstrip("/") if is_url(place) else Path(place).expanduser().absolute()
 
 
+def is_run_name(name: object) -> bool:
+    """Return whether a value can name a run: such a name cannot leave the folder of runs."""
+    return isinstance(name, str) and bool(_NAME.fullmatch(name))
+
+
 def run_at(name: str, runs: str | Path | None = None) -> RunDirectory:
     """Return the run directory of that name. Raises UsageError if the name could leave the folder of runs."""
-    if not _NAME.fullmatch(name):
+    if not is_run_name(name):
         raise UsageError(
             f"{name!r} cannot name a run",
             hint="a name is 1 to 100 letters, digits, dots, dashes and underscores, not starting with . or -",
@@ -54,8 +59,9 @@ def list_runs(runs: str | Path | None = None) -> list[RunDirectory]:
     root = runs_root(runs)
     candidates: list[RunDirectory]
     if isinstance(root, Path):
-        candidates = [RunDirectory(path.parent) for path in root.glob("*/journal.jsonl")]
+        places = (path.parent for path in root.glob("*/journal.jsonl"))
+        candidates = [RunDirectory(place) for place in places if not place.name.startswith(".")]
     else:
         names = (name.rpartition("/")[2] for name in objects(root).folders())
-        candidates = [RunInObjects.of(f"{root}/{name}") for name in names if _NAME.fullmatch(name)]
+        candidates = [RunInObjects.of(f"{root}/{name}") for name in names if is_run_name(name)]
     return sorted((run for run in candidates if run.exists()), key=lambda run: (run.created_at, run.name))

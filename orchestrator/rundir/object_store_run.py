@@ -127,6 +127,14 @@ class RunInObjects(RunDirectory):
         sign = _LISTINGS.of(f"{self.address}/progress").get(path.parent.name)
         return int(sign.changed.timestamp() * 1000) if sign else 0
 
+    def read_small(self, path: Path, limit: int) -> bytes:
+        """See `RunDirectory.read_small`."""
+        try:
+            content = objects(self.address).get(self._name(path))
+        except FileNotFoundError:
+            return b""
+        return content if len(content) <= limit else b""
+
     def read_live(self, numbers: Iterable[int]) -> dict[int, bytes]:
         """See `RunDirectory.read_live`. A trial's sign of life holds it; one is fetched again once it has changed."""
         signs = _LISTINGS.of(f"{self.address}/progress")

@@ -80,6 +80,11 @@ class RunDirectory:
         return self.root / "report.html"
 
     @property
+    def labels(self) -> Path:
+        """Tags and note of the run; see `orchestrator.rundir.labels`."""
+        return self.root / "labels.json"
+
+    @property
     def ray(self) -> Path:
         """Ray Tune's own files, which may be deleted at any time."""
         return self.root / ".ray"
@@ -112,6 +117,10 @@ class RunDirectory:
     def live(self, number: int) -> Path:
         """Return the file that says how far a running trial is between two reports; see `live_progress`."""
         return self.trial(number) / LIVE
+
+    def read_small(self, path: Path, limit: int) -> bytes:
+        """Return the content of a small file; nothing if it is longer, a link or absent. Raises OSError."""
+        return read_unfollowed(path, limit)
 
     def read_live(self, numbers: Iterable[int]) -> dict[int, bytes]:
         """Return the content of `live` for each of these trials that has such a file; never raises OSError."""
@@ -158,8 +167,11 @@ class RunDirectory:
 
     @property
     def created_at(self) -> float:
-        """When its journal was created (in a folder: last changed), in Unix seconds."""
-        return (self.root / "journal.jsonl").stat().st_ctime
+        """When it was launched, in Unix seconds: a launch writes its spec once, after the first record."""
+        try:
+            return self.spec.stat().st_mtime
+        except OSError:
+            return (self.root / "journal.jsonl").stat().st_ctime
 
     def write(self, path: Path, content: bytes) -> None:
         """Write a file durably and publish it. Raises OSError."""

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrator.engine.controller import Observer
-from orchestrator.object_storage import is_url
 from orchestrator.results import BestTrial, Results
 from orchestrator.results.notebook import progress_observer
 from orchestrator.results.plot import Plot
@@ -158,11 +157,12 @@ class Sweep:
         return cls._of(load(str(spec), overrides, name), None)
 
     @classmethod
-    def attach(cls, name: str | Path, runs: str | Path | None = None, *, trust: bool = False) -> Sweep:
+    def attach(cls, name: str | Path | None = None, runs: str | Path | None = None, *, trust: bool = False) -> Sweep:
         """Open a run that exists: running, paused, interrupted or completed, launched from anywhere.
 
         Args:
-            name: of the run, the path of its directory, or its URL (``s3://bucket/runs/name``).
+            name: of the run, a beginning of it that only one run has, the path of its directory, or its URL
+                (``s3://bucket/runs/name``); by default the newest run.
             runs: the folder of runs, or a URL; by default ``SWEEP_RUNS``, else ``runs``.
             trust: let methods import the code that the run names, although somebody else wrote it.
 
@@ -176,8 +176,8 @@ class Sweep:
             print(sweep.status().status, sweep.best().value)
             ```
         """
-        name, runs = _locate(name, runs)
-        sweep = cls._of(spec_in_force(read_state(find(name, runs))), runs, name)
+        run = find(name, runs)
+        sweep = cls._of(spec_in_force(read_state(run)), run.runs, run.name)
         sweep._trust = trust
         return sweep
 
@@ -635,18 +635,6 @@ class Sweep:
         if finals is not None and outcome.finals_due:
             self.confirm(progress=progress, **finals)
         return Results(outcome.run)
-
-
-def _locate(name: str | Path, runs: str | Path | None) -> tuple[str, str | Path | None]:
-    """Return the name of a run and its folder, for a name, a path or a URL."""
-    text = str(name).rstrip("/")
-    if isinstance(name, str) and is_url(name):
-        root, _, last = text.rpartition("/")
-        return last, root
-    if isinstance(name, Path) or "/" in text:
-        path = Path(name).expanduser().absolute()
-        return path.name, path.parent
-    return text, runs
 
 
 def _plain(value: Any) -> Any:

@@ -20,7 +20,7 @@ from orchestrator.policies.warm_start import warmth
 from orchestrator.progress import amount
 from orchestrator.results.run_state import find, read_state
 from orchestrator.results.run_trust import trusted_roots
-from orchestrator.rundir import RunDirectory, run_at
+from orchestrator.rundir import RunDirectory, run_at, runs_root
 from orchestrator.secrets import masked
 from orchestrator.spec import SweepSpec, spec_of_record, to_yaml
 from orchestrator.spec.fixed_folders import fixed_folders_notice
@@ -68,7 +68,8 @@ def launch(
         RunHeldError: A run of this name exists.
     """
     run = run_at(spec.name, runs)
-    warm = warmth(spec, _read_runs(warm_start, runs)) if warm_start else None
+    earlier = _read_runs(warm_start, runs)
+    warm = warmth(spec, earlier) if earlier else None
     with StopRequests() as stop_requests, contextlib.ExitStack() as stack:
         new_folders = check_writable(run)
         journal = Journal.create(run.journal)  # takes the name, so that a second launch fails at once
@@ -86,7 +87,7 @@ def launch(
             if stop_requests.signal:
                 raise StoppedError(stop_requests.signal)
             _print_notices(access, fixed_folders_notice(spec.trainer), size_notice(spec))
-            warm_fields: dict[str, Any] = {"warm_start": list(warm_start)} if warm else {}
+            warm_fields: dict[str, Any] = {"warm_start": [name for name, _ in earlier]} if warm else {}
             journal.append(
                 "sweep.created",
                 format=FORMAT,
@@ -349,7 +350,9 @@ def _complete_launch(run: RunDirectory, journal: Journal, state: SweepState, spe
 
 
 def _read_runs(names: Sequence[str], runs: str | Path | None) -> list[tuple[str, SweepState]]:
-    return [(name, read_state(find(name, runs))) for name in names]
+    """Return the runs' states, each with the name or place by which it is found again, whatever runs there are."""
+    found = [find(name, runs) for name in names]
+    return [(run.name if run.runs == runs_root(runs) else run.where, read_state(run)) for run in found]
 
 
 def _trials_to_retry(state: SweepState, trials: Literal["failed"] | Collection[int]) -> list[int]:

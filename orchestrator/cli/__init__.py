@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 
 # The order of these imports is the order of the commands in `sweep --help`.
-from orchestrator.cli import run, inspect, views, plan, confirm, export, sweep_files, cluster, tpu  # isort: skip
+from orchestrator.cli import run, inspect, logs, views, plan, confirm, export, sweep_files, cluster, tpu  # isort: skip
 from orchestrator.cli import forked_driver
 from orchestrator.cli.app import app
 from orchestrator.cli.output import warn
@@ -21,6 +21,7 @@ __all__ = [
     "confirm",
     "export",
     "inspect",
+    "logs",
     "main",
     "plan",
     "run",

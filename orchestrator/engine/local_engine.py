@@ -47,7 +47,7 @@ def _run_segment(controller: SweepController, job: Job, descriptors: StandardDes
 
     order = Job.from_text(job.to_text())  # as on a worker: the same values, and nothing shared
     with exit_raises():
-        failure = attempt(order, report, interim=interim, stop=stop)
+        failure = attempt(order, report, interim=interim, stop=stop, to_terminal=True)
     descriptors.repair()
     if failure:
         controller.on_failure(job.trial, job.segment, failure)

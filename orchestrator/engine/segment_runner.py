@@ -5,13 +5,14 @@ from __future__ import annotations
 import sysconfig
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from orchestrator.durable_files import storage_fault
 from orchestrator.engine.failure_policy import SegmentFailure
+from orchestrator.engine.output_capture import OutputCapture
 from orchestrator.engine.stop_requests import SecondSignal
 from orchestrator.errors import (
     CheckpointError,
@@ -22,6 +23,8 @@ from orchestrator.errors import (
     causes,
     describe,
 )
+from orchestrator.rundir.trial_logs import LogFile
+from orchestrator.safe_text import visible
 from orchestrator.secrets import allow, guarded_streams, masked, write_masked
 from orchestrator.training import Interim, Job, Report
 from orchestrator.training.memory import out_of_memory, release_memory
@@ -42,13 +45,16 @@ def attempt(
     *,
     interim: Callable[[Interim], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
+    rank: int = 0,
+    to_terminal: bool = False,
 ) -> SegmentFailure | None:
     """Train one segment.
 
-    An error's traceback goes to ``logs/error_segment_K.txt`` in the trial's folder, if that can be written; traceback
-    and message are redacted. Whatever the user's code raises is a failure, SystemExit and KeyboardInterrupt included.
-    What ends the segment from outside passes through: a SystemExit of ``report`` or ``interim``, a signal. After an
-    error nothing of the segment stays in memory.
+    What it prints goes to ``logs/segment_K.log`` in the trial's folder (see `output_capture`). An error's traceback
+    goes there, too, and to ``logs/error_segment_K.txt``, if that can be written; traceback and message are redacted.
+    Whatever the user's code raises is a failure, SystemExit and KeyboardInterrupt included. What ends the segment from
+    outside passes through: a SystemExit of ``report`` or ``interim``, a signal. After an error nothing of the segment
+    stays in memory.
 
     Args:
         job: the segment.
@@ -56,6 +62,8 @@ def attempt(
         device: as `fit` takes it.
         interim: receives each checkpoint between two reports; None if none are to be saved.
         stop: returns whether the segment is to end with a checkpoint after the present batch.
+        rank: this process among those that train the segment.
+        to_terminal: whether what it prints is shown as before, too; then ``report`` and ``interim`` print there only.
 
     Returns:
         None if the segment ended or was stopped, else its failure.
@@ -64,11 +72,15 @@ def attempt(
 
     job = job.localized()
     allow([job.metric, job.model, job.data, job.trainer])
-    guarded_report = _Guarded(report)
-    guarded_interim = _Guarded(interim) if interim else None
+    guarded_report: _Guarded[Report, bool] | None = None
+    guarded_interim: _Guarded[Interim, None] | None = None
     try:
-        with guarded_streams():
-            fit(job, guarded_report, device, interim=guarded_interim, stop=stop)
+        with guarded_streams(), OutputCapture(job, rank, to_terminal=to_terminal) as output:
+            beside = output.suspended if to_terminal else nullcontext
+            guarded_report = _Guarded(report, beside)
+            guarded_interim = _Guarded(interim, beside) if interim else None
+            with output.noting():
+                fit(job, guarded_report, device, interim=guarded_interim, stop=stop)
         return None
     except BaseException as error:
         if any(guarded and guarded.is_cause_of(error) for guarded in (guarded_report, guarded_interim)):
@@ -78,7 +90,7 @@ def attempt(
         failure = SegmentFailure(
             _kind(error, job.run_directory), masked(describe(_raised(error)))[:1000], _fingerprint(error)
         )
-        _write_log(job, _traceback(error))
+        _write_logs(job, rank, _traceback(error))
         _clear_frames(error)
     finally:
         shared_storage.finish(job)
@@ -92,16 +104,24 @@ _Answer = TypeVar("_Answer")
 
 
 class _Guarded(Generic[_Sent, _Answer]):
-    """Calls ``receive`` and remembers what it raised that is no Exception, such as a scheduler's SystemExit."""
+    """Calls ``receive`` and remembers what it raised that is no Exception, such as a scheduler's SystemExit.
 
-    def __init__(self, receive: Callable[[_Sent], _Answer]) -> None:
-        self._receive = receive
+    Args:
+        receive: is called with what is sent.
+        beside: a context around each call: where what ``receive`` prints is no output of the trial.
+    """
+
+    def __init__(
+        self, receive: Callable[[_Sent], _Answer], beside: Callable[[], AbstractContextManager[None]] = nullcontext
+    ) -> None:
+        self._receive, self._beside = receive, beside
         self._raised: BaseException | None = None
 
     def __call__(self, sent: _Sent) -> _Answer:
         """Pass it on."""
         try:
-            return self._receive(sent)
+            with self._beside():
+                return self._receive(sent)
         except Exception:
             raise
         except BaseException as error:
@@ -207,10 +227,12 @@ def _traceback(error: BaseException) -> str:
         return f"{describe(error)}\n(its traceback cannot be shown: {describe(fault)})\n"
 
 
-def _write_log(job: Job, text: str) -> None:
-    log = Path(job.folder) / "logs" / f"error_segment_{job.segment}.txt"
-    with suppress(OSError):  # the disk may be full; the failure reaches the driver without this file
-        write_masked(log, text)
+def _write_logs(job: Job, rank: int, text: str) -> None:
+    """Write a traceback to its own file, and behind what the segment has printed."""
+    logs = Path(job.folder) / "logs"
+    with suppress(OSError):  # the disk may be full; the failure reaches the driver without these files
+        write_masked(logs / f"error_segment_{job.segment}.txt", text)
+        write_masked(logs / LogFile(job.trial, job.segment, rank).name, visible(text, keep="\n\t"), append=True)
 
 
 def _clear_frames(error: BaseException) -> None:

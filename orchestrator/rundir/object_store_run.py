@@ -16,6 +16,7 @@ from orchestrator.rundir.live_progress import LIMIT
 from orchestrator.rundir.removal import is_checkpoint
 from orchestrator.rundir.run_data import cache_of_runs
 from orchestrator.rundir.run_directory import RunDirectory
+from orchestrator.rundir.trial_logs import WARNINGS, LogFile
 
 _FRESH_SECONDS = 1.0
 _FIRST_RECORD = "journal/records/000000000000.jsonl"
@@ -151,6 +152,30 @@ class RunInObjects(RunDirectory):
         with contextlib.suppress(OSError):
             store = objects(f"{self.address}/progress")
             store.remove(ended.intersection(store.names()) if ended else ())
+
+    def log_files(self, trials: Iterable[int]) -> list[LogFile]:
+        """See `RunDirectory.log_files`. A listing of all trials is one request for each thousand objects."""
+        wanted = set(trials)
+        folder = f"trials/{min(wanted):04d}/logs" if len(wanted) == 1 else "trials"
+        logs = []
+        for name in objects(self.address).names(folder):
+            number = name.split("/")[1]
+            log = LogFile.of(int(number), name) if number.isdecimal() else None
+            if log and log.relative == name and log.trial in wanted:
+                logs.append(log)
+        return sorted(logs)
+
+    def warning_files(self) -> list[str]:
+        """See `RunDirectory.warning_files`."""
+        return [name for name in objects(self.address).names(WARNINGS) if name.endswith(".jsonl")]
+
+    def read_text(self, relative: str, limit: int) -> str:
+        """See `RunDirectory.read_text`. A log that is being written on this machine is further here."""
+        here, there = super().read_text(relative, limit), ""
+        with contextlib.suppress(FileNotFoundError):
+            size = objects(self.address).size(relative) or 0
+            there = objects(self.address).get(relative).decode(errors="replace") if 0 < size <= limit else ""
+        return max(here, there, key=len)
 
     def probe(self, size: int) -> None:
         """Check that an object can be written; object storage has no limit on ``size``. Raises OSError."""

@@ -15,6 +15,7 @@ from orchestrator.rundir.folder_access import restrict
 from orchestrator.rundir.live_progress import LIMIT
 from orchestrator.rundir.removal import is_checkpoint, is_checkpoint_or_part, linked_folder, remove_unfollowed
 from orchestrator.rundir.run_data import data_folder
+from orchestrator.rundir.trial_logs import WARNINGS, LogFile
 
 LIVE = "live.json"
 
@@ -132,6 +133,33 @@ class RunDirectory:
             for path in (self.live(number), part_of(self.live(number))):
                 with contextlib.suppress(OSError):
                     remove_unfollowed(self.root, path.relative_to(self.root).as_posix())
+
+    def log_files(self, trials: Iterable[int]) -> list[LogFile]:
+        """Return the logs of what these trials have printed, in order; a folder that cannot be read has none."""
+        return sorted(
+            log
+            for number in trials
+            for name in self._names(f"trials/{number:04d}/logs")
+            if (log := LogFile.of(number, name))
+        )
+
+    def warning_files(self) -> list[str]:
+        """Return the files with what trials have warned of, in order."""
+        return sorted(f"{WARNINGS}/{name}" for name in self._names(WARNINGS) if name.endswith(".jsonl"))
+
+    def read_text(self, relative: str, limit: int) -> str:
+        """Return the text of a plain file of at most so many bytes; empty if it is longer, or cannot be read."""
+        try:
+            return read_unfollowed(self.resolve(relative), limit).decode(errors="replace")
+        except (OSError, UsageError):
+            return ""
+
+    def _names(self, folder: str) -> list[str]:
+        """Return the names in a folder; none if it cannot be read, or leads out of the run directory."""
+        try:
+            return [path.name for path in self.resolve(folder).iterdir()]
+        except (OSError, UsageError):
+            return []
 
     def resolve(self, relative: str) -> Path:
         """Return the absolute path of one that the journal names.

@@ -92,7 +92,7 @@ def _run(host: HostChannel, order: Mapping[str, Any]) -> None:
     device = _device(process, job)
     from orchestrator.engine.segment_runner import attempt
 
-    failed = attempt(job, host.report, device=device, interim=host.interim, stop=host.must_stop)
+    failed = attempt(job, host.report, device=device, interim=host.interim, stop=host.must_stop, rank=process.rank)
     if failed:
         host.send(failed=asdict(failed))
     else:

@@ -1,7 +1,8 @@
 """The training processes of a host: start them, receive their messages, answer their reports, end them.
 
 Each has a session of its own, so that its DataLoader workers end with it. It ends itself if its host is lost, since the
-pipe to its standard input then closes. Its output goes to ``logs/segment_K/process_R.txt`` in the trial's folder.
+pipe to its standard input then closes. Until it trains its output goes to ``logs/segment_K/process_R.txt`` in the
+trial's folder, then to the log of its rank (see `orchestrator.engine.output_capture`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
+
+from orchestrator.rundir.trial_logs import LogFile
 
 PYTHON = "SWEEP_TPU_PYTHON"
 """The variable that names the interpreter with torch_xla, on each host."""
@@ -50,6 +53,8 @@ class TrainingProcess:
         self._tag = {"rank": order["process"]["rank"], "serial": order["serial"]}
         self._messages: queue.Queue[Message] = queue.Queue()
         self._log, log = _log(order)
+        job, rank = order["job"], order["process"]["rank"]
+        self._rank_log = self._log.parents[1] / LogFile(job["trial"], job["segment"], rank).name
         read, write = os.pipe()
         environment = {name: value for name, value in os.environ.items() if name not in unset}
         environment |= {**env, CHANNEL: str(write), "PYTHONUNBUFFERED": "1"}
@@ -124,12 +129,7 @@ class TrainingProcess:
 
     def _tail(self) -> str:
         """Return the end of its output."""
-        try:
-            with self._log.open("rb") as file:
-                file.seek(max(0, self._log.stat().st_size - _TAIL_BYTES))
-                return file.read().decode(errors="replace").strip()
-        except OSError:
-            return ""
+        return _end_of(self._rank_log) or _end_of(self._log)
 
 
 def _log(order: Mapping[str, Any]) -> tuple[Path, IO[bytes] | int]:
@@ -139,6 +139,15 @@ def _log(order: Mapping[str, Any]) -> tuple[Path, IO[bytes] | int]:
         return path, path.open("wb")
     except OSError:  # a full disk, or a host without the folder: train without the output
         return path, subprocess.DEVNULL
+
+
+def _end_of(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
+            return file.read().decode(errors="replace").strip()
+    except OSError:
+        return ""
 
 
 _POLL_SECONDS = 0.02

@@ -107,7 +107,8 @@ class Peer:
 
         import_from(json.loads(roots))
         os.environ.update(environment)
-        failure = attempt(Job.from_text(job), lambda report: True, interim=lambda saved: None)
+        rank = int(environment["RANK"])
+        failure = attempt(Job.from_text(job), lambda report: True, interim=lambda saved: None, rank=rank)
         return json.dumps(asdict(failure)) if failure else ""
 
 

@@ -65,14 +65,18 @@ if TYPE_CHECKING:
     from orchestrator.policies.searchers.tpe import TPE
     from orchestrator.results import BestTrial, Results, load_results
     from orchestrator.results.plot import Plot
+    from orchestrator.results.run_overview import RunSummary, list_runs
     from orchestrator.results.status import SweepStatus
     from orchestrator.results.verify import Findings
+    from orchestrator.rundir.disk_use import DiskUse
+    from orchestrator.rundir.labels import Labels
     from orchestrator.space import choice, const, integer, log_int, log_normal, log_uniform, normal, uniform
     from orchestrator.spec import Finalists, SchedulerOptions, SearcherOptions, SweepSpec
     from orchestrator.spec import load as load_spec
     from orchestrator.spec.parts import Budget, Checkpoints, Objective, Recovery, Resources
     from orchestrator.spec.progress_section import Progress
     from orchestrator.sweep import Callback, Sweep, TrialInfo, WinnerTest
+    from orchestrator.sweep.run_files import Freed
 
 # Public name -> the module that defines it.
 _HOMES = {
@@ -143,6 +147,11 @@ _HOMES = {
     "UsageError": "orchestrator.errors",
     "Verdict": "orchestrator.policies",
     "WinnerTest": "orchestrator.sweep",
+    "DiskUse": "orchestrator.rundir.disk_use",
+    "Freed": "orchestrator.sweep.run_files",
+    "Labels": "orchestrator.rundir.labels",
+    "RunSummary": "orchestrator.results.run_overview",
+    "list_runs": "orchestrator.results.run_overview",
     "choice": "orchestrator.space",
     "const": "orchestrator.space",
     "integer": "orchestrator.space",
@@ -177,14 +186,17 @@ __all__ = [
     "Costs",
     "DataError",
     "DensityRatio",
+    "DiskUse",
     "Finalists",
     "Findings",
+    "Freed",
     "Frontier",
     "Grid",
     "GuardedASHA",
     "Hyperband",
     "JournalError",
     "JournalVersionError",
+    "Labels",
     "Median",
     "MissingExtraError",
     "ObjectStoreError",
@@ -206,6 +218,7 @@ __all__ = [
     "Resources",
     "Results",
     "RunHeldError",
+    "RunSummary",
     "Scheduler",
     "SchedulerOptions",
     "Searcher",
@@ -227,6 +240,7 @@ __all__ = [
     "choice",
     "const",
     "integer",
+    "list_runs",
     "load_bundle",
     "load_results",
     "load_spec",

@@ -7,7 +7,10 @@ import sys
 from collections.abc import Iterator
 
 # The order of these imports is the order of the commands in `sweep --help`.
-from orchestrator.cli import run, inspect, logs, views, plan, confirm, export, sweep_files, cluster, tpu  # isort: skip
+# isort: off
+from orchestrator.cli import run, inspect, logs, views, plan, confirm, export, runs, sweep_files, cluster, tpu
+
+# isort: on
 from orchestrator.cli import forked_driver
 from orchestrator.cli.app import app
 from orchestrator.cli.output import warn
@@ -25,6 +28,7 @@ __all__ = [
     "main",
     "plan",
     "run",
+    "runs",
     "sweep_files",
     "tpu",
     "views",

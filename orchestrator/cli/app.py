@@ -9,6 +9,7 @@ import typer
 PANEL_RUN = "Run a sweep"
 PANEL_READ = "Read its results"
 PANEL_WINNER = "Use the winner"
+PANEL_ORDER = "Keep order among runs"
 PANEL_FILES = "Sweep files"
 PANEL_SCALE = "Clusters and TPUs"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -48,31 +48,6 @@ def status(name: Name = None, runs: Runs = None, as_json: Json = False) -> None:
         race = read_state(finals)
         print_lines(f"finals: {summary(finals, race, race.spec['budget'].get('trials'))}; {race.status}")
     print_lines(*evaluations_on_test_set(state))
-
-
-@app.command("list", rich_help_panel=PANEL_READ)
-def list_(runs: Runs = None, as_json: Json = False) -> None:
-    """List the runs, oldest first."""
-    from orchestrator.errors import JournalError
-    from orchestrator.results.run_state import read_state
-    from orchestrator.results.terminal_tables import summary
-    from orchestrator.rundir import list_runs
-
-    rows: list[dict[str, Any]] = []
-    lines: list[str] = []
-    for run in list_runs(runs):
-        try:
-            state = read_state(run)
-        except JournalError as error:  # one damaged run must not hide the others
-            rows.append({"name": run.name, "status": "damaged", "trials": None})
-            lines.append(f"{run.name}: {error.message}")
-            continue
-        rows.append({"name": run.name, "status": state.status, "trials": len(state.trials)})
-        lines.append(f"{summary(run, state, state.spec['budget'].get('trials'))}; {state.status}")
-    if as_json:
-        print_json(rows)
-    else:
-        print_lines(*lines)
 
 
 @app.command(rich_help_panel=PANEL_READ)

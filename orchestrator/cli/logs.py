@@ -9,6 +9,7 @@ import typer
 from orchestrator.cli.app import PANEL_READ, app
 from orchestrator.cli.options import Json, Name, Runs
 from orchestrator.cli.output import command_line, print_json, print_lines
+from orchestrator.cli.run_argument import chosen_run
 
 if TYPE_CHECKING:
     from orchestrator.results.log_reader import LogText
@@ -21,7 +22,7 @@ _REMOTE_SECONDS = 10.0  # in object storage, where each poll is a request that c
 
 @app.command(rich_help_panel=PANEL_READ)
 def logs(
-    name: Name,
+    name: Name = None,
     trial: Annotated[
         int | None, typer.Option("--trial", min=0, help="Print all that this trial has printed. Default: all trials.")
     ] = None,
@@ -47,9 +48,7 @@ def logs(
     as_json: Json = False,
 ) -> None:
     """Print what trials have printed, warned and logged, also before a failure: sweep logs NAME --trial 7."""
-    from orchestrator.results.run_state import find
-
-    run = find(name, runs)
+    run = chosen_run(name, runs)
     if follow:
         _follow(run, trial, rank, grep=grep, last=_LAST if last is None else last)
         return

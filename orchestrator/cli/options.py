@@ -18,6 +18,14 @@ Name = Annotated[
         show_default=False,
     ),
 ]
+RequiredName = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME",
+        help="The run: its name, a unique beginning of it, its path or URL.",
+        autocompletion=completion.run_names,
+    ),
+]
 Spec = Annotated[
     str,
     typer.Argument(

@@ -18,9 +18,11 @@ from rich.text import Text
 from orchestrator.journal import Event
 from orchestrator.progress import EPOCHS, UNITS, axis, figure, noun, place
 from orchestrator.results.live_trials import live_lines, live_trials
+from orchestrator.results.run_overview import RunSummary
 from orchestrator.results.trial_rows import rows
 from orchestrator.results.why import show, stop_reason
 from orchestrator.rundir import RunDirectory
+from orchestrator.rundir.disk_use import DiskUse
 from orchestrator.safe_text import visible
 from orchestrator.state import SweepState
 
@@ -34,6 +36,7 @@ COLOURS = {
     "failed": "red",
     "interrupted": "magenta",
 }
+RUN_COLOURS = {"running": "cyan", "completed": "green", "damaged": "red", "interrupted": "magenta", "paused": "blue"}
 
 
 def ranking(
@@ -163,6 +166,53 @@ def summary(run: RunDirectory, state: SweepState, total: int | None) -> str:
     if winner and best:
         parts.append(f"best {state.objective.metric} {show(best.value)} (trial {winner.number})")
     return ", ".join(parts)
+
+
+def run_table(runs: Sequence[RunSummary]) -> Table:
+    """Return the table of runs; a column without a value is left out."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    rows = [_run_cells(run) for run in runs]
+    titles = ("name", "state", "trials", "best", "age", "size", "tags", "note")
+    for column, title in enumerate(titles):
+        if column < 2 or any(row[column] for row in rows):
+            right = title in ("trials", "best", "age", "size")
+            table.add_column(title, justify="right" if right else "left", no_wrap=column != 7, overflow="ellipsis")
+    kept = [column for column in range(len(titles)) if column < 2 or any(row[column] for row in rows)]
+    for row in rows:
+        table.add_row(*(cell(row[column], RUN_COLOURS.get(row[1], "") if column == 1 else "") for column in kept))
+    return table
+
+
+def _run_cells(run: RunSummary) -> tuple[str, ...]:
+    trials = "" if run.ended is None else f"{run.ended}/{run.limit}" if run.limit else f"{run.ended}"
+    best = f"{run.metric} {show(run.best)}" if run.best is not None else ""
+    status = f"{run.status}, archived" if run.archived else run.status
+    age = duration(time.time() - run.launched)
+    return run.name, status, trials, best, age, size_text(run.size), " ".join(run.tags), run.note.partition("\n")[0]
+
+
+def space_table(used: Mapping[str, DiskUse]) -> Table:
+    """Return a table of what runs take, with their sum if there are several."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    columns = ("total", "checkpoints", "logs", "bundles", "journal", "other")
+    table.add_column("name", no_wrap=True)
+    for title in columns:
+        table.add_column(title, justify="right", no_wrap=True)
+    for name, use in used.items():
+        table.add_row(cell(name), *(size_text(getattr(use, column)) for column in columns))
+    if len(used) > 1:
+        sums = (sum(getattr(use, column) for use in used.values()) for column in columns)
+        table.add_row("all", *map(size_text, sums), style="bold")
+    return table
+
+
+def size_text(size: float) -> str:
+    """Return bytes as text: 312 B, 4.1 MB, 2.6 GB."""
+    power = 0
+    while size >= 999.5 and power < 4:
+        size, power = size / 1000, power + 1
+    unit = ("B", "kB", "MB", "GB", "TB")[power]
+    return f"{size:.0f} {unit}" if power == 0 or size >= 99.5 else f"{size:.1f} {unit}"
 
 
 def spending(limits: Mapping[str, Any], spent: Mapping[str, float]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import shutil
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.durable_files import make_folder
+from orchestrator.errors import UsageError
 from orchestrator.object_storage import Listed, objects
 from orchestrator.rundir.live_progress import LIMIT
 from orchestrator.rundir.removal import is_checkpoint
@@ -122,6 +124,27 @@ class RunInObjects(RunDirectory):
         for name in objects(self.address).names("trials"):
             if is_checkpoint(name):
                 yield name
+
+    def file_sizes(self) -> Iterator[tuple[str, int]]:
+        """See `RunDirectory.file_sizes`; this machine's copy is not counted."""
+        for item in objects(self.address).list_objects():
+            yield item.name, item.size
+
+    def rename(self, name: str) -> RunDirectory:
+        """See `RunDirectory.rename`."""
+        raise UsageError(
+            f"{self.address} is in object storage, where a run cannot be renamed", hint="tag it, or write a note"
+        )
+
+    def remove_all(self) -> None:
+        """Remove all objects, the journal last and from its end, so that what is left can be read at any moment."""
+        names = objects(self.address).names()
+        journal = sorted((name for name in names if name.startswith("journal/records/")), reverse=True)
+        objects(self.address).remove([name for name in names if not name.startswith("journal/records/")])
+        for name in journal:
+            objects(self.address).remove([name])
+        if self.root.is_dir() and not self.root.is_symlink():
+            shutil.rmtree(self.root)
 
     def changed(self, path: Path) -> int:
         """See `RunDirectory.changed`."""

@@ -16,6 +16,8 @@ from orchestrator.results.run_state import find, read_state
 from orchestrator.results.status import SweepStatus, status_of
 from orchestrator.results.winner import finals_of
 from orchestrator.rundir import RunDirectory, run_at
+from orchestrator.rundir.disk_use import DiskUse, disk_use
+from orchestrator.rundir.labels import Labels, read_labels
 from orchestrator.secrets import masked
 from orchestrator.space import Domain
 from orchestrator.spec import Finalists, SweepSpec, from_mapping, load
@@ -26,8 +28,10 @@ from orchestrator.sweep.callbacks import Callback, CallbackObserver, TrialInfo, 
 from orchestrator.sweep.confirm import confirm
 from orchestrator.sweep.control import promote, stop
 from orchestrator.sweep.execution import Outcome
+from orchestrator.sweep.labels_of_run import archive, note, tag
 from orchestrator.sweep.lifecycle import extend, launch, resume, retry
 from orchestrator.sweep.main_module import importable, refuse_second_run, share_main
+from orchestrator.sweep.run_files import Freed, remove, remove_checkpoints, rename
 from orchestrator.sweep.test_set import WinnerTest, test
 
 if TYPE_CHECKING:
@@ -471,6 +475,93 @@ class Sweep:
         from orchestrator.export import export
 
         return export(self.name, self._runs, trial=trial, to=to, trust=self._trust)
+
+    def tag(self, *tags: str, remove: Collection[str] = ()) -> Labels:
+        """Add tags to the run, remove others, and return its labels.
+
+        Raises:
+            UsageError: One cannot be a tag.
+
+        Example:
+            ```python
+            print(Sweep.attach("quickstart").tag("baseline", remove=["draft"]).tags)
+            ```
+        """
+        return tag(self._run_directory(), *tags, remove=remove)
+
+    def note(self, text: str | None = None) -> str:
+        """Replace the note about the run, and return it; without a text, return the present one.
+
+        Example:
+            ```python
+            Sweep.attach("quickstart").note("before the new augmentation")
+            ```
+        """
+        run = self._run_directory()
+        return (read_labels(run) if text is None else note(run, text)).note
+
+    def archive(self, archived: bool = True) -> None:
+        """Leave the run out of lists and of what the newest run means, or list it again.
+
+        Example:
+            ```python
+            Sweep.attach("quickstart").archive(False)
+            ```
+        """
+        archive(self._run_directory(), archived)
+
+    def rename(self, name: str) -> None:
+        """Give the run another name in its folder. No process may run it.
+
+        Raises:
+            UsageError: The name cannot be used or is taken.
+            RunHeldError: A process runs it.
+
+        Example:
+            ```python
+            Sweep.attach("paused").rename("first-try")
+            ```
+        """
+        run = rename(self._run_directory(), name)
+        self.name, self._runs = run.name, run.runs
+
+    def remove(self) -> None:
+        """Remove the run with all its files, exported bundles included.
+
+        Raises:
+            RunHeldError: A process runs it.
+            OSError: It cannot be removed.
+
+        Example:
+            ```python
+            Sweep.attach("paused").remove()
+            ```
+        """
+        remove(self._run_directory())
+
+    def remove_checkpoints(self) -> Freed:
+        """Remove checkpoints but the winner's, and those that trials of an unfinished run resume from.
+
+        Raises:
+            RunHeldError: A process runs it.
+            OSError: One cannot be removed.
+
+        Example:
+            ```python
+            print(Sweep.attach("quickstart").remove_checkpoints().bytes)
+            ```
+        """
+        return remove_checkpoints(self._run_directory())
+
+    def disk_use(self) -> DiskUse:
+        """Return how many bytes the run takes, by what they are.
+
+        Example:
+            ```python
+            print(Sweep.attach("quickstart").disk_use().checkpoints)
+            ```
+        """
+        return disk_use(self._run_directory())
 
     def results(self) -> Results:
         """Return the results so far, read from the journal.

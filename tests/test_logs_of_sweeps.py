@@ -48,6 +48,7 @@ def test_what_trials_say_is_in_their_logs(engine: list[str], tmp_path: Path) -> 
         assert "loader 0" in lines
     assert len(logs("--grep", "A PRINT")) == 2
     assert ("a print" in said()) == bool(engine)
+    assert "2 of 2 trials warned: a warning (talking.py:" in sweep("status", "tiny")
 
 
 @pytest.mark.ray

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import logging
 import os
 import subprocess
@@ -15,7 +16,9 @@ import pytest
 from orchestrator.engine.capped_log import HEAD, TAIL, CappedLog
 from orchestrator.engine.output_capture import OutputCapture
 from orchestrator.results.log_reader import Followed, logs
+from orchestrator.results.warning_digest import digest
 from orchestrator.rundir import RunDirectory
+from orchestrator.state import SweepState, Trial
 from orchestrator.training import Job
 
 KEY = "q8Zk2LmP9xWvT4rB7nYc"
@@ -63,6 +66,24 @@ def test_the_next_segment_has_a_log_of_its_own(tmp_path: Path) -> None:
             os.write(1, word.encode())
     logs = [path.read_text() for path in sorted(tmp_path.glob("trials/*/logs/*.log"))]
     assert logs == ["first\n", "second\n"]
+
+
+def test_alike_warnings_are_one_sentence(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    (tmp_path / "warnings").mkdir()
+    records = [
+        {"trial": n, "text": f"loss {n}.5 is high\x1b[2J", "category": "UserWarning", "place": "m.py:3"} for n in (0, 1)
+    ]
+    records += [{"trial": 1, "text": "no data", "category": "ERROR", "place": "m.py:9"}]
+    odd = [{"trial": 99, "text": "x"}, [], {"trial": "1"}, {"trial": 1, "text": 3, "category": "", "place": ""}]
+    for name, some in (("a", records[:1]), ("b", records[1:] + odd)):
+        (tmp_path / f"warnings/{name}.jsonl").write_text("".join(json.dumps(each) + "\n" for each in some) + "{torn")
+    state = SweepState()
+    state.trials.update({n: Trial(n, {}, "random", n) for n in range(3)})
+    assert digest(run, state) == [
+        "1 of 3 trials logged an error: no data (m.py:9)",
+        r"2 of 3 trials warned: loss 0.5 is high\x1b[2J (m.py:3)",
+    ]
 
 
 def test_a_log_keeps_its_beginning_and_its_end(tmp_path: Path) -> None:

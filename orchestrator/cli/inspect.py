@@ -28,6 +28,7 @@ def status(name: Name = None, runs: Runs = None, as_json: Json = False) -> None:
     from orchestrator.results.status import status_of
     from orchestrator.results.terminal_tables import spending, summary
     from orchestrator.results.verdict import evaluations_on_test_set, sentences
+    from orchestrator.results.warning_digest import digest
     from orchestrator.results.winner import finals_of
 
     run = chosen_run(name, runs)
@@ -47,7 +48,7 @@ def status(name: Name = None, runs: Runs = None, as_json: Json = False) -> None:
     elif state.finals_open and has_begun(finals):
         race = read_state(finals)
         print_lines(f"finals: {summary(finals, race, race.spec['budget'].get('trials'))}; {race.status}")
-    print_lines(*evaluations_on_test_set(state))
+    print_lines(*evaluations_on_test_set(state), *digest(run, state))
 
 
 @app.command(rich_help_panel=PANEL_READ)

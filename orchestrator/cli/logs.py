@@ -74,7 +74,9 @@ def logs(
         said = f"a line with {grep!r}" if grep is not None else "anything"
         print_lines(f"{of} has {'not ' if trial is not None else ''}printed {said}", err=True)
     elif most is not None and last is None:
-        print_lines("", f"all that a trial has printed: {command_line('logs', name, runs, '--trial', '0')}", err=True)
+        print_lines(
+            "", f"all that a trial has printed: {command_line('logs', run.name, run.runs, '--trial', '0')}", err=True
+        )
 
 
 def _texts(run: RunDirectory, trial: int | None, rank: int | None) -> list[LogText]:

@@ -75,6 +75,7 @@ def run_finals(
 
 def _print_outcome(outcome: Outcome, *, next_steps: bool) -> None:
     from orchestrator.results import Results
+    from orchestrator.results.warning_digest import digest
 
     results = Results(outcome.run)
     name, runs = outcome.run.name, outcome.run.runs
@@ -84,6 +85,7 @@ def _print_outcome(outcome: Outcome, *, next_steps: bool) -> None:
         print_lines("", f"stopped: {outcome.state.reason}", f"resume with: {resume}", err=True)
     if failed := outcome.state.count("failed"):
         print_lines(f"{failed} failed; retry with: {command_line('retry', name, runs, '--failed')}", err=True)
+    print_lines(*digest(outcome.run, results.state), err=True)
     if results.state.winner() is None:
         print_lines("", _no_winner(results), err=True)
         return

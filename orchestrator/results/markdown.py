@@ -11,6 +11,7 @@ from orchestrator.progress import axis
 from orchestrator.results.figures.importance import importance_of
 from orchestrator.results.trial_rows import rows
 from orchestrator.results.verdict import verdict
+from orchestrator.results.warning_digest import digest
 from orchestrator.results.why import show
 from orchestrator.rundir import RunDirectory
 from orchestrator.safe_text import markdown as inert
@@ -29,6 +30,7 @@ def markdown(run: RunDirectory, state: SweepState) -> str:
         *_section("The best trials", _top(run, state)),
         *_section("Importance", _importance(state)),
         *_section("Failures", _failures(state)),
+        *_section("Warnings", _warnings(run, state)),
         *_section("Environment", _environment(state)),
     ]
     return "\n\n".join(parts) + "\n"
@@ -99,6 +101,11 @@ def _failures(state: SweepState) -> list[str]:
         if lines
         else []
     )
+
+
+def _warnings(run: RunDirectory, state: SweepState) -> list[str]:
+    lines = digest(run, state, TOP)
+    return ["\n".join(f"- {inert(line)}" for line in lines)] if lines else []
 
 
 def _environment(state: SweepState) -> list[str]:

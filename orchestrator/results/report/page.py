@@ -18,7 +18,7 @@ from orchestrator.results.report.trial_data import trials
 from orchestrator.rundir import RunDirectory
 from orchestrator.state import SweepState
 
-_SECTIONS = ("verdict", "figures", "trials", "failures", "environment")
+_SECTIONS = ("verdict", "figures", "trials", "failures", "warnings", "environment")
 
 
 def html(run: RunDirectory, state: SweepState, path: Path) -> str:
@@ -72,6 +72,7 @@ def _body(run: RunDirectory, state: SweepState, path: Path, drawn: list[Figure],
         sections.section("figures", "Figures", *(placeholders(drawn) or [_no_figures()])),
         _table(state),
         sections.failure_section(state),
+        sections.warning_section(run, state),
         sections.environment_section(run, state, leader),
         id="main",
     )

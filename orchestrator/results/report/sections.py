@@ -14,6 +14,7 @@ from orchestrator.results.launch_changes import launch_changes
 from orchestrator.results.report.markup import Html, element, joined, pairs, table, text
 from orchestrator.results.terminal_tables import duration
 from orchestrator.results.verdict import interval_of, trained, verdict
+from orchestrator.results.warning_digest import warning_groups
 from orchestrator.results.why import show
 from orchestrator.rundir import RunDirectory
 from orchestrator.space.domain import same_value
@@ -159,6 +160,26 @@ def failure_section(state: SweepState) -> Html:
     omitted = element("p", f"… and {rest} other ways, none more frequent than these.") if rest else None
     rendered = table(("kind", "message", "times", "trials"), rows, "Failures by kind and message")
     return section("failures", "Failures", element("p", summary), rendered, omitted)
+
+
+def warning_section(run: RunDirectory, state: SweepState) -> Html:
+    """Return the section with what trials have warned of, alike texts together."""
+    groups = warning_groups(run, state)
+    if not groups:
+        return section("warnings", "Warnings", element("p", "No trial warned of anything."))
+    of = f"of {len(state.trials):,}"
+    rows = [
+        (
+            f"{len(group.trials):,} {of}",
+            element("span", group.text, class_="message"),
+            f"{group.category}, {group.place}",
+            _numbers(sorted(group.trials)),
+        )
+        for group in groups[:_MAX_FAILURES]
+    ]
+    rest = len(groups) - len(rows)
+    omitted = element("p", f"… and {rest} others.") if rest > 0 else None
+    return section("warnings", "Warnings", table(("trials", "message", "kind", "numbers"), rows, "Warnings"), omitted)
 
 
 def _count(number: int, noun: str) -> str:

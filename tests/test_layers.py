@@ -21,7 +21,7 @@ TORCH = {"torch", "torchvision", "torchmetrics", "lightning", "numpy"}
 LIBRARIES: dict[str, set[str]] = {
     "codec": {"numpy", "torch"},
     "space": {"pydantic", "optuna"},
-    "spec": {"pydantic", "pydantic_core", "ruamel"},
+    "spec": {"optuna", "pydantic", "pydantic_core", "ruamel", "yaml"},
     "object_storage": {"boto3", "obstore"},
     "policies": {"numpy", "optuna", "pydantic", "scipy", "typing_extensions"},
     "models": TORCH,

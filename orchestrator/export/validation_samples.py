@@ -60,8 +60,8 @@ def read_validation(config: Mapping[str, Any], module: L.LightningModule) -> Val
     with isolate_rng():
         L.seed_everything(config["seed"], verbose=False)
         try:
-            own = class_loading.build(config["model"], (L.LightningModule,))
-            data = class_loading.build(config["data"], (L.LightningDataModule,)) if config["data"] else own
+            own, built = class_loading.build_parts(config["model"], config["data"])
+            data = own if built is None else built
             return _read(data, config["data"] is None)
         except Exception as error:  # a user's class may raise any error
             return Validation(_noise(module), f"the validation data could not be read: {first_line(error)}")

@@ -23,7 +23,7 @@ from orchestrator.export.format import Format, Model, Reference, forward_of
 from orchestrator.export.model_inputs import preprocessing_of
 from orchestrator.export.parity import TOLERANCE, Parity, ParityError, batches, largest_difference
 from orchestrator.export.validation_samples import Validation, first_line, read_validation
-from orchestrator.training.class_loading import import_class, require_kind
+from orchestrator.training.class_loading import import_target
 from orchestrator.training.class_loading.import_paths import import_from
 from orchestrator.training.process_state import isolated
 
@@ -162,11 +162,13 @@ def _reason(error: BaseException) -> str:
 
 def _load_failure(checkpoint: Path, model: Mapping[str, Any]) -> str:
     """Return why the class's own ``load_from_checkpoint(path)`` fails; empty if it works."""
-    cls: Any = import_class(model["class_path"])
-    require_kind(cls, model["class_path"], (L.LightningModule,))
+    cls: Any = import_target(model["class_path"], (L.LightningModule,))
+    if not isinstance(cls, type):
+        return f"{model['class_path']} is a function; `sweep export`'s own files are loaded by it"
     with torch.random.fork_rng(devices=[]):
         try:
-            cls.load_from_checkpoint(checkpoint, map_location="cpu", weights_only=True)
+            loaded: Any = cls
+            loaded.load_from_checkpoint(checkpoint, map_location="cpu", weights_only=True)
         except Exception as error:  # mostly a TypeError for an argument that save_hyperparameters left out
             return first_line(error)
     return ""

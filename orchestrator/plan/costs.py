@@ -58,7 +58,11 @@ def measure(spec: SweepSpec, plan: Plan, runs: str | Path | None = None) -> Cost
             f"a trial gets {spec.resources.tpu}, whose costs cannot be measured on this machine",
             hint="run sweep tpu plan for its processes, or sweep plan without --measure for trials and epochs",
         )
-    measured_corners = corners(spec, checked_roots(spec))
+    from orchestrator.training.class_loading import with_full_paths
+
+    roots = checked_roots(spec)
+    spec = with_full_paths(spec)
+    measured_corners = corners(spec, roots)
     if spec.resources.gpus == "auto":
         spec = settled(spec, share(measured_corners["large"].measured, memory() // max(1, gpu_count())))
     slots = local_slots(spec.resources, cpu_count())

@@ -17,7 +17,10 @@ _QUANTILE_EDGE = 1e-9  # keeps draws within six standard deviations, where cdf a
 
 @dataclass(frozen=True)
 class Normal(Domain):
-    """A float around ``mean`` with standard deviation ``std``; with ``step``, a multiple of it."""
+    """A float around ``mean`` with standard deviation ``std``; with ``step``, a multiple of it.
+
+    Multiples of an integer are integers.
+    """
 
     kind = "normal"
     mean: float
@@ -86,7 +89,10 @@ class Normal(Domain):
         return self._stepped(value)  # not by way of the quantile, which rounds
 
     def _stepped(self, value: float) -> float:
-        return float(value) if self.step is None else float(round(value / self.step) * Decimal(repr(self.step)))
+        if self.step is None:
+            return float(value)
+        multiple = round(value / self.step)
+        return multiple * self.step if isinstance(self.step, int) else float(multiple * Decimal(repr(self.step)))
 
     def arguments(self) -> Value:
         """See `Domain.arguments`."""

@@ -21,6 +21,8 @@ When = Mapping[str, Value]
 
 _STEPLESS = ("choice", "const")
 _INTEGER = ("int", "log_int")
+_WHOLE_STEPS = (*_INTEGER, "normal", "log_normal")
+"""Where a step that is an integer gives integers."""
 _FLOATS: Mapping[str, Callable[..., Domain]] = {
     domain.kind: domain for domain in (Uniform, LogUniform, Normal, LogNormal)
 }
@@ -157,7 +159,7 @@ def from_yaml(content: object) -> Domain:
     step = python_number(content.get("step"))
     if step is not None:
         _number(step, kind, "step")
-        options["step"] = step if kind in _INTEGER else float(step)
+        options["step"] = step if kind in _WHOLE_STEPS else float(step)
     if kind in _INTEGER:
         return (LogInt if kind == "log_int" else Int)(first, second, **options)
     return _FLOATS[kind](float(first), float(second), **options)

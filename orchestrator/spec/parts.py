@@ -15,7 +15,9 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainValidator,
+    SerializerFunctionWrapHandler,
     WithJsonSchema,
+    model_serializer,
     model_validator,
 )
 
@@ -23,10 +25,12 @@ from orchestrator import codec
 from orchestrator.errors import CodecError
 from orchestrator.progress import SECONDS, Amount, amount
 from orchestrator.space.domain import is_number
+from orchestrator.spec.component_forms import one_form
 from orchestrator.spec.tpu_slices import canonical as slice_name
 
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
 _CLASS_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
+_SHORT_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*((?:[KMGT]i?)?B)", re.IGNORECASE)
 _UNITS = {"B": 1} | {
     f"{letter}{suffix}": base**power
@@ -139,11 +143,18 @@ def _name(value: object) -> str:
 
 
 def _class_path(value: object) -> str:
-    if isinstance(value, type):
+    if callable(value):
         return codec.path_of(value)
     if not isinstance(value, str) or not _CLASS_PATH.fullmatch(value):
         raise ValueError(f"expected an import path such as package.module.Class, but got {shown(value)}")
     return value
+
+
+def _component_path(value: object) -> str:
+    """Return an import path, or the name of a class alone, which is resolved before the sweep starts."""
+    if isinstance(value, str) and _SHORT_PATH.fullmatch(value):
+        return value
+    return _class_path(value)
 
 
 def _slice(value: object) -> str | None:
@@ -224,19 +235,39 @@ ClassPath = Annotated[
     PlainValidator(_class_path),
     WithJsonSchema({"type": "string", "pattern": r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$"}),
 ]
+ComponentPath = Annotated[
+    str,
+    PlainValidator(_component_path),
+    WithJsonSchema({"type": "string", "pattern": r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$"}),
+]
 Arguments = Annotated[dict[str, Any], BeforeValidator(plain_mapping)]
 
 
 class ClassSpec(Part):
-    """A class by its import path, and arguments for it; LightningCLI's own form. A bare import path will do."""
+    """A class or function by its import path, and arguments for it; LightningCLI's own form. A bare path will do.
 
-    class_path: ClassPath = Field(
-        description="Import path of the class: package.module.Class.", examples=["orchestrator.models.LitModel"]
+    Hydra's form is the same: ``{_target_: path, name: value}``.
+    """
+
+    class_path: ComponentPath = Field(
+        description="Import path: package.module.Class, a function, or a classmethod such as package.Class.make. A "
+        "class that Lightning, torch.optim or a module named in the file has may be named alone.",
+        examples=["orchestrator.models.LitModel"],
     )
     init_args: Arguments = Field(
         default_factory=dict,
         description="Arguments of the class. An argument that is itself a class takes the same form.",
         examples=[{"learning_rate": 0.001}],
+    )
+    dict_kwargs: Arguments = Field(
+        default_factory=dict,
+        description="Arguments that the class takes by **kwargs, unchecked.",
+        examples=[{"root": "./data"}],
+    )
+    partial: bool = Field(
+        default=False,
+        description="Bind the arguments instead of calling: Hydra's _partial_.",
+        examples=[True],
     )
 
     @model_validator(mode="before")
@@ -244,9 +275,15 @@ class ClassSpec(Part):
     def _bare(cls, value: object) -> object:
         if isinstance(value, str):
             return {"class_path": value}
-        if isinstance(value, type):
+        if callable(value) and not isinstance(value, Part):
             return {"class_path": _class_path(value)}
-        return value if value is None or isinstance(value, Mapping | Part) else _written(value)
+        return value if value is None or isinstance(value, Part) else one_form(_written(value))
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what earlier versions did not have, unless it says something."""
+        values: dict[str, Any] = handler(self)
+        return {key: item for key, item in values.items() if item or key in ("class_path", "init_args")}
 
 
 class Goal(Part):

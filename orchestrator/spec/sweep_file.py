@@ -14,6 +14,7 @@ from orchestrator.errors import Problem, SpecError
 from orchestrator.secrets import allow, is_password_name, secret_in
 from orchestrator.space import KeyProblem
 from orchestrator.spec.first_rung import first_rung_problems
+from orchestrator.spec.interpolation import with_environment
 from orchestrator.spec.overrides import override, set_field
 from orchestrator.spec.policy_options import plugin_written
 from orchestrator.spec.sweep_spec import SweepSpec
@@ -58,6 +59,10 @@ def from_mapping(values: Mapping[str, Any], overrides: Sequence[str] = ()) -> Sw
 
 
 def _checked(document: Document, problems: list[Problem]) -> SweepSpec:
+    if isinstance(document.data, dict):
+        data, unresolved = with_environment(document.data)
+        document = replace(document, data=data)
+        problems = problems + [_located(problem, document) for problem in unresolved]
     secrets = list(_secret_problems(document.data))
     if secrets:
         raise SpecError(readable([_located(problem, document) for problem in secrets]))
@@ -134,7 +139,7 @@ def _content(path: FilePath, source: str) -> bytes:
 
 def _lightning_cli_names(document: Document) -> list[Problem]:
     """Read LightningCLI's ``seed_everything`` as ``seed``, and drop the empty ``ckpt_path`` that it writes."""
-    data = document.data
+    data: Any = document.data
     if data.get("ckpt_path", 0) is None:
         del data["ckpt_path"]
     if "seed_everything" not in data:

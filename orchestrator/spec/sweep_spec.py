@@ -5,15 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, PrivateAttr, WithJsonSchema, model_validator
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PrivateAttr,
+    SerializerFunctionWrapHandler,
+    WithJsonSchema,
+    model_serializer,
+    model_validator,
+)
 
 from orchestrator.errors import Problem, SpecError
 from orchestrator.space import Space
 from orchestrator.spec.budget_checks import UNBOUNDED, budget_problems
+from orchestrator.spec.component_forms import data_section
 from orchestrator.spec.initial_points import point_problems
 from orchestrator.spec.json_schema_parts import SPACE_SCHEMA, TRAINER_SCHEMA
 from orchestrator.spec.objectives import FOR_SEVERAL, Constraint, has_several, objective_problems
-from orchestrator.spec.parameters import parameter_problems, placement_problems
+from orchestrator.spec.parameters import ROOTS, parameter_problems, placement_problems
 from orchestrator.spec.parts import (
     Budget,
     Checkpoints,
@@ -39,6 +50,7 @@ from orchestrator.spec.repeats import BareFinalists, BareRepeats, Repeats, seeds
 from orchestrator.spec.tpu_placement import resource_problems
 from orchestrator.spec.yaml_document import Document, Path
 
+_LATER = ("optimizer", "lr_scheduler", "objects")
 _ACROSS = "check_val_every_n_epoch"
 DEFAULT_EPOCHS = 10
 DEFAULT_TRIALS = 20
@@ -99,8 +111,25 @@ class SweepSpec(Part):
         examples=[[{"metric": "val_loss", "max": 0.7}]],
     )  # fmt: skip
     model: ClassSpec = Field(description="The LightningModule.", examples=["orchestrator.models.LitModel"])
-    data: ClassSpec | None = Field(
-        default=None, description="The LightningDataModule.", examples=["orchestrator.data.DigitsDataModule"]
+    data: Annotated[ClassSpec | None, BeforeValidator(data_section)] = Field(
+        default=None,
+        description="The LightningDataModule; or DataLoaders or Datasets: {train: …, val: …, batch_size: 32}.",
+        examples=["orchestrator.data.DigitsDataModule"],
+    )
+    optimizer: ClassSpec | None = Field(
+        default=None,
+        description="The optimizer, for a module without configure_optimizers, as in LightningCLI.",
+        examples=[{"class_path": "torch.optim.AdamW", "init_args": {"lr": 0.001}}],
+    )
+    lr_scheduler: ClassSpec | None = Field(
+        default=None,
+        description="The optimizer's learning rate scheduler, as in LightningCLI.",
+        examples=[{"class_path": "torch.optim.lr_scheduler.StepLR", "init_args": {"step_size": 10}}],
+    )
+    objects: dict[str, ClassSpec] = Field(
+        default_factory=dict,
+        description="Objects that are built once, and that model and data refer to as ${objects.NAME}.",
+        examples=[{"dataset": {"class_path": "my_project.data.make_dataset"}}],
     )
     trainer: Annotated[dict[str, Any], BeforeValidator(_trainer), WithJsonSchema(TRAINER_SCHEMA)] = Field(
         default_factory=lambda: {"max_epochs": DEFAULT_EPOCHS},
@@ -171,6 +200,12 @@ class SweepSpec(Part):
         examples=[[{"webhook": "$SLACK_WEBHOOK"}]],
     )
 
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out sections that earlier versions did not have, unless they say something."""
+        values: dict[str, Any] = handler(self)
+        return {key: item for key, item in values.items() if item or key not in _LATER}
+
     _document: Document = PrivateAttr(default_factory=Document)
 
     @model_validator(mode="before")
@@ -200,7 +235,7 @@ class SweepSpec(Part):
         self.__dict__["progress"] = plain_progress(self.progress)
         self.__dict__["checkpoints"] = plain_interval(self.checkpoints, self.progress.unit)
         self.__dict__["scheduler"] = plain_options(self.scheduler, self)
-        problems = list(parameter_problems(self.space, has_data=self.data is not None))
+        problems = list(parameter_problems(self.space, self._sections()))
         problems += objective_problems(self)
         problems += budget_problems(self.budget, self.resources)
         problems += resource_problems(self)
@@ -212,6 +247,10 @@ class SweepSpec(Part):
         if problems:
             raise SpecError(problems)
         return self
+
+    def _sections(self) -> set[str]:
+        """Return the sections that a parameter can be set in."""
+        return {name for name in ROOTS if getattr(self, name)}
 
     def _repeat_problems(self) -> list[Problem]:
         trials, seeds = self.budget.trials, self.repeats.seeds

@@ -14,7 +14,7 @@ from orchestrator.codec import key_path
 from orchestrator.errors import Problem, SpecError
 from orchestrator.space import KeyProblem, Space
 from orchestrator.space.search_space import parse
-from orchestrator.spec.parameters import parameter_problems
+from orchestrator.spec.parameters import ROOTS, parameter_problems
 from orchestrator.spec.parts import ClassSpec, NoPlainFormError, Part
 from orchestrator.spec.plugin_sections import PluginSection
 from orchestrator.spec.policy_options import PolicyOptions, options_class
@@ -37,7 +37,7 @@ _BOUNDS = {
     "less_than_equal": ("<=", "le"),
     "less_than": ("<", "lt"),
 }
-_LIGHTNING_CLI = ("fit", "validate", "test", "predict", "optimizer", "lr_scheduler", "ckpt_path")
+_LIGHTNING_CLI = ("fit", "validate", "test", "predict", "ckpt_path")
 _WANDB = ("method", "parameters", "metric", "program", "command", "early_terminate", "run_cap")
 _OTHER_TOOLS_KEYS = (*_LIGHTNING_CLI, *_WANDB)
 
@@ -79,7 +79,7 @@ def _space_problems(content: Mapping[str, Any]) -> tuple[Space, list[Problem]]:
         return Space(), _inside(("space",), error.problems)
     if not problems:
         return Space(domains), []
-    names = parameter_problems(content["space"], has_data=content.get("data") is not None)
+    names = parameter_problems(content["space"], {name for name in ROOTS if content.get(name)})
     return Space(), _inside(("space",), problems) + list(names)
 
 

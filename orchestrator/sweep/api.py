@@ -65,7 +65,8 @@ class Sweep:
 
     Args:
         model: a LightningModule class, its import path, or ``{"class_path": …, "init_args": {…}}``.
-        data: the same for the LightningDataModule; None if the module brings its own loaders.
+        data: the same for the LightningDataModule, or loaders: ``{"train": …, "val": …}``; None if the module brings
+            its own.
         space: parameter name → domain: ``{"model.learning_rate": log_uniform(1e-4, 1e-2)}``.
         objective: ``("val_acc", "max")`` or ``{"metric": "val_acc", "mode": "max"}``; more objectives under ``also``.
         constraints: bounds on other metrics: ``[{"metric": "val_loss", "max": 0.7}]``.
@@ -84,6 +85,9 @@ class Sweep:
         recovery: as in a sweep file.
         tracking: as in a sweep file.
         notify: as in a sweep file.
+        optimizer: an optimizer's class, for a module without ``configure_optimizers``.
+        lr_scheduler: a scheduler's class, for that optimizer.
+        objects: objects by name, which model and data refer to as ``${objects.NAME}``.
 
     Raises:
         SpecError: A field is wrong.
@@ -111,6 +115,9 @@ class Sweep:
         tracking: Mapping[str, Any] | None = None,
         notify: Sequence[Mapping[str, Any]] | None = None,
         progress: str | Mapping[str, Any] | Progress | None = None,
+        optimizer: Any = None,
+        lr_scheduler: Any = None,
+        objects: Mapping[str, Any] | None = None,
     ) -> None:
         fields = {
             "name": name or _default_name(model),
@@ -121,6 +128,9 @@ class Sweep:
             "constraints": list(constraints) if constraints is not None else None,
             "model": importable(model),
             "data": importable(data),
+            "optimizer": importable(optimizer),
+            "lr_scheduler": importable(lr_scheduler),
+            "objects": {key: importable(value) for key, value in (objects or {}).items()} or None,
             "trainer": importable(trainer),
             "progress": progress,
             "space": space,

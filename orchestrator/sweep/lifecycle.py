@@ -30,7 +30,7 @@ from orchestrator.sweep.code_record import git_commit, git_diff
 from orchestrator.sweep.code_run import CodeRun, is_off, warn_of
 from orchestrator.sweep.execution import Engine, Outcome, choose_engine, execute
 from orchestrator.sweep.preflight import check, check_writable
-from orchestrator.training.class_loading import import_roots, never_logged
+from orchestrator.training.class_loading import import_roots, never_logged, with_full_paths
 from orchestrator.training.class_loading.import_paths import import_from
 from orchestrator.training.machine_info import RECORDED, versions
 from orchestrator.trust import authors
@@ -75,7 +75,7 @@ def launch(
         journal = Journal.create(run.journal)  # takes the name, so that a second launch fails at once
         try:
             access = run.restrict(share=spec.share == "group")
-            spec = settle(spec, local=local, address=address, until=lambda: stop_requests.signal)
+            spec = settle(with_full_paths(spec), local=local, address=address, until=lambda: stop_requests.signal)
             code = (
                 stack.enter_context(CodeRun(spec, import_roots(spec)))
                 if preflight and not engine and not is_off()

@@ -110,6 +110,6 @@ def _prepare_data(spec: SweepSpec) -> None:
     from orchestrator.training import class_loading
 
     _, data, _ = apply(spec, spec.space.sample(random.Random(spec.seed)))
-    if data is not None and data.class_path.startswith("orchestrator."):
+    if data is not None and data.class_path.startswith("orchestrator.data."):
         # A user's prepare_data runs in the trial, as under a plain Trainer.
         class_loading.build_data(data.model_dump()).prepare_data()

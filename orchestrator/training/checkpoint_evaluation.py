@@ -82,7 +82,7 @@ class Evaluation:
     def _build(self) -> tuple[Any, Any]:
         L.seed_everything(self._seed, verbose=False)
         model, data = self._specs
-        return _build(model, L.LightningModule), _build(data, L.LightningDataModule) if data else None
+        return class_loading.build_parts(model, data, class_loading.constructor_errors)
 
     def _check(self, model: Any, data: Any) -> None:
         source, parent = (model, L.LightningModule) if data is None else (data, L.LightningDataModule)
@@ -94,8 +94,3 @@ class Evaluation:
         ):
             if not is_overridden(method, owner, base):
                 raise UsageError(f"{type(owner).__name__} has no {method}", hint=f"define it to {self._stage}")
-
-
-def _build(spec: Mapping[str, Any], base: type) -> Any:
-    with class_loading.constructor_errors(spec["class_path"]):
-        return class_loading.build(spec, (base,))

@@ -28,6 +28,7 @@ RULES = {
     "optimizer": "automatic optimization needs an optimizer from configure_optimizers",
     "step": "a LightningModule needs a training_step",
     "data": "training needs data",
+    "kind": "model and data must name what makes a module and its data",
     "state": "what a checkpoint holds must have a plain form",
     "objective": "the module must log the metrics that it is judged by",
 }
@@ -140,6 +141,8 @@ def _explained(error: BaseException, job: Any, *, resumed: bool) -> Finding:
         return _objective(error, job)
     if isinstance(error, CodecError) or (isinstance(error, UsageError) and "only unpickling" in text):
         return Finding("refused", "state", error.message, error.hint)
+    if isinstance(error, UsageError) and " returned " in error.message:
+        return Finding("refused", "kind", error.message, error.hint)
     return Finding("unclear", "", _named(error), _LATER)
 
 

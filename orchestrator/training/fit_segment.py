@@ -70,8 +70,7 @@ def fit(
     keep_freed_memory()
     with isolated(job.threads), loggers.own_wandb_run():
         L.seed_everything(job.seed, verbose=False)
-        model: Any = class_loading.build(job.model, (L.LightningModule,))
-        data: Any = class_loading.build(job.data, (L.LightningDataModule,)) if job.data else None
+        model, data = class_loading.build_parts(job.model, job.data)
         for owner in (model, data):
             lock_prepare_data(owner, heartbeat.beat)
         trackers = loggers.start(job) if is_first else {}

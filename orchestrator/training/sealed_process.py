@@ -69,9 +69,12 @@ def leave_out_preparation(class_path: str) -> bool:
     """Leave out the class's ``prepare_data``; return whether it has one of its own."""
     from lightning.pytorch.core.hooks import DataHooks
 
-    from orchestrator.training.class_loading.import_paths import import_class
+    from orchestrator.training.class_loading.import_paths import import_object
 
-    cls: Any = import_class(class_path)
+    cls: Any = import_object(class_path)
+    cls = cls if isinstance(cls, type) else getattr(cls, "__self__", None)
+    if not isinstance(cls, type) or not hasattr(cls, "prepare_data"):  # a function: only calling it would tell
+        return False
     has_own = cls.prepare_data is not DataHooks.prepare_data
     cls.prepare_data = DataHooks.prepare_data
     return has_own

@@ -16,7 +16,7 @@ import lightning as L
 
 from orchestrator.spec.fixed_folders import FOLDER_ARGUMENTS
 from orchestrator.training.class_loading.argument_types import signature
-from orchestrator.training.class_loading.import_paths import import_class
+from orchestrator.training.class_loading.import_paths import import_object
 from orchestrator.training.job import Job
 
 FOLDER = "files"
@@ -52,7 +52,7 @@ def _moved(job: Job, value: Any, *, default: bool) -> Any:
     if not isinstance(value, Mapping) or "class_path" not in value:
         return value
     arguments = dict(value.get("init_args") or {})
-    taken = signature(import_class(value["class_path"])).arguments
+    taken = signature(import_object(value["class_path"])).arguments
     for name in FOLDER_ARGUMENTS:
         if isinstance(arguments.get(name), str) or (default and name in taken):
             arguments[name] = own_place(job, arguments.get(name) or ".")

@@ -1,13 +1,19 @@
-"""A sweep file in the making: its sections, and notes on what a person must check."""
+"""A sweep file in the making: its sections, and notes on what a person must check.
+
+Each leaf of the source is either taken into a section, named in a note, or listed among the notes at the end.
+"""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path as FilePath
 from typing import Any
 
+from orchestrator.codec import key_path
+from orchestrator.spec.importers.foreign_yaml import ForeignFile, leaves
 from orchestrator.spec.sweep_file import dump
+from orchestrator.spec.yaml_document import Path, brief
 
 PLACEHOLDER_MODEL = "my_package.MyModel"
 
@@ -23,19 +29,48 @@ space:
 class Draft:
     """The ``sections`` in the order of the file; ``notes`` become comments at the top."""
 
-    source: str
+    source: ForeignFile
     sections: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self._left = dict(leaves(self.source.data))
+
+    def take(self, *path: str | int) -> None:
+        """Mark each leaf at or below ``path`` as translated."""
+        for leaf in [leaf for leaf in self._left if leaf[: len(path)] == path]:
+            del self._left[leaf]
+
+    def note(self, text: str, *path: str | int) -> None:
+        """Add a note, which names the leaves at or below ``path`` if there is one."""
+        self.notes.append(text)
+        if path:
+            self.take(*path)
+
+    def left(self) -> list[tuple[Path, Any]]:
+        """Return the leaves that are neither translated nor named in a note, with their key paths."""
+        return list(self._left.items())
+
     def name(self, title: object = None) -> None:
         """Name the sweep by ``title``, or by the source file."""
-        text = str(title) if title else Path(self.source).stem
+        text = str(title) if title else FilePath(self.source.file).stem
         self.sections["name"] = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip(".-")[:100] or "sweep"
 
     def text(self) -> str:
         """Return the sweep file's text."""
-        head = [f"# Made from {Path(self.source).name} by `sweep import`."]
-        if self.notes:
-            head += ["#", "# To check:", *(f"# - {' '.join(note.split())}" for note in self.notes)]
+        left = [f"{key_path(leaf)}: {brief(repr(value))} is left out" for leaf, value in self.left()]
+        notes = [*self.notes, *left]
+        head = [f"# Made from {FilePath(self.source.file).name} by `sweep import`."]
+        if notes:
+            head += ["#", "# To check:", *(f"# - {' '.join(note.split())}" for note in notes)]
         body = dump({key: value for key, value in self.sections.items() if key != "space" or value})
         return "\n".join(head) + "\n" + body + ("" if self.sections.get("space") else _EXAMPLE.lstrip("\n"))
+
+
+def class_door(draft: Draft, model: str | None, data: str | None) -> None:
+    """Set the sections of a source that names no classes."""
+    draft.sections["model"] = model or PLACEHOLDER_MODEL
+    if model is None:
+        draft.note(f"put your LightningModule's import path for {PLACEHOLDER_MODEL}, or pass --model")
+    if data:
+        draft.sections["data"] = data

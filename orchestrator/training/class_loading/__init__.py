@@ -7,15 +7,19 @@ from orchestrator.training.class_loading.import_paths import import_class, impor
 from orchestrator.training.class_loading.instantiation import (
     build,
     build_data,
+    build_parts,
     build_value,
     component_kinds,
     constructor_errors,
+    import_target,
     require_kind,
 )
+from orchestrator.training.class_loading.short_names import with_full_paths
 
 __all__ = [
     "build",
     "build_data",
+    "build_parts",
     "build_value",
     "check",
     "component_kinds",
@@ -23,6 +27,8 @@ __all__ = [
     "import_class",
     "import_object",
     "import_roots",
+    "import_target",
     "never_logged",
     "require_kind",
+    "with_full_paths",
 ]

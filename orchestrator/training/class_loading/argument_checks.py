@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any
@@ -10,6 +10,8 @@ from typing import Any
 from orchestrator import codec
 from orchestrator.errors import Problem, UsageError
 from orchestrator.spec import ClassSpec, KeyProblem, SweepSpec, apply, canonical, plugin_of
+from orchestrator.spec.interpolation import is_reference
+from orchestrator.spec.old_trainer import HOOKS, present_arguments, present_spelling
 from orchestrator.training.class_loading import argument_types
 from orchestrator.training.class_loading.argument_types import Signature, signature
 from orchestrator.training.class_loading.import_paths import import_class, import_from, import_roots
@@ -17,10 +19,13 @@ from orchestrator.training.class_loading.instantiation import (
     as_component,
     has_objects,
     holds_components,
+    import_target,
     named_object,
-    require_kind,
+    require_data,
 )
 from orchestrator.training.class_loading.logged_metrics import is_logged, logged_names
+from orchestrator.training.class_loading.optimizer_sections import monitored, optimizer_bases, scheduler_bases
+from orchestrator.training.class_loading.short_names import with_full_paths
 
 Path = tuple[str | int, ...]
 Params = dict[str, Any]
@@ -44,6 +49,7 @@ def check(spec: SweepSpec) -> list[Problem]:
     problems are sorted by their position in the sweep file.
     """
     import_from(import_roots(spec))
+    spec = with_full_paths(spec)
     problems: dict[tuple[Path, str], Problem] = {}
     for problem in _searcher_problems(spec):
         problems[problem.path, problem.message] = _located(spec, problem)
@@ -116,35 +122,80 @@ def _configuration_problems(spec: SweepSpec, params: Params) -> Iterator[Problem
     from lightning import LightningDataModule, LightningModule
 
     model, data, trainer = apply(spec, params)
-    yield from _class_problems(model.model_dump(), ("model",), (LightningModule,))
+    written = model.model_dump()
+    yield from _class_problems(written, ("model",), (LightningModule,))
+    yield from _hook_problems(written["class_path"])
     if data is not None:
         yield from _class_problems(data.model_dump(), ("data",), (LightningDataModule,))
+    if written.get("optimizer"):
+        yield from _class_problems(written["optimizer"], ("optimizer",), optimizer_bases(), "params")
+    if written.get("lr_scheduler"):
+        scheduler = monitored(written["lr_scheduler"])
+        yield from _class_problems(scheduler, ("lr_scheduler",), scheduler_bases(), "optimizer")
+        if not written.get("optimizer"):
+            yield Problem("`lr_scheduler` needs an `optimizer`", "add the section", ("lr_scheduler",))
+    for name, part in (written.get("objects") or {}).items():
+        yield from _class_problems(part, ("objects", name), ())
     yield from _trainer_problems(trainer)
 
 
-def _class_problems(component: dict[str, Any], path: Path, bases: tuple[type, ...]) -> Iterator[Problem]:
+def _hook_problems(class_path: str) -> Iterator[Problem]:
+    """Yield the hooks of a module that Lightning 2 no longer calls."""
     try:
-        cls = import_class(component["class_path"])
-        require_kind(cls, component["class_path"], bases)
+        cls = import_target(class_path)
+    except UsageError:
+        return
+    if not isinstance(cls, type):
+        return
+    for owner in cls.__mro__:
+        if owner.__module__.startswith(("lightning.", "torch.")):
+            break
+        for name in vars(owner).keys() & HOOKS.keys():
+            message = f"{cls.__name__}.{name} is of an earlier Lightning, and is not called"
+            yield Problem(message, f"today it is {HOOKS[name]}", ("model", "class_path"))
+
+
+def _class_problems(
+    component: Mapping[str, Any], path: Path, bases: tuple[type, ...], passed: str = ""
+) -> Iterator[Problem]:
+    """Yield the problems of a class or function and its arguments; ``passed`` names one that the sweep passes."""
+    try:
+        target = import_target(component["class_path"], () if path == ("data",) else bases)
+        if path == ("data",):
+            require_data(target, component["class_path"])
     except UsageError as error:
         yield Problem(error.message, error.hint, (*path, "class_path"))
         return
-    yield from _argument_problems(cls, component.get("init_args") or {}, (*path, "init_args"))
+    accepted = signature(target)
+    extra = component.get("dict_kwargs") or {}
+    if extra and not accepted.takes_any:
+        message = f"{_name(target)} takes no **kwargs, so no dict_kwargs"
+        yield KeyProblem(message, "write them under init_args", (*path, "dict_kwargs"))
+    given = {**(component.get("init_args") or {})}
+    for problem in _argument_problems(target, given, (*path, "init_args"), {passed, *extra}):
+        if not (component.get("partial") and " needs the argument " in problem.message):
+            yield problem
 
 
-def _argument_problems(cls: type, init_args: dict[str, Any], path: Path) -> Iterator[Problem]:
+def _name(target: Any) -> str:
+    return getattr(target, "__name__", type(target).__name__)
+
+
+def _argument_problems(
+    cls: Any, init_args: dict[str, Any], path: Path, given: Collection[str] = ()
+) -> Iterator[Problem]:
     accepted = signature(cls)
     for name, value in init_args.items():
         if name in accepted.arguments:
-            label = f"{cls.__name__}'s `{name}`"
+            label = f"{_name(cls)}'s `{name}`"
             yield from _value_problems(accepted.arguments[name].annotation, value, (*path, name), label)
         elif not accepted.open:
-            yield KeyProblem(f"{cls.__name__} takes no argument {name!r}", _name_hint(name, accepted), (*path, name))
+            yield KeyProblem(f"{_name(cls)} takes no argument {name!r}", _name_hint(name, accepted), (*path, name))
     misspelt = {near for name in init_args if name not in accepted.arguments for near in _close_names(name, accepted)}
     for name, argument in accepted.arguments.items():
-        if argument.required and name not in init_args and name not in misspelt:
+        if argument.required and name not in init_args and name not in misspelt and name not in given:
             hint = f"add {'.'.join(map(str, path))}.{name}, {argument_types.type_name(argument.annotation)}"
-            yield Problem(f"{cls.__name__} needs the argument `{name}`", hint, path)
+            yield Problem(f"{_name(cls)} needs the argument `{name}`", hint, path)
 
 
 def _close_names(name: str, accepted: Signature) -> list[str]:
@@ -159,6 +210,8 @@ def _name_hint(name: str, accepted: Signature) -> str:
 
 
 def _value_problems(annotation: Any, value: Any, path: Path, label: str) -> Iterator[Problem]:
+    if is_reference(value):  # to what is not built yet
+        return
     if codec.tagged_inside(value) and not holds_components(value) and as_component(annotation, value) is None:
         yield from _tag_problems(annotation, value, path, label)
         return
@@ -239,6 +292,9 @@ def _trainer_problems(trainer: dict[str, Any]) -> Iterator[Problem]:
         elif name == "callbacks":
             for index, callback in enumerate(value):
                 yield from _class_problems(callback, (*path, index), (Callback,))
+        elif name not in accepted.arguments and (present := present_spelling(name)):
+            message = f"Trainer's `{name}` is of an earlier Lightning"
+            yield KeyProblem(message, _present_hint(name, value, present), path)
         elif name not in accepted.arguments:
             yield KeyProblem(f"Trainer takes no argument {name!r}", _name_hint(name, accepted), path)
         elif not (name == "precision" and value == "auto"):
@@ -247,6 +303,11 @@ def _trainer_problems(trainer: dict[str, Any]) -> Iterator[Problem]:
     if type(epochs) is int and epochs < 1 and epochs != -1:
         message = f"`max_epochs >= 1` must hold, but got {epochs}"
         yield Problem(message, "a trial is judged after at least one epoch", ("trainer", "max_epochs"))
+
+
+def _present_hint(name: str, value: Any, present: str) -> str:
+    written = present_arguments(name, value) or {}
+    return f"write {', '.join(f'{key}: {item}' for key, item in written.items()) or present}"
 
 
 def _metric_problems(spec: SweepSpec, model: ClassSpec, trainer: dict[str, Any]) -> Iterator[Problem]:

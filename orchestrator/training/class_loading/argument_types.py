@@ -31,19 +31,24 @@ class Argument:
 
 @dataclass(frozen=True)
 class Signature:
-    """The arguments of a class, in order. ``open``: the class accepts further arguments by ``**kwargs``."""
+    """The arguments of a class or function, in order.
+
+    ``open``: further arguments are accepted by ``**kwargs``, whose names are not known. ``takes_any``: there is a
+    ``**kwargs``, whether or not its names are known.
+    """
 
     arguments: Mapping[str, Argument]
     open: bool
+    takes_any: bool = False
 
 
 @functools.cache
-def signature(cls: type) -> Signature:
-    """Return the arguments of ``cls(...)``, including those that ``**kwargs`` passes to a parent (by jsonargparse)."""
+def signature(cls: Any) -> Signature:
+    """Return the arguments of a class or function, with those that ``**kwargs`` passes on (by jsonargparse)."""
     try:
         parameters = inspect.signature(cls).parameters.values()
     except (TypeError, ValueError):  # written in C, without a signature
-        return Signature({}, open=True)
+        return Signature({}, open=True, takes_any=True)
     hints = _hints(cls)
     named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     arguments = {
@@ -51,19 +56,28 @@ def signature(cls: type) -> Signature:
     }
     if not any(p.kind is p.VAR_KEYWORD for p in parameters):
         return Signature(arguments, open=False)
+    if not isinstance(cls, type):
+        return Signature(arguments, open=True, takes_any=True)
     forwarded = [name for name in _jsonargparse_names(cls) if name not in arguments]
     inherited = {name: Argument(name, _inherited_hint(cls, name), required=False) for name in forwarded}
-    return Signature(arguments | inherited, open=not inherited)
+    return Signature(arguments | inherited, open=not inherited, takes_any=True)
 
 
-def _hints(cls: type) -> dict[str, Any]:
-    """Return the constructor's annotations, without those that only a type checker can resolve."""
-    constructor = cls.__init__ if cls.__init__ is not object.__init__ else cls.__new__  # type: ignore[misc]
+def _hints(cls: Any) -> dict[str, Any]:
+    """Return the annotations of a constructor or function, without those that only a type checker can resolve."""
+    constructor = cls
+    if isinstance(cls, type):
+        constructor = cls.__init__ if cls.__init__ is not object.__init__ else cls.__new__  # type: ignore[misc]
     try:
         return typing.get_type_hints(constructor, include_extras=True)
     except Exception:  # a NameError from `if TYPE_CHECKING:` imports, mostly
         raw = getattr(constructor, "__annotations__", {})
         return {name: hint for name, hint in raw.items() if not isinstance(hint, str)}
+
+
+def returned(function: Any) -> Any:
+    """Return the annotation of what a function returns; Any if there is none."""
+    return _hints(function).get("return", Any)
 
 
 def _jsonargparse_names(cls: type) -> list[str]:
@@ -120,7 +134,10 @@ def _fits_one(annotation: Any, value: Any) -> bool:
     if origin in _LISTS:
         return isinstance(value, list) and all(fits(inside[0] if inside else Any, item) for item in value)
     if origin in _MAPPINGS:
-        return isinstance(value, dict) and all(fits(inside[1] if inside else Any, item) for item in value.values())
+        return isinstance(value, dict) and all(
+            fits(inside[0] if inside else Any, key) and fits(inside[1] if inside else Any, item)
+            for key, item in value.items()
+        )
     return False
 
 
@@ -155,7 +172,9 @@ def _accepts_one(annotation: Any, value: Any) -> bool:
 
 
 def _items_accepted(origin: type, inside: tuple[Any, ...], value: Any) -> bool:
-    """Return whether each item of a list, set or homogeneous tuple is accepted; True for what has no items."""
+    """Return whether each item of a list, set, homogeneous tuple or mapping is accepted; True for what has no items."""
+    if isinstance(value, dict) and len(inside) == 2:
+        return all(accepts(inside[0], key) and accepts(inside[1], item) for key, item in value.items())
     is_sequence = isinstance(value, list | tuple | set | frozenset) and bool(inside)
     if not is_sequence or (issubclass(origin, tuple) and (len(inside) != 2 or inside[1] is not ...)):
         return True
@@ -186,6 +205,8 @@ def is_plain(annotation: Any) -> bool:
         if origin is Literal:
             if any(isinstance(choice, Enum) for choice in inside):
                 return False
+        elif origin in _MAPPINGS and inside and not {str, *_ANYTHING} & set(alternatives(inside[0])):
+            return False  # text that stands for a key is converted
         elif origin in (*_LISTS, *_MAPPINGS):
             if not all(is_plain(argument) for argument in inside):
                 return False

@@ -16,6 +16,7 @@ from orchestrator.errors import UsageError, describe
 from orchestrator.rundir import data_folder
 from orchestrator.spec import SweepSpec, shipped
 from orchestrator.training import process_exit
+from orchestrator.training.class_loading.namespace_alias import alias_lightning
 from orchestrator.training.process_exit import exit_raises
 
 _importing: list[str] = []
@@ -69,6 +70,7 @@ def import_object(path: str) -> Any:
     Raises:
         UsageError: a module or name does not exist, or the import fails.
     """
+    alias_lightning()
     refuse_run_data(path)
     names = path.split(".")
     module, attributes = _import_longest(names)

@@ -6,16 +6,21 @@ jsonargparse converts only plain values for annotations that are not plain JSON 
 
 from __future__ import annotations
 
+import functools
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from orchestrator import codec
 from orchestrator.errors import SweepError, UsageError, describe
+from orchestrator.spec.interpolation import is_reference
 from orchestrator.training.class_loading import argument_types
 from orchestrator.training.class_loading.argument_types import signature
 from orchestrator.training.class_loading.import_paths import import_class, import_object, refuse_run_data
+from orchestrator.training.class_loading.loaders_data import as_datamodule
+from orchestrator.training.class_loading.optimizer_sections import set_optimizers
+from orchestrator.training.class_loading.part_links import linked, parts_of
 
 _VALUE_MODULES = ("datetime", "decimal", "fractions", "collections")
 """Modules of the standard library whose classes only hold values."""
@@ -24,44 +29,127 @@ _BUILTINS = ("abs", "all", "any", "divmod", "len", "max", "min", "pow", "round",
 """What a tag may name of the standard library."""
 
 
-def build(class_spec: Mapping[str, Any], bases: tuple[type, ...] = ()) -> Any:
+def build(class_spec: Mapping[str, Any], bases: tuple[type, ...] = (), *positional: Any) -> Any:
     """Build the object that ``{class_path, init_args}`` describes, after the objects among its arguments.
 
     Arguments are built in the order of the signature, so that random initial weights do not depend on their order in a
     file. Errors of the constructors pass through.
 
-    A run directory or a bundle may name any class, so nothing is called before it is known to be of the right kind.
+    A run directory or a bundle may name any class, so nothing is called before it is known to be of the right kind; of
+    a function without an annotation that holds for what it returns.
 
     Args:
-        class_spec: the class's import path and arguments.
-        bases: what the class must be, such as ``(LightningModule,)``; empty for an argument without an annotation,
+        class_spec: import path and arguments; of a model also its optimizer, of model and data what they refer to.
+        bases: what the object must be, such as ``(LightningModule,)``; empty for an argument without an annotation,
             where a class of the standard library is refused.
+        positional: objects passed before the arguments, such as the parameters of an optimizer.
 
     Raises:
         UsageError: the class cannot be imported, is of another kind, or takes no such argument.
     """
-    cls = import_class(class_spec["class_path"])
-    require_kind(cls, class_spec["class_path"], bases)
-    init_args = class_spec.get("init_args") or {}
-    accepted = signature(cls)
+    path = class_spec["class_path"]
+    target = import_target(path, bases)
+    init_args, extra = class_spec.get("init_args") or {}, class_spec.get("dict_kwargs") or {}
+    accepted = signature(target)
     arguments = accepted.arguments
     if unknown := [name for name in init_args if name not in arguments and not accepted.open]:
         hint = f"it takes {', '.join(arguments)}" if arguments else "it takes no arguments"
-        raise UsageError(f"{class_spec['class_path']} takes no argument {unknown[0]!r}", hint=hint)
-    named = {
-        name: argument_types.like_default(argument, _build_value(argument.annotation, init_args[name]))
-        for name, argument in arguments.items()
-        if name in init_args
-    }
-    extra = {name: _build_value(Any, value) for name, value in init_args.items() if name not in arguments}
-    return cls(**named, **extra)
+        raise UsageError(f"{path} takes no argument {unknown[0]!r}", hint=hint)
+    with parts_of(class_spec, build, build_data):
+        named = {
+            name: argument_types.like_default(argument, _build_value(argument.annotation, init_args[name]))
+            for name, argument in arguments.items()
+            if name in init_args
+        }
+        others = {name: value for name, value in init_args.items() if name not in arguments}
+        named |= {name: _build_value(Any, value) for name, value in {**others, **extra}.items()}
+        if class_spec.get("partial"):
+            return functools.partial(target, *positional, **named)
+        value = target(*positional, **named)
+    _require_result(value, path, bases)
+    if class_spec.get("optimizer"):
+        set_optimizers(value, class_spec, build)
+    return value
 
 
 def build_data(class_spec: Mapping[str, Any]) -> Any:
-    """Build a LightningDataModule. Raises UsageError as `build` does."""
+    """Build a LightningDataModule, around loaders or Datasets if it makes these. Raises UsageError as `build`."""
     from lightning import LightningDataModule
 
-    return build(class_spec, (LightningDataModule,))
+    path = class_spec["class_path"]
+    target = import_target(path)
+    require_data(target, path)
+    is_module = isinstance(target, type) and issubclass(target, LightningDataModule)
+    return as_datamodule(build(class_spec, (LightningDataModule,) if is_module else ()), path)
+
+
+def build_parts(
+    model: Mapping[str, Any],
+    data: Mapping[str, Any] | None,
+    errors: Callable[[str], AbstractContextManager[Any]] = nullcontext,
+) -> tuple[Any, Any]:
+    """Build a trial's module and data; objects that both refer to are built once.
+
+    The module is built first, so that its initial weights do not depend on the data, unless it refers to them.
+    ``errors`` is entered with the import path of what is being built.
+    """
+    from lightning import LightningModule
+
+    with parts_of({**model, "data": data}, build, build_data) as parts:
+        with errors(model["class_path"]):
+            module = build(model, (LightningModule,))
+        if not data:
+            return module, None
+        with errors(data["class_path"]):
+            return module, parts.data()
+
+
+def import_target(path: str, bases: tuple[type, ...] = ()) -> Any:
+    """Return the class or function at ``path``.
+
+    Raises:
+        UsageError: it cannot be imported, or what it makes is none of ``bases``.
+    """
+    target = import_object(path)
+    if isinstance(target, type):
+        require_kind(target, path, bases)
+        return target
+    if not callable(target):
+        kind = type(target).__name__
+        raise UsageError(f"{path} is no class or function but a {kind}", hint="name a class or a function")
+    owner = getattr(target, "__self__", None)
+    library = (owner if isinstance(owner, type) else target).__module__ or "builtins"
+    if library.partition(".")[0] in sys.stdlib_module_names:
+        message = f"{path} is a function of Python's standard library ({library}), which is no part of a model"
+        raise UsageError(message, hint="name a class or function of the model, its data or a library for training")
+    made = argument_types.returned(target)
+    if bases and isinstance(made, type) and not issubclass(made, bases) and not any(issubclass(b, made) for b in bases):
+        names = " or ".join(base.__name__ for base in bases)
+        raise UsageError(f"{path} returns a {made.__name__}, not a {names}", hint=_result_hint(made, names))
+    return target
+
+
+def require_data(target: Any, path: str) -> None:
+    """Raise UsageError for a class that makes no data, or a function whose annotation says so."""
+    from lightning import LightningDataModule
+    from torch.utils.data import DataLoader, Dataset
+
+    if isinstance(target, type) and not issubclass(target, DataLoader | Dataset):
+        require_kind(target, path, (LightningDataModule,))
+
+
+def _require_result(value: Any, path: str, bases: tuple[type, ...]) -> None:
+    if bases and not isinstance(value, bases):
+        names = " or ".join(base.__name__ for base in bases)
+        raise UsageError(
+            f"{path} returned a {type(value).__name__}, not a {names}", hint=_result_hint(type(value), names)
+        )
+
+
+def _result_hint(made: type, names: str) -> str:
+    if "LightningModule" in names and any(base.__name__ == "Module" for base in made.__mro__):
+        return "it has no training_step: pass it to a LightningModule as an argument, {class_path: …} under init_args"
+    return f"name a class or function that makes a {names}"
 
 
 def require_kind(cls: type, class_path: str, bases: tuple[type, ...]) -> None:
@@ -111,7 +199,7 @@ def as_component(annotation: Any, value: Any) -> dict[str, Any] | None:
     if codec.is_tagged(value):
         return None
     if isinstance(value, dict) and "class_path" in value:
-        return value if value.keys() <= {"class_path", "init_args"} else None
+        return value if value.keys() <= {"class_path", "init_args", "dict_kwargs", "partial"} else None
     if not isinstance(value, dict | str) or argument_types.fits(annotation, value):
         return None
     classes = argument_types.component_classes(annotation)
@@ -132,7 +220,7 @@ def has_objects(annotation: Any, value: Any) -> bool:
 def holds_components(value: Any) -> bool:
     """Return whether a list or mapping holds a ``{class_path, …}``, at any depth."""
     return any(
-        (isinstance(item, dict) and "class_path" in item) or holds_components(item)
+        (isinstance(item, dict) and "class_path" in item) or is_reference(item) or holds_components(item)
         for _, item in argument_types.items_of(value)
     )
 
@@ -169,6 +257,8 @@ def named_object(path: str) -> Any:
 
 
 def _build_value(annotation: Any, value: Any) -> Any:
+    if is_reference(value):
+        return linked(value)
     if codec.is_tagged(value):
         return build_value(value, argument_types.component_classes(argument_types.element(annotation)))
     if argument_types.is_factory(annotation) and not argument_types.fits(annotation, value):

@@ -126,6 +126,24 @@ def why(name: Name = None, trial: Trial = None, runs: Runs = None, as_json: Json
 
 
 @app.command(rich_help_panel=PANEL_READ)
+def audit(name: Name, runs: Runs = None, as_json: Json = False) -> None:
+    """Estimate how many winners early stopping has lost, what it saved, and which rungs predict the end."""
+    from dataclasses import asdict
+
+    from orchestrator.results.audit import audit_of
+    from orchestrator.results.audit_text import audit_lines
+    from orchestrator.results.run_state import find, read_state
+
+    run = find(name, runs)
+    state = read_state(run)
+    result = audit_of(state)
+    if as_json:
+        print_json(asdict(result))
+    else:
+        print_lines(*audit_lines(run.name, result, state))
+
+
+@app.command(rich_help_panel=PANEL_READ)
 def verify(
     name: Name = None,
     runs: Runs = None,

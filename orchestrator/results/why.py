@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from orchestrator.errors import UsageError
+from orchestrator.errors import SweepError, UsageError
 from orchestrator.policies import Scheduler, Suggestion
 from orchestrator.policies.scheduler import rung_text, scheduler_class
 from orchestrator.policies.searcher import recorded_searcher
@@ -15,6 +15,9 @@ from orchestrator.progress import EPOCHS, UNITS, place, plain, span
 from orchestrator.results.launch_changes import segment_changes
 from orchestrator.safe_text import show, visible
 from orchestrator.state import MALFORMED, Configuration, SweepState, Takeover, Trial, dominates, pareto_front
+
+if TYPE_CHECKING:
+    from orchestrator.results.audit import Audit
 
 __all__ = ["budget_reason", "show", "stop_reason", "stories", "why"]
 
@@ -56,6 +59,18 @@ class _Standing:
         return {group.first: (place, group) for place, group in enumerate(self.state.configurations(), 1)}
 
     @cached_property
+    def audit(self) -> Audit | None:
+        """The audit of the sweep; None if it can have none, or not yet."""
+        from orchestrator.results.audit import audit_of
+
+        if self.state.objective.also:
+            return None
+        try:
+            return audit_of(self.state, check=False)
+        except SweepError:
+            return None
+
+    @cached_property
     def points(self) -> dict[int, tuple[float, ...]]:
         return self.state.points()
 
@@ -70,6 +85,7 @@ def _story(standing: _Standing, trial: Trial) -> list[str]:
         *_suggested(state, trial),
         *_segments(state, trial),
         *_end(state, trial),
+        *_audited(standing, trial),
         *_place(standing, trial),
         *_in_the_finals(state, trial),
     ]
@@ -204,6 +220,15 @@ def budget_reason(why: Mapping[str, Any]) -> str:
     limit = span(why[key], key) if key in UNITS else words[key].format(show(why[key]))
     kept = f", but for the {why['reserve']:.0%} in reserve," if "reserve" in why else ""
     return f"the sweep's budget of {limit}{kept} was spent"
+
+
+def _audited(standing: _Standing, trial: Trial) -> list[str]:
+    """Say with what probability a trial that did not train to its end would have become the best."""
+    from orchestrator.results.audit_text import trial_sentences
+
+    if trial.status not in ("stopped", "set_aside") or standing.audit is None:
+        return []
+    return trial_sentences(standing.audit, trial.number, standing.state.unit)
 
 
 def _place(standing: _Standing, trial: Trial) -> list[str]:

@@ -15,6 +15,7 @@ from orchestrator.results.figures.history import history
 from orchestrator.results.figures.importance import importance
 from orchestrator.results.figures.parallel import parallel
 from orchestrator.results.figures.pareto_front import front
+from orchestrator.results.figures.reliability import reliability
 from orchestrator.results.figures.rungs import rungs
 from orchestrator.results.figures.slices import slices
 from orchestrator.results.figures.timeline import timeline
@@ -31,6 +32,7 @@ FIGURES: dict[str, Callable[[RunDirectory, SweepState], Figure | None]] = {
     "slices": slices,
     "contour": contour,
     "rungs": rungs,
+    "reliability": reliability,
     "timeline": timeline,
 }
 """The figures, in the order of a report."""

@@ -15,7 +15,7 @@ from orchestrator.policies.control_trials import WITNESSES, ControlTrials
 from orchestrator.policies.loss_curves import Compared
 from orchestrator.policies.rungs import WaitingRung
 from orchestrator.policies.schedulers.guarded_asha import CONTROL_SHARE
-from orchestrator.results import why
+from orchestrator.results.why import stories
 from orchestrator.spec import SweepSpec
 from tests.support import late_curves
 from tests.support.late_curves import assert_few_epochs_are_spent, assert_rebuilt_decides_the_same, until
@@ -138,6 +138,29 @@ def test_a_rung_that_does_not_order_controls_keeps_all() -> None:
     assert shuffled.share(0) == 1.0
 
 
+def test_the_share_holds_the_best_controls_of_every_later_rung() -> None:
+    """Eight controls have entered the second rung, four of them the third: only one of the others starts slowly."""
+    rungs = [WaitingRung(), WaitingRung(), WaitingRung()]
+    controls = ControlTrials(rungs, 4)
+    for trial in range(8):
+        controls.begin(trial)
+    losses = {trial: (trial, trial if trial != 6 else -1, trial) for trial in range(8)}
+    for rung, entered in enumerate((8, 8, 4)):
+        for trial in range(entered):
+            rungs[rung].enter(trial, Compared(losses[trial][rung]), rung + 1)
+            controls.enter(trial, rung)
+    assert (controls.agreement(0), controls.predicts(0)) == (1.0, True), "of the four at the end"
+    assert controls.share(0) == 7 / 8
+
+
+@pytest.mark.slow
+def test_a_large_sweep_trains_more_controls_up_to_the_last_rung_before_the_end() -> None:
+    ran = simulate(sweep_of(400), curve=lambda params, epoch: {"loss": params["model.q"]}, slots=1)
+    epochs = [trial.epoch for trial in ran.state.trials.values()]
+    assert min(epochs[:16]) >= 16
+    assert min(epochs[:8]) == 32
+
+
 def test_without_evidence_the_share_is_that_of_asha() -> None:
     few = judged([(n, -n) for n in range(WITNESSES - 1)])
     assert (few.share(0), few.agreement(0), few.predicts(0)) == (0.25, None, True)
@@ -145,7 +168,7 @@ def test_without_evidence_the_share_is_that_of_asha() -> None:
 
 def told(trials: int, curve: Curve) -> str:
     ran = simulate(sweep_of(trials), curve=curve, slots=1)
-    return " ".join(" ".join(why(ran.state, number)) for number in ran.state.trials)
+    return " ".join(" ".join(story) for story in stories(ran.state, ran.state.trials).values())
 
 
 def test_it_says_that_early_epochs_do_not_predict() -> None:

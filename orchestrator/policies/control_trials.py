@@ -88,17 +88,22 @@ class ControlTrials:
 
     def _judge(self) -> None:
         for rung in range(len(self._rungs) - 1):
-            witnesses = self._witnesses(rung)
-            if not witnesses:
-                continue
-            agreement, error = concordance([self._rungs[rung].loss[trial] for trial in witnesses])
-            self._agreements[rung] = agreement
-            self._predicts[rung] = agreement + error >= PREDICTIVE
-            needed = self._needed(rung, witnesses) if self._predicts[rung] else 1.0
-            self._shares[rung] = max(1 / self._factor, needed)
+            needed, self._predicts[rung], furthest = 1 / self._factor, True, True
+            for witnesses in self._witnesses(rung):
+                agreement, error = concordance([self._rungs[rung].loss[trial] for trial in witnesses])
+                if furthest:
+                    self._agreements[rung], furthest = agreement, False
+                predicts = agreement + error >= PREDICTIVE
+                self._predicts[rung] = self._predicts[rung] and predicts
+                needed = max(needed, self._needed(rung, witnesses) if predicts else 1.0)
+            self._shares[rung] = needed
 
-    def _witnesses(self, rung: int) -> list[int]:
-        """Return the latest controls at the furthest later rung that enough have entered, the best there first."""
+    def _witnesses(self, rung: int) -> Iterator[list[int]]:
+        """Yield the latest controls at each later rung that enough have entered, the best there first.
+
+        The furthest rung comes first: what counts there is the end, but those at a nearer one are more, and one of them
+        may show a slow starter that the few do not.
+        """
         for later in range(len(self._rungs) - 1, rung, -1):
             here, there = self._rungs[rung].loss, self._rungs[later].loss
             witnesses: list[int] = []
@@ -106,8 +111,7 @@ class ControlTrials:
                 if trial in there and trial in here and len(witnesses) < REMEMBERED:
                     witnesses.append(trial)
             if len(witnesses) >= WITNESSES:
-                return sorted(witnesses, key=lambda trial: (there[trial], trial))
-        return []
+                yield sorted(witnesses, key=lambda trial: (there[trial], trial))
 
     def _needed(self, rung: int, witnesses: list[int]) -> float:
         """Return the share of a rung's trials that holds the best ``1/factor`` of the controls."""

@@ -23,7 +23,7 @@ PREDICTIVE = 0.5
 """The chance from which on a rung predicts: that its best share holds the eventual best."""
 SAFE = 0.9
 """The chance that the rung suggested instead must have."""
-_MOST_DRAWS, _FEWEST_DRAWS, _DRAWN = 1000, 200, 2_000_000
+_MOST_DRAWS, _FEWEST_DRAWS, _DRAWN = 500, 200, 2_000_000
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -17,6 +17,9 @@ CONTROL_SHARE = 0.05
 """The share of all progress for control trials."""
 MOST_CONTROLS = 8
 """Controls that a sweep of eighty trials or more trains to the end."""
+EARLY_CONTROLS, EARLY_SHARE = 32, 25
+"""Controls that a large sweep trains as far as the last rung before the end: one of so many trials, and at most so
+many."""
 _EXPLANATIONS = {
     "promising": "it continued as one of the best {kept}",
     "late": "it continued as one of the best {kept}, since the best controls came from places that far down",
@@ -54,20 +57,27 @@ class GuardedASHAScheduler(PausingScheduler[GuardedASHA]):
     1. to a control, while controls have had less than a twentieth of the progress (`ControlTrials`);
     2. to the best trial of the highest rung at which one waits that is among the share kept there;
     3. to a new trial. Once all have begun, to controls until a tenth of the trials (at least four, at most eight) have
-       seen the end; and if nothing else runs, to the best trial of all, if it has not seen the end.
+       seen the end, and in a large sweep one of 25 (at most 32) the rung before it; and if nothing else runs, to the
+       best trial of all, if it has not seen the end.
 
-    The share kept at a rung is at least ``1/reduction_factor``. Among the controls at the furthest later rung that four
-    have entered, the best ``1/reduction_factor`` must have been within the share. All continue if controls do not order
+    The share kept at a rung is at least ``1/reduction_factor``. Among the controls at each later rung that four have
+    entered, the best ``1/reduction_factor`` must have been within the share. All continue if controls do not order
     themselves at the rung as they do later (`ControlTrials.share`). Without evidence it is ASHA's share: what waits can
     still continue when the evidence comes.
 
     Epochs are counted when they are granted, since several workers may ask before any of them reports.
     """
 
+    version = 2
+    changes: ClassVar[Mapping[int, str]] = {
+        2: "The share that continues holds the best controls at every later rung, and large sweeps train more of them",
+    }
+
     def __init__(self, options: GuardedASHA, spec: SweepSpec) -> None:
         super().__init__(options, spec)
         self._controls = ControlTrials(self._rungs, options.reduction_factor)
         self._controls_needed = max(WITNESSES, int(min(MOST_CONTROLS, self._trials_left / 10)))
+        self._early_needed = max(self._controls_needed, int(min(EARLY_CONTROLS, self._trials_left / EARLY_SHARE)))
         self._granted: dict[str, float] = {"control": 0, "other": 0}
 
     @classmethod
@@ -108,7 +118,8 @@ class GuardedASHAScheduler(PausingScheduler[GuardedASHA]):
             if self._rung_of.get(number) != rung:
                 continue
             affordable = self._granted["control"] + self._chunk(rung) <= CONTROL_SHARE * sum(self._granted.values())
-            needed = (self._trials_left <= 0 or last) and number < self._controls_needed
+            most = self._controls_needed if rung == len(self._rungs) - 2 else self._early_needed
+            needed = (self._trials_left <= 0 or last) and number < most
             if needed or (affordable and self._controls.is_next(rung)):
                 return rung, number, "control"
         return None

@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
+from orchestrator.cli import detached
 from orchestrator.cli.app import PANEL_WINNER, app
 from orchestrator.cli.forked_driver import continue_after, fork_driver
-from orchestrator.cli.options import Address, Json, Local, Name, Runs, Trust
+from orchestrator.cli.options import Address, Detach, Json, Local, Name, Runs, Trust
 from orchestrator.cli.outcome import run_finals
 from orchestrator.cli.output import command_line, print_json, print_lines
 from orchestrator.cli.run_argument import chosen_run
@@ -31,6 +32,7 @@ def confirm(
     ] = None,
     runs: Runs = None,
     local: Local = False,
+    detach: Detach = False,
     address: Address = "",
     trust: Trust = False,
     as_json: Json = False,
@@ -41,6 +43,9 @@ def confirm(
 
     run = chosen_run(name, runs)
     trust = settle_trust(run, trust)
+    if detach:
+        words = [*([] if name is not None else [run.name]), *([] if "--trust" in sys.argv else ["--trust"])]
+        raise typer.Exit(detached.detach(finals_of(run, read_state(run)), words))
     if needs_supervisor(address, local):
         named = [] if name is not None else [run.name]  # another run may be the newest by then
         resume_with = [*_trusting(sys.argv[1:]), *named]

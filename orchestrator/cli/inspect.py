@@ -30,6 +30,7 @@ def status(name: Name = None, runs: Runs = None, as_json: Json = False) -> None:
     from orchestrator.results.verdict import evaluations_on_test_set, sentences
     from orchestrator.results.warning_digest import digest
     from orchestrator.results.winner import finals_of
+    from orchestrator.rundir.stop_times import pending_stops
 
     run = chosen_run(name, runs)
     state = read_state(run)
@@ -41,6 +42,7 @@ def status(name: Name = None, runs: Runs = None, as_json: Json = False) -> None:
     if line := spending(progress.budget, progress.spent):
         print_lines(line)
     print_lines(f"{state.status}{f' ({state.reason})' if state.reason else ''}; {run.where}")
+    print_lines(*(f"will stop {when}" for when in pending_stops(run) if state.status == "running"))
     print_lines(*live_lines({live.trial: live for live in progress.live}, state))
     finals = finals_of(run, state)
     if state.confirmation:

@@ -78,6 +78,12 @@ Trial = Annotated[
 ]
 
 Local = Annotated[bool, typer.Option("--local", help="Run in this process, one trial at a time, without Ray.")]
+Detach = Annotated[
+    bool,
+    typer.Option(
+        "--detach", "-d", help="Run in a process that outlives this terminal, and return once the sweep runs."
+    ),
+]
 Address = Annotated[
     str,
     typer.Option(

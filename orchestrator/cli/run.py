@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orchestrator.cli import detached
 from orchestrator.cli.app import PANEL_RUN, app
 from orchestrator.cli.completion import run_names, trial_numbers
 from orchestrator.cli.forked_driver import continue_after, fork_driver
 from orchestrator.cli.options import (
     Address,
     Cluster,
+    Detach,
     Insecure,
     Local,
     Name,
@@ -28,6 +31,7 @@ from orchestrator.cli.outcome import finish
 from orchestrator.cli.output import command_line, print_lines, print_next, print_notices
 from orchestrator.cli.run_argument import chosen_run
 from orchestrator.cli.supervisor import is_replacement, needs_supervisor, supervise, supervised
+from orchestrator.cli.time_of_day import parsed_time
 from orchestrator.cli.trust_question import settle_trust
 
 if TYPE_CHECKING:
@@ -60,13 +64,14 @@ def launch(
     ] = False,
     runs: Runs = None,
     local: Local = False,
+    detach: Detach = False,
     address: Address = "",
     cluster: Cluster = None,
     token: TokenFile = None,
     insecure: Insecure = False,
 ) -> None:
     """Check a sweep file, run the sweep to its end and print the ranking, or submit it to a cluster."""
-    from orchestrator.errors import UsageError
+    from orchestrator.errors import RunHeldError, UsageError
     from orchestrator.rundir import free_name, run_at
     from orchestrator.secrets import spared
     from orchestrator.spec import load
@@ -82,6 +87,8 @@ def launch(
     if cluster is not None:
         if local:
             raise UsageError("--local and --cluster exclude each other", hint="specify one of them")
+        if detach:
+            raise UsageError("--detach and --cluster exclude each other: a submitted sweep needs no terminal")
         if new_name:
             raise UsageError(
                 "--new-name and --cluster exclude each other: only the cluster knows which runs exist",
@@ -109,7 +116,10 @@ def launch(
             preflight=not no_preflight,
         )
 
-    _run_to_end(run_at(loaded.name, runs), start, local=local, address=address, extra_arguments=arguments)
+    run = run_at(loaded.name, runs)
+    if detach and run.exists():
+        raise RunHeldError(f"the run {run.name!r} exists already", hint=f"sweep resume {run.name}, or --new-name")
+    _run_to_end(run, start, local=local, address=address, detach=detach, extra_arguments=arguments)
 
 
 @app.command(rich_help_panel=PANEL_RUN)
@@ -117,6 +127,7 @@ def resume(
     name: Name = None,
     runs: Runs = None,
     local: Local = False,
+    detach: Detach = False,
     address: Address = "",
     cluster: Cluster = None,
     token: TokenFile = None,
@@ -148,7 +159,8 @@ def resume(
             trust=trust,
         )
 
-    _run_to_end(run, start, local=local, address=address, extra_arguments=_named(name, run))
+    arguments = _named(name, run)
+    _run_to_end(run, start, local=local, address=address, detach=detach, extra_arguments=arguments)
 
 
 @app.command(rich_help_panel=PANEL_RUN)
@@ -161,6 +173,7 @@ def retry(
     ] = None,
     runs: Runs = None,
     local: Local = False,
+    detach: Detach = False,
     address: Address = "",
     trust: Trust = False,
 ) -> None:
@@ -187,7 +200,8 @@ def retry(
             trust=trust,
         )
 
-    _run_to_end(run, start, local=local, address=address, extra_arguments=_named(name, run))
+    arguments = _named(name, run)
+    _run_to_end(run, start, local=local, address=address, detach=detach, extra_arguments=arguments)
 
 
 @app.command(rich_help_panel=PANEL_RUN)
@@ -215,6 +229,7 @@ def extend(
     ] = None,
     runs: Runs = None,
     local: Local = False,
+    detach: Detach = False,
     address: Address = "",
     trust: Trust = False,
 ) -> None:
@@ -241,7 +256,8 @@ def extend(
             trust=trust,
         )
 
-    _run_to_end(run, start, local=local, address=address, extra_arguments=_named(name, run))
+    arguments = _named(name, run)
+    _run_to_end(run, start, local=local, address=address, detach=detach, extra_arguments=arguments)
 
 
 @app.command(rich_help_panel=PANEL_RUN)
@@ -251,17 +267,41 @@ def stop(
         int | None,
         typer.Option("--trial", help="Stop only this trial, after its next batch.", autocompletion=trial_numbers),
     ] = None,
+    drain: Annotated[
+        bool,
+        typer.Option("--drain", help="Stop after the running trials' next reports: no step is lost. Does not wait."),
+    ] = False,
+    at: Annotated[
+        str,
+        typer.Option("--at", metavar="TIME", help="Stop then: 18:00, 2026-12-24T18:00, or 2h from now. Does not wait."),
+    ] = "",
+    cancel: Annotated[bool, typer.Option("--cancel", help="Take back the stops at a later time.")] = False,
     runs: Runs = None,
 ) -> None:
-    """Stop a running sweep cleanly, from any terminal, or stop one of its trials."""
-    from orchestrator import sweep
+    """Stop a running sweep cleanly, from any terminal: now, later, or after a report. Or stop one of its trials.
 
+    Example: sweep stop --drain --at 18:00
+    """
+    from orchestrator.errors import UsageError
+    from orchestrator.rundir.stop_times import pending_stops
+    from orchestrator.sweep import control
+
+    if trial is not None and (drain or at or cancel):
+        raise UsageError("--trial stops one trial at its next batch", hint="leave out --drain, --at and --cancel")
     run = chosen_run(name, runs)
-    driver = sweep.stop(run.name, run.runs, trial=trial)
+    resume = command_line("resume", run.name, run.runs)
+    if cancel:
+        print_lines(f"{run.name}: {control.cancel_stop(run.name, run.runs)} later stops taken back", err=True)
+        return
+    if drain or at:
+        driver = control.stop_later(run.name, run.runs, drain=drain, at=parsed_time(at) if at else None)
+        stops = "; ".join(pending_stops(run)) or "now"
+        print_lines(f"{run.name} (run by {driver}) will stop {stops}; resume with: {resume}", err=True)
+        return
+    driver = control.stop(run.name, run.runs, trial=trial)
     if trial is not None:
         print_lines(f"stopped trial {trial} of {run.name}; the sweep continues", err=True)
         return
-    resume = command_line("resume", run.name, run.runs)
     print_lines(f"stopped {run.name} (run by {driver}); resume with: {resume}", err=True)
 
 
@@ -308,9 +348,12 @@ def _run_to_end(
     *,
     local: bool,
     address: str,
+    detach: bool = False,
     extra_arguments: Sequence[str] = (),
 ) -> None:
     """Run a sweep in this process, locally in a fork of it, or on a cluster in a supervised one; print its outcome."""
+    if detach:
+        raise typer.Exit(detached.detach(run, extra_arguments))
     if needs_supervisor(address, local):
         # This command has settled the trust, or launched the run: a replacement has nobody to ask.
         resume_with = ["resume", run.name, "--trust", "--address", address, "--runs", str(run.runs)]
@@ -330,8 +373,12 @@ def _run_to_end(
 
 
 def _named(name: str | None, run: RunDirectory) -> list[str]:
-    """Return the argument that names the run for a driver, if the command has none: another may be the newest then."""
-    return [] if name is not None else [run.name]
+    """Return arguments for a driver: the run, if the command has none, as another may be the newest then; and trust.
+
+    This command has settled the trust, and a driver may have nobody to ask.
+    """
+    words = [] if name is not None else [run.name]
+    return words if "--trust" in sys.argv else [*words, "--trust"]
 
 
 def _submit(

@@ -136,7 +136,7 @@ def _run_driver(arguments: Sequence[str], role: str, signals: _Signals) -> tuple
     reader, writer = os.pipe()
     try:
         driver = subprocess.Popen(
-            [sys.executable, *_interpreter_flags(), "-m", "orchestrator", *arguments],
+            [sys.executable, *interpreter_flags(), "-m", "orchestrator", *arguments],
             env={**os.environ, _ENVIRONMENT: f"{writer} {os.getpid()} {role}"},
             pass_fds=[writer],
             start_new_session=True,  # a terminal's Ctrl-C reaches the supervisor, which passes it on once
@@ -194,7 +194,7 @@ class _Signals:
                 timer.start()
 
 
-def _interpreter_flags() -> list[str]:
+def interpreter_flags() -> list[str]:
     """Return this interpreter's own flags: warnings, -X, -O."""
     return subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined,no-any-return]
 

@@ -18,6 +18,7 @@ from orchestrator.durable_files import storage_fault
 from orchestrator.engine.checkpoint_retention import Retention
 from orchestrator.engine.driver_host import DriverHost
 from orchestrator.engine.failure_policy import NODE_FAILURES, SegmentFailure, exhausted_retries, reason_to_pause
+from orchestrator.engine.stop_requests import REQUESTED
 from orchestrator.errors import JournalError, RunHeldError
 from orchestrator.journal import FORMAT, Event, Journal, plain, program_version
 from orchestrator.policies import Scheduler, Searcher, Verdict, budget, build_scheduler, build_searcher
@@ -63,6 +64,7 @@ class SweepController:
         self._checkpoints_to_delete: list[str] = []
         self._storage_wait: tuple[str, float] | None = None  # the fault, and since when
         self._searcher_exhausted = False
+        self._drained: set[int] = set()  # trials whose segment was ended at a report, since the sweep drains
         self._started_at = host.now()
         self._accepted: deque[Event] = deque()  # applied to the state, but not yet passed on
         self._state_is_current = True  # False if the last record could not be applied
@@ -101,7 +103,7 @@ class SweepController:
             waiting trial; ``"none_left"`` if the sweep has no more work.
         """
         self._apply_stop_requests()
-        if self.stopping or self.exhausted_budget or not self._storage_is_ready():
+        if self.stopping or self.host.draining() or self.exhausted_budget or not self._storage_is_ready():
             return "none_left"
         self._apply_promotion_requests()
         number = self._next_waiting(on)
@@ -123,6 +125,8 @@ class SweepController:
     def stopping(self) -> bool:
         """Whether no new segment may start: a stop was requested, or the sweep has a reason to pause."""
         self.stop_reason = self.stop_reason or self.host.stop_reason() or reason_to_pause(self.state)
+        if self.host.draining() and self.state.running <= self._drained:
+            self.stop_reason = self.stop_reason or REQUESTED
         return bool(self.stop_reason) or self._interrupted
 
     @property
@@ -197,7 +201,9 @@ class SweepController:
         if verdict is not None:
             self._end_trial(trial, segment, progress, verdict)
         self._apply_promotion_requests()
-        return verdict is None and not self.stopping
+        if verdict is None and self.host.draining():
+            self._drained.add(trial)
+        return verdict is None and trial not in self._drained and not self.stopping
 
     def on_interim(self, trial: int, segment: int, interim: Interim) -> bool:
         """Journal a checkpoint between two reports, from which the trial's next segment can start.
@@ -268,7 +274,7 @@ class SweepController:
     def on_end(self, trial: int, segment: int) -> None:
         """Finish the trial whose segment returned, unless it was stopped, set aside or paused."""
         running = self._running_trial(trial, segment)
-        if running is not None and not self.stop_reason:
+        if running is not None and not self.stop_reason and trial not in self._drained:
             self._append("trial.finished", trial=trial, segment=segment, **_place(running, running.progress))
 
     def on_failure(self, trial: int, segment: int, failure: SegmentFailure) -> None:
@@ -298,6 +304,8 @@ class SweepController:
         try:
             if self._interrupted:
                 self._recover()
+            if self.host.draining():
+                self.stop_reason = self.stop_reason or REQUESTED
             if self.state.running and not self.stop_reason:
                 self.stop_reason = f"the engine ended while trials {sorted(self.state.running)} were running"
             if self.stop_reason:

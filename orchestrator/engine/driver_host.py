@@ -53,6 +53,10 @@ class DriverHost:
         """Return why the sweep is to stop; empty if no stop was requested."""
         return self._stop_requests.reason
 
+    def draining(self) -> bool:
+        """Return whether each running segment is to end at its next report, and no other may start."""
+        return self._stop_requests.draining
+
     def trials_to_stop(self) -> Iterable[int]:
         """Return the trials with an open stop request."""
         return self._stop_requests.trials_to_stop

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.rundir.stop_times import due_stop, is_later_stop
+
 if TYPE_CHECKING:
     from orchestrator.rundir import RunDirectory
 
@@ -43,6 +45,7 @@ class StopRequests:
         self._trials_to_promote: frozenset[int] = frozenset()
         self._run: RunDirectory | None = None
         self._requested_at: float | None = None
+        self._draining = False
         self._grace = GRACE_SECONDS
         self._poll_at = 0.0
         self._previous_handlers: dict[int, Any] = {}
@@ -54,12 +57,12 @@ class StopRequests:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         restore_handlers(self._previous_handlers)
-        self._delete_requests()
+        self._delete_requests(keep_later=kind is not None)  # a driver that replaces this one stops at that time
 
     def watch(self, run: RunDirectory) -> None:
-        """Read the requests in this run directory from now on; delete older ones."""
+        """Read the requests in this run directory from now on; delete older ones, but those for a later time."""
         self._run = run
-        self._delete_requests()
+        self._delete_requests(keep_later=True)
 
     @property
     def reason(self) -> str:
@@ -68,6 +71,12 @@ class StopRequests:
         if self._requested_at is None:
             return ""
         return signal.Signals(self.signal).name if self.signal else REQUESTED
+
+    @property
+    def draining(self) -> bool:
+        """Whether no new segment may start and each running one is to end at its next report."""
+        self._poll()
+        return self._draining
 
     @property
     def trials_to_stop(self) -> frozenset[int]:
@@ -113,18 +122,21 @@ class StopRequests:
         begun = time.monotonic()
         with contextlib.suppress(OSError):
             names = self._run.pending_requests()
-            if "stop" in names:
+            due = {due_stop(name, time.time()) for name in names}
+            if "stop" in names or "stop" in due:
                 self._requested_at = self._requested_at or time.monotonic()
+            self._draining = self._draining or "drain" in names or "drain" in due
             self._trials_to_stop = _trial_numbers(names, "stop-")
             self._trials_to_promote = _trial_numbers(names, "promote-")
         now = time.monotonic()
         self._poll_at = now + _POLL_SECONDS + (now - begun) / _POLL_SHARE
 
-    def _delete_requests(self) -> None:
+    def _delete_requests(self, *, keep_later: bool) -> None:
         if self._run is None:
             return
         with contextlib.suppress(OSError):
-            self._run.clear_requests()
+            now, names = time.time(), self._run.pending_requests() if keep_later else ()
+            self._run.clear_requests({name for name in names if is_later_stop(name, now)})
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self._requested_at is not None:

@@ -149,6 +149,10 @@ class VirtualHost(DriverHost):
         """Return nothing: no stop is requested."""
         return ""
 
+    def draining(self) -> bool:
+        """Return False: no stop is requested."""
+        return False
+
     def trials_to_stop(self) -> Iterable[int]:
         """Return no trial."""
         return ()

@@ -7,7 +7,7 @@ import errno
 import os
 import shutil
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,6 +100,16 @@ class RunDirectory:
     def stop_request(self, trial: int | None = None) -> Path:
         """Return the file that requests a clean stop of the sweep, or of one trial."""
         return self.requests / ("stop" if trial is None else f"stop-{trial}")
+
+    def later_stop_request(self, *, drain: bool, at: int | None) -> Path:
+        """Return the file that requests a stop at a time in Unix seconds, or after the running trials' next reports."""
+        kind = "drain" if drain else "stop"
+        return self.requests / (kind if at is None else f"{kind}-at-{at}")
+
+    @property
+    def driver_log(self) -> Path:
+        """What a detached driver prints."""
+        return self.root / "driver.log"
 
     def promote_request(self, trial: int) -> Path:
         """Return the file that requests the promotion of a trial that was set aside."""
@@ -349,9 +359,9 @@ class RunDirectory:
         """Remove a request that is done or cannot be done; its author sees that it is gone."""
         request.unlink(missing_ok=True)
 
-    def clear_requests(self) -> None:
-        """Remove the requests that were meant for an earlier driver."""
-        for name in self.pending_requests():
+    def clear_requests(self, keep: Container[str] = ()) -> None:
+        """Remove the requests that were meant for an earlier driver, but those to keep."""
+        for name in (name for name in self.pending_requests() if name not in keep):
             self.remove_request(self.requests / name)
         with contextlib.suppress(OSError):
             self.requests.rmdir()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,7 +27,7 @@ from orchestrator.spec.progress_section import Progress
 from orchestrator.state import spec_in_force
 from orchestrator.sweep.callbacks import Callback, CallbackObserver, TrialInfo, trial_info
 from orchestrator.sweep.confirm import confirm
-from orchestrator.sweep.control import promote, stop
+from orchestrator.sweep.control import promote, stop, stop_later
 from orchestrator.sweep.execution import Outcome
 from orchestrator.sweep.labels_of_run import archive, note, tag
 from orchestrator.sweep.lifecycle import extend, launch, resume, retry
@@ -356,12 +357,23 @@ class Sweep:
 
         return self._run(start, progress, callbacks, local=local)
 
-    def stop(self, trial: int | None = None, *, wait: float = 60.0) -> None:
+    def stop(
+        self,
+        trial: int | None = None,
+        *,
+        wait: float = 60.0,
+        drain: bool = False,
+        at: datetime | None = None,
+    ) -> None:
         """Ask the process that runs the sweep to stop it, or to stop one trial, and wait until it has.
+
+        With ``drain`` or ``at`` the request is made, and this returns at once.
 
         Args:
             trial: number of a trial; by default the sweep stops.
             wait: seconds to wait at most.
+            drain: stop the sweep after the running trials' next reports, so that no step is lost.
+            at: stop the sweep at that time.
 
         Raises:
             UsageError: No process runs the sweep, or there is no such trial.
@@ -374,7 +386,10 @@ class Sweep:
                 sweep.stop()
             ```
         """
-        stop(self.name, self._runs, trial=trial, wait=wait)
+        if drain or at is not None:
+            stop_later(self.name, self._runs, drain=drain, at=at)
+        else:
+            stop(self.name, self._runs, trial=trial, wait=wait)
 
     def promote(self, trial: int, *, wait: float = 3.0) -> bool:
         """Ask the process that runs the sweep to continue a trial that its scheduler has set aside.

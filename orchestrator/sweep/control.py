@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 from orchestrator.errors import SweepError, UsageError
@@ -11,6 +13,7 @@ from orchestrator.journal import holder
 from orchestrator.results.run_state import find, read_state
 from orchestrator.results.winner import finals_of
 from orchestrator.rundir import RunDirectory
+from orchestrator.rundir.stop_times import is_later_stop
 from orchestrator.state import SweepState
 
 # Status of a trial that cannot be promoted -> why, and what to do instead.
@@ -42,10 +45,7 @@ def stop(name: str, runs: str | Path | None = None, *, trial: int | None = None,
         UsageError: No process runs the sweep, or there is no such trial.
         SweepError: The stop takes longer than ``wait``; it will still happen.
     """
-    run = find(name, runs)
-    state = read_state(run)
-    if state.finals_open and not holder(run.journal):
-        run = finals_of(run, state)
+    run = _running(find(name, runs))
     driver = _require_driver(run, name)
     if trial is not None:
         _require_trial(read_state(run), name, trial)
@@ -58,6 +58,49 @@ def stop(name: str, runs: str | Path | None = None, *, trial: int | None = None,
         subject = repr(name) if trial is None else f"trial {trial}"
         raise SweepError(f"{subject} has not stopped in {wait:g} s, but will; {name!r} is run by {driver}")
     return driver
+
+
+def stop_later(
+    name: str | None = None, runs: str | Path | None = None, *, drain: bool = False, at: datetime | None = None
+) -> str:
+    """Ask the process that runs a sweep to stop it at a time, or after the running trials' next reports; do not wait.
+
+    With ``drain`` each running trial trains to its next report and saves it, and no other trial starts: no step is
+    lost. Without, the sweep stops at that time as `stop` stops it now.
+
+    Args:
+        name: of the run.
+        runs: the folder of runs, or a URL.
+        drain: stop after the running trials' next reports.
+        at: when to begin; by default now. Without a time zone it is this machine's local time.
+
+    Returns:
+        The process that runs the sweep, by host and number.
+
+    Raises:
+        UsageError: No process runs the sweep, or the time has passed.
+    """
+    run = _running(find(name, runs))
+    driver = _require_driver(run, run.name)
+    if at is not None and at.timestamp() <= time.time():
+        raise UsageError(f"{at:%Y-%m-%d %H:%M} has passed", hint="specify a later time: --at 18:00, or --at 2h")
+    run.add_request(run.later_stop_request(drain=drain, at=None if at is None else math.ceil(at.timestamp())))
+    return driver
+
+
+def cancel_stop(name: str | None = None, runs: str | Path | None = None) -> int:
+    """Take back the requests to stop a sweep at a later time, and return how many there were."""
+    run = _running(find(name, runs))
+    later = [name for name in run.pending_requests() if is_later_stop(name)]
+    for request in later:
+        run.remove_request(run.requests / request)
+    return len(later)
+
+
+def _running(run: RunDirectory) -> RunDirectory:
+    """Return the run, or its finals if the search has ended and they are open."""
+    state = read_state(run)
+    return finals_of(run, state) if state.finals_open and not holder(run.journal) else run
 
 
 def promote(name: str, runs: str | Path | None = None, *, trial: int, wait: float = 3.0) -> bool:

@@ -13,7 +13,7 @@ STEPS = 64  # of an epoch with one point a batch
 class CountedSteps(Tiny):
     """Writes the number of each step to ``log``; at each step of ``stop_at`` it asks the sweep in ``run`` to stop.
 
-    ``trial`` is the trial to be stopped instead, if it is not below 0.
+    ``trial`` is the trial to be stopped instead, if it is not below 0; ``request`` is another request than a stop.
     """
 
     def __init__(
@@ -24,10 +24,11 @@ class CountedSteps(Tiny):
         run: str = "",
         stop_at: tuple[int, ...] = (),
         trial: int = -1,
+        request: str = "stop",
     ) -> None:
         super().__init__(learning_rate, pause=pause)
         self.log_file, self.run, self.stop_at = Path(log), run, stop_at
-        self.request = "stop" if trial < 0 else f"stop-{trial}"
+        self.request = request if trial < 0 else f"stop-{trial}"
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
         if not self.trainer.is_global_zero:

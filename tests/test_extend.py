@@ -208,3 +208,23 @@ def test_what_a_scheduler_has_shared_out_is_not_extended(scheduler: str, more: M
     ran = simulate(described({"trials": 6}, scheduler=scheduler, searcher="random"))
     with pytest.raises(UsageError, match=f"scheduler {scheduler}"):
         extension(ran.state, more)
+
+
+@pytest.mark.slow
+def test_a_trial_that_its_max_time_ended_gets_more_time(tmp_path: Path) -> None:
+    model = {"class_path": "tests.support.tiny.Tiny", "init_args": {"pause": 0.05}}
+    fields = {"model": model, "trainer": {"max_time": {"seconds": 1}}, "scheduler": "fifo", "searcher": "random"}
+    first = launch(tiny(**fields, budget={"trials": 2}), tmp_path, local=True)
+    assert {trial.status for trial in first.state.trials.values()} == {"finished"}
+    second = extend("tiny", tmp_path, by="2 seconds", local=True)
+    for number, trial in second.state.trials.items():
+        assert trial.progress > first.state.trials[number].progress + 0.5
+    assert check(second.run).violations == []
+
+
+@pytest.mark.parametrize("by", [0.25, 0.5, 1.0, 2.25])
+def test_an_end_within_an_epoch_can_be_moved(by: float) -> None:
+    short = described({"trials": 4}, trainer={"val_check_interval": 0.25}, progress={"unit": "epochs", "until": 1.5})
+    extended = simulate(short, more=More(progress=by))
+    assert {trial.progress for trial in extended.state.trials.values()} == {1.5 + by}
+    assert replay(short, extended.events) == []

@@ -302,8 +302,8 @@ class Driver:
 
     def _end(self, worker: Worker) -> float:
         """Return where the segment's trial ends."""
-        unit, trainer = self._cluster.spec.progress.unit, worker.job.trainer
-        end = self._cluster.spec.progress.until or trainer_limit(trainer, unit)
+        unit, job = self._cluster.spec.progress.unit, worker.job
+        end = job.progress.get("until") or trainer_limit(job.trainer, unit)
         if end is None:
             raise UsageError(
                 f"the simulator needs to know where trials end in {noun(unit)}", hint=f"give {end_of(unit)}"

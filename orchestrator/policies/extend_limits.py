@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -60,7 +61,8 @@ def trials_to_continue(spec: SweepSpec, state: SweepState, changed: Mapping[str,
     stopped while they ran. They continue from a checkpoint that was kept; a trial without one stays as it is.
     """
     longest = spec.horizon if extended_horizon(changed, spec.progress.unit) is not None else None
-    limited = (trial for _, trial in sorted(state.trials.items()) if ended_by_budget(trial) or _is_full(trial, longest))
+    trials, unit = (trial for _, trial in sorted(state.trials.items())), spec.progress.unit
+    limited = (trial for trial in trials if ended_by_budget(trial) or _is_full(trial, longest, unit))
     return [t.number for t in limited if t.restart_checkpoints or (ended_by_budget(t) and not t.reports)]
 
 
@@ -72,7 +74,7 @@ def ended_by_budget(trial: Trial) -> bool:
 def ended_by_epochs(state: SweepState, trial: Trial) -> bool:
     """Return whether the trial finished at the end that the spec says, and that end can be moved."""
     longest = recorded_horizon(state)
-    return _is_full(trial, longest) and not scheduler_class(state.spec["scheduler"]["name"]).divides_epochs
+    return _is_full(trial, longest, state.unit) and not scheduler_class(state.spec["scheduler"]["name"]).divides_epochs
 
 
 def recorded_horizon(state: SweepState) -> float | None:
@@ -85,10 +87,15 @@ def recorded_horizon(state: SweepState) -> float | None:
     return trainer_limit(state.spec.get("trainer") or {}, state.unit)
 
 
-def _is_full(trial: Trial, longest: float | None) -> bool:
-    """Return whether a trial finished at its end, or as near to it as it reports."""
+def _is_full(trial: Trial, longest: float | None, unit: str) -> bool:
+    """Return whether a trial finished at its end, or as near to it as it reports.
+
+    In seconds each that finished did: Lightning's ``max_time`` counts validations, too, which progress leaves out.
+    """
     if longest is None or trial.status != "finished":
         return False
+    if unit == SECONDS:
+        return True
     places = sorted(trial.reports)
     last_span = places[-1] - places[-2] if len(places) > 1 else 0
     whole_epochs = all(isinstance(place, int) for place in places[-2:]) and last_span <= 1
@@ -104,7 +111,8 @@ def _changes(spec: SweepSpec, more: More) -> Iterator[tuple[str, dict[str, Any]]
         hint = f"use --by with an amount in {noun(spec.progress.unit)}"
         raise UsageError(f"progress is in {noun(spec.progress.unit)}, not in epochs", hint=hint)
     added = more.epochs or _in_unit(more.progress, spec.progress.unit)
-    yield _longer(spec, added) if added else ("trainer", {})
+    if added:
+        yield from _longer(spec, added)
 
 
 def _raised(spec: SweepSpec, key: str, amount: float) -> float:
@@ -131,8 +139,8 @@ def _in_unit(added: float, unit: str) -> float:
     return whole(float(added))
 
 
-def _longer(spec: SweepSpec, added: float) -> tuple[str, dict[str, Any]]:
-    """Return the part of the spec that says where trials end, and its new content."""
+def _longer(spec: SweepSpec, added: float) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the parts of the spec that say where trials end, and their new content."""
     unit, longest = spec.progress.unit, spec.horizon
     limit = LIMITS.get(unit, "")
     if f"trainer.{limit}" in spec.space:
@@ -144,8 +152,9 @@ def _longer(spec: SweepSpec, added: float) -> tuple[str, dict[str, Any]]:
         raise UsageError(message, hint=f"trials have {span(longest, unit)}")
     until = whole(longest + added)
     if spec.progress.until is not None or not limit or (unit != SECONDS and not isinstance(until, int)):
-        return "progress", {"until": until}
-    return "trainer", {limit: {"seconds": until} if unit == SECONDS else until}
+        yield "progress", {"until": until}
+    if limit and math.ceil(until) > (trainer_limit(spec.trainer, unit) or 0):
+        yield "trainer", {limit: {"seconds": until} if unit == SECONDS else math.ceil(until)}
 
 
 def _check_scheduler(spec: SweepSpec, changed: Changed) -> None:

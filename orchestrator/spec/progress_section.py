@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from datetime import timedelta
 from difflib import get_close_matches
@@ -116,7 +117,7 @@ def _end(progress: dict[str, Any], trainer: dict[str, Any], until: float) -> Non
             trainer["max_epochs"] = -1
         return
     said = trainer_limit(trainer, unit)
-    if said is not None and said != until:
+    if said is not None and said not in (until, math.ceil(until)):
         raise SpecError([
             Problem(f"progress.until is {span(until, unit)}, and trainer.{limit} says {span(said, unit)}",
                     "leave one of them out: they are the same end", ("progress", "until"))
@@ -125,7 +126,8 @@ def _end(progress: dict[str, Any], trainer: dict[str, Any], until: float) -> Non
         trainer[limit] = {"seconds": until}
     elif isinstance(until, int):
         trainer[limit] = until
-    else:
+    else:  # Lightning counts whole ones
+        trainer[limit] = math.ceil(until)
         return
     progress["until"] = None
 

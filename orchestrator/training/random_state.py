@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import sys
 from array import array
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -17,12 +16,10 @@ CPUState = tuple[bytes, bytes, float | None, bytes, int, int, float]
 
 
 def random_state(generators: Iterable[torch.Generator] = ()) -> dict[str, Any]:
-    """Return the state of all libraries' generators and of ``generators``, as plain values."""
+    """Return the state of Python's, NumPy's, torch's and CUDA's generators, and of ``generators``, as plain values."""
     state: dict[str, Any] = {"cpu": cpu_state(), "generators": [generator.get_state() for generator in generators]}
     if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         state["cuda"] = torch.cuda.get_rng_state_all()
-    if (xla := _xla()) is not None:
-        state["xla"] = int(xla.get_rng_state())
     return state
 
 
@@ -33,13 +30,6 @@ def set_random_state(state: dict[str, Any], generators: Iterable[torch.Generator
         generator.set_state(saved)
     if "cuda" in state and torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(state["cuda"])
-    if "xla" in state and (xla := _xla()) is not None:
-        xla.set_rng_state(state["xla"])
-
-
-def _xla() -> Any:
-    """Return the module of torch_xla that has its generator, if this process trains on XLA devices; else None."""
-    return sys.modules.get("torch_xla.core.xla_model") if "torch_xla" in sys.modules else None
 
 
 def cpu_state() -> CPUState:

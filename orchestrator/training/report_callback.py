@@ -27,7 +27,7 @@ from orchestrator.training.process_group import mean_of_ranks
 from orchestrator.training.progress_meter import ProgressMeter
 from orchestrator.training.report_interval import ReportInterval
 from orchestrator.training.shared_storage import Heartbeat
-from orchestrator.training.training_end import TrainingEnd, stop
+from orchestrator.training.training_end import TrainingEnd, stop, time_is_up
 
 _KEY = "orchestrator"  # of this callback's state in the checkpoint
 
@@ -154,7 +154,7 @@ class ReportCallback(CheckpointCallback):
         checkpoint[_KEY] = {
             "trial": self._job.trial,
             "plateau": self._plateau,
-            "stopped": trainer.should_stop and not self._end.reached,
+            "stopped": trainer.should_stop and not self._end.reached and not time_is_up(trainer),
             "metrics": dict(trainer.callback_metrics),
             "gradients": _gradients(pl_module) if trainer.world_size == 1 else {},
         }

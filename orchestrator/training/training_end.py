@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import lightning as L
+from lightning.pytorch.callbacks import Timer
 
 from orchestrator.training.job import Job
 from orchestrator.training.paced_reading import PacedReading
@@ -58,3 +59,9 @@ def stop(trainer: L.Trainer) -> None:
     trainer.fit_loop.min_epochs = 0
     trainer.fit_loop.epoch_loop.min_steps = None
     trainer.should_stop = True
+
+
+def time_is_up(trainer: L.Trainer) -> bool:
+    """Return whether ``max_time`` has ended the training. Its callback keeps the time, and checks it as one resumes."""
+    timers = [callback for callback in trainer.callbacks if isinstance(callback, Timer)]  # type: ignore[attr-defined]
+    return any((remaining := timer.time_remaining()) is not None and remaining <= 0 for timer in timers)

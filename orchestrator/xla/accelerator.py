@@ -61,16 +61,22 @@ class XlaDevices(Accelerator):
 
 
 class XlaSeed(L.Callback):
-    """Seeds the devices' generator at each epoch, as ``EpochSeed`` seeds those of the host."""
+    """Seeds the devices' generator at each batch by its number.
+
+    ``EpochSeed`` seeds those of the host at each epoch. That of the devices also moves each time XLA executes a graph,
+    and so with each checkpoint.
+    """
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
 
-    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Set the epoch's seed."""
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Set the batch's seed."""
         import torch_xla
 
-        torch_xla.manual_seed(derive_seed(self._seed, "epoch", trainer.current_epoch))
+        torch_xla.manual_seed(derive_seed(self._seed, "epoch", trainer.current_epoch, "batch", batch_idx))
 
 
 def trainer_arguments(process: Process, precision: Any, seed: int) -> dict[str, Any]:

@@ -142,9 +142,8 @@ def test_a_segment_cut_within_an_epoch_and_resumed_is_the_unbroken_one(name: str
     asked = job(tmp_path / "whole", **{**NORMED, "model": DROPPING, "trainer": trainer}, save_every={"seconds": 0.0})
     saved: list[Interim] = []
     expected = trained(planned(name, runtime), asked, saved)
-    cut = next(interim for interim in saved if interim.step == 8)
+    cut = [interim for interim in saved if interim.epoch % 1 and interim.step < expected[-1].step][-1]
     assert cut.checkpoint is not None
-    assert cut.epoch % 1
     resumed = trained(planned(name, runtime), replace(asked, segment=1, checkpoint=asdict(cut.checkpoint)))
     check_alike(resumed, [report for report in expected if report.step > cut.step], ["val_loss", "val_acc"], 0.0)
     for parameter, tensor in weights(asked, expected[-1]).items():

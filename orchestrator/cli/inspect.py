@@ -26,7 +26,7 @@ def status(name: Name = None, runs: Runs = None, as_json: Json = False) -> None:
     from orchestrator.results.live_trials import live_lines
     from orchestrator.results.run_state import has_begun, read_state
     from orchestrator.results.status import status_of
-    from orchestrator.results.terminal_tables import spending, summary
+    from orchestrator.results.terminal_tables import left_text, spending, summary
     from orchestrator.results.verdict import evaluations_on_test_set, sentences
     from orchestrator.results.warning_digest import digest
     from orchestrator.results.winner import finals_of
@@ -41,7 +41,8 @@ def status(name: Name = None, runs: Runs = None, as_json: Json = False) -> None:
     print_lines(summary(run, state, state.spec["budget"].get("trials")))
     if line := spending(progress.budget, progress.spent):
         print_lines(line)
-    print_lines(f"{state.status}{f' ({state.reason})' if state.reason else ''}; {run.where}")
+    left = left_text(progress.time_left) if state.status != "completed" else ""
+    print_lines(f"{state.status}{f' ({state.reason})' if state.reason else ''}{left and ', '}{left}; {run.where}")
     print_lines(*(f"will stop {when}" for when in pending_stops(run) if state.status == "running"))
     print_lines(*live_lines({live.trial: live for live in progress.live}, state))
     finals = finals_of(run, state)

@@ -37,6 +37,31 @@ def synthetic(metric: str, mode: Literal["min", "max"], noise: float = 0.02) -> 
     return curve
 
 
+def typical(metric: str, mode: Literal["min", "max"], late: float, noise: float = 0.02) -> Curve:
+    """Return a curve whose early values predict its end more or less, as real trainings' do, plus noise.
+
+    A loss begins near a level of its own and comes to another, by which configurations differ as they do in
+    `synthetic`; halfway it is after ``late`` spans of progress.
+
+    Args:
+        metric: the metric's name.
+        mode: ``min`` or ``max``.
+        late: spans of progress; the more, the less do early values predict.
+        noise: half the width of uniform noise, drawn from parameters and progress alone.
+    """
+
+    def curve(params: Mapping[str, Any], progress: float) -> dict[str, float]:
+        key = repr(sorted(params.items()))
+        early = _level({f"{name} at first": value for name, value in params.items()})
+        level = _SMOOTH * _level(params) + (1.0 - _SMOOTH) * _unit(key)
+        seen = progress / (progress + late)
+        loss = seen * level + (1.0 - seen) * early + 1.0 / progress
+        loss += noise * (2.0 * _unit(f"{progress}{key}") - 1.0)
+        return {metric: 1.0 - loss if mode == "max" else loss}
+
+    return curve
+
+
 def _level(params: Mapping[str, Any]) -> float:
     """Return the level that training converges to: the mean of one smooth wave per parameter."""
     waves = []
@@ -54,6 +79,10 @@ def _level(params: Mapping[str, Any]) -> float:
 def _unit(text: str) -> float:
     """Hash a text to a number in [0, 1)."""
     return zlib.crc32(text.encode()) / 2**32
+
+
+_SMOOTH = 0.4
+"""The part of a typical level that neighbouring configurations share, so that a searcher can learn it."""
 
 
 class Table:

@@ -80,6 +80,7 @@ def simulate(
     more: More | None = None,
     warm: Mapping[str, Any] | None = None,
     places: Places = every_span,
+    startup: float = 0.0,
 ) -> Simulated:
     """Run a sweep to its end.
 
@@ -94,10 +95,11 @@ def simulate(
         warm: the fields of the event ``sweep.warmed``, if it starts from earlier sweeps.
         places: where trials report, in spans of progress; by default once a span, which is `SweepSpec.report_span` or a
             twentieth of the training.
+        startup: seconds that a segment takes before it trains.
     """
     world = World(seed)
     curve, seconds = curve or synthetic(spec.objective.metric, spec.objective.mode), seconds or one_second
-    cluster = Cluster(spec, world, curve, seconds, slots, observer, places)
+    cluster = Cluster(spec, world, curve, seconds, slots, observer, places, startup)
     began = world.clock
     journal = _open(world)
     journal.append("sweep.created", **created_fields(spec, warm))

@@ -207,6 +207,7 @@ class Cluster:
     slots: int
     observer: Observer | None
     place: Places = every_span
+    startup: float = 0.0
 
 
 @dataclass(eq=False)
@@ -279,7 +280,10 @@ class Driver:
         """Start a segment from its checkpoint."""
         if worker.job.checkpoint is not None:
             worker.reports = _number(worker.job.checkpoint["path"])
-        self.train(worker)
+        if self._cluster.startup:
+            self.schedule(self._cluster.startup * self._rng.uniform(0.9, 1.1), partial(self.train, worker))
+        else:
+            self.train(worker)
 
     def train(self, worker: Worker) -> None:
         """Train until the next report, or end the segment after its last."""

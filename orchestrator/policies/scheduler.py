@@ -109,6 +109,8 @@ class Scheduler(PolicyPlugin[OptionsT], Generic[OptionsT]):
     options_base = SchedulerOptions
     population: ClassVar[bool] = False
     """Whether the budget's trials train side by side as one population, so that none can be added later."""
+    forecasts: ClassVar[bool] = True
+    """Whether a view may let it decide on curves that are only drawn, to estimate the time that is left."""
     divides_epochs: ClassVar[bool] = False
     """Whether the length of a trial is divided among rungs at the start, so that it cannot be raised later."""
 

@@ -12,10 +12,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.journal import Event
+from orchestrator.plan.time_left import Forecast
 from orchestrator.progress import axis
 from orchestrator.results.live_trials import LiveTrial, live_trials, remaining, sentence
 from orchestrator.results.run_state import read_state
-from orchestrator.results.terminal_tables import Progress, short_names, spending, summary
+from orchestrator.results.terminal_tables import Progress, left_text, short_names, spending, summary
 from orchestrator.results.trial_rows import rows
 from orchestrator.results.verdict import verdict
 from orchestrator.results.why import show
@@ -68,7 +69,8 @@ def status_html(status: SweepStatus) -> str:
     counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in status.trials.items() if count)
     spent = spending(status.budget, status.spent)
     reason = f" ({status.reason})" if status.reason else ""
-    lines = [f"{status.status}{reason}; {counts or 'no trials yet'}", *filter(None, [spent])]
+    left = left_text(status.time_left) if status.status != "completed" else ""
+    lines = [f"{status.status}{reason}; {counts or 'no trials yet'}", *filter(None, [spent, left])]
     body = "".join(f"<p>{_escaped(line)}</p>" for line in lines)
     return f"<div><strong>{_escaped(status.name)}</strong>{body}{_live_table(status.live, status.unit)}</div>"
 
@@ -94,6 +96,7 @@ class Display:
         self._handle: Any = None
         self._next = 0.0
         self._state: SweepState | None = None
+        self._forecast = Forecast(run.journal)
         self._drawing = threading.Lock()
         self._ended = threading.Event()
 
@@ -142,7 +145,9 @@ class Display:
         done = state.count("finished", "stopped", "failed")
         bar = f'<progress max="{total}" value="{done}" aria-label="trials that ended"></progress> ' if total else ""
         live = _live_table(live_trials(self._run, state).values(), state.unit)
-        return f"<div>{bar}{_escaped(summary(self._run, state, total))}{live}{_table(self._run, state, 5)}</div>"
+        left = left_text(self._forecast.time_left(state)) if state.status == "running" else ""
+        text = _escaped(f"{summary(self._run, state, total)}{left and ', '}{left}")
+        return f"<div>{bar}{text}{live}{_table(self._run, state, 5)}</div>"
 
 
 def follow(run: RunDirectory, every: float) -> None:

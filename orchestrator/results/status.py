@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.plan.time_left import TimeLeft, time_left
 from orchestrator.policies.budget import amounts
 from orchestrator.results.live_trials import LiveTrial, live_trials
 from orchestrator.rundir import RunDirectory
@@ -28,6 +29,8 @@ class SweepStatus:
         seconds: time during which a process ran the sweep.
         directory: the run directory, or its URL.
         unit: what progress is measured in.
+        time_left: until the sweep ends, as of now: ``seconds``, the ``share`` that is behind it, and the ``limit`` that
+            ends it.
         live: how far each running trial is since its last report, as far as its host shares the run directory.
 
     Example:
@@ -47,6 +50,7 @@ class SweepStatus:
     directory: str
     unit: str
     live: list[LiveTrial]
+    time_left: TimeLeft
 
     def _repr_html_(self) -> str:
         """Show the status under a notebook's cell."""
@@ -68,4 +72,5 @@ def status_of(run: RunDirectory, state: SweepState) -> SweepStatus:
         directory=run.where,
         unit=state.unit,
         live=list(live_trials(run, state).values()),
+        time_left=time_left(run.journal, state),
     )

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.journal import Event
+from orchestrator.plan.time_left import Forecast, TimeLeft
 from orchestrator.progress import EPOCHS, UNITS, axis, figure, noun, place
 from orchestrator.results.live_trials import live_lines, live_trials
 from orchestrator.results.run_overview import RunSummary
@@ -230,6 +231,14 @@ def spending(limits: Mapping[str, Any], spent: Mapping[str, float]) -> str:
     return f"spent: {', '.join(parts)}" if parts else ""
 
 
+def left_text(left: TimeLeft) -> str:
+    """Return ``about 2 min 10 s left``, with the budget that ends the sweep before its trials do; empty if unknown."""
+    if left.seconds is None:
+        return ""
+    by = f" (until budget.{left.limit} is spent)" if left.limit else ""
+    return f"about {duration(left.seconds)} left{by}"
+
+
 def duration(seconds: float) -> str:
     """Return seconds as text: 42 s, 3 min 10 s, 2 h 05 min."""
     rounded = max(0, round(seconds))
@@ -252,6 +261,7 @@ class Progress:
         self._table: Table | str = ""
         self._live_text: list[Text] = []
         self._next_live = 0.0
+        self._forecast = Forecast(run.journal)
         self._live = Live(get_renderable=self._view, console=self._console, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> Progress:
@@ -298,9 +308,8 @@ class Progress:
         total = self._state.spec["budget"].get("trials")
         line = cell(summary(self._run, self._state, total), style="bold")
         elapsed = time.monotonic() - self._started
-        done = self._state.count("finished", "stopped", "failed")
-        eta = f", about {duration(elapsed / done * (total - done))} left" if total and 0 < done < total else ""
-        end = Text(f"{duration(elapsed)}{eta}; Ctrl-C stops cleanly", style="dim")
+        left = left_text(self._forecast.time_left(self._state))
+        end = Text(f"{duration(elapsed)}{left and ', '}{left}; Ctrl-C stops cleanly", style="dim")
         return Group(line, self._table, *self._live_lines(self._state), end)
 
     def _live_lines(self, state: SweepState) -> list[Text]:

@@ -440,6 +440,7 @@ class SweepState:
         trial.segments, trial.node, trial.was_set_aside = event["segment"] + 1, event["node"], False
         trial.device_kind = event.fields.get("on", trial.device_kind)
         trial.launches[event["segment"]] = len(self.launches) - 1
+        trial.segment_starts[event["segment"]] = self.steady_time
         origin = event["origin"]
         saved = next((saved for saved in trial.files if saved.path == origin), None)
         trial.counted = trial.measures(saved) if saved else {}

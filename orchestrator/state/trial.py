@@ -139,6 +139,7 @@ class Trial:
         was_set_aside: Whether it was set aside and no segment has started since.
         checkpointed: Whether a checkpoint of it was ever recorded.
         launches: For each segment, the place in `SweepState.launches` of the launch that started it.
+        segment_starts: For each segment, when it started on a clock without jumps.
         steady_started: When it was suggested, as ``started``, but on a clock without jumps; so is ``steady_ended``.
         found: The attributes that Lightning's finders have set in its first segment, with their values.
         precision: What ``precision: auto`` came to; empty if the sweep file names another, and in earlier versions.
@@ -170,6 +171,7 @@ class Trial:
     was_set_aside: bool = False
     checkpointed: bool = False
     launches: dict[int, int] = field(default_factory=dict)
+    segment_starts: dict[int, float] = field(default_factory=dict)
     steady_started: float = 0.0
     steady_ended: float = 0.0
     found: dict[str, float] = field(default_factory=dict)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-
 from rich.text import Text
 
-from orchestrator.progress import UNITS, place
-from orchestrator.results.terminal_tables import COLOURS, duration, short_names, spending
+from orchestrator.progress import place
+from orchestrator.results.terminal_tables import COLOURS, duration, left_text, short_names, spending
 from orchestrator.results.verdict import sentences
 from orchestrator.results.why import show
 from orchestrator.safe_text import visible
@@ -50,14 +47,15 @@ def _first(watched: Watched) -> Text:
 
 
 def _bar(watched: Watched, width: int) -> Text:
-    estimate = progress(watched.state, watched.spent())
+    estimate = watched.time_left()
     total = watched.state.spec["budget"].get("trials")
     done = watched.state.count("finished", "stopped", "failed")
     text = f" {done} of {total} trials ended" if total else f" {done} trials ended"
-    text += f", about {duration(estimate.remaining)} left" if estimate.remaining is not None else ""
+    left = left_text(estimate) if watched.state.status == "running" else ""
+    text += f", {left}" if left else ""
     length = max(10, width - len(text) - 8)
     if estimate.share is None:
-        return Text(text.lstrip() + ", without a budget")
+        return Text(text.lstrip() + ", with no estimate yet")
     filled = int(estimate.share * length)
     return Text.assemble(
         ("━" * filled, "bold green"), ("─" * (length - filled), "dim"), f" {estimate.share:4.0%}", text
@@ -90,36 +88,3 @@ def _confirmed(state: SweepState) -> list[Text]:
     if not state.confirmation:
         return []
     return [Text(visible(sentences(state.confirmation, state.objective.metric)[0]), "bold")]
-
-
-@dataclass(frozen=True)
-class Progress:
-    """``share`` of the budget nearest to its end, from 0 to 1, and ``remaining`` in seconds; None if unknown."""
-
-    share: float | None
-    remaining: float | None
-
-
-def progress(state: SweepState, spent: Mapping[str, float]) -> Progress:
-    """Return progress by the budget nearest to its end, and the time left at the pace so far.
-
-    Trials that were set aside count as done, since most of them are never promoted.
-    """
-    if state.status == "completed":
-        return Progress(1.0, None)
-    budget = state.spec["budget"]
-    done = {**spent, "trials": state.count("finished", "stopped", "failed", "set_aside")}
-    limits = {key: budget.get(key) for key in ("trials", *UNITS, "wall_clock", "gpu_hours", "cost")}
-    reserve = budget.get("reserve") or 0.0
-    shares = [
-        min(1.0, done[key] / (limit * (1.0 if key in ("trials", "wall_clock") else 1.0 - reserve)))
-        for key, limit in limits.items()
-        if limit and key in done
-    ]
-    share = max(shares, default=None)
-    if not share or state.status != "running":
-        return Progress(share, None)
-    remaining = state.active_seconds * (1.0 - share) / share
-    if budget.get("wall_clock"):
-        remaining = min(remaining, max(0.0, budget["wall_clock"] - state.active_seconds))
-    return Progress(share, remaining)

@@ -100,7 +100,10 @@ class WatchApp(App[None]):
 
     def poll(self) -> None:
         """Read new events and redraw what changed."""
-        if self.watched.refresh():
+        news = self.watched.refresh()
+        if not news and self.watched.state.status == "running":
+            self._draw_header()  # the time left moves between two events
+        if news:
             self.table_rows.update(self.watched.state, self.watched.changed_trials)
             self.draw()
             page, changed = self.screen, self.watched.changed_trials
@@ -110,9 +113,7 @@ class WatchApp(App[None]):
     def draw(self) -> None:
         """Draw everything but the page that may cover it."""
         screen, state = self.screen_stack[0], self.watched.state
-        wide = self.size.width >= WIDE
-        lines = header_lines(self.watched, self.table_rows, self.size.width - 2, narrow=not wide)
-        self._lines("#header").show(lines)
+        wide = self._draw_header()
         self._show_notices()
         if not state.spec:
             return
@@ -123,6 +124,13 @@ class WatchApp(App[None]):
         end = recorded_horizon(state) or max((row.progress for row in rows), default=0)
         screen.query_one(Heading).show(shown, self.by, down=self.down)
         screen.query_one(TrialTable).show(rows, self.table_rows.ranks, shown, end)
+
+    def _draw_header(self) -> bool:
+        """Draw the lines above the table; return whether the screen is wide."""
+        wide = self.size.width >= WIDE
+        lines = header_lines(self.watched, self.table_rows, self.size.width - 2, narrow=not wide)
+        self._lines("#header").show(lines)
+        return wide
 
     def _columns(self, *, wide: bool) -> list[Column]:
         """Return the fixed columns and the parameters from the shifted position on."""

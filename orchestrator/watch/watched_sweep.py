@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from orchestrator.errors import JournalError
 from orchestrator.journal import holder
+from orchestrator.plan.time_left import Forecast, TimeLeft
 from orchestrator.policies.budget import amounts
 from orchestrator.results.live_trials import LiveTrial, live_trials
 from orchestrator.results.run_state import require_complete_spec
@@ -29,6 +30,7 @@ class Watched:
         self.live: dict[int, LiveTrial] = {}
         self._sweep = FollowedSweep(run.journal)
         self._dead_lease: int | None = None  # of the process that was found dead
+        self._forecast = Forecast(run.journal)
         self._spec: tuple[object, SweepSpec] | None = None
 
     @property
@@ -53,6 +55,10 @@ class Watched:
         if self._spec is None or self._spec[0] is not self.state.spec:
             self._spec = self.state.spec, spec_in_force(self.state)
         return amounts(self._spec[1], self.state)
+
+    def time_left(self) -> TimeLeft:
+        """Return what is left of the sweep, as of now."""
+        return self._forecast.time_left(self.state)
 
     def _read(self, refresh: Callable[[], Changes]) -> bool:
         """Read the journal on; return whether there were events. Raises JournalError if the spec lacks a part."""

@@ -92,6 +92,8 @@ class RayTuneScheduler(Scheduler[RayTune]):
     global states of Python and NumPy are seeded with the record's place, so that a replay draws the same.
     """
 
+    forecasts = False  # it would import Ray, or a class that the sweep file names
+
     def __init__(self, options: RayTune, spec: SweepSpec) -> None:
         super().__init__(options, spec)
         self.name = self.label(options)

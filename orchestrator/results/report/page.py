@@ -97,7 +97,7 @@ def _header(run: RunDirectory, state: SweepState, path: Path) -> Html:
             "div",
             element("p", "Sweep report", class_="kicker"),
             element("h1", run.name),
-            sections.status_line(state),
+            sections.status_line(run, state),
             sections.link_to_search(run, state, path),
         ),
         element(

@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from orchestrator.plan.time_left import time_left
 from orchestrator.progress import noun
 from orchestrator.results.launch_changes import launch_changes
 from orchestrator.results.report.markup import Html, element, joined, pairs, table, text
-from orchestrator.results.terminal_tables import duration
+from orchestrator.results.terminal_tables import duration, left_text
 from orchestrator.results.verdict import interval_of, trained, verdict
 from orchestrator.results.warning_digest import warning_groups
 from orchestrator.results.why import show
@@ -55,17 +56,18 @@ def section(id: str, title: str, *content: object) -> Html:
     return element("section", element("h2", title, id=f"{id}-title"), *content, id=id, aria_labelledby=f"{id}-title")
 
 
-def status_line(state: SweepState) -> Html:
+def status_line(run: RunDirectory, state: SweepState) -> Html:
     """Return the sweep's status and the time of its last record."""
     as_of = datetime.fromtimestamp(state.updated, UTC)
     word = {"created": "not started"}.get(state.status, state.status)
     running = f", {state.count('running')} trials running" if state.status == "running" else ""
+    left = left_text(time_left(run.journal, state)) if state.status in _UNFINISHED else ""
     return element(
         "p",
         element("span", word, class_=f"chip sweep-{state.status}"),
         " as of ",
         element("time", f"{as_of:%Y-%m-%d %H:%M:%S} UTC", datetime=as_of.isoformat(timespec="seconds")),
-        f"{running}{f' · {state.reason}' if state.reason else ''}",
+        f"{running}{left and ' · '}{left}{f' · {state.reason}' if state.reason else ''}",
         class_="as-of",
     )
 

@@ -18,6 +18,7 @@ from playwright.async_api import Page
 from orchestrator.errors import UsageError
 from orchestrator.journal import read
 from orchestrator.results import Results, read_state
+from orchestrator.results.equal_progress import equal_losses
 from orchestrator.results.figures import CONFIG, FIGURES, template
 from orchestrator.results.figures.contour import contour_of
 from orchestrator.results.figures.curves import QUANTILES, curves
@@ -232,11 +233,12 @@ def test_importance_is_what_optuna_says(tmp_path: Path) -> None:
         "model.kind": kinds.CategoricalDistribution(("a", "b", "c")),
         "model.momentum": kinds.FloatDistribution(0, 1),
     }
+    equal = equal_losses(state).losses  # of equal progress: what trials that ended early would have had is estimated
     for trial in state.trials.values():
-        best = state.objective.best(trial)
-        assert best
+        if trial.number not in equal:
+            continue
         here = {name: space[name] for name in trial.params}
-        study.add_trial(optuna.trial.create_trial(value=best.value, params=trial.params, distributions=here))
+        study.add_trial(optuna.trial.create_trial(value=-equal[trial.number], params=trial.params, distributions=here))
     evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=found.quantile)
     theirs = optuna.importance.get_param_importances(study, evaluator=evaluator, params=list(space))
     assert found.shares == pytest.approx(theirs)
@@ -275,7 +277,12 @@ def test_a_surface_is_the_weighted_mean(sweep: Invented) -> None:
     assert found
     x, y = found.x.places[found.shown], found.y.places[found.shown]
     (low, high), (bottom, top) = found.x.span, found.y.span
-    values = np.clip(found.trials.values[found.shown], *np.quantile(found.trials.values[found.shown], [0.02, 0.98]))
+    values = found.trials.values[found.shown]
+    limits = axis_limits(values, found.trials.mode)
+    assert limits
+    assert found.log == limits.log
+    values = np.clip(values, limits.low, limits.high)
+    values = np.log10(values) if limits.log else values
     for row, column in ((0, 0), (7, 30), (20, 18)):
         apart = ((x - found.across[column]) / (high - low)) ** 2 + ((y - found.up[row]) / (top - bottom)) ** 2
         weights = np.exp(-apart / (2 * found.width**2))
@@ -443,3 +450,24 @@ def test_hostile_names_do_nothing_in_a_browser(tmp_path: Path, chromium: str) ->
 def test_labels_are_short_and_plain() -> None:
     assert escaped("<b>&$\x1b") == "&lt;b&gt;&amp;&#36;\\x1b"
     assert escaped("x" * 100, 10) == "x" * 9 + "…"
+
+
+def test_one_diverged_trial_flattens_nothing() -> None:
+    values = np.array([0.02, 0.03, 0.05, 0.04, 0.06, 9.8e7])
+    limits = axis_limits(values, "min")
+    assert limits
+    assert not limits.log
+    assert limits.high < 0.3
+    assert limits.note == " 1 outlier is outside the axes."
+    spread = axis_limits(np.array([0.02, 0.5, 4.0, 60.0, 900.0, 9.8e7]), "min")
+    assert spread
+    assert spread.log
+    assert spread.scale["type"] == "log"
+    assert spread.scale["range"][0] == pytest.approx(math.log10(spread.low))
+
+
+def test_a_wrong_figure_lists_the_right_ones(sweep: Invented) -> None:
+    plot = Results(sweep[0]).plot
+    with pytest.raises(AttributeError, match=r"did you mean 'importance'\? figures: learning_curves, history, import"):
+        plot.importances()
+    assert repr(plot).startswith("<figures of 'invented': learning_curves")

@@ -91,10 +91,12 @@ def known(monkeypatch: pytest.MonkeyPatch, **fields: Any) -> None:
     """Corners as if they had been measured."""
     cheap = Measured(seconds=2.0, memory=500 * MEGABYTE, device_memory=0, device_total=0, checkpoint=MEGABYTE, steps=20)
     dear = replace(cheap, **{"seconds": 10.0, "memory": 800 * MEGABYTE, **fields})
-    found = {"cheap": Corner({}, cheap), "dear": Corner({}, dear), "large": Corner({}, dear)}
+    slow = Corner({}, dear)
+    found = {"cheap": Corner({}, cheap), "dear": slow, "large": slow}
     monkeypatch.setattr(costing, "corners", lambda spec, roots: found)
     monkeypatch.setattr(costing, "checked_roots", lambda spec: [])
     monkeypatch.setattr(costing, "cpu_count", lambda: 4)
+    monkeypatch.setattr(costing, "gpu_count", lambda: 0)
     monkeypatch.setattr(costing, "local_slots", lambda resources, cpus: 4)
     monkeypatch.setattr(costing, "memory", lambda: 64_000 * MEGABYTE)
 
@@ -182,3 +184,28 @@ def test_a_corner_that_cannot_be_trained_is_refused() -> None:
         corners(broken, [])
     with pytest.raises(SpecError, match="did you mean"):
         measure(tiny(model={"class_path": "tests.support.tiny.Tiny", "init_args": {"puase": 0}}), plan(tiny()))
+
+
+def test_a_plan_says_times_as_a_sweep_file_does_and_what_a_budget_cuts(monkeypatch: pytest.MonkeyPatch) -> None:
+    known(monkeypatch)
+    spec = priced(limits={"wall_clock": 90})
+    said = lines(plan(spec), measure(spec, plan(spec)))
+    assert "budget: wall_clock 1m30s" in said
+    hours = next(line for line in said if line.startswith("hours: "))
+    assert "without the budget, which" in hours
+    assert lines(plan(described({"wall_clock": 14400})))[-1] == "budget: wall_clock 4h"
+    assert said[-1] == "no GPU here: trials train on CPU cores"
+
+
+def test_corners_are_called_by_what_they_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    known(monkeypatch, seconds=1.0)  # the corner that probes took for the dear one
+    said = lines(plan(priced()), measure(priced(), plan(priced())))
+    assert any(line.startswith("fastest and largest corner: 1 s an epoch, 800MB") for line in said)
+    assert any(line.startswith("slowest corner: 2 s an epoch") for line in said)
+
+
+def test_hours_of_other_units_follow_from_their_own_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    known(monkeypatch, rates={"steps": 0.5})
+    spec = described({"trials": 9}, trainer={"max_steps": 100})
+    found = measure(spec, plan(spec))
+    assert found.hours == pytest.approx((900 * 0.5 / 3600 / 4,) * 2)

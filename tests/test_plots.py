@@ -154,7 +154,7 @@ def test_figures_by_name_in_light_and_dark(tmp_path: Path) -> None:
     assert light.layout.template.layout.paper_bgcolor == "#ffffff"
     assert dark.layout.template.layout.paper_bgcolor != "#ffffff"
     assert plot.contour("width", "rate").layout.xaxis.title.text == "width"
-    with pytest.raises(UsageError, match="no finals were held"):
+    with pytest.raises(UsageError, match="it needs finals, which sweep confirm holds"):
         plot.finals()
     with pytest.raises(UsageError, match="one objective"):
         plot.front()

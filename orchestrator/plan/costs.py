@@ -16,9 +16,10 @@ from orchestrator.plan.trial_counts import Plan
 from orchestrator.progress import EPOCHS, SECONDS
 from orchestrator.rundir import runs_root
 from orchestrator.spec import SweepSpec
+from orchestrator.training import Measured
 
 Range = tuple[float, float]
-"""From the expected epochs at the cheap corner to the most epochs at the dear corner."""
+"""From the expected progress at the fastest corner to the most progress at the slowest."""
 _PER_RUNNING_TRIAL = 4  # checkpoints: the latest, the best, one between two reports, and the one being written
 
 
@@ -26,8 +27,10 @@ _PER_RUNNING_TRIAL = 4  # checkpoints: the latest, the best, one between two rep
 class Costs:
     """The measured corners and the estimates from them; a value that cannot be known is None.
 
-    ``hours`` are of the whole sweep with ``slots`` trials at once, ``gpu_hours`` and ``cost`` of all trials. ``memory``
-    and ``device_memory`` are one trial's peaks in bytes, ``disk`` is the size of all checkpoints in bytes.
+    ``hours`` are of the whole sweep with ``slots`` trials at once, ``gpu_hours`` and ``cost`` of all trials, each up to
+    what the budget allows; ``uncut_hours`` are what the trials would take without a budget of time or money. ``memory``
+    and ``device_memory`` are one trial's peaks in bytes, ``disk`` is the size of all checkpoints in bytes. ``gpus`` are
+    those of this machine.
 
     Example:
         ```python
@@ -44,6 +47,8 @@ class Costs:
     memory: int
     device_memory: int
     disk: int
+    uncut_hours: Range | None = None
+    gpus: int = 0
 
 
 def measure(spec: SweepSpec, plan: Plan, runs: str | Path | None = None) -> Costs:
@@ -64,7 +69,7 @@ def measure(spec: SweepSpec, plan: Plan, runs: str | Path | None = None) -> Cost
     spec = with_full_paths(spec)
     measured_corners = corners(spec, roots)
     if spec.resources.gpus == "auto":
-        spec = settled(spec, share(measured_corners["large"].measured, memory() // max(1, gpu_count())))
+        spec = settled(spec, share(_largest_corner(measured_corners), memory() // max(1, gpu_count())))
     slots = local_slots(spec.resources, cpu_count())
     hours = _trial_hours(spec, plan, slots, measured_corners)
     gpus, price = spec.resources.gpu_count * spec.resources.workers, spec.resources.price
@@ -77,6 +82,8 @@ def measure(spec: SweepSpec, plan: Plan, runs: str | Path | None = None) -> Cost
         memory=max(corner.measured.memory for corner in measured_corners.values()),
         device_memory=max(corner.measured.device_memory for corner in measured_corners.values()),
         disk=_disk(spec, plan, slots, measured_corners),
+        uncut_hours=_scaled(hours, 1 / slots) if plan.expected is not None else None,
+        gpus=gpu_count(),
     )
     problems = list(_problems(spec, costs, runs))
     if problems:
@@ -87,17 +94,26 @@ def measure(spec: SweepSpec, plan: Plan, runs: str | Path | None = None) -> Cost
 
 def _trial_hours(spec: SweepSpec, plan: Plan, slots: int, corners: dict[str, Corner]) -> Range | None:
     """Return the hours of all trials summed."""
-    fastest, slowest = corners["cheap"].measured.seconds, corners["dear"].measured.seconds
-    if plan.unit == SECONDS and plan.expected is not None and plan.most is not None:
-        return plan.expected / 3600, plan.most / 3600
-    in_epochs = plan.unit == EPOCHS and fastest is not None and slowest is not None
-    if in_epochs and plan.expected is not None and plan.most is not None:
-        assert fastest is not None
-        assert slowest is not None
-        return plan.expected * fastest / 3600, plan.most * slowest / 3600
+    if plan.expected is not None and plan.most is not None:
+        rates = [_seconds_for_one(corner.measured, plan.unit) for corner in corners.values()]
+        known = [rate for rate in rates if rate is not None]
+        if known:
+            return plan.expected * min(known) / 3600, plan.most * max(known) / 3600
     if spec.budget.wall_clock is None:
         return None
     return (spec.budget.wall_clock * slots / 3600,) * 2
+
+
+def _seconds_for_one(measured: Measured, unit: str) -> float | None:
+    """Return the seconds for one of a unit of progress; None if that cannot be known."""
+    if unit == SECONDS:
+        return 1.0
+    return measured.seconds if unit == EPOCHS else measured.rates.get(unit)
+
+
+def _largest_corner(corners: dict[str, Corner]) -> Measured:
+    """Return what was measured where a trial takes the most memory, that of a GPU first."""
+    return max((each.measured for each in corners.values()), key=lambda each: (each.device_memory, each.memory))
 
 
 def _scaled(hours: Range | None, factor: float) -> Range | None:
@@ -153,7 +169,7 @@ def _memory_problems(costs: Costs) -> Iterator[tuple[str, str]]:
     if costs.memory > total:
         yield (
             f"a trial needs {format_bytes(costs.memory)} of memory, and the machine has {format_bytes(total)}",
-            "narrow the space so that its dear corner is smaller",
+            "narrow the space so that its largest corner is smaller",
         )
     elif (needed := costs.memory * costs.slots) > total:
         yield (
@@ -165,7 +181,7 @@ def _memory_problems(costs: Costs) -> Iterator[tuple[str, str]]:
     if costs.device_memory > device:
         yield (
             f"a trial needs {format_bytes(costs.device_memory)} of the GPU's {format_bytes(device)}",
-            "narrow the space so that its dear corner is smaller",
+            "narrow the space so that its largest corner is smaller",
         )
 
 

@@ -8,9 +8,11 @@ from typing import Any
 
 from orchestrator.codec import readable
 from orchestrator.plan.costs import Costs
+from orchestrator.plan.extremes import Corner
 from orchestrator.plan.memory_size import format_bytes
 from orchestrator.plan.trial_counts import Plan
 from orchestrator.progress import SECONDS, duration, noun, plain, span
+from orchestrator.training import Measured
 
 
 def lines(plan: Plan, costs: Costs | None = None) -> list[str]:
@@ -28,11 +30,11 @@ def lines(plan: Plan, costs: Costs | None = None) -> list[str]:
         total = "training" if plan.unit == SECONDS else noun(plan.unit)
         paragraphs.append(f"{total}: at most {_number(plan.most, plan.unit)}{expected}")
     if plan.limits:
-        paragraphs.append("budget: " + ", ".join(f"{key} {value:g}" for key, value in plan.limits.items()))
+        paragraphs.append("budget: " + ", ".join(_limit(key, value) for key, value in plan.limits.items()))
     if plan.finals:
         trained = f", {span(plan.finals * plan.longest, plan.unit)}" if plan.longest else ""
         paragraphs.append(f"finals: at most {plan.finals} trainings of the best{trained}, in addition to the above")
-    return paragraphs if costs is None else [*paragraphs, *_cost_lines(costs)]
+    return paragraphs if costs is None else [*paragraphs, *_cost_lines(costs, plan.unit)]
 
 
 def _number(amount: float, unit: str) -> str:
@@ -42,19 +44,63 @@ def _number(amount: float, unit: str) -> str:
     return f"{amount:,}" if isinstance(amount, int) else plain(amount)
 
 
-def _cost_lines(costs: Costs) -> Iterator[str]:
-    for kind, corner in costs.corners.items():
-        seconds = corner.measured.seconds
-        duration = f"{seconds:.3g} s an epoch" if seconds is not None else "an epoch of unknown length"
-        params = readable(dict(corner.params))
-        yield f"{kind} corner: {duration}, {format_bytes(corner.measured.memory)} of memory; {params}"
+def _limit(key: str, value: float) -> str:
+    """Return a limit as a sweep file says it: ``wall_clock 4h``, ``epochs 500``."""
+    if key not in ("wall_clock", SECONDS):
+        return f"{key} {value:g}"
+    minutes, seconds = divmod(value, 60)
+    hours, minutes = divmod(int(minutes), 60)
+    parts = ((hours, "h"), (minutes, "m"), (seconds, "s"))
+    return f"{key} " + "".join(f"{amount:g}{unit}" for amount, unit in parts if amount)
+
+
+def _cost_lines(costs: Costs, unit: str) -> Iterator[str]:
+    for name, corner in _named_corners(costs).items():
+        needs = f"{_pace(corner.measured, unit)}, {format_bytes(corner.measured.memory)} of memory"
+        yield f"{name} corner: {needs}; {readable(dict(corner.params))}"
     for name, amount in (("hours", costs.hours), ("GPU-hours", costs.gpu_hours), ("cost", costs.cost)):
         if amount is not None:
             concurrency = f" with {costs.slots} trials at once" if name == "hours" else ""
-            yield f"{name}: {amount[0]:.3g} to {amount[1]:.3g}{concurrency}"
+            yield f"{name}: {_range(amount)}{concurrency}{_cut(costs) if name == 'hours' else ''}"
     device = f", {format_bytes(costs.device_memory)} of the GPU's" if costs.device_memory else ""
     yield f"memory: {format_bytes(costs.memory)} a trial{device}"
     yield f"checkpoints: {format_bytes(costs.disk)}"
+    if not costs.gpus:
+        yield "no GPU here: trials train on CPU cores"
+
+
+def _named_corners(costs: Costs) -> dict[str, Corner]:
+    """Return the corners by what they measured, since a few steps at the ends of parameters may have misjudged them."""
+    corners = list(costs.corners.values())
+    timed = sorted((c for c in corners if c.measured.seconds is not None), key=lambda c: c.measured.seconds or 0.0)
+    named = {"fastest": timed[0], "slowest": timed[-1]} if timed else {}
+    named["largest"] = max(corners, key=lambda c: (c.measured.device_memory, c.measured.memory))
+    names: dict[int, list[str]] = {}
+    for name, corner in named.items():
+        names.setdefault(id(corner), []).append(name)
+    return {" and ".join(names[id(corner)]): corner for corner in named.values()}
+
+
+def _pace(measured: Measured, unit: str) -> str:
+    if measured.seconds is not None:
+        return f"{measured.seconds:.3g} s an epoch"
+    rate = measured.rates.get(unit)
+    return "an epoch of unknown length" if rate is None else f"{rate * 1000:.3g} s for 1,000 {noun(unit)}"
+
+
+def _range(amount: tuple[float, float]) -> str:
+    low, high = (f"{end:.2g}" for end in amount)
+    return low if low == high else f"{low} to {high}"
+
+
+def _cut(costs: Costs) -> str:
+    """Return what a budget of time or money cuts, as the end of the line of hours."""
+    uncut, hours = costs.uncut_hours, costs.hours
+    if uncut is None or hours is None or hours[1] >= uncut[1]:
+        return ""
+    if hours[0] >= uncut[0]:
+        return f"; at the most, {_range(uncut)} without the budget, which may then cut it"
+    return f"; {_range(uncut)} without the budget, which cuts it after {hours[0] / uncut[0]:.0%} at best"
 
 
 def as_record(plan: Plan, costs: Costs | None = None) -> dict[str, Any]:

@@ -6,16 +6,19 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from orchestrator.engine.learning_curves import typical
 from orchestrator.engine.simulator import simulate
 from orchestrator.engine.virtual_cluster import simulated_span
 from orchestrator.policies.distinct import distinct_trials
 from orchestrator.policies.scheduler import scheduler_class
-from orchestrator.policies.searcher import trial_limit
+from orchestrator.policies.searcher import foreign_searcher, trial_limit
 from orchestrator.progress import EPOCHS, UNITS
 from orchestrator.spec import SweepSpec
 from orchestrator.spec.progress_section import with_end
 from orchestrator.state import SweepState
 
+_LATE = 1.0  # spans of progress after which a typical curve has half come to its level
+_SLOW_SEARCHERS = frozenset({"gp", "race"})  # too slow to simulate, or repeating trials until one has won
 SIMULATED_TRIALS = 120
 """The most trials that are simulated; the epochs of more are extrapolated from their average."""
 SIMULATED_REPORTS = 4_000
@@ -27,7 +30,7 @@ class Plan:
     """The counts of a sweep; a count that cannot be known is None, as the trials of a sweep that only time ends.
 
     ``longest`` is where the longest trial ends, ``most`` and ``expected`` are sums over the trials, the latter of the
-    same scheduler on synthetic curves, as `sweep simulate` runs it; all in ``unit``, that of progress. ``rungs`` maps
+    same searcher and scheduler on typical curves; all in ``unit``, that of progress. ``rungs`` maps
     the places of comparisons to the number of trials expected to reach them. ``finals`` counts the
     trainings that the finalists may take afterwards; the other counts do not include them. ``configurations`` counts
     the distinct ones in the space, None if it is not finite.
@@ -90,7 +93,9 @@ def _searched(spec: SweepSpec, amount: float | None) -> float | None:
 
 
 def _simulated(spec: SweepSpec, trials: int | None, longest: float) -> tuple[SweepState, float]:
-    """Simulate random trials on synthetic curves under the spec's scheduler.
+    """Simulate the spec's searcher and scheduler on typical curves.
+
+    A searcher that takes long, or whose class the sweep file names from elsewhere, is replaced with a random one.
 
     Returns the state, and how many trials of the sweep each simulated one stands for. Budgets of time and cost are
     ignored, since their reach is unknown before measuring.
@@ -103,7 +108,9 @@ def _simulated(spec: SweepSpec, trials: int | None, longest: float) -> tuple[Swe
     if amount is not None and (trials is None or trials <= count):
         budget |= {unit: amount, "reserve": spec.budget.reserve}
     spec_json = spec.model_dump(mode="json")
-    spec_json |= {"searcher": {"name": "random"}, "budget": budget}
-    spec_json = with_end(spec_json, unit, longest)
-    state = simulate(SweepSpec.model_validate(spec_json)).state
+    spec_json |= {"budget": budget}
+    if foreign_searcher(spec) or spec.searcher.name in _SLOW_SEARCHERS:
+        spec_json |= {"searcher": {"name": "random"}}
+    simulated = SweepSpec.model_validate(with_end(spec_json, unit, longest))
+    state = simulate(simulated, curve=typical(spec.objective.metric, spec.objective.mode, _LATE)).state
     return state, (trials or count) / count

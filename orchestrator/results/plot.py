@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import difflib
+from typing import TYPE_CHECKING, NoReturn
 
 from orchestrator.errors import UsageError
 from orchestrator.rundir import RunDirectory
@@ -13,6 +14,11 @@ if TYPE_CHECKING:
 
     from orchestrator.results.figures import Figure
     from orchestrator.results.figures.figure import Theme
+
+
+_NAMES = (
+    "learning_curves", "history", "importance", "parallel", "slices", "contour", "rungs", "timeline", "front", "finals",
+)  # fmt: skip
 
 
 class Plot:
@@ -30,6 +36,19 @@ class Plot:
     def __init__(self, run: RunDirectory, state: SweepState, theme: Theme = "light") -> None:
         self._run, self._state, self._theme = run, state, theme
 
+    def __getattr__(self, name: str) -> NoReturn:
+        """Raise AttributeError with the names of the figures."""
+        near = difflib.get_close_matches(name, _NAMES, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise AttributeError(f"there is no figure {name!r}; {hint}figures: {', '.join(_NAMES)}")
+
+    def __repr__(self) -> str:
+        """Return the run and the names of the figures."""
+        return f"<figures of {self._run.name!r}: {', '.join(_NAMES)}>"
+
+    def __dir__(self) -> list[str]:
+        return [*_NAMES, "dark"]
+
     @property
     def dark(self) -> Plot:
         """The same figures on a dark background: ``results.plot.dark.history()``."""
@@ -37,23 +56,23 @@ class Plot:
 
     def learning_curves(self) -> go.Figure:
         """Draw the objective by progress: a line a trial, early stops marked, the winner emphasised."""
-        return self._named("learning_curves", "no trial has reported yet")
+        return self._named("learning_curves")
 
     def history(self) -> go.Figure:
         """Draw the value of each trial in the order suggested, and the best so far."""
-        return self._named("history", "no trial has a value yet")
+        return self._named("history")
 
     def parallel(self) -> go.Figure:
         """Draw parallel coordinates over the parameters, coloured by the objective."""
-        return self._named("parallel", "it needs two trials with a value, and a parameter that varies")
+        return self._named("parallel")
 
     def importance(self) -> go.Figure:
         """Draw how well each parameter separates the best trials from the rest (Optuna's PED-ANOVA)."""
-        return self._named("importance", "it needs ten trials with different values, and a parameter that varies")
+        return self._named("importance")
 
     def slices(self) -> go.Figure:
         """Draw the objective against each parameter."""
-        return self._named("slices", "it needs two trials with a value, and a parameter that varies")
+        return self._named("slices")
 
     def contour(self, x: str | None = None, y: str | None = None) -> go.Figure:
         """Draw a smooth surface over two parameters, by default the two most important.
@@ -63,35 +82,35 @@ class Plot:
         """
         from orchestrator.results.figures.contour import contour
 
-        figure = contour(self._run, self._state, x, y)
-        return self._themed(figure, "it needs ten trials with a value and two parameters that vary")
+        return self._themed("contour", contour(self._run, self._state, x, y))
 
     def rungs(self) -> go.Figure:
         """Draw how many trials reached each rung, and their fate there."""
-        return self._named("rungs", "the scheduler has compared no trials")
+        return self._named("rungs")
 
     def timeline(self) -> go.Figure:
         """Draw which slot ran which segment when, and the share of idle time."""
-        return self._named("timeline", "no trial has run yet")
+        return self._named("timeline")
 
     def front(self) -> go.Figure:
         """Draw the Pareto front of a sweep with several objectives."""
-        return self._named("front", "there is one objective, or no trial has a value in all")
+        return self._named("front")
 
     def finals(self) -> go.Figure:
         """Draw the confirmed means of the finalists with their intervals."""
-        return self._named("finals", "no finals were held; run sweep confirm")
+        return self._named("finals")
 
-    def _named(self, name: str, reason: str) -> go.Figure:
+    def _named(self, name: str) -> go.Figure:
         from orchestrator.results.figures import FIGURES
 
-        return self._themed(FIGURES[name](self._run, self._state), reason)
+        return self._themed(name, FIGURES[name](self._run, self._state))
 
-    def _themed(self, figure: Figure | None, reason: str) -> go.Figure:
-        from orchestrator.results.figures import template
+    def _themed(self, name: str, figure: Figure | None) -> go.Figure:
+        from orchestrator.results.figures import NEEDS, template
 
         if figure is None:
             raise UsageError(
-                f"the figure cannot be drawn: {reason}", hint=f"show the progress: sweep status {self._run.name}"
+                f"the figure cannot be drawn yet: it needs {NEEDS[name]}",
+                hint=f"show the progress: sweep status {self._run.name}",
             )
         return figure.plot.update_layout(template=template(self._theme))

@@ -143,6 +143,7 @@ def _curves(axes: Axes, state: SweepState) -> None:
             _curve(axes, curve, len(data.shown) > 60, legend)
     limits = axis_limits(np.concatenate([curve.values for curve in data.shown]), data.mode)
     if limits:
+        axes.set_yscale("log" if limits.log else "linear")
         axes.set_ylim(limits.low, limits.high)
     sampled = f", {len(data.shown)} of {data.total} trials" if len(data.shown) < data.total else ""
     axes.set_title(f"Learning curves{sampled}")
@@ -192,6 +193,7 @@ def _history(axes: Axes, state: SweepState) -> None:
     axes.step(steps, records, where="post", color=BEST, lw=2.2, label="best so far")
     limits = axis_limits(columns.values, columns.mode)
     if limits:
+        axes.set_yscale("log" if limits.log else "linear")
         axes.set_ylim(limits.low, limits.high)
     axes.set_title("History, and the best so far")
     axes.set_xlabel("trial, in the order suggested")

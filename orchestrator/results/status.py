@@ -14,7 +14,7 @@ from orchestrator.state import SweepState, spec_in_force
 STATUSES = ("running", "interrupted", "set_aside", "finished", "stopped", "failed")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SweepStatus:
     """The progress of a run.
 
@@ -51,6 +51,15 @@ class SweepStatus:
     unit: str
     live: list[LiveTrial]
     time_left: TimeLeft
+
+    def __repr__(self) -> str:
+        """Return the status in a line: ``quickstart: running; 3 finished, 2 running; about 40 s left``."""
+        from orchestrator.results.terminal_tables import left_text
+
+        counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in self.trials.items() if count)
+        left = left_text(self.time_left) if self.status != "completed" else ""
+        reason = f" ({self.reason})" if self.reason else ""
+        return "; ".join(filter(None, [f"{self.name}: {self.status}{reason}", counts or "no trials yet", left]))
 
     def _repr_html_(self) -> str:
         """Show the status under a notebook's cell."""

@@ -98,6 +98,8 @@ class Measured:
         device_total: memory that the device has, in bytes; 0 without a device.
         checkpoint: size of a checkpoint, in bytes.
         steps: the number of training steps that were timed.
+        rates: seconds for one of a unit of progress, validation and checkpoints included: of epochs, steps, samples,
+            and of each number that the module logs, as ``metric:NAME``.
     """
 
     seconds: float | None
@@ -106,6 +108,7 @@ class Measured:
     device_total: int
     checkpoint: int
     steps: int
+    rates: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

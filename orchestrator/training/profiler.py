@@ -28,6 +28,7 @@ from orchestrator.errors import describe
 from orchestrator.training.fit_segment import fit
 from orchestrator.training.job import Job, Measured
 from orchestrator.training.memory import release_memory
+from orchestrator.training.progress_meter import batch_size
 
 _WARM_STEPS = 3
 _STEPS = 20
@@ -56,14 +57,18 @@ class Meter(L.Callback):
         self._train: list[float] = []
         self._validation: list[float] = []
         self._lap_start = self._phase_start = 0.0
+        self._samples = 0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the clock of training."""
         self._phase_start = self._lap_start = _now()
 
-    def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         """Time a training batch; stop training after the last one to time."""
         self._train.append(self._lap())
+        self._samples += batch_size(batch) * trainer.world_size
         if len(self._train) >= self._train_steps or self._is_overdue(self._train):
             trainer.should_stop = True  # Lightning validates before it stops
 
@@ -98,7 +103,19 @@ class Meter(L.Callback):
             + saving
         )
         epoch = seconds if math.isfinite(seconds) else None
-        raise ProfilingDone(Measured(epoch, _peak_memory(), *_device_memory(), size, len(self._train)))
+        rates = self._rates(trainer, seconds)
+        raise ProfilingDone(Measured(epoch, _peak_memory(), *_device_memory(), size, len(self._train), rates))
+
+    def _rates(self, trainer: L.Trainer, epoch: float) -> dict[str, float]:
+        """Return the seconds for one of each unit of progress, given those of an epoch, which may be infinite."""
+        batches = trainer.num_training_batches
+        usual = statistics.median(self._train[_WARM_STEPS:] or self._train)
+        seconds = len(self._train) * (epoch / batches if math.isfinite(epoch) and batches else usual)
+        done = {"steps": float(trainer.global_step), "samples": float(self._samples)}
+        logged = trainer.callback_metrics
+        done |= {f"metric:{name}": float(value) for name, value in logged.items() if _is_number(value)}
+        rates = {unit: seconds / amount for unit, amount in done.items() if 0 < amount < math.inf}
+        return rates | ({"epochs": epoch} if math.isfinite(epoch) else {})
 
 
 def measure(job: Job, steps: int = _STEPS) -> Measured:
@@ -121,6 +138,10 @@ def measure(job: Job, steps: int = _STEPS) -> Measured:
             measured: Measured = error.measured  # type: ignore[attr-defined]
             return measured
     raise RuntimeError("training ended before anything was measured")
+
+
+def _is_number(value: Any) -> bool:
+    return not isinstance(value, torch.Tensor) or value.numel() == 1
 
 
 def _on_gpu() -> bool:

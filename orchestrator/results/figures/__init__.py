@@ -37,4 +37,18 @@ FIGURES: dict[str, Callable[[RunDirectory, SweepState], Figure | None]] = {
 }
 """The figures, in the order of a report."""
 
-__all__ = ["CONFIG", "FIGURES", "Figure", "template"]
+NEEDS = {
+    "finals": "finals, which sweep confirm holds",
+    "learning_curves": "a trial that has reported",
+    "history": "a trial with a value",
+    "front": "several objectives, and a trial with a value in all",
+    "importance": "ten trials with different values, and a parameter that varies",
+    "parallel": "two trials with a value, and a parameter that varies",
+    "slices": "two trials with a value, and a parameter that varies",
+    "contour": "ten trials with a value, and two parameters that vary",
+    "rungs": "a scheduler that has compared trials",
+    "timeline": "a trial that has run",
+}
+"""What each figure needs."""
+
+__all__ = ["CONFIG", "FIGURES", "NEEDS", "Figure", "template"]

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from orchestrator.errors import UsageError
-from orchestrator.results.figures.figure import BEST, Figure, escaped, make_figure
+from orchestrator.results.figures.figure import BEST, Figure, axis_limits, escaped, make_figure
 from orchestrator.results.figures.slices import by_importance
-from orchestrator.results.figures.trial_columns import Axis, Floats, Places, Trials, axes, trials
+from orchestrator.results.figures.trial_columns import Axis, Floats, Places, Trials, axes, decades, equal_trials
 from orchestrator.rundir import RunDirectory
 from orchestrator.state import SweepState
 
@@ -26,7 +26,7 @@ class Contour:
     """The surface as cells of y x cells of x: the weighted mean of the trials near each cell, NaN if there are none.
 
     ``across`` and ``up`` are the cells' positions on the axes, ``width`` is the kernel's width as a share of a numeric
-    axis, and ``shown`` are the indices in ``trials`` that were used.
+    axis, and ``shown`` are the indices in ``trials`` that were used. With ``log`` the surface is of decimal logarithms.
     """
 
     trials: Trials
@@ -37,6 +37,7 @@ class Contour:
     surface: Floats
     width: float
     shown: Places
+    log: bool = False
 
 
 def contour_of(state: SweepState, x: str | None = None, y: str | None = None) -> Contour | None:
@@ -47,7 +48,7 @@ def contour_of(state: SweepState, x: str | None = None, y: str | None = None) ->
     Raises:
         UsageError: If a name is not that of a parameter that varies.
     """
-    columns, ranked = trials(state), by_importance(state, axes(state))
+    columns, ranked = equal_trials(state), by_importance(state, axes(state))
     first, second = _chosen(ranked, x, y)
     if first is None or second is None:
         return None
@@ -83,10 +84,14 @@ def _smoothed(columns: Trials, x: Axis, y: Axis, shown: Places) -> Contour:
     across, up = _cells(x), _cells(y)
     weights = _weights(y, up, shown, width)[:, None, :] * _weights(x, across, shown, width)[None, :, :]
     weight_sums = weights.sum(axis=2)
-    values = np.clip(columns.values[shown], *np.quantile(columns.values[shown], [0.02, 0.98]))
+    limits = axis_limits(columns.values[shown], columns.mode)
+    assert limits  # all shown have a value
+    values = np.clip(columns.values[shown], limits.low, limits.high)
+    if limits.log:
+        values = np.log10(values)
     with np.errstate(invalid="ignore", divide="ignore"):
         surface = np.where(weight_sums >= _MIN_WEIGHT, (weights @ values) / weight_sums, np.nan)
-    return Contour(columns, x, y, across, up, surface, width, shown)
+    return Contour(columns, x, y, across, up, surface, width, shown, limits.log)
 
 
 def _cells(axis: Axis) -> Floats:
@@ -113,12 +118,14 @@ def draw(data: Contour) -> Figure:
     import plotly.graph_objects as go
 
     columns = data.trials
+    means = 10**data.surface if data.log else data.surface
     common: dict[str, Any] = {
         "x": data.across,
         "y": data.up,
         "z": data.surface.astype(np.float32),
         "coloraxis": "coloraxis",
-        "hovertemplate": "about %{z:.4g}<extra></extra>",
+        "text": np.where(np.isnan(means), "", np.char.mod("%.4g", means)),
+        "hovertemplate": "about %{text}<extra></extra>",
     }
     flat = data.x.words or data.y.words
     surface = go.Heatmap(**common) if flat else go.Contour(**common, line_width=0.5, ncontours=12)
@@ -144,8 +151,12 @@ def draw(data: Contour) -> Figure:
         at, labels = axis.ticks()
         label = escaped(axis.short + (" (log)" if axis.log else ""), 32)
         update(title_text=label, tickvals=at, ticktext=[escaped(text, 16) for text in labels], showgrid=False)
-    title = {"text": escaped(columns.metric, 20), "side": "right"}
+    title = {"text": escaped(columns.metric, 20) + (" (log)" if data.log else ""), "side": "right"}
     plot.update_coloraxes(reversescale=columns.mode == "min", colorbar_title=title)
+    if data.log:
+        low, high = float(np.nanmin(data.surface)), float(np.nanmax(data.surface))
+        at = decades(low, high, 6)
+        plot.update_coloraxes(colorbar_tickvals=at, colorbar_ticktext=[f"{10**place:.3g}" for place in at])
     return make_figure("contour", _title(data), _caption(data, len(best)), plot, 460)
 
 
@@ -158,5 +169,5 @@ def _caption(data: Contour, best: int) -> str:
     return (
         f"A smooth mean of the trials near each point{sampled}: Gaussian kernel, {data.width:.0%} of an axis wide, "
         f"blank if too few are near. Dots are the {best} best trials, the star is the best one. The trials differ in "
-        "other parameters too, so single trials may lie far from the mean."
+        f"other parameters too, so single trials may lie far from the mean. {data.trials.note}"
     )

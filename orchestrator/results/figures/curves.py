@@ -128,7 +128,7 @@ def draw(data: Curves) -> Figure:
     limits = axis_limits(np.concatenate([curve.values for curve in data.shown]), data.mode)
     whole = data.unit == EPOCHS and all((curve.progress % 1 == 0).all() for curve in data.shown)
     plot.update_xaxes(title_text=escaped(axis(data.unit)), rangemode="tozero", tickformat="d" if whole else "~s")
-    plot.update_yaxes(title_text=escaped(data.metric), range=[limits.low, limits.high] if limits else None)
+    plot.update_yaxes(title_text=escaped(data.metric), **(limits.scale if limits else {}))
     return make_figure("learning_curves", _title(data), _caption(data) + (limits.note if limits else ""), plot, 460)
 
 

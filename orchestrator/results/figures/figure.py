@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -138,11 +139,21 @@ def make_figure(name: str, title: str, caption: str, plot: go.Figure, height: in
 
 @dataclass(frozen=True)
 class AxisLimits:
-    """The shown range of an axis, from ``low`` to ``high``; ``beyond`` counts the values outside."""
+    """The shown range of an axis, from ``low`` to ``high``, and whether its scale is logarithmic.
+
+    ``beyond`` counts the values outside.
+    """
 
     low: float
     high: float
     beyond: int
+    log: bool = False
+
+    @property
+    def scale(self) -> dict[str, Any]:
+        """Range and scale as plotly's axes take them: a logarithmic range is of decimal logarithms."""
+        ends = [math.log10(self.low), math.log10(self.high)] if self.log else [self.low, self.high]
+        return {"range": ends, "type": "log" if self.log else "linear"}
 
     @property
     def note(self) -> str:
@@ -152,17 +163,31 @@ class AxisLimits:
         return f" {self.beyond} {'outlier is' if self.beyond == 1 else 'outliers are'} outside the axes."
 
 
+_BETTER = 0.75  # the share whose spread sets the limits: up to a quarter may have diverged
+_DECADES = 100.0  # from the best to the quantile, from which on a scale is logarithmic
+
+
 def axis_limits(values: Floats, mode: str) -> AxisLimits | None:
-    """Return limits that keep a few outliers from squeezing all other values into a line.
+    """Return limits and a scale that keep a few outliers from squeezing all other values into a line.
 
     They cover all finite values and a margin, but reach at the worse end at most three times the spread of the better
-    90 %. Returns None if no value is finite.
+    three quarters. If all values are positive and these span two decades, the scale is logarithmic, and so is that
+    spread. Returns None if no value is finite.
     """
     finite = values[np.isfinite(values)]
     if not finite.size:
         return None
+    ordered = np.sort(-finite if mode == "max" else finite)
+    inner = np.abs(ordered[: int(_BETTER * (len(ordered) - 1)) + 1])
+    if float(finite.min()) > 0 and len(inner) > 1 and float(inner.max()) >= _DECADES * float(inner.min()):
+        limits = _linear_limits(np.log10(finite), mode)
+        return AxisLimits(10**limits.low, 10**limits.high, limits.beyond, log=True)
+    return _linear_limits(finite, mode)
+
+
+def _linear_limits(finite: Floats, mode: str) -> AxisLimits:
     losses = np.sort(-finite if mode == "max" else finite)
-    best, quantile = float(losses[0]), float(losses[int(0.9 * (len(losses) - 1))])
+    best, quantile = float(losses[0]), float(losses[int(_BETTER * (len(losses) - 1))])
     worst = float(losses[-1])
     if quantile > best:
         worst = min(worst, quantile + 3 * (quantile - best))

@@ -77,7 +77,7 @@ def draw(data: History) -> Figure:
     )
     limits = axis_limits(columns.values, columns.mode)
     plot.update_xaxes(title_text="trial, in the order suggested", tickformat="d")
-    plot.update_yaxes(title_text=escaped(columns.metric), range=[limits.low, limits.high] if limits else None)
+    plot.update_yaxes(title_text=escaped(columns.metric), **(limits.scale if limits else {}))
     return make_figure("history", _title(data), _caption(data) + (limits.note if limits else ""), plot)
 
 

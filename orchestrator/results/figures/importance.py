@@ -11,12 +11,15 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from orchestrator.results.figures.figure import STATUSES, Figure, escaped, make_figure
-from orchestrator.results.figures.trial_columns import Axis, Trials, axes, trials
+from orchestrator.results.figures.trial_columns import Axis, Trials, axes, equal_trials
 from orchestrator.rundir import RunDirectory
 from orchestrator.state import SweepState, spec_in_force
 
 MIN_TRIALS = 10  # with a value; fewer give no reliable shares
 _MIN_GOOD = 5  # Optuna needs five trials above the quantile
+_QUANTILE = 0.25
+"""The best share that is told from all. On functions of known importance, 100 trials, four seeds, the rank correlation
+was 0.93, 0.91 and 0.86 (all trained, guarded_asha, asha), against 0.86, 0.86 and 0.79 with a tenth."""
 _BARS = 20
 
 
@@ -24,13 +27,15 @@ _BARS = 20
 class Importance:
     """The ``shares`` of the parameters that vary, by full name, greatest first; they sum to one, or all are zero.
 
-    A share says how well the parameter separates the best ``quantile`` of the ``trials`` from all of them.
+    A share says how well the parameter separates the best ``quantile`` of the ``trials`` from all of them, by their
+    values at equal progress, about which ``note`` says more.
     """
 
     shares: dict[str, float]
     shorts: dict[str, str]
     quantile: float
     trials: int
+    note: str = ""
 
     @property
     def first(self) -> str | None:
@@ -56,17 +61,17 @@ def importance_of(state: SweepState) -> Importance | None:
 
 
 def _importance(state: SweepState) -> Importance | None:
-    columns, varying = trials(state), axes(state)
+    columns, varying = equal_trials(state), axes(state)
     valued = len(columns.order)
     losses = columns.losses[columns.order]
     if valued < MIN_TRIALS or not varying or losses[0] == losses[-1]:
         return None
-    quantile = min(0.5, max(0.1, _MIN_GOOD / valued))
+    quantile = min(0.5, max(_QUANTILE, _MIN_GOOD / valued))
     divergences = _ped_anova(state, columns, varying, quantile)
     total = sum(divergences.values())
     shares = {name: value / total if total > 0 else 0.0 for name, value in divergences.items()}
     ordered = dict(sorted(shares.items(), key=lambda item: -item[1]))
-    return Importance(ordered, {axis.name: axis.short for axis in varying}, quantile, valued)
+    return Importance(ordered, {axis.name: axis.short for axis in varying}, quantile, valued, columns.note)
 
 
 def _ped_anova(state: SweepState, columns: Trials, varying: list[Axis], quantile: float) -> dict[str, float]:
@@ -162,6 +167,5 @@ def _caption(data: Importance, metric: str) -> str:
     warning = " With fewer than 50 trials this is only a hint." if data.trials < 50 else ""
     return (
         f"How well each parameter alone separates the best {data.quantile:.0%} of {data.trials} trials, by {metric}, "
-        f"from all (Optuna's PED-ANOVA). Trials that were stopped early count with their best value so far."
-        f"{omitted}{warning}"
+        f"from all (Optuna's PED-ANOVA). {data.note}{omitted}{warning}"
     )

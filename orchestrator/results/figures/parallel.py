@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 
 from orchestrator.results.figures.figure import AxisLimits, Figure, axis_limits, escaped, make_figure, shortened
 from orchestrator.results.figures.slices import by_importance
-from orchestrator.results.figures.trial_columns import Axis, Floats, Places, Trials, axes, trials
+from orchestrator.results.figures.trial_columns import Axis, Floats, Places, Trials, axes, decades, equal_trials
 from orchestrator.results.why import show
 from orchestrator.rundir import RunDirectory
 from orchestrator.state import SweepState
@@ -31,7 +32,7 @@ class Parallel:
 
 def parallel_of(state: SweepState, most: int = MAX_LINES) -> Parallel | None:
     """Choose axes and trials; None with fewer than two valued trials, or if no parameter varies."""
-    columns, varying = trials(state), axes(state)
+    columns, varying = equal_trials(state), axes(state)
     if len(columns.order) < 2 or not varying:
         return None
     chosen = varying
@@ -56,8 +57,14 @@ def draw(data: Parallel) -> Figure:
     values = columns.values[data.shown]
     limits = axis_limits(columns.values, columns.mode) or AxisLimits(0.0, 1.0, 0)
     low, high = max(limits.low, float(values.min())), min(limits.high, float(values.max()))
+    values = np.clip(values, low, high)
+    label, objective = columns.metric, dict[str, Any]()
+    if limits.log:
+        values, low, high, label = np.log10(values), math.log10(low), math.log10(high), f"{columns.metric} (log)"
+        at = decades(low, high, 6)
+        objective |= {"tickvals": at, "ticktext": [f"{10**place:.3g}" for place in at]}
     line = {"color": values.astype(np.float32), "coloraxis": "coloraxis"}
-    objective: dict[str, Any] = {"label": escaped(columns.metric, 24), "values": np.clip(values, low, high)}
+    objective |= {"label": escaped(label, 24), "values": values}
     objective["range"] = [low, high] if low < high else [low - 1, high + 1]
     dimensions = [*(_dimension(axis, data.shown) for axis in data.axes), objective]
     plot = go.Figure(go.Parcoords(line=line, dimensions=dimensions, labelangle=-15 if len(dimensions) > 4 else 0))
@@ -99,4 +106,5 @@ def _caption(data: Parallel) -> str:
         + (sampled if len(data.shown) < count else "")
         + (fewer if data.parameters > len(data.axes) else "")
         + unset
+        + data.trials.note
     ).strip()

@@ -91,4 +91,4 @@ def _set_limits(plot: object, data: Front, row: int) -> None:
     for column, update in ((0, "update_xaxes"), (row, "update_yaxes")):
         limits = axis_limits(data.values[:, column], data.goals[column].mode)
         if limits:
-            getattr(plot, update)(range=[limits.low, limits.high], row=row, col=1)
+            getattr(plot, update)(**limits.scale, row=row, col=1)

@@ -11,7 +11,7 @@ import numpy as np
 
 from orchestrator.results.figures.figure import BEST, STATUSES, Figure, axis_limits, escaped, make_figure
 from orchestrator.results.figures.importance import importance_of
-from orchestrator.results.figures.trial_columns import Axis, Floats, Places, Trials, axes, trials
+from orchestrator.results.figures.trial_columns import Axis, Floats, Places, Trials, axes, equal_trials
 from orchestrator.rundir import RunDirectory
 from orchestrator.state import SweepState
 
@@ -31,7 +31,7 @@ class Slices:
 
 def slices_of(state: SweepState, most: int = MAX_POINTS) -> Slices | None:
     """Choose axes and trials; None with fewer than two valued trials, or if no parameter varies."""
-    columns, varying = trials(state), axes(state)
+    columns, varying = equal_trials(state), axes(state)
     if len(columns.order) < 2 or not varying:
         return None
     return Slices(columns, by_importance(state, varying)[:PANELS], len(varying), columns.sample(most, most))
@@ -63,7 +63,7 @@ def draw(data: Slices) -> Figure:
         cell = {"row": index // columns + 1, "col": index % columns + 1}
         _panel(plot, data, axis, cell)
         if limits:
-            plot.update_yaxes(range=[limits.low, limits.high], **cell)
+            plot.update_yaxes(**limits.scale, **cell)
     for row in range(rows):
         plot.update_yaxes(title_text=escaped(data.trials.metric, 28), row=row + 1, col=1)
     plot.update_layout(showlegend=False)
@@ -78,11 +78,11 @@ def _panel(plot: Any, data: Slices, axis: Axis, cell: dict[str, int]) -> None:
         low, high = axis.span
         at, labels = [unset_place(low, high, bool(axis.words)), *at], ["not set", *labels]
     few = len(data.shown) <= 100
+    others, dot = data.shown[data.shown != best], {"size": 6, "opacity": 0.75 if few else 0.4}
+    early = data.trials.early[others] if data.trials.early is not None else np.zeros(len(others), dtype=np.bool_)
     for places, marker in (
-        (
-            data.shown[data.shown != best],
-            {"color": STATUSES["finished"].colour, "size": 6, "opacity": 0.75 if few else 0.4},
-        ),
+        (others[early], {"color": STATUSES["set_aside"].colour, "symbol": "circle-open", **dot}),
+        (others[~early], {"color": STATUSES["finished"].colour, **dot}),
         (np.array([best]), {"color": BEST, "size": 12, "symbol": "star"}),
     ):
         plot.add_scatter(
@@ -124,4 +124,5 @@ def _caption(data: Slices) -> str:
         "A point a trial, the star is the best. "
         + (sampled if len(data.shown) < count else "")
         + (fewer if data.parameters > len(data.axes) else "")
+        + data.trials.note
     ).strip()

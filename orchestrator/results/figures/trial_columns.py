@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.codec import display
+from orchestrator.results.equal_progress import equal_losses
 from orchestrator.results.terminal_tables import short_names
 from orchestrator.space import Choice, Const, Domain, LogNormal
 from orchestrator.space.domain import same_value
@@ -29,7 +30,8 @@ class Trials:
     """Columns of all trials, by trial number.
 
     ``values`` are the objective at each trial's best epoch, NaN if it has none or failed. ``progress`` is that of
-    the last report, 0 before the first, and ``params`` are the parameters of the best epoch.
+    the last report, 0 before the first, and ``params`` are the parameters of the best epoch. Of `equal_trials` the
+    values are at equal progress; ``early`` marks those that are estimates there, and ``note`` says so in a sentence.
     """
 
     metric: str
@@ -39,6 +41,8 @@ class Trials:
     values: Floats
     progress: Floats
     params: Sequence[Mapping[str, Any]]
+    early: NDArray[np.bool_] | None = None
+    note: str = ""
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -77,6 +81,15 @@ def trials(state: SweepState) -> Trials:
         cached = (state.seq, state.status, _columns(state))
         _cache[state] = cached
     return cached[2]
+
+
+def equal_trials(state: SweepState) -> Trials:
+    """Return the trials of a sweep with their values at equal progress: see `orchestrator.results.equal_progress`."""
+    columns, equal = trials(state), equal_losses(state)
+    sign = -1.0 if columns.mode == "max" else 1.0
+    values = np.array([sign * equal.losses.get(int(number), math.nan) for number in columns.numbers], dtype=np.float64)
+    early = np.array([int(number) in equal.early for number in columns.numbers], dtype=np.bool_)
+    return replace(columns, values=values, early=early, note=equal.note(state.unit))
 
 
 def _columns(state: SweepState) -> Trials:

@@ -10,7 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from orchestrator.results.figures import FIGURES, Figure
+from orchestrator.results.figures import FIGURES, NEEDS, Figure
 from orchestrator.results.figures.figure import template
 from orchestrator.results.report import sections
 from orchestrator.results.report.markup import Html, data, element, joined, raw_data
@@ -69,7 +69,8 @@ def _body(run: RunDirectory, state: SweepState, path: Path, drawn: list[Figure],
     main = element(
         "main",
         sections.verdict_section(run, state, leader),
-        sections.section("figures", "Figures", *(placeholders(drawn) or [_no_figures()])),
+        sections.section("figures", "Figures", *(placeholders(drawn) or [_no_figures()]), _not_enough(drawn)),
+        sections.changes_section(run, state),
         _table(state),
         sections.failure_section(state),
         sections.warning_section(run, state),
@@ -107,6 +108,16 @@ def _header(run: RunDirectory, state: SweepState, path: Path) -> Html:
             class_="bar",
         ),
     )
+
+
+def _not_enough(drawn: list[Figure]) -> Html | None:
+    """Return what the figures that compare parameters still need, if one is missing."""
+    names = {figure.name for figure in drawn}
+    missing = [name for name in ("importance", "slices", "contour", "parallel") if name not in names]
+    if not missing:
+        return None
+    words = "; ".join(f"{name} needs {NEEDS[name]}" for name in missing)
+    return element("p", f"Not enough yet: {words}.", class_="missing")
 
 
 def _no_figures() -> Html:

@@ -12,6 +12,7 @@ from typing import Any
 from orchestrator.plan.time_left import time_left
 from orchestrator.progress import noun
 from orchestrator.results.launch_changes import launch_changes
+from orchestrator.results.next_changes import next_changes
 from orchestrator.results.report.markup import Html, element, joined, pairs, table, text
 from orchestrator.results.terminal_tables import duration, left_text
 from orchestrator.results.verdict import interval_of, trained, verdict
@@ -191,6 +192,15 @@ def _count(number: int, noun: str) -> str:
 def _numbers(numbers: list[int]) -> str:
     rest = len(numbers) - _MAX_NUMBERS
     return ", ".join(map(str, numbers[:_MAX_NUMBERS])) + (f" and {rest:,} more" if rest > 0 else "")
+
+
+def changes_section(run: RunDirectory, state: SweepState) -> Html | None:
+    """Return the section on what to change in the next sweep; None if nothing stands out."""
+    changes = next_changes(run, state)
+    if not changes:
+        return None
+    items = pairs(((change.finding, element("code", change.command)) for change in changes), class_="commands")
+    return section("changes", "What I would change next", items)
 
 
 def environment_section(run: RunDirectory, state: SweepState, leader: Leader | None) -> Html:

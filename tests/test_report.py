@@ -21,8 +21,8 @@ from orchestrator.journal import Event, Journal
 from orchestrator.journal.records import encode
 from orchestrator.policies.finals import confirmation, finals
 from orchestrator.results import Results, why
+from orchestrator.results.failure_groups import failure_groups
 from orchestrator.results.report.markup import data, element
-from orchestrator.results.report.sections import failure_groups
 from orchestrator.results.why import show, stories
 from orchestrator.rundir import RunDirectory
 from orchestrator.safe_text import visible

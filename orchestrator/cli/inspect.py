@@ -14,8 +14,11 @@ from orchestrator.cli.output import json_rows, print_json, print_lines, print_ra
 from orchestrator.cli.run_argument import chosen_run
 from orchestrator.safe_text import visible
 
+_LAST_LINES = 10  # of the log of a segment that failed
+
 if TYPE_CHECKING:
     from orchestrator.rundir import RunDirectory
+    from orchestrator.state import Trial as State
 
 
 @app.command(rich_help_panel=PANEL_READ)
@@ -23,6 +26,7 @@ def status(name: Name = None, runs: Runs = None, as_json: Json = False) -> None:
     """Print the progress of a run: its trials, its budget, its state."""
     from dataclasses import asdict
 
+    from orchestrator.results.failure_groups import failure_lines
     from orchestrator.results.live_trials import live_lines
     from orchestrator.results.run_state import has_begun, read_state
     from orchestrator.results.status import status_of
@@ -44,6 +48,7 @@ def status(name: Name = None, runs: Runs = None, as_json: Json = False) -> None:
     left = left_text(progress.time_left) if state.status != "completed" else ""
     print_lines(f"{state.status}{f' ({state.reason})' if state.reason else ''}{left and ', '}{left}; {run.where}")
     print_lines(*(f"will stop {when}" for when in pending_stops(run) if state.status == "running"))
+    print_lines(*failure_lines(state, 3))
     print_lines(*live_lines({live.trial: live for live in progress.live}, state))
     finals = finals_of(run, state)
     if state.confirmation:
@@ -122,10 +127,20 @@ def why(name: Name = None, trial: Trial = None, runs: Runs = None, as_json: Json
     table = Results(chosen_run(name, runs))
     number = table.best().trial if trial is None else trial
     sentences = explain(table.state, number)
+    last = _last_lines(table.run, table.state.trials[number])
     if as_json:
-        print_json({"trial": number, "why": sentences})
-    else:
-        print_lines(f"trial {number}", *(f"  {sentence}" for sentence in sentences))
+        print_json({"trial": number, "why": sentences, **({"last_lines": last} if last else {})})
+        return
+    print_lines(f"trial {number}", *(f"  {sentence}" for sentence in sentences))
+    if last:
+        print_lines("  The last lines of its log:", *(f"    {line}" for line in last))
+
+
+def _last_lines(run: RunDirectory, trial: State) -> list[str]:
+    """Return the end of the log of a trial's last failed segment."""
+    from orchestrator.results.log_reader import last_lines
+
+    return last_lines(run, trial.number, trial.failures[-1].segment, _LAST_LINES) if trial.failures else []
 
 
 @app.command(rich_help_panel=PANEL_READ)

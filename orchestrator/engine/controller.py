@@ -285,7 +285,7 @@ class SweepController:
         running = self._running_trial(trial, segment)
         if running is None or (failure.kind == "lost" and self.stopping):
             return
-        self._append("segment.failed", trial=trial, segment=segment, **asdict(failure))
+        self._append("segment.failed", trial=trial, segment=segment, **failure.fields())
         reason = ""
         if exhausted_retries(running, failure.kind):
             reason = "infeasible: out of memory" if failure.kind == "memory" else failure.kind

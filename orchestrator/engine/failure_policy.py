@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from orchestrator.state import SweepState, Trial
 
@@ -15,11 +16,17 @@ class SegmentFailure:
         kind: one of `KINDS`.
         message: the error, in one line.
         fingerprint: equal for the same error raised in the same place.
+        place: the last line of the user's code that was on the way to the error, ``net.py:12, in forward``; or empty.
     """
 
     kind: str
     message: str
     fingerprint: str
+    place: str = ""
+
+    def fields(self) -> dict[str, Any]:
+        """Return what the journal records of it."""
+        return {name: value for name, value in asdict(self).items() if value or name != "place"}
 
 
 # Kind -> description, and how often in a row, with no epoch finished in between, a trial may fail so and resume from

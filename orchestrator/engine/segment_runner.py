@@ -87,10 +87,10 @@ def attempt(
             raise
         if _is_signal(error):
             raise
-        failure = SegmentFailure(
-            _kind(error, job.run_directory), masked(describe(_raised(error)))[:1000], _fingerprint(error)
-        )
-        _write_logs(job, rank, _traceback(error))
+        message = masked(" ".join(describe(_raised(error)).split()))[:1000]
+        place = _place(error)
+        failure = SegmentFailure(_kind(error, job.run_directory), message, _fingerprint(error), masked(place))
+        _write_logs(job, rank, (f"{message}\nat {place}\n" if place else "") + _traceback(error))
         _clear_frames(error)
     finally:
         shared_storage.finish(job)
@@ -203,6 +203,17 @@ def _fingerprint(error: BaseException) -> str:
     places = [frame for frame in frames if _is_users(frame)] or frames
     place = f"{'/'.join(Path(places[-1].filename).parts[-2:])}:{places[-1].lineno}" if places else ""
     return blake2b(f"{type(error).__name__}@{place}".encode(), digest_size=6).hexdigest()
+
+
+def _place(error: BaseException) -> str:
+    """Return the last line of the user's own code on the way to the error, shipped models included; empty without."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_users(frame)]
+    if not frames:
+        return ""
+    path = Path(frames[-1].filename)
+    with suppress(ValueError):
+        path = path.relative_to(Path.cwd())
+    return f"{path}:{frames[-1].lineno}, in {frames[-1].name}"[:300]
 
 
 def _is_own(frame: traceback.FrameSummary) -> bool:

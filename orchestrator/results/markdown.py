@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from orchestrator.progress import axis
+from orchestrator.results.failure_groups import FailureGroup, cost, failure_groups
 from orchestrator.results.figures.importance import importance_of
+from orchestrator.results.terminal_tables import duration
 from orchestrator.results.trial_rows import rows
 from orchestrator.results.verdict import verdict
 from orchestrator.results.warning_digest import digest
 from orchestrator.results.why import show
 from orchestrator.rundir import RunDirectory
+from orchestrator.rundir.trial_logs import LogFile
 from orchestrator.safe_text import markdown as inert
 from orchestrator.state import SweepState
 
@@ -89,18 +91,20 @@ def _importance(state: SweepState) -> list[str]:
 
 
 def _failures(state: SweepState) -> list[str]:
-    failures = [failure for trial in state.trials.values() for failure in trial.failures]
-    counts = Counter((failure.kind, failure.fingerprint) for failure in failures)
-    messages = {(failure.kind, failure.fingerprint): failure.message for failure in reversed(failures)}
-    lines = [(times, key[0], messages[key][:_MESSAGE_LENGTH]) for key, times in counts.most_common(TOP)]
-    if not lines:
+    groups = failure_groups(state)
+    if not groups:
         return []
-    hidden = len(counts) - len(lines)
-    return (
-        [table(("times", "kind", "message"), lines), *([f"… and {hidden} more kinds."] if hidden else [])]
-        if lines
-        else []
-    )
+    lines = [
+        (group.times, group.kind, group.what[:_MESSAGE_LENGTH], duration(group.seconds), _first(group))
+        for group in groups[:TOP]
+    ]
+    hidden = len(groups) - len(lines)
+    rows = table(("times", "kind", "message", "took", "log of the first"), lines)
+    return [f"They took {inert(cost(state))}.", rows, *([f"… and {hidden} more kinds."] if hidden else [])]
+
+
+def _first(group: FailureGroup) -> str:
+    return LogFile(*group.first).relative
 
 
 def _warnings(run: RunDirectory, state: SweepState) -> list[str]:

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from orchestrator.journal import Event
 from orchestrator.plan.time_left import Forecast, TimeLeft
+from orchestrator.policies.extend_limits import recorded_horizon
 from orchestrator.progress import EPOCHS, UNITS, axis, figure, noun, place
 from orchestrator.results.live_trials import live_lines, live_trials
 from orchestrator.results.run_overview import RunSummary
@@ -154,14 +155,13 @@ def summary(run: RunDirectory, state: SweepState, total: int | None) -> str:
     """Return one line with the number of ended trials, the counts by status, and the best value."""
     done = state.count("finished", "stopped", "failed")
     parts = [f"{run.name}: {done}" + (f" of {total} trials" if total else " trials")]
-    for status, word in (
-        ("running", "running"),
-        ("set_aside", "set aside"),
-        ("stopped", "stopped early"),
-        ("failed", "failed"),
-    ):
-        if state.count(status):
-            parts.append(f"{state.count(status)} {word}")
+    counts = {
+        "running": state.count("running"),
+        "set aside": state.count("set_aside"),
+        "stopped early": count_stopped_early(state),
+        "failed": state.count("failed"),
+    }
+    parts += [f"{count} {word}" for word, count in counts.items() if count]
     winner = state.winner()
     best = state.objective.best(winner) if winner else None
     if winner and best:
@@ -214,6 +214,15 @@ def size_text(size: float) -> str:
         size, power = size / 1000, power + 1
     unit = ("B", "kB", "MB", "GB", "TB")[power]
     return f"{size:.0f} {unit}" if power == 0 or size >= 99.5 else f"{size:.1f} {unit}"
+
+
+def count_stopped_early(state: SweepState) -> int:
+    """Return how many trials were stopped before they had trained in full."""
+    if not state.count("stopped"):
+        return 0
+    end = recorded_horizon(state)
+    stopped = (trial for trial in state.trials.values() if trial.status == "stopped")
+    return sum(end is None or trial.progress < end for trial in stopped)
 
 
 def spending(limits: Mapping[str, Any], spent: Mapping[str, float]) -> str:

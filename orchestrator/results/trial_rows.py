@@ -9,18 +9,19 @@ from typing import Any
 from orchestrator.codec import display
 from orchestrator.policies.scheduler import recorded_scheduler
 from orchestrator.rundir import RunDirectory
-from orchestrator.state import SweepState, Trial, rung_of
+from orchestrator.state import Failure, SweepState, Trial, rung_of
 
 
 def rows(run: RunDirectory, state: SweepState) -> list[dict[str, Any]]:
     """Return one dictionary a trial, best first.
 
     The keys are ``rank``, ``trial``, ``status``, ``params``, ``best``, ``at``, ``epoch``, ``progress``, ``epochs``,
-    ``rung``, ``checkpoint``, ``seconds``, ``segments``, ``stopped_by`` and ``error``. ``best`` is the objective at the
-    best finite report, whose progress is ``at`` and whose epoch is ``epoch`` (None if there is none). ``progress`` and
-    ``epochs`` are those of the last report, and ``rung`` is the last rung that the trial has reached (None if the
-    scheduler has none). ``checkpoint`` is the absolute path, or URL, of the best report's checkpoint (None if it was
-    deleted), and ``seconds`` runs from suggestion to end.
+    ``rung``, ``checkpoint``, ``busy``, ``waited``, ``seconds``, ``segments``, ``stopped_by`` and ``error``.
+    ``best`` is the objective at the best finite report, whose progress is ``at`` and whose epoch is ``epoch`` (None if
+    there is none). ``progress`` and ``epochs`` are those of the last report, and ``rung`` is the last rung that the
+    trial has reached (None if the scheduler has none). ``checkpoint`` is the path, or URL, of the best report's
+    checkpoint (None if it was deleted). ``busy`` are the seconds in which its segments ran, ``waited`` the rest up to
+    its end, and ``seconds`` both.
 
     With several seeds a configuration there are also ``configuration`` (the number of its first trial), and ``mean``,
     ``std`` and ``n`` of the best values of its trials. With several objectives there are also ``also`` (the values of
@@ -70,11 +71,18 @@ def _row(run: RunDirectory, state: SweepState, rank: int, trial: Trial) -> dict[
         "epochs": trial.epoch,
         "rung": _rung(state, trial),
         "checkpoint": run.locate(held.path) if held else None,
+        "busy": round(state.busy_seconds(trial), 3),
         "seconds": _seconds(state, trial),
+        "waited": round(max(0.0, _seconds(state, trial) - state.busy_seconds(trial)), 3),
         "segments": trial.segments,
         "stopped_by": trial.stopped_by or None,
-        "error": trial.failures[-1].message if trial.failures else None,
+        "error": _error(trial.failures[-1]) if trial.failures else None,
     }
+
+
+def _error(failure: Failure) -> str:
+    """Return a failure's message with the line of the user's code."""
+    return f"{failure.message} (at {failure.place})" if failure.place else failure.message
 
 
 def params_of(state: SweepState, trial: Trial) -> Mapping[str, Any]:

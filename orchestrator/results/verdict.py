@@ -11,7 +11,8 @@ from rich import box
 from rich.table import Table
 
 from orchestrator.progress import COUNTER, SECONDS, figure, place, span
-from orchestrator.results.terminal_tables import duration
+from orchestrator.results.failure_groups import cost
+from orchestrator.results.terminal_tables import count_stopped_early, duration
 from orchestrator.results.why import show
 from orchestrator.rundir import RunDirectory
 from orchestrator.safe_text import visible
@@ -158,12 +159,14 @@ def _tested(state: SweepState) -> list[str]:
 
 def _cost(state: SweepState) -> str:
     count, ended = len(state.trials), state.count("finished", "stopped")
-    stopped, failed = state.count("stopped"), state.count("failed")
+    stopped, failed = count_stopped_early(state), state.count("failed")
     of_training = " of training" if state.unit == SECONDS else ""
     parts = [f"{count} trial{'' if count == 1 else 's'}", f"{span(_trained(state), state.unit)}{of_training}"]
     time = f"{duration(state.active_seconds)}, {duration(state.trial_seconds)} summed over trials"
     early = f"; {stopped / ended:.0%} of those that ended were stopped early" if stopped else ""
+    taken = cost(state)
     lost = f"; {failed} failed" if failed else ""
+    lost += f"; failed segments took {taken}" if taken else ""
     return f"The sweep took {' and '.join(parts)} in {time}{early}{lost}{_price(state)}."
 
 

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import SweepError, UsageError
 from orchestrator.policies import Scheduler, Suggestion
+from orchestrator.policies.extend_limits import recorded_horizon
 from orchestrator.policies.scheduler import rung_text, scheduler_class
 from orchestrator.policies.searcher import recorded_searcher
-from orchestrator.progress import EPOCHS, UNITS, place, plain, span
+from orchestrator.progress import EPOCHS, UNITS, duration, place, plain, span
 from orchestrator.results.launch_changes import segment_changes
+from orchestrator.rundir.trial_logs import LogFile
 from orchestrator.safe_text import show, visible
-from orchestrator.state import MALFORMED, Configuration, SweepState, Takeover, Trial, dominates, pareto_front
+from orchestrator.state import MALFORMED, Configuration, Failure, SweepState, Takeover, Trial, dominates, pareto_front
 
 if TYPE_CHECKING:
     from orchestrator.results.audit import Audit
@@ -115,13 +117,32 @@ def _explained(state: SweepState, trial: Trial) -> str:
 
 def _segments(state: SweepState, trial: Trial) -> list[str]:
     lines = [f"A finder set {_listed(trial.found)} in its first segment."] if trial.found else []
-    lines += [f"Segment {failure.segment} failed ({failure.kind}): {failure.message}." for failure in trial.failures]
+    lines += [_failed(trial, failure) for failure in trial.failures]
     takeovers = iter(trial.takeovers)
     lines += [_in_words(partial(_continued, state, promotion, takeovers), promotion) for promotion in trial.promotions]
     if trial.segments > 1:
-        lines.append(f"It ran in {trial.segments} segments; each resumed from the last checkpoint.")
+        lines.append(f"It ran in {trial.segments} segments; {_resumed(trial)}.")
         lines += segment_changes(state, trial)
     return lines
+
+
+def _failed(trial: Trial, failure: Failure) -> str:
+    """Say where in the user's code a segment failed, why, what that took, and where more is."""
+    at = f" at {failure.place}" if failure.place else ""
+    took = f" after {duration(failure.seconds)}" if failure.seconds else ""
+    log = LogFile(trial.number, failure.segment).relative
+    return f"Segment {failure.segment} failed{at}{took} ({failure.kind}): {failure.message}. Its log: {log}."
+
+
+def _resumed(trial: Trial) -> str:
+    """Say from where the segments after the first began."""
+    fresh, later = len(trial.restarts), trial.segments - 1
+    if not fresh:
+        return "each resumed from the last checkpoint"
+    began = "started from the beginning, since there was no checkpoint"
+    if fresh == later:
+        return f"each {began}"
+    return f"{fresh} {began}, and the other{'s' if later - fresh > 1 else ''} resumed from the last checkpoint"
 
 
 def _continued(state: SweepState, promotion: dict[str, Any], takeovers: Iterator[Takeover]) -> str:
@@ -168,12 +189,17 @@ def _listed(params: Mapping[str, Any]) -> str:
 
 def _end(state: SweepState, trial: Trial) -> list[str]:
     if trial.status == "stopped":
-        stopped = place(trial.stopped_by["progress"], state.unit)
+        stopped, end = place(trial.stopped_by["progress"], state.unit), recorded_horizon(state)
+        if end is not None and trial.progress >= end:
+            trained = span(trial.progress, state.unit)
+            return [
+                f"It trained for all its {trained}; the last comparison: {stop_reason(trial.stopped_by, state.unit)}."
+            ]
         return [f"Stopped after {stopped}: {stop_reason(trial.stopped_by, state.unit)}."]
     trained = span(trial.progress, state.unit)
     ends = {
         "finished": f"Finished: it trained for all its {trained}.",
-        "failed": "Failed: it ranks behind all others and cannot win.",
+        "failed": "Failed: it cannot win, and is listed behind all others.",
         "running": f"Running: it has reported {trained}.",
         "set_aside": f"Set aside after {trained}: it continues from its checkpoint if it is promoted.",
         "interrupted": f"Interrupted after {trained}; `sweep resume` continues it.",
@@ -236,6 +262,9 @@ def _place(standing: _Standing, trial: Trial) -> list[str]:
     best = state.objective.best(trial)
     if best is None:
         return [_without_value(state, trial)]
+    if trial.status == "failed":
+        report = _best_report(best.progress, state.unit)
+        return [f"Before it failed: {state.objective.metric} = {show(best.value)} in its {report}."]
     return [
         f"Judged by its {_best_report(best.progress, state.unit)}: "
         f"{state.objective.metric} = {show(best.value)}, "

@@ -427,7 +427,7 @@ class SweepState:
         self._check_params(event["params"])
         first = event.fields.get("repeats", event["trial"])
         trial = Trial(event["trial"], event["params"], event["by"], first, started=event.time)
-        trial.steady_started = self.steady_time
+        trial.steady_started, trial.began = self.steady_time, self.active_seconds
         if first != trial.number:
             _ = self.trials[first]
             self._repeats.setdefault(first, [first]).append(trial.number)
@@ -442,6 +442,8 @@ class SweepState:
         trial.launches[event["segment"]] = len(self.launches) - 1
         trial.segment_starts[event["segment"]] = self.steady_time
         origin = event["origin"]
+        if origin is None and event["segment"]:
+            trial.restarts.add(event["segment"])
         saved = next((saved for saved in trial.files if saved.path == origin), None)
         trial.counted = trial.measures(saved) if saved else {}
         start = next((saved for saved in trial.restart_checkpoints if saved.path == origin), None)
@@ -513,7 +515,16 @@ class SweepState:
         trial = self.trials[event["trial"]]
         kind, node = event["kind"], trial.node
         trial.failures.append(
-            Failure(event["segment"], kind, event["message"], event["fingerprint"], trial.reached, node)
+            Failure(
+                event["segment"],
+                kind,
+                " ".join(event["message"].split()),
+                event["fingerprint"],
+                trial.reached,
+                node,
+                event.fields.get("place") or "",
+                self.active_seconds - trial.began if trial.status == "running" else 0.0,
+            )
         )
         trial.halvings += kind == "memory"
         self.storage_failures += kind == "storage"
@@ -573,7 +584,12 @@ class SweepState:
         else:
             self.failure_streak = FailureStreak(last.fingerprint, last.message, 1)
 
+    def busy_seconds(self, trial: Trial) -> float:
+        """Return for how long a trial's segments have run, without the time in which it waited."""
+        return trial.busy + (self.active_seconds - trial.began if trial.status == "running" else 0.0)
+
     def _set(self, trial: Trial, status: Status) -> None:
+        trial.busy, trial.began = self.busy_seconds(trial), self.active_seconds
         self._counts[trial.status] -= 1
         self._by_status.get(trial.status, set()).discard(trial.number)
         trial.status = status

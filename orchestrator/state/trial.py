@@ -90,7 +90,14 @@ class InterimCheckpoint(Checkpoint):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a segment failed. ``progress`` is that of the trial's last report or checkpoint."""
+    """Why a segment failed.
+
+    Attributes:
+        message: the error, in one line.
+        progress: that of the trial's last report or checkpoint.
+        place: the line of the user's code, ``net.py:12, in forward``; empty if there is none, and in earlier versions.
+        seconds: for how long the segment ran.
+    """
 
     segment: int
     kind: str
@@ -98,6 +105,8 @@ class Failure:
     fingerprint: str
     progress: float
     node: str
+    place: str = ""
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +151,9 @@ class Trial:
         segment_starts: For each segment, when it started on a clock without jumps.
         steady_started: When it was suggested, as ``started``, but on a clock without jumps; so is ``steady_ended``.
         found: The attributes that Lightning's finders have set in its first segment, with their values.
+        busy: For how many seconds its segments ran, up to the present one.
+        began: The value of `SweepState.active_seconds` at which the present segment began.
+        restarts: The segments after the first that had no checkpoint to start from.
         precision: What ``precision: auto`` came to; empty if the sweep file names another, and in earlier versions.
     """
 
@@ -176,6 +188,9 @@ class Trial:
     steady_ended: float = 0.0
     found: dict[str, float] = field(default_factory=dict)
     precision: str = ""
+    busy: float = 0.0
+    began: float = 0.0
+    restarts: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.suggested = self.params

@@ -23,7 +23,7 @@ def sweep_values(run: RunDirectory, state: SweepState) -> tuple[dict[str, Any], 
     for row in ranking:
         params = [_cell(row["params"].get(name)) for name in names]
         table.add_data(
-            row["rank"], row["trial"], row["status"], *params, row["best"], row["at"], row["progress"], row["seconds"]
+            row["rank"], row["trial"], row["status"], *params, row["best"], row["at"], row["progress"], row["busy"]
         )
     return {"ranking": table}, _summary(state)
 

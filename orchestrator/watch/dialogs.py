@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from rich.text import Text
@@ -97,8 +97,10 @@ class Question(ModalScreen[bool]):
 _REPORTS = 12
 
 
-def trial_text(state: SweepState, number: int, width: int, live: LiveTrial | None = None) -> Text:
-    """Return all that the journal holds about a trial, and how far it is now, for a page of that width."""
+def trial_text(
+    state: SweepState, number: int, width: int, live: LiveTrial | None = None, log: Sequence[str] = ()
+) -> Text:
+    """Return all that the journal holds about a trial, how far it is now, and the end of its log, for that width."""
     trial, text = state.trials[number], Text()
     text.append(f"trial {number}  ", "bold").append(trial.status.replace("_", " ") + "\n")
     if live is not None:
@@ -118,7 +120,12 @@ def trial_text(state: SweepState, number: int, width: int, live: LiveTrial | Non
         text.append(
             f"segment {failure.segment}, after {place(failure.progress, state.unit)}: {visible(failure.kind)}", "red"
         )
-        text.append(f" on {visible(failure.node)}: {visible(failure.message)}\n")
+        at = f" (at {visible(failure.place)})" if failure.place else ""
+        text.append(f" on {visible(failure.node)}: {visible(failure.message)}{at}\n")
+    if log:
+        _heading(text, "LOG")
+        text.append("".join(f"{line}\n" for line in log))
+        text.append(f"all of it: sweep logs NAME --trial {number}\n", "dim")
     return text
 
 

@@ -11,6 +11,7 @@ from rich.text import Text
 from orchestrator.policies.extend_limits import recorded_horizon
 from orchestrator.policies.scheduler import recorded_scheduler
 from orchestrator.progress import place
+from orchestrator.results.failure_groups import failure_lines
 from orchestrator.results.live_trials import LiveTrial, figures, live_lines, since
 from orchestrator.safe_text import visible
 from orchestrator.state import SweepState, rung_of
@@ -119,14 +120,14 @@ def _rung(most: int, rung: str, arrived: int, waits: int, stopped: int) -> Text:
 
 
 def _failures(state: SweepState) -> list[Text]:
-    failures = [(failure, trial.number) for trial in state.trials.values() for failure in trial.failures]
-    if not failures:
+    lines = failure_lines(state, _MAX_FAILURES)
+    if not lines:
         return [Text.assemble(("FAILURES", "bold"), ("  none", "dim"))]
-    lines = [Text.assemble(("FAILURES", "bold"), f"  {len(failures)}")]
-    kinds = Counter(failure.kind for failure, _ in failures)
-    lines += [Text(f"{count} {visible(kind)}", "red") for kind, count in sorted(kinds.items())]
-    lines += [Text(f"trial {number}: {visible(failure.message)}") for failure, number in failures[-_MAX_FAILURES:]]
-    return lines
+    head, *groups = lines
+    return [
+        Text.assemble(("FAILURES", "bold"), f"  {visible(head.removeprefix('failures: '))}"),
+        *(Text(visible(line.strip()), "red") for line in groups),
+    ]
 
 
 def _utilization(state: SweepState) -> str:

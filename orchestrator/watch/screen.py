@@ -19,6 +19,7 @@ from orchestrator.safe_text import visible
 from orchestrator.watch.columns import FIXED, Column, columns
 from orchestrator.watch.dialogs import KEYS, Page, Question, trial_text
 from orchestrator.watch.header import header_lines
+from orchestrator.watch.log_pane import LogPane
 from orchestrator.watch.panel import panel_lines
 from orchestrator.watch.table import Heading, Lines, TrialTable
 from orchestrator.watch.watch_rows import STATUSES, Rows
@@ -63,7 +64,7 @@ class WatchApp(App[None]):
     def __init__(self, run: RunDirectory) -> None:
         super().__init__(ansi_color=True)  # else NO_COLOR maps colours to grey
         self.animation_level = "none"
-        self.watched, self.table_rows = Watched(run), Rows()
+        self.watched, self.table_rows, self._logs = Watched(run), Rows(), LogPane(run)
         self.by, self.down, self.only, self.words = "rank", False, "", ""
         self._shift = 0
         self._notice = ""
@@ -217,9 +218,13 @@ class WatchApp(App[None]):
     def on_trial_table_opened(self, event: TrialTable.Opened) -> None:
         """Open a trial's page."""
         trial = event.trial
-        self.push_screen(
-            Page(lambda width: trial_text(self.watched.state, trial, width, self.watched.live.get(trial)), trial)
-        )
+
+        def text(width: int) -> Text:
+            state = self.watched.state
+            log = self._logs.lines(trial, state.trials[trial].segments - 1)
+            return trial_text(state, trial, width, self.watched.live.get(trial), log)
+
+        self.push_screen(Page(text, trial))
 
     def action_ask(self, verb: str) -> None:
         """Send a request about the open or selected trial, after a question."""

@@ -4,48 +4,26 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from orchestrator.plan.time_left import time_left
 from orchestrator.progress import noun
+from orchestrator.results.failure_groups import cost, failure_groups
 from orchestrator.results.launch_changes import launch_changes
 from orchestrator.results.next_changes import next_changes
 from orchestrator.results.report.markup import Html, element, joined, pairs, table, text
-from orchestrator.results.terminal_tables import duration, left_text
+from orchestrator.results.terminal_tables import count_stopped_early, duration, left_text
 from orchestrator.results.verdict import interval_of, trained, verdict
 from orchestrator.results.warning_digest import warning_groups
 from orchestrator.results.why import show
 from orchestrator.rundir import RunDirectory
+from orchestrator.rundir.trial_logs import LogFile
 from orchestrator.space.domain import same_value
 from orchestrator.spec import to_yaml
 from orchestrator.state import SweepState, spec_in_force
-
-
-@dataclass
-class FailureGroup:
-    """Failures with the same kind and fingerprint: their number, trials and nodes."""
-
-    kind: str
-    message: str
-    times: int = 0
-    trials: set[int] = field(default_factory=set)
-    nodes: set[str] = field(default_factory=set)
-
-
-def failure_groups(state: SweepState) -> list[FailureGroup]:
-    """Return the failures of all segments in groups, the most frequent first, ties by time."""
-    groups: dict[tuple[str, str], FailureGroup] = {}
-    for trial in state.trials.values():
-        for failure in trial.failures:
-            group = groups.setdefault((failure.kind, failure.fingerprint), FailureGroup(failure.kind, failure.message))
-            group.times += 1
-            group.trials.add(trial.number)
-            group.nodes.add(failure.node)
-    return sorted(groups.values(), key=lambda group: -group.times)
-
 
 _MAX_FAILURES = 50
 _MAX_NUMBERS = 12
@@ -132,14 +110,14 @@ def _parameters(leader: Leader | None) -> Html | None:
 
 
 def _tiles(state: SweepState) -> Html:
-    early, failed = state.count("stopped"), state.count("failed")
+    early, failed = count_stopped_early(state), state.count("failed")
     share = f"{early / len(state.trials):.0%} of trials" if state.trials else "no trial"
     tiles = [
         ("trials", f"{len(state.trials):,}", f"{state.count('finished'):,} finished"),
         (noun(state.unit), trained(state), "trained, including repeated ones"),
         ("time", duration(state.active_seconds), f"{duration(state.trial_seconds)} over all trials"),
         ("stopped early", f"{early:,}", share),
-        ("failed", f"{failed:,}", "trials" if failed != 1 else "trial"),
+        ("failed", f"{failed:,}", cost(state) or ("trials" if failed != 1 else "trial")),
     ]
     rendered = [
         element("div", element("dt", name), element("dd", element("strong", value), element("span", note)))
@@ -154,14 +132,24 @@ def failure_section(state: SweepState) -> Html:
     if not groups:
         return section("failures", "Failures", element("p", "No segment failed."))
     rows = [
-        (group.kind, element("span", group.message, class_="message"), group.times, _numbers(sorted(group.trials)))
+        (
+            group.kind,
+            element("span", group.what, class_="message"),
+            group.times,
+            duration(group.seconds),
+            _numbers(sorted(group.trials)),
+            element("code", LogFile(*group.first).relative),
+        )
         for group in groups[:_MAX_FAILURES]
     ]
     times, ended = sum(group.times for group in groups), state.count("failed")
-    summary = f"{_count(times, 'segment')} failed in {len(groups)} ways; {_count(ended, 'trial')} failed for good."
+    summary = f"{_count(times, 'segment')} failed in {_count(len(groups), 'way')}, which took {cost(state)}; "
+    summary += f"{_count(ended, 'trial')} failed for good."
     rest = len(groups) - len(rows)
     omitted = element("p", f"… and {rest} other ways, none more frequent than these.") if rest else None
-    rendered = table(("kind", "message", "times", "trials"), rows, "Failures by kind and message")
+    rendered = table(
+        ("kind", "message", "times", "took", "trials", "log of the first"), rows, "Failures by kind and message"
+    )
     return section("failures", "Failures", element("p", summary), rendered, omitted)
 
 

@@ -50,7 +50,8 @@ def _main(state: SweepState, ranked: list[Row]) -> list[Column]:
         *((name, _values(name, ranked)) for name in group_columns),
         (f"at {axis(state.unit)}", _values("at", ranked)),
         (noun(state.unit) if state.unit != SECONDS else "seconds trained", _values("progress", ranked)),
-        ("seconds", _values("seconds", ranked)),
+        ("busy (s)", _values("busy", ranked)),
+        ("waited (s)", _values("waited", ranked)),
     ]
     return [_column(title, "main", values) for title, values in columns]
 

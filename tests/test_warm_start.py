@@ -221,3 +221,30 @@ def test_a_real_sweep_starts_from_others_and_needs_them_no_more(
         event["params"] for event in events if event.type == "trial.suggested"
     ]
     assert check(run).violations == [], "though the earlier runs are gone from here"
+
+
+def _grid(widths: list[int], rates: list[float], **fields: Any) -> SweepSpec:
+    space = {"model.width": {"choice": widths}, "model.learning_rate": {"choice": rates}}
+    return described({}, searcher="grid", scheduler="fifo", space=space, **fields)
+
+
+@pytest.mark.parametrize("searcher", ["grid", "random"])
+def test_a_widened_grid_trains_only_what_is_new(searcher: str) -> None:
+    before = simulate(_grid([64, 128], [0.1, 0.01])).state
+    wider = _grid([64, 128, 256], [0.1])
+    wider = wider if searcher == "grid" else described({"trials": 9}, searcher="random", scheduler="fifo",
+                                                       space=wider.space.to_yaml())  # fmt: skip
+    warm = warmth(wider, [("g1", before)])
+    assert len(warm["trials"]) == 2
+    trained = [trial.params for trial in simulate(wider, warm=warm).state.trials.values()]
+    assert trained == [{"model.width": 256, "model.learning_rate": 0.1}]
+
+
+def test_a_grid_is_not_continued_from_other_training_or_to_nothing() -> None:
+    before = simulate(_grid([64, 128], [0.1])).state
+    with pytest.raises(UsageError, match="has another `trainer`"):
+        warmth(_grid([64, 256], [0.1], trainer={"max_epochs": 7}), [("g1", before)])
+    with pytest.raises(UsageError, match="all 2 configurations of this space were trained in g1"):
+        warmth(_grid([128, 64], [0.1]), [("g1", before)])
+    with pytest.raises(UsageError, match="is a configuration of this space"):
+        warmth(_grid([512], [0.1]), [("g1", before)])

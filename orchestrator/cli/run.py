@@ -54,7 +54,8 @@ def launch(
         typer.Option(
             "--warm-start",
             metavar="RUN...",
-            help="Earlier runs whose trials the searcher starts with.",
+            help="Earlier runs whose trials the searcher starts with; or an Optuna storage, a CSV table, a folder of "
+            "Ray Tune or W&B.",
             autocompletion=run_names,
         ),
     ] = None,

@@ -13,11 +13,16 @@ from orchestrator.cli.output import print_json, warn
 
 @app.command("import", rich_help_panel=PANEL_FILES)
 def import_(
-    file: Annotated[Path, typer.Argument(help="A W&B sweep file or a LightningCLI config.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="Of W&B, LightningCLI, Hydra or Katib; or a Python file with a sweep_config or param_space."
+        ),
+    ],
     model: Annotated[str | None, typer.Option("--model", help="Import path of the LightningModule.")] = None,
     data: Annotated[str | None, typer.Option("--data", help="Import path of the LightningDataModule.")] = None,
 ) -> None:
-    """Convert a W&B sweep file or a LightningCLI config to a sweep file, and print it."""
+    """Convert a file of W&B, LightningCLI, Hydra, Katib or Ray Tune to a sweep file, and print it."""
     from orchestrator.spec import import_file
 
     typer.echo(import_file(file, model=model, data=data), nl=False)

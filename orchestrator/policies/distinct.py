@@ -100,6 +100,8 @@ class Distinct(Searcher[Any]):
         """Take note of an event, and pass it on."""
         if event.type == "sweep.created":
             self._holds = event.fields.get("suggestion_rules", 1) >= RULES
+        elif event.type == "sweep.warmed" and not self.learns:
+            self._tried.update(self._key(trial["params"]) for trial in event["trials"])
         elif event.type == "trial.suggested":
             self._tried.add(self._key(event["params"]))
         self._inner.observe(event)

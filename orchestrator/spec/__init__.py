@@ -28,8 +28,9 @@ from orchestrator.spec.policy_options import (
 from orchestrator.spec.progress_section import Progress
 from orchestrator.spec.recorded_spec import spec_of_record
 from orchestrator.spec.repeats import Finalists, Repeats, finalists
-from orchestrator.spec.sweep_file import dump, from_mapping, load, shipped, to_yaml
+from orchestrator.spec.sweep_file import from_mapping, load, shipped, to_yaml
 from orchestrator.spec.sweep_spec import DEFAULT_EPOCHS, DEFAULT_TRIALS, SweepSpec
+from orchestrator.spec.yaml_text import dump
 
 __all__ = [
     "DEFAULT_EPOCHS",

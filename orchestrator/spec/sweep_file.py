@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -14,12 +13,14 @@ from orchestrator.errors import Problem, SpecError
 from orchestrator.secrets import allow, is_password_name, secret_in
 from orchestrator.space import KeyProblem
 from orchestrator.spec.first_rung import first_rung_problems
+from orchestrator.spec.importers import foreign_kind
 from orchestrator.spec.interpolation import with_environment
 from orchestrator.spec.overrides import override, set_field
 from orchestrator.spec.policy_options import plugin_written
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.spec.validation_errors import validated
 from orchestrator.spec.yaml_document import SIZE_LIMIT, Document, Path, brief, read, readable
+from orchestrator.spec.yaml_text import dump
 
 
 def shipped() -> dict[str, FilePath]:
@@ -41,7 +42,11 @@ def load(source: str | FilePath, overrides: Sequence[str] = (), name: str | None
         ```
     """
     path = _find(source)
-    document, problems = read(_content(path, str(source)), str(source) if FilePath(source) == path else str(path))
+    content, file = _content(path, str(source)), str(source) if FilePath(source) == path else str(path)
+    if kind := foreign_kind(content):
+        hint = f"sweep import {file} > sweep.yaml translates it; read its comments, then launch sweep.yaml"
+        raise SpecError([Problem(f"this is a {kind}, not a sweep file", hint, (), file, 1, 1)])
+    document, problems = read(content, file)
     document, unusable = override(document, overrides)
     problems += unusable
     if isinstance(document.data, dict):
@@ -166,44 +171,3 @@ def _name(document: Document, path: FilePath, name: str | None) -> None:
 def to_yaml(spec: SweepSpec) -> str:
     """Return the spec as a sweep file with every default; ``load`` of it gives an equal spec."""
     return dump(spec.model_dump(mode="json"))
-
-
-def dump(values: Mapping[str, Any]) -> str:
-    """Return plain values as YAML 1.2: sections in block style, each parameter on one line."""
-    from ruamel.yaml import YAML
-
-    yaml = YAML()
-    yaml.width = 110
-    yaml.indent(mapping=2, sequence=4, offset=2)
-    stream = io.StringIO()
-    yaml.dump(_styled(values), stream)
-    return stream.getvalue()
-
-
-def _styled(value: Any, depth: int = 0) -> Any:
-    from ruamel.yaml.comments import CommentedMap, CommentedSeq
-    from ruamel.yaml.scalarstring import DoubleQuotedScalarString
-
-    if isinstance(value, str) and (not value.isprintable() or value[:1] in "?:-"):
-        # escaped: the writer would fold some line breaks into spaces, and leaves off quotes that a reader needs
-        return DoubleQuotedScalarString(value)
-    if isinstance(value, Mapping):
-        styled: CommentedMap | CommentedSeq = CommentedMap(
-            {_styled(key): _styled(item, depth + 1) for key, item in value.items()}
-        )
-    elif isinstance(value, list | tuple):
-        styled = CommentedSeq(_styled(item, depth + 1) for item in value)
-    else:
-        return value
-    if not value or (depth >= 2 and _is_flat(value)):
-        styled.fa.set_flow_style()
-    return styled
-
-
-def _is_flat(value: Any) -> bool:
-    """Return whether it is readable on one line: no mapping but `when`, and few values."""
-    children = list(value.values()) if isinstance(value, Mapping) else list(value)
-    return len(children) <= 12 and not any(
-        isinstance(child, Mapping) and not (isinstance(value, Mapping) and value.get("when") is child)
-        for child in children
-    )

@@ -12,11 +12,12 @@ from orchestrator.engine.controller import Observer
 from orchestrator.engine.stop_requests import StopRequests
 from orchestrator.errors import JournalError, JournalVersionError, SpecError, StoppedError, UsageError
 from orchestrator.journal import FORMAT, Journal, program_version, upgrade_hint
+from orchestrator.object_storage import is_url
 from orchestrator.plan import settle
 from orchestrator.policies.distinct import RULES, size_notice
 from orchestrator.policies.extend_limits import More, extension
 from orchestrator.policies.recorded_versions import policy_versions, version_changes
-from orchestrator.policies.warm_start import warmth
+from orchestrator.policies.warm_start import covered_notice, foreign_warmth, warmth
 from orchestrator.progress import amount
 from orchestrator.results.run_state import find, read_state
 from orchestrator.results.run_trust import trusted_roots
@@ -24,6 +25,7 @@ from orchestrator.rundir import RunDirectory, run_at, runs_root
 from orchestrator.secrets import masked
 from orchestrator.spec import SweepSpec, spec_of_record, to_yaml
 from orchestrator.spec.fixed_folders import fixed_folders_notice
+from orchestrator.spec.foreign_trials import is_foreign, read_trials
 from orchestrator.spec.parts import seconds
 from orchestrator.state import SweepState, recorded_spec, spec_in_force
 from orchestrator.sweep.code_record import git_commit, git_diff
@@ -68,8 +70,7 @@ def launch(
         RunHeldError: A run of this name exists.
     """
     run = run_at(spec.name, runs)
-    earlier = _read_runs(warm_start, runs)
-    warm = warmth(spec, earlier) if earlier else None
+    warm = _warmth(spec, warm_start, runs) if warm_start else None
     with StopRequests() as stop_requests, contextlib.ExitStack() as stack:
         new_folders = check_writable(run)
         journal = Journal.create(run.journal)  # takes the name, so that a second launch fails at once
@@ -86,8 +87,13 @@ def launch(
                 _require(spec, code)
             if stop_requests.signal:
                 raise StoppedError(stop_requests.signal)
-            _print_notices(access, fixed_folders_notice(spec.trainer), size_notice(spec))
-            warm_fields: dict[str, Any] = {"warm_start": [name for name, _ in earlier]} if warm else {}
+            _print_notices(
+                access,
+                fixed_folders_notice(spec.trainer),
+                size_notice(spec),
+                covered_notice(warm, spec) if warm else "",
+            )
+            warm_fields: dict[str, Any] = {"warm_start": [source["run"] for source in warm["sources"]]} if warm else {}
             journal.append(
                 "sweep.created",
                 format=FORMAT,
@@ -344,9 +350,21 @@ def _recorded_spec(state: SweepState) -> SweepSpec:
 def _complete_launch(run: RunDirectory, journal: Journal, state: SweepState, spec: SweepSpec) -> None:
     """Write what a launch that was killed after its first record did not."""
     if state.created.get("warm_start") and not state.warm_start_trials:
-        journal.append("sweep.warmed", **warmth(spec, _read_runs(state.created["warm_start"], run.runs)))
+        journal.append("sweep.warmed", **_warmth(spec, state.created["warm_start"], run.runs))
     if run.size(run.spec.name) is None:
         run.write(run.spec, to_yaml(spec).encode())
+
+
+def _warmth(spec: SweepSpec, names: Sequence[str], runs: str | Path | None) -> dict[str, Any]:
+    """Return the fields of ``sweep.warmed`` for runs, or for files and folders of other tools."""
+    foreign = [name for name in names if not is_url(name) and is_foreign(Path(name))]
+    if not foreign:
+        return warmth(spec, _read_runs(names, runs))
+    if len(foreign) < len(names):
+        raise UsageError("runs and files of other tools cannot start one sweep together", hint="name one kind of them")
+    goal = spec.objective
+    read = [(str(Path(name).absolute()), read_trials(Path(name), goal.metric, goal.mode)) for name in foreign]
+    return foreign_warmth(spec, read)
 
 
 def _read_runs(names: Sequence[str], runs: str | Path | None) -> list[tuple[str, SweepState]]:

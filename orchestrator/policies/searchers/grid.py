@@ -7,7 +7,9 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from orchestrator.errors import Problem, SpecError
+from orchestrator.journal import Event
 from orchestrator.policies.searcher import Searcher, Suggestion
+from orchestrator.space.domain import same_value
 from orchestrator.spec import SearcherOptions, SweepSpec
 
 
@@ -33,6 +35,7 @@ class GridSearcher(Searcher[Grid]):
         super().__init__(options, spec)
         self._points: Iterator[dict[str, Any]] = iter(spec.space.grid())
         self._taken: list[dict[str, Any]] = []
+        self._trained: set[str] = set()
 
     @classmethod
     def problems(cls, options: Grid, spec: SweepSpec) -> Iterator[Problem]:
@@ -59,8 +62,14 @@ class GridSearcher(Searcher[Grid]):
             point = next(self._points, None)
             if point is None:
                 return None
-            self._taken.append(point)
+            if not self._trained or same_value(point) not in self._trained:
+                self._taken.append(point)
         return self._taken[number]
+
+    def observe(self, event: Event) -> None:
+        """Leave out the points that earlier sweeps have trained to their end."""
+        if event.type == "sweep.warmed":
+            self._trained = {same_value(trial["params"]) for trial in event["trials"]}
 
     def has(self, number: int) -> bool:
         """Return whether the grid has a point of that number."""

@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import Problem, SpecError
-from orchestrator.spec.importers import lightning_cli, wandb_sweep
+from orchestrator.spec.foreign_trials import is_optuna
+from orchestrator.spec.importers import (
+    hydra_sweeper,
+    katib_experiment,
+    lightning_cli,
+    optuna_search,
+    python_search,
+    wandb_sweep,
+)
 from orchestrator.spec.importers.draft import Draft
 from orchestrator.spec.importers.foreign_yaml import ForeignFile, read_yaml_1_1
 from orchestrator.spec.validation_errors import validated
@@ -17,9 +25,11 @@ _Translate = Callable[[ForeignFile, str | None, str | None], Draft]
 
 
 def import_file(path: str | Path, model: str | None = None, data: str | None = None) -> str:
-    """Return the text of a sweep file, made from a W&B sweep file or a LightningCLI config; ``load`` reads it.
+    """Return the text of a sweep file, made from another tool's file; ``load`` reads it.
 
-    Comments at the top list what could not be translated.
+    The file is a W&B sweep, a LightningCLI config, a Hydra config with a sweeper, a Katib experiment, or a Python file
+    with a W&B ``sweep_config`` or a ``param_space`` of Ray Tune, which is read and not run; or an Optuna
+    storage. Comments at the top list what could not be translated.
 
     Args:
         path: The file to translate.
@@ -29,7 +39,13 @@ def import_file(path: str | Path, model: str | None = None, data: str | None = N
     Raises:
         SpecError: The file cannot be read, is of no known kind, or has a word that its tool does not know.
     """
-    draft = _translated(_content(Path(path)), str(path), model, data)
+    content = _content(Path(path))
+    if is_optuna(Path(path)):
+        draft = optuna_search.translate(Path(path), model, data)
+    elif Path(path).suffix == ".py":
+        draft = python_search.translate(content.decode(errors="replace"), str(path), model, data)
+    else:
+        draft = _translated(content, str(path), model, data)
     _, remaining = validated(read(draft.text().encode(), "")[0].data)
     draft.notes += [
         f"to correct before it can be launched: {problem.message} ({problem.hint})" for problem in readable(remaining)
@@ -63,8 +79,38 @@ def _is_lightning_cli(content: Any) -> bool:
     return isinstance(content, dict) and bool(content.keys() & {"model", "trainer", "fit"})
 
 
+def _is_katib(content: Any) -> bool:
+    return isinstance(content, dict) and content.get("kind") == "Experiment" and "spec" in content
+
+
+def _is_hydra(content: Any) -> bool:
+    return hydra_sweeper.sweeper_of(content) is not None
+
+
+def foreign_kind(content: bytes) -> str:
+    """Return which other tool a file belongs to, such as ``W&B sweep``; empty for a sweep file, or none of these."""
+    try:
+        data = read_yaml_1_1(content, "").data
+    except SpecError:
+        return ""
+    if not isinstance(data, dict) or data.keys() & _OURS:
+        return ""
+    return next((name for name, (matches, _) in _KINDS.items() if matches(data)), "")
+
+
+_OURS = frozenset({"objective", "space", "budget", "searcher", "scheduler", "resources"})
+"""Keys of which a sweep file has one at least."""
+
+
 _KINDS: dict[str, tuple[Callable[[Any], bool], _Translate]] = {
+    "Katib experiment": (_is_katib, katib_experiment.translate),
+    "Hydra sweeper": (_is_hydra, hydra_sweeper.translate),
     "W&B sweep": (_is_wandb, wandb_sweep.translate),
     "LightningCLI config": (_is_lightning_cli, lightning_cli.translate),
 }
-_MARKS = {"W&B sweep": "`parameters`", "LightningCLI config": "`model` or `trainer`"}
+_MARKS = {
+    "Katib experiment": "`kind: Experiment`",
+    "Hydra sweeper": "`hydra.sweeper`",
+    "W&B sweep": "`parameters`",
+    "LightningCLI config": "`model` or `trainer`",
+}

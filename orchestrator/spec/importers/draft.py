@@ -12,8 +12,8 @@ from typing import Any
 
 from orchestrator.codec import key_path
 from orchestrator.spec.importers.foreign_yaml import ForeignFile, leaves
-from orchestrator.spec.sweep_file import dump
 from orchestrator.spec.yaml_document import Path, brief
+from orchestrator.spec.yaml_text import dump
 
 PLACEHOLDER_MODEL = "my_package.MyModel"
 

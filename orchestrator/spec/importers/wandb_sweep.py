@@ -133,7 +133,7 @@ def _has_no_grid(space: dict[str, Any]) -> bool:
 def _whole(config: dict[str, Any], word: str) -> int | None:
     terminate = config.get("early_terminate")
     value: Any = terminate.get(word, 0) if isinstance(terminate, dict) else 0
-    return int(value) if value is not None and is_number(value) and value >= 1 else None
+    return int(value) if is_number(value) and value >= 1 else None
 
 
 def _scheduler(terminate: Any, draft: Draft) -> dict[str, Any]:
@@ -160,7 +160,7 @@ def _scheduler(terminate: Any, draft: Draft) -> dict[str, Any]:
     if grace is None and is_number(longest):
         brackets = terminate.get("s", 2)
         grace = longest / eta ** (brackets if isinstance(brackets, int) and 0 <= brackets < 50 else 2)
-    grace = max(1, int(grace)) if is_number(grace) else 1
+    grace = max(1, int(grace)) if isinstance(grace, int | float) else 1
     if terminate.get("strict"):
         draft.note("early_terminate.strict is left out: asha stops all but the best third at each rung")
     said = ", ".join(f"{key}: {value}" for key, value in terminate.items())

@@ -1,0 +1,72 @@
+"""Translate an Optuna study: the distributions of its trials become the space."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from orchestrator.space import Domain, choice, const, integer, log_int, log_uniform, uniform
+from orchestrator.spec.foreign_trials import optuna_study
+from orchestrator.spec.importers.defaults import note_budget, set_training_length
+from orchestrator.spec.importers.draft import Draft, class_door
+from orchestrator.spec.importers.foreign_yaml import ForeignFile
+from orchestrator.spec.importers.parameter_names import target_name
+
+
+def translate(path: Path, model: str | None, data: str | None) -> Draft:
+    """Return the draft of the search that a storage holds. Raises UsageError if it holds none, or several."""
+    with optuna_study(path) as study:
+        trials = study.get_trials(deepcopy=False)
+        found: dict[str, Any] = {}
+        differing = set()
+        for trial in trials:
+            for name, distribution in trial.distributions.items():
+                if name in found and found[name] != distribution:
+                    differing.add(name)
+                found[name] = distribution
+        goals = [direction.name.lower() for direction in study.directions]
+        metrics, title = study.metric_names or [], study.study_name
+    parameters = {name: repr(distribution) for name, distribution in found.items()}
+    source = ForeignFile(str(path), {"study_name": title, "directions": goals, "parameters": parameters})
+    draft = Draft(source)
+    draft.name(title)
+    draft.note(f"the study {title} has {len(trials)} trials: start with them by --warm-start {path}", "study_name")
+    _objective(goals, metrics, draft)
+    class_door(draft, model, data)
+    draft.sections["space"] = {}
+    for name, distribution in found.items():
+        target = target_name(name, has_data=data is not None)
+        draft.sections["space"][target] = _domain(distribution).to_yaml()
+        varied = "; it differs among trials, and this is the last" if name in differing else ""
+        draft.note(f"{name}: {distribution!r} became {target}{varied}", "parameters", name)
+    draft.note("a storage does not name the sampler and the pruner: searcher tpe, and the default scheduler")
+    draft.sections["searcher"] = {"name": "tpe"}
+    set_training_length(draft, {})
+    trials_in_all = note_budget(draft, "number of trials to run", "Optuna's optimize() names it")
+    draft.sections["budget"] = {"trials": trials_in_all}
+    return draft
+
+
+def _objective(goals: list[str], metrics: list[str], draft: Draft) -> None:
+    modes = ["max" if goal == "maximize" else "min" for goal in goals]
+    if not metrics:
+        draft.note(
+            "the study does not name its metric: objective.metric is val_loss; put the name that the module logs"
+        )
+    names = list(metrics) or ["val_loss", *(f"objective_{index}" for index in range(1, len(goals)))]
+    draft.sections["objective"] = {"metric": names[0], "mode": modes[0]}
+    if len(goals) > 1:
+        others = [{"metric": name, "mode": mode} for name, mode in zip(names[1:], modes[1:], strict=False)]
+        draft.sections["objective"]["also"] = others
+    draft.take("directions")
+
+
+def _domain(distribution: Any) -> Domain:
+    if hasattr(distribution, "choices"):
+        return choice(list(distribution.choices))
+    low, high, step = distribution.low, distribution.high, distribution.step
+    if low == high:
+        return const(low)
+    if type(distribution).__name__ == "IntDistribution":
+        return (log_int if distribution.log else integer)(low, high, None if step == 1 else step)
+    return (log_uniform if distribution.log else uniform)(low, high, step)

@@ -1,0 +1,230 @@
+"""Translate the search in a Python file, without running it: W&B's sweep_config, Ray Tune's param_space."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from orchestrator.errors import SpecError
+from orchestrator.space import Domain, choice, const, integer, log_int, log_uniform, normal, uniform
+from orchestrator.spec.importers import wandb_sweep
+from orchestrator.spec.importers.defaults import note_budget, set_training_length
+from orchestrator.spec.importers.draft import Draft, class_door
+from orchestrator.spec.importers.foreign_yaml import ForeignFile
+from orchestrator.spec.importers.parameter_names import target_name
+from orchestrator.spec.importers.python_values import Call, PythonValues, Unknown
+from orchestrator.spec.importers.words import known
+
+_SAMPLED = ("choice", "uniform", "quniform", "loguniform", "qloguniform", "randn", "qrandn", "randint", "qrandint",
+            "lograndint", "qlograndint", "grid_search", "sample_from")  # fmt: skip
+_SEARCHERS = {"OptunaSearch": "tpe", "HyperOptSearch": "tpe", "TuneBOHB": "bohb", "BayesOptSearch": "gp",
+              "AxSearch": "gp", "BasicVariantGenerator": "random"}  # fmt: skip
+_ASHA = ("ASHAScheduler", "AsyncHyperBandScheduler")
+_SCHEDULERS = {"HyperBandScheduler": "hyperband", "HyperBandForBOHB": "hyperband", "MedianStoppingRule": "median",
+               "FIFOScheduler": "fifo"}  # fmt: skip
+_RUNS = ("TuneConfig", "run", "Tuner")
+
+
+def translate(text: str, file: str, model: str | None, data: str | None) -> Draft:
+    """Return the draft of the search that a Python file describes.
+
+    Raises SpecError if it is not Python, or describes none.
+    """
+    source = ForeignFile(file)
+    try:
+        values = PythonValues(text)
+    except (SyntaxError, ValueError, RecursionError) as error:
+        source.marks[()] = (getattr(error, "lineno", None) or 1, 1)
+        raise source.refusal(f"not Python: {error}", "is it the file of the search?") from None
+    for name, value in values.variables.items():
+        if isinstance(value, dict) and isinstance(value.get("parameters"), dict) and "method" in value:
+            source.data = _plain(value)
+            draft = wandb_sweep.translate(source, model, data)
+            draft.note(f"it is the dictionary {name} of the file, which was read and not run")
+            return draft
+    name, space = _param_space(values)
+    if not space:
+        raise source.refusal("it holds no W&B sweep_config and no param_space of Ray Tune",
+                             "name the file with the dictionary, written out in it")  # fmt: skip
+    source.data = _plain(space)
+    return _ray(source, name, space, values, model, data)
+
+
+def _plain(value: Any) -> Any:
+    """Return a value with the source text of what was not evaluated."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | range):
+        return [_plain(item) for item in value]
+    return value.text if isinstance(value, Call | Unknown) else value
+
+
+def _param_space(values: PythonValues) -> tuple[str, dict[str, Any]]:
+    """Return the name and content of the dictionary of Ray Tune: what a Tuner gets, else one with its functions."""
+    for call in values.calls:
+        for key in ("param_space", "config"):
+            given = call.named.get(key)
+            if call.name in ("Tuner", "run") and isinstance(given, dict) and _sampled(given):
+                return key, given
+    for name, value in values.variables.items():
+        if isinstance(value, dict) and _sampled(value):
+            return name, value
+    return "", {}
+
+
+def _sampled(value: Any) -> bool:
+    if isinstance(value, Call):
+        return value.name in _SAMPLED
+    if isinstance(value, dict):
+        return any(map(_sampled, value.values()))
+    return False
+
+
+def _ray(
+    source: ForeignFile, name: str, space: dict[str, Any], values: PythonValues, model: str | None, data: str | None
+) -> Draft:
+    draft = Draft(source)
+    draft.name()
+    draft.note(f"it is the dictionary {name} of the file, which was read and not run")
+    calls = {call.name: call for call in values.calls}
+    settings = {key: item for run in _RUNS if run in calls for key, item in calls[run].named.items()}
+    _objective(settings, draft)
+    class_door(draft, model, data)
+    grids = _space(space, draft, has_data=data is not None)
+    draft.note("parameters became arguments of the model, except a few well-known names: check their prefixes")
+    scheduler, longest = _scheduler(calls, draft)
+    _searcher(calls, grids, draft)
+    set_training_length(draft, scheduler, longest)
+    draft.sections |= {"scheduler": scheduler} if scheduler else {}
+    samples = settings.get("num_samples")
+    if grids:
+        if isinstance(samples, int) and samples > 1:
+            draft.sections["repeats"] = {"seeds": samples}
+            draft.note(f"num_samples: {samples} of a grid became repeats: each point under {samples} seeds")
+    elif isinstance(samples, int) and samples > 0:
+        draft.sections["budget"] = {"trials": samples}
+    else:
+        draft.sections["budget"] = {"trials": note_budget(draft, "num_samples", "Ray's own default is 1")}
+        if samples is not None:
+            draft.notes[-1] = f"num_samples is {_plain(samples)}, which only a run tells: budget.trials is 20"
+    for key, item in settings.items():
+        if key not in (
+            "metric",
+            "mode",
+            "num_samples",
+            "max_concurrent_trials",
+            "param_space",
+            "config",
+            "tune_config",
+        ):
+            draft.note(f"{key}: {_plain(item)} is left out, or named above")
+    if isinstance(settings.get("max_concurrent_trials"), int):
+        draft.sections["resources"] = {"concurrent": settings["max_concurrent_trials"]}
+    return draft
+
+
+def _objective(settings: dict[str, Any], draft: Draft) -> None:
+    metric, mode = settings.get("metric"), settings.get("mode")
+    if mode is not None:
+        known(draft.source, mode, ["min", "max"], "mode of Ray Tune", ())
+    if not isinstance(metric, str) or mode is None:
+        draft.note(
+            f"the file names metric {metric or 'nowhere'}, mode {mode or 'nowhere'}: where nowhere, val_loss, min"
+        )
+    name = metric if isinstance(metric, str) else "val_loss"
+    draft.sections["objective"] = {"metric": name, "mode": mode or "min"}
+
+
+def _leaves(value: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for key, item in value.items():
+        if isinstance(item, dict) and item and set(item) != {"grid_search"}:
+            yield from _leaves(item, (*path, str(key)))
+        else:
+            yield (*path, str(key)), item
+
+
+def _space(space: dict[str, Any], draft: Draft, *, has_data: bool) -> bool:
+    """Set the section ``space``; return whether all that varies is a grid."""
+    domains: dict[str, Any] = {}
+    kinds: set[bool] = set()
+    for path, value in _leaves(space):
+        name = ".".join(path)
+        try:
+            domain = _domain(value)
+        except (SpecError, ValueError, TypeError, IndexError) as error:
+            reason = error.problems[0].message if isinstance(error, SpecError) else str(error)
+            draft.note(f"{name}: {_plain(value)} is left out: {reason}", *path)
+            continue
+        target = target_name(name, has_data=has_data)
+        if isinstance(value, Call | dict):
+            kinds.add(isinstance(value, dict) or value.name == "grid_search")
+        domains[target] = domain.to_yaml()
+        draft.note(f"{name}: {_plain(value)} became {target}", *path)
+    draft.sections["space"] = domains
+    return kinds == {True}
+
+
+def _domain(value: Any) -> Domain:
+    """Return the domain of a value in ``param_space``. Raises ValueError where there is no counterpart."""
+    if isinstance(value, dict) and set(value) == {"grid_search"}:
+        return choice(_distinct(value["grid_search"]))
+    if not isinstance(value, Call):
+        if isinstance(value, Unknown):
+            raise ValueError("only running the file would tell its value")
+        return const(_plain(value))
+    if value.name not in _SAMPLED or value.name == "sample_from":
+        raise ValueError(f"{value.text} is a function of the file")
+    names = {
+        "choice": ("categories",),
+        "grid_search": ("values",),
+        "randn": ("mean", "sd"),
+        "qrandn": ("mean", "sd", "q"),
+    }
+    order = names.get(value.name, ("lower", "upper", "q"))
+    given = dict(zip(order, value.arguments, strict=False)) | {k: v for k, v in value.named.items() if k in order}
+    if any(isinstance(item, Call | Unknown) for item in given.values()):
+        raise ValueError("only running the file would tell its arguments")
+    if value.name in ("choice", "grid_search"):
+        return choice(_distinct(given[order[0]]))
+    if value.name in ("randn", "qrandn"):
+        return normal(given.get("mean", 0), given.get("sd", 1), given.get("q"))
+    low, high, step = given["lower"], given["upper"], given.get("q")
+    if value.name.endswith("randint"):
+        last = high if value.name.startswith("q") else high - 1  # Ray leaves the upper end out, but not with a step
+        return (log_int if "log" in value.name else integer)(low, last, step)
+    return (log_uniform if "log" in value.name else uniform)(float(low), float(high), step)
+
+
+def _distinct(values: Any) -> list[Any]:
+    if not isinstance(values, list | range):
+        raise TypeError(f"a list is needed, but got {values!r}")
+    return list({repr(value): _plain(value) for value in values}.values())
+
+
+def _scheduler(calls: dict[str, Call], draft: Draft) -> tuple[dict[str, Any], int | None]:
+    for name, call in calls.items():
+        if name in _ASHA:
+            grace, factor, most = (call.named.get(key) for key in ("grace_period", "reduction_factor", "max_t"))
+            grace, factor = grace if isinstance(grace, int) else 1, factor if isinstance(factor, int) else 4
+            draft.note(f"{call.text} became asha: grace_epochs {grace}, reduction_factor {factor}, in epochs")
+            most = most if isinstance(most, int) else 100
+            return {"name": "asha", "grace_epochs": grace, "reduction_factor": factor}, most
+        if name in _SCHEDULERS:
+            draft.note(f"{call.text} became scheduler {_SCHEDULERS[name]}; check its options")
+            return {"name": _SCHEDULERS[name]}, None
+        if name.endswith("Scheduler") or name in ("PopulationBasedTraining", "PB2"):
+            draft.note(f"{call.text} is left out: the default scheduler is used")
+    draft.note("no scheduler that is known: the default one stops trials early; `scheduler: fifo` trains all in full")
+    return {}, None
+
+
+def _searcher(calls: dict[str, Call], grids: bool, draft: Draft) -> None:
+    named = next((name for name in calls if name in _SEARCHERS), "")
+    if grids:
+        draft.sections["searcher"] = {"name": "grid"}
+    elif named:
+        draft.sections["searcher"] = {"name": _SEARCHERS[named]}
+        draft.note(f"{calls[named].text} became searcher {_SEARCHERS[named]}")
+    else:
+        draft.sections["searcher"] = {"name": "random"}
+        draft.note("no search_alg: Ray draws at random, so searcher random")

@@ -1,0 +1,177 @@
+"""Read the values that a Python file assigns, without running it."""
+
+from __future__ import annotations
+
+import ast
+import math
+import operator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+_OPERATORS: Mapping[type, Callable[..., Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
+    ast.USub: operator.neg,
+    ast.UAdd: operator.pos,
+}
+_FUNCTIONS: Mapping[str, Callable[..., Any]] = {
+    "log": math.log,
+    "log10": math.log10,
+    "exp": math.exp,
+    "sqrt": math.sqrt,
+    "float": float,
+    "int": int,
+    "list": list,
+    "tuple": tuple,
+    "str": str,
+    "range": range,
+    "dict": dict,
+}
+_LONGEST = 1000
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call that is not computed: ``tune.choice([1, 2])``; ``name`` is its last part."""
+
+    name: str
+    arguments: tuple[Any, ...] = ()
+    named: Mapping[str, Any] = field(default_factory=dict)
+    text: str = ""
+    line: int = 0
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """An expression that only running the file would evaluate."""
+
+    text: str
+
+
+class PythonValues:
+    """The variables of a file and the calls in it, in the order of the source.
+
+    Args:
+        text: the file's source. Raises SyntaxError if it is not Python.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.variables: dict[str, Any] = {}
+        self.lines: dict[str, int] = {}
+        self.calls: list[Call] = []
+        for statement in _statements(ast.parse(text).body):
+            self._run(statement)
+
+    def _run(self, node: ast.stmt) -> None:
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+            value = self.value(node.value)
+            for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+                self._assign(target, value)
+        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+            self._update(node.value)
+        if isinstance(node, ast.FunctionDef):
+            for argument, default in zip(reversed(node.args.args), reversed(node.args.defaults), strict=False):
+                self.variables.setdefault(argument.arg, self.value(default))
+        compound = hasattr(node, "body")  # its statements come on their own
+        for inner in () if compound else ast.walk(node):
+            if isinstance(inner, ast.Call):
+                call = self.value(inner)
+                if isinstance(call, Call):
+                    self.calls.append(call)
+
+    def _assign(self, target: ast.expr, value: Any) -> None:
+        if isinstance(target, ast.Name):
+            self.variables[target.id], self.lines[target.id] = value, target.lineno
+        elif isinstance(target, ast.Subscript):
+            holder, key = self.value(target.value), self.value(target.slice)
+            if isinstance(holder, dict) and isinstance(key, str | int):
+                holder[key] = value
+
+    def _update(self, call: ast.Call) -> None:
+        """Follow ``parameters.update({…})`` and ``values.append(…)``."""
+        if not isinstance(call.func, ast.Attribute):
+            return
+        holder = self.value(call.func.value)
+        arguments = [self.value(argument) for argument in call.args]
+        if call.func.attr == "update" and isinstance(holder, dict):
+            holder.update({k: v for each in arguments if isinstance(each, dict) for k, v in each.items()})
+            holder.update({keyword.arg: self.value(keyword.value) for keyword in call.keywords if keyword.arg})
+        elif call.func.attr == "append" and isinstance(holder, list) and arguments:
+            holder.append(arguments[0])
+
+    def value(self, node: ast.expr, local: Mapping[str, Any] | None = None) -> Any:
+        """Return the value of an expression; a `Call` or `Unknown` if only running it would tell."""
+        try:
+            return self._value(node, local or {})
+        except (TypeError, ValueError, ArithmeticError, KeyError, IndexError, RecursionError):
+            return Unknown(ast.unparse(node))
+
+    def _value(self, node: ast.expr, local: Mapping[str, Any]) -> Any:
+        if isinstance(node, ast.Constant):
+            return node.value
+        if isinstance(node, ast.Name):
+            return local[node.id] if node.id in local else self.variables.get(node.id, Unknown(node.id))
+        if isinstance(node, ast.List | ast.Tuple | ast.Set):
+            return [self._value(item, local) for item in node.elts]
+        if isinstance(node, ast.Dict):
+            return self._dict(node, local)
+        if isinstance(node, ast.BinOp | ast.UnaryOp):
+            return self._computed(node, local)
+        if isinstance(node, ast.ListComp) and len(node.generators) == 1 and not node.generators[0].ifs:
+            source, target = self._value(node.generators[0].iter, local), node.generators[0].target
+            if isinstance(source, list | range) and len(source) <= _LONGEST and isinstance(target, ast.Name):
+                return [self._value(node.elt, {**local, target.id: item}) for item in source]
+        if isinstance(node, ast.Subscript):
+            return self._value(node.value, local)[self._value(node.slice, local)]
+        if isinstance(node, ast.Call):
+            return self._call(node, local)
+        return Unknown(ast.unparse(node))
+
+    def _dict(self, node: ast.Dict, local: Mapping[str, Any]) -> dict[Any, Any]:
+        made: dict[Any, Any] = {}
+        for key, item in zip(node.keys, node.values, strict=True):
+            value = self._value(item, local)
+            if key is None:
+                made.update(
+                    value if isinstance(value, dict) else {f"**{ast.unparse(item)}": Unknown(ast.unparse(item))}
+                )
+            else:
+                name = self._value(key, local)
+                made[name if isinstance(name, str | int | float) else ast.unparse(key)] = value
+        return made
+
+    def _computed(self, node: ast.BinOp | ast.UnaryOp, local: Mapping[str, Any]) -> Any:
+        parts = [node.left, node.right] if isinstance(node, ast.BinOp) else [node.operand]
+        values = [self._value(part, local) for part in parts]
+        if not all(isinstance(value, int | float | str | list) for value in values):
+            return Unknown(ast.unparse(node))
+        if isinstance(node.op, ast.Pow):
+            base, power = values
+            return base**power if abs(power) <= 64 and abs(base) <= 1e6 else Unknown(ast.unparse(node))
+        if isinstance(node.op, ast.Mult) and any(isinstance(value, str | list) for value in values):
+            return Unknown(ast.unparse(node))
+        return _OPERATORS[type(node.op)](*values)
+
+    def _call(self, node: ast.Call, local: Mapping[str, Any]) -> Any:
+        name = ast.unparse(node.func)
+        arguments = [self._value(argument, local) for argument in node.args]
+        named = {keyword.arg: self._value(keyword.value, local) for keyword in node.keywords if keyword.arg}
+        short = name.rpartition(".")[2]
+        plain = all(isinstance(value, int | float | str | list | range) for value in arguments)
+        in_library = name in _FUNCTIONS or name.partition(".")[0] in ("math", "np", "numpy")
+        if short in _FUNCTIONS and in_library and plain and (short != "range" or len(range(*arguments)) <= _LONGEST):
+            return _FUNCTIONS[short](*arguments, **named)
+        return Call(short, tuple(arguments), named, ast.unparse(node), node.lineno)
+
+
+def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    """Yield every statement, those inside functions and blocks included."""
+    for node in body:
+        yield node
+        for name in ("body", "orelse", "finalbody"):
+            yield from _statements(getattr(node, name, None) or [])

@@ -1,0 +1,142 @@
+"""Each value of a foreign file is in the sweep file or named in a note; their finished trials start a sweep."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from ruamel.yaml import YAML
+
+from orchestrator.errors import SpecError, UsageError
+from orchestrator.policies.warm_start import foreign_warmth
+from orchestrator.spec import import_file, load
+from orchestrator.spec.foreign_trials import is_foreign, read_trials
+from orchestrator.spec.importers.foreign_yaml import leaves, read_yaml_1_1
+from tests.support.budget_specs import described
+from tests.support.foreign_files import HYDRA, KATIB, LIGHTNING_CLI, PYTHON, WANDB
+
+FILES = [
+    pytest.param(text, suffix, id=shape)
+    for shapes, suffix in ((WANDB, "yaml"), (LIGHTNING_CLI, "yaml"), (HYDRA, "yaml"), (KATIB, "yaml"), (PYTHON, "py"))
+    for shape, text in shapes.items()
+]
+
+
+@pytest.mark.parametrize(("text", "suffix"), FILES)
+def test_every_value_is_translated_or_named(text: str, suffix: str, tmp_path: Path) -> None:
+    """Independent of the importers' own count: by the text of the result alone."""
+    (tmp_path / f"their.{suffix}").write_text(text)
+    made = import_file(tmp_path / f"their.{suffix}", model="my.Model")
+    head, _, body = made.partition("\nname:")
+    sections = YAML(typ="safe").load(f"name:{body}")
+    held = {repr(value) for _, value in leaves(sections)} | {
+        repr(part) for path, _ in leaves(sections) for part in path
+    }
+    numbers = {str(value) for _, value in leaves(sections)}  # Katib writes numbers as text
+    (tmp_path / "made.yaml").write_text(made)
+    load(tmp_path / "made.yaml")  # it can be launched, but for classes that are not here
+    if suffix == "py":
+        return
+    for path, value in leaves(read_yaml_1_1(text.encode(), "").data):
+        names = [str(part) for part in path if isinstance(part, str)]
+        is_named = any(name in head for name in (".".join(map(str, path)), *names[-2:], str(value)))
+        assert repr(value) in held or str(value) in numbers or is_named or names[-2] in body, (path, value)
+
+
+def test_a_python_file_is_read_and_not_run(tmp_path: Path) -> None:
+    (tmp_path / "search.py").write_text(
+        "open('ran', 'w')\n" + PYTHON["ray docs: search space reference"].replace("3.2, 5.4", "3.0, 5.4")
+    )
+    made = import_file(tmp_path / "search.py", model="my.Model")
+    assert not (tmp_path / "ran").exists()
+    space = YAML(typ="safe").load(made)["space"]
+    assert space["model.i"] == {"int": [-9, 14]}
+    assert space["model.k"] == {"int": [-21, 12], "step": 3}
+    assert space["model.nested.x"] == {"uniform": [0.0, 1.0]}
+    assert space["model.fixed"] == {"const": 3}
+    assert "tune.sample_from(lambda s: s) is left out" in made
+
+
+def test_hydras_ranges_end_as_each_sweeper_ends_them(tmp_path: Path) -> None:
+    for shape, name, domain in (
+        ("hydra docs: tags and casts", "model.d", {"int": [1, 10]}),
+        ("hydra docs: tags and casts", "model.a", {"log_uniform": [1e-4, 1e-1]}),
+        ("hydra docs: basic sweeper", "model.n", {"choice": [1, 2, 3]}),
+    ):
+        (tmp_path / "h.yaml").write_text(HYDRA[shape])
+        assert YAML(typ="safe").load(import_file(tmp_path / "h.yaml"))["space"][name] == domain
+
+
+@pytest.mark.parametrize(
+    "text", [WANDB["wandb docs: command macros"], HYDRA["hydra docs: ax"], KATIB["katib examples: random"]]
+)
+def test_a_launch_of_a_foreign_file_names_the_import(text: str, tmp_path: Path) -> None:
+    (tmp_path / "their.yaml").write_text(text)
+    with pytest.raises(SpecError, match=r"not a sweep file") as raised:
+        load(tmp_path / "their.yaml")
+    assert f"sweep import {tmp_path / 'their.yaml'}" in str(raised.value)
+
+
+def study(storage: Any) -> None:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    made = optuna.create_study(storage=storage, study_name="theirs", direction="maximize")
+    for width, accuracy in ((64, 0.5), (128, 0.75), (96, float("inf"))):
+        trial = made.ask({"width": optuna.distributions.IntDistribution(width, width)})
+        made.tell(trial, accuracy)
+
+
+def storages(folder: Path) -> dict[str, Path]:
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    study(f"sqlite:///{folder / 'study.db'}")
+    study(JournalStorage(JournalFileBackend(str(folder / "study.log"))))
+    table = io.StringIO()
+    rows = csv.writer(table)
+    rows.writerows([["Name", "State", "width", "val_acc"], ["a", "finished", 64, 0.5], ["b", "finished", 128, 0.75],
+                    ["c", "crashed", 32, 0.9], ["d", "finished", 99, ""]])  # fmt: skip
+    (folder / "export.csv").write_text(table.getvalue())
+    for number, (width, values) in enumerate({64: [0.4, 0.5], 128: [0.75, 0.7]}.items()):
+        trial = folder / "ray" / f"t{number}"
+        trial.mkdir(parents=True)
+        lines = [json.dumps({"val_acc": value, "config": {"width": width}}) for value in values]
+        (trial / "result.json").write_text("\n".join(lines))
+        run = folder / "wandb" / f"offline-run-{number}" / "files"
+        run.mkdir(parents=True)
+        (run / "config.yaml").write_text(f"_wandb: {{value: {{}}}}\nwidth: {{value: {width}}}\n")
+        (run / "wandb-summary.json").write_text(json.dumps({"val_acc": max(values)}))
+    return {name: folder / name for name in ("study.db", "study.log", "export.csv", "ray", "wandb")}
+
+
+def test_trials_of_other_tools_start_a_sweep(tmp_path: Path) -> None:
+    spec = described({"trials": 3}, searcher="tpe", space={"model.width": {"int": [32, 256]}})
+    for name, path in storages(tmp_path).items():
+        before = path.read_bytes() if path.is_file() else b""
+        assert is_foreign(path)
+        warm = foreign_warmth(spec, [(name, read_trials(path, "val_acc", "max"))])
+        assert [(trial["params"]["model.width"], trial["value"]) for trial in warm["trials"]] == [
+            (64, 0.5),
+            (128, 0.75),
+        ]
+        assert not any(trial["drawn"] for trial in warm["trials"])
+        assert not path.is_file() or path.read_bytes() == before
+    with pytest.raises(UsageError, match="no trial with a value of val_loss"):
+        read_trials(tmp_path / "export.csv", "val_loss", "min")
+    with pytest.raises(UsageError, match="judged by max, not by min"):
+        read_trials(tmp_path / "study.db", "val_acc", "min")
+
+
+def test_an_optuna_study_becomes_a_sweep(tmp_path: Path) -> None:
+    study(f"sqlite:///{tmp_path / 'study.db'}")
+    made = import_file(tmp_path / "study.db", model="my.Model")
+    sections = YAML(typ="safe").load(made)
+    assert sections["name"] == "theirs"
+    assert sections["objective"]["mode"] == "max"
+    assert sections["space"] == {"model.width": {"const": 96}}
+    assert "it differs among trials" in made
+    assert f"--warm-start {tmp_path / 'study.db'}" in made

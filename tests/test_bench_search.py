@@ -12,8 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.curve_tables import task as task_of
 from benchmarks.search import REGRET_SHARE, VARIANTS, Task, load, make_task, paired, simulate, verdict
 from benchmarks.search_policies import POLICIES
+from orchestrator.engine.simulator import simulate as simulate_sweep
+from tests.support.event_log import spec as described_without_module
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -95,6 +98,32 @@ def test_late_rows_come_to_their_own_curve(curves: Path) -> None:
         best = np.argsort(plain.best)[:6]
         places = np.argsort(np.argsort(after[:, 0]))[best]
         assert (places > 0.4 * len(after)).all()
+
+
+def test_a_sweep_that_trains_all_to_the_end_is_a_table(tmp_path: Path) -> None:
+    space = {"model.x": {"log_uniform": [1e-3, 1.0]}, "model.kind": {"choice": ["a", "b"]}, "model.same": {"const": 3}}
+    spec = described_without_module(
+        "random", "fifo", space=space, trainer={"max_epochs": 6}, budget={"trials": 12},
+        objective={"metric": "acc", "mode": "max"},
+    )  # fmt: skip
+
+    def curve(params: Any, epoch: float) -> dict[str, float]:
+        diverges = epoch >= 4 and params["model.kind"] == "b"
+        return {"acc": math.nan if diverges else params["model.x"] + 0.01 * epoch}
+
+    made = simulate_sweep(spec, curve=curve).state
+    np.savez_compressed(tmp_path / "made.npz", **task_of("digits", made))  # type: ignore[arg-type]
+    (table,) = load(tmp_path / "made.npz")
+    losses = np.array(table.losses)
+    assert losses.shape == (12, 6)
+    assert table.points.shape == (12, 2), "a constant is no parameter"
+    for row, trial in zip(losses, made.trials.values(), strict=True):
+        assert row[0] == pytest.approx(-trial.params["model.x"] - 0.01, rel=1e-3)
+        assert np.isnan(row[3:]).all() == (trial.status == "stopped")
+    by_x = np.argsort([trial.params["model.x"] for trial in made.trials.values()])
+    assert (np.diff(table.points[by_x, 0]) > 0).all()
+    with pytest.raises(SystemExit, match="fewer than two trials"):
+        task_of("none", type(made)())
 
 
 class Listed:

@@ -82,7 +82,7 @@ class Tracking(PluginSection):
         return {name: options.model_dump() for name, options in self.plugins.items()}
 
 
-Occasion = Literal["finished", "failed", "paused", "new_best"]
+Occasion = Literal["finished", "failed", "paused", "new_best", "stuck", "many_failures", "disk", "behind_plan", "daily"]
 OCCASIONS: tuple[Occasion, ...] = get_args(Occasion)
 
 
@@ -92,7 +92,7 @@ class Notification(PluginSection):
     kind = "notifiers"
 
     on: list[Occasion] = Field(
-        default=["finished", "failed", "paused"],
+        default=["finished", "failed", "paused", "stuck", "many_failures", "disk", "behind_plan"],
         description="The occasions that are reported.",
         examples=[["finished", "failed", "paused", "new_best"]],
     )

@@ -84,7 +84,7 @@ def execute(
 ) -> Outcome:
     """Run the sweep whose journal is open until it has ended or is stopped; closes the journal."""
     stop_requests.watch(run)
-    notifier = Notifier(spec.notify, run.name)
+    notifier = Notifier(spec.notify, run.name, run)
     trained: set[int] = set()
 
     def observe(state: SweepState, event: Event) -> None:

@@ -439,12 +439,16 @@ def test_in_python_it_is_the_same_spec() -> None:
 
 
 def test_the_page_tells_what_is_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first, command = blocks("docs/notify.md", "yaml")
+    first, command, email = blocks("docs/notify.md", "yaml")
     (tmp_path / "tuned.yaml").write_text(first)
     loaded = orchestrator.load_spec(str(tmp_path / "tuned.yaml"))
     assert [title(found) for found in loaded.notify] == ["$SLACK_WEBHOOK", "mail"]
     (tmp_path / "sweep.yaml").write_text(first.split("notify:")[0] + command)
     (target,) = orchestrator.load_spec(str(tmp_path / "sweep.yaml")).notify
+    (tmp_path / "email.yaml").write_text(first.split("notify:")[0] + email)
+    assert [title(found) for found in orchestrator.load_spec(str(tmp_path / "email.yaml")).notify] == [
+        "email by $SWEEP_SMTP"
+    ]
     (tmp_path / "notify-send").write_text(f'#!/bin/sh\nprintf "%s|" "$@" > {tmp_path}/sent\n')
     (tmp_path / "notify-send").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.main import get_command
 
 from orchestrator import cli
 from orchestrator.errors import UsageError
 from orchestrator.results.run_state import find, read_state
 from orchestrator.results.winner import finals_of
 from orchestrator.rundir.labels import Labels, change_labels
+from orchestrator.sweep.machine_checks import check_machine
 from tests.support.synthetic_runs import invent
 
 
@@ -121,3 +125,45 @@ def test_the_shell_completes_runs_files_trials_and_fields(runs: Path, completed:
     assert completed("launch", "quickstart", "--set", "budget.tri") == ["budget.trials="]
     assert "model.init_args.input_shape=" in completed("launch", "quickstart", "--set", "model.init")
     assert completed("status", "--runs", "/nowhere", "x") == []
+
+
+def commands(group: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every command, by its words."""
+    for name, below in getattr(group, "commands", {}).items():
+        yield from commands(below, (*words, name))
+    if words and not getattr(group, "commands", None):
+        yield words, group
+
+
+def test_each_help_has_an_example_that_begins_with_its_command() -> None:
+    found = {
+        words: re.findall(r"Example: (sweep .+)", each.help or "") for words, each in commands(get_command(cli.app))
+    }
+    assert len(found) > 30
+    wrong = [
+        words
+        for words, lines in found.items()
+        if not any(line.startswith(" ".join(("sweep", *words))) for line in lines)
+    ]
+    assert wrong == []
+
+
+def test_bare_sweep_is_short_and_names_five_commands(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["sweep"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    out = capsys.readouterr().out
+    assert not ended.value.code
+    assert len(re.findall(r"^  sweep \w+", out, re.MULTILINE)) == 5
+    assert len(out.splitlines()) == 10
+
+
+def test_a_doctor_looks_at_this_machine_and_at_where_runs_are(tmp_path: Path) -> None:
+    checks = {check.name: check for check in check_machine(tmp_path)}
+    assert list(checks) == ["Python", "runs", "shared memory", "ports", "GPU", "W&B"]
+    assert checks["Python"].state == checks["ports"].state == "ok"
+    assert str(tmp_path) in checks["runs"].message
+    assert list(tmp_path.iterdir()) == []
+    assert check_machine("ftp://nowhere")[1].state == "failed"

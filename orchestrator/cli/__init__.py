@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 # The order of these imports is the order of the commands in `sweep --help`.
 # isort: off
-from orchestrator.cli import run, inspect, logs, views, plan, confirm, export, runs, sweep_files, cluster, tpu
+from orchestrator.cli import run, inspect, logs, views, plan, confirm, export, runs, sweep_files, doctor, cluster, tpu
 
 # isort: on
 from orchestrator.cli import forked_driver
@@ -22,6 +22,7 @@ __all__ = [
     "app",
     "cluster",
     "confirm",
+    "doctor",
     "export",
     "inspect",
     "logs",

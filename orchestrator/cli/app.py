@@ -16,7 +16,7 @@ PANEL_SCALE = "Clusters and TPUs"
 app = typer.Typer(
     name="sweep",
     help="Run hyperparameter sweeps for PyTorch Lightning: launch, resume, rank, explain, and export the best model.",
-    no_args_is_help=True,
+    invoke_without_command=True,
     add_completion=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -31,10 +31,24 @@ def _print_version(requested: bool) -> None:
         raise typer.Exit
 
 
+BEGIN = """Hyperparameter sweeps for PyTorch Lightning. To begin with:
+
+  sweep launch quickstart     run a first sweep, on 1,797 digits
+  sweep watch                 follow the newest run on a screen
+  sweep results               print its ranking
+  sweep why                   explain its winner
+  sweep export                write the winner to a folder
+
+All commands: sweep --help. An example of each: sweep COMMAND --help.
+Check this machine: sweep doctor. Check your own sweep file: sweep plan FILE."""
+
+
 @app.callback()
 def _root(
+    ctx: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    pass
+    if ctx.invoked_subcommand is None:
+        typer.echo(BEGIN)

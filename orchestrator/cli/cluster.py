@@ -28,7 +28,10 @@ def init(
     ],
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="File to write.")] = Path("cluster.yaml"),
 ) -> None:
-    """Write a template of a cluster file, with comments on what to fill in."""
+    """Write a template of a cluster file, with comments on what to fill in.
+
+    Example: sweep cluster init aws
+    """
     from orchestrator.cluster.templates import template
     from orchestrator.errors import UsageError
 
@@ -43,7 +46,10 @@ def init(
 
 @cluster.command()
 def validate(file: File = Path("cluster.yaml")) -> None:
-    """Check a cluster file: Ray's schema, closed ports, fast detection of lost nodes, one version everywhere."""
+    """Check a cluster file: Ray's schema, closed ports, fast detection of lost nodes, one version everywhere.
+
+    Example: sweep cluster validate cluster.yaml
+    """
     from orchestrator.cluster import load
 
     description = load(file)
@@ -58,7 +64,10 @@ def token(
     path: TokenFile = None,
     new: Annotated[bool, typer.Option("--new", help="Replace the token by a new one.")] = False,
 ) -> None:
-    """Create the token that clusters require, unless it exists. Only its owner can read it; it is not printed."""
+    """Create the token that clusters require, unless it exists. Only its owner can read it; it is not printed.
+
+    Example: sweep cluster token
+    """
     from orchestrator.cluster.auth_token import DEFAULT_PATH, create, find, fingerprint
 
     file = find(path) or Path(DEFAULT_PATH).expanduser()
@@ -86,7 +95,10 @@ def manifest(
         list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="Any option of the manifest.")
     ] = None,
 ) -> None:
-    """Print a manifest that runs a sweep: a RayJob for the KubeRay operator, or a Slurm batch script."""
+    """Print a manifest that runs a sweep: a RayJob for the KubeRay operator, or a Slurm batch script.
+
+    Example: sweep cluster manifest slurm cifar10 --nodes 4
+    """
     from orchestrator.cluster.manifest import render
     from orchestrator.errors import UsageError
     from orchestrator.spec import load
@@ -108,7 +120,10 @@ def wait(
     address: HeadAddress,
     seconds: Annotated[float, typer.Option("--seconds", help="Maximum time to wait.")] = 300.0,
 ) -> None:
-    """Wait until a number of nodes have joined a Ray cluster."""
+    """Wait until a number of nodes have joined a Ray cluster.
+
+    Example: sweep cluster wait 4 --address head:6379
+    """
     from orchestrator.cluster import ray_client
 
     names = ray_client.wait_for_nodes(address, nodes, seconds)
@@ -122,7 +137,10 @@ def up(
         bool, typer.Option("--restart", help="Restart Ray where it runs, which loses everything running there.")
     ] = False,
 ) -> None:
-    """Start a cluster, or update a running one to its file without interrupting it."""
+    """Start a cluster, or update a running one to its file without interrupting it.
+
+    Example: sweep cluster up
+    """
     from orchestrator.cluster import launcher, load
 
     nodes = launcher.up(load(file), restart=restart)
@@ -132,7 +150,10 @@ def up(
 
 @cluster.command()
 def status(file: File = Path("cluster.yaml"), as_json: Json = False) -> None:
-    """Print the nodes of a cluster and the sweeps submitted to it."""
+    """Print the nodes of a cluster and the sweeps submitted to it.
+
+    Example: sweep cluster status --json
+    """
     from dataclasses import asdict
 
     from orchestrator.cluster import launcher, load
@@ -157,7 +178,10 @@ def _job_row(job: dict[str, object]) -> dict[str, str]:
 
 @cluster.command()
 def down(file: File = Path("cluster.yaml")) -> None:
-    """Stop a cluster: terminate its machines, or stop Ray on hosts of your own, and verify that nothing remains."""
+    """Stop a cluster: terminate its machines, or stop Ray on hosts of your own, and verify that nothing remains.
+
+    Example: sweep cluster down
+    """
     from orchestrator.cluster import launcher, load
 
     launcher.down(load(file))

@@ -37,7 +37,10 @@ def confirm(
     trust: Trust = False,
     as_json: Json = False,
 ) -> None:
-    """Retrain the best trials under fresh seeds until the winner is clear: mean, interval, probability."""
+    """Retrain the best trials under fresh seeds until the winner is clear: mean, interval, probability.
+
+    Example: sweep confirm cifar10 --top 3
+    """
     from orchestrator.results.run_state import read_state
     from orchestrator.results.winner import finals_of
 
@@ -76,7 +79,10 @@ def evaluate_on_test_set(
     trust: Trust = False,
     as_json: Json = False,
 ) -> None:
-    """Evaluate the confirmed winner on the test set. Each evaluation is recorded in the journal."""
+    """Evaluate the confirmed winner on the test set. Each evaluation is recorded in the journal.
+
+    Example: sweep test cifar10
+    """
     from orchestrator import sweep
 
     run = chosen_run(name, runs)

@@ -36,6 +36,8 @@ def export(
     """Write the winner as a bundle (checkpoint, safetensors, ONNX, .pt2, model card) and print its folder.
 
     Each format is run on validation data and must reproduce the checkpoint's outputs.
+
+    Example: sweep export cifar10 --to bundle
     """
     from orchestrator.export import export_with_report
 
@@ -69,6 +71,8 @@ def predict(
     """Predict images with an exported model: classes and probabilities, or the reconstruction error.
 
     A model of characters continues texts.
+
+    Example: sweep predict bundle photo.png
     """
     from orchestrator.bundle import load_bundle
     from orchestrator.bundle.continuation import continue_text
@@ -112,6 +116,8 @@ def evaluate(
     """Score an exported model on validation data: of its DataModule, of another, or of folders named as classes.
 
     The test set is not used: `sweep test` evaluates on it and records each evaluation.
+
+    Example: sweep evaluate bundle --data photos
     """
     from orchestrator.bundle import load_bundle
     from orchestrator.bundle.evaluation import score_folder
@@ -133,6 +139,8 @@ def replay(bundle: Bundle, overrides: DataArguments = None, trust: Trust = False
     """Train an exported model again from its bundle, and compare: identical, within tolerance, or different.
 
     Exits with code 1 if it differs. Imports the classes that the bundle names: use it only for bundles you trust.
+
+    Example: sweep replay bundle
     """
     from dataclasses import asdict
 
@@ -171,7 +179,10 @@ def publish(
     ] = None,
     name: ModelName = "",
 ) -> None:
-    """Verify every file of a bundle, and publish it to a folder of versions or to W&B as an artifact."""
+    """Verify every file of a bundle, and publish it to a folder of versions or to W&B as an artifact.
+
+    Example: sweep publish bundle --to models
+    """
     from orchestrator.bundle.bundle_manifest import verify_bundle
     from orchestrator.errors import UsageError
 

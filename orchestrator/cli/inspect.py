@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 @app.command(rich_help_panel=PANEL_READ)
 def status(name: Name = None, runs: Runs = None, as_json: Json = False) -> None:
-    """Print the progress of a run: its trials, its budget, its state."""
+    """Print the progress of a run: its trials, its budget, its state.
+
+    Example: sweep status
+    """
     from dataclasses import asdict
 
     from orchestrator.results.failure_groups import failure_lines
@@ -74,7 +77,10 @@ def results(
         ),
     ] = False,
 ) -> None:
-    """Print the ranking of a run: every trial, best first."""
+    """Print the ranking of a run: every trial, best first.
+
+    Example: sweep results cifar10 --out table.csv
+    """
     from orchestrator.results import Results
 
     table = Results(chosen_run(name, runs))
@@ -90,7 +96,10 @@ def results(
 
 @app.command(rich_help_panel=PANEL_READ)
 def best(name: Name = None, runs: Runs = None, as_json: Json = False) -> None:
-    """Print the winner of a run: its objective, parameters and checkpoint."""
+    """Print the winner of a run: its objective, parameters and checkpoint.
+
+    Example: sweep best cifar10 --json
+    """
     from orchestrator.codec import display, written
     from orchestrator.progress import axis, figure
     from orchestrator.results import Results
@@ -120,7 +129,10 @@ def best(name: Name = None, runs: Runs = None, as_json: Json = False) -> None:
 
 @app.command(rich_help_panel=PANEL_READ)
 def why(name: Name = None, trial: Trial = None, runs: Runs = None, as_json: Json = False) -> None:
-    """Explain a trial: why it got its parameters, why it ended, why it has its rank."""
+    """Explain a trial: why it got its parameters, why it ended, why it has its rank.
+
+    Example: sweep why cifar10 --trial 7
+    """
     from orchestrator.results import Results
     from orchestrator.results import why as explain
 
@@ -144,15 +156,18 @@ def _last_lines(run: RunDirectory, trial: State) -> list[str]:
 
 
 @app.command(rich_help_panel=PANEL_READ)
-def audit(name: Name, runs: Runs = None, as_json: Json = False) -> None:
-    """Estimate how many winners early stopping has lost, what it saved, and which rungs predict the end."""
+def audit(name: Name = None, runs: Runs = None, as_json: Json = False) -> None:
+    """Estimate how many winners early stopping has lost, what it saved, and which rungs predict the end.
+
+    Example: sweep audit cifar10
+    """
     from dataclasses import asdict
 
     from orchestrator.results.audit import audit_of
     from orchestrator.results.audit_text import audit_lines
-    from orchestrator.results.run_state import find, read_state
+    from orchestrator.results.run_state import read_state
 
-    run = find(name, runs)
+    run = chosen_run(name, runs)
     state = read_state(run)
     result = audit_of(state)
     if as_json:
@@ -175,7 +190,10 @@ def verify(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Check a run: read every journal record, replay every suggestion and decision, hash every checkpoint."""
+    """Check a run: read every journal record, replay every suggestion and decision, hash every checkpoint.
+
+    Example: sweep verify cifar10
+    """
     from dataclasses import asdict
 
     from orchestrator.results.verify import check

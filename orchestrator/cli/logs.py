@@ -47,7 +47,10 @@ def logs(
     runs: Runs = None,
     as_json: Json = False,
 ) -> None:
-    """Print what trials have printed, warned and logged, also before a failure: sweep logs NAME --trial 7."""
+    """Print what trials have printed, warned and logged, also before a failure: sweep logs NAME --trial 7.
+
+    Example: sweep logs cifar10 --trial 7 --follow
+    """
     run = chosen_run(name, runs)
     if follow:
         _follow(run, trial, rank, grep=grep, last=_LAST if last is None else last)

@@ -25,7 +25,10 @@ def plan(
     runs: Runs = None,
     as_json: Json = False,
 ) -> None:
-    """Print what a sweep takes: trials, rungs and training; with --measure also time, memory, disk space and cost."""
+    """Print what a sweep takes: trials, rungs and training; with --measure also time, memory, disk space and cost.
+
+    Example: sweep plan cifar10 --measure
+    """
     from orchestrator import plan as planning
     from orchestrator.plan.formatting import as_record, lines
     from orchestrator.spec import load
@@ -63,7 +66,10 @@ def simulate(
     runs: Runs = None,
     as_json: Json = False,
 ) -> None:
-    """Compare searches on the recorded curves of a run or a table: cost and result, without training."""
+    """Compare searches on the recorded curves of a run or a table: cost and result, without training.
+
+    Example: sweep simulate cifar10 --searcher random --workers 8
+    """
     from dataclasses import asdict
 
     from orchestrator.engine.recorded_curves import of_sweep, of_table

@@ -71,7 +71,10 @@ def launch(
     token: TokenFile = None,
     insecure: Insecure = False,
 ) -> None:
-    """Check a sweep file, run the sweep to its end and print the ranking, or submit it to a cluster."""
+    """Check a sweep file, run the sweep to its end and print the ranking, or submit it to a cluster.
+
+    Example: sweep launch cifar10 --set budget.trials=20 --detach
+    """
     from orchestrator.errors import RunHeldError, UsageError
     from orchestrator.rundir import free_name, run_at
     from orchestrator.secrets import spared
@@ -135,7 +138,10 @@ def resume(
     insecure: Insecure = False,
     trust: Trust = False,
 ) -> None:
-    """Resume a stopped run. Ended trials stay as they are; the others start from their last checkpoint."""
+    """Resume a stopped run. Ended trials stay as they are; the others start from their last checkpoint.
+
+    Example: sweep resume cifar10
+    """
     from orchestrator.results.run_state import read_state
     from orchestrator.state import spec_in_force
 
@@ -178,7 +184,10 @@ def retry(
     address: Address = "",
     trust: Trust = False,
 ) -> None:
-    """Retry failed trials from their last checkpoint, and resume the run."""
+    """Retry failed trials from their last checkpoint, and resume the run.
+
+    Example: sweep retry cifar10 --failed
+    """
     from orchestrator.errors import UsageError
 
     if failed == bool(trials):
@@ -234,7 +243,10 @@ def extend(
     address: Address = "",
     trust: Trust = False,
 ) -> None:
-    """Extend a run beyond its limits: more trials, more epochs, more time."""
+    """Extend a run beyond its limits: more trials, more epochs, more time.
+
+    Example: sweep extend cifar10 --trials 20
+    """
     additional_budget = dict(_parse_amount(text) for text in budget or ())
     run = chosen_run(name, runs)
     trust = settle_trust(run, trust)
@@ -319,7 +331,10 @@ def promote(
     name: Name = None,
     runs: Runs = None,
 ) -> None:
-    """Continue a trial that the scheduler of a running sweep has set aside."""
+    """Continue a trial that the scheduler of a running sweep has set aside.
+
+    Example: sweep promote cifar10 --trial 7
+    """
     from orchestrator import sweep
 
     run = chosen_run(name, runs)
@@ -332,7 +347,10 @@ def promote(
 
 @app.command(rich_help_panel=PANEL_RUN)
 def sync(name: Name = None, runs: Runs = None) -> None:
-    """Send to W&B and MLflow what they have not received of a run; nothing is sent twice."""
+    """Send to W&B and MLflow what they have not received of a run; nothing is sent twice.
+
+    Example: sweep sync cifar10
+    """
     from orchestrator.results.run_state import read_state
     from orchestrator.state import spec_in_force
     from orchestrator.sweep import send

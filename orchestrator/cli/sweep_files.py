@@ -22,7 +22,10 @@ def import_(
     model: Annotated[str | None, typer.Option("--model", help="Import path of the LightningModule.")] = None,
     data: Annotated[str | None, typer.Option("--data", help="Import path of the LightningDataModule.")] = None,
 ) -> None:
-    """Convert a file of W&B, LightningCLI, Hydra, Katib or Ray Tune to a sweep file, and print it."""
+    """Convert a file of W&B, LightningCLI, Hydra, Katib or Ray Tune to a sweep file, and print it.
+
+    Example: sweep import wandb-sweep.yaml --model my_model.Net > sweep.yaml
+    """
     from orchestrator.spec import import_file
 
     typer.echo(import_file(file, model=model, data=data), nl=False)
@@ -30,7 +33,10 @@ def import_(
 
 @app.command(rich_help_panel=PANEL_FILES)
 def schema() -> None:
-    """Print the JSON schema of sweep files, for completion and checks in editors."""
+    """Print the JSON schema of sweep files, for completion and checks in editors.
+
+    Example: sweep schema > sweep.schema.json
+    """
     from orchestrator.spec import json_schema
 
     print_json(json_schema(warn=warn))

@@ -25,7 +25,10 @@ def plan(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Print, for each host of a trial's slice, its processes, their environment and the command."""
+    """Print, for each host of a trial's slice, its processes, their environment and the command.
+
+    Example: sweep tpu plan sweep.yaml
+    """
     from orchestrator.spec import load
     from orchestrator.xla import process_env
 
@@ -48,7 +51,10 @@ def manifest(
         str, typer.Option("--python", metavar="PATH", help="Interpreter with torch_xla in the image.")
     ] = "/opt/tpu/bin/python",
 ) -> None:
-    """Print a KubeRay RayCluster with TPU slices on GKE, for kubectl apply."""
+    """Print a KubeRay RayCluster with TPU slices on GKE, for kubectl apply.
+
+    Example: sweep tpu manifest sweep.yaml --image lab/sweep:1 --claim sweeps
+    """
     from orchestrator.spec import load
     from orchestrator.xla import gke_manifest, process_env
 
@@ -81,7 +87,10 @@ def launch(
     ] = False,
     runs: Runs = None,
 ) -> None:
-    """Run a sweep on the slices of a Ray cluster, or a single trial on one slice without Ray."""
+    """Run a sweep on the slices of a Ray cluster, or a single trial on one slice without Ray.
+
+    Example: sweep tpu launch sweep.yaml --gcloud my-tpu --zone us-central2-b
+    """
     import shlex
 
     from orchestrator.results.terminal_tables import Progress

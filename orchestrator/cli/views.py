@@ -26,7 +26,10 @@ class Format(StrEnum):
 
 @app.command(rich_help_panel=PANEL_READ)
 def watch(name: Name = None, runs: Runs = None) -> None:
-    """Show a live or ended run on the full screen; without a terminal, print its present state."""
+    """Show a live or ended run on the full screen; without a terminal, print its present state.
+
+    Example: sweep watch
+    """
     import os
     import sys
 
@@ -61,7 +64,10 @@ def report(
     ] = None,
     runs: Runs = None,
 ) -> None:
-    """Write a self-contained page about a live or ended run: result, figures, trials, failures."""
+    """Write a self-contained page about a live or ended run: result, figures, trials, failures.
+
+    Example: sweep report cifar10 --out report.md
+    """
     from orchestrator.results import Results
 
     typer.echo(str(Results(chosen_run(name, runs)).report(out, format=format.value if format else None)))
@@ -81,7 +87,10 @@ def dashboard(
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port on 127.0.0.1. Default: a free one.")] = 0,
     open_: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the browser.")] = False,
 ) -> None:
-    """Serve runs to optuna-dashboard, live and read-only, on this machine and with a token: history, curves."""
+    """Serve runs to optuna-dashboard, live and read-only, on this machine and with a token: history, curves.
+
+    Example: sweep dashboard --open
+    """
     import contextlib
 
     from orchestrator.dashboard import Server, Sweeps

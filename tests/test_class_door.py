@@ -296,6 +296,7 @@ def test_a_module_of_the_other_namespace_is_trained(tmp_path: Path) -> None:
         "from orchestrator.training.class_loading import build\n"
         "from orchestrator.training.class_loading.import_paths import import_from\n"
         f"import_from([{str(tmp_path)!r}, {str(ROOT)!r}])\n"
+        "import theirs\n"
         "import lightning as L\n"
         "assert isinstance(build({'class_path': 'theirs.Net'}, (L.LightningModule,)), L.LightningModule)\n"
         "assert isinstance(build({'class_path': 'theirs.Their'}, (L.Callback,)), L.Callback)\n"

@@ -45,6 +45,7 @@ def import_roots(spec: SweepSpec) -> list[str]:
 
 def import_from(roots: list[str]) -> None:
     """Prepend those ``roots`` to ``sys.path`` that are not on it yet, and are in no run directory or bundle."""
+    alias_lightning()
     missing = [root for root in dict.fromkeys(roots) if root not in sys.path and not data_folder(root)]
     sys.path[:0] = missing
     if missing:

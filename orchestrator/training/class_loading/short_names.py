@@ -17,7 +17,7 @@ from orchestrator.errors import Problem, SpecError, UsageError
 from orchestrator.spec import SweepSpec
 from orchestrator.training.class_loading import argument_types
 from orchestrator.training.class_loading.argument_types import signature
-from orchestrator.training.class_loading.import_paths import import_from, import_object, import_roots
+from orchestrator.training.class_loading.import_paths import import_from, import_object, import_roots, refuse_run_data
 from orchestrator.training.class_loading.optimizer_sections import optimizer_bases, scheduler_bases
 
 _LIBRARIES = ("lightning.pytorch.callbacks", "lightning.pytorch.loggers", "lightning.pytorch.profilers",
@@ -198,6 +198,7 @@ def _named_modules(sections: list[Any]) -> Iterator[ModuleType]:
             names[path.rpartition(".")[0]] = None
     for name in names:
         try:
+            refuse_run_data(f"{name}._")
             module: Any = import_object(name) if "." in name else importlib.import_module(name)
         except (UsageError, ImportError, Exception):  # the check that follows explains it
             continue

@@ -77,6 +77,7 @@ if TYPE_CHECKING:
     from orchestrator.spec.progress_section import Progress
     from orchestrator.sweep import Callback, Sweep, TrialInfo, WinnerTest
     from orchestrator.sweep.run_files import Freed
+    from orchestrator.training.doors.trial_session import checkpoint, report, restore
 
 # Public name -> the module that defines it.
 _HOMES = {
@@ -152,6 +153,7 @@ _HOMES = {
     "Labels": "orchestrator.rundir.labels",
     "RunSummary": "orchestrator.results.run_overview",
     "list_runs": "orchestrator.results.run_overview",
+    "checkpoint": "orchestrator.training.doors.trial_session",
     "choice": "orchestrator.space",
     "const": "orchestrator.space",
     "integer": "orchestrator.space",
@@ -161,6 +163,8 @@ _HOMES = {
     "log_normal": "orchestrator.space",
     "log_uniform": "orchestrator.space",
     "normal": "orchestrator.space",
+    "report": "orchestrator.training.doors.trial_session",
+    "restore": "orchestrator.training.doors.trial_session",
     "uniform": "orchestrator.space",
 }
 
@@ -237,6 +241,7 @@ __all__ = [
     "Verdict",
     "WinnerTest",
     "__version__",
+    "checkpoint",
     "choice",
     "const",
     "integer",
@@ -248,6 +253,8 @@ __all__ = [
     "log_normal",
     "log_uniform",
     "normal",
+    "report",
+    "restore",
     "results",
     "uniform",
 ]

@@ -20,7 +20,8 @@ from torch import nn
 from orchestrator.durable_files import fingerprint, write_durably
 from orchestrator.errors import CheckpointError, UsageError
 from orchestrator.training import Checkpoint
-from orchestrator.training.checkpoints import DurableCheckpointIO, checkpoint_name, remove_leftovers, verify
+from orchestrator.training.checkpoint_names import checkpoint_name
+from orchestrator.training.checkpoints import DurableCheckpointIO, remove_leftovers, verify
 
 
 def _written(folder: Path, content: bytes) -> Checkpoint:
@@ -154,7 +155,7 @@ def test_a_leftover_has_the_name_that_a_death_in_mid_write_leaves(tmp_path: Path
     """A process that dies between write and rename: the real names, not this test's idea of them."""
     code = (
         "import os, pathlib; from orchestrator.durable_files import write_durably;"
-        "from orchestrator.training.checkpoints import checkpoint_name;"
+        "from orchestrator.training.checkpoint_names import checkpoint_name;"
         "os.fsync = lambda descriptor: os._exit(7);"
         f"write_durably(pathlib.Path({str(tmp_path)!r}) / checkpoint_name(3, 0), b'weights')"
     )

@@ -14,7 +14,8 @@ from orchestrator.errors import Problem
 from orchestrator.sweep import code_run
 from orchestrator.sweep.code_run import CodeRun
 from orchestrator.training import Job
-from orchestrator.training.code_check import RULES, one_batch
+from orchestrator.training.check_finding import RULES
+from orchestrator.training.code_check import one_batch
 from tests.support.small_sweeps import spec
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning warns of the faults, and pytest would raise

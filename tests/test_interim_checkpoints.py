@@ -14,7 +14,7 @@ from orchestrator.results.journal_replay import JournalReplay
 from orchestrator.rundir.removal import is_checkpoint, is_checkpoint_or_part
 from orchestrator.state import SweepState
 from orchestrator.training import Checkpoint, Interim, Job, Report
-from orchestrator.training.checkpoints import checkpoint_name
+from orchestrator.training.checkpoint_names import checkpoint_name
 from tests.support.budget_specs import described
 from tests.support.virtual_sweeps import VirtualSweep
 

@@ -94,7 +94,7 @@ def _print_outcome(outcome: Outcome, *, next_steps: bool) -> None:
     best = results.best()
     at = place(best.progress, results.state.unit)
     print_lines("", f"best: trial {best.trial}, {results.metric} {best.value:.4f} at {at}")
-    print_lines(f"checkpoint: {best.checkpoint}")
+    print_lines(f"checkpoint: {best.checkpoint or 'none, since the code saves none'}")
     if next_steps:
         print_next(
             (
@@ -115,6 +115,7 @@ def _no_winner(results: Results) -> str:
 
 
 def _print_finals(run: RunDirectory, outcome: Outcome, *, as_json: bool) -> None:
+    from orchestrator.errors import UsageError
     from orchestrator.results.run_state import read_state
     from orchestrator.results.verdict import finalist_table, sentences
     from orchestrator.results.winner import winner
@@ -132,13 +133,16 @@ def _print_finals(run: RunDirectory, outcome: Outcome, *, as_json: bool) -> None
     metric = state.objective.metric
     wide_console().print(finalist_table(confirmation))
     print_lines(*sentences(confirmation, metric))
-    best = winner(run, state)
-    print_lines(f"its best model: {best.title}, {metric} {best.best.value:.4f}")
-    print_lines(f"checkpoint: {best.run.locate(best.checkpoint.path)}")
+    with contextlib.suppress(UsageError):  # code of the user's may save no checkpoint
+        best = winner(run, state)
+        print_lines(f"its best model: {best.title}, {metric} {best.best.value:.4f}")
+        print_lines(f"checkpoint: {best.run.locate(best.checkpoint.path)}")
     steps = [
         (command_line("test", name, runs), "evaluate the winner on the test set, once"),
         (command_line("export", name, runs), "write the winner to a folder"),
     ]
+    if state.spec.get("model") is None:
+        steps = []
     if not confirmation["clear"]:
         trials = str(2 * outcome.state.spec["budget"]["trials"])
         steps.insert(0, (command_line("confirm", name, runs, "--trials", trials), "more trainings to settle it"))

@@ -240,7 +240,7 @@ class SweepController:
         last = trial.reports.get(trial.segment_reported)
         first = last is None or last.segment != segment
         unit = self.spec.progress.unit
-        span = validation_span(self._components(trial)[2], unit) if first else None
+        span = validation_span(self._components(trial)[2], unit) if first and not self.spec.is_code else None
         fault = order_fault(
             progress,
             after=trial.segment_progress,

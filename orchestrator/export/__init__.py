@@ -33,7 +33,7 @@ from orchestrator.export.model_card import card
 from orchestrator.extras import require
 from orchestrator.results.run_state import find, read_state
 from orchestrator.results.run_trust import trusted_roots
-from orchestrator.results.winner import Winner, winner
+from orchestrator.results.winner import Winner, refuse_code, winner
 from orchestrator.rundir import RunDirectory
 from orchestrator.secrets import masked, masked_values
 from orchestrator.state import SweepState
@@ -112,6 +112,7 @@ def export_with_report(
     run = find(name, runs)
     state = read_state(run)
     exported_trial = winner(run, state, trial)
+    refuse_code(exported_trial, "export")
     roots = trusted_roots(run, state, trust=trust)
     roots += trusted_roots(exported_trial.run, exported_trial.state, trust=trust)
     folder = Path(to) if to else _default_folder(run) / _default_name(exported_trial)

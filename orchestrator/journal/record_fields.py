@@ -259,14 +259,18 @@ _EARLIER = Shape(lambda value: _is_list(value, _is_earlier_trial), "trials with 
 _EVALUATED = Shape(_is_evaluated, "the run, trial and epoch that are evaluated")
 _LOOK = Shape(lambda value: _is_count(value) and value > 0, "a whole number from 1")
 _NAMED = Shape(_is_named, "a mapping with a name")
-_CLASS = Shape(_is_class, "a class with its arguments")
+_CLASS_OR_NONE = Shape(_or_none(_is_class), "a class with its arguments, or null")
 
 _SPEC: dict[str, tuple[Shape, bool]] = {
     "name": (_TEXT, True),
     "objective": (Shape(_is_objective, "a metric with its mode"), True),
     "constraints": (Shape(lambda value: _is_list(value, _is_bound), "a list of bounds on metrics"), False),
-    "model": (_CLASS, True),
-    "data": (Shape(_or_none(_is_class), "a class with its arguments, or null"), False),
+    "model": (_CLASS_OR_NONE, True),
+    "train": (_TEXT_OR_NONE, False),
+    "program": (_TEXT_OR_NONE, False),
+    "command": (Shape(_or_none(lambda value: _is_list(value, _is_text)), "a list of texts, or null"), False),
+    "args": (_OBJECT, False),
+    "data": (_CLASS_OR_NONE, False),
     "trainer": (_OBJECT, True),
     "space": (_OBJECT, True),
     "searcher": (_NAMED, True),

@@ -62,11 +62,12 @@ def finals(state: SweepState, finalists: Finalists, number: int, name: str = "fi
         "spares": [{"point": dict(each.params), "behind": loss(each.value) - last} for each in near],
         "confidence": finalists.confidence,
     }
-    kept = ("constraints", "model", "data", "trainer", "space", "resources", "recovery", "tracking")
+    parts = ("model", "data", "optimizer", "lr_scheduler", "objects", "train", "program", "command", "args", "trainer")
+    kept = ("constraints", *parts, "progress", "space", "resources", "recovery", "tracking")
     written = spec.model_dump(mode="json")
     return from_mapping(
         {
-            **{part: written[part] for part in kept},
+            **{part: written[part] for part in kept if part in written},
             "name": name,
             "seed": derive_seed(spec.seed, "finals", number),
             "objective": {"metric": spec.objective.metric, "mode": spec.objective.mode},

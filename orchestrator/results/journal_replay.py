@@ -298,7 +298,8 @@ class JournalReplay:
             self._violate(event, f"has progress {event.progress}, but {noun(unit)} {measured}")
         # A report's own checkpoint comes before it, and only the report says how many validations gave none.
         first = number in self._silent and (interim or event.type == "segment.reported")
-        span = validation_span(apply(self._spec, self.state.trials[number].params)[2], unit) if first else None
+        by_trainer = first and not self._spec.is_code
+        span = validation_span(apply(self._spec, self.state.trials[number].params)[2], unit) if by_trainer else None
         fault = order_fault(
             event.progress,
             after=self._reached[number],

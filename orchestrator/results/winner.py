@@ -97,6 +97,22 @@ def _at_best_report(run: RunDirectory, state: SweepState, number: int, *, confir
     return Winner(run, state, trial, best, checkpoint, confirmed)
 
 
+def refuse_code(winner: Winner, purpose: str) -> None:
+    """Raise UsageError if a function or a script trained the winner: nobody but that code can rebuild its model.
+
+    Args:
+        winner: what is asked for.
+        purpose: the command, such as ``test``.
+    """
+    code = spec_in_force(winner.state)
+    if code.is_code:
+        name = code.train or code.program or " ".join(code.command or [])
+        raise UsageError(
+            f"`sweep {purpose}` needs a LightningModule under model:, and this model was made by {name}",
+            hint=f"its checkpoint holds what the code saved: {winner.run.locate(winner.checkpoint.path)}",
+        )
+
+
 @dataclass(frozen=True)
 class Stage:
     """Training by one trial with one set of parameters, up to the end of epoch ``until``, counted from 1.

@@ -9,6 +9,7 @@ from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import models_json_schema
 
 from orchestrator import registry
+from orchestrator.spec.progress_section import CODE_FIELDS
 from orchestrator.spec.sweep_spec import SweepSpec
 
 _PARTS = {"searcher": "searchers", "scheduler": "schedulers"}
@@ -74,7 +75,9 @@ def json_schema(*, warn: Callable[[str], object] | None = None) -> dict[str, Any
     properties["repeats"]["anyOf"] = [{"$ref": properties["repeats"].pop("$ref")}, {"type": "integer", "minimum": 1}]
     properties["progress"]["anyOf"] = [{"$ref": properties["progress"].pop("$ref")}, {"type": "string"}]
     properties["seed_everything"] = {"type": ["integer", "boolean"], "description": "LightningCLI's name for seed."}
-    schema["required"] = [name for name in schema["required"] if name != "name"]  # a file has a name of its own
+    # A file has a name of its own, and what it trains is a model, a function or a script.
+    schema["required"] = [name for name in schema["required"] if name not in ("name", "model")]
+    schema["anyOf"] = [{"required": [name]} for name in ("model", *CODE_FIELDS)]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$defs": dict(sorted(definitions.items())),

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from orchestrator.errors import Problem, SpecError
 from orchestrator.space import KeyProblem, Space, Value
 from orchestrator.spec.interpolation import resolve_sections
+from orchestrator.spec.training_code import training_code
 
 if TYPE_CHECKING:
     from orchestrator.spec.parts import ClassSpec
@@ -69,12 +70,15 @@ def placement_problems(spec: SweepSpec) -> Iterator[Problem]:
             yield Problem(message, "a whole class is set by its class_path", ("space", name))
 
 
-def apply(spec: SweepSpec, params: Mapping[str, Value]) -> tuple[ClassSpec, ClassSpec | None, dict[str, Any]]:
+def apply(spec: SweepSpec, params: Mapping[str, Value]) -> tuple[Any, ClassSpec | None, dict[str, Any]]:
     """Return the spec's model, data and trainer arguments with a trial's parameters; the spec is unchanged.
 
-    References to values of the spec are resolved. The model holds its optimizer and scheduler, if the spec has them,
-    and model and data what the remaining references in them need: `TrainedModel`, `LinkedData`.
+    The model is a ClassSpec, or in its place a TrainingCode; what that trains on is its own. References to values of
+    the spec are resolved. The model holds its optimizer and scheduler, if the spec has them, and model and data what
+    the remaining references in them need: `TrainedModel`, `LinkedData`.
     """
+    if spec.is_code:
+        return training_code(spec, params), None, copy.deepcopy(spec.trainer)
     from orchestrator.spec.linked_parts import with_parts
 
     roots: dict[str, Any] = {name: _dumped(getattr(spec, name)) for name in ROOTS}

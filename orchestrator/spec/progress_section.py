@@ -16,6 +16,8 @@ from orchestrator.spec.parts import Part, positive_amount, shown
 
 LIMITS = {EPOCHS: "max_epochs", "steps": "max_steps", SECONDS: "max_time"}
 """The Trainer's argument that ends a training in a unit."""
+CODE_FIELDS = ("train", "program", "command")
+"""Fields of a sweep file that name a function or a script: its Trainer, if it has one, is not the sweep's."""
 _DAY = 86400
 
 
@@ -96,7 +98,8 @@ def with_unit(sections: Mapping[str, Any]) -> dict[str, Any]:
         progress["unit"] = until.unit if isinstance(until, Amount) else default_unit(trainer)
     if until is not None:
         until = in_unit(until, progress["unit"], ("progress", "until"))
-        _end(progress, trainer, until)
+        if not any(sections.get(name) for name in CODE_FIELDS):
+            _end(progress, trainer, until)
     return {**sections, "progress": progress, "trainer": trainer}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     BeforeValidator,
@@ -48,9 +48,14 @@ from orchestrator.spec.progress_options import plain_interval, plain_options, pl
 from orchestrator.spec.progress_section import LIMITS, BareProgress, Progress, report_span, trainer_limit, with_unit
 from orchestrator.spec.repeats import BareFinalists, BareRepeats, Repeats, seeds_written
 from orchestrator.spec.tpu_placement import resource_problems
+from orchestrator.spec.training_code import Command, Function, PlainArguments, Program, code_problems, names_code
 from orchestrator.spec.yaml_document import Document, Path
 
-_LATER = ("optimizer", "lr_scheduler", "objects")
+_LATER = ("optimizer", "lr_scheduler", "objects", "train", "program", "command", "args")
+if TYPE_CHECKING:
+    ModelSpec = Any  # most readers have a model, and know it
+else:
+    ModelSpec = ClassSpec | None
 _ACROSS = "check_val_every_n_epoch"
 DEFAULT_EPOCHS = 10
 DEFAULT_TRIALS = 20
@@ -82,10 +87,17 @@ def _trainer(value: object) -> dict[str, Any]:
     if callbacks is not None:
         listed = callbacks if isinstance(callbacks, list | tuple) else [callbacks]
         value = {**value, "callbacks": [ClassSpec.model_validate(callback).model_dump() for callback in listed]}  # type: ignore[dict-item]
-    arguments = {name: item for name, item in plain_mapping(value).items() if item is not None or name == _ACROSS}
-    if not any(name in arguments for name in ("max_epochs", "max_steps", "max_time")):
-        arguments["max_epochs"] = DEFAULT_EPOCHS
-    return arguments
+    return {name: item for name, item in plain_mapping(value).items() if item is not None or name == _ACROSS}
+
+
+def _with_limit(sections: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the sections with a limit for the Trainer: a function or a script has its own, a model the default."""
+    if names_code(sections):
+        return {"model": None, "trainer": {}, "recovery": {"stalled_after": None}, **sections}
+    trainer = sections.get("trainer", {})
+    if not isinstance(trainer, Mapping) or any(trainer.get(name) is not None for name in LIMITS.values()):
+        return dict(sections)
+    return {**sections, "trainer": {**trainer, "max_epochs": DEFAULT_EPOCHS}}
 
 
 class SweepSpec(Part):
@@ -110,7 +122,7 @@ class SweepSpec(Part):
         default_factory=list, description="Bounds on other metrics; an epoch that breaks one does not count.",
         examples=[[{"metric": "val_loss", "max": 0.7}]],
     )  # fmt: skip
-    model: ClassSpec = Field(description="The LightningModule.", examples=["orchestrator.models.LitModel"])
+    model: ModelSpec = Field(description="The LightningModule.", examples=["orchestrator.models.LitModel"])
     data: Annotated[ClassSpec | None, BeforeValidator(data_section)] = Field(
         default=None,
         description="The LightningDataModule; or DataLoaders or Datasets: {train: …, val: …, batch_size: 32}.",
@@ -131,10 +143,32 @@ class SweepSpec(Part):
         description="Objects that are built once, and that model and data refer to as ${objects.NAME}.",
         examples=[{"dataset": {"class_path": "my_project.data.make_dataset"}}],
     )
+    train: Function | None = Field(
+        default=None,
+        description="Instead of a model: the import path of a function that trains. It gets the parameters as "
+        "arguments, and reports by orchestrator.report(), a Lightning Trainer, or what it returns.",
+        examples=["my_project.train:main"],
+    )
+    program: Program | None = Field(
+        default=None,
+        description="Instead of a model: a script that trains. It gets the parameters on its command line.",
+        examples=["train.py"],
+    )
+    command: Command | None = Field(
+        default=None,
+        description="How the script is started, as in a W&B sweep file; by default [${env}, ${interpreter}, "
+        "${program}, ${args}].",
+        examples=[["${interpreter}", "${program}", "--no_gpu", "${args}"]],
+    )
+    args: PlainArguments = Field(
+        default_factory=dict,
+        description="Arguments of the function or the script that are not searched.",
+        examples=[{"epochs": 9}],
+    )
     trainer: Annotated[dict[str, Any], BeforeValidator(_trainer), WithJsonSchema(TRAINER_SCHEMA)] = Field(
         default_factory=lambda: {"max_epochs": DEFAULT_EPOCHS},
         description="Any argument of lightning.Trainer. Without max_epochs, max_steps or max_time, a trial has "
-        f"{DEFAULT_EPOCHS} epochs.",
+        f"{DEFAULT_EPOCHS} epochs. For a function or a script: arguments to override in the Trainer that it makes.",
         examples=[{"max_epochs": 30, "precision": "auto"}],
     )
     progress: BareProgress = Field(
@@ -218,6 +252,7 @@ class SweepSpec(Part):
         if not isinstance(value, Mapping):
             return value
         sections = with_unit({key: part for key, part in value.items() if part is not None})
+        sections = _with_limit(sections)
         if has_several(sections.get("objective")):
             sections = {**FOR_SEVERAL, **sections}
         budget, searcher = sections.get("budget", {}), plugin_written("searchers", sections.get("searcher"))
@@ -235,7 +270,8 @@ class SweepSpec(Part):
         self.__dict__["progress"] = plain_progress(self.progress)
         self.__dict__["checkpoints"] = plain_interval(self.checkpoints, self.progress.unit)
         self.__dict__["scheduler"] = plain_options(self.scheduler, self)
-        problems = list(parameter_problems(self.space, self._sections()))
+        problems = [] if self.is_code else list(parameter_problems(self.space, self._sections()))
+        problems += code_problems(self)
         problems += objective_problems(self)
         problems += budget_problems(self.budget, self.resources)
         problems += resource_problems(self)
@@ -259,6 +295,11 @@ class SweepSpec(Part):
         message = f"each configuration is tried under {seeds} seeds, and {trials} trials are no whole number of them"
         near = sorted({max(seeds, trials - trials % seeds), trials - trials % seeds + seeds})
         return [Problem(message, f"use {' or '.join(map(str, near))} trials", ("budget", "trials"))]
+
+    @property
+    def is_code(self) -> bool:
+        """Whether a function or a script trains, instead of a Trainer of the sweep's with a ``model``."""
+        return bool(self.train or self.program or self.command)
 
     @property
     def horizon(self) -> float | None:

@@ -19,6 +19,7 @@ from orchestrator.spec.parts import ClassSpec, NoPlainFormError, Part
 from orchestrator.spec.plugin_sections import PluginSection
 from orchestrator.spec.policy_options import PolicyOptions, options_class
 from orchestrator.spec.sweep_spec import SweepSpec, plain_domains
+from orchestrator.spec.training_code import names_code
 from orchestrator.spec.yaml_document import Path
 
 _EXPECTED = {
@@ -38,7 +39,7 @@ _BOUNDS = {
     "less_than": ("<", "lt"),
 }
 _LIGHTNING_CLI = ("fit", "validate", "test", "predict", "ckpt_path")
-_WANDB = ("method", "parameters", "metric", "program", "command", "early_terminate", "run_cap")
+_WANDB = ("method", "parameters", "metric", "early_terminate", "run_cap")
 _OTHER_TOOLS_KEYS = (*_LIGHTNING_CLI, *_WANDB)
 
 
@@ -79,7 +80,8 @@ def _space_problems(content: Mapping[str, Any]) -> tuple[Space, list[Problem]]:
         return Space(), _inside(("space",), error.problems)
     if not problems:
         return Space(domains), []
-    names = parameter_problems(content["space"], {name for name in ROOTS if content.get(name)})
+    sections = {name for name in ROOTS if content.get(name)}
+    names = [] if names_code(content) else list(parameter_problems(content["space"], sections))
     return Space(), _inside(("space",), problems) + list(names)
 
 

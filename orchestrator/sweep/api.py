@@ -66,6 +66,8 @@ class Sweep:
 
     Args:
         model: a LightningModule class, its import path, or ``{"class_path": …, "init_args": {…}}``.
+        train: instead of a model, a function that trains, or its import path.
+        args: arguments of that function that are not searched.
         data: the same for the LightningDataModule, or loaders: ``{"train": …, "val": …}``; None if the module brings
             its own.
         space: parameter name → domain: ``{"model.learning_rate": log_uniform(1e-4, 1e-2)}``.
@@ -97,7 +99,9 @@ class Sweep:
     def __init__(
         self,
         *,
-        model: Any,
+        model: Any = None,
+        train: Any = None,
+        args: Mapping[str, Any] | None = None,
         data: Any = None,
         space: Mapping[str, Domain | Mapping[str, Any]] | None = None,
         objective: tuple[str, str] | Mapping[str, Any] | Objective,
@@ -121,13 +125,15 @@ class Sweep:
         objects: Mapping[str, Any] | None = None,
     ) -> None:
         fields = {
-            "name": name or _default_name(model),
+            "name": name or _default_name(model if train is None else train),
             "seed": seed,
             "objective": dict(zip(("metric", "mode"), objective, strict=True))
             if isinstance(objective, tuple)
             else objective,
             "constraints": list(constraints) if constraints is not None else None,
             "model": importable(model),
+            "train": importable(train),
+            "args": args,
             "data": importable(data),
             "optimizer": importable(optimizer),
             "lr_scheduler": importable(lr_scheduler),
@@ -764,5 +770,5 @@ def _plain(value: Any) -> Any:
 def _default_name(model: Any) -> str:
     with contextlib.suppress(TypeError, KeyError):
         model = model["class_path"]
-    path = model.__qualname__ if isinstance(model, type) else str(model)
-    return path.rsplit(".", 1)[-1].lower()
+    path = model.__qualname__ if callable(model) else str(model)
+    return path.replace(":", ".").rsplit(".", 1)[-1].lower()

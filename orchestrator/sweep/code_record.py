@@ -60,7 +60,7 @@ def git_diff() -> str:
 
 def _hashes(spec: SweepSpec, roots: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Yield path and hash of each file, a limited number of them; those beyond it have one hash together."""
-    packages = sorted({path.partition(".")[0] for path in _class_paths(spec.model_dump(mode="json"))})
+    packages = sorted({path.partition(".")[0] for path in _class_paths(spec.model_dump(mode="json"))} | _code_of(spec))
     files: dict[str, Path] = {}
     for root in map(Path, roots):
         for path in _files(root, [name for name in packages if name != "orchestrator"]):
@@ -69,6 +69,15 @@ def _hashes(spec: SweepSpec, roots: Sequence[str]) -> Iterator[tuple[str, str]]:
     yield from list(hashes.items())[:_MOST_FILES]
     if rest := list(hashes.items())[_MOST_FILES:]:
         yield f"{len(rest)} more files", _hash(repr(rest).encode())
+
+
+def _code_of(spec: SweepSpec) -> set[str]:
+    """Return the first part of the module, or of the path, of a function or a script."""
+    scripts = [spec.program or "", *(word for word in spec.command or () if word.endswith(".py"))]
+    names = {
+        Path(script).parts[0].removesuffix(".py") for script in scripts if script and not Path(script).is_absolute()
+    }
+    return names | ({spec.train.partition(":")[0].partition(".")[0]} if spec.train else set())
 
 
 def _files(root: Path, packages: Iterable[str]) -> Iterator[Path]:

@@ -29,14 +29,17 @@ from orchestrator.secrets import masked
 from orchestrator.seeds import trial_seed
 from orchestrator.spec import SweepSpec, apply
 from orchestrator.training import Job
-from orchestrator.training.code_check import RULES, Finding
+from orchestrator.training.check_finding import RULES, Finding
 from orchestrator.training.machine_info import versions
 
+_MADE = {"model", "data", "optimizer", "lr_scheduler", "objects", "train", "program", "command", "args", "trainer"}
+_TRIED = {*_MADE, "space", "objective", "constraints"}
 OFF = "SWEEP_NO_PREFLIGHT"
 """Set to 1 in the environment, no launch runs the user's code beforehand."""
 
 _MODULE = "orchestrator.training.code_check"
 _PATIENCE_SECONDS = 3.0
+_PATIENCE_FOR_CODE_SECONDS = 30.0  # the command line of a script is checked by its own parser
 _LONGEST_SECONDS = 120.0
 _RECORDED = ("sweep-orchestrator", "torch", "torchvision", "torchmetrics", "lightning", "numpy")
 _PATHS: Mapping[str, tuple[str, ...]] = {"data": ("data",), "objective": ("objective", "metric")}
@@ -102,8 +105,9 @@ class CodeRun:
             return
         self._doubts = list(doubts)
         elapsed = time.monotonic() - self._began
+        patience = _PATIENCE_FOR_CODE_SECONDS if self._spec.is_code else _PATIENCE_SECONDS
         try:
-            self._process.wait(elapsed if elapsed > 8.0 else _PATIENCE_SECONDS)
+            self._process.wait(max(elapsed, patience) if elapsed > 8.0 else patience)
         except subprocess.TimeoutExpired:
             threading.Thread(target=self._print_late, name="code run", daemon=True).start()
             return
@@ -114,16 +118,21 @@ class CodeRun:
         self._conclude(finding)
 
     def _problem(self, finding: Finding) -> Problem:
-        path = _PATHS.get(finding.rule, ("model",))
-        message = f"{finding.message} (one batch was run before the start: {RULES[finding.rule]})"
+        door = "train" if self._spec.train else "program" if self._spec.program else "command"
+        path = _PATHS.get(finding.rule, (door if self._spec.is_code else "model",))
+        run = "the code was tried" if self._spec.is_code else "one batch was run"
+        message = f"{finding.message} ({run} before the start: {RULES[finding.rule]})"
         hint = f"{finding.hint}; --no-preflight launches without this check"
         return Problem(masked(message), masked(hint), path, **self._spec.locate(path))
 
     def _conclude(self, finding: Finding) -> None:
+        for note in finding.notes:
+            print(f"notice: {masked(note)}", file=sys.stderr)
         if finding.outcome == "passed":
             _write_stamp(self._stamp, finding.files or {})
         else:
-            print(f"warning: one batch was run before the start: {masked(finding.message)}", file=sys.stderr)
+            run = "the code was tried" if self._spec.is_code else "one batch was run"
+            print(f"warning: {run} before the start: {masked(finding.message)}", file=sys.stderr)
             print(f"hint: {masked(finding.hint)}", file=sys.stderr)
             warn_of(self._doubts)
 
@@ -181,7 +190,7 @@ def _job(spec: SweepSpec) -> Job:
 
 def _stamp_file(spec: SweepSpec, roots: list[str]) -> Path:
     """Return the file that records a passed run of this spec with these versions."""
-    parts = spec.model_dump(mode="json", include={"model", "data", "trainer", "space", "objective", "constraints"})
+    parts = spec.model_dump(mode="json", include=_TRIED)
     content = [parts, spec.seed, roots, str(Path.cwd()), versions(_RECORDED), sys.version]
     digest = sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 from orchestrator.errors import UsageError
@@ -16,7 +16,7 @@ _FILE_HINT = "put the class into a file of its own and import it from there"
 
 
 def importable(value: Any) -> Any:
-    """Return the value, once workers can import each class in it that the running script defines.
+    """Return the value, once workers can import each class and function in it that the running script defines.
 
     Raises:
         UsageError: a class has no import path: it is defined in a notebook, in a session or in a function.
@@ -24,7 +24,7 @@ def importable(value: Any) -> Any:
     if isinstance(value, Mapping | list | tuple):
         for item in value.values() if isinstance(value, Mapping) else value:
             importable(item)
-    if not isinstance(value, type) or value.__module__ != "__main__":
+    if not isinstance(value, type | FunctionType) or value.__module__ != "__main__":
         return value
     if "<" in value.__qualname__:
         raise UsageError(

@@ -43,6 +43,7 @@ def check(
     """
     from orchestrator.tracking import check as check_trackers
     from orchestrator.training import class_loading
+    from orchestrator.training.doors.code_checks import check_code
 
     if spec.resources.tpu:
         from orchestrator.xla.slice_engine import check as check_slices
@@ -57,7 +58,7 @@ def check(
 
         check_resources(spec.resources)
     roots = class_loading.import_roots(spec)
-    if problems := notify_problems(spec) + class_loading.check(spec):
+    if problems := notify_problems(spec) + class_loading.check(spec) + check_code(spec):
         raise SpecError(problems)
     _check_plugin(spec, spec.searcher, ("searcher", "init_args"))
     _check_plugin(spec, spec.scheduler, ("scheduler",))

@@ -12,7 +12,7 @@ from orchestrator.errors import UsageError
 from orchestrator.journal import Journal, plain
 from orchestrator.results.run_state import find
 from orchestrator.results.run_trust import trusted_roots
-from orchestrator.results.winner import Winner, winner
+from orchestrator.results.winner import Winner, refuse_code, winner
 from orchestrator.rundir import RunDirectory
 from orchestrator.seeds import trial_seed
 from orchestrator.spec import apply
@@ -90,6 +90,7 @@ def test(
         path = verify(
             tested.run.root, Checkpoint(checkpoint.path, checkpoint.size, checkpoint.sha256, checkpoint.epoch)
         )
+        refuse_code(tested, "test")
         spec = spec_in_force(tested.state)
         model, data, trainer = apply(spec, tested.trial.params_at(tested.best.progress))
         seed, trainer = trial_seed(spec.seed, tested.trial.number), tested.trial.as_trained(trainer)

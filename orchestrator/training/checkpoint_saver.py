@@ -11,7 +11,8 @@ from orchestrator.durable_files import fingerprint
 from orchestrator.errors import UsageError
 from orchestrator.training import compat_lightning as compat
 from orchestrator.training import shared_storage
-from orchestrator.training.checkpoints import DurableCheckpointIO, checkpoint_name
+from orchestrator.training.checkpoint_names import checkpoint_name
+from orchestrator.training.checkpoints import DurableCheckpointIO
 from orchestrator.training.job import Checkpoint, Job
 
 

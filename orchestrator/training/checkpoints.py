@@ -22,10 +22,10 @@ from orchestrator import codec
 from orchestrator.durable_files import check_file, storage_fault, write_durably
 from orchestrator.errors import CheckpointError, CodecError, UsageError
 from orchestrator.rundir import RunDirectory
+from orchestrator.training.checkpoint_names import PATTERN
 from orchestrator.training.job import Checkpoint
 from orchestrator.training.memory import out_of_memory
 
-PATTERN = "epoch=*-segment=*.ckpt"
 _LEFT_OVER = re.compile(r"\.epoch=\d+(-batch=\d+)?-segment=(?P<segment>\d+)\.ckpt\.\d+\.tmp")
 _WRITTEN = "orchestrator.codec"  # the key of a checkpoint in which values are in the codec's form
 _HYPERPARAMETERS = ("hyper_parameters", "datamodule_hyper_parameters")
@@ -34,16 +34,6 @@ _STATE_HINT = (
     "or allow the class with torch.serialization.add_safe_globals where your module is defined"
 )
 _HINT = "resume from an earlier checkpoint of the trial, or start the trial afresh"
-
-
-def checkpoint_name(epoch: int, segment: int, batch: int = 0) -> str:
-    """Return the file name of the trial's checkpoint after ``epoch`` whole epochs, and ``batch`` batches of the next.
-
-    The segment is in the name so that no two processes write the same file: a process that lost its sweep to another
-    one may still be training.
-    """
-    within = f"-batch={batch:06d}" if batch else ""
-    return f"epoch={epoch:04d}{within}-segment={segment}.ckpt"
 
 
 class DurableCheckpointIO(TorchCheckpointIO):

@@ -6,8 +6,8 @@ prints one line of JSON: a `Finding`. It is a process of its own, so that nothin
 that runs the sweep. It trains on the CPU without data-loading processes, and `sealed_process` keeps it from writing
 into the folders of the user's code and from opening connections. So it calls no ``prepare_data``, which may download.
 
-A fault is a refusal only if every trial would fail by it: see `RULES`. Anything else that goes wrong here is a warning,
-since this process lacks what a trial may have: a GPU, the cluster's data, a network.
+A fault is a refusal only if every trial would fail by it: see `check_finding.RULES`. Anything else that goes wrong here
+is a warning, since this process lacks what a trial may have: a GPU, the cluster's data, a network.
 """
 
 from __future__ import annotations
@@ -18,44 +18,16 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from orchestrator.errors import CodecError, ObjectiveError, UsageError, describe
-
-RULES = {
-    "optimizer": "automatic optimization needs an optimizer from configure_optimizers",
-    "step": "a LightningModule needs a training_step",
-    "data": "training needs data",
-    "kind": "model and data must name what makes a module and its data",
-    "state": "what a checkpoint holds must have a plain form",
-    "objective": "the module must log the metrics that it is judged by",
-}
-"""For each fault that would make every trial fail: the rule that it breaks."""
+from orchestrator.errors import CodecError, ObjectiveError, ProgressError, UsageError, describe
+from orchestrator.training.check_finding import Finding
 
 _LONG_CALLBACKS = ("LearningRateFinder", "BatchSizeFinder")
 _DROPPED = ("min_epochs", "min_steps", "max_time", "max_steps", "plugins", "profiler", "overfit_batches", "num_nodes",
             "strategy", "sync_batchnorm", "logger")  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What the check has found.
-
-    Attributes:
-        outcome: ``passed``, ``refused`` if every trial would fail, ``unclear`` otherwise.
-        rule: a key of `RULES` for ``refused``.
-        message: what happened.
-        hint: what to do next.
-        files: the user's source files that were run, by path, with the SHA-256 of each.
-    """
-
-    outcome: Literal["passed", "refused", "unclear"]
-    rule: str = ""
-    message: str = ""
-    hint: str = ""
-    files: Mapping[str, str] | None = None
 
 
 class _NoOptimizer(Exception):
@@ -66,6 +38,10 @@ def one_batch(job: Any) -> Finding:
     """Run one batch of ``job`` and return the finding. ``job.folder`` is for this check alone."""
     from orchestrator.training.fit_segment import fit
 
+    if "class_path" not in job.model:
+        from orchestrator.training.doors.code_trial import two_reports
+
+        return two_reports(job, {"accelerator": "cpu", "devices": 1, "callbacks": [_watch()]}, _explained)
     device = {"accelerator": "cpu", "devices": 1, "callbacks": [_watch()]}
     reports: list[Any] = []
 
@@ -139,6 +115,8 @@ def _explained(error: BaseException, job: Any, *, resumed: bool) -> Finding:
                        "add train_dataloader to the module, or name a DataModule under data:")  # fmt: skip
     if isinstance(error, ObjectiveError):
         return _objective(error, job)
+    if isinstance(error, ProgressError):
+        return Finding("refused", "progress", error.message, error.hint)
     if isinstance(error, CodecError) or (isinstance(error, UsageError) and "only unpickling" in text):
         return Finding("refused", "state", error.message, error.hint)
     if isinstance(error, UsageError) and " returned " in error.message:
@@ -154,13 +132,16 @@ def _objective(error: Any, job: Any) -> Finding:
     from orchestrator.training.class_loading.import_paths import import_class
     from orchestrator.training.class_loading.logged_metrics import is_logged, logged_names
 
+    if "class_path" not in job.model:
+        return Finding("refused", "objective", error.message, error.hint)
     names = logged_names(import_class(job.model["class_path"]))
     may_come = names is not None and all(is_logged(metric, names) for metric in (job.metric, *job.required))
     return Finding("unclear" if may_come else "refused", "objective", error.message, error.hint)
 
 
 def _module(job: Any) -> str:
-    return str(job.model["class_path"]).rpartition(".")[2]
+    path = job.model.get("class_path")
+    return str(path).rpartition(".")[2] if path else "the LightningModule"
 
 
 def _named(error: BaseException) -> str:
@@ -210,7 +191,8 @@ def main(request: Mapping[str, Any]) -> Finding:
     job = replace(Job(**request["job"]), folder=f"{request['folder']}/run/trials/0000", url="")
     prepares = False
     try:
-        prepares = sum(leave_out_preparation(part["class_path"]) for part in (job.model, job.data) if part) > 0
+        parts = [part for part in (job.model, job.data) if part and "class_path" in part]
+        prepares = sum(leave_out_preparation(part["class_path"]) for part in parts) > 0
         load_in_process()
         finding = one_batch(job)
     except (Exception, SystemExit) as error:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import lightning as L
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.plugins.io import CheckpointIO
-from torch.optim import Optimizer
 
 from orchestrator.training import class_loading, loggers, process_group, rendezvous, shared_storage
 from orchestrator.training.checkpoints import DurableCheckpointIO, remove_leftovers, verify
 from orchestrator.training.compat_lightning import cached_entry_points
 from orchestrator.training.csv_logger import EpochCSVLogger
+from orchestrator.training.doors import code_segment
 from orchestrator.training.epoch_seed import EpochSeed
 from orchestrator.training.exact_resume import ExactResume, LoadsDouble
 from orchestrator.training.finders import Finders
@@ -22,6 +22,7 @@ from orchestrator.training.interim_saves import InterimSaves
 from orchestrator.training.job import Checkpoint, Interim, Job, Report
 from orchestrator.training.live_writer import LiveWriter, live_writer
 from orchestrator.training.memory import keep_freed_memory
+from orchestrator.training.optimizer_overrides import OptimizerOverrides
 from orchestrator.training.precision import resolve_precision
 from orchestrator.training.process_state import isolated, release
 from orchestrator.training.progress_meter import ProgressMeter
@@ -69,6 +70,11 @@ def fit(
     heartbeat = start_heartbeat(job)
     keep_freed_memory()
     with isolated(job.threads), loggers.own_wandb_run():
+        if code_segment.is_code(job):
+            code_segment.run(
+                job, report, device or {}, interim=interim, stop=stop, start=start, heartbeat=heartbeat
+            )  # fmt: skip
+            return
         L.seed_everything(job.seed, verbose=False)
         model, data = class_loading.build_parts(job.model, job.data)
         for owner in (model, data):
@@ -152,50 +158,3 @@ def _as_list(value: Any) -> list[Any]:
     if value is None or isinstance(value, bool):
         return []
     return list(value) if isinstance(value, list | tuple) else [value]
-
-
-class OptimizerOverrides(L.Callback):
-    """Gives restored optimizers the options that ``configure_optimizers`` gives them now.
-
-    A checkpoint restores the optimizers' options (learning rate, weight decay, momentum …) with their moments. This
-    keeps the moments and replaces the options. A learning rate scheduler keeps its position: the ratio of the learning
-    rate to the initial one stays, and the initial one is replaced.
-    """
-
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Replace the options, after Lightning has restored the optimizers."""
-        fresh = list(_optimizers(pl_module.configure_optimizers()))
-        for restored, configured in zip(trainer.optimizers, fresh, strict=True):
-            for group, options in zip(restored.param_groups, configured.param_groups, strict=True):
-                _override(group, options)
-        for config in trainer.lr_scheduler_configs:
-            _rebase(config.scheduler)
-
-
-def _override(group: dict[str, Any], options: Mapping[str, Any]) -> None:
-    initial = group.get("initial_lr")
-    ratio = group["lr"] / initial if initial else None
-    for name, value in options.items():
-        if name != "params":
-            group[name] = value
-    if ratio is not None and "initial_lr" in options:
-        group["lr"] = options["initial_lr"] * ratio
-
-
-def _rebase(scheduler: Any) -> None:
-    """Set a scheduler's base learning rates, and those of the schedulers in it, to the present initial ones."""
-    for part in getattr(scheduler, "_schedulers", ()):
-        _rebase(part)
-    if hasattr(scheduler, "base_lrs"):
-        scheduler.base_lrs = [group["initial_lr"] for group in scheduler.optimizer.param_groups]
-
-
-def _optimizers(configured: Any) -> Iterator[Optimizer]:
-    """Yield the optimizers in any return value of ``configure_optimizers``, in Lightning's order."""
-    if isinstance(configured, Optimizer):
-        yield configured
-    elif isinstance(configured, Mapping):
-        yield from _optimizers(configured.get("optimizer"))
-    elif isinstance(configured, list | tuple):
-        for item in configured:
-            yield from _optimizers(item)

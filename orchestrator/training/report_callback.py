@@ -60,8 +60,9 @@ class ReportCallback(CheckpointCallback):
         meter: ProgressMeter,
         interim: Callable[[Interim], None] | None = None,
         saves: InterimSaves | None = None,
+        requires_report: bool = True,
     ) -> None:
-        self._job = job
+        self._job, self._requires_report = job, requires_report
         self._report = report
         self._interim, self._saves = interim, saves
         self._table = table
@@ -146,7 +147,7 @@ class ReportCallback(CheckpointCallback):
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Raise ObjectiveError if nothing was reported, unless the segment was asked to end before that."""
-        if not self._reported and not self._stopped:
+        if self._requires_report and not self._reported and not self._stopped:
             raise self._missing(trainer)
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 _IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
-_SECTIONS = ("model", "data", "trainer", "space", "searcher", "scheduler", "lineage")
+_SECTIONS = ("model", "data", "args", "trainer", "space", "searcher", "scheduler", "lineage")
 
 
 def named_code(spec: Mapping[str, Any], params: Iterable[Any] = ()) -> list[str]:
@@ -17,6 +17,7 @@ def named_code(spec: Mapping[str, Any], params: Iterable[Any] = ()) -> list[str]
     """
     found = {text for section in _SECTIONS for text in _import_paths(spec.get(section))}
     found.update(text for values in params for text in _import_paths(values))
+    found.update(f"{name} {spec[name]!r}" for name in ("train", "program", "command") if spec.get(name))
     found.update(f"command {command!r}" for command in _commands(spec.get("notify")))
     return sorted(found)
 

@@ -61,7 +61,7 @@ ALLOWED: dict[str, set[str]] = {
     "cli": CORE
     | {"training", "engine", "xla", "sweep", "cluster", "results", "bundle", "export", "plan", "dashboard", "watch"},
     "__main__": {"cli"},
-    "__init__": CORE | {"sweep", "results", "plan", "bundle", "export"},
+    "__init__": CORE | {"sweep", "results", "plan", "bundle", "export", "training"},
 }
 
 

@@ -52,8 +52,8 @@ def check(spec: SweepSpec) -> list[Problem]:
     spec = with_full_paths(spec)
     problems: dict[tuple[Path, str], Problem] = {}
     for problem in _searcher_problems(spec):
-        problems[problem.path, problem.message] = _located(spec, problem)
-    for params in _configurations(spec):
+        problems[problem.path, problem.message] = with_position(spec, problem)
+    for params in () if spec.is_code else configurations(spec):
         for problem in _configuration_problems(spec, params):
             located = _located_in_space(spec, problem, params)
             problems.setdefault((located.path, located.message.split(", but got")[0]), located)
@@ -66,7 +66,9 @@ def never_logged(spec: SweepSpec) -> list[Problem]:
     It is a suspicion: reading source cannot know what running it does.
     """
     model, _, trainer = apply(spec, _configuration(spec, {}))
-    return [_located(spec, problem) for problem in _metric_problems(spec, model, trainer)]
+    if not isinstance(model, ClassSpec):
+        return []
+    return [with_position(spec, problem) for problem in _metric_problems(spec, model, trainer)]
 
 
 def _searcher_problems(spec: SweepSpec) -> Iterator[Problem]:
@@ -77,7 +79,7 @@ def _searcher_problems(spec: SweepSpec) -> Iterator[Problem]:
         )
 
 
-def _configurations(spec: SweepSpec) -> Iterator[Params]:
+def configurations(spec: SweepSpec) -> Iterator[Params]:
     """Yield complete configurations in which every domain takes each of its probes at least once."""
     first = _configuration(spec, {})
     yield first
@@ -103,7 +105,7 @@ def _configuration(spec: SweepSpec, fixed: Params) -> Params:
     return params
 
 
-def _located(spec: SweepSpec, problem: Problem) -> Problem:
+def with_position(spec: SweepSpec, problem: Problem) -> Problem:
     """Add the position in the sweep file."""
     return replace(problem, **spec.locate(problem.path, key=isinstance(problem, KeyProblem)))
 
@@ -113,7 +115,7 @@ def _located_in_space(spec: SweepSpec, problem: Problem, params: Params) -> Prob
     dotted = canonical(".".join(map(str, problem.path)))
     swept = [name for name in params if f"{dotted}.".startswith(f"{canonical(name)}.")]
     if not swept:
-        return _located(spec, problem)
+        return with_position(spec, problem)
     path = ("space", max(swept, key=len))
     return replace(problem, message=f"{path[1]}: {problem.message}", path=path, **spec.locate(path, key=True))
 

@@ -1,0 +1,88 @@
+"""Try a function or a script before the start: to its second report, and on from its checkpoint."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Mapping
+from contextlib import redirect_stderr
+from dataclasses import asdict, replace
+from difflib import get_close_matches
+from typing import Any
+
+from orchestrator.training.check_finding import Finding
+from orchestrator.training.doors.trial_session import current
+from orchestrator.training.job import Job, Report
+
+_SHORT = {
+    "limit_train_batches": 1,
+    "limit_val_batches": 1,
+    "limit_test_batches": 1,
+    "limit_predict_batches": 1,
+    "val_check_interval": 1.0,
+    "check_val_every_n_epoch": 1,
+    "log_every_n_steps": 1,
+    "precision": "32-true",
+    "max_steps": -1,
+    "max_time": None,
+}
+_USAGE_ERROR = 2  # the exit code of argparse, click and those that build on them
+_OPTION = re.compile(r"--[\w.-]+")
+_NO_CHECKPOINT = "the code saves no checkpoint: a trial that is interrupted or set aside starts again from nothing"
+
+
+def two_reports(job: Job, device: Mapping[str, Any], explained: Callable[..., Finding]) -> Finding:
+    """Run the code until it has reported and ended, then again from its checkpoint; return the finding.
+
+    A Trainer trains one batch, and what follows ``fit`` is run. Other code ends with its second report.
+
+    Args:
+        job: a trial whose folder is for this check alone.
+        device: Trainer arguments.
+        explained: returns the finding for an error.
+    """
+    from orchestrator.training.fit_segment import fit
+
+    reports: list[Report] = []
+    notes: list[str] = []
+
+    def report(each: Report) -> bool:
+        reports.append(each)
+        session = current()
+        notes[:] = session.notices if session else []
+        return (session is not None and session.trainer is not None) or len(reports) == 1
+
+    for epochs in (1, 2):
+        saved = reports[-1].checkpoint if reports else None
+        if epochs == 2 and saved is None:
+            break
+        start: dict[str, Any] = {"checkpoint": asdict(saved), "segment": 1} if saved else {}
+        said = io.StringIO()
+        try:
+            with redirect_stderr(said):
+                fit(replace(job, trainer={**job.trainer, **_SHORT, "max_epochs": epochs}, **start), report, device)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            if isinstance(error, SystemExit) and error.code == _USAGE_ERROR:
+                return _refused_arguments(said.getvalue(), job)
+            return explained(error, job, resumed=bool(start))
+    if reports and reports[-1].checkpoint is None:
+        notes.append(_NO_CHECKPOINT)
+    return Finding("passed", notes=tuple(dict.fromkeys(notes)))
+
+
+def _refused_arguments(said: str, job: Job) -> Finding:
+    """Return the finding for a script that ended as its parser refused the command line; ``said`` is its stderr."""
+    lines = [line.strip(" │╭╮╰╯─") for line in said.splitlines()]
+    lines = [line for line in lines if line]
+    message = next((line for line in reversed(lines) if "rror" in line or "nvalid" in line or "uch" in line), "")
+    message = message or (lines[-1] if lines else "it printed nothing")
+    given = {f"--{name}" for name in job.model["args"]}
+    known = sorted(set(_OPTION.findall(said.partition("error:")[0])) - given)
+    wrong = next((option for option in _OPTION.findall(message) if option in given), "")
+    close = get_close_matches(wrong, known, n=1, cutoff=0.5) if wrong else []
+    hint = f"did you mean {close[0].removeprefix('--')}?" if close else "see the script's --help"
+    if wrong and isinstance(job.model["args"].get(wrong.removeprefix("--")), bool):
+        hint = "a flag without a value: command: [${interpreter}, ${program}, ${args_no_boolean_flags}]"
+    return Finding("refused", "arguments", f"the script refused its command line: {message}", hint)

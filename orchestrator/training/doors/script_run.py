@@ -1,0 +1,131 @@
+"""Run a script in this process as Python would run it: as ``__main__``, with its own command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import runpy
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from orchestrator.errors import UsageError
+from orchestrator.rundir import data_folder
+from orchestrator.spec.command_line import STANDARD, Invocation, invocation
+from orchestrator.training.job import Job
+
+_HYDRA = ("${interpreter}", "${program}", "${args_no_hyphens}")
+
+
+def invocation_of(job: Job, macros: dict[str, str]) -> Invocation:
+    """Return what the job's command runs, the script by its absolute path. Raises UsageError if there is none."""
+    json_file = Path(job.folder) / "args.json"
+    code = job.model
+    standard: tuple[str, ...] = STANDARD
+    if code.get("program") and not code.get("command"):
+        path = find_script(code["program"])
+        standard = _HYDRA if "hydra.main" in path.read_text(encoding="utf-8", errors="replace") else STANDARD
+    found = invocation(code, macros, json_file=str(json_file), standard=standard)
+    if any("${args_json_file}" in word for word in code.get("command") or ()):
+        json_file.parent.mkdir(parents=True, exist_ok=True)
+        json_file.write_text(json.dumps(code["args"]))
+    if found.module:
+        return found
+    return Invocation(str(find_script(found.program)), "", found.words, found.environment)
+
+
+def find_script(program: str) -> Path:
+    """Return a script's path: absolute, or in the folders that modules are imported from, in their order.
+
+    Raises:
+        UsageError: It is nowhere there, or lies in a run directory or a bundle.
+    """
+    places = [Path(program).expanduser()] if Path(program).expanduser().is_absolute() else []
+    if not places:
+        places = [Path(root or ".") / program for root in (*sys.path, ".")]
+    path = next((place for place in places if place.is_file()), None)
+    if path is None:
+        raise UsageError(
+            f"there is no script {program!r}",
+            hint="the path counts from the folder of the sweep file, or from the working directory",
+        )
+    if folder := data_folder(path.absolute()):
+        raise UsageError(f"{program} lies in {folder}, but a run directory or a bundle holds no code",
+                         hint="move the script to a folder of its own")  # fmt: skip
+    return path.absolute()
+
+
+def run_script(found: Invocation) -> None:
+    """Run the script to its end. What it raises passes through, a SystemExit included."""
+    with _as_program(found), _own_modules(found), _signals_allowed():
+        if found.module:
+            runpy.run_module(found.module, run_name="__main__", alter_sys=True)
+        else:
+            _run_file(Path(found.program))
+
+
+def _run_file(path: Path) -> None:
+    """Execute a file as the module ``__main__``, so that what it defines can be pickled by name."""
+    module = ModuleType("__main__")
+    module.__dict__.update(__file__=str(path), __builtins__=__builtins__)
+    earlier = sys.modules["__main__"]
+    sys.modules["__main__"] = module
+    try:
+        exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__)  # what Python does with it
+    finally:
+        sys.modules["__main__"] = earlier
+
+
+@contextmanager
+def _as_program(found: Invocation) -> Iterator[None]:
+    """Set ``sys.argv``, the environment and the first folder of ``sys.path`` as for a program."""
+    argv, path = list(sys.argv), list(sys.path)
+    sys.argv = [found.program or found.module, *found.words]
+    if found.program:
+        sys.path.insert(0, str(Path(found.program).parent))
+    os.environ.update(found.environment)  # restored with the rest of the process's state
+    try:
+        yield
+    finally:
+        sys.argv, sys.path[:] = argv, path
+
+
+@contextmanager
+def _own_modules(found: Invocation) -> Iterator[None]:
+    """Forget the modules that the script has imported from its own folder, so that the next trial has new ones."""
+    before = set(sys.modules)
+    folder = Path(found.program).parent if found.program else Path.cwd()
+    try:
+        yield
+    finally:
+        for name in set(sys.modules) - before:
+            file = getattr(sys.modules.get(name), "__file__", None)
+            if isinstance(file, str) and _is_own(Path(file), folder):
+                del sys.modules[name]
+
+
+def _is_own(file: Path, folder: Path) -> bool:
+    return file.is_relative_to(folder) and not {"site-packages", "dist-packages"} & set(file.parts)
+
+
+@contextmanager
+def _signals_allowed() -> Iterator[None]:
+    """Let a script set handlers of signals in a thread, where Python has none: they are not called."""
+    if threading.current_thread() is threading.main_thread():
+        yield
+        return
+    original: Any = signal.signal
+
+    def ignore(number: Any, handler: Any) -> Any:
+        return original(number, handler) if threading.current_thread() is threading.main_thread() else None
+
+    signal.signal = ignore  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        signal.signal = original

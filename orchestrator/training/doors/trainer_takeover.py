@@ -1,0 +1,239 @@
+"""Put the sweep's part inside any Trainer that a function or a script makes, without a change to that code."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder
+from lightning.pytorch.loggers.logger import Logger
+from lightning.pytorch.plugins.io import CheckpointIO
+
+from orchestrator.errors import UsageError
+from orchestrator.training import class_loading, rendezvous
+from orchestrator.training.checkpoints import DurableCheckpointIO
+from orchestrator.training.csv_logger import EpochCSVLogger
+from orchestrator.training.doors.trial_session import TrialEnd, TrialSession
+from orchestrator.training.epoch_seed import EpochSeed
+from orchestrator.training.exact_resume import ExactResume, LoadsDouble
+from orchestrator.training.finders import Finders
+from orchestrator.training.host_lock import lock_prepare_data
+from orchestrator.training.interim_saves import InterimSaves
+from orchestrator.training.live_writer import LiveWriter, live_writer
+from orchestrator.training.optimizer_overrides import OptimizerOverrides
+from orchestrator.training.process_state import release
+from orchestrator.training.progress_meter import ProgressMeter
+from orchestrator.training.report_callback import ReportCallback
+from orchestrator.training.shared_storage import Heartbeat
+from orchestrator.training.trial_files import OwnFolder, own_place
+
+_FOLDERS = ("save_dir", "_save_dir", "_root_dir")  # attributes of loggers
+_TWICE = "the code fits a second Trainer"
+_TWICE_HINT = "a trial is one training: fit once, or report with orchestrator.report() and save with checkpoint()"
+
+
+@dataclass
+class Takeover:
+    """What the sweep adds to the Trainers of one segment.
+
+    Attributes:
+        session: the segment.
+        device: Trainer arguments for the available devices, as `fit` takes them.
+        trackers: loggers of the sweep file's ``tracking``.
+        table: the trial's CSV table.
+        heartbeat: beats with each batch.
+        trainers: those that were fitted.
+    """
+
+    session: TrialSession
+    device: Mapping[str, Any]
+    trackers: list[Logger]
+    table: EpochCSVLogger
+    heartbeat: Heartbeat
+    trainers: list[L.Trainer] = field(default_factory=list)
+
+    def arguments(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the arguments of a Trainer: the code's own, and over them what a trial needs."""
+        job = self.session.job
+        overrides = {
+            name: class_loading.build_value(value, class_loading.component_kinds(L.Trainer, name))
+            for name, value in job.trainer.items()
+        }
+        own: dict[str, Any] = {"enable_progress_bar": False, "enable_model_summary": False}
+        own["default_root_dir"] = own_place(job, given.get("default_root_dir") or job.folder)
+        own |= self._one_device(given)
+        if self.session.start is not None:
+            own["num_sanity_val_steps"] = 0  # which the trial's first segment has run
+        if given.get("logger") in (None, True) and not given.get("fast_dev_run"):
+            own["logger"] = self.table
+        device = {name: value for name, value in self.device.items() if name not in ("plugins", "callbacks")}
+        return {**given, **own, **overrides, **device}
+
+    def _one_device(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return arguments that make a Trainer of several processes one of one process."""
+        several = given.get("devices") not in (None, 1, "1", [0], "auto") or given.get("num_nodes") not in (None, 1)
+        if several:
+            self.session.notice(
+                f"the code asks for devices={given.get('devices')!r}; a trial of a function or script trains on one"
+            )
+        own: dict[str, Any] = {"devices": 1, "num_nodes": 1}
+        if several or str(given.get("strategy", "auto")).startswith(("ddp", "fsdp", "deepspeed")):
+            own["strategy"] = "auto"
+        return own
+
+    def fit(self, original: Callable[..., Any], trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
+        """Fit with the sweep's callbacks, loggers and checkpoints. Raises TrialEnd if the trial ends there."""
+        if any(getattr(each, "_early_exit", False) for each in _finders_of(trainer)):
+            original(trainer, *args, **kwargs)  # a Tuner's own use of fit
+            return
+        session = self.session
+        session.fits += 1
+        if session.fits > 1:
+            raise UsageError(_TWICE, hint=_TWICE_HINT)
+        given = inspect.signature(original).bind(trainer, *args, **kwargs).arguments
+        given.pop("self")
+        for owner in (given.get("model"), given.get("datamodule")):
+            if owner is not None:
+                lock_prepare_data(owner, self.heartbeat.beat)
+        if session.start is not None:
+            given |= {"ckpt_path": session.start, "weights_only": True}
+        live = live_writer(session.job, self.heartbeat)
+        self.trainers.append(trainer)
+        session.trainer = trainer
+        try:
+            with self._inside(trainer, live), rendezvous.by_file():
+                original(trainer, **given)
+        finally:
+            session.trainer = None
+            session.logged = sorted(trainer.callback_metrics)
+            live.end()
+        if session.ended:
+            raise TrialEnd
+
+    @contextmanager
+    def _inside(self, trainer: Any, live: LiveWriter) -> Iterator[None]:
+        """Add callbacks, loggers and the writer of checkpoints, and take them away again after ``fit``."""
+        session, users = self.session, list(trainer.callbacks)
+        writer = DurableCheckpointIO()
+        added = self._callbacks(writer, live)
+        trainer.callbacks = [
+            *_finders_of(trainer),
+            *added[0],
+            *(each for each in users if each not in _finders_of(trainer)),
+            *added[1],
+        ]
+        loggers = list(trainer.loggers)
+        for logger in loggers:
+            self._move(logger)
+        trainer.loggers = [*loggers, *self.trackers, *([self.table] if self.table not in loggers else [])]
+        users_io = trainer.strategy.checkpoint_io
+        trainer.strategy.checkpoint_io = _RoutedIO(session.job.checkpoints, writer, users_io)
+        try:
+            yield
+        finally:
+            ours = {id(each) for part in added for each in part}
+            trainer.callbacks = [each for each in trainer.callbacks if id(each) not in ours]
+            trainer.loggers = loggers
+            trainer.strategy.checkpoint_io = users_io
+
+    def _callbacks(self, writer: DurableCheckpointIO, live: LiveWriter) -> tuple[list[L.Callback], list[L.Callback]]:
+        """Return the sweep's callbacks that come before the code's own, and those after them."""
+        session, job = self.session, self.session.job
+        resumes = session.start is not None
+        finders, meter = Finders(resumes=resumes), ProgressMeter()
+        meter.live = live
+        reporting = ReportCallback(
+            job,
+            session.send,
+            writer=writer,
+            table=self.table,
+            heartbeat=self.heartbeat,
+            finders=finders,
+            meter=meter,
+            interim=session.send_interim if session.to.interim is not None else None,
+            saves=InterimSaves(self._must_stop, job.save_every),
+            requires_report=False,
+        )
+        after: list[L.Callback] = [OptimizerOverrides()] if job.new_params else []
+        after += [OwnFolder(job), finders, *([LoadsDouble()] if resumes else []), meter, reporting]
+        before: list[L.Callback] = [EpochSeed(job.seed), ExactResume(job.trial, resumes=resumes)]
+        return [*before, *self.device.get("callbacks", [])], after
+
+    def _must_stop(self) -> bool:
+        self.session.ended = self.session.ended or self.session.to.stop()
+        return self.session.ended
+
+    def _move(self, logger: Any) -> None:
+        """Let a logger of the code's write into the trial's folder."""
+        job = self.session.job
+        for name in _FOLDERS:
+            place = vars(logger).get(name)
+            if isinstance(place, str | Path) and (own := own_place(job, place)) != str(place):
+                setattr(logger, name, own)
+                self.session.notice(f"{type(logger).__name__} writes to {own} instead of {place}")
+
+
+class _RoutedIO(CheckpointIO):
+    """Writes the trial's checkpoints as the sweep does, and the code's own as a plain Trainer does."""
+
+    def __init__(self, folder: Path, ours: CheckpointIO, users: CheckpointIO) -> None:
+        self._folder, self._ours, self._users = str(folder), ours, users
+
+    def _of(self, path: Any) -> CheckpointIO:
+        return self._ours if str(path).startswith(self._folder) else self._users
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        """Save by the one or the other."""
+        self._of(path).save_checkpoint(checkpoint, path, storage_options)
+
+    def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Load by the one or the other."""
+        return self._of(path).load_checkpoint(path, *args, **kwargs)
+
+    def remove_checkpoint(self, path: Any) -> None:
+        """Remove by the one or the other."""
+        self._of(path).remove_checkpoint(path)
+
+
+def _finders_of(trainer: Any) -> list[Any]:
+    return [each for each in trainer.callbacks if isinstance(each, LearningRateFinder | BatchSizeFinder)]
+
+
+@contextmanager
+def inside_trainers(takeover: Takeover) -> Iterator[None]:
+    """Take over every Trainer that is made meanwhile, and release what it held at the end."""
+    with ExitStack() as stack:
+        stack.enter_context(_patched(L.Trainer, takeover))
+        try:
+            yield
+        finally:
+            for trainer in takeover.trainers:
+                release(trainer)
+
+
+@contextmanager
+def _patched(cls: Any, takeover: Takeover) -> Iterator[None]:
+    original, fit = cls.__init__, cls.fit
+    names = inspect.signature(original)
+
+    @functools.wraps(original)
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        given = names.bind(self, *args, **kwargs).arguments
+        given.pop("self")
+        original(self, **takeover.arguments(given))
+
+    @functools.wraps(fit)
+    def fitted(self: Any, *args: Any, **kwargs: Any) -> None:
+        takeover.fit(fit, self, *args, **kwargs)
+
+    cls.__init__, cls.fit = init, fitted
+    try:
+        yield
+    finally:
+        cls.__init__, cls.fit = original, fit

@@ -1,0 +1,132 @@
+"""A script as it stands: its command line, the Trainer that it makes, W&B, and a kill at any moment."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from orchestrator.engine.segment_runner import attempt
+from orchestrator.errors import SpecError
+from orchestrator.journal import read
+from orchestrator.rundir import RunDirectory
+from orchestrator.spec import SweepSpec, from_mapping
+from orchestrator.spec.command_line import invocation
+from orchestrator.sweep import launch, resume
+from orchestrator.training import Job, Report
+from orchestrator.training.doors.code_checks import check_code
+from tests.support.paths import ROOT
+
+PROGRAMS = ROOT / "tests/support/programs"
+
+
+def code(program: str = "train.py", command: list[str] | None = None, **args: Any) -> dict[str, Any]:
+    return {"train": "", "program": program, "command": command or [], "args": args}
+
+
+def spec(program: str, **fields: Any) -> SweepSpec:
+    base: dict[str, Any] = {
+        "name": "script",
+        "seed": 3,
+        "program": str(PROGRAMS / program),
+        "objective": {"metric": "val/loss", "mode": "min"},
+        "space": {"learning-rate": {"log_uniform": [1e-3, 1e-1]}},
+        "scheduler": "fifo",
+        "budget": {"trials": 2},
+    }
+    return from_mapping({**base, **fields})
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (None, ["--lr=0.1", "--deep.on=True", '--list=[1, 2]', "--none=null"]),
+        (["python", "-u", "${program}", "fit", "${args_no_boolean_flags}"],
+         ["fit", "--lr=0.1", "--deep.on", "--list=[1, 2]", "--none=null"]),
+        (["${env}", "A=b", "${interpreter}", "${program}", "${args_no_hyphens}"],
+         ["lr=0.1", "deep.on=True", "list=[1, 2]", "none=null"]),
+        (["python3", "${program}", "--json", "${args_json}"],
+         ["--json", json.dumps({"lr": 0.1, "deep.on": True, "list": [1, 2], "none": None})]),
+        (["python", "-m", "pkg.train", "--seed", "${seed}"], ["--seed", "7"]),
+    ],
+)  # fmt: skip
+def test_a_command_is_that_of_a_wandb_sweep(command: list[str] | None, words: list[str]) -> None:
+    found = invocation(code(command=command, lr=0.1, deep={"on": True}, list=[1, 2], none=None), {"seed": "7"})
+    assert found.words == words
+    assert (found.program, found.module) == (("", "pkg.train") if "-m" in (command or ()) else ("train.py", ""))
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (["torchrun", "${program}", "${args}"], "the command starts 'torchrun', not Python"),
+        (["python", "${program}"], "no parameter would reach the script"),
+        (["python", "${program}", "${arguments}"], "which nothing replaces"),
+        (["python", "-c", "print()", "${args}"], "-c"),
+        (["python", "-m"], "no module after -m"),
+    ],
+)
+def test_a_command_that_cannot_run_a_trial_is_refused(command: list[str], words: str) -> None:
+    with pytest.raises(SpecError, match=words):
+        spec("argparse_trainer.py", command=command)
+
+
+def test_a_script_that_is_not_there_or_has_a_syntax_error_is_refused(tmp_path: Path) -> None:
+    assert "there is no script" in str(check_code(spec("missing.py"))[0])
+    (tmp_path / "broken.py").write_text("def main(:\n")
+    assert "broken.py:1" in str(check_code(spec(str(tmp_path / "broken.py")))[0])
+
+
+@pytest.mark.slow
+def test_what_wandb_is_told_is_reported_and_its_config_has_the_parameters(tmp_path: Path) -> None:
+    job = Job(
+        trial=0, segment=0, seed=1, metric="loss", model=code(str(PROGRAMS / "wandb_loop.py"), rate=0.25),
+        data=None, trainer={}, folder=str(tmp_path / "run/trials/0000"),
+    )  # fmt: skip
+    reports: list[Report] = []
+
+    def report(each: Report) -> bool:
+        reports.append(each)
+        return True
+
+    assert attempt(job, report) is None
+    assert [(each.epoch, each.metrics["loss"]) for each in reports] == [(1, 1.25), (2, 0.75), (3, 0.25 + 1 / 3)]
+    assert not list(tmp_path.rglob("*wandb*"))
+
+
+@pytest.mark.slow
+def test_a_script_that_is_killed_and_resumed_equals_an_unbroken_one(tmp_path: Path) -> None:
+    args = {"kill": str(tmp_path / "mark")}
+    program = (
+        "from tests.test_script_door import *\n"
+        f"launch(spec('argparse_trainer.py', args={args!r}), {str(tmp_path / 'killed')!r}, local=True, preflight=False)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False).returncode == -9
+    killed = resume("script", tmp_path / "killed", local=True).run
+    whole = launch(spec("argparse_trainer.py"), tmp_path / "whole", local=True, preflight=False).run
+    assert final(killed) == final(whole)
+    assert weights(killed).keys() == weights(whole).keys()
+    for name, value in weights(whole).items():
+        assert torch.equal(value, weights(killed)[name]), name
+    reports = [(event["trial"], event["epoch"]) for event in read(killed.journal) if event.type == "segment.reported"]
+    assert len(reports) == len(set(reports)), "something finished was repeated"
+    assert (killed.trial(0) / "files/checkpoints").is_dir()
+
+
+def final(run: RunDirectory) -> list[Any]:
+    return [
+        (event["trial"], event["epoch"], event["metrics"]) for event in read(run.journal)
+        if event.type == "segment.reported"
+    ]  # fmt: skip
+
+
+def weights(run: RunDirectory) -> dict[str, torch.Tensor]:
+    """The weights of the checkpoint that the first trial has kept, that of its best report."""
+    (kept,) = (run.trial(0) / "checkpoints").glob("*.ckpt")
+    found: dict[str, torch.Tensor] = torch.load(kept, weights_only=True)["state_dict"]
+    return found

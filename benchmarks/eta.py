@@ -12,8 +12,8 @@ Sweeps
   speed over configurations and the time to start a segment differ, all by the sweep's number. Each runs in the
   product's simulator, where durations vary by a tenth at random.
 Held out
-  Constants of the estimates were chosen on the synthetic sweeps and on the tables named by --fitted; the figures of all
-  other tables are printed apart.
+  Constants of `sweep plan`'s curves were chosen on the synthetic sweeps, on the tables named by --fitted and on six of
+  TaskSet's sweeps; the figures of tables not named are printed apart.
 Recorded runs
   With --runs, also every completed run in that folder: real journals with real times.
 """

@@ -27,7 +27,7 @@ from orchestrator.spec import load
 from orchestrator.sweep import launch
 from tests.support.paths import ROOT
 
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::UserWarning:lightning")]
 
 Run = Callable[..., tuple[int, str, str]]
 

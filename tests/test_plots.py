@@ -156,7 +156,7 @@ def test_figures_by_name_in_light_and_dark(tmp_path: Path) -> None:
     assert plot.contour("width", "rate").layout.xaxis.title.text == "width"
     with pytest.raises(UsageError, match="it needs finals, which sweep confirm holds"):
         plot.finals()
-    with pytest.raises(UsageError, match="one objective"):
+    with pytest.raises(UsageError, match="it needs several objectives"):
         plot.front()
 
 

@@ -209,6 +209,7 @@ def _changed(callback: EarlyStopping) -> EarlyStopping:
     return callback
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_a_trial_gets_the_same_values_under_ray_and_with_local(shared_address: str, tmp_path: Path) -> None:
     space = {

@@ -56,7 +56,8 @@ def start(gang: WorkerGroup, asked: Job) -> None:
 
 
 def order_of(asked: Job, rank: int, log: Path) -> dict[str, Any]:
-    return {"job": asked.to_text(), "log": str(log), "roots": [], "serial": 1, "process": asdict(PLAN[rank])}
+    job = {"job": asked.to_text(), "trial": asked.trial, "segment": asked.segment}
+    return {**job, "log": str(log), "roots": [], "serial": 1, "process": asdict(PLAN[rank])}
 
 
 def next_of(gang: WorkerGroup, seconds: float = 60.0) -> Any:

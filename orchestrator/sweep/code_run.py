@@ -132,7 +132,7 @@ class CodeRun:
             _write_stamp(self._stamp, finding.files or {})
         else:
             run = "the code was tried" if self._spec.is_code else "one batch was run"
-            print(f"warning: {run} before the start: {masked(finding.message)}", file=sys.stderr)
+            print(f"warning: {masked(f'{run} before the start: {finding.message}')}", file=sys.stderr)
             print(f"hint: {masked(finding.hint)}", file=sys.stderr)
             warn_of(self._doubts)
 

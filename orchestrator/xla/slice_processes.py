@@ -89,7 +89,8 @@ class WorkerGroup:
         """Start a segment on all hosts, with the folders ``roots`` to import from."""
         self._reset(len(processes))
         log = Path(job.folder) / "logs" / f"segment_{job.segment}"
-        order = {"job": job.to_text(), "log": str(log), "roots": list(roots)}
+        order: dict[str, Any] = {"job": job.to_text(), "trial": job.trial, "segment": job.segment}
+        order |= {"log": str(log), "roots": list(roots)}
         for number, host in enumerate(self.hosts):
             plans = [asdict(process) for process in processes if process.host == number]
             host.start([{**order, "process": process, "serial": self._serial} for process in plans])

@@ -43,8 +43,8 @@ class TrainingProcess:
     """One training process and its messages.
 
     Args:
-        order: ``job`` as `Job.to_text` writes it, ``log`` (a folder for its output), ``roots``, ``process`` and
-            ``serial``, as JSON values.
+        order: ``job`` as `Job.to_text` writes it, its ``trial`` and ``segment``, ``log`` (a folder for its output),
+            ``roots``, ``process`` and ``serial``, as JSON values.
         env: variables to set, in addition to this process's environment.
         unset: variables to remove from it.
     """
@@ -53,8 +53,7 @@ class TrainingProcess:
         self._tag = {"rank": order["process"]["rank"], "serial": order["serial"]}
         self._messages: queue.Queue[Message] = queue.Queue()
         self._log, log = _log(order)
-        job, rank = order["job"], order["process"]["rank"]
-        self._rank_log = self._log.parents[1] / LogFile(job["trial"], job["segment"], rank).name
+        self._rank_log = self._log.parents[1] / LogFile(order["trial"], order["segment"], order["process"]["rank"]).name
         read, write = os.pipe()
         environment = {name: value for name, value in os.environ.items() if name not in unset}
         environment |= {**env, CHANNEL: str(write), "PYTHONUNBUFFERED": "1"}

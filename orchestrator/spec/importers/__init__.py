@@ -93,13 +93,15 @@ def foreign_kind(content: bytes) -> str:
         data = read_yaml_1_1(content, "").data
     except SpecError:
         return ""
-    if not isinstance(data, dict) or data.keys() & _OURS:
+    if not isinstance(data, dict) or data.keys() & _OURS or data.keys() <= _PARTS:
         return ""
     return next((name for name, (matches, _) in _KINDS.items() if matches(data)), "")
 
 
 _OURS = frozenset({"objective", "space", "budget", "searcher", "scheduler", "resources"})
 """Keys of which a sweep file has one at least."""
+_PARTS = frozenset({"name", "seed", "model", "data"})
+"""Keys that both a sweep file and a config have, without any that tells which it is."""
 
 
 _KINDS: dict[str, tuple[Callable[[Any], bool], _Translate]] = {

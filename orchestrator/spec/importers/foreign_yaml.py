@@ -50,23 +50,21 @@ def read_yaml_1_1(content: bytes, file: str) -> ForeignFile:
     source = ForeignFile(file)
     if len(content) > SIZE_LIMIT:
         raise source.refusal(f"the limit is {SIZE_LIMIT:,} bytes, and the file has more", "is it a file of settings?")
-    loader = _loader()(content)
     try:
-        node = loader.get_single_node()
-        if node is None:
-            return source
-        nodes = _Counted(source)
-        nodes.check(node, ())
-        source.data = loader.construct_document(node)
+        loader = _loader()(content)
+        try:
+            if (node := loader.get_single_node()) is not None:
+                _Counted(source).check(node, ())
+                source.data = loader.construct_document(node)
+        finally:
+            loader.dispose()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         source.marks[()] = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         message = f"not YAML: {error.problem or error.context}"
         raise source.refusal(message, "check brackets, quotes and indentation here") from None
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, TypeError, OverflowError, RecursionError) as error:
         raise source.refusal(f"not YAML: {str(error).splitlines()[0]}", "save the file as UTF-8 text") from None
-    finally:
-        loader.dispose()
     return source
 
 

@@ -97,7 +97,7 @@ def _objective(config: dict[str, Any], draft: Draft) -> dict[str, str]:
         arguments = component.get("init_args") if isinstance(component, dict) else None
         if isinstance(arguments, dict) and arguments.get("monitor"):
             metric, mode = str(arguments["monitor"]), arguments.get("mode")
-            name = component["class_path"] if isinstance(component, dict) else ""
+            name = component.get("class_path", "a callback") if isinstance(component, dict) else ""
             said = "" if mode in ("min", "max") else ", which names no mode: it is min"
             draft.note(f"the objective is the metric that {name} monitors{said}: check it")
             return {"metric": metric, "mode": mode if mode in ("min", "max") else "min"}

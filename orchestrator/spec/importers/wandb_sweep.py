@@ -160,7 +160,7 @@ def _scheduler(terminate: Any, draft: Draft) -> dict[str, Any]:
     if grace is None and is_number(longest):
         brackets = terminate.get("s", 2)
         grace = longest / eta ** (brackets if isinstance(brackets, int) and 0 <= brackets < 50 else 2)
-    grace = max(1, int(grace)) if isinstance(grace, int | float) else 1
+    grace = max(1, int(grace)) if isinstance(grace, int | float) and is_number(grace) else 1
     if terminate.get("strict"):
         draft.note("early_terminate.strict is left out: asha stops all but the best third at each rung")
     said = ", ".join(f"{key}: {value}" for key, value in terminate.items())

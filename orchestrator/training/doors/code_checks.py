@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -55,7 +56,7 @@ def _script_problems(spec: SweepSpec) -> Iterator[Problem]:
         if found.module:
             return
         path = find_script(found.program)
-        compile(path.read_bytes(), str(path), "exec")
+        ast.parse(path.read_bytes(), str(path))
     except UsageError as error:
         yield Problem(error.message, error.hint, (field,))
     except SyntaxError as error:

@@ -12,9 +12,9 @@ from lightning.pytorch.loggers.logger import Logger
 from orchestrator.errors import UsageError
 from orchestrator.training import loggers
 from orchestrator.training.class_loading.import_paths import import_object
+from orchestrator.training.class_loading.namespace_alias import alias_lightning
 from orchestrator.training.csv_logger import EpochCSVLogger
 from orchestrator.training.doors.call_arguments import bound
-from orchestrator.training.doors.lightning_alias import alias_lightning
 from orchestrator.training.doors.local_wandb import local_wandb
 from orchestrator.training.doors.script_run import invocation_of, run_script
 from orchestrator.training.doors.trainer_takeover import Takeover, inside_trainers

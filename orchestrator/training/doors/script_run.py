@@ -11,7 +11,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from orchestrator.errors import UsageError
@@ -66,19 +65,7 @@ def run_script(found: Invocation) -> None:
         if found.module:
             runpy.run_module(found.module, run_name="__main__", alter_sys=True)
         else:
-            _run_file(Path(found.program))
-
-
-def _run_file(path: Path) -> None:
-    """Execute a file as the module ``__main__``, so that what it defines can be pickled by name."""
-    module = ModuleType("__main__")
-    module.__dict__.update(__file__=str(path), __builtins__=__builtins__)
-    earlier = sys.modules["__main__"]
-    sys.modules["__main__"] = module
-    try:
-        exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__)  # what Python does with it
-    finally:
-        sys.modules["__main__"] = earlier
+            runpy.run_path(found.program, run_name="__main__")
 
 
 @contextmanager

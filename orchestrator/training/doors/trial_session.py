@@ -20,6 +20,7 @@ from typing import Any
 from orchestrator.errors import ObjectiveError, ProgressError, UsageError
 from orchestrator.progress import place, whole
 from orchestrator.progress import value as progress_value
+from orchestrator.secrets import masked
 from orchestrator.training import shared_storage
 from orchestrator.training.checkpoint_names import checkpoint_name
 from orchestrator.training.doors import folder_checkpoint
@@ -300,7 +301,7 @@ class TrialSession:
 
         if sentence not in self.notices:
             self.notices.append(sentence)
-            print(f"notice: {sentence}", file=sys.stderr)
+            print(f"notice: {masked(sentence)}", file=sys.stderr)
 
     def close(self) -> None:
         """Remove the temporary folders of the segment."""

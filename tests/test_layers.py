@@ -60,6 +60,7 @@ RAY_ALONE = {
     "orchestrator.cluster.ray_client",
 }
 LIGHT = [
+    "sweep",
     "errors",
     "seeds",
     "secrets",

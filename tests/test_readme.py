@@ -26,7 +26,7 @@ from tests.support.paths import ROOT
 README = ROOT / "README.md"
 WORDS = 900
 REPLACED = {
-    "make test": "make test ARGS='tests/test_space.py' WORKERS=0",
+    "make test": "make test ARGS='tests/test_space.py --time-limit 60' WORKERS=0",
     "pip install dist/*.whl": "pip install --quiet --no-deps --no-index dist/*.whl",
 }
 NOT_COMMITTED = {".git", ".venv", ".venv-tpu", ".hypothesis", "data", "dist", "runs", "shared", "site"}

@@ -96,15 +96,15 @@ def _print_outcome(outcome: Outcome, *, next_steps: bool) -> None:
     print_lines("", f"best: trial {best.trial}, {results.metric} {best.value:.4f} at {at}")
     print_lines(f"checkpoint: {best.checkpoint or 'none, since the code saves none'}")
     if next_steps:
-        print_next(
-            (
-                (command_line("results", name, runs, "--json"), "every trial, ranked, as JSON"),
-                (command_line("why", name, runs), "why the winner won; --trial N for another trial"),
-                (command_line("report", name, runs), "one page with all figures"),
-                (command_line("confirm", name, runs), "retrain the best under fresh seeds to confirm the winner"),
-                (command_line("export", name, runs), "write the winner to a folder"),
-            )
-        )
+        steps = [
+            (command_line("results", name, runs, "--json"), "every trial, ranked, as JSON"),
+            (command_line("why", name, runs), "why the winner won; --trial N for another trial"),
+            (command_line("report", name, runs), "one page with all figures"),
+            (command_line("confirm", name, runs), "retrain the best under fresh seeds to confirm the winner"),
+        ]
+        if results.state.spec.get("model") is not None:
+            steps.append((command_line("export", name, runs), "write the winner to a folder"))
+        print_next(steps)
 
 
 def _no_winner(results: Results) -> str:

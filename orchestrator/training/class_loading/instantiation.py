@@ -18,7 +18,6 @@ from orchestrator.spec.interpolation import is_reference
 from orchestrator.training.class_loading import argument_types
 from orchestrator.training.class_loading.argument_types import signature
 from orchestrator.training.class_loading.import_paths import import_class, import_object, refuse_run_data
-from orchestrator.training.class_loading.loaders_data import as_datamodule
 from orchestrator.training.class_loading.optimizer_sections import set_optimizers
 from orchestrator.training.class_loading.part_links import linked, parts_of
 
@@ -75,6 +74,8 @@ def build(class_spec: Mapping[str, Any], bases: tuple[type, ...] = (), *position
 def build_data(class_spec: Mapping[str, Any]) -> Any:
     """Build a LightningDataModule, around loaders or Datasets if it makes these. Raises UsageError as `build`."""
     from lightning import LightningDataModule
+
+    from orchestrator.training.class_loading.loaders_data import as_datamodule  # loads Lightning
 
     path = class_spec["class_path"]
     target = import_target(path)

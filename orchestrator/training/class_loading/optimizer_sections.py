@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from lightning import LightningModule
+if TYPE_CHECKING:  # commands that only read a run load neither torch nor Lightning
+    from lightning import LightningModule
 
 _PLATEAU = "torch.optim.lr_scheduler.ReduceLROnPlateau"
 _PLATEAU_OF_CLI = "lightning.pytorch.cli.ReduceLROnPlateau"
@@ -15,11 +15,14 @@ _PLATEAU_OF_CLI = "lightning.pytorch.cli.ReduceLROnPlateau"
 
 def optimizer_bases() -> tuple[type, ...]:
     """Return what the section ``optimizer`` must name."""
+    import torch
+
     return (torch.optim.Optimizer,)
 
 
 def scheduler_bases() -> tuple[type, ...]:
     """Return what the section ``lr_scheduler`` must name."""
+    import torch
     from lightning.pytorch.cli import ReduceLROnPlateau
 
     return (torch.optim.lr_scheduler.LRScheduler, ReduceLROnPlateau)

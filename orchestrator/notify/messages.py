@@ -72,7 +72,7 @@ def paused(name: str, state: SweepState) -> Note:
     """Return the note on a requested pause; any other pause is a failure."""
     if not _REQUESTED.fullmatch(state.reason):
         return failed(name, state, state.reason)
-    ended, winner = state.count("finished", "stopped", "failed"), state.winner()
+    ended, winner = state.ended, state.winner()
     best = state.objective.best(winner) if winner else None
     so_far = f"; {_best(state, winner, best)} so far" if winner and best else ""
     text = f"is paused ({state.reason}): {ended} of {len(state.trials)} trials have ended{so_far}"

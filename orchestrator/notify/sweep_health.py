@@ -50,14 +50,14 @@ class SweepHealth:
         if event.type == "sweep.launched":
             numbers.clear()
             self._sent.clear()
-            numbers |= {"launched": now, "day": now, "ended_before": _ended(state), "seconds": state.active_seconds}
+            numbers |= {"launched": now, "day": now, "ended_before": state.ended, "seconds": state.active_seconds}
         numbers["gap"] = max(numbers.get("gap", 0.0), now - numbers.get("last", now))
         numbers["last"] = now
         self._sent.discard("stuck")
         numbers["size"] = max(numbers.get("size", 0.0), float(event.fields.get("size") or 0))
         budget = state.spec["budget"]
         numbers |= {
-            "ended": _ended(state),
+            "ended": state.ended,
             "failed": state.count("failed"),
             "slots": state.slots,
             "limit": budget.get("trials") or 0,
@@ -133,7 +133,3 @@ def free_bytes(run: RunDirectory) -> int | None:
         return shutil.disk_usage(run.root).free
     except OSError:
         return None
-
-
-def _ended(state: SweepState) -> int:
-    return state.count("finished", "stopped", "failed")

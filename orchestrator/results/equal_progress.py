@@ -12,11 +12,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from weakref import WeakKeyDictionary
 
 from orchestrator.policies.extend_limits import recorded_horizon
 from orchestrator.policies.scheduler import recorded_scheduler
 from orchestrator.progress import place
+from orchestrator.results.per_state import once_per_state
 from orchestrator.state import SweepState, Trial
 
 _ENOUGH = 5  # trials, and a twentieth of all, at the progress of comparison
@@ -49,19 +49,9 @@ class Equal:
         return f"{at}. {trials}: their values there are estimated from trials that went on (hollow where drawn)."
 
 
-_cache: WeakKeyDictionary[SweepState, tuple[int, str, Equal]] = WeakKeyDictionary()
-
-
+@once_per_state
 def equal_losses(state: SweepState) -> Equal:
     """Return the losses of a sweep's trials at equal progress, computed once for all its figures."""
-    cached = _cache.get(state)
-    if cached is None or cached[:2] != (state.seq, state.status):
-        cached = (state.seq, state.status, _equal(state))
-        _cache[state] = cached
-    return cached[2]
-
-
-def _equal(state: SweepState) -> Equal:
     trials = {number: trial for number, trial in state.trials.items() if trial.status != "failed"}
     finite = {number: trial for number, trial in trials.items() if state.objective.best(trial) is not None}
     places = _places(state, finite)

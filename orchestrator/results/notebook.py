@@ -142,7 +142,7 @@ class Display:
 
     def _progress(self, state: SweepState) -> str:
         total = state.spec["budget"].get("trials")
-        done = state.count("finished", "stopped", "failed")
+        done = state.ended
         bar = f'<progress max="{total}" value="{done}" aria-label="trials that ended"></progress> ' if total else ""
         live = _live_table(live_trials(self._run, state).values(), state.unit)
         left = left_text(self._forecast.time_left(state)) if state.status == "running" else ""

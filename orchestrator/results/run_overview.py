@@ -95,7 +95,7 @@ def summary_of(run: RunDirectory) -> RunSummary:
         status=state.status,
         reason=state.reason,
         trials=len(state.trials),
-        ended=state.count("finished", "stopped", "failed"),
+        ended=state.ended,
         limit=state.spec["budget"].get("trials"),
         metric=state.objective.metric,
         best=best.value if best else None,

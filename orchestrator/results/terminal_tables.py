@@ -153,7 +153,7 @@ def short_names(names: list[str]) -> list[str]:
 
 def summary(run: RunDirectory, state: SweepState, total: int | None) -> str:
     """Return one line with the number of ended trials, the counts by status, and the best value."""
-    done = state.count("finished", "stopped", "failed")
+    done = state.ended
     parts = [f"{run.name}: {done}" + (f" of {total} trials" if total else " trials")]
     counts = {
         "running": state.count("running"),

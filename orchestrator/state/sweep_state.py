@@ -327,6 +327,11 @@ class SweepState:
         """Return the number of trials with any of these statuses."""
         return sum(self._counts[status] for status in statuses)
 
+    @property
+    def ended(self) -> int:
+        """How many trials have ended: finished, stopped or failed."""
+        return self.count("finished", "stopped", "failed")
+
     def set_spec(self, spec: dict[str, Any]) -> None:
         """Replace the spec in force, and with it the objective."""
         self.spec, self.objective = spec, Objective.from_spec(spec)

@@ -49,7 +49,7 @@ def _first(watched: Watched) -> Text:
 def _bar(watched: Watched, width: int) -> Text:
     estimate = watched.time_left()
     total = watched.state.spec["budget"].get("trials")
-    done = watched.state.count("finished", "stopped", "failed")
+    done = watched.state.ended
     text = f" {done} of {total} trials ended" if total else f" {done} trials ended"
     left = left_text(estimate) if watched.state.status == "running" else ""
     text += f", {left}" if left else ""

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.codec import display
 from orchestrator.results.equal_progress import equal_losses
+from orchestrator.results.per_state import once_per_state
 from orchestrator.results.terminal_tables import short_names
 from orchestrator.space import Choice, Const, Domain, LogNormal
 from orchestrator.space.domain import same_value
@@ -71,18 +71,6 @@ def thinned(order: Places, best: int, rest: int) -> Places:
     return np.concatenate([order[:best], order[evenly]])
 
 
-_cache: WeakKeyDictionary[SweepState, tuple[int, str, Trials]] = WeakKeyDictionary()
-
-
-def trials(state: SweepState) -> Trials:
-    """Return the trials of a sweep as columns, computed once for all its figures."""
-    cached = _cache.get(state)
-    if cached is None or cached[:2] != (state.seq, state.status):
-        cached = (state.seq, state.status, _columns(state))
-        _cache[state] = cached
-    return cached[2]
-
-
 def equal_trials(state: SweepState) -> Trials:
     """Return the trials of a sweep with their values at equal progress: see `orchestrator.results.equal_progress`."""
     columns, equal = trials(state), equal_losses(state)
@@ -92,7 +80,9 @@ def equal_trials(state: SweepState) -> Trials:
     return replace(columns, values=values, early=early, note=equal.note(state.unit))
 
 
-def _columns(state: SweepState) -> Trials:
+@once_per_state
+def trials(state: SweepState) -> Trials:
+    """Return the trials of a sweep as columns, computed once for all its figures."""
     objective = state.objective
     listed = [state.trials[number] for number in sorted(state.trials)]
     best = [objective.best(trial) if trial.status != "failed" else None for trial in listed]

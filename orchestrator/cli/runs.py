@@ -145,6 +145,7 @@ def rm(
 
     Example: sweep rm quickstart quickstart-2 --checkpoints
     """
+    from orchestrator.results.terminal_tables import size_text
     from orchestrator.sweep import run_files
 
     chosen = {chosen_run(name, runs): name for name in names}
@@ -178,16 +179,10 @@ def du(names: Names = None, runs: Runs = None, as_json: Json = False) -> None:
         wide_console().print(space_table({run.name: use for run, use in used.items()}))
 
 
-def size_text(size: int) -> str:
-    """Return bytes as text."""
-    from orchestrator.results.terminal_tables import size_text
-
-    return size_text(size)
-
-
 def _settle_removal(chosen: dict[RunDirectory, str], *, checkpoints: bool, yes: bool) -> None:
     """Ask, unless the answer is given. Raises UsageError if nobody can be asked, typer.Abort for a no."""
     from orchestrator.errors import UsageError
+    from orchestrator.results.terminal_tables import size_text
     from orchestrator.rundir.disk_use import disk_use
 
     if yes:

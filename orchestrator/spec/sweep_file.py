@@ -13,7 +13,6 @@ from orchestrator.errors import Problem, SpecError
 from orchestrator.secrets import allow, is_password_name, secret_in
 from orchestrator.space import KeyProblem
 from orchestrator.spec.first_rung import first_rung_problems
-from orchestrator.spec.importers import foreign_kind
 from orchestrator.spec.interpolation import with_environment
 from orchestrator.spec.overrides import override, set_field
 from orchestrator.spec.policy_options import plugin_written
@@ -43,16 +42,28 @@ def load(source: str | FilePath, overrides: Sequence[str] = (), name: str | None
     """
     path = _find(source)
     content, file = _content(path, str(source)), str(source) if FilePath(source) == path else str(path)
-    if kind := foreign_kind(content):
-        hint = f"sweep import {file} > sweep.yaml translates it; read its comments, then launch sweep.yaml"
-        raise SpecError([Problem(f"this is a {kind}, not a sweep file", hint, (), file, 1, 1)])
     document, problems = read(content, file)
+    if not isinstance(document.data, dict) or not document.data.keys() & _OWN_KEYS:
+        _refuse_foreign(content, file)
     document, unusable = override(document, overrides)
     problems += unusable
     if isinstance(document.data, dict):
         problems += _lightning_cli_names(document)
         _name(document, path, name)
     return _checked(document, problems)
+
+
+_OWN_KEYS = frozenset({"objective", "space", "budget", "searcher", "scheduler", "resources"})
+"""Keys of which a sweep file has one at least."""
+
+
+def _refuse_foreign(content: bytes, file: str) -> None:
+    """Raise SpecError if the file is another tool's that `sweep import` translates."""
+    from orchestrator.spec.importers import foreign_kind
+
+    if kind := foreign_kind(content):
+        hint = f"sweep import {file} > sweep.yaml translates it; read its comments, then launch sweep.yaml"
+        raise SpecError([Problem(f"this is a {kind}, not a sweep file", hint, (), file, 1, 1)])
 
 
 def from_mapping(values: Mapping[str, Any], overrides: Sequence[str] = ()) -> SweepSpec:

@@ -88,18 +88,16 @@ def _is_hydra(content: Any) -> bool:
 
 
 def foreign_kind(content: bytes) -> str:
-    """Return which other tool a file belongs to, such as ``W&B sweep``; empty for a sweep file, or none of these."""
+    """Return which other tool a file without a sweep file's own keys belongs to; empty for none of these."""
     try:
         data = read_yaml_1_1(content, "").data
     except SpecError:
         return ""
-    if not isinstance(data, dict) or data.keys() & _OURS or data.keys() <= _PARTS:
+    if not isinstance(data, dict) or data.keys() <= _PARTS:
         return ""
     return next((name for name, (matches, _) in _KINDS.items() if matches(data)), "")
 
 
-_OURS = frozenset({"objective", "space", "budget", "searcher", "scheduler", "resources"})
-"""Keys of which a sweep file has one at least."""
 _PARTS = frozenset({"name", "seed", "model", "data"})
 """Keys that both a sweep file and a config have, without any that tells which it is."""
 

@@ -10,9 +10,8 @@ from orchestrator.spec.importers.draft import PLACEHOLDER_MODEL, Draft
 from orchestrator.spec.importers.foreign_yaml import ForeignFile
 from orchestrator.spec.importers.hydra_overrides import domain_of
 from orchestrator.spec.importers.parameter_names import target_name
-from orchestrator.spec.importers.words import known
+from orchestrator.spec.importers.words import MODES, known
 
-_MODES = {"minimize": "min", "maximize": "max"}
 _SAMPLERS = {
     "TPESampler": "tpe",
     "RandomSampler": "random",
@@ -75,8 +74,8 @@ def _objective(kind: str, sweeper: dict[str, Any], draft: Draft) -> None:
         written = sweeper.get("direction")
         directions = written if isinstance(written, list) else [written or "minimize"]
         for word in directions:
-            known(draft.source, word, list(_MODES), "direction of Optuna", ("hydra", "sweeper", "direction"))
-        mode = _MODES[directions[0]]
+            known(draft.source, word, list(MODES), "direction of Optuna", ("hydra", "sweeper", "direction"))
+        mode = MODES[directions[0]]
         if written is None:
             draft.note("the sweeper has no direction: it is minimize, the plug-in's default")
         if len(directions) > 1:

@@ -14,9 +14,8 @@ from orchestrator.spec.importers.defaults import note_budget, set_training_lengt
 from orchestrator.spec.importers.draft import Draft, class_door
 from orchestrator.spec.importers.foreign_yaml import ForeignFile
 from orchestrator.spec.importers.parameter_names import target_name
-from orchestrator.spec.importers.words import known
+from orchestrator.spec.importers.words import MODES, known
 
-_MODES = {"minimize": "min", "maximize": "max"}
 _SEARCHERS = {
     "random": "random",
     "grid": "grid",
@@ -63,9 +62,9 @@ def _objective(objective: Any, draft: Draft) -> float | None:
         draft.note("the experiment names no objective: it is val_loss, min")
         draft.sections["objective"] = {"metric": "val_loss", "mode": "min"}
         return None
-    goal = known(draft.source, objective.get("type"), list(_MODES), "type of objective", ("spec", "objective", "type"))
+    goal = known(draft.source, objective.get("type"), list(MODES), "type of objective", ("spec", "objective", "type"))
     name = str(objective.get("objectiveMetricName") or "val_loss")
-    draft.sections["objective"] = {"metric": name, "mode": _MODES[goal]}
+    draft.sections["objective"] = {"metric": name, "mode": MODES[goal]}
     for word in ("type", "objectiveMetricName"):
         draft.take("spec", "objective", word)
     if objective.get("goal") is None:

@@ -10,10 +10,9 @@ from orchestrator.spec.importers.defaults import note_budget, set_training_lengt
 from orchestrator.spec.importers.draft import Draft, class_door
 from orchestrator.spec.importers.foreign_yaml import ForeignFile
 from orchestrator.spec.importers.wandb_domains import translate_parameters
-from orchestrator.spec.importers.words import known
+from orchestrator.spec.importers.words import MODES, known
 
 _METHODS = ("grid", "random", "bayes")
-_GOALS = {"minimize": "min", "maximize": "max"}
 _METRIC = ("name", "goal", "target", "impute", "impute_while_running")
 _TERMINATE = ("type", "min_iter", "max_iter", "s", "eta", "strict")
 _LEFT_OUT = {
@@ -93,7 +92,7 @@ def _objective(config: dict[str, Any], draft: Draft) -> tuple[dict[str, str], fl
     if goal is None:
         draft.note("metric has no goal: it is minimize, W&B's default")
     else:
-        known(draft.source, goal, list(_GOALS), "goal of W&B", ("metric", "goal"))
+        known(draft.source, goal, list(MODES), "goal of W&B", ("metric", "goal"))
     if not metric.get("name"):
         draft.note("metric has no name: objective.metric is val_loss")
     target = metric.get("target")
@@ -101,7 +100,7 @@ def _objective(config: dict[str, Any], draft: Draft) -> tuple[dict[str, str], fl
         draft.take("metric", word)
     if is_number(target):
         draft.take("metric", "target")
-    mode = _GOALS.get(str(goal), "min")
+    mode = MODES.get(str(goal), "min")
     return {"metric": str(metric.get("name") or "val_loss"), "mode": mode}, target if is_number(target) else None
 
 

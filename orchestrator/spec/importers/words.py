@@ -1,4 +1,4 @@
-"""Refuse a word that the other tool does not know."""
+"""The words of other tools; one that the tool does not know is refused."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import Any
 
 from orchestrator.spec.importers.foreign_yaml import ForeignFile
 from orchestrator.spec.yaml_document import Path
+
+MODES = {"minimize": "min", "maximize": "max"}
+"""A sweep file's ``mode`` for the word of W&B, Optuna and Katib."""
 
 
 def known(source: ForeignFile, word: Any, words: Sequence[str], what: str, path: Path) -> str:

@@ -38,7 +38,7 @@ def one_batch(job: Any) -> Finding:
     """Run one batch of ``job`` and return the finding. ``job.folder`` is for this check alone."""
     from orchestrator.training.fit_segment import fit
 
-    if "class_path" not in job.model:
+    if job.is_code:
         from orchestrator.training.doors.code_trial import two_reports
 
         return two_reports(job, {"accelerator": "cpu", "devices": 1, "callbacks": [_watch()]}, _explained)
@@ -132,7 +132,7 @@ def _objective(error: Any, job: Any) -> Finding:
     from orchestrator.training.class_loading.import_paths import import_class
     from orchestrator.training.class_loading.logged_metrics import is_logged, logged_names
 
-    if "class_path" not in job.model:
+    if job.is_code:
         return Finding("refused", "objective", error.message, error.hint)
     names = logged_names(import_class(job.model["class_path"]))
     may_come = names is not None and all(is_logged(metric, names) for metric in (job.metric, *job.required))

@@ -14,21 +14,16 @@ from orchestrator.training.checkpoints import DurableCheckpointIO, remove_leftov
 from orchestrator.training.compat_lightning import cached_entry_points
 from orchestrator.training.csv_logger import EpochCSVLogger
 from orchestrator.training.doors import code_segment
-from orchestrator.training.epoch_seed import EpochSeed
-from orchestrator.training.exact_resume import ExactResume, LoadsDouble
-from orchestrator.training.finders import Finders
 from orchestrator.training.host_lock import lock_prepare_data
 from orchestrator.training.interim_saves import InterimSaves
 from orchestrator.training.job import Checkpoint, Interim, Job, Report
 from orchestrator.training.live_writer import LiveWriter, live_writer
 from orchestrator.training.memory import keep_freed_memory
-from orchestrator.training.optimizer_overrides import OptimizerOverrides
 from orchestrator.training.precision import resolve_precision
 from orchestrator.training.process_state import isolated, release
-from orchestrator.training.progress_meter import ProgressMeter
-from orchestrator.training.report_callback import ReportCallback
+from orchestrator.training.segment_callbacks import segment_callbacks
 from orchestrator.training.shared_storage import Heartbeat, start_heartbeat
-from orchestrator.training.trial_files import OwnFolder, with_own_places
+from orchestrator.training.trial_files import with_own_places
 
 DEFAULT_EPOCHS = 10
 
@@ -70,7 +65,7 @@ def fit(
     heartbeat = start_heartbeat(job)
     keep_freed_memory()
     with isolated(job.threads), loggers.own_wandb_run():
-        if code_segment.is_code(job):
+        if job.is_code:
             code_segment.run(
                 job, report, device or {}, interim=interim, stop=stop, start=start, heartbeat=heartbeat
             )  # fmt: skip
@@ -113,19 +108,10 @@ def _trainer(
     if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
         plugins.append(writer)
     resumes = job.checkpoint is not None
-    callbacks: list[L.Callback] = [EpochSeed(job.seed), ExactResume(job.trial, resumes=resumes)]
-    callbacks += _as_list(user.pop("callbacks", None))
-    if job.new_params:
-        callbacks.append(OptimizerOverrides())
-    finders, meter = Finders(resumes=resumes), ProgressMeter()
-    meter.live = live
-    callbacks += [
-        OwnFolder(job),
-        finders,
-        *([LoadsDouble()] if resumes else []),
-        meter,
-        ReportCallback(job, writer=writer, table=table, heartbeat=heartbeat, finders=finders, meter=meter, **reporting),
-    ]
+    before, after = segment_callbacks(
+        job, live, resumes=resumes, writer=writer, table=table, heartbeat=heartbeat, **reporting
+    )
+    callbacks = [*before, *_as_list(user.pop("callbacks", None)), *after]
     user_loggers = [logger for logger in _as_list(user.pop("logger", None)) if isinstance(logger, Logger)]
     arguments = _defaults(user) | process_group.arguments(job) | user | {"default_root_dir": job.folder}
     if resumes:

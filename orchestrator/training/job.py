@@ -193,6 +193,11 @@ class Job:
         return Path(self.folder) / "progress"
 
     @property
+    def is_code(self) -> bool:
+        """Whether a function or a script trains the segment, not a LightningModule that the job names."""
+        return "class_path" not in self.model
+
+    @property
     def stop_notice(self) -> Path:
         """The file in which the driver tells a segment, by its number, to end at the next batch."""
         return Path(self.folder) / "stop"

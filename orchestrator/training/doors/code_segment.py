@@ -23,11 +23,6 @@ from orchestrator.training.job import Interim, Job, Report
 from orchestrator.training.shared_storage import Heartbeat
 
 
-def is_code(job: Job) -> bool:
-    """Return whether a function or a script trains the segment, not a LightningModule that the job names."""
-    return "class_path" not in job.model
-
-
 def run(
     job: Job,
     report: Callable[[Report], bool],

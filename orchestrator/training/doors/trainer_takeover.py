@@ -20,18 +20,13 @@ from orchestrator.training import class_loading, rendezvous
 from orchestrator.training.checkpoints import DurableCheckpointIO
 from orchestrator.training.csv_logger import EpochCSVLogger
 from orchestrator.training.doors.trial_session import TrialEnd, TrialSession
-from orchestrator.training.epoch_seed import EpochSeed
-from orchestrator.training.exact_resume import ExactResume, LoadsDouble
-from orchestrator.training.finders import Finders
 from orchestrator.training.host_lock import lock_prepare_data
 from orchestrator.training.interim_saves import InterimSaves
 from orchestrator.training.live_writer import LiveWriter, live_writer
-from orchestrator.training.optimizer_overrides import OptimizerOverrides
 from orchestrator.training.process_state import release
-from orchestrator.training.progress_meter import ProgressMeter
-from orchestrator.training.report_callback import ReportCallback
+from orchestrator.training.segment_callbacks import segment_callbacks
 from orchestrator.training.shared_storage import Heartbeat
-from orchestrator.training.trial_files import OwnFolder, own_place
+from orchestrator.training.trial_files import own_place
 
 _FOLDERS = ("save_dir", "_save_dir", "_root_dir")  # attributes of loggers
 _TWICE = "the code fits a second Trainer"
@@ -145,24 +140,18 @@ class Takeover:
     def _callbacks(self, writer: DurableCheckpointIO, live: LiveWriter) -> tuple[list[L.Callback], list[L.Callback]]:
         """Return the sweep's callbacks that come before the code's own, and those after them."""
         session, job = self.session, self.session.job
-        resumes = session.start is not None
-        finders, meter = Finders(resumes=resumes), ProgressMeter()
-        meter.live = live
-        reporting = ReportCallback(
+        before, after = segment_callbacks(
             job,
-            session.send,
+            live,
+            resumes=session.start is not None,
+            report=session.send,
             writer=writer,
             table=self.table,
             heartbeat=self.heartbeat,
-            finders=finders,
-            meter=meter,
             interim=session.send_interim if session.to.interim is not None else None,
             saves=InterimSaves(self._must_stop, job.save_every),
             requires_report=False,
         )
-        after: list[L.Callback] = [OptimizerOverrides()] if job.new_params else []
-        after += [OwnFolder(job), finders, *([LoadsDouble()] if resumes else []), meter, reporting]
-        before: list[L.Callback] = [EpochSeed(job.seed), ExactResume(job.trial, resumes=resumes)]
         return [*before, *self.device.get("callbacks", [])], after
 
     def _must_stop(self) -> bool:

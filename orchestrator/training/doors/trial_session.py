@@ -106,21 +106,22 @@ class TrialSession:
         """Send a report; return whether to continue."""
         self.reports += 1
         self._reached = {"epoch": report.epoch, "step": report.step}
-        try:
+        with self._interruptible():
             self.ended = not self.to.report(report)
-        except Exception:
-            raise
-        except BaseException as error:  # a scheduler ends the segment by SystemExit
-            self.interruption, self.ended = error, True
-            raise
         return not self.ended
 
     def send_interim(self, interim: Interim) -> None:
         """Send a checkpoint between two reports."""
         self._reached = {"epoch": interim.epoch, "step": interim.step}
-        try:
-            if self.to.interim is not None:
+        if self.to.interim is not None:
+            with self._interruptible():
                 self.to.interim(interim)
+
+    @contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """Remember what ends the segment from outside meanwhile, such as a scheduler's SystemExit."""
+        try:
+            yield
         except Exception:
             raise
         except BaseException as error:

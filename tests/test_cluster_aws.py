@@ -51,6 +51,14 @@ def account(shared: Path) -> Iterator[Cloud]:
         yield found
 
 
+@pytest.fixture(scope="module")
+def raised(account: Cloud) -> str:
+    """Raise the cluster, once for all tests; returns what `sweep cluster up` prints."""
+    account.sweep("cluster", "token")
+    account.sweep("cluster", "validate")
+    return account.sweep("cluster", "up", timeout=900)
+
+
 def until(account: Cloud, said: str, condition: Callable[[], Any], seconds: float = 600.0) -> Any:
     """What the condition gives, once it gives something."""
     began = time.monotonic()
@@ -73,13 +81,8 @@ def nodes_at_work(account: Cloud) -> set[str]:
     return {event["node"] for event in events(account, "segment.reported") if "node" in event}
 
 
-def test_the_head_comes_up_alone_and_closed(account: Cloud) -> None:
-    account.sweep("cluster", "token")
-    account.sweep("cluster", "validate")
-    began = time.monotonic()
-    said = account.sweep("cluster", "up", timeout=900)
-    print(f"up after {time.monotonic() - began:.0f} s")
-    assert "up, with 1 node: ec2-0" in said
+def test_the_head_comes_up_alone_and_closed(account: Cloud, raised: str) -> None:
+    assert "up, with 1 node: ec2-0" in raised
 
     (head,) = account.instances()
     assert head["State"]["Name"] == "running"
@@ -92,6 +95,7 @@ def test_the_head_comes_up_alone_and_closed(account: Cloud) -> None:
     assert "AmazonEC2FullAccess" in {policy["PolicyName"] for policy in held}
 
 
+@pytest.mark.usefixtures("raised")
 def test_no_group_lets_ssh_in_from_every_address(account: Cloud) -> None:
     groups = {group["GroupId"]: group for group in account.aws("ec2", "describe_security_groups")["SecurityGroups"]}
     assert {group["GroupName"] for group in groups.values()} == {"default", "sweep"}, "Ray has made none"
@@ -104,6 +108,7 @@ def test_no_group_lets_ssh_in_from_every_address(account: Cloud) -> None:
             assert not world & {one["CidrIpv6"] for one in rule.get("Ipv6Ranges", [])}, group["GroupName"]
 
 
+@pytest.mark.usefixtures("raised")
 def test_a_second_up_leaves_the_head_alone(account: Cloud) -> None:
     head = account.host(account.instances("running")[0])
     before = [number for number, _, command in head.pids() if "gcs_server" in command]
@@ -112,6 +117,7 @@ def test_a_second_up_leaves_the_head_alone(account: Cloud) -> None:
     assert len(account.instances()) == 1
 
 
+@pytest.mark.usefixtures("raised")
 def test_a_head_whose_ray_is_gone_is_started_again(account: Cloud) -> None:
     head = account.host(account.instances("running")[0])
     for program in ("gcs_server", "raylet/raylet "):
@@ -120,6 +126,7 @@ def test_a_head_whose_ray_is_gone_is_started_again(account: Cloud) -> None:
     assert len(account.instances()) == 1
 
 
+@pytest.mark.usefixtures("raised")
 def test_a_sweep_brings_machines_and_a_reclaimed_one_loses_no_trial(account: Cloud) -> None:
     account.net["laptop"].run(["tee", "/root/sweeps/far.yaml"], input=json.dumps(SPEC))
     said = account.sweep("launch", "far.yaml", "--cluster", "cluster.yaml")
@@ -149,6 +156,7 @@ def test_a_sweep_brings_machines_and_a_reclaimed_one_loses_no_trial(account: Clo
     assert len([one for one in account.instances() if one["InstanceType"] == "g5.xlarge"]) > len(workers)
 
 
+@pytest.mark.usefixtures("raised")
 def test_idle_machines_go(account: Cloud) -> None:
     running = until(account, "only the head is left",
                     lambda: len(found := account.instances("running", "pending")) == 1 and found)  # fmt: skip
@@ -156,6 +164,7 @@ def test_idle_machines_go(account: Cloud) -> None:
     print(account.sweep("cluster", "status"))
 
 
+@pytest.mark.usefixtures("raised")
 def test_down_leaves_nothing(account: Cloud) -> None:
     account.sweep("cluster", "down", timeout=900)
     assert {one["State"]["Name"] for one in account.instances()} == {"terminated"}

@@ -199,3 +199,18 @@ def test_a_lightning_cli_config_keeps_every_section(translated: Any, tmp_path: P
     assert spec.objective.mode == "max"
     for said in ("my_section.a: 7 is left out", "ckpt_path", "trainer.gpus: 2", "trainer.enable_progress_bar: False"):
         assert said in text
+
+
+def test_a_file_that_starts_its_own_agent_is_the_program_of_its_sweep(translated: Any) -> None:
+    text = "c = {'method': 'random', 'parameters': {'lr': {'min': 0.1, 'max': 0.2}}}\nwandb.agent(wandb.sweep(c), train, count=7)"
+    _, sections = translated(text, model=None, name="their.py")
+    assert sections["program"].endswith("their.py")
+    assert sections["budget"] == {"trials": 7}
+    assert list(sections["space"]) == ["lr"]
+    _, sections = translated(text, name="their.py")
+    assert (sections["model"], "program" in sections) == ("my.Model", False)
+
+
+def test_the_note_on_strict_brackets_says_the_share_of_their_eta(translated: Any) -> None:
+    made, _ = translated(f"{HEAD}parameters: {{lr: 1}}\nearly_terminate: {{type: hyperband, eta: 2, strict: true}}")
+    assert "all but the best 1/2 at each rung" in made

@@ -99,6 +99,84 @@ def test_what_wandb_is_told_is_reported_and_its_config_has_the_parameters(tmp_pa
     assert not list(tmp_path.rglob("*wandb*"))
 
 
+AGENT = """
+import wandb
+def train(config=None):
+    with wandb.init(config=config):
+        for epoch in range(2):
+            wandb.log({"val": {"loss": wandb.config.rate / (epoch + 1)}, "epoch": epoch})
+wandb.agent(wandb.sweep({"method": "random"}, project="p"), train, count=5)
+"""
+IN_PARTS = """
+import argparse, wandb
+run = wandb.init(config=argparse.Namespace(rate=9.0))
+for epoch in range(2):
+    run.log({"val.loss": run.config.rate / (epoch + 1)}, step=epoch)
+    run.log({"accuracy": 0.5}, step=epoch)
+"""
+SUMMARY = """
+import wandb
+run = wandb.init()
+run.log({"train": 3.0})
+run.summary["val.loss"] = 0.25
+"""
+EVALUATED = """
+import wandb
+import lightning as L
+from lightning.pytorch.loggers import WandbLogger
+from tests.support.tiny import Tiny, TinyData
+trainer = L.Trainer(max_epochs=2, logger=WandbLogger(), accelerator="cpu")
+trainer.validate(Tiny(0.05), TinyData())
+model = Tiny(0.05)
+trainer.fit(model, TinyData())
+trainer.validate(model, TinyData())
+wandb.log({"val_loss": 0.0})
+"""
+TESTED = """
+import wandb
+import lightning as L
+from lightning.pytorch.loggers import WandbLogger
+from tests.support.tiny import Tiny, TinyData
+L.Trainer(max_epochs=2, logger=WandbLogger(), accelerator="cpu").fit(Tiny(0.05), TinyData())
+wandb.log({"test/score": 0.75})
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("text", "metric", "required", "values"),
+    [
+        (AGENT, "val.loss", [], [0.25, 0.125]),
+        (IN_PARTS, "val.loss", ["accuracy"], [0.25, 0.125]),
+        (SUMMARY, "val.loss", [], [0.25]),
+        (EVALUATED, "val.loss", [], None),  # a Trainer's validations in fit alone are reports
+        (TESTED, "test/score", [], [0.75]),
+    ],
+    ids=["agent", "in parts", "summary", "evaluated", "tested"],
+)
+def test_a_script_reports_by_wandb_what_a_sweep_of_wandb_would_read(
+    text: str, metric: str, required: list[str], values: list[float] | None, tmp_path: Path
+) -> None:
+    (tmp_path / "program.py").write_text(text)
+    job = Job(
+        trial=0, segment=0, seed=1, metric=metric, model=code(str(tmp_path / "program.py"), rate=0.25),
+        data=None, trainer={}, folder=str(tmp_path / "run/trials/0000"), required=required,
+    )  # fmt: skip
+    reports: list[Report] = []
+
+    def report(each: Report) -> bool:
+        reports.append(each)
+        return True
+
+    assert attempt(job, report) is None
+    assert [each.epoch for each in reports] == list(range(1, 1 + len(values or [0, 0])))
+    assert all({metric, *required} <= each.metrics.keys() for each in reports)
+    if values is None:
+        assert all(each.metrics[metric] > 0 and each.checkpoint for each in reports)
+    else:
+        assert [each.metrics[metric] for each in reports] == values
+
+
 @pytest.mark.slow
 def test_a_script_that_is_killed_and_resumed_equals_an_unbroken_one(tmp_path: Path) -> None:
     args = {"kill": str(tmp_path / "mark")}

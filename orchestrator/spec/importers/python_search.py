@@ -38,7 +38,7 @@ def translate(text: str, file: str, model: str | None, data: str | None) -> Draf
         raise source.refusal(f"not Python: {error}", "is it the file of the search?") from None
     for name, value in values.variables.items():
         if isinstance(value, dict) and isinstance(value.get("parameters"), dict) and "method" in value:
-            source.data = _plain(value)
+            source.data = {**_plain(value), **(_agent(values, file) if model is None else {})}
             draft = wandb_sweep.translate(source, model, data)
             draft.note(f"it is the dictionary {name} of the file, which was read and not run")
             return draft
@@ -48,6 +48,15 @@ def translate(text: str, file: str, model: str | None, data: str | None) -> Draf
                              "name the file with the dictionary, written out in it")  # fmt: skip
     source.data = _plain(space)
     return _ray(source, name, space, values, model, data)
+
+
+def _agent(values: PythonValues, file: str) -> dict[str, Any]:
+    """Return W&B's keys for a file that starts an agent itself: it is the program, run once a trial."""
+    agent = next((call for call in values.calls if call.name == "agent"), None)
+    if agent is None:
+        return {}
+    count = agent.named.get("count")
+    return {"program": file, **({"run_cap": count} if type(count) is int else {})}
 
 
 def _plain(value: Any) -> Any:

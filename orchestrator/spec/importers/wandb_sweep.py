@@ -161,7 +161,7 @@ def _scheduler(terminate: Any, draft: Draft) -> dict[str, Any]:
         grace = longest / eta ** (brackets if isinstance(brackets, int) and 0 <= brackets < 50 else 2)
     grace = max(1, int(grace)) if isinstance(grace, int | float) and is_number(grace) else 1
     if terminate.get("strict"):
-        draft.note("early_terminate.strict is left out: asha stops all but the best third at each rung")
+        draft.note(f"early_terminate.strict is left out: asha stops all but the best 1/{int(eta)} at each rung")
     said = ", ".join(f"{key}: {value}" for key, value in terminate.items())
     text = f"early_terminate ({said}) became asha; W&B counts logged steps, asha counts epochs: check grace_epochs"
     draft.note(f"{text}, {grace}", "early_terminate")

@@ -58,8 +58,9 @@ def run(
     L.seed_everything(job.seed, verbose=False)
     try:
         takeover = Takeover(session, device, list(trackers.values()), table, heartbeat)
-        with active(session), inside_trainers(takeover), local_wandb(session, trackers.get("wandb")):
-            session.finish(_train(session))
+        with active(session), inside_trainers(takeover), local_wandb(session, trackers.get("wandb")) as wandb:
+            returned = _train(session)
+            session.finish(wandb.final() if returned is None else returned)
     except TrialEnd:
         pass
     finally:

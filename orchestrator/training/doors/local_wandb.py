@@ -20,8 +20,8 @@ from orchestrator.training.doors.call_arguments import nested
 from orchestrator.training.doors.trial_session import TrialSession, is_number
 
 
-class _Wandb:
-    """What replaces ``wandb.init`` and ``wandb.login`` in one segment.
+class LocalWandb:
+    """What replaces ``wandb.init`` and its like in one segment.
 
     Args:
         session: the segment.
@@ -33,6 +33,9 @@ class _Wandb:
         self._undo: list[Callable[[], None]] = []
         self._is_inside = False
         self._logged = 0
+        self._row: dict[str, float] = {}  # since the last report
+        self._summary: dict[str, float] = {}  # the last value of each metric
+        self._run: Any = None
 
     def install(self, wandb: Any) -> None:
         """Replace the functions of the module until `remove`."""
@@ -43,29 +46,36 @@ class _Wandb:
                 return original(*args, **kwargs)
             self._is_inside = True
             try:
-                return self._init(wandb, original, args, kwargs)
+                return self._init(wandb, original, kwargs)
             finally:
                 self._is_inside = False
 
-        for name, replaced in (("init", init), ("login", lambda *args, **kwargs: True)):
+        replaced = {"init": init, "login": _always, "sweep": _sweep, "agent": _agent, "log": wandb.log}
+        for name, function in replaced.items():
             self._undo.append(_setter(wandb, name, getattr(wandb, name)))
-            setattr(wandb, name, replaced)
-        self._undo.append(_setter(wandb, "log", wandb.log))
+            setattr(wandb, name, function)
 
     def remove(self) -> None:
         """Give the module its functions back."""
         while self._undo:
             self._undo.pop()()
 
-    def _init(self, wandb: Any, original: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
-        given = kwargs.get("config")
-        config = dict(given) if isinstance(given, Mapping) else dict(vars(given)) if hasattr(given, "__dict__") else {}
+    def final(self) -> dict[str, float] | None:
+        """Return the run's summary if it has the objective: what a trial that made no report comes to."""
+        numbers = dict(self._summary)
+        if self._run is not None:
+            numbers |= dict(_numbers(dict(self._run.summary.items())))
+        return numbers if self._session.job.metric in numbers else None
+
+    def _init(self, wandb: Any, original: Any, kwargs: Mapping[str, Any]) -> Any:
         params = nested(self._session.job.model["args"])
+        kept = {name: value for name, value in kwargs.items() if name.startswith("config")}
+        run = original(mode="disabled", **kept)
         if self._tracked is not None:
+            config = dict(run.config.items())
             run = self._tracked.experiment
-            run.config.update({**config, **params}, allow_val_change=True)
-        else:
-            run = original(mode="disabled", config={**config, **params})
+            run.config.update(config, allow_val_change=True)
+        run.config.update(params, allow_val_change=True)
         sent = run.log
 
         def log(data: Mapping[str, Any], step: int | None = None, *rest: Any, **more: Any) -> None:
@@ -73,16 +83,50 @@ class _Wandb:
             self._report(data, step)
 
         run.log = wandb.log = log
+        self._run = run
         return run
 
     def _report(self, data: Mapping[str, Any], step: int | None) -> None:
-        """Report what is logged, unless a Trainer does so."""
+        """Report what is logged once all that a report needs is there, unless a Trainer reports."""
         self._logged = self._logged + 1 if step is None else max(step, self._logged)
-        session = self._session
-        numbers = {str(name): value for name, value in data.items() if is_number(value)}
-        if session.trainer is None and numbers:
-            epoch = session.reports + 1 if session.job.metric in numbers else max(1, session.reports)
-            session.report(numbers, {"step": max(1, self._logged), "epoch": epoch})
+        session, numbers = self._session, dict(_numbers(data))
+        self._summary |= numbers
+        if session.leaves_reports_to_trainer or not numbers:
+            return
+        needed = {session.job.metric, *session.job.required}
+        self._row |= numbers
+        if needed <= self._row.keys():
+            numbers, self._row = self._row, {}
+            epoch = session.reports + 1
+        elif session.job.metric in numbers:
+            return  # the rest of the row is logged by the next call
+        else:
+            epoch = max(1, session.reports)
+        session.report(numbers, {"step": max(1, self._logged), "epoch": epoch})
+
+
+def _always(*args: Any, **kwargs: Any) -> bool:
+    return True
+
+
+def _sweep(*args: Any, **kwargs: Any) -> str:
+    """Return a name for a sweep that the script defines; the sweep file's space is searched instead."""
+    return "local"
+
+
+def _agent(sweep_id: str, function: Callable[[], Any] | None = None, *args: Any, **kwargs: Any) -> None:
+    """Run the function of a script's own agent once: for this trial."""
+    if function is not None:
+        function()
+
+
+def _numbers(data: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, float]]:
+    """Yield the numbers of a logged row, those of a mapping within it by their dotted names, as W&B has them."""
+    for name, value in data.items():
+        if isinstance(value, Mapping):
+            yield from _numbers(value, f"{above}{name}.")
+        elif is_number(value):
+            yield f"{above}{name}", float(value)
 
 
 def _setter(owner: Any, name: str, value: Any) -> Callable[[], None]:
@@ -118,9 +162,9 @@ class _Hook(MetaPathFinder, Loader):
 
 
 @contextmanager
-def local_wandb(session: TrialSession, tracked: Any = None) -> Iterator[None]:
+def local_wandb(session: TrialSession, tracked: Any = None) -> Iterator[LocalWandb]:
     """Serve ``wandb`` locally meanwhile, whenever the code imports it."""
-    served = _Wandb(session, tracked)
+    served = LocalWandb(session, tracked)
     hook = _Hook(served.install)
     if tracked is None:
         os.environ["WANDB_MODE"] = "disabled"  # restored with the rest of the process's state
@@ -129,7 +173,7 @@ def local_wandb(session: TrialSession, tracked: Any = None) -> Iterator[None]:
     else:
         sys.meta_path.insert(0, hook)
     try:
-        yield
+        yield served
     finally:
         served.remove()
         if hook in sys.meta_path:

@@ -29,6 +29,7 @@ from orchestrator.training.shared_storage import Heartbeat
 from orchestrator.training.trial_files import own_place
 
 _FOLDERS = ("save_dir", "_save_dir", "_root_dir")  # attributes of loggers
+_EVALUATIONS = ("validate", "test", "predict")
 _TWICE = "the code fits a second Trainer"
 _TWICE_HINT = "a trial is one training: fit once, or report with orchestrator.report() and save with checkpoint()"
 
@@ -208,21 +209,39 @@ def inside_trainers(takeover: Takeover) -> Iterator[None]:
 
 @contextmanager
 def _patched(cls: Any, takeover: Takeover) -> Iterator[None]:
-    original, fit = cls.__init__, cls.fit
-    names = inspect.signature(original)
+    originals = {name: getattr(cls, name) for name in ("__init__", "fit", *_EVALUATIONS)}
+    fit = originals["fit"]
+    names = inspect.signature(originals["__init__"])
 
-    @functools.wraps(original)
+    @functools.wraps(originals["__init__"])
     def init(self: Any, *args: Any, **kwargs: Any) -> None:
         given = names.bind(self, *args, **kwargs).arguments
         given.pop("self")
-        original(self, **takeover.arguments(given))
+        originals["__init__"](self, **takeover.arguments(given))
 
     @functools.wraps(fit)
     def fitted(self: Any, *args: Any, **kwargs: Any) -> None:
         takeover.fit(fit, self, *args, **kwargs)
 
     cls.__init__, cls.fit = init, fitted
+    for name in _EVALUATIONS:
+        setattr(cls, name, _evaluation(originals[name], takeover.session))
     try:
         yield
     finally:
-        cls.__init__, cls.fit = original, fit
+        for name, original in originals.items():
+            setattr(cls, name, original)
+
+
+def _evaluation(original: Callable[..., Any], session: TrialSession) -> Callable[..., Any]:
+    """Return ``Trainer.test`` or its like, whose loggers' rows are no reports."""
+
+    @functools.wraps(original)
+    def evaluate(self: Any, *args: Any, **kwargs: Any) -> Any:
+        before, session.evaluates = session.evaluates, True
+        try:
+            return original(self, *args, **kwargs)
+        finally:
+            session.evaluates = before
+
+    return evaluate

@@ -70,6 +70,7 @@ class TrialSession:
         interruption: what ended the process's work from outside in a report; it is raised again at the end.
         trainer: the Trainer that is fitting now; None outside of ``fit``.
         fits: how many Trainers have been fitted.
+        evaluates: whether a Trainer validates, tests or predicts now, outside of ``fit``.
         notices: sentences for the user, each printed once.
         logged: metrics that a Trainer has logged, or that were reported without the objective.
     """
@@ -82,6 +83,7 @@ class TrialSession:
     interruption: BaseException | None = None
     trainer: Any = None
     fits: int = 0
+    evaluates: bool = False
     notices: list[str] = field(default_factory=list)
     logged: list[str] = field(default_factory=list)
     _reached: dict[str, float] = field(default_factory=dict)
@@ -101,6 +103,11 @@ class TrialSession:
     def unit(self) -> str:
         """The unit of the sweep's progress."""
         return str(self.job.progress.get("unit") or "epochs")
+
+    @property
+    def leaves_reports_to_trainer(self) -> bool:
+        """Whether a Trainer has a part in the trial: then its validations are the reports, and nothing logged is."""
+        return self.fits > 0 or self.evaluates
 
     def send(self, report: Report) -> bool:
         """Send a report; return whether to continue."""

@@ -202,7 +202,8 @@ def test_a_lightning_cli_config_keeps_every_section(translated: Any, tmp_path: P
 
 
 def test_a_file_that_starts_its_own_agent_is_the_program_of_its_sweep(translated: Any) -> None:
-    text = "c = {'method': 'random', 'parameters': {'lr': {'min': 0.1, 'max': 0.2}}}\nwandb.agent(wandb.sweep(c), train, count=7)"
+    search = "{'method': 'random', 'parameters': {'lr': {'min': 0.1, 'max': 0.2}}}"
+    text = f"search = {search}\nwandb.agent(wandb.sweep(search), train, count=7)"
     _, sections = translated(text, model=None, name="their.py")
     assert sections["program"].endswith("their.py")
     assert sections["budget"] == {"trials": 7}

@@ -140,6 +140,39 @@ from tests.support.tiny import Tiny, TinyData
 L.Trainer(max_epochs=2, logger=WandbLogger(), accelerator="cpu").fit(Tiny(0.05), TinyData())
 wandb.log({"test/score": 0.75})
 """
+BOARD = """
+from tensorboardX import SummaryWriter
+writer = SummaryWriter("runs/mine")
+for epoch in range(2):
+    writer.add_scalar("train/loss", 1.0, epoch)
+    writer.add_scalar("val/loss", 0.25 / (epoch + 1), epoch)
+writer.close()
+"""
+MLFLOW = """
+import sys
+import warnings
+warnings.simplefilter("ignore")
+import mlflow
+mlflow.set_tracking_uri("sqlite:///" + sys.argv[0] + ".db")
+mlflow.set_experiment(experiment_id=mlflow.create_experiment("e", artifact_location=sys.argv[0] + ".files"))
+with mlflow.start_run():
+    for epoch in range(2):
+        mlflow.log_metric("train", 1.0, step=epoch)
+        mlflow.log_metrics({"val_loss": 0.25 / (epoch + 1)}, step=epoch)
+"""
+AFTER_FIT = """
+import lightning as L
+from tests.support.tiny import Tiny, TinyData
+class Tested(Tiny):
+    def test_step(self, batch, index):
+        self.log("test_score", 0.75)
+trainer = L.Trainer(max_epochs=1, accelerator="cpu")
+model = Tested(0.05)
+trainer.fit(model, TinyData())
+data = TinyData()
+data.setup("test")
+trainer.test(model, data.val_dataloader())
+"""
 
 
 @pytest.mark.slow
@@ -149,12 +182,15 @@ wandb.log({"test/score": 0.75})
         (AGENT, "val.loss", [], [0.25, 0.125]),
         (IN_PARTS, "val.loss", ["accuracy"], [0.25, 0.125]),
         (SUMMARY, "val.loss", [], [0.25]),
-        (EVALUATED, "val.loss", [], None),  # a Trainer's validations in fit alone are reports
+        (EVALUATED, "val_loss", [], None),  # a Trainer's validations in fit alone are reports
         (TESTED, "test/score", [], [0.75]),
+        (BOARD, "val/loss", [], [0.25, 0.125]),
+        (MLFLOW, "val_loss", [], [0.25, 0.125]),
+        (AFTER_FIT, "test_score", [], [0.75]),
     ],
-    ids=["agent", "in parts", "summary", "evaluated", "tested"],
+    ids=["agent", "in parts", "summary", "evaluated", "tested", "board", "mlflow", "after fit"],
 )
-def test_a_script_reports_by_wandb_what_a_sweep_of_wandb_would_read(
+def test_a_script_is_judged_by_what_it_logs_wherever_it_logs_it(
     text: str, metric: str, required: list[str], values: list[float] | None, tmp_path: Path
 ) -> None:
     (tmp_path / "program.py").write_text(text)
@@ -171,6 +207,7 @@ def test_a_script_reports_by_wandb_what_a_sweep_of_wandb_would_read(
     assert attempt(job, report) is None
     assert [each.epoch for each in reports] == list(range(1, 1 + len(values or [0, 0])))
     assert all({metric, *required} <= each.metrics.keys() for each in reports)
+    assert not (ROOT / "runs/mine").exists()
     if values is None:
         assert all(each.metrics[metric] > 0 and each.checkpoint for each in reports)
     else:

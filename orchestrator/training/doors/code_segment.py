@@ -16,6 +16,7 @@ from orchestrator.training.class_loading.namespace_alias import alias_lightning
 from orchestrator.training.csv_logger import EpochCSVLogger
 from orchestrator.training.doors.call_arguments import bound
 from orchestrator.training.doors.local_wandb import local_wandb
+from orchestrator.training.doors.script_metrics import LoggedMetrics, listening
 from orchestrator.training.doors.script_run import invocation_of, run_script
 from orchestrator.training.doors.trainer_takeover import Takeover, inside_trainers
 from orchestrator.training.doors.trial_session import Reporting, TrialEnd, TrialSession, active
@@ -57,10 +58,12 @@ def run(
     session = TrialSession(job, Reporting(report, interim, stop, heartbeat.beat, log), start)
     L.seed_everything(job.seed, verbose=False)
     try:
-        takeover = Takeover(session, device, list(trackers.values()), table, heartbeat)
-        with active(session), inside_trainers(takeover), local_wandb(session, trackers.get("wandb")) as wandb:
-            returned = _train(session)
-            session.finish(wandb.final() if returned is None else returned)
+        logged = LoggedMetrics(session)
+        takeover = Takeover(session, logged, device, list(trackers.values()), table, heartbeat)
+        with active(session), inside_trainers(takeover):
+            with local_wandb(session, logged, trackers.get("wandb")), listening(logged, session):
+                returned = _train(session)
+            session.finish(logged.final() if returned is None else returned)
     except TrialEnd:
         pass
     finally:

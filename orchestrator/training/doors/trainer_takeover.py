@@ -19,6 +19,7 @@ from orchestrator.errors import UsageError
 from orchestrator.training import class_loading, rendezvous
 from orchestrator.training.checkpoints import DurableCheckpointIO
 from orchestrator.training.csv_logger import EpochCSVLogger
+from orchestrator.training.doors.script_metrics import LoggedMetrics
 from orchestrator.training.doors.trial_session import TrialEnd, TrialSession
 from orchestrator.training.host_lock import lock_prepare_data
 from orchestrator.training.interim_saves import InterimSaves
@@ -40,6 +41,7 @@ class Takeover:
 
     Attributes:
         session: the segment.
+        logged: takes what a Trainer's test and its like come to.
         device: Trainer arguments for the available devices, as `fit` takes them.
         trackers: loggers of the sweep file's ``tracking``.
         table: the trial's CSV table.
@@ -48,6 +50,7 @@ class Takeover:
     """
 
     session: TrialSession
+    logged: LoggedMetrics
     device: Mapping[str, Any]
     trackers: list[Logger]
     table: EpochCSVLogger
@@ -225,7 +228,7 @@ def _patched(cls: Any, takeover: Takeover) -> Iterator[None]:
 
     cls.__init__, cls.fit = init, fitted
     for name in _EVALUATIONS:
-        setattr(cls, name, _evaluation(originals[name], takeover.session))
+        setattr(cls, name, _evaluation(originals[name], takeover))
     try:
         yield
     finally:
@@ -233,14 +236,17 @@ def _patched(cls: Any, takeover: Takeover) -> Iterator[None]:
             setattr(cls, name, original)
 
 
-def _evaluation(original: Callable[..., Any], session: TrialSession) -> Callable[..., Any]:
-    """Return ``Trainer.test`` or its like, whose loggers' rows are no reports."""
+def _evaluation(original: Callable[..., Any], takeover: Takeover) -> Callable[..., Any]:
+    """Return ``Trainer.test`` or its like, whose metrics are no reports."""
+    session = takeover.session
 
     @functools.wraps(original)
     def evaluate(self: Any, *args: Any, **kwargs: Any) -> Any:
         before, session.evaluates = session.evaluates, True
         try:
-            return original(self, *args, **kwargs)
+            returned = original(self, *args, **kwargs)
+            takeover.logged.take(self.callback_metrics)
+            return returned
         finally:
             session.evaluates = before
 

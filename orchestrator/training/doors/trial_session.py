@@ -71,6 +71,7 @@ class TrialSession:
         trainer: the Trainer that is fitting now; None outside of ``fit``.
         fits: how many Trainers have been fitted.
         evaluates: whether a Trainer validates, tests or predicts now, outside of ``fit``.
+        passes_on: whether a report goes to the table and the trackers now: what they log is none of the code's.
         notices: sentences for the user, each printed once.
         logged: metrics that a Trainer has logged, or that were reported without the objective.
     """
@@ -84,6 +85,7 @@ class TrialSession:
     trainer: Any = None
     fits: int = 0
     evaluates: bool = False
+    passes_on: bool = False
     notices: list[str] = field(default_factory=list)
     logged: list[str] = field(default_factory=list)
     _reached: dict[str, float] = field(default_factory=dict)
@@ -146,7 +148,7 @@ class TrialSession:
         self._end_if_over()
         values = {name: _number(name, value) for name, value in metrics.items()}
         counts = self._counts(place_fields)
-        self.to.log(values, int(counts["step"]))
+        self._pass_on(values, int(counts["step"]))
         if self.job.metric not in values:
             self._unreported += 1
             self.logged = sorted({*self.logged, *values})
@@ -171,6 +173,13 @@ class TrialSession:
         if not self.send(told) or self._is_over(progress) or self.to.stop():
             self.ended = True
         self._end_if_over()
+
+    def _pass_on(self, values: Mapping[str, float], step: int) -> None:
+        self.passes_on = True
+        try:
+            self.to.log(values, step)
+        finally:
+            self.passes_on = False
 
     def _end_if_over(self) -> None:
         if self.interruption is not None:

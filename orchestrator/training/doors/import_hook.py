@@ -1,0 +1,58 @@
+"""Act on a module of somebody else's as soon as a trial's code has imported it, whenever that is."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+
+@contextmanager
+def on_import(name: str, installed: Callable[[Any], None]) -> Iterator[None]:
+    """Call ``installed`` with the module of this name: now if it is loaded, else once it is imported meanwhile."""
+    if name in sys.modules:
+        installed(sys.modules[name])
+        yield
+        return
+    hook = _Hook(name, installed)
+    sys.meta_path.insert(0, hook)
+    try:
+        yield
+    finally:
+        if hook in sys.meta_path:
+            sys.meta_path.remove(hook)
+
+
+class _Hook(MetaPathFinder, Loader):
+    """Calls ``installed`` with the module when it is imported for the first time."""
+
+    def __init__(self, name: str, installed: Callable[[Any], None]) -> None:
+        self._name, self._installed = name, installed
+
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+        """Find the module without this hook."""
+        if name != self._name:
+            return None
+        sys.meta_path.remove(self)
+        found = importlib.util.find_spec(name)
+        if found is None or found.loader is None:
+            return found
+        self._loader, found.loader = found.loader, self
+        return found
+
+    def create_module(self, spec: ModuleSpec) -> Any:
+        """Leave it to the module's own loader."""
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Execute the module, then act on it."""
+        self._loader.exec_module(module)
+        module.__loader__ = self._loader
+        if module.__spec__ is not None:
+            module.__spec__.loader = self._loader
+        self._installed(module)

@@ -21,7 +21,6 @@ EXTRAS: dict[str, str] = {
     "onnx": "export",
     "onnxruntime": "export",
     "onnxscript": "export",
-    "optuna_dashboard": "dashboard",
     "safetensors": "export",
 }
 

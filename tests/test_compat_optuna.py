@@ -8,7 +8,7 @@ import optuna
 import pytest
 from optuna.storages import InMemoryStorage
 
-from orchestrator.dashboard import compat_optuna as compat
+from orchestrator.optuna_studies import compat_optuna as compat
 
 
 def test_a_storage_lists_studies_in_the_class_that_the_dashboard_makes() -> None:

@@ -99,7 +99,6 @@ def test_the_core_alone_launches_watches_and_reports(tmp_path: Path) -> None:
         (["export", "quickstart"], "export"),
         (["report", "quickstart", "--format", "png"], "export"),
         (["list", "--runs", "s3://bucket/runs"], "cloud"),
-        (["dashboard", "quickstart"], "dashboard"),
     ):
         ended = sweep(*words)
         assert ended.returncode == 2, (words, ended.stdout, ended.stderr)

@@ -33,9 +33,11 @@ LIBRARIES: dict[str, set[str]] = {
     "cluster": {"jsonschema", "pydantic", "ray", "ruamel"},
     "results": {"IPython", "matplotlib", "numpy", "optuna", "pandas", "plotly", "pyarrow", "rich", "sklearn"},
     "notify": {"pydantic"},
+    "sweep": {"optuna"},  # for annotations
     "tracking": {"mlflow", "pydantic", "wandb"},
-    "dashboard": {"optuna", "optuna_dashboard"},
+    "optuna_studies": {"optuna"},
     "watch": {"rich", "textual"},
+    "page": {"starlette", "uvicorn"},
     "bundle": TORCH | {"PIL", "onnxruntime", "safetensors"},
     "export": TORCH | {"cycler", "matplotlib", "safetensors", "wandb"},
     "cli": {"pandas", "rich", "typer"},

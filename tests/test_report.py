@@ -554,11 +554,12 @@ def test_where_it_is_written_and_as_what(found: Results, report: Path, tmp_path:
 
 @pytest.mark.slow
 def test_the_page_of_the_docs_does_as_it_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    simulated(tmp_path / "runs", spec(name="quickstart", budget={"trials": 12}))
+    for name in ("quickstart", "quickstart-2"):
+        simulated(tmp_path / "runs", spec(name=name, budget={"trials": 12}))
     monkeypatch.chdir(tmp_path)
     text = (ROOT / "docs" / "report.md").read_text(encoding="utf-8")
     commands = [line for block in re.findall(r"```bash\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
-    assert len(commands) == 4
+    assert len(commands) == 5
     for command in commands:
         monkeypatch.setattr(sys, "argv", shlex.split(command))
         with pytest.raises(SystemExit) as ended:

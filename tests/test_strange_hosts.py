@@ -1,4 +1,4 @@
-"""Another host of the network is refused by every port of a cluster, of a launch, and of the dashboard."""
+"""Another host of the network is refused by every port of a cluster, of a launch, and of the live page."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_the_same_tries_are_answered_with_the_token(hosts: OnPrem) -> None:
     assert any("answered /ray.rpc.NodeInfoGcsService/GetAllNodeInfo" in kinds for kinds in found.values())
 
 
-def test_every_port_of_a_launch_and_of_the_dashboard_refuses_another_host(hosts: OnPrem) -> None:
+def test_every_port_of_a_launch_and_of_the_page_refuses_another_host(hosts: OnPrem) -> None:
     laptop = hosts.net["laptop"]
     slow = {**SPEC, "name": "near", "model": {"class_path": "tests.support.tiny.Tiny", "init_args": {"pause": 1.0}}}
     laptop.run(["tee", f"{hosts.folder}/near.yaml"], input=json.dumps(slow))
@@ -100,7 +100,7 @@ def test_every_port_of_a_launch_and_of_the_dashboard_refuses_another_host(hosts:
         assert launch.poll() is None
         assert time.monotonic() < until
         time.sleep(1.0)
-    page = hosts.started("dashboard", "near", "--runs", "/root/runs", "--port", "8123")
+    page = hosts.started("open", "near", "--no-browser", "--runs", "/root/runs", "--port", "8123")
     connect = [sys.executable, "-c", "import socket; socket.create_connection(('127.0.0.1', 8123))"]
     while laptop.run(connect, check=False, timeout=30):
         time.sleep(1.0)

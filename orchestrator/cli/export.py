@@ -197,6 +197,24 @@ def publish(
         print_lines(publish_to_wandb(manifest, wandb, name))
 
 
+@app.command("export-optuna", rich_help_panel=PANEL_WINNER)
+def export_optuna(
+    name: Name = None,
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="A new SQLite file. Default: NAME.db.", show_default=False)
+    ] = None,
+    runs: Runs = None,
+) -> None:
+    """Write a run as an Optuna study into a new SQLite file, for other tools. NAME may be -, the newest run.
+
+    Example: sweep export-optuna cifar10 study.db
+    """
+    from orchestrator.optuna_studies.study_export import export_study
+
+    run = chosen_run(name, runs)
+    print_lines(str(export_study(run, file or Path(f"{run.name}.db"))))
+
+
 def _print_validated(bundle: LoadedBundle, class_path: str | None, overrides: list[str], *, as_json: bool) -> None:
     from orchestrator.bundle.evaluation import parse_arguments, validate
 

@@ -1,4 +1,4 @@
-"""Commands that show a run on a screen or a page: `sweep watch`, `sweep report`, `sweep dashboard`."""
+"""Commands that show a run on a screen or a page: `sweep watch`, `sweep report`, `sweep open`."""
 
 from __future__ import annotations
 
@@ -53,7 +53,14 @@ def watch(name: Name = None, runs: Runs = None) -> None:
 
 @app.command(rich_help_panel=PANEL_READ)
 def report(
-    name: Name = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME]...",
+            help="The run, as elsewhere; 2 to 20 runs are compared. Default: the newest run here.",
+            autocompletion=run_names,
+        ),
+    ] = None,
     format: Annotated[
         Format | None,
         typer.Option("--format", help="html; md to paste; png or svg for one sheet. Default: the suffix of FILE."),
@@ -64,41 +71,52 @@ def report(
     ] = None,
     runs: Runs = None,
 ) -> None:
-    """Write a self-contained page about a live or ended run: result, figures, trials, failures.
+    """Write a self-contained page about a live or ended run: result, figures, trials, failures. Or compare several.
 
     Example: sweep report cifar10 --out report.md
     """
     from orchestrator.results import Results
 
-    typer.echo(str(Results(chosen_run(name, runs)).report(out, format=format.value if format else None)))
+    kind = format.value if format else None
+    if names and len(names) > 1:
+        from orchestrator.results.report import write_comparison
+
+        typer.echo(str(write_comparison([chosen_run(name, runs) for name in names], out, kind)))
+        return
+    typer.echo(str(Results(chosen_run(names[0] if names else None, runs)).report(out, format=kind)))
 
 
-@app.command(rich_help_panel=PANEL_READ)
-def dashboard(
-    names: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[NAME]...",
-            help="Runs, each as elsewhere. Default: all, including new ones.",
-            autocompletion=run_names,
-        ),
+@app.command("open", rich_help_panel=PANEL_READ)
+def open_(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME]", help="The run to begin with. Default: all.", autocompletion=run_names),
     ] = None,
     runs: Runs = None,
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port on 127.0.0.1. Default: a free one.")] = 0,
-    open_: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the browser.")] = False,
+    browser: Annotated[
+        bool | None,
+        typer.Option("--browser/--no-browser", help="Open the page in the browser. Default: if there is a desktop."),
+    ] = None,
 ) -> None:
-    """Serve runs to optuna-dashboard, live and read-only, on this machine and with a token: history, curves.
+    """Show runs in the browser, live and read-only, on this machine and with a token: one run, all, or a comparison.
 
-    Example: sweep dashboard --open
+    Example: sweep open cifar10
     """
     import contextlib
+    import os
 
-    from orchestrator.dashboard import Server, Sweeps
-    from orchestrator.dashboard.page_token import opened_in_browser
+    from orchestrator.page.followed_runs import FollowedRuns
+    from orchestrator.page.page_token import has_desktop, opened_in_browser
+    from orchestrator.page.server import Server
 
-    server = Server(Sweeps(names or (), runs), port)
+    run = chosen_run(name, runs) if name is not None else None
+    server = Server(FollowedRuns(runs, run), run.name if run else None, port)
     echo_unmasked(server.url)
     typer.echo("the page follows the runs; press Ctrl-C to stop", err=True)
-    with contextlib.suppress(KeyboardInterrupt), opened_in_browser(server.url) if open_ else contextlib.nullcontext():
+    if "SSH_CONNECTION" in os.environ:
+        typer.echo(f"from your own machine: ssh -L {server.port}:127.0.0.1:{server.port} HOST, then open it", err=True)
+    shown = browser if browser is not None else has_desktop(os.environ)
+    with contextlib.suppress(KeyboardInterrupt), opened_in_browser(server.url) if shown else contextlib.nullcontext():
         server.serve()
     server.close()

@@ -12,6 +12,7 @@ from orchestrator.rundir import RunDirectory
 from orchestrator.rundir import list_runs as runs_in
 from orchestrator.rundir.disk_use import disk_use
 from orchestrator.rundir.labels import read_labels
+from orchestrator.state import SweepState
 
 
 @dataclass(frozen=True)
@@ -77,13 +78,18 @@ def list_runs(*folders: str | Path, tags: Sequence[str] = (), archived: bool = F
     return [each for each in summaries if set(tags) <= set(each.tags) and (archived or not each.archived)]
 
 
-def summary_of(run: RunDirectory) -> RunSummary:
-    """Return what a list shows of a run; a damaged journal is said there, so that it does not hide other runs."""
+def summary_of(run: RunDirectory, state: SweepState | None = None) -> RunSummary:
+    """Return what a list shows of a run; a damaged journal is said there, so that it does not hide other runs.
+
+    Args:
+        run: its directory.
+        state: its journal, replayed; by default it is read.
+    """
     labels = read_labels(run)
     own = {"name": run.name, "directory": run.where, "launched": run.created_at, "size": disk_use(run).total}
     labelled = {"tags": labels.tags, "note": labels.note, "archived": labels.archived}
     try:
-        state = read_state(run)
+        state = state or read_state(run)
     except JournalError as error:
         nothing = dict.fromkeys(("trials", "ended", "limit", "best", "best_trial"))
         return RunSummary(**own, **labelled, **nothing, status="damaged", reason=error.message, metric="")  # type: ignore[arg-type]

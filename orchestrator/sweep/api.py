@@ -36,6 +36,8 @@ from orchestrator.sweep.run_files import Freed, remove, remove_checkpoints, rena
 from orchestrator.sweep.test_set import WinnerTest, test
 
 if TYPE_CHECKING:
+    import optuna
+
     from orchestrator.plan import Costs, Plan
     from orchestrator.results.verify import Findings
 
@@ -711,6 +713,26 @@ class Sweep:
         from orchestrator.plan import measure, plan
 
         return measure(self.spec, plan(self.spec), self._runs)
+
+    def study(self) -> optuna.Study:
+        """Return the run as an Optuna study, for Optuna's own functions; its storage is the journal.
+
+        It is read-only and follows a running sweep. `sweep export-optuna` writes a copy that Optuna can change.
+
+        Raises:
+            UsageError: There is no such run.
+
+        Example:
+            ```python
+            import optuna
+
+            study = Sweep.attach("quickstart").study()
+            print(study.best_value, optuna.importance.get_param_importances(study))
+            ```
+        """
+        from orchestrator.optuna_studies.study_export import study_of
+
+        return study_of(self._run_directory())
 
     @property
     def plot(self) -> Plot:

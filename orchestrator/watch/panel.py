@@ -55,7 +55,7 @@ def workers_line(state: SweepState) -> Text:
     """Return the number of busy slots, and their trials by host."""
     if state.status != "running":
         return Text("none; the sweep is not running", "dim")
-    text = Text(f"{len(state.running)} of {state.slots} busy{_utilization(state)}")
+    text = Text(f"{len(state.running)} of {state.slots} busy{utilization(state)}")
     nodes: dict[str, list[int]] = {}
     for number in sorted(state.running):
         nodes.setdefault(state.trials[number].node, []).append(number)
@@ -92,7 +92,7 @@ def _workers(state: SweepState, live: Mapping[int, LiveTrial]) -> list[Text]:
     head = Text.assemble(("WORKERS", "bold"), (f"  {visible(str(state.machine.get('engine') or ''))}", "dim"))
     if state.status != "running":
         return [head, Text("the sweep is not running", "dim")]
-    lines = [head, Text(f"{len(state.running)} of {state.slots} slots busy{_utilization(state)}")]
+    lines = [head, Text(f"{len(state.running)} of {state.slots} slots busy{utilization(state)}")]
     for number in sorted(state.running)[:_MAX_WORKERS]:
         trial = state.trials[number]
         segment = f", segment {trial.segments - 1}" if trial.segments > 1 else ""
@@ -130,7 +130,7 @@ def _failures(state: SweepState) -> list[Text]:
     ]
 
 
-def _utilization(state: SweepState) -> str:
+def utilization(state: SweepState) -> str:
     """Return the share of the slots' time in which trials ran."""
     available = state.active_seconds * state.slots
     return f", {min(1.0, state.trial_seconds / available):.0%} used so far" if available > 0 else ""

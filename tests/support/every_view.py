@@ -11,12 +11,12 @@ from typing import Any
 
 from rich.console import Console
 
-from orchestrator.dashboard.optuna_trials import View
 from orchestrator.engine.recorded_curves import of_sweep
 from orchestrator.engine.search_comparison import compare, recorded_figures
 from orchestrator.errors import UsageError
 from orchestrator.journal import Event
 from orchestrator.notify import messages
+from orchestrator.optuna_studies.optuna_trials import View
 from orchestrator.plan import formatting, plan
 from orchestrator.results.markdown import markdown
 from orchestrator.results.notebook import results_html, status_html

@@ -15,12 +15,12 @@ from typing import Any
 
 from rich.console import Console
 
-from orchestrator.dashboard.optuna_mirror import Sweeps
 from orchestrator.engine.controller import SweepController
 from orchestrator.engine.driver_host import DriverHost
 from orchestrator.engine.stop_requests import StopRequests
 from orchestrator.errors import SweepError, UsageError
 from orchestrator.journal import Journal
+from orchestrator.optuna_studies.optuna_mirror import Sweeps
 from orchestrator.policies.extend_limits import More, extension
 from orchestrator.policies.warm_start import warmth
 from orchestrator.results import Results, verify

@@ -52,14 +52,18 @@ ALLOWED: dict[str, set[str]] = {
     "results": CORE | {"plan"},
     "notify": CORE,
     "tracking": CORE | {"training", "results"},
-    "dashboard": CORE | {"results"},
-    "sweep": CORE | {"training", "engine", "xla", "plan", "results", "notify", "tracking", "bundle", "export"},
+    "optuna_studies": CORE | {"results"},
+    "sweep": CORE
+    | {"training", "engine", "xla", "plan", "results", "notify", "tracking", "bundle", "export"}
+    | {"optuna_studies"},
     "watch": CORE | {"plan", "results", "sweep"},
+    "page": CORE | {"plan", "results", "watch"},
     "cluster": CORE | {"training", "engine", "xla", "sweep", "compat_ray"},
     "bundle": {"errors", "extras", "durable_files", "secrets", "seeds", "version", "trust", "training"},
     "export": CORE | {"results", "bundle", "training"},
     "cli": CORE
-    | {"training", "engine", "xla", "sweep", "cluster", "results", "bundle", "export", "plan", "dashboard", "watch"},
+    | {"training", "engine", "xla", "sweep", "cluster", "results", "bundle", "export", "plan", "watch"}
+    | {"optuna_studies", "page"},
     "__main__": {"cli"},
     "__init__": CORE | {"sweep", "results", "plan", "bundle", "export", "training"},
 }

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from orchestrator.durable_files import write_durably
 from orchestrator.errors import UsageError
-from orchestrator.results.run_state import without_garbage_collection
+from orchestrator.results.run_state import read_state, without_garbage_collection
 from orchestrator.rundir import RunDirectory
 from orchestrator.secrets import masked
 from orchestrator.state import SweepState
@@ -35,6 +36,34 @@ def write(run: RunDirectory, state: SweepState, path: str | Path | None = None, 
             write_durably(file, masked(_text(run, state, file, kind), held_only=kind == "html").encode("utf-8"))
     if path is None:
         run.publish(file)
+    return file
+
+
+def write_comparison(runs: Sequence[RunDirectory], path: str | Path | None = None, format: str | None = None) -> Path:
+    """Write a page that compares 2 to 20 runs and return its path; the file is replaced atomically.
+
+    By default it is ``comparison.html`` in the first run's directory.
+
+    Raises:
+        UsageError: If there are fewer or more runs, or another format than HTML is asked for.
+        JournalError: If a journal is damaged.
+        OSError: If the file cannot be written.
+    """
+    from orchestrator.results.report.comparison import html
+    from orchestrator.results.run_comparison import LEAST, MOST, compare_runs
+
+    kind = format or _kind(path)
+    if kind != "html":
+        raise UsageError(f"a comparison is a page of HTML, not {kind}", hint="--format html")
+    distinct = list({run.where: run for run in runs}.values())
+    if not LEAST <= len(distinct) <= MOST:
+        raise UsageError(f"{LEAST} to {MOST} different runs can be compared, not {len(distinct)}")
+    file = Path(path).expanduser().absolute() if path is not None else distinct[0].root / "comparison.html"
+    with without_garbage_collection():
+        page = html(compare_runs([(run, read_state(run)) for run in distinct]))
+        write_durably(file, masked(page, held_only=True).encode("utf-8"))
+    if path is None:
+        distinct[0].publish(file)
     return file
 
 

@@ -1,12 +1,58 @@
 "use strict";
-// A figure is drawn when it is scrolled near, and all are drawn before printing.
+// A figure is drawn when it is scrolled near. In the report its data and plotly are in the page, and all figures are
+// drawn before printing; a live page fetches both from its own server, and fetches data again when they are out of date.
 (() => {
-  const parsed = (id) => JSON.parse(document.getElementById(id).textContent);
-  const templates = parsed("templates");
   const boxes = [...document.querySelectorAll("[data-figure]")];
+  const library = document.body.dataset.library;
   const drawn = new Map();
+  const near = new Set();
+  const stale = new Set();
   const config = { responsive: true, displaylogo: false, showTips: false, scrollZoom: false };
   const coarse = matchMedia("(pointer: coarse)");
+  const embedded = (id) => document.getElementById(id);
+  const name = (box) => box.dataset.figure;
+  let templates = null;
+  let plotly = null;
+
+  const fetched = async (url) => {
+    const answer = await fetch(url);
+    return answer.status === 200 ? answer.json() : null;
+  };
+
+  function loaded() {
+    plotly ||= new Promise((resolve, reject) => {
+      if (window.Plotly) return resolve();
+      const script = document.createElement("script");
+      script.src = library;
+      script.addEventListener("load", resolve);
+      script.addEventListener("error", reject);
+      document.head.append(script);
+    });
+    return plotly;
+  }
+
+  async function load(box) {
+    if (!drawn.has(name(box)) || stale.has(name(box))) {
+      const data = embedded(`data-${name(box)}`);
+      const content = data ? JSON.parse(data.textContent) : await fetched(box.dataset.source);
+      stale.delete(name(box));
+      if (content && box.dataset.source) describe(box, content);
+      if (content) drawn.set(name(box), content);
+      box.closest("figure").hidden = !drawn.has(name(box));
+    }
+    if (!templates) {
+      const data = embedded("templates");
+      templates = data ? JSON.parse(data.textContent) : await fetched("/templates");
+    }
+    if (drawn.has(name(box))) await loaded();
+  }
+
+  function describe(box, content) {
+    document.getElementById(`title-${name(box)}`).textContent = content.title;
+    document.getElementById(`caption-${name(box)}`).textContent = content.caption;
+    box.style.minHeight = `${content.height}px`;
+    box.dataset.height = content.height;
+  }
 
   function layout(figure) {
     const room = Object.assign({}, figure.layout.margin, { t: 20 }); // the title is a heading above
@@ -16,24 +62,29 @@
     return layout;
   }
 
-  function draw(box) {
-    const name = box.dataset.figure;
-    if (!drawn.has(name)) drawn.set(name, parsed(`data-${name}`));
-    const figure = drawn.get(name);
+  function paint(box) {
+    const figure = drawn.get(name(box));
+    if (!figure || !templates) return null;
     if (figure.data[0].type === "parcoords") {
       const colours = Object.assign({}, templates[window.report.theme()].layout.coloraxis, figure.layout.coloraxis);
-      return Promise.resolve(window.report.parallel(box, figure.data[0], colours));
+      return window.report.parallel(box, figure.data[0], colours);
     }
     const bar = coarse.matches ? { displayModeBar: false } : {};
     return window.Plotly.react(box, figure.data, layout(figure), Object.assign({}, config, bar));
   }
 
-  const again = () => boxes.filter((box) => drawn.has(box.dataset.figure)).forEach(draw);
+  const draw = async (box) => {
+    await load(box);
+    await paint(box);
+  };
+  const again = () => boxes.filter((box) => drawn.has(name(box))).forEach(paint);
+  // Before printing there is no time to fetch anything.
+  const all = () => boxes.forEach((box) => (embedded(`data-${name(box)}`) ? draw(box) : paint(box)));
   const watch = new IntersectionObserver(
     (seen) => {
-      for (const { target } of seen.filter((entry) => entry.isIntersecting)) {
-        watch.unobserve(target);
-        draw(target);
+      for (const { target, isIntersecting } of seen) {
+        near[isIntersecting ? "add" : "delete"](target);
+        if (isIntersecting && (!drawn.has(name(target)) || stale.has(name(target)))) draw(target);
       }
     },
     { rootMargin: "500px 0px" },
@@ -42,14 +93,18 @@
   let resized = 0;
   addEventListener("resize", () => {
     clearTimeout(resized);
-    resized = setTimeout(() => boxes.filter((box) => box.querySelector(".parallel")).forEach(draw), 200);
+    resized = setTimeout(() => boxes.filter((box) => box.querySelector(".parallel")).forEach(paint), 200);
   });
   for (const box of boxes) box.style.minHeight = `${box.dataset.height}px`;
   document.addEventListener("theme", again);
-  addEventListener("beforeprint", () => boxes.forEach(draw));
+  document.addEventListener("stale", () => {
+    for (const box of boxes) stale.add(name(box));
+    for (const box of near) draw(box);
+  });
+  addEventListener("beforeprint", all);
   addEventListener("afterprint", again);
-  matchMedia("print").addEventListener("change", (change) => (change.matches ? boxes.forEach(draw) : again()));
+  matchMedia("print").addEventListener("change", (change) => (change.matches ? all() : again()));
 
-  draw(boxes[0]).then(() => requestAnimationFrame(() => performance.mark("report:figure")));
-  for (const box of boxes.slice(1)) watch.observe(box);
+  if (!library) draw(boxes[0]).then(() => requestAnimationFrame(() => performance.mark("report:figure")));
+  for (const box of library ? boxes : boxes.slice(1)) watch.observe(box);
 })();

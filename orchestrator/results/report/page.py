@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -24,30 +25,88 @@ _SECTIONS = ("verdict", "figures", "trials", "failures", "warnings", "environmen
 def html(run: RunDirectory, state: SweepState, path: Path) -> str:
     """Return the page of a sweep, to be saved at ``path``."""
     drawn = figures(run, state)
-    plotly = [plotly_source(), _asset("parallel.js"), _asset("figures.js")] if drawn else []
-    scripts = [_asset("page.js"), _asset("table.js"), *plotly]
-    return str(
-        joined(
-            [
-                Html("<!DOCTYPE html>\n"),
-                element("html", _head(run, state, scripts), _body(run, state, path, drawn, scripts), lang="en"),
-                Html("\n"),
-            ]
-        )
+    leader = sections.leader_of(state)
+    return document(
+        f"{run.name}: {state.objective.metric}, sweep report",
+        heading=[
+            element("p", "Sweep report", class_="kicker"),
+            element("h1", run.name),
+            sections.status_line(run, state),
+            sections.link_to_search(run, state, path),
+        ],
+        navigation=[(name, name.capitalize()) for name in _SECTIONS],
+        main=[
+            sections.verdict_section(run, state, leader),
+            sections.section("figures", "Figures", *(placeholders(drawn) or [_no_figures()]), _not_enough(drawn)),
+            sections.changes_section(run, state),
+            _table(state),
+            sections.failure_section(state),
+            sections.warning_section(run, state),
+            sections.environment_section(run, state, leader),
+        ],
+        footer=f"sweep report {run.name}",
+        before=[data("trials-data", trials(run, state))],
+        table=True,
+        **figures_with_data(drawn),
     )
 
 
-def _head(run: RunDirectory, state: SweepState, scripts: list[str]) -> Html:
-    return element(
+def document(
+    title: str,
+    *,
+    heading: Sequence[Html | None],
+    navigation: Sequence[tuple[str, str]],
+    main: Sequence[Html | None],
+    footer: str,
+    before: Sequence[Html] = (),
+    table: bool = False,
+    plots: Html | None = None,
+    plot_scripts: Sequence[str] = (),
+) -> str:
+    """Return a page that loads nothing and runs only its own scripts.
+
+    Args:
+        title: in the browser's tab.
+        heading: what stands above the navigation.
+        navigation: identifiers and words of the sections.
+        main: the sections.
+        footer: the command that made the page.
+        before: data of the page's own scripts.
+        table: whether it has the table of trials.
+        plots: data of figures.
+        plot_scripts: scripts that draw them.
+    """
+    page_scripts = [asset("page.js"), *([asset("table.js")] if table else [])]
+    head = element(
         "head",
         element("meta", charset="utf-8"),
-        element("meta", http_equiv="Content-Security-Policy", content=Html(_policy(scripts))),
+        element("meta", http_equiv="Content-Security-Policy", content=Html(_policy([*page_scripts, *plot_scripts]))),
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("meta", name="color-scheme", content="light dark"),
         element("meta", name="referrer", content="no-referrer"),
-        element("title", f"{run.name}: {state.objective.metric}, sweep report"),
-        element("style", Html(_asset("page.css"))),
+        element("title", title),
+        element("style", Html(asset("page.css"))),
     )
+    body = element(
+        "body",
+        element("a", "Skip to the verdict", href="#main", class_="skip"),
+        _header(heading, navigation),
+        element("main", *main, id="main"),
+        element("footer", element("p", "Made by ", element("code", footer), " from the journal.")),
+        *before,
+        *map(_script, page_scripts),
+        plots,
+        *map(_script, plot_scripts),
+    )
+    return str(joined([Html("<!DOCTYPE html>\n"), element("html", head, body, lang="en"), Html("\n")]))
+
+
+def figures_with_data(drawn: list[Figure]) -> dict[str, Any]:
+    """Return what `document` needs for figures; nothing without one."""
+    if not drawn:
+        return {}
+    scripts = [plotly_source(), asset("parallel.js"), asset("figures.js")]
+    return {"plots": figure_data(drawn), "plot_scripts": scripts}
 
 
 def _policy(scripts: list[str]) -> str:
@@ -63,44 +122,11 @@ def _digest(script: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 
 
-def _body(run: RunDirectory, state: SweepState, path: Path, drawn: list[Figure], scripts: list[str]) -> Html:
-    page_scripts, plotly_scripts = scripts[:2], scripts[2:]
-    leader = sections.leader_of(state)
-    main = element(
-        "main",
-        sections.verdict_section(run, state, leader),
-        sections.section("figures", "Figures", *(placeholders(drawn) or [_no_figures()]), _not_enough(drawn)),
-        sections.changes_section(run, state),
-        _table(state),
-        sections.failure_section(state),
-        sections.warning_section(run, state),
-        sections.environment_section(run, state, leader),
-        id="main",
-    )
-    return element(
-        "body",
-        element("a", "Skip to the verdict", href="#main", class_="skip"),
-        _header(run, state, path),
-        main,
-        element("footer", element("p", "Made by ", element("code", f"sweep report {run.name}"), " from the journal.")),
-        data("trials-data", trials(run, state)),
-        *map(_script, page_scripts),
-        figure_data(drawn) if drawn else None,
-        *map(_script, plotly_scripts),
-    )
-
-
-def _header(run: RunDirectory, state: SweepState, path: Path) -> Html:
-    links = [element("li", element("a", name.capitalize(), href=f"#{name}")) for name in _SECTIONS]
+def _header(heading: Sequence[Html | None], navigation: Sequence[tuple[str, str]]) -> Html:
+    links = [element("li", element("a", words, href=f"#{id}")) for id, words in navigation]
     return element(
         "header",
-        element(
-            "div",
-            element("p", "Sweep report", class_="kicker"),
-            element("h1", run.name),
-            sections.status_line(run, state),
-            sections.link_to_search(run, state, path),
-        ),
+        element("div", *heading),
         element(
             "div",
             element("nav", element("ul", *links), aria_label="Sections"),
@@ -157,7 +183,8 @@ def _script(source: str) -> Html:
 
 
 @cache
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """Return a style sheet or a script of the page."""
     return files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
@@ -173,36 +200,48 @@ def placeholders(drawn: list[Figure]) -> list[Html]:
 
 
 def _placeholder(figure: Figure) -> Html:
-    height = figure.plot.layout.height
+    return figure_box(figure.name, figure.title, figure.caption, figure.plot.layout.height)
+
+
+def figure_box(name: str, title: str, caption: str, height: int, source: str | None = None) -> Html:
+    """Return a figure's heading, empty box and caption; ``source`` is where the page fetches all three, if it does."""
     box = element(
         "div",
-        id=f"plot-{figure.name}",
+        id=f"plot-{name}",
         class_="plot",
-        data_figure=figure.name,
+        data_figure=name,
         data_height=height,
+        data_source=source,
         role="img",
-        aria_labelledby=f"title-{figure.name}",
-        aria_describedby=f"caption-{figure.name}",
+        aria_labelledby=f"title-{name}",
+        aria_describedby=f"caption-{name}",
     )
     return element(
         "figure",
-        element("h3", figure.title, id=f"title-{figure.name}"),
+        element("h3", title, id=f"title-{name}"),
         box,
-        element("figcaption", figure.caption, id=f"caption-{figure.name}"),
+        element("figcaption", caption, id=f"caption-{name}"),
     )
 
 
 def figure_data(drawn: list[Figure]) -> Html:
     """Return the figures' data and both plotly templates as JSON; the page draws a figure when it is scrolled to."""
-    templates = {theme: _json(template(theme).to_plotly_json()) for theme in ("light", "dark")}
-    themes = f'{{"light":{templates["light"]},"dark":{templates["dark"]}}}'
-    return joined([raw_data("templates", themes), *(_content(figure) for figure in drawn)])
+    contents = (raw_data(f"data-{figure.name}", figure_content(figure)) for figure in drawn)
+    return joined([raw_data("templates", templates()), *contents])
 
 
-def _content(figure: Figure) -> Html:
+def templates() -> str:
+    """Return the plotly templates of both themes as JSON."""
+    light, dark = (_json(template(theme).to_plotly_json()) for theme in ("light", "dark"))
+    return f'{{"light":{light},"dark":{dark}}}'
+
+
+def figure_content(figure: Figure) -> str:
+    """Return a figure's data and layout as JSON, with its title and caption."""
     plot = figure.plot.to_plotly_json()
     layout = {key: value for key, value in plot["layout"].items() if key not in ("template", "title", "meta")}
-    return raw_data(f"data-{figure.name}", _json({"data": plot["data"], "layout": layout}))
+    words = {"title": figure.title, "caption": figure.caption, "height": figure.plot.layout.height}
+    return _json({"data": plot["data"], "layout": layout, **words})
 
 
 def _json(value: Any) -> str:

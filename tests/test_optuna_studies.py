@@ -2,40 +2,29 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import math
-import re
-import signal
-import subprocess
-import sys
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from optuna.trial import FrozenTrial, TrialState
-from playwright.async_api import Page, Request
 
-from orchestrator.dashboard import Server, Sweeps, optuna_mirror
-from orchestrator.dashboard.optuna_mirror import Study
-from orchestrator.dashboard.optuna_storage import JournalStorage
-from orchestrator.dashboard.optuna_trials import display_domains
 from orchestrator.errors import UsageError
 from orchestrator.journal import Event, Journal, encode
+from orchestrator.optuna_studies import Sweeps, optuna_mirror
+from orchestrator.optuna_studies.optuna_mirror import Study
+from orchestrator.optuna_studies.optuna_storage import JournalStorage
+from orchestrator.optuna_studies.optuna_trials import display_domains
+from orchestrator.optuna_studies.study_export import export_study
 from orchestrator.policies.extend_limits import More
 from orchestrator.results import Results
 from orchestrator.rundir import RunDirectory, run_at
 from orchestrator.space import Space
-from orchestrator.spec import from_mapping
 from orchestrator.state import SweepState, Trial
+from orchestrator.sweep import Sweep
 from orchestrator.testing import Faults
 from tests.chaos.simulate import SCHEDULERS, SEARCHERS, Case
-from tests.support.browser import browse
-from tests.support.paths import ROOT
 
 FAULTS = Faults(crash=0.03, asleep=0.01, lost=0.2, memory=0.1, stop=0.02, damage=0.3, retry=0.9)
 CASES = [
@@ -159,7 +148,7 @@ def test_in_optuna_the_best_is_ours(tmp_path: Path) -> None:
         assert study.best_value == ours.objective.best(won).value  # type: ignore[union-attr]
         assert study.metric_names == ["val_acc"]
         assert len(study.get_trials(states=[TrialState.COMPLETE])) == ours.count("finished")
-        with pytest.raises(NotImplementedError, match="cannot change a sweep"):
+        with pytest.raises(NotImplementedError, match="can change it"):
             study.ask()
 
 
@@ -231,158 +220,33 @@ def test_a_sweep_that_nobody_runs_is_interrupted_and_while_one_does_its_trials_r
     assert study.attributes["status"] == "interrupted"
 
 
-def fetch(url: str, method: str = "GET", **headers: str) -> tuple[int, str]:
-    request = urllib.request.Request(url, method=method, headers=headers, data=b"{}" if method != "GET" else None)
-    try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        return error.code, error.read().decode()
-
-
-@pytest.fixture
-def hostile(tmp_path: Path) -> RunDirectory:
-    """A run whose every text is meant for whoever shows it."""
-    evil = "=cmd()<script>window.hit=1</script>\u202e\x1b[31m"
-    spec = from_mapping(
-        {
-            "name": "hostile",
-            "objective": {"metric": "<img src=x onerror=window.hit=1>", "mode": "max"},
-            "model": "nowhere.Never",
-            "space": {"model.x": {"choice": [evil, "b"]}, "model.<b>": {"uniform": [0, 1]}},
-            "budget": {"trials": 2},
-        }
-    )
-    run = run_at("hostile", tmp_path)
-    journal = Journal.create(run.journal)
-    journal.append("sweep.created", format=1, spec=spec.model_dump(mode="json"), seed=0, versions={})
-    journal.append("sweep.launched", engine="local", slots=1, threads=1)
-    for number in range(2):
-        params = {"model.x": evil, "model.<b>": 0.25}
-        journal.append("trial.suggested", trial=number, params=params, by=evil)
-        journal.append("segment.started", trial=number, segment=0, node=evil, origin=None)
-        metrics = {"<img src=x onerror=window.hit=1>": 0.5, evil: 1.0}
-        journal.append("segment.reported", trial=number, segment=0, epoch=1, metrics=metrics)
-    journal.append("segment.failed", trial=1, segment=0, kind="error", message=evil, fingerprint="x")
-    journal.append("trial.failed", trial=1, segment=0, reason="error")
-    journal.append("trial.finished", trial=0, segment=0, epoch=1)
-    journal.append("sweep.completed", reason="all trials ended")
-    journal.close()
-    return run
-
-
-def test_only_this_machines_names_are_answered_and_nothing_can_be_written(hostile: RunDirectory) -> None:
-    before = Path(hostile.journal).read_bytes()
-    found = Sweeps(["hostile"], hostile.root.parent)
-    with Server(found) as server:
-        root, number = server.address.rsplit("/dashboard", 1)[0], found.studies()[0].number
-        assert server.url.startswith("http://127.0.0.1:")
-        api, key = f"{root}/api/studies/{number}", {"Authorization": f"Bearer {server.token}"}
-        assert [
-            fetch(api, Host=host, **key)[0] for host in ("evil.com", "127.0.0.1.evil.com:80", "evil.com:localhost")
-        ] == [403] * 3
-        assert [fetch(api, Host=host, **key)[0] for host in ("localhost:9", "[::1]:80", "127.0.0.1", "localhost")] == [
-            200
-        ] * 4
-        for method, path in (
-            ("DELETE", f"/api/studies/{number}"),
-            ("POST", "/api/studies"),
-            ("PUT", f"/api/studies/{number}/note"),
-            ("POST", f"/api/trials/{number * 10_000_000}/tell"),
-        ):
-            assert fetch(root + path, method, **{"Content-Type": "application/json"}, **key) == (
-                403,
-                '{"reason": "the dashboard is read-only"}',
-            )
-        assert fetch(f"{root}/api/studies/999999", **key)[0] == 404
-        rows = list(csv.reader(io.StringIO(fetch(f"{root}/csv/{number}", **key)[1])))
-        with pytest.raises(UsageError, match="cannot listen on"):
-            Server(found, int(root.rsplit(":", 1)[1]))
-    assert rows[1][4].startswith("'=cmd()")
-    assert Path(hostile.journal).read_bytes() == before
-    assert sorted(path.name for path in hostile.root.iterdir()) == ["journal.jsonl", "lease"]
-
-
-@pytest.mark.slow
-def test_hostile_text_is_inert_in_the_page(hostile: RunDirectory, chromium: str) -> None:
-    with Server(Sweeps(["hostile"], hostile.root.parent)) as server:
-
-        async def visit(page: Page) -> tuple[list[str], list[str], Any, str]:
-            faults, elsewhere = watch(page)
-            await page.goto(server.url)
-            await page.get_by_text("Best Trial (number=0)").wait_for()
-            await page.wait_for_load_state("networkidle")
-            hit = await page.evaluate("window.hit ?? null")
-            await page.goto(f"{server.address}/trials")
-            await page.get_by_text("Trial 0", exact=True).first.wait_for()
-            hit = hit or await page.evaluate("window.hit ?? null")
-            return faults, elsewhere, hit, await page.inner_text("body")
-
-        faults, elsewhere, hit, said = browse(chromium, visit)
-    assert (faults, elsewhere, hit) == ([], [], None)
-    assert r"=cmd()<script>window.hit=1</script>\u202e\x1b[31m" in said
-    assert "\u202e" not in said
-
-
-def watch(page: Page) -> tuple[list[str], list[str]]:
-    """Faults that the page has, and what it asks of others than this machine, as they come."""
-    faults: list[str] = []
-    elsewhere: list[str] = []
-    page.on("pageerror", lambda error: faults.append(str(error)))
-    page.on("console", lambda said: faults.append(said.text) if said.type == "error" else None)
-    page.on("request", lambda request: elsewhere.append(request.url) if not is_local(request) else None)
-    return faults, elsewhere
-
-
-def is_local(request: Request) -> bool:
-    return request.url.startswith(("http://127.0.0.1:", "data:", "blob:"))
-
-
-@pytest.mark.slow
 @pytest.mark.usefixtures("at_once")
-def test_a_growing_journal_is_shown_without_a_reload(tmp_path: Path, chromium: str) -> None:
+def test_a_study_of_a_run_follows_it_and_serves_optuna_s_own_functions(tmp_path: Path) -> None:
+    import optuna
+
     events = CASES[0].run().events
-    run = written(run_at("growing", tmp_path), events[: len(events) // 3])
-    with Server(Sweeps(["growing"], tmp_path)) as server:
-
-        async def visit(page: Page) -> tuple[list[str], list[str], int, str]:
-            faults, elsewhere = watch(page)
-            await page.goto(f"{server.address}/trials?token={server.token}")
-            before, state = SweepState(events[: len(events) // 3]), SweepState(events)
-            await page.get_by_text(f"Trial {len(before.trials) - 1}", exact=True).first.wait_for()
-            new = page.get_by_text(f"Trial {len(state.trials) - 1}", exact=True)
-            seen = await new.count()
-            written(run, events)
-            await new.first.wait_for(timeout=15_000)
-            await page.goto(server.address)
-            best = page.get_by_text("Best Trial (number=")
-            await best.wait_for()
-            return faults, elsewhere, seen, await best.locator("..").inner_text()
-
-        faults, elsewhere, seen, said = browse(chromium, visit)
-    won = SweepState(events).winner()
-    assert won
-    assert (faults, elsewhere, seen) == ([], [], 0)
-    assert f"number={won.number})" in said
-    assert str(Results(run).best().value) in said
+    run = written(run_at("growing", tmp_path), events[: len(events) // 2])
+    study = Sweep.attach("growing", tmp_path).study()
+    before = len(study.trials)
+    written(run, events)
+    assert len(study.trials) == len(SweepState(events).trials) > before
+    assert set(optuna.importance.get_param_importances(study)) == set(SweepState(events).spec["space"])
 
 
 @pytest.mark.slow
-def test_the_command_prints_where_and_ends_cleanly(tmp_path: Path) -> None:
-    (command,) = re.findall(r"^\$ sweep (.*)$", (ROOT / "docs/dashboard.md").read_text(), re.MULTILINE)
-    written(run_at("quickstart", tmp_path), CASES[0].run().events)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "orchestrator", *command.split(), "--runs", str(tmp_path)],
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert process.stdout
-    address, _, token = process.stdout.readline().strip().partition("?token=")
-    assert len(token) == 43
-    api, key = address.replace("/dashboard/", "/api/"), {"Authorization": f"Bearer {token}"}
-    assert len(json.loads(fetch(api, **key)[1])["trials"]) == 5
-    assert fetch(f"{api}/param_importances", **key)[0] == 200
-    assert fetch(api)[0] == 403
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=20)
-    assert (process.returncode, out) == (0, "")
-    assert err == "the page follows the runs; press Ctrl-C to stop\n"
+def test_an_exported_study_is_what_the_journal_says_and_can_be_changed(tmp_path: Path) -> None:
+    import optuna
+
+    run = written(run_at("one", tmp_path), CASES[0].run().events)
+    ours = study_of(run)
+    file = export_study(run, tmp_path / "study.db")
+    copy = optuna.load_study(study_name="one", storage=f"sqlite:///{file}")
+    assert [told(trial) for trial in copy.trials] == [told(trial) for trial in ours.trials]
+    assert copy.best_trial.number == ours.best.number  # type: ignore[union-attr]
+    assert copy.metric_names == ["val_acc"]
+    assert copy.user_attrs == ours.attributes
+    copy.enqueue_trial(copy.best_params)
+    assert len(copy.trials) == len(ours.trials) + 1
+    with pytest.raises(UsageError, match="exists"):
+        export_study(run, file)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "study.db"]

@@ -1,4 +1,4 @@
-"""Serve sweeps to optuna-dashboard as a read-only Optuna storage."""
+"""Serve sweeps to Optuna as a read-only storage."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from orchestrator.dashboard.compat_optuna import METRIC_NAMES, FrozenStudy
-from orchestrator.dashboard.optuna_mirror import TRIALS, Study, Sweeps
+from orchestrator.optuna_studies.compat_optuna import METRIC_NAMES, FrozenStudy
+from orchestrator.optuna_studies.optuna_mirror import TRIALS, Study, Sweeps
 
 
 class JournalStorage(BaseStorage):
@@ -21,7 +21,8 @@ class JournalStorage(BaseStorage):
         self._sweeps = sweeps
 
     def get_all_studies(self) -> list[FrozenStudy]:
-        """Return every sweep."""
+        """Return every sweep, with what is new in its journal."""
+        self._sweeps.refresh()
         return [self._frozen(study) for study in self._sweeps.studies()]
 
     def get_study_id_from_name(self, study_name: str) -> int:
@@ -53,8 +54,9 @@ class JournalStorage(BaseStorage):
     ) -> list[FrozenTrial]:
         """Return the trials.
 
-        Without ``deepcopy`` and ``states`` that is the study's own list, which the dashboard keeps and sees grow.
+        Without ``deepcopy`` and ``states`` that is the study's own list, which grows.
         """
+        self._sweeps.refresh()
         trials = self._study(study_id).trials
         if states is not None:
             trials = [trial for trial in trials if trial.state in states]
@@ -66,6 +68,7 @@ class JournalStorage(BaseStorage):
         Raises:
             ValueError: If no trial has a value yet.
         """
+        self._sweeps.refresh()
         best = self._study(study_id).best
         if best is None:
             raise ValueError("no trial has a value yet")
@@ -88,7 +91,7 @@ class JournalStorage(BaseStorage):
         return FrozenStudy(study.name, None, study.attributes, notes, study.number, directions=study.directions)
 
     def _refuse(self, *args: Any, **kwargs: Any) -> Any:
-        raise NotImplementedError("a dashboard cannot change a sweep; only the process that runs it can")
+        raise NotImplementedError("a study of a sweep is read-only; only the process that runs the sweep can change it")
 
     create_new_study = delete_study = set_study_user_attr = set_study_system_attr = _refuse
     create_new_trial = set_trial_param = set_trial_state_values = set_trial_intermediate_value = _refuse

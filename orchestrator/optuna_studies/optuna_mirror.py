@@ -12,9 +12,9 @@ from typing import Any
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
-from orchestrator.dashboard.optuna_trials import DisplayDomain, View, display_domains
 from orchestrator.errors import JournalError
 from orchestrator.journal import holder
+from orchestrator.optuna_studies.optuna_trials import DisplayDomain, View, display_domains
 from orchestrator.progress import place
 from orchestrator.results.run_state import find, has_begun, require_complete_spec
 from orchestrator.results.verdict import sentences
@@ -27,7 +27,7 @@ from orchestrator.state import ENDED, FollowedSweep, SweepState, spec_in_force
 TRIALS = 10_000_000
 """An upper bound of trials a sweep: trial n of study s has the id s x TRIALS + n."""
 CURVES = 2_000
-"""The most trials with curves: the page draws all curves and would not load with more."""
+"""The most trials with curves; Optuna copies all of them at each read."""
 _DIRECTIONS = {"min": StudyDirection.MINIMIZE, "max": StudyDirection.MAXIMIZE}
 
 
@@ -139,7 +139,7 @@ def _name(part: dict[str, Any]) -> str:
 
 
 REFRESH_SECONDS = 0.5
-_NUMBERS = itertools.count()  # unique in the process, since optuna-dashboard caches by number
+_NUMBERS = itertools.count()  # unique in the process, as of studies in one storage
 
 
 class Sweeps:

@@ -5,7 +5,8 @@
     │   ├── SpecError          exit 2   the sweep file is wrong; holds every problem with its position
     │   ├── CodecError         exit 2   a value has no plain form, or a written form cannot be read
     │   ├── UntrustedRunError  exit 2   somebody else wrote the run or bundle, and it names code to import
-    │   └── DataError          exit 2   a data set is absent, damaged or cannot be fetched
+    │   ├── DataError          exit 2   a data set is absent, damaged or cannot be fetched
+    │   └── RunStartingError   exit 2   the run is being started, and has no journal yet
     ├── RunHeldError           exit 3   the run exists already, or another process holds it
     ├── StoppedError           exit 128 + signal   stopped before the sweep started; there is nothing to resume
     ├── JournalError           exit 4   the journal is damaged; names the byte offset
@@ -23,6 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 
 class SweepError(Exception):
@@ -81,10 +83,14 @@ class Problem:
 
 
 class SpecError(UsageError):
-    """A sweep file is wrong. ``problems`` lists every problem, in the order of the file."""
+    """A sweep file is wrong. ``problems`` lists every problem, in the order of the file.
 
-    def __init__(self, problems: Iterable[Problem]) -> None:
+    ``rest`` is the spec of the sections that tell what is trained, as far as they can be read; None if they cannot.
+    """
+
+    def __init__(self, problems: Iterable[Problem], *, rest: Any = None) -> None:
         self.problems = tuple(problems)
+        self.rest = rest
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
@@ -105,6 +111,10 @@ class DataError(UsageError):
 
 class UntrustedRunError(UsageError):
     """The run or bundle names code, and the user has neither written nor trusted it. The message lists the code."""
+
+
+class RunStartingError(UsageError):
+    """The run is being started and has no journal yet; there will be one in some seconds."""
 
 
 class RunHeldError(SweepError):

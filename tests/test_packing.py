@@ -13,10 +13,12 @@ import pytest
 
 from orchestrator.cluster.manifests.kuberay import Kubernetes, kuberay
 from orchestrator.cluster.manifests.slurm import Allocation, slurm
+from orchestrator.engine.tune import placement
 from orchestrator.errors import SpecError, UsageError
 from orchestrator.plan import gpu_sharing, settle
+from orchestrator.plan.core_sharing import cores_of_a_trial
 from orchestrator.plan.gpu_sharing import share
-from orchestrator.spec import SweepSpec, load
+from orchestrator.spec import Resources, SweepSpec, load
 from orchestrator.sweep import launch
 from orchestrator.training import Measured
 from tests.support.one_host_cluster import one_host
@@ -95,6 +97,62 @@ def test_a_trial_that_shares_with_nobody_gets_a_whole_one_unmeasured(
     monkeypatch.setattr(gpu_sharing, "gpu_count", lambda: 4)
     monkeypatch.setattr(gpu_sharing, "largest", None)
     assert settle(spec(**{**AUTO, **fields}), **where).resources.gpus == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "machine", "cores"),
+    [
+        ({}, (2, 0, 16), 1),
+        ({"budget": {"trials": 1}}, (2, 0, 16), 2),
+        ({"budget": {"trials": 64}}, (64, 0, 512), 4),  # a fourth of the trials at once
+        ({"budget": {"trials": 64}}, (6, 0, 512), 1),
+        ({"budget": {"trials": 64}}, (6, 0, 4), 2),  # a GB of memory for each of at most four
+        ({"budget": {"trials": 64}, "resources": {"concurrent": 2}}, (16, 0, 64), 8),
+        ({"budget": {"trials": 64}, "resources": {"workers": 2}}, (16, 0, 64), 1),
+        ({"budget": {"trials": 64}}, (16, 0.5, 64), 8),  # two share the only GPU
+        ({"budget": {"trials": 64}}, (1, 0.5, 64), 1),
+    ],
+)
+def test_auto_shares_out_the_cores(fields: dict[str, Any], machine: tuple[int, float, int], cores: int) -> None:
+    has, gpus, memory = machine
+    wanted = spec(**{"budget": {"trials": 4}, "space": {"model.pause": {"uniform": [0, 1]}}, **fields})
+    assert wanted.resources.is_fitted
+    assert cores_of_a_trial(wanted, gpus, cores=has, devices=1, memory=memory * GB) == cores
+
+
+@pytest.mark.parametrize("written", ["auto", {}, {"concurrent": 2}, {"price": 2.5}, {"workers": 2}])
+def test_resources_are_fitted_unless_a_device_is_named(written: Any) -> None:
+    wanted = spec(resources=written)
+    assert (wanted.resources.cpus, wanted.resources.gpus) == ("auto", "auto")
+    assert (wanted.resources.cpu_count, wanted.resources.gpu_count, wanted.resources.gpus_of(3)) == (1, 0, 0)
+    assert spec(resources=wanted.resources.model_dump()).resources == wanted.resources
+    assert (spec(resources={"gpus": 1}).resources.cpus, spec(resources={"cpus": 2}).resources.gpus) == (1, 0)
+
+
+def test_auto_is_settled_in_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(gpu_sharing, "gpu_count", lambda: 0)
+    monkeypatch.setattr(gpu_sharing, "cpu_count", lambda: 3)
+    wanted = spec(budget={"trials": 2}, space={"model.pause": {"uniform": [0, 1]}})
+    fitted = settle(wanted, local=True)
+    assert (fitted.resources.cpus, fitted.resources.gpus) == (2, 0)
+    assert capsys.readouterr().err == "resources: auto: a trial gets 2 CPU cores here (3 cores, no GPU)\n"
+    limited = spec(budget={"trials": 2, "gpu_hours": 1}, space={"model.pause": {"uniform": [0, 1]}})
+    with pytest.raises(SpecError, match="a trial gets no GPU"):
+        settle(limited)
+
+
+def test_a_trial_that_trains_on_the_cpu_gets_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_sharing, "gpu_count", lambda: 4)
+    monkeypatch.setattr(gpu_sharing, "largest", None)
+    on_cpu = spec(trainer={"max_epochs": 1, "accelerator": "cpu"})
+    assert settle(on_cpu).resources.gpus == 0
+
+
+def test_both_that_do_not_fit_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(placement, "gpu_count", lambda: 0)
+    with pytest.raises(UsageError, match=r"needs 4 cpus, and this machine has 2 and 1 gpus, and .* has 0") as error:
+        placement.local_slots(Resources(cpus=4, gpus=1), 2)
+    assert "--set resources=auto" in error.value.hint
 
 
 @pytest.mark.slow

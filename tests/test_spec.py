@@ -89,7 +89,7 @@ def test_a_short_file_gets_the_defaults(write: Any) -> None:
     assert spec.trainer == {"max_epochs": 10}
     assert spec.budget.trials == 20
     assert spec.space == Space()
-    assert (spec.resources.cpus, spec.resources.gpus, spec.resources.concurrent) == (1, 0, None)
+    assert (spec.resources.cpus, spec.resources.gpus, spec.resources.concurrent) == ("auto", "auto", None)
 
 
 @pytest.mark.parametrize(

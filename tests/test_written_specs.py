@@ -39,7 +39,7 @@ def test_a_spec_that_is_written_and_read_is_equal(
 def test_the_sweep_file_that_the_report_shows_is_the_one_that_ran(tmp_path: Path) -> None:
     described = spec(
         space={"model.learning_rate": {"choice": [0.1, 0.2]}}, searcher="grid", scheduler="fifo", budget={},
-        trainer={"max_epochs": 1},
+        trainer={"max_epochs": 1}, resources={"cpus": 1},
     )  # fmt: skip
     launch(described, tmp_path / "runs", local=True)
     run = run_at("tiny", tmp_path / "runs")

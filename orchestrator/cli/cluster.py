@@ -9,7 +9,7 @@ import typer
 
 from orchestrator import registry
 from orchestrator.cli.app import PANEL_SCALE, app
-from orchestrator.cli.options import HeadAddress, Json, NodeRuns, Overrides, RunName, Spec, TokenFile
+from orchestrator.cli.options import HeadAddress, Json, NodeRuns, Overrides, Preset, RunName, Spec, TokenFile
 from orchestrator.cli.output import print_json, print_lines, warn
 
 cluster = typer.Typer(no_args_is_help=True, help="Describe, start, inspect and stop Ray clusters.")
@@ -82,6 +82,7 @@ def manifest(
     ],
     spec: Spec,
     overrides: Overrides = None,
+    preset: Preset = None,
     name: RunName = None,
     nodes: Annotated[int, typer.Option("--nodes", min=1, help="Maximum number of nodes, or of trial pods.")] = 2,
     trials: Annotated[int, typer.Option("--trials-per-node", min=1, help="Concurrent trials on each node.")] = 1,
@@ -111,7 +112,7 @@ def manifest(
         "time": time, "partition": partition,
     }  # fmt: skip
     extra = {key: value for key, _, value in (option.partition("=") for option in options or ())}
-    typer.echo(render(kind, load(spec, overrides or (), name), flags, extra), nl=False)
+    typer.echo(render(kind, load(spec, overrides or (), name, preset), flags, extra), nl=False)
 
 
 @cluster.command()

@@ -64,6 +64,16 @@ def settings(ctx: typer.Context, incomplete: str) -> list[str]:
     return [f"{name}=" for name in dict.fromkeys(found) if name.startswith(incomplete)]
 
 
+def presets(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Return the presets of the given sweep file that begin so."""
+    found: list[str] = []
+    with contextlib.suppress(Exception):
+        from orchestrator.spec.sweep_file import presets_of
+
+        found = presets_of(str(_first(ctx, "spec")))
+    return [name for name in found if name.startswith(incomplete)]
+
+
 def _first(ctx: typer.Context, name: str) -> str | None:
     """Return the command's first argument; before an option's missing value the parser has left it over."""
     return ctx.params.get(name) or next(iter(ctx.args), None)

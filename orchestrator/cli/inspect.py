@@ -17,6 +17,7 @@ from orchestrator.safe_text import visible
 _LAST_LINES = 10  # of the log of a segment that failed
 
 if TYPE_CHECKING:
+    from orchestrator.errors import RunStartingError
     from orchestrator.rundir import RunDirectory
     from orchestrator.state import Trial as State
 
@@ -29,6 +30,7 @@ def status(name: Name = None, runs: Runs = None, as_json: Json = False) -> None:
     """
     from dataclasses import asdict
 
+    from orchestrator.errors import RunStartingError
     from orchestrator.results.failure_groups import failure_lines
     from orchestrator.results.live_trials import live_lines
     from orchestrator.results.run_state import has_begun, read_state
@@ -37,15 +39,21 @@ def status(name: Name = None, runs: Runs = None, as_json: Json = False) -> None:
     from orchestrator.results.verdict import evaluations_on_test_set, sentences
     from orchestrator.results.warning_digest import digest
     from orchestrator.results.winner import finals_of
+    from orchestrator.rundir.startup import phases_text
     from orchestrator.rundir.stop_times import pending_stops
 
     run = chosen_run(name, runs)
-    state = read_state(run)
+    try:
+        state = read_state(run)
+    except RunStartingError as error:
+        _print_start(run, error, as_json=as_json)
+        return
     progress = status_of(run, state)
     if as_json:
         print_json(asdict(progress))
         return
     print_lines(summary(run, state, state.spec["budget"].get("trials")))
+    print_lines(*(f"starting: {phases_text(progress.starting)}" for _ in progress.starting[:1]))
     if line := spending(progress.budget, progress.spent):
         print_lines(line)
     left = left_text(progress.time_left) if state.status != "completed" else ""
@@ -60,6 +68,19 @@ def status(name: Name = None, runs: Runs = None, as_json: Json = False) -> None:
         race = read_state(finals)
         print_lines(f"finals: {summary(finals, race, race.spec['budget'].get('trials'))}; {race.status}")
     print_lines(*evaluations_on_test_set(state), *digest(run, state))
+
+
+def _print_start(run: RunDirectory, error: RunStartingError, *, as_json: bool) -> None:
+    """Print the progress of a run that has no journal yet."""
+    from dataclasses import asdict
+
+    from orchestrator.rundir.startup import starting
+
+    if as_json:
+        phases = [asdict(phase) for phase in starting(run)]
+        print_json({"name": run.name, "status": "starting", "directory": run.where, "starting": phases})
+    else:
+        print_lines(error.message)
 
 
 @app.command(rich_help_panel=PANEL_READ)

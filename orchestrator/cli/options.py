@@ -60,6 +60,15 @@ Overrides = Annotated[
         autocompletion=completion.settings,
     ),
 ]
+Preset = Annotated[
+    str | None,
+    typer.Option(
+        "--preset",
+        metavar="NAME",
+        help="Apply a preset of the sweep file, before --set.",
+        autocompletion=completion.presets,
+    ),
+]
 DataArguments = Annotated[
     list[str] | None,
     typer.Option(

@@ -9,7 +9,7 @@ import typer
 
 from orchestrator.cli.app import PANEL_READ, PANEL_RUN, app
 from orchestrator.cli.completion import run_names
-from orchestrator.cli.options import Json, Overrides, Runs, Spec
+from orchestrator.cli.options import Json, Overrides, Preset, Runs, Spec
 from orchestrator.cli.output import print_json, print_lines, warn, wide_console
 from orchestrator.cli.run_argument import chosen_run
 
@@ -18,6 +18,7 @@ from orchestrator.cli.run_argument import chosen_run
 def plan(
     spec: Spec,
     overrides: Overrides = None,
+    preset: Preset = None,
     measure: Annotated[
         bool,
         typer.Option("--measure", help="Train a few real steps to estimate hours, memory, disk space and cost."),
@@ -33,7 +34,7 @@ def plan(
     from orchestrator.plan.formatting import as_record, lines
     from orchestrator.spec import load
 
-    loaded = load(spec, overrides or ())
+    loaded = load(spec, overrides or (), preset=preset)
     planned = planning.plan(loaded)
     costs = planning.measure(loaded, planned, runs) if measure else None
     if as_json:

@@ -13,6 +13,7 @@ from orchestrator.cli import detached
 from orchestrator.cli.app import PANEL_RUN, app
 from orchestrator.cli.completion import run_names, trial_numbers
 from orchestrator.cli.forked_driver import continue_after, fork_driver
+from orchestrator.cli.launch_notice import launch_notice
 from orchestrator.cli.options import (
     Address,
     Cluster,
@@ -21,6 +22,7 @@ from orchestrator.cli.options import (
     Local,
     Name,
     Overrides,
+    Preset,
     RunName,
     Runs,
     Spec,
@@ -35,6 +37,7 @@ from orchestrator.cli.time_of_day import parsed_time
 from orchestrator.cli.trust_question import settle_trust
 
 if TYPE_CHECKING:
+    from orchestrator.errors import SpecError
     from orchestrator.results.terminal_tables import Progress
     from orchestrator.rundir import RunDirectory
     from orchestrator.spec import SweepSpec
@@ -44,6 +47,7 @@ if TYPE_CHECKING:
 @app.command(rich_help_panel=PANEL_RUN)
 def launch(
     spec: Spec,
+    preset: Preset = None,
     name: RunName = None,
     new_name: Annotated[
         bool, typer.Option("--new-name", help="If a run of this name exists, use the next free one: NAME-2, NAME-3, …")
@@ -75,7 +79,7 @@ def launch(
 
     Example: sweep launch cifar10 --set budget.trials=20 --detach
     """
-    from orchestrator.errors import RunHeldError, UsageError
+    from orchestrator.errors import RunHeldError, SpecError, UsageError
     from orchestrator.rundir import free_name, run_at
     from orchestrator.secrets import spared
     from orchestrator.spec import load
@@ -84,9 +88,13 @@ def launch(
         raise UsageError(
             f"unexpected argument {more_runs[0]!r}", hint=f"launch one sweep at a time: sweep launch {spec}"
         )
-    loaded = load(spec, overrides or (), name)
+    try:
+        loaded = load(spec, overrides or (), name, preset)
+    except SpecError as error:
+        raise _with_all_problems(error) from error
     if not supervised():
-        print_lines(*(f"notice: {sentence}" for sentence in spared()), err=True)
+        notices = filter(None, [launch_notice(loaded, spec, preset), *spared()])
+        print_lines(*(f"notice: {sentence}" for sentence in notices), err=True)
     earlier_runs = [*(warm_start or ()), *(more_runs or ())]
     if cluster is not None:
         if local:
@@ -104,7 +112,7 @@ def launch(
         return
     arguments: tuple[str, ...] = ()
     if new_name and not supervised():  # the supervisor has chosen the name and passes it on
-        loaded = load(spec, overrides or (), free_name(loaded.name, runs))
+        loaded = load(spec, overrides or (), free_name(loaded.name, runs), preset)
         arguments = ("--name", loaded.name)
 
     def start(progress: Progress) -> Outcome:
@@ -121,8 +129,9 @@ def launch(
         )
 
     run = run_at(loaded.name, runs)
-    if detach and run.exists():
-        raise RunHeldError(f"the run {run.name!r} exists already", hint=f"sweep resume {run.name}, or --new-name")
+    if run.exists() and not supervised():
+        hint = f"resume it: sweep resume {run.name}; or start another: --new-name, or --name {run.name}-2"
+        raise RunHeldError(f"the run {run.name!r} exists already: {run.where}", hint=hint)
     _run_to_end(run, start, local=local, address=address, detach=detach, extra_arguments=arguments)
 
 
@@ -361,6 +370,17 @@ def sync(name: Name = None, runs: Runs = None) -> None:
     raise typer.Exit(1 if notices else 0)
 
 
+def _with_all_problems(error: SpecError) -> SpecError:
+    """Return the error about a sweep file with the mistakes that only its code and this machine show."""
+    from orchestrator.errors import SpecError
+
+    if error.rest is None:
+        return error
+    from orchestrator.sweep.preflight import further_problems
+
+    return SpecError([*error.problems, *further_problems(error)])
+
+
 def _run_to_end(
     run: RunDirectory,
     start: Callable[[Progress], Outcome],
@@ -381,6 +401,7 @@ def _run_to_end(
     from orchestrator.results.terminal_tables import Progress
 
     with Progress(run) as progress:
+        progress.phase("importing torch")
         if crash:
             continue_after(crash, run)
             from orchestrator import sweep

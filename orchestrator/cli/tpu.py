@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.app import PANEL_SCALE, app
-from orchestrator.cli.options import Address, Json, Overrides, RunName, Runs, Spec
+from orchestrator.cli.options import Address, Json, Overrides, Preset, RunName, Runs, Spec
 from orchestrator.cli.outcome import finish
 from orchestrator.cli.output import print_json, print_lines
 
@@ -19,6 +19,7 @@ app.add_typer(tpu, name="tpu", rich_help_panel=PANEL_SCALE)
 def plan(
     spec: Spec,
     overrides: Overrides = None,
+    preset: Preset = None,
     hosts: Annotated[
         list[str] | None,
         typer.Option("--host", metavar="ADDRESS", help="A host, in the order of TPU_WORKER_ID. May be repeated."),
@@ -32,7 +33,7 @@ def plan(
     from orchestrator.spec import load
     from orchestrator.xla import process_env
 
-    loaded = load(spec, overrides or ())
+    loaded = load(spec, overrides or (), preset=preset)
     processes = process_env.plan_processes(loaded, hosts or ())
     if as_json:
         print_json(process_env.plan_record(loaded, processes))
@@ -46,6 +47,7 @@ def manifest(
     image: Annotated[str, typer.Option("--image", help="Image with both environments and the sweep's code.")],
     claim: Annotated[str, typer.Option("--claim", metavar="PVC", help="Volume claim of the run directories.")],
     overrides: Overrides = None,
+    preset: Preset = None,
     slices: Annotated[int, typer.Option("--slices", min=1, help="Number of slices, and so of concurrent trials.")] = 1,
     python: Annotated[
         str, typer.Option("--python", metavar="PATH", help="Interpreter with torch_xla in the image.")
@@ -58,7 +60,7 @@ def manifest(
     from orchestrator.spec import load
     from orchestrator.xla import gke_manifest, process_env
 
-    loaded = load(spec, overrides or ())
+    loaded = load(spec, overrides or (), preset=preset)
     text = gke_manifest.manifest(
         process_env.required_slice(loaded),
         name=loaded.name,
@@ -66,7 +68,7 @@ def manifest(
         image=image,
         claim=claim,
         python=python,
-        cpus=loaded.resources.cpus,
+        cpus=loaded.resources.cpu_count,
     )
     print_lines(*text.splitlines())
 
@@ -75,6 +77,7 @@ def manifest(
 def launch(
     spec: Spec,
     overrides: Overrides = None,
+    preset: Preset = None,
     name: RunName = None,
     address: Address = "",
     gcloud: Annotated[
@@ -98,12 +101,13 @@ def launch(
     from orchestrator.spec import load
     from orchestrator.xla import process_env
 
-    loaded = load(spec, overrides or (), name)
+    loaded = load(spec, overrides or (), name, preset)
     process_env.required_slice(loaded)
     if gcloud:
         from orchestrator.xla import no_ray_launch
 
         arguments = [spec, *(word for override in overrides or () for word in ("--set", override))]
+        arguments += ["--preset", preset] if preset else []
         arguments += ["--name", name] if name else []
         arguments += ["--runs", runs] if runs else []
         command = no_ray_launch.gcloud_command(arguments, tpu=gcloud, zone=zone)
@@ -111,6 +115,7 @@ def launch(
             print_lines(shlex.join(command))
         raise typer.Exit(0 if dry_run else no_ray_launch.run_gcloud(command))
     with Progress(run_at(loaded.name, runs)) as progress:
+        progress.phase("importing torch")
         from orchestrator import sweep
 
         if alone:

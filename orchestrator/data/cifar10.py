@@ -120,6 +120,7 @@ class CIFAR10DataModule(ImageDataModule):
             return  # another process unpacked them meanwhile
         archive = self.data_dir / CIFAR10.filename
         if not check_integrity(archive, CIFAR10.tgz_md5):
+            image_cache.announce_download("CIFAR-10", "170 MB", self.data_dir)
             download_url(CIFAR10.url, self.data_dir, CIFAR10.filename, CIFAR10.tgz_md5)
         with tarfile.open(archive) as tar:
             tar.extractall(self.data_dir, filter="data")

@@ -15,6 +15,7 @@ import logging
 import os
 import shutil
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -177,6 +178,11 @@ def fetch(dataset: str, data_dir: Path, download: Callable[[], object], *, missi
             f"{dataset} is not complete in {data_dir.absolute()} ({missing}) and could not be downloaded: {reason}",
             hint=hint,
         ) from error
+
+
+def announce_download(dataset: str, size: str, data_dir: Path) -> None:
+    """Say on stderr what is downloaded, and how much, before that begins."""
+    print(f"downloading {dataset}, {size}, into {data_dir.absolute()}", file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager

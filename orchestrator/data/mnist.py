@@ -58,6 +58,7 @@ class MNISTDataModule(ImageDataModule):
     """
 
     official: type[MNIST] = MNIST
+    download_size = "12 MB"
     system_folders: tuple[Path, ...] = ()
 
     def __init__(
@@ -122,11 +123,15 @@ class MNISTDataModule(ImageDataModule):
         image_cache.fetch(
             dataset,
             self.data_dir,
-            lambda: self.official(self.data_dir, download=True),
+            self._download,
             missing=f"no {names}",
             hint=hint,
         )
         return self._find(part)
+
+    def _download(self) -> None:
+        image_cache.announce_download(self.official.__name__, self.download_size, self.data_dir)
+        self.official(self.data_dir, download=True)
 
 
 class FashionMNISTDataModule(MNISTDataModule):
@@ -143,6 +148,7 @@ class FashionMNISTDataModule(MNISTDataModule):
     """
 
     official = FashionMNIST
+    download_size = "30 MB"
     system_folders = (Path("/usr/share/datasets/fashion-mnist"),)
     class_names = (
         "T-shirt/top",

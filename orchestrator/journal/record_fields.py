@@ -180,7 +180,13 @@ def _is_unit(value: Any) -> bool:
 
 
 def _is_resources(value: Any) -> bool:
-    return _may_hold(value, cpus=_is_finite, price=_or_none(_is_finite), tpu=_or_none(_is_text), workers=_is_count)
+    return _may_hold(
+        value,
+        cpus=lambda cpus: cpus == "auto" or _is_finite(cpus),
+        price=_or_none(_is_finite),
+        tpu=_or_none(_is_text),
+        workers=_is_count,
+    )
 
 
 def _is_class(value: Any) -> bool:

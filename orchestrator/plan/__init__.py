@@ -2,7 +2,7 @@
 
 plan(spec)             trials, rungs and epochs, at once and without torch
 measure(spec, plan)    hours, memory, disk and cost, after a few training steps in separate processes
-settle(spec)           a number for ``resources.gpus: auto``, measured the same way
+settle(spec)           numbers for ``resources: auto``; the share of a GPU is measured the same way
 """
 
 from __future__ import annotations

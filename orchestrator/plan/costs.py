@@ -10,7 +10,7 @@ from pathlib import Path
 from orchestrator.engine.tune.placement import cpu_count, gpu_count, local_slots
 from orchestrator.errors import UsageError
 from orchestrator.plan.extremes import Corner, checked_roots, corners
-from orchestrator.plan.gpu_sharing import settled, share
+from orchestrator.plan.gpu_sharing import fitted, settled, share
 from orchestrator.plan.memory_size import format_bytes, memory
 from orchestrator.plan.trial_counts import Plan
 from orchestrator.progress import EPOCHS, SECONDS
@@ -67,9 +67,12 @@ def measure(spec: SweepSpec, plan: Plan, runs: str | Path | None = None) -> Cost
 
     roots = checked_roots(spec)
     spec = with_full_paths(spec)
+    if spec.resources.is_fitted and not gpu_count():
+        spec = fitted(spec, 0)
     measured_corners = corners(spec, roots)
     if spec.resources.gpus == "auto":
-        spec = settled(spec, share(_largest_corner(measured_corners), memory() // max(1, gpu_count())))
+        part = share(_largest_corner(measured_corners), memory() // max(1, gpu_count()))
+        spec = fitted(spec, part) if spec.resources.is_fitted else settled(spec, part)
     slots = local_slots(spec.resources, cpu_count())
     hours = _trial_hours(spec, plan, slots, measured_corners)
     gpus, price = spec.resources.gpu_count * spec.resources.workers, spec.resources.price

@@ -167,5 +167,5 @@ def _job(spec: SweepSpec, params: dict[str, Any]) -> Job:
         data=data.model_dump() if data else None,
         trainer=trainer,
         folder="",
-        threads=max(1, int(spec.resources.cpus)),  # as Ray sets them for a trial
+        threads=max(1, int(spec.resources.cpu_count)),  # as Ray sets them for a trial
     )

@@ -22,7 +22,7 @@ def amounts(spec: SweepSpec, state: SweepState) -> dict[str, float]:
     hours, resources = state.trial_seconds / 3600, spec.resources
     spent: dict[str, float] = {"trials": len(state.trials), "epochs": state.epochs, "wall_clock": state.active_seconds}
     spent |= {unit: state.trained[unit] for unit in UNITS if getattr(spec.budget, unit) is not None}
-    if resources.gpus:
+    if resources.gpus and not resources.is_fitted:
         spent["gpu_hours"] = hours * resources.gpu_count * resources.workers
     if resources.price is not None:
         spent["cost"] = hours * resources.price

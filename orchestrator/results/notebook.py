@@ -21,6 +21,7 @@ from orchestrator.results.trial_rows import rows
 from orchestrator.results.verdict import verdict
 from orchestrator.results.why import show
 from orchestrator.rundir import RunDirectory
+from orchestrator.rundir.startup import Startup, phases_text
 from orchestrator.safe_text import visible
 from orchestrator.state import SweepState
 
@@ -99,6 +100,7 @@ class Display:
         self._forecast = Forecast(run.journal)
         self._drawing = threading.Lock()
         self._ended = threading.Event()
+        self._phases = Startup(run)
 
     def __enter__(self) -> Display:
         with contextlib.suppress(Exception):
@@ -108,11 +110,21 @@ class Display:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._ended.set()
+        self._phases.close()
         if self._state:
             self._draw(self._state)
 
+    def phase(self, name: str) -> None:
+        """Show that a phase of the start begins."""
+        self._phases.phase(name)
+        with contextlib.suppress(Exception):
+            if self._handle and self._state is None:
+                self._handle.update(_html(f"<p>{_escaped(self._run.name)}: {phases_text(self._phases.phases)} …</p>"))
+
     def __call__(self, state: SweepState, event: Event) -> None:
         """Take an event of the running sweep."""
+        if event.type == "segment.reported":
+            self._phases.finish()
         self._state = state
         if time.monotonic() >= self._next:
             self._draw(state)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.errors import JournalError
+from orchestrator.errors import JournalError, RunStartingError
 from orchestrator.results.run_state import read_state
 from orchestrator.rundir import RunDirectory
 from orchestrator.rundir import list_runs as runs_in
@@ -22,8 +22,9 @@ class RunSummary:
     Attributes:
         name: of the run.
         directory: its path or URL.
-        status: ``running``, ``interrupted``, ``paused``, ``completed``, or ``damaged`` if its journal cannot be read.
-        reason: why it is paused, completed or damaged.
+        status: ``starting``, ``running``, ``interrupted``, ``paused``, ``completed``, or ``damaged`` if its journal
+            cannot be read.
+        reason: why it is paused, completed or damaged; or how far its start is.
         trials: how many were suggested.
         ended: how many of them have ended.
         limit: the budget's number of trials; None if it sets none.
@@ -90,9 +91,10 @@ def summary_of(run: RunDirectory, state: SweepState | None = None) -> RunSummary
     labelled = {"tags": labels.tags, "note": labels.note, "archived": labels.archived}
     try:
         state = state or read_state(run)
-    except JournalError as error:
+    except (JournalError, RunStartingError) as error:
         nothing = dict.fromkeys(("trials", "ended", "limit", "best", "best_trial"))
-        return RunSummary(**own, **labelled, **nothing, status="damaged", reason=error.message, metric="")  # type: ignore[arg-type]
+        status = "damaged" if isinstance(error, JournalError) else "starting"
+        return RunSummary(**own, **labelled, **nothing, status=status, reason=error.message, metric="")  # type: ignore[arg-type]
     winner = state.winner()
     best = state.objective.best(winner) if winner else None
     return RunSummary(

@@ -9,11 +9,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from orchestrator.errors import JournalError, UsageError
+from orchestrator.errors import JournalError, RunStartingError, UsageError
 from orchestrator.journal import holder, read, spec_problem
 from orchestrator.object_storage import is_url
-from orchestrator.rundir import RunDirectory, list_runs, run_at, run_of, runs_root
+from orchestrator.rundir import RunDirectory, is_run, list_runs, run_at, run_of, runs_root
 from orchestrator.rundir.labels import read_labels
+from orchestrator.rundir.startup import phases_text, starting
 from orchestrator.state import SweepState
 
 _SHOWN = 5
@@ -38,7 +39,7 @@ def find(name: str | Path | None = None, runs: str | Path | None = None) -> RunD
         path = Path(os.path.abspath(Path(name).expanduser()))  # noqa: PTH100 (`absolute` keeps "..")
         return _existing(RunDirectory(path.parent if path.is_file() else path))
     run = run_at(name, runs)
-    return run if run.exists() else _nearly_named(name, runs)
+    return run if is_run(run) else _nearly_named(name, runs)
 
 
 def _newest(runs: str | Path | None) -> RunDirectory:
@@ -52,7 +53,7 @@ def _newest(runs: str | Path | None) -> RunDirectory:
 
 def _existing(run: RunDirectory) -> RunDirectory:
     """Return a run that was given by its place. Raises UsageError if there is none."""
-    if not run.exists():
+    if not is_run(run):
         nearest = _nearest(run.name, list_runs(run.runs))
         hint = f"runs near it: {_few(nearest)}" if nearest else "a run's directory holds its journal"
         raise UsageError(f"there is no run at {run.where}", hint=hint)
@@ -93,8 +94,14 @@ def read_state(run: RunDirectory) -> SweepState:
     The status is ``interrupted`` if the journal says ``running`` and no process holds its lease.
 
     Raises:
+        RunStartingError: If the run is being started and has no record yet.
         JournalError: If the journal is damaged, or torn within its first record.
     """
+    if (phases := starting(run)) and not has_begun(run):
+        raise RunStartingError(
+            f"{run.name!r} is being started: {phases_text(phases)}",
+            hint=f"follow it: sweep watch {run.name}; or repeat this once its first trial runs",
+        )
     lease_holder = holder(run.journal)
     with without_garbage_collection():
         state = SweepState(read(run.journal))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.plan.time_left import TimeLeft, time_left
 from orchestrator.policies.budget import amounts
 from orchestrator.results.live_trials import LiveTrial, live_trials
 from orchestrator.rundir import RunDirectory
+from orchestrator.rundir.startup import Phase, starting
 from orchestrator.state import SweepState, spec_in_force
 
 STATUSES = ("running", "interrupted", "set_aside", "finished", "stopped", "failed")
@@ -31,6 +32,7 @@ class SweepStatus:
         unit: what progress is measured in.
         time_left: until the sweep ends, as of now: ``seconds``, the ``share`` that is behind it, and the ``limit`` that
             ends it.
+        starting: the phases of its start, until the first report.
         live: how far each running trial is since its last report, as far as its host shares the run directory.
 
     Example:
@@ -51,6 +53,7 @@ class SweepStatus:
     unit: str
     live: list[LiveTrial]
     time_left: TimeLeft
+    starting: list[Phase] = field(default_factory=list)
 
     def __repr__(self) -> str:
         """Return the status in a line: ``quickstart: running; 3 finished, 2 running; about 40 s left``."""
@@ -82,4 +85,5 @@ def status_of(run: RunDirectory, state: SweepState) -> SweepStatus:
         unit=state.unit,
         live=list(live_trials(run, state).values()),
         time_left=time_left(run.journal, state),
+        starting=starting(run),
     )

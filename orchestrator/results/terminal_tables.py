@@ -25,10 +25,12 @@ from orchestrator.results.trial_rows import rows
 from orchestrator.results.why import show, stop_reason
 from orchestrator.rundir import RunDirectory
 from orchestrator.rundir.disk_use import DiskUse
+from orchestrator.rundir.startup import Startup, phases_text
 from orchestrator.safe_text import visible
 from orchestrator.state import SweepState
 
 _MAX_CELL = 60  # characters; `--json` has the full text
+_ENDS_START = frozenset({"segment.reported", "trial.finished", "trial.failed", "sweep.paused", "sweep.completed"})
 _MAX_LIVE = 4  # running trials with a line of their own
 COLOURS = {
     "running": "cyan",
@@ -38,7 +40,14 @@ COLOURS = {
     "failed": "red",
     "interrupted": "magenta",
 }
-RUN_COLOURS = {"running": "cyan", "completed": "green", "damaged": "red", "interrupted": "magenta", "paused": "blue"}
+RUN_COLOURS = {
+    "running": "cyan",
+    "completed": "green",
+    "damaged": "red",
+    "starting": "cyan",
+    "interrupted": "magenta",
+    "paused": "blue",
+}
 
 
 def ranking(
@@ -271,6 +280,7 @@ class Progress:
         self._live_text: list[Text] = []
         self._next_live = 0.0
         self._forecast = Forecast(run.journal)
+        self._startup = Startup(run)
         self._live = Live(get_renderable=self._view, console=self._console, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> Progress:
@@ -279,9 +289,26 @@ class Progress:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._startup.close()
         if self._console.is_terminal:
             with contextlib.suppress(OSError):
                 self._live.stop()
+
+    def phase(self, name: str) -> None:
+        """Begin a phase of the start: ``starting Ray``."""
+        self._startup.phase(name)
+
+    def _follow_start(self, event: Event) -> None:
+        """End the start at the first report, and say what it took where there is no table that has shown it."""
+        if event.type == "sweep.launched":
+            self.phase("first trial")
+        elif event.type in _ENDS_START and self._startup.phases:
+            phases = self._startup.phases
+            self._startup.finish()
+            if not self._console.is_terminal:
+                self._print(
+                    f"{self._run.name}: started in {duration(sum(p.seconds for p in phases))}: {phases_text(phases)}"
+                )
 
     def show(self, state: SweepState) -> str:
         """Show a state that was read; return the sweep's status. Elsewhere than in a terminal, print it at the end."""
@@ -293,6 +320,7 @@ class Progress:
     def __call__(self, state: SweepState, event: Event) -> None:
         """Take an event of the running sweep."""
         self._state = state
+        self._follow_start(event)
         if event.type == "sweep.launched":
             self._started = time.monotonic()
         if not self._console.is_terminal:
@@ -300,8 +328,9 @@ class Progress:
 
     def _view(self) -> Group:
         """Return the live view; a thread of its own calls this, so the sweep never waits for the terminal."""
+        phases = phases_text(self._startup.phases)
         if self._state is None:
-            return Group(Text("checking the sweep and starting Ray …", style="dim"))
+            return Group(Text(f"{visible(self._run.name)}: {phases} …", style="dim"))
         if self._state.seq != self._drawn:
             # The sweep may add a trial during iteration; the previous table is shown then.
             with contextlib.suppress(RuntimeError):
@@ -318,7 +347,8 @@ class Progress:
         line = cell(summary(self._run, self._state, total), style="bold")
         elapsed = time.monotonic() - self._started
         left = left_text(self._forecast.time_left(self._state))
-        end = Text(f"{duration(elapsed)}{left and ', '}{left}; Ctrl-C stops cleanly", style="dim")
+        start = f"; {phases} …" if phases else ""
+        end = Text(f"{duration(elapsed)}{left and ', '}{left}{start}; Ctrl-C stops cleanly", style="dim")
         return Group(line, self._table, *self._live_lines(self._state), end)
 
     def _live_lines(self, state: SweepState) -> list[Text]:

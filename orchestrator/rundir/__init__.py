@@ -15,8 +15,11 @@ from orchestrator.object_storage import is_url, objects
 from orchestrator.rundir.object_store_run import RunInObjects
 from orchestrator.rundir.run_data import data_folder
 from orchestrator.rundir.run_directory import RunDirectory
+from orchestrator.rundir.startup import STARTING, starting
 
-__all__ = ["RunDirectory", "data_folder", "free_name", "is_run_name", "list_runs", "run_at", "run_of", "runs_root"]
+__all__ = [
+    "RunDirectory", "data_folder", "free_name", "is_run", "is_run_name", "list_runs", "run_at", "run_of", "runs_root",
+]  # fmt: skip
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 
@@ -55,13 +58,18 @@ def run_of(where: str) -> RunDirectory:
 
 
 def list_runs(runs: str | Path | None = None) -> list[RunDirectory]:
-    """Return every run in the folder or at the URL of runs, oldest first."""
+    """Return every run in the folder or at the URL of runs, oldest first; those that are being started included."""
     root = runs_root(runs)
     candidates: list[RunDirectory]
     if isinstance(root, Path):
-        places = (path.parent for path in root.glob("*/journal.jsonl"))
+        places = {path.parent for name in ("journal.jsonl", STARTING) for path in root.glob(f"*/{name}")}
         candidates = [RunDirectory(place) for place in places if not place.name.startswith(".")]
     else:
         names = (name.rpartition("/")[2] for name in objects(root).folders())
         candidates = [RunInObjects.of(f"{root}/{name}") for name in names if is_run_name(name)]
-    return sorted((run for run in candidates if run.exists()), key=lambda run: (run.created_at, run.name))
+    return sorted(filter(is_run, candidates), key=lambda run: (run.created_at, run.name))
+
+
+def is_run(run: RunDirectory) -> bool:
+    """Return whether a sweep was started there, or is being started."""
+    return run.exists() or bool(starting(run))

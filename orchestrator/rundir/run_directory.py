@@ -7,6 +7,7 @@ import errno
 import os
 import shutil
 import stat
+import time
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -208,10 +209,11 @@ class RunDirectory:
     @property
     def created_at(self) -> float:
         """When it was launched, in Unix seconds: a launch writes its spec once, after the first record."""
-        try:
-            return self.spec.stat().st_mtime
-        except OSError:
-            return (self.root / "journal.jsonl").stat().st_ctime
+        for path in (self.spec, self.root / "journal.jsonl"):
+            with contextlib.suppress(OSError):
+                status = path.stat()
+                return status.st_mtime if path == self.spec else status.st_ctime
+        return time.time()  # it is being started
 
     def write(self, path: Path, content: bytes) -> None:
         """Write a file durably and publish it. Raises OSError."""

@@ -9,6 +9,7 @@ from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import models_json_schema
 
 from orchestrator import registry
+from orchestrator.spec import presets
 from orchestrator.spec.progress_section import CODE_FIELDS
 from orchestrator.spec.sweep_spec import SweepSpec
 
@@ -73,7 +74,10 @@ def json_schema(*, warn: Callable[[str], object] | None = None) -> dict[str, Any
     }
     properties["finalists"]["anyOf"].append({"type": "integer", "minimum": 1})
     properties["repeats"]["anyOf"] = [{"$ref": properties["repeats"].pop("$ref")}, {"type": "integer", "minimum": 1}]
+    properties["resources"]["anyOf"] = [{"$ref": properties["resources"].pop("$ref")}, {"const": "auto"}]
+    properties["resources"]["default"] = "auto"
     properties["progress"]["anyOf"] = [{"$ref": properties["progress"].pop("$ref")}, {"type": "string"}]
+    properties[presets.KEY] = presets.SCHEMA
     properties["seed_everything"] = {"type": ["integer", "boolean"], "description": "LightningCLI's name for seed."}
     # A file has a name of its own, and what it trains is a model, a function or a script.
     schema["required"] = [name for name in schema["required"] if name not in ("name", "model")]

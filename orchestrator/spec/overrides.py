@@ -45,7 +45,7 @@ def _parsed(text: str) -> tuple[Path, Value]:
     key, equals, value = text.partition("=")
     if not equals:
         raise _refused("expected key=value", "e.g. --set budget.trials=4")
-    path = _path(key.strip())
+    path = field_path(key.strip())
     if not all(path):
         raise _refused(f"{key!r} names no field", "e.g. --set trainer.max_epochs=2")
     if key.encode("utf-8", "replace") + value.encode("utf-8", "replace") != (key + value).encode("utf-8", "ignore"):
@@ -58,7 +58,7 @@ def _parsed(text: str) -> tuple[Path, Value]:
     return path, document.data
 
 
-def _path(key: str) -> tuple[str, ...]:
+def field_path(key: str) -> tuple[str, ...]:
     """Return the field's path; below ``space.`` the rest is one parameter's name, dots included."""
     root, dot, rest = key.partition(".")
     return ("space", rest) if root == "space" and dot else tuple(key.split("."))
@@ -86,6 +86,8 @@ def _child(target: Any, segment: str | int, path: Path, document: Document, sour
     elif isinstance(child, str) and path[0] in _BARE:  # `model: a.B` stands for `model: {class_path: a.B}`
         named = len(path) == 1 and not (path[0] == "searcher" and "." in child)
         child = {_BARE[path[0]] if named else "class_path": child}
+    elif child == "auto" and path == ("resources",):  # the default, written out
+        child = {}
     elif not isinstance(child, dict | list):
         raise _refused(f"{'.'.join(map(str, path))} is {child!r} and holds no fields", "set it as a whole")
     target[key] = child

@@ -125,7 +125,7 @@ def _checkpoint_interval(value: object) -> int | float | str | None:
     return number
 
 
-def _gpus(value: object) -> int | float | Literal["auto"]:
+def _amount_or_auto(value: object) -> int | float | Literal["auto"]:
     if isinstance(value, str):
         if value != "auto":
             raise ValueError(f"expected a number or auto, but got {shown(value)}")
@@ -207,7 +207,7 @@ def _unsealed(metric: str) -> str:
 
 
 _AMOUNT_SCHEMA = WithJsonSchema({"type": "number", "minimum": 0})
-_GPUS_SCHEMA = WithJsonSchema({"anyOf": [{"type": "number", "minimum": 0}, {"const": "auto"}]})
+_OR_AUTO_SCHEMA = WithJsonSchema({"anyOf": [{"type": "number", "minimum": 0}, {"const": "auto"}]})
 _TIME_SCHEMA = WithJsonSchema(
     {
         "anyOf": [
@@ -393,7 +393,7 @@ class Budget(Part):
 
 
 class Resources(Part):
-    """The resources of one trial.
+    """The resources of one trial. ``auto``, the default, fits them to the cores and GPUs of the machine.
 
     Example:
         ```python
@@ -401,10 +401,12 @@ class Resources(Part):
         ```
     """
 
-    cpus: Annotated[int | float, PlainValidator(_amount), _AMOUNT_SCHEMA] = Field(
-        default=1, description="CPU cores of a trial.", examples=[4]
+    cpus: Annotated[int | float | Literal["auto"], PlainValidator(_amount_or_auto), _OR_AUTO_SCHEMA] = Field(
+        default=1,
+        description="CPU cores of a trial. auto: so many that the trials at once use all cores.",
+        examples=[4],
     )
-    gpus: Annotated[int | float | Literal["auto"], PlainValidator(_gpus), _GPUS_SCHEMA] = Field(
+    gpus: Annotated[int | float | Literal["auto"], PlainValidator(_amount_or_auto), _OR_AUTO_SCHEMA] = Field(
         default=0,
         description="GPUs of a trial; a fraction lets trials share one. auto: the share that its memory takes, "
         "measured at the launch.",
@@ -446,14 +448,39 @@ class Resources(Part):
         default=None, ge=1, description="Trials at once, at most; by default as many as fit.", examples=[4]
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _fit_by_default(cls, value: object) -> object:
+        """Fit CPUs and GPUs to the machine for ``auto``, and for a mapping that names no device."""
+        fitted = {"cpus": "auto", "gpus": "auto"}
+        if value == "auto":
+            return fitted
+        devices = ("cpus", "gpus", "tpu")
+        return value if not isinstance(value, Mapping) or any(name in value for name in devices) else fitted | value
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether both CPUs and GPUs are yet to be fitted to the machine."""
+        return self.cpus == "auto" and self.gpus == "auto"
+
+    @property
+    def cpu_count(self) -> float:
+        """``cpus`` as a number; 1 for ``auto``."""
+        return 1 if isinstance(self.cpus, str) else self.cpus
+
     @property
     def gpu_count(self) -> float:
-        """``gpus`` as a number; 1, the upper bound, for ``auto``."""
-        return 1 if isinstance(self.gpus, str) else self.gpus
+        """``gpus`` as a number; for ``auto`` 1, the upper bound, but 0 if the CPUs are yet to be fitted as well."""
+        if isinstance(self.gpus, str):
+            return 0 if self.is_fitted else 1
+        return self.gpus
 
     def gpus_of(self, trials: int) -> int:
-        """Return the whole GPUs for that many trials on one host; 1 for ``auto``, since they share it."""
-        return 1 if isinstance(self.gpus, str) else math.ceil(self.gpus * trials)
+        """Return the whole GPUs for that many trials on one host; 1 for ``gpus: auto``, since they share it.
+
+        With ``resources: auto`` they are 0: a host without a GPU will do.
+        """
+        return int(self.gpu_count) if isinstance(self.gpus, str) else math.ceil(self.gpus * trials)
 
 
 class Checkpoints(Part):

@@ -16,6 +16,8 @@ from orchestrator.spec.first_rung import first_rung_problems
 from orchestrator.spec.interpolation import with_environment
 from orchestrator.spec.overrides import override, set_field
 from orchestrator.spec.policy_options import plugin_written
+from orchestrator.spec.presets import choose_preset, preset_names
+from orchestrator.spec.readable_rest import readable_rest
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.spec.validation_errors import validated
 from orchestrator.spec.yaml_document import SIZE_LIMIT, Document, Path, brief, read, readable
@@ -29,10 +31,13 @@ def shipped() -> dict[str, FilePath]:
     return {path.stem: path for folder in folders[:1] for path in sorted(folder.glob("*.yaml"))}
 
 
-def load(source: str | FilePath, overrides: Sequence[str] = (), name: str | None = None) -> SweepSpec:
+def load(
+    source: str | FilePath, overrides: Sequence[str] = (), name: str | None = None, preset: str | None = None
+) -> SweepSpec:
     """Return the spec in a file, or in the shipped file of that name, with each override ``key=value`` applied.
 
-    The file's own name is the default of ``name``. Raises SpecError with every problem and its position.
+    The overrides of ``preset``, a name under ``presets`` in the file, are applied before the others. The file's own
+    name is the default of ``name``. Raises SpecError with every problem and its position.
 
     Example:
         ```python
@@ -45,12 +50,20 @@ def load(source: str | FilePath, overrides: Sequence[str] = (), name: str | None
     document, problems = read(content, file)
     if not isinstance(document.data, dict) or not document.data.keys() & _OWN_KEYS:
         _refuse_foreign(content, file)
+    if isinstance(document.data, dict):
+        problems += choose_preset(document, preset)
     document, unusable = override(document, overrides)
     problems += unusable
     if isinstance(document.data, dict):
         problems += _lightning_cli_names(document)
         _name(document, path, name)
     return _checked(document, problems)
+
+
+def presets_of(source: str | FilePath) -> list[str]:
+    """Return the names of the presets in a file, or in the shipped file of that name. Raises SpecError."""
+    path = _find(source)
+    return preset_names(read(_content(path, str(source)), str(source))[0])
 
 
 _OWN_KEYS = frozenset({"objective", "space", "budget", "searcher", "scheduler", "resources"})
@@ -86,7 +99,7 @@ def _checked(document: Document, problems: list[Problem]) -> SweepSpec:
     invalid = invalid or list(first_rung_problems(spec) if spec else ())
     problems = problems + [_located(problem, document) for problem in invalid]
     if problems or spec is None:
-        raise SpecError(readable(problems))
+        raise SpecError(readable(problems), rest=readable_rest(document, problems))
     spec._document = document
     return spec
 

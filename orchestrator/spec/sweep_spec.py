@@ -208,7 +208,10 @@ class SweepSpec(Part):
         examples=[{"top": 3}],
     )
     resources: Resources = Field(
-        default_factory=Resources, description="What one trial gets.", examples=[{"cpus": 4, "gpus": 1}]
+        default_factory=lambda: Resources.model_validate("auto"),
+        description="What one trial gets; auto, the default, fits trials to the cores and GPUs that are there. So does "
+        "a mapping without cpus, gpus and tpu.",
+        examples=["auto", {"cpus": 4, "gpus": 1}],
     )
     checkpoints: Checkpoints = Field(
         default_factory=Checkpoints,

@@ -160,13 +160,16 @@ class Sweep:
         self._trust = False
 
     @classmethod
-    def from_file(cls, spec: str | Path, overrides: Sequence[str] = (), name: str | None = None) -> Sweep:
+    def from_file(
+        cls, spec: str | Path, overrides: Sequence[str] = (), name: str | None = None, preset: str | None = None
+    ) -> Sweep:
         """Read a sweep file, or a shipped one by name.
 
         Args:
             spec: the file, or the name of a shipped sweep.
             overrides: ``key=value``, as ``--set`` takes them.
             name: of the run directory, instead of the file's.
+            preset: the name of a preset of the file, which is applied before ``overrides``.
 
         Raises:
             SpecError: The file is wrong.
@@ -177,7 +180,7 @@ class Sweep:
             print(sweep.plan().trials)
             ```
         """
-        return cls._of(load(str(spec), overrides, name), None)
+        return cls._of(load(str(spec), overrides, name, preset), None)
 
     @classmethod
     def attach(cls, name: str | Path | None = None, runs: str | Path | None = None, *, trust: bool = False) -> Sweep:

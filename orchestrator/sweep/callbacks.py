@@ -94,6 +94,10 @@ class CallbackObserver:
         self._callbacks = list(callbacks)
         self._progress = progress
 
+    def phase(self, name: str) -> None:
+        """Pass on that a phase of the start begins."""
+        getattr(self._progress, "phase", lambda name: None)(name)
+
     def __call__(self, state: SweepState, event: Event) -> None:
         """Take an event that the journal has recorded."""
         if self._progress is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -69,6 +70,8 @@ def launch(
         UsageError: The run directory, the cluster or a warm start cannot be used; nothing was started or written.
         RunHeldError: A run of this name exists.
     """
+    _import_libraries(observer)
+    begin_phase(observer, "checking model and data")
     run = run_at(spec.name, runs)
     warm = _warmth(spec, warm_start, runs) if warm_start else None
     with StopRequests() as stop_requests, contextlib.ExitStack() as stack:
@@ -76,15 +79,18 @@ def launch(
         journal = Journal.create(run.journal)  # takes the name, so that a second launch fails at once
         try:
             access = run.restrict(share=spec.share == "group")
-            spec = settle(with_full_paths(spec), local=local, address=address, until=lambda: stop_requests.signal)
-            code = (
-                stack.enter_context(CodeRun(spec, import_roots(spec)))
-                if preflight and not engine and not is_off()
-                else None
-            )
-            roots = [] if stop_requests.signal else check(spec, run, local=local, address=address)
-            if not stop_requests.signal:
-                _require(spec, code)
+            is_found, spec = _with_found_classes(spec)
+            if is_found:
+                spec = settle(spec, local=local, address=address, until=lambda: stop_requests.signal)
+            tried = is_found and preflight and not engine and not is_off()
+            code = stack.enter_context(CodeRun(spec, import_roots(spec))) if tried else None
+
+            def try_code() -> None:
+                if not stop_requests.signal:
+                    begin_phase(observer, "trying one batch")
+                    _require(spec, code)
+
+            roots = [] if stop_requests.signal else check(spec, run, local=local, address=address, try_code=try_code)
             if stop_requests.signal:
                 raise StoppedError(stop_requests.signal)
             _print_notices(
@@ -122,8 +128,32 @@ def launch(
         except BaseException:
             journal.close()  # the launch is on record: a resume writes these files and continues
             raise
+        begin_phase(observer, _engine_phase(local=local or engine is not None, address=address))
         engine = engine or choose_engine(spec, local=local, address=address)
         return execute(spec, run, journal, roots, stop_requests, engine, observer)
+
+
+def begin_phase(observer: Observer | None, name: str) -> None:
+    """Tell an observer that shows the phases of a start that one begins."""
+    getattr(observer, "phase", lambda name: None)(name)
+
+
+def _import_libraries(observer: Observer | None) -> None:
+    """Import what takes seconds in a phase of its own; later steps import it anyway."""
+    begin_phase(observer, "importing torch")
+    importlib.import_module("lightning")
+
+
+def _engine_phase(*, local: bool, address: str) -> str:
+    return "preparing" if local else f"joining the cluster at {address}" if address else "starting Ray"
+
+
+def _with_found_classes(spec: SweepSpec) -> tuple[bool, SweepSpec]:
+    """Return whether each class that is named alone was found, and the spec with full paths; `check` says which not."""
+    try:
+        return True, with_full_paths(spec)
+    except SpecError:
+        return False, spec
 
 
 def _print_notices(*notices: str) -> None:
@@ -296,6 +326,8 @@ class _Options(NamedTuple):
 def _reopen(run: RunDirectory, events: Callable[[SweepState], _Events], options: _Options) -> Outcome:
     """Open the journal, append ``events`` and run what remains."""
     local, address, observer, wait_for_cluster, trust = options
+    _import_libraries(observer)
+    begin_phase(observer, "reading the journal, checking model and data")
     with StopRequests() as stop_requests:
         journal = Journal.open(run.journal)
         try:
@@ -322,6 +354,7 @@ def _reopen(run: RunDirectory, events: Callable[[SweepState], _Events], options:
         except BaseException:
             journal.close()
             raise
+        begin_phase(observer, _engine_phase(local=local, address=address))
         engine = choose_engine(created, local=local, address=address)
         return execute(created, run, journal, roots, stop_requests, engine, observer)
 

@@ -8,6 +8,7 @@ from orchestrator.progress import place
 from orchestrator.results.terminal_tables import COLOURS, duration, left_text, short_names, spending
 from orchestrator.results.verdict import sentences
 from orchestrator.results.why import show
+from orchestrator.rundir.startup import phases_text
 from orchestrator.safe_text import visible
 from orchestrator.state import SweepState
 from orchestrator.watch.panel import live_text, rungs_line, workers_line
@@ -27,8 +28,9 @@ def header_lines(watched: Watched, rows: Rows, width: int, *, narrow: bool) -> l
     """Return the lines of the header; the caller cuts each at ``width``."""
     state = watched.state
     if not state.spec:
-        return [Text.assemble((watched.run.name, "bold"), "  ", watched.problem or "the journal is still empty")]
-    lines = [_first(watched), _bar(watched, width), _counts(watched), _best(watched, rows)]
+        said = f"starting: {phases_text(watched.starting)}" if watched.starting else "the journal is still empty"
+        return [Text.assemble((watched.run.name, "bold"), "  ", watched.problem or said)]
+    lines = [_first(watched), *_start(watched), _bar(watched, width), _counts(watched), _best(watched, rows)]
     if narrow:
         lines += [
             Text("workers  ").append_text(workers_line(state)),
@@ -36,6 +38,11 @@ def header_lines(watched: Watched, rows: Rows, width: int, *, narrow: bool) -> l
             *live_text(watched.live, state, _MAX_LIVE),
         ]
     return lines + _confirmed(state)
+
+
+def _start(watched: Watched) -> list[Text]:
+    """Return the line of a start that goes on, until the first report."""
+    return [Text(f"starting: {visible(phases_text(watched.starting))}", "dim")] if watched.starting else []
 
 
 def _first(watched: Watched) -> Text:

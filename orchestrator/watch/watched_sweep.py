@@ -11,6 +11,7 @@ from orchestrator.policies.budget import amounts
 from orchestrator.results.live_trials import LiveTrial, live_trials
 from orchestrator.results.run_state import require_complete_spec
 from orchestrator.rundir import RunDirectory
+from orchestrator.rundir.startup import Phase, starting
 from orchestrator.spec import SweepSpec
 from orchestrator.state import Changes, FollowedSweep, SweepState, spec_in_force
 
@@ -28,6 +29,7 @@ class Watched:
         self.problem = ""
         self.changed_trials: set[int] | None = None
         self.live: dict[int, LiveTrial] = {}
+        self.starting: list[Phase] = []
         self._sweep = FollowedSweep(run.journal)
         self._dead_lease: int | None = None  # of the process that was found dead
         self._forecast = Forecast(run.journal)
@@ -40,7 +42,7 @@ class Watched:
 
     def refresh(self) -> bool:
         """Read new events; return whether anything changed."""
-        problem, status, live = self.problem, self.state.status, self.live
+        problem, status, live, phases = self.problem, self.state.status, self.live, self.starting
         changed = self._read(self._sweep.refresh)
         if self._dead_lease is not None and changed and self._sweep.lease == self._dead_lease:
             # The process was not dead after all, so what it ran was not interrupted.
@@ -48,7 +50,14 @@ class Watched:
             self._read(self._sweep.restart)
         self._mark_if_interrupted()
         self.live = live_trials(self.run, self.state)
-        return changed or (problem, status, live) != (self.problem, self.state.status, self.live)
+        self.starting = starting(self.run)
+        if self.starting and self._is_absent():
+            self.problem = ""  # the journal is created later
+        before = problem, status, live, phases
+        return changed or before != (self.problem, self.state.status, self.live, self.starting)
+
+    def _is_absent(self) -> bool:
+        return not self.state.spec and not self.run.exists()
 
     def spent(self) -> dict[str, float]:
         """Return what was spent of each budget, as `orchestrator.policies.budget.amounts` does."""

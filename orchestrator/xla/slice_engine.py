@@ -197,7 +197,7 @@ class SliceEngine:
         ready = [slot for slot in self._slots if slot.job is None and self._is_up(slot)]
         if ready and not self._launched:
             self._launched = True
-            self._controller.start("xla", len(self._slots), threads=max(1, int(self._resources.cpus)))
+            self._controller.start("xla", len(self._slots), threads=max(1, int(self._resources.cpu_count)))
         results = [self._start_next(slot) for slot in ready]
         return bool(results) and all(result == "none_left" for result in results)
 

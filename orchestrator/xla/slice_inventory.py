@@ -103,12 +103,12 @@ class SliceInventory:
     def _place(self, group: Sequence[tuple[str, tuple[Node, ...]]]) -> Place:
         assert self._slice is not None
         name = "+".join(name for name, _ in group)
-        bundle = {"CPU": float(self._resources.cpus), "TPU": float(self._slice.chips_a_host)}
+        bundle = {"CPU": float(self._resources.cpu_count), "TPU": float(self._slice.chips_a_host)}
         return Place(self._slice.name, name, name, tuple(node for _, hosts in group for node in hosts), bundle)
 
     def _gpus(self) -> Iterator[Place]:
         """Yield the places of nodes that are not TPU hosts."""
-        amounts = {"CPU": float(self._resources.cpus), "GPU": float(self._resources.gpu_count)}
+        amounts = {"CPU": float(self._resources.cpu_count), "GPU": float(self._resources.gpu_count)}
         bundle = {name: amount for name, amount in amounts.items() if amount}
         for node in self._nodes.values():
             if node.draining or POD_TYPE in node.labels or node.resources.get("TPU"):

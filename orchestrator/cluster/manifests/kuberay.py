@@ -87,7 +87,7 @@ def _script(spec: SweepSpec, options: Kubernetes) -> str:
 
 
 def _job(name: str, spec: SweepSpec, options: Kubernetes) -> dict[str, Any]:
-    cpus = max(1, math.ceil(spec.resources.cpus * options.trials))
+    cpus = max(1, math.ceil(spec.resources.cpu_count * options.trials))
     gpus = spec.resources.gpus_of(options.trials)
     room = {"cpu": str(cpus), "memory": options.memory, **({"nvidia.com/gpu": str(gpus)} if gpus else {})}
     health = {f"RAY_health_check_{key}": str(value) for key, value in HEALTH.items()}

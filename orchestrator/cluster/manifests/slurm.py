@@ -83,7 +83,7 @@ def _directives(spec: SweepSpec, options: Allocation) -> list[str]:
         f"--job-name={label(spec.name)}",
         f"--nodes={options.nodes}",
         "--ntasks-per-node=1",
-        f"--cpus-per-task={max(1, math.ceil(spec.resources.cpus * options.trials))}",
+        f"--cpus-per-task={max(1, math.ceil(spec.resources.cpu_count * options.trials))}",
         *([f"--gpus-per-node={gpus}"] if gpus else []),
         *([f"--partition={options.partition}"] if options.partition else []),
         f"--time={options.time}",

@@ -47,7 +47,7 @@ def run(controller: SweepController, stop_requests: StopRequests, *, roots: list
         try:
             with join_cluster(address) if address else instance(cpu_count()) as ray:
                 if not started:
-                    threads = max(1, int(controller.spec.resources.cpus))
+                    threads = max(1, int(controller.spec.resources.cpu_count))
                     controller.start("tune", slots.now(), threads=threads)
                     started = True
                 _run_on(ray, controller, stop_requests, slots, roots)

@@ -90,7 +90,7 @@ def run_on_gpus(address: str, resources: Resources, work: Callable[[int], T], un
             suitable = [node["Resources"] for node in _nodes_for(resources) if slots_on([node], resources)]
             prefix = compat_ray.ACCELERATOR_RESOURCE
             kinds = sorted({name for amounts in suitable for name in amounts if name.startswith(prefix)})
-            task = ray.remote(num_cpus=resources.cpus, num_gpus=1)(run)
+            task = ray.remote(num_cpus=resources.cpu_count, num_gpus=1)(run)
             requests: list[dict[str, float]] = [{kind: 0.001} for kind in kinds] or [{}]
             results = [task.options(resources=request).remote() for request in requests]
             pending = list(results)
@@ -104,6 +104,21 @@ def run_on_gpus(address: str, resources: Resources, work: Callable[[int], T], un
     except ray.exceptions.RayError as error:
         message = str(error).partition("\n")[0][:1000]
         raise UsageError(f"resources.gpus: auto: {message}", hint="--set resources.gpus=1 measures nothing") from error
+
+
+def whole_gpus(address: str) -> tuple[int, int]:
+    """Return the CPUs and GPUs of a trial that gets a GPU of its own; 1 and 0 on a cluster without GPUs.
+
+    Raises:
+        UsageError: The cluster does not answer.
+    """
+    try:
+        with join_cluster(address):
+            nodes = [node["Resources"] for node in connected_nodes()]
+    except RayDied as error:
+        raise _unreachable(error) from error
+    shares = [int(node.get("CPU", 1) / node["GPU"]) for node in nodes if node.get("GPU", 0) >= 1]
+    return (max(1, min(shares)), 1) if shares else (1, 0)
 
 
 def _check_once(resources: Resources, address: str, runs: Path | str) -> None:
@@ -123,7 +138,7 @@ def _nodes_for(resources: Resources) -> list[Node]:
     """Return the cluster's nodes. Raises UsageError if none can run a trial and none is promised."""
     nodes = connected_nodes()
     if not resources.concurrent and not slots_on(nodes, resources):
-        needed = f"{resources.cpus:g} cpus" + (f" and {resources.gpu_count:g} gpus" if resources.gpus else "")
+        needed = f"{resources.cpu_count:g} cpus" + (f" and {resources.gpu_count:g} gpus" if resources.gpu_count else "")
         raise UsageError(
             f"a trial needs {needed}, and none of the cluster's {len(nodes)} hosts has that",
             hint="resources.concurrent says how many trials are to run at once on hosts that are yet to join",

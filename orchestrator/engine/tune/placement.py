@@ -1,13 +1,13 @@
 """Placement of trials on CPUs and GPUs: what a trial requests of Ray, and how many trials run at once.
 
-``resources.gpus: auto`` is turned into a number before the start, by `orchestrator.plan.gpu_sharing`. Trials on TPU
+``auto`` is turned into a number before the start, by `orchestrator.plan.gpu_sharing` and `core_sharing`. Trials on TPU
 slices are placed by `orchestrator.xla.slice_inventory`.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from orchestrator import compat_ray
@@ -26,10 +26,10 @@ def trial_request(resources: Resources, excluded: Collection[str] = ()) -> Any:
     No bundle is placed on an ``excluded`` node, given by its ``NodeID``.
     """
     if resources.workers == 1 and not excluded:
-        return {"cpu": resources.cpus, "gpu": resources.gpu_count}
+        return {"cpu": resources.cpu_count, "gpu": resources.gpu_count}
     from ray import tune
 
-    amounts = {"CPU": float(resources.cpus), "GPU": float(resources.gpu_count)}
+    amounts = {"CPU": float(resources.cpu_count), "GPU": float(resources.gpu_count)}
     bundles = [{name: amount for name, amount in amounts.items() if amount} for _ in range(resources.workers)]
     labels: Any = [{compat_ray.NODE_ID_LABEL: f"!in({','.join(sorted(excluded))})"} for _ in bundles]
     return tune.PlacementGroupFactory(bundles, "PACK", **({"bundle_label_selector": labels} if excluded else {}))
@@ -87,21 +87,31 @@ def slots_on(nodes: Iterable[Mapping[str, Any]], resources: Resources) -> int:
 
 def local_slots(resources: Resources, cpus: int) -> int:
     """Return how many trials fit on this machine at once. Raises UsageError if not even one does."""
-    gpus = gpu_count() if resources.gpus else 0
-    workers = resources.workers
-    for name, needed, available in (("cpus", resources.cpus, cpus), ("gpus", resources.gpu_count, gpus)):
-        if needed * workers > available:
-            of = f" for {workers} workers" if workers > 1 else ""
-            raise UsageError(
-                f"a trial needs {needed * workers:g} {name}{of}, and this machine has {available}",
-                hint=f"--set resources.{name}={available // workers if workers > 1 else available}",
-            )
-    slots = max(1, _workers_on({"CPU": cpus, "GPU": gpus}, resources) // workers)
+    gpus = gpu_count() if resources.gpu_count else 0
+    if misfits := list(_misfits(resources, cpus, gpus)):
+        raise UsageError(
+            f"a trial needs {' and '.join(needed for needed, _ in misfits)}",
+            hint=f"fit trials to the machine: --set resources=auto, or {' '.join(hint for _, hint in misfits)}",
+        )
+    slots = max(1, _workers_on({"CPU": cpus, "GPU": gpus}, resources) // resources.workers)
     return min(slots, resources.concurrent or slots)
 
 
+def _misfits(resources: Resources, cpus: int, gpus: int) -> Iterator[tuple[str, str]]:
+    """Yield each amount that this machine has not, as words, and the option that sets what it has."""
+    workers = resources.workers
+    for name, needed, available in (("cpus", resources.cpu_count, cpus), ("gpus", resources.gpu_count, gpus)):
+        if needed * workers > available:
+            of = f" for {workers} workers" if workers > 1 else ""
+            fitting = available // workers if workers > 1 else available
+            yield (
+                f"{needed * workers:g} {name}{of}, and this machine has {available}",
+                f"--set resources.{name}={fitting}",
+            )
+
+
 def _workers_on(available: Mapping[str, float], resources: Resources) -> int:
-    needed = {"CPU": resources.cpus, "GPU": resources.gpu_count}
+    needed = {"CPU": resources.cpu_count, "GPU": resources.gpu_count}
     if not any(needed.values()):
         return int(available.get("CPU", 0))
     return int(min(available.get(name, 0) / amount for name, amount in needed.items() if amount) + 1e-9)

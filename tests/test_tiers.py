@@ -66,6 +66,13 @@ def test_a_sample_is_the_same_for_one_seed_and_another_for_the_next(own_tests: P
     assert 2 <= len(first) <= 25
 
 
+def test_slow_tests_that_would_begin_too_late_are_skipped_with_the_reason(own_tests: Path) -> None:
+    ended = run(own_tests, "--minutes", "0", "-rs", "-k", "marked")
+    assert ended.returncode == 0, ended.stdout
+    assert "it would begin after --minutes 0" in ended.stdout
+    assert "1 passed, 1 skipped" in ended.stdout.replace(", 40 deselected", "")
+
+
 def test_draws_are_even() -> None:
     share = sum(drawn(f"test_{number}", "seed") < 0.1 for number in range(10_000)) / 10_000
     assert share == pytest.approx(0.1, abs=0.01)

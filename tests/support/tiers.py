@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Iterator, Sequence
 
 import pytest
@@ -25,6 +26,7 @@ import pytest
 LIMIT_SECONDS = 5.0
 MARKERS = {"slow", "ray", "cluster"}
 _PROCESSOR = "processor seconds"
+_began = time.monotonic()
 _reports: list[tuple[float, str]] = []
 
 
@@ -32,6 +34,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("tiers")
     group.addoption("--sample", type=float, default=1.0, metavar="SHARE", help="run this share of the slow tests")
     group.addoption("--sample-seed", default="", metavar="TEXT", help="which of the slow tests, for example a commit")
+    group.addoption("--minutes", type=float, default=None, metavar="N", help="skip slow tests that would begin later")
     group.addoption("--time-limit", type=float, default=LIMIT_SECONDS, metavar="SECONDS", help="of an unmarked test")
 
 
@@ -60,6 +63,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def too_long(reports: Sequence[tuple[float, str]], limit: float) -> list[tuple[float, str]]:
     """Return the tests that took longer than the limit, the longest first."""
     return sorted((report for report in reports if report[0] > limit), reverse=True)
+
+
+@pytest.hookimpl(tryfirst=True)  # before fixtures are made
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    minutes = item.config.getoption("--minutes")
+    if minutes is not None and item.get_closest_marker("slow") and time.monotonic() - _began > 60 * minutes:
+        pytest.skip(f"it would begin after --minutes {minutes:g}")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -126,6 +126,36 @@ def test_each_stretch_of_a_journal_is_derived_by_the_version_that_decided_it() -
         assert len(replayed(spec(), forged).violations) == found, seq
 
 
+def test_a_journal_of_version_1_of_guarded_asha_keeps_its_decisions_and_resumes_by_version_2() -> None:
+    """Version 1 kept another share at a rung: its decisions stand, are not derived again, and a resume says so."""
+    described = spec(scheduler="guarded_asha", searcher="density_ratio", budget={"trials": 24})
+    events, second = two_launches(described)
+    versions = policy_versions(described) | {"scheduler": {"name": "guarded_asha", "version": 1}}
+    decided = [e for e in events if e.type == "trial.set_aside"]
+    assert decided[0].seq < second < decided[-1].seq
+
+    def by_version_1(event: Event) -> Event:
+        if event.type == "sweep.launched" and event.seq < second:
+            return replace(event, fields={**event.fields, "policies": versions})
+        if event.type == "trial.set_aside" and event.seq < second:
+            return replace(event, fields={**event.fields, "why": {**event["why"], "kept": event["why"]["kept"] + 1}})
+        return event
+
+    assert len(replayed(described, [by_version_1(e) if e.type == "trial.set_aside" else e for e in events]).violations)
+    older = [by_version_1(event) for event in events]
+    replay = replayed(described, older)
+    assert replay.violations == []
+    assert [each.split(" on ", 1)[1] for each in replay.not_derived] == [
+        "scheduler guarded_asha decided by version 1 of its rules, not derived again: this program has version 2"
+    ]
+    assert SweepState(older).winner() == SweepState(events).winner(), "the recorded decisions stand"
+    later = [replace(e, fields={**e.fields, "why": {}}) if e.seq == decided[-1].seq else e for e in older]
+    assert len(replayed(described, later).violations) == 1, "those of version 2 are derived again"
+    [sentence] = version_changes(described, versions, "0.1.0")
+    assert sentence.startswith("scheduler guarded_asha: version 2 of its rules applies from here on, version 1 decided")
+    assert "The share that continues holds the best controls at every later rung" in sentence
+
+
 def test_a_resume_says_which_change_applies_from_here_on(monkeypatch: pytest.MonkeyPatch) -> None:
     assert version_changes(spec(), {}, "0.1.0") == []
     assert version_changes(spec(), recorded(1, 1), "0.1.0") == []

@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from orchestrator.results.plot import Plot
     from orchestrator.results.run_overview import RunSummary, list_runs
     from orchestrator.results.status import SweepStatus
+    from orchestrator.results.transfer import Transfer, transfer
     from orchestrator.results.verify import Findings
     from orchestrator.rundir.disk_use import DiskUse
     from orchestrator.rundir.labels import Labels
@@ -143,6 +144,7 @@ _HOMES = {
     "SweepSpec": "orchestrator.spec",
     "SweepStatus": "orchestrator.results.status",
     "TPE": "orchestrator.policies.searchers.tpe",
+    "Transfer": "orchestrator.results.transfer",
     "TrialInfo": "orchestrator.sweep",
     "UntrustedRunError": "orchestrator.errors",
     "UsageError": "orchestrator.errors",
@@ -165,6 +167,7 @@ _HOMES = {
     "normal": "orchestrator.space",
     "report": "orchestrator.training.doors.trial_session",
     "restore": "orchestrator.training.doors.trial_session",
+    "transfer": "orchestrator.results.transfer",
     "uniform": "orchestrator.space",
 }
 
@@ -235,6 +238,7 @@ __all__ = [
     "SweepError",
     "SweepSpec",
     "SweepStatus",
+    "Transfer",
     "TrialInfo",
     "UntrustedRunError",
     "UsageError",
@@ -256,6 +260,7 @@ __all__ = [
     "report",
     "restore",
     "results",
+    "transfer",
     "uniform",
 ]
 

@@ -13,7 +13,19 @@ import numpy as np
 import pytest
 
 from benchmarks.curve_tables import task as task_of
-from benchmarks.search import REGRET_SHARE, VARIANTS, Task, load, make_task, paired, simulate, verdict
+from benchmarks.search import (
+    REGRET_REFERENCE,
+    REGRET_SHARE,
+    VARIANTS,
+    Task,
+    load,
+    make_task,
+    paired,
+    regret_verdict,
+    saved_regret,
+    simulate,
+    verdict,
+)
 from benchmarks.search_policies import POLICIES
 from orchestrator.engine.simulator import simulate as simulate_sweep
 from tests.support.event_log import spec as described_without_module
@@ -40,10 +52,13 @@ def curves(tmp_path: Path) -> Path:
 def test_the_command_gives_a_row_for_each_policy(curves: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.search", "--curves", str(curves), "--seeds", "2", "--workers", "1,3"]
     ran = subprocess.run([*command, "--jobs", "1"], cwd=ROOT, capture_output=True, text=True, check=True)
-    rows = json.loads(ran.stdout.splitlines()[-1])["results"]
+    (written,) = [line for line in ran.stdout.splitlines() if line.startswith("{")]
+    rows = json.loads(written)["results"]
     assert {(row["policy"], row["workers"]) for row in rows} == {(name, count) for name in POLICIES for count in (1, 3)}
     assert all(row["speed_up"] == [1.0, 1.0] for row in rows if row["policy"] == "random")
     assert all(row["never"] == [0.0, 0.0] for row in rows if row["policy"] in ("random", "tpe"))
+    assert all(("saved" in row) == (row["policy"] not in ("random", REGRET_REFERENCE)) for row in rows)
+    assert "tables with less regret" in ran.stdout
 
 
 @pytest.mark.parametrize("name", POLICIES)
@@ -176,3 +191,17 @@ def test_the_verdict_names_the_worst_task_of_all_tables() -> None:
     tables = [("one.npz", [row([[2.0, 1.5], [1.2, 0.7]], 0.0)]), ("two.npz late", [row([[0.9, 3.0]], 0.25)])]
     (line,) = verdict(tables)
     assert line.split() == ["mine", "1", "25.0%", "0.70", "(0.60", "to", "0.80)", "in", "one.npz", "y,", "best", "0.2%"]
+
+
+def test_the_regret_saved_is_paired_by_seed_and_its_verdict_names_the_worst_table() -> None:
+    reference = np.random.default_rng(0).random((2, 40))
+    found = saved_regret({REGRET_REFERENCE: reference, "mine": reference - 0.25}, "mine")
+    assert found["saved"] == 0.25, "the seeds differ widely, and the pairs do not"
+    assert found["saved_interval"] == [0.25, 0.25]
+    assert found["saved_by_task"] == [0.25, 0.25]
+    assert saved_regret({REGRET_REFERENCE: reference}, REGRET_REFERENCE) == {}
+    assert saved_regret({"mine": reference}, "mine") == {}
+    worse = saved_regret({REGRET_REFERENCE: reference, "mine": reference + 0.5}, "mine")
+    fields = {"policy": "mine", "workers": 16}
+    (line,) = regret_verdict([("one.npz", [{**fields, **found}]), ("two.npz late", [{**fields, **worse}])])
+    assert " ".join(line.split()) == "mine 16 1 of 2 -0.5000 (-0.5000 to -0.5000) in two.npz late"

@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
+from orchestrator.cli import completion
 from orchestrator.cli.app import PANEL_FILES, app
-from orchestrator.cli.output import print_json, warn
+from orchestrator.cli.options import Json, Runs
+from orchestrator.cli.output import print_json, print_lines, warn
 
 
 @app.command("import", rich_help_panel=PANEL_FILES)
@@ -29,6 +31,43 @@ def import_(
     from orchestrator.spec import import_file
 
     typer.echo(import_file(file, model=model, data=data), nl=False)
+
+
+@app.command(rich_help_panel=PANEL_FILES)
+def transfer(
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="NAME...",
+            help="The runs of smaller models: one for each size, or one whose space has the size as a parameter.",
+            autocompletion=completion.run_names,
+        ),
+    ],
+    to: Annotated[
+        str, typer.Option("--to", metavar="KEY=NUMBER", help="The parameter that is the size, and the new size.")
+    ],
+    runs: Runs = None,
+    as_json: Json = False,
+) -> None:
+    """Propose the search for a larger model, from how the optima move in sweeps of smaller ones. Prints a sweep file.
+
+    Example: sweep transfer small-32 small-64 small-128 --to width=512 > large.yaml
+    """
+    from orchestrator.errors import UsageError
+    from orchestrator.results.transfer import transfer as propose
+    from orchestrator.results.transfer_text import transfer_lines, transfer_record
+
+    name, _, written = to.partition("=")
+    try:
+        size = float(written)
+    except ValueError:
+        raise UsageError(f"--to {to} names no size", hint="write the parameter and a number: --to width=512") from None
+    proposal = propose(names, {name: size}, runs)
+    if as_json:
+        print_json(transfer_record(proposal))
+        return
+    print_lines(*transfer_lines(proposal), err=True)
+    typer.echo(proposal.sweep_file(), nl=False)
 
 
 @app.command(rich_help_panel=PANEL_FILES)

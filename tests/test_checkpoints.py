@@ -22,6 +22,7 @@ from orchestrator.errors import CheckpointError, UsageError
 from orchestrator.training import Checkpoint
 from orchestrator.training.checkpoint_names import checkpoint_name
 from orchestrator.training.checkpoints import DurableCheckpointIO, remove_leftovers, verify
+from orchestrator.training.pickled_state import pickled_places
 
 
 def _written(folder: Path, content: bytes) -> Checkpoint:
@@ -187,10 +188,35 @@ class _Secret:
     """Something that only unpickling restores."""
 
 
-def test_objects_elsewhere_in_a_checkpoint_are_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"mine: .*_Secret.*\n?.*add_safe_globals"):
-        DurableCheckpointIO().save_checkpoint({"state_dict": {}, "mine": _Secret()}, tmp_path / "a.ckpt")
+def test_what_cannot_be_pickled_is_refused_by_name(tmp_path: Path) -> None:
+    state = {"state_dict": {}, "callbacks": {"Own": {"f": lambda x: x}}}
+    with pytest.raises(UsageError, match=r"callbacks.Own.f: .*function.*\n?.*add_safe_globals"):
+        DurableCheckpointIO().save_checkpoint(state, tmp_path / "a.ckpt")
     assert not list(tmp_path.iterdir())
+
+
+def test_objects_of_a_hook_are_kept_for_the_user_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As forecasting libraries do: a loss, or their own classes, among what on_save_checkpoint adds."""
+    path, loss = tmp_path / "a.ckpt", nn.SmoothL1Loss(beta=0.25)
+    state = {"state_dict": {"w": torch.ones(2)}, "mine": loss, "callbacks": {"Own": {"x": 1}, "Their": {"y": loss}}}
+    DurableCheckpointIO().save_checkpoint(state, path)
+    assert list(pickled_places(path)) == ["mine", "callbacks.Their"]
+    again = DurableCheckpointIO().load_checkpoint(path)
+    assert (again["mine"].beta, again["callbacks"]["Their"]["y"].beta) == (0.25, 0.25)
+    assert again["callbacks"]["Own"] == {"x": 1}
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "somebody else"))
+    with pytest.raises(CheckpointError, match="your key has not signed them"):
+        DurableCheckpointIO().load_checkpoint(path)
+
+
+def test_pickled_state_that_was_exchanged_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.ckpt"
+    DurableCheckpointIO().save_checkpoint({"state_dict": {}, "mine": nn.ReLU()}, path)
+    content = torch.load(path, weights_only=True)
+    content["mine"]["orchestrator.pickled"] += b"x"
+    torch.save(content, path)
+    with pytest.raises(CheckpointError, match="has not signed"):
+        DurableCheckpointIO().load_checkpoint(path)
 
 
 def test_a_file_that_holds_code_is_not_loaded(tmp_path: Path) -> None:

@@ -202,6 +202,8 @@ def test_functions_and_classmethods_make_models() -> None:
     assert module.hidden == 3
     assert isinstance(data, LoadersData)
     assert len(data.train_dataloader()) == 2
+    module, _ = parts(spec(model={"class_path": f"{HERE}.unannotated", "init_args": {"hidden": 4}}))
+    assert module.hidden == 4
     assert "takes no argument 'hiden'" in only_problem(model={"class_path": f"{HERE}.make_model", "init_args": {
         "hiden": 3}}).message  # fmt: skip
     assert "returns a int, not a LightningModule" in only_problem(model=f"{HERE}.no_model").message

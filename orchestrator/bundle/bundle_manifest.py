@@ -14,6 +14,9 @@ from orchestrator.errors import CheckpointError, UsageError
 
 MANIFEST, CONFIG, PREPROCESSING, CARD = "MANIFEST.json", "config.json", "preprocessing.json", "README.md"
 CHECKPOINT, SAFETENSORS, ONNX, PROGRAM = "model.ckpt", "model.safetensors", "model.onnx", "model.pt2"
+LIGHTNING = "lightning.ckpt"
+"""The checkpoint as a plain Trainer writes it: reading it may run code."""
+
 CURVE, DIFF = "learning_curve.svg", "git.diff"
 
 FORMAT = 2

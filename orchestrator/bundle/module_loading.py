@@ -16,8 +16,10 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from orchestrator.bundle.bundle_manifest import CHECKPOINT, SAFETENSORS, Manifest
 from orchestrator.errors import CheckpointError, CodecError, UsageError
 from orchestrator.extras import require
-from orchestrator.training import class_loading
 from orchestrator.training.checkpoints import restored
+from orchestrator.training.class_loading import constructor_errors
+from orchestrator.training.job import model_name
+from orchestrator.training.trained_parts import build_module
 
 
 def load_module(manifest: Manifest, config: Mapping[str, Any]) -> L.LightningModule:
@@ -28,7 +30,7 @@ def load_module(manifest: Manifest, config: Mapping[str, Any]) -> L.LightningMod
 
 
 def from_checkpoint(file: Path, model: Mapping[str, Any]) -> L.LightningModule:
-    """Return the module of ``model`` (``{class_path, init_args}``) with a checkpoint's weights, loaded as by Lightning.
+    """Return the module of ``model`` (``{class_path, init_args}``, or code) with the weights of a checkpoint.
 
     Raises:
         UsageError: the module cannot be built, or the weights do not fit it.
@@ -43,7 +45,7 @@ def from_checkpoint(file: Path, model: Mapping[str, Any]) -> L.LightningModule:
         module.on_load_checkpoint(checkpoint)
         module.load_state_dict(checkpoint["state_dict"], strict=module.strict_loading)
     except (RuntimeError, KeyError) as error:
-        raise UsageError(f"{model['class_path']} does not take the checkpoint's weights: {error}") from error
+        raise UsageError(f"{model_name(model)} does not take the checkpoint's weights: {error}") from error
     return module.eval()
 
 
@@ -61,10 +63,10 @@ def build(model: Mapping[str, Any]) -> L.LightningModule:
     """Return the module on the CPU with initial weights, without touching the process's random number generators.
 
     Raises:
-        UsageError: the class cannot be imported, or its constructor raises.
+        UsageError: the class cannot be imported, its constructor raises, or the code fits no Trainer.
     """
-    with isolate_rng(include_cuda=False), class_loading.constructor_errors(model["class_path"]):
-        module: L.LightningModule = class_loading.build(model, (L.LightningModule,))
+    with isolate_rng(include_cuda=False):
+        module = build_module(model, constructor_errors)
         if is_overridden("configure_model", module):
             module.configure_model()
     return module

@@ -152,8 +152,9 @@ def replay(bundle: Bundle, overrides: DataArguments = None, trust: Trust = False
     config = manifest.read_json(CONFIG)
     settle_bundle_trust(bundle, trust)
     from orchestrator.bundle.replay import replay as train_again
+    from orchestrator.training.job import model_name
 
-    warn(f"training {config['model']['class_path']} of {bundle} again for {config['epoch']} epochs")
+    warn(f"training {model_name(config['model'])} of {bundle} again for {config['epoch']} epochs")
     replayed = train_again(manifest, data_arguments)
     recorded, now = replayed.objective
     if as_json:

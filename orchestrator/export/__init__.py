@@ -33,10 +33,11 @@ from orchestrator.export.model_card import card
 from orchestrator.extras import require
 from orchestrator.results.run_state import find, read_state
 from orchestrator.results.run_trust import trusted_roots
-from orchestrator.results.winner import Winner, refuse_code, winner
+from orchestrator.results.winner import Winner, settings, winner
 from orchestrator.rundir import RunDirectory
 from orchestrator.secrets import masked, masked_values
 from orchestrator.state import SweepState
+from orchestrator.training.doors.folder_checkpoint import require_module
 
 if TYPE_CHECKING:
     from orchestrator.export.write_formats import Exported
@@ -112,7 +113,7 @@ def export_with_report(
     run = find(name, runs)
     state = read_state(run)
     exported_trial = winner(run, state, trial)
-    refuse_code(exported_trial, "export")
+    require_module(settings(exported_trial)[0], exported_trial.run.fetch(exported_trial.checkpoint.path), "export")
     roots = trusted_roots(run, state, trust=trust)
     roots += trusted_roots(exported_trial.run, exported_trial.state, trust=trust)
     folder = Path(to) if to else _default_folder(run) / _default_name(exported_trial)

@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.bundle.bundle_manifest import FORMAT
-from orchestrator.results.winner import Winner, lineage
+from orchestrator.bundle.bundle_manifest import FORMAT, LIGHTNING
+from orchestrator.results.winner import Winner, lineage, settings
 from orchestrator.seeds import trial_seed
-from orchestrator.spec import apply
 from orchestrator.spec.progress_options import job_progress
 from orchestrator.state import SweepState, spec_in_force
 from orchestrator.training.machine_info import hardware, versions
@@ -40,17 +39,16 @@ def config(winner: Winner) -> dict[str, Any]:
     """
     spec = spec_in_force(winner.state)
     trial, at = winner.trial, winner.best.progress
-    params = trial.params_at(at)
-    model, data, trainer = apply(spec, params)
+    model, data, trainer = settings(winner)
     reports = {
         report.epoch: finite(report.metrics) for progress, report in sorted(trial.reports.items()) if progress <= at
     }
     return {
-        "model": model.model_dump(),
-        "data": data.model_dump() if data else None,
-        "trainer": trial.as_trained(trainer),
+        "model": model,
+        "data": data,
+        "trainer": trainer,
         "progress": job_progress(spec),
-        "params": params,
+        "params": trial.params_at(at),
         "trial": trial.number,
         "epoch": winner.epoch,
         "metrics": finite(trial.reports[at].metrics),
@@ -91,5 +89,6 @@ def manifest_content(
         },
         "parity": {name: parity.as_json() for name, parity in exported.parity.items()},
         "load_from_checkpoint": exported.loads or True,
+        **({"holds_code": [LIGHTNING]} if exported.has_own else {}),
         "missing": exported.missing,
     }

@@ -35,6 +35,7 @@ _OTHER_FILES = (
     bundle_manifest.PREPROCESSING,
     bundle_manifest.CARD,
     bundle_manifest.CHECKPOINT,
+    bundle_manifest.LIGHTNING,
     bundle_manifest.CURVE,
     bundle_manifest.DIFF,
 )

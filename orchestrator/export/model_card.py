@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.bundle.bundle_manifest import CURVE
+from orchestrator.bundle.bundle_manifest import CURVE, LIGHTNING
 from orchestrator.bundle.preprocessing import shape_text
 from orchestrator.policies.budget import amounts
 from orchestrator.progress import noun, place
@@ -16,6 +16,7 @@ from orchestrator.results.winner import Winner
 from orchestrator.rundir import RunDirectory
 from orchestrator.safe_text import markdown, markdown_code
 from orchestrator.state import SweepState, spec_in_force
+from orchestrator.training.job import model_name
 
 if TYPE_CHECKING:
     from orchestrator.export.write_formats import Exported
@@ -79,7 +80,7 @@ def card(run: RunDirectory, state: SweepState, winner: Winner, training: Mapping
     parts = [
         _front_matter(state, winner, training, exported),
         f"# {markdown(state.spec['name'])}",
-        f"{markdown_code(training['model']['class_path'])}, {winner.title}, of the sweep `{run.name}`: "
+        f"{markdown_code(model_name(training['model']))}, {winner.title}, of the sweep `{run.name}`: "
         f"**{markdown(metric)} {_number(winner.best.value)}** on validation data ({direction} is better).",
         f"![Learning curve]({CURVE})",
         _section("Results", _results(state, winner)),
@@ -106,7 +107,7 @@ def _front_matter(state: SweepState, winner: Winner, training: Mapping[str, Any]
     if classifies_images:
         metadata["pipeline_tag"] = "image-classification"
     source = training["data"] or training["model"]
-    dataset = source["class_path"].rsplit(".", 1)[-1]
+    dataset = model_name(source).rsplit(".", 1)[-1]
     logged = winner.trial.reports[winner.best.progress].metrics
     metrics = [
         {"type": _metric_type(name), "name": name, "value": logged[name], "verified": False}
@@ -209,7 +210,8 @@ def _data(training: Mapping[str, Any], exported: Exported) -> list[str]:
 
 
 def _training(training: Mapping[str, Any]) -> list[str]:
-    arguments = f"Model arguments: {_json(training['model'].get('init_args') or {})}."
+    model = training["model"]
+    arguments = f"Model arguments: {_json(model.get('init_args') or model.get('args') or {})}."
     return [arguments, f"Trainer: {_json(training['trainer'])}. Seed of the trial: {training['seed']}."]
 
 
@@ -234,6 +236,8 @@ def _formats(exported: Exported) -> list[str]:
         if exported.loads
         else "the checkpoint, unchanged"
     )
+    if exported.has_own:
+        rows[LIGHTNING] = "the checkpoint for `load_from_checkpoint(path, weights_only=False)`; reading it runs code"
     missing = [f"- without {name}: {markdown(reason)}" for name, reason in exported.missing.items()]
     return [_table("format", "compared with the checkpoint", rows), *(["\n".join(missing)] if missing else [])]
 

@@ -15,7 +15,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
 from orchestrator.safe_text import visible
-from orchestrator.training import class_loading
+from orchestrator.training.trained_parts import build_parts
 
 MAX_SAMPLES = 512
 
@@ -60,9 +60,8 @@ def read_validation(config: Mapping[str, Any], module: L.LightningModule) -> Val
     with isolate_rng():
         L.seed_everything(config["seed"], verbose=False)
         try:
-            own, built = class_loading.build_parts(config["model"], config["data"])
-            data = own if built is None else built
-            return _read(data, config["data"] is None)
+            own, built, _ = build_parts(config["model"], config["data"])
+            return _read(own, True) if built is None else _read(built, False)
         except Exception as error:  # a user's class may raise any error
             return Validation(_noise(module), f"the validation data could not be read: {first_line(error)}")
 

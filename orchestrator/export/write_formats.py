@@ -9,9 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-import lightning as L
-import torch
-
 from orchestrator import registry
 from orchestrator.bundle.bundle_manifest import CHECKPOINT
 from orchestrator.bundle.inference import Forward
@@ -21,9 +18,9 @@ from orchestrator.durable_files import storage_fault
 from orchestrator.errors import SweepError, UsageError
 from orchestrator.export.format import Format, Model, Reference, forward_of
 from orchestrator.export.model_inputs import preprocessing_of
+from orchestrator.export.own_checkpoint import write_own_checkpoint
 from orchestrator.export.parity import TOLERANCE, Parity, ParityError, batches, largest_difference
 from orchestrator.export.validation_samples import Validation, first_line, read_validation
-from orchestrator.training.class_loading import import_target
 from orchestrator.training.class_loading.import_paths import import_from
 from orchestrator.training.process_state import isolated
 
@@ -42,6 +39,7 @@ class Exported:
         parity: format → comparison with the checkpoint.
         missing: format (or ``preprocessing``) → reason why the bundle lacks it.
         loads: why ``load_from_checkpoint(path)`` fails without further arguments; empty if it works.
+        has_own: whether it works with ``lightning.ckpt`` alone, which may run code.
     """
 
     validation: Validation
@@ -50,6 +48,7 @@ class Exported:
     parity: dict[str, Parity] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
     loads: str = ""
+    has_own: bool = False
 
 
 def select_formats(names: Sequence[str] | None = None) -> tuple[list[Format], dict[str, str]]:
@@ -99,7 +98,7 @@ def export_formats(
     with isolated():
         module = from_checkpoint(folder / CHECKPOINT, config["model"]).float()
         exported = Exported(read_validation(config, module), missing=unusable)
-        exported.loads = _load_failure(folder / CHECKPOINT, config["model"])
+        exported.has_own, exported.loads = write_own_checkpoint(folder, module)
         samples, reason = exported.validation.samples, exported.validation.reason
         reference: Reference | None = None
         if samples is not None:
@@ -158,17 +157,3 @@ def _reason(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
     return _COLOURS.sub("", first_line(error))
-
-
-def _load_failure(checkpoint: Path, model: Mapping[str, Any]) -> str:
-    """Return why the class's own ``load_from_checkpoint(path)`` fails; empty if it works."""
-    cls: Any = import_target(model["class_path"], (L.LightningModule,))
-    if not isinstance(cls, type):
-        return f"{model['class_path']} is a function; `sweep export`'s own files are loaded by it"
-    with torch.random.fork_rng(devices=[]):
-        try:
-            loaded: Any = cls
-            loaded.load_from_checkpoint(checkpoint, map_location="cpu", weights_only=True)
-        except Exception as error:  # mostly a TypeError for an argument that save_hyperparameters left out
-            return first_line(error)
-    return ""

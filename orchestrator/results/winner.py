@@ -97,20 +97,19 @@ def _at_best_report(run: RunDirectory, state: SweepState, number: int, *, confir
     return Winner(run, state, trial, best, checkpoint, confirmed)
 
 
-def refuse_code(winner: Winner, purpose: str) -> None:
-    """Raise UsageError if a function or a script trained the winner: nobody but that code can rebuild its model.
+def settings(won: Winner) -> tuple[dict[str, Any], dict[str, Any] | None, dict[str, Any]]:
+    """Return model, data and Trainer arguments with the parameters that the winner has at its best report."""
+    spec, trial = spec_in_force(won.state), won.trial
+    return _settings(spec, trial, trial.params_at(won.best.progress))
 
-    Args:
-        winner: what is asked for.
-        purpose: the command, such as ``test``.
-    """
-    code = spec_in_force(winner.state)
-    if code.is_code:
-        name = code.train or code.program or " ".join(code.command or [])
-        raise UsageError(
-            f"`sweep {purpose}` needs a LightningModule under model:, and this model was made by {name}",
-            hint=f"its checkpoint holds what the code saved: {winner.run.locate(winner.checkpoint.path)}",
-        )
+
+def _settings(
+    spec: SweepSpec, trial: Trial, params: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any] | None, dict[str, Any]]:
+    """Return the same for any parameters; a function or a script also has the trial's number and seed."""
+    model, data, trainer = apply(spec, params)
+    own = {"trial": trial.number, "seed": trial_seed(spec.seed, trial.number)} if spec.is_code else {}
+    return {**model.model_dump(), **own}, data.model_dump() if data else None, trial.as_trained(trainer)
 
 
 @dataclass(frozen=True)
@@ -144,10 +143,9 @@ def _stages(spec: SweepSpec, state: SweepState, trial: Trial, progress: float, s
     if takeover:
         donor, checkpoint = state.trials[takeover.donor], takeover.checkpoint
         earlier = _stages(spec, state, donor, checkpoint.progress, _segment_of(checkpoint))
-    model, data, trainer = apply(spec, takeover.params if takeover else trial.suggested)
-    settings = (model.model_dump(), data.model_dump() if data else None, trial.as_trained(trainer))
+    trained = _settings(spec, trial, takeover.params if takeover else trial.suggested)
     until = trial.reports[progress].epoch if progress in trial.reports else progress
-    stage = Stage(trial.number, trial_seed(spec.seed, trial.number), until, *settings)
+    stage = Stage(trial.number, trial_seed(spec.seed, trial.number), until, *trained)
     return [*earlier, stage]
 
 

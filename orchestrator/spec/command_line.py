@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import entry_points
 from pathlib import PurePath
 from typing import Any
 
@@ -20,6 +21,8 @@ _MACRO = re.compile(r"\$\{(?P<name>[^}]*)\}")
 _PYTHON = re.compile(r"python(\d+(\.\d+)?)?w?(\.exe)?")
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=.*", re.DOTALL)
 _HINT = "a trial runs in a worker's own process, so a command starts Python: [python, train.py, ${args}]"
+_STARTERS = ("torch", "accelerate", "deepspeed", "ray", "horovod", "composer")
+"""Packages whose commands start further processes."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +30,9 @@ class Invocation:
     """What a command runs in Python.
 
     Attributes:
-        program: path of the script; empty for a module.
+        program: path of the script; empty for a module or a function.
         module: name after ``-m``; empty for a script.
+        function: ``package.module:name`` of a command that an installed package brings; empty for others.
         words: the script's ``sys.argv[1:]``.
         environment: variables that the command sets.
     """
@@ -37,6 +41,7 @@ class Invocation:
     module: str
     words: list[str]
     environment: dict[str, str] = field(default_factory=dict)
+    function: str = ""
 
 
 def command_problem(program: str, command: Sequence[str]) -> Iterator[Problem]:
@@ -159,7 +164,15 @@ def _parsed(words: Sequence[str]) -> Invocation:
                 raise ValueError("the command has no module after -m")
             return Invocation("", rest[1], rest[2:], environment)
     elif rest and not rest[0].endswith(".py"):
-        raise ValueError(f"the command starts {rest[0]!r}, not Python")
+        return Invocation("", "", rest[1:], environment, _installed(rest[0]))
     if not rest or not rest[0] or rest[0].startswith("-"):
         raise ValueError("there is no script to run: the command has no ${program} and names no file")
     return Invocation(rest[0], "", rest[1:], environment)
+
+
+def _installed(command: str) -> str:
+    """Return the function of a command that an installed package brings. Raises ValueError if there is none."""
+    for entry in entry_points(group="console_scripts", name=PurePath(command).name):
+        if entry.module.partition(".")[0] not in _STARTERS:
+            return f"{entry.module}:{entry.attr}"
+    raise ValueError(f"the command starts {command!r}, not Python")

@@ -12,12 +12,12 @@ from orchestrator.errors import UsageError
 from orchestrator.journal import Journal, plain
 from orchestrator.results.run_state import find
 from orchestrator.results.run_trust import trusted_roots
-from orchestrator.results.winner import Winner, refuse_code, winner
+from orchestrator.results.winner import Winner, settings, winner
 from orchestrator.rundir import RunDirectory
 from orchestrator.seeds import trial_seed
-from orchestrator.spec import apply
 from orchestrator.state import SweepState, spec_in_force
 from orchestrator.training.class_loading.import_paths import import_from
+from orchestrator.training.doors.folder_checkpoint import require_module
 
 
 @dataclass(frozen=True)
@@ -90,11 +90,11 @@ def test(
         path = verify(
             tested.run.root, Checkpoint(checkpoint.path, checkpoint.size, checkpoint.sha256, checkpoint.epoch)
         )
-        refuse_code(tested, "test")
         spec = spec_in_force(tested.state)
-        model, data, trainer = apply(spec, tested.trial.params_at(tested.best.progress))
-        seed, trainer = trial_seed(spec.seed, tested.trial.number), tested.trial.as_trained(trainer)
-        evaluation = Evaluation("test", model.model_dump(), data.model_dump() if data else None, trainer, seed)
+        model, data, trainer = settings(tested)
+        require_module(model, path, "test")
+        seed = trial_seed(spec.seed, tested.trial.number)
+        evaluation = Evaluation("test", model, data, trainer, seed)
         earlier, number = list(state.test_evaluations), len(state.test_evaluations) + 1
         of = {
             "run": tested.run.name,

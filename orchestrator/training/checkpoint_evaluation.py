@@ -11,10 +11,11 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from lightning.pytorch.utilities.seed import isolate_rng
 
 from orchestrator.errors import SweepError, UsageError, describe
-from orchestrator.training import class_loading
+from orchestrator.training.class_loading import constructor_errors
 from orchestrator.training.host_lock import lock_prepare_data
 from orchestrator.training.precision import resolve_precision
 from orchestrator.training.process_state import isolated, release
+from orchestrator.training.trained_parts import build_parts
 
 Stage = Literal["validate", "test"]
 _LOADERS = {"validate": "val_dataloader", "test": "test_dataloader"}
@@ -28,7 +29,7 @@ class Evaluation:
 
     Args:
         stage: ``validate`` or ``test``.
-        model: ``{class_path, init_args}`` of the LightningModule.
+        model: ``{class_path, init_args}`` of the LightningModule, or the function or script that fits it.
         data: the same for the LightningDataModule; None if the module has its own loaders.
         trainer: the arguments of training, of which precision, accelerator and the stage's batch limit are used.
         seed: the trial's. Module and data are built with it in the order of training, so a split that depends on it is
@@ -51,7 +52,7 @@ class Evaluation:
         names = ("accelerator", "precision", _LIMITS[stage])
         self._trainer = {name: trainer[name] for name in names if trainer.get(name) is not None}
         with isolated(), isolate_rng():
-            self._check(*self._build())
+            self._check(*self._build()[:2])
 
     def run(self, checkpoint: Path) -> dict[str, float]:
         """Return the metrics that the module logs with the weights of ``checkpoint``, loaded as weights only.
@@ -60,10 +61,12 @@ class Evaluation:
             UsageError: the user's module or data raised an error.
         """
         with isolated(), isolate_rng():
-            model, data = self._build()
+            model, data, own = self._build()
             for owner in (model, data):
                 lock_prepare_data(owner)
-            arguments: dict[str, Any] = {"accelerator": "auto", "precision": "auto", "devices": 1, **self._trainer}
+            own = {name: own[name] for name in ("precision", _LIMITS[self._stage]) if name in own}
+            arguments: dict[str, Any] = {"accelerator": "auto", "precision": "auto", "devices": 1}
+            arguments |= {**own, **self._trainer}
             arguments["precision"] = resolve_precision(arguments["precision"], arguments["accelerator"])
             arguments |= dict.fromkeys(_QUIET, False)
             trainer = L.Trainer(**arguments)
@@ -79,10 +82,9 @@ class Evaluation:
                 release(trainer)
         return {name: float(value) for result in results for name, value in result.items()}
 
-    def _build(self) -> tuple[Any, Any]:
+    def _build(self) -> tuple[Any, Any, dict[str, Any]]:
         L.seed_everything(self._seed, verbose=False)
-        model, data = self._specs
-        return class_loading.build_parts(model, data, class_loading.constructor_errors)
+        return build_parts(*self._specs, constructor_errors, "test" if self._stage == "test" else "fit")
 
     def _check(self, model: Any, data: Any) -> None:
         source, parent = (model, L.LightningModule) if data is None else (data, L.LightningDataModule)

@@ -25,6 +25,7 @@ from orchestrator.rundir import RunDirectory
 from orchestrator.training.checkpoint_names import PATTERN
 from orchestrator.training.job import Checkpoint
 from orchestrator.training.memory import out_of_memory
+from orchestrator.training.pickled_state import is_pickled, pickled, unpickled
 
 _LEFT_OVER = re.compile(r"\.epoch=\d+(-batch=\d+)?-segment=(?P<segment>\d+)\.ckpt\.\d+\.tmp")
 _WRITTEN = "orchestrator.codec"  # the key of a checkpoint in which values are in the codec's form
@@ -43,11 +44,12 @@ class DurableCheckpointIO(TorchCheckpointIO):
     SHA-256 of the last file of each path.
 
     Loading is ``weights_only``: tensors and plain values, never code. What such loading cannot restore by itself
-    (numpy's numbers and arrays, deques, enums, dataclasses) is kept in the form of `orchestrator.codec`.
+    (numpy's numbers and arrays, deques, enums, dataclasses) is kept in the form of `orchestrator.codec`. State of a
+    hook that has no such form is kept as in `pickled_state`, for the user's own run alone.
 
     Hyperparameters without a plain form are left out: an ``nn.Module`` that the constructor got must be passed to
-    ``load_from_checkpoint`` again, as Lightning's own warning says. Anywhere else in the checkpoint such a value raises
-    UsageError, with its key path, at the first save.
+    ``load_from_checkpoint`` again, as Lightning's own warning says. Anywhere else in the checkpoint a value
+    that cannot be pickled either raises UsageError, with its key path, at the first save.
     """
 
     def __init__(self) -> None:
@@ -125,15 +127,27 @@ def _read_errors(path: Path) -> Iterator[None]:
 def restored(checkpoint: dict[str, Any]) -> dict[str, Any]:
     """Return a loaded checkpoint with the values that were saved.
 
-    A class, function or enum is found only in modules that are imported already. Raises CodecError if it is not there.
+    A class, function or enum is found only in modules that are imported already.
+
+    Raises:
+        CodecError: it is not there.
+        CheckpointError: state was pickled, and not under the user's key.
     """
     if not isinstance(checkpoint, dict) or checkpoint.get(_WRITTEN) is None:
         return checkpoint
     return {
-        key: value if key in _HYPERPARAMETERS else codec.decode(value, codec.loaded)
+        key: value if key in _HYPERPARAMETERS else _decoded(value)
         for key, value in checkpoint.items()
         if key != _WRITTEN
     }
+
+
+def _decoded(value: Any) -> Any:
+    if is_pickled(value):
+        return unpickled(value)
+    if type(value) is dict and any(map(is_pickled, value.values())):
+        return {name: _decoded(item) for name, item in value.items()}
+    return codec.decode(value, codec.loaded)
 
 
 def _written(checkpoint: dict[str, Any]) -> dict[str, Any]:
@@ -142,15 +156,23 @@ def _written(checkpoint: dict[str, Any]) -> dict[str, Any]:
     for key in _HYPERPARAMETERS:
         if isinstance(content.get(key), Mapping):
             content[key] = _plain_items(content[key])
-    try:
-        written = {
-            key: value if key in _HYPERPARAMETERS else codec.encode(value, _FORM, (key,))
-            for key, value in content.items()
-        }
-    except CodecError as error:
-        raise CodecError(f"{error.reason}, so a checkpoint cannot hold it", at=error.at, hint=_STATE_HINT) from None
+    written = {
+        key: value if key in _HYPERPARAMETERS else _encoded(value, (key,), deeper=True)
+        for key, value in content.items()
+    }
     changed = any(written[key] is not content[key] for key in content)
     return {**written, _WRITTEN: 1} if changed else written
+
+
+def _encoded(value: Any, at: tuple[str, ...], *, deeper: bool) -> Any:
+    """Return a value in the codec's form; what has none, of the hooks of one class, is pickled and signed."""
+    try:
+        return codec.encode(value, _FORM, at)
+    except CodecError as error:
+        if deeper and type(value) is dict and all(isinstance(name, str) for name in value):
+            return {name: _encoded(item, (*at, name), deeper=False) for name, item in value.items()}
+        reason = f"{error.reason}, so a checkpoint cannot hold it"
+        return pickled(value, CodecError(reason, at=error.at, hint=_STATE_HINT))
 
 
 def _is_native(value: Any) -> bool:

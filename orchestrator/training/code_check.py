@@ -24,6 +24,7 @@ from typing import Any
 
 from orchestrator.errors import CodecError, ObjectiveError, ProgressError, UsageError, describe
 from orchestrator.training.check_finding import Finding
+from orchestrator.training.sealed_process import SealedWriteError
 
 _LONG_CALLBACKS = ("LearningRateFinder", "BatchSizeFinder")
 _DROPPED = ("min_epochs", "min_steps", "max_time", "max_steps", "plugins", "profiler", "overfit_batches", "num_nodes",
@@ -41,7 +42,9 @@ def one_batch(job: Any) -> Finding:
     if job.is_code:
         from orchestrator.training.doors.code_trial import two_reports
 
-        return two_reports(job, {"accelerator": "cpu", "devices": 1, "callbacks": [_watch()]}, _explained)
+        return two_reports(
+            job, {"accelerator": "cpu", "devices": 1, "callbacks": [_watch()]}, _explained, pickled_notes
+        )
     device = {"accelerator": "cpu", "devices": 1, "callbacks": [_watch()]}
     reports: list[Any] = []
 
@@ -60,7 +63,23 @@ def one_batch(job: Any) -> Finding:
             return _explained(error, job, resumed=bool(start))
         if not reports:
             return _no_report()
-    return Finding("passed")
+    return Finding("passed", notes=pickled_notes(job, reports[-1]))
+
+
+def _device() -> dict[str, Any]:
+    return {"accelerator": "cpu", "devices": 1, "callbacks": [_watch()]}
+
+
+def pickled_notes(job: Any, report: Any) -> tuple[str, ...]:
+    """Return a sentence on state that a checkpoint holds and that only unpickling restores; nothing without any."""
+    from orchestrator.training.doors.folder_checkpoint import is_packed
+    from orchestrator.training.pickled_state import pickled_places
+
+    path = job.run_directory / report.checkpoint.path if report.checkpoint else None
+    names = ", ".join(pickled_places(path)) if path and not is_packed(path) else ""
+    if not names:
+        return ()
+    return (f"checkpoints hold objects ({names}) that only unpickling restores: only you can resume, test or export",)
 
 
 def _watch() -> Any:
@@ -119,11 +138,14 @@ def _explained(error: BaseException, job: Any, *, resumed: bool) -> Finding:
         return Finding("refused", "progress", error.message, error.hint)
     if isinstance(error, CodecError) or (isinstance(error, UsageError) and "only unpickling" in text):
         return Finding("refused", "state", error.message, error.hint)
+    if isinstance(error, SealedWriteError):
+        return Finding("unclear", "", f"the check stopped where the code writes {error.filename}", _WRITES)
     if isinstance(error, UsageError) and " returned " in error.message:
         return Finding("refused", "kind", error.message, error.hint)
     return Finding("unclear", "", _named(error), _LATER)
 
 
+_WRITES = "it may write nothing there, and a trial may; what follows was not tried"
 _LATER = "the sweep goes on; if its trials fail in the same way, correct the code and launch again"
 
 
@@ -184,10 +206,13 @@ def main(request: Mapping[str, Any]) -> Finding:
     threading.Thread(target=_end_with, args=(os.getppid(),), name="parent", daemon=True).start()
     from orchestrator.training.class_loading.import_paths import import_from
     from orchestrator.training.job import Job
-    from orchestrator.training.sealed_process import leave_out_preparation, load_in_process, sealed_off
+    from orchestrator.training.sealed_process import leave_out_preparation, load_in_process, sealed_off, work_beside
 
     import_from(request["roots"])
-    sealed_off([*request["roots"], str(Path.cwd())], request["folder"])
+    closed = [*request["roots"], str(Path.cwd())]
+    if "class_path" not in request["job"]["model"]:
+        work_beside(request["folder"])
+    sealed_off(closed, request["folder"])
     job = replace(Job(**request["job"]), folder=f"{request['folder']}/run/trials/0000", url="")
     prepares = False
     try:

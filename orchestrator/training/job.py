@@ -208,6 +208,14 @@ class Job:
         return Path(self.folder) / "logs" / f"segment_{self.segment}"
 
 
+def model_name(model: Mapping[str, Any]) -> str:
+    """Return what a person calls a job's ``model``: its class, or the function or script that makes it."""
+    words = (
+        model.get("class_path") or model.get("train") or model.get("program") or " ".join(model.get("command") or ())
+    )
+    return str(words)
+
+
 def tracking_options(
     trackers: dict[str, dict[str, Any]], run: RunDirectory, started: float, trial: int | str
 ) -> dict[str, dict[str, Any]]:

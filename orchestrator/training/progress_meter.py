@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -143,13 +143,28 @@ class ProgressMeter(L.Callback):
 
 
 def batch_size(batch: Any) -> int:
-    """Return the first dimension of the first tensor in a batch; without a tensor, the batch's length or 1."""
-    first = batch[0] if type(batch) in (list, tuple) and batch else batch
+    """Return the samples of a batch: the first dimension of its first tensor, or what a batch object says of itself.
+
+    A batch of graphs says ``num_graphs``, or has a length. Without any, it is the batch's length or 1.
+    """
+    first = batch[0] if isinstance(batch, list | tuple) and batch else batch
     tensor = first if isinstance(first, Tensor) else next(_tensors(batch), None)  # a generator takes 2 us
+    if first is not tensor and (said := _said_size(first)):
+        return said
     if tensor is not None:
         size: int = tensor.shape[0] if tensor.ndim else 1
         return size
     return len(batch) if isinstance(batch, list | tuple) else int(batch is not None)
+
+
+def _said_size(value: Any) -> int:
+    """Return how many samples an object of a library's says that it holds; 0 if it says nothing."""
+    if isinstance(value, Mapping | Sequence | Tensor | type):
+        return 0
+    size = getattr(value, "num_graphs", None)
+    if size is None and hasattr(value, "__dataclass_fields__") and hasattr(value, "__len__"):
+        size = len(value)
+    return size if type(size) is int else 0
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:
@@ -158,7 +173,7 @@ def _tensors(value: Any) -> Iterator[Tensor]:
     elif isinstance(value, Mapping):
         yield from _tensors(value.values())
     elif hasattr(value, "__dataclass_fields__"):
-        yield from _tensors(vars(value).values())
+        yield from _tensors([getattr(value, name, None) for name in value.__dataclass_fields__])
     elif isinstance(value, Iterable) and not isinstance(value, str | bytes):
         for item in value:
             yield from _tensors(item)

@@ -88,6 +88,10 @@ def make_model(hidden: int = 4, lr: float = 0.1) -> Whole:
     return Whole(lr=lr, hidden=hidden)
 
 
+def unannotated(hidden=4):  # type: ignore[no-untyped-def]
+    return Whole(hidden=hidden)
+
+
 def make_net(hidden: int = 4) -> nn.Module:
     return nn.Linear(2, 1) if hidden == 1 else nn.Sequential(nn.Linear(2, hidden), nn.Linear(hidden, 1))
 

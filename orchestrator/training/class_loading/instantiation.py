@@ -124,7 +124,13 @@ def import_target(path: str, bases: tuple[type, ...] = ()) -> Any:
         message = f"{path} is a function of Python's standard library ({library}), which is no part of a model"
         raise UsageError(message, hint="name a class or function of the model, its data or a library for training")
     made = argument_types.returned(target)
-    if bases and isinstance(made, type) and not issubclass(made, bases) and not any(issubclass(b, made) for b in bases):
+    if (
+        bases
+        and made is not Any
+        and isinstance(made, type)
+        and not issubclass(made, bases)
+        and not any(issubclass(b, made) for b in bases)
+    ):
         names = " or ".join(base.__name__ for base in bases)
         raise UsageError(f"{path} returns a {made.__name__}, not a {names}", hint=_result_hint(made, names))
     return target

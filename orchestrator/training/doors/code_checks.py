@@ -53,7 +53,7 @@ def _script_problems(spec: SweepSpec) -> Iterator[Problem]:
     field = "program" if spec.program else "command"
     try:
         found = invocation({**code, "args": {}}, {}, json_file="args.json")
-        if found.module:
+        if not found.program:
             return
         path = find_script(found.program)
         ast.parse(path.read_bytes(), str(path))

@@ -62,7 +62,7 @@ def run(
         takeover = Takeover(session, logged, device, list(trackers.values()), table, heartbeat)
         with active(session), inside_trainers(takeover):
             with local_wandb(session, logged, trackers.get("wandb")), listening(logged, session):
-                returned = _train(session)
+                returned = train_code(session)
             session.finish(logged.final() if returned is None else returned)
     except TrialEnd:
         pass
@@ -73,7 +73,8 @@ def run(
         raise session.interruption
 
 
-def _train(session: TrialSession) -> Any:
+def train_code(session: TrialSession) -> Any:
+    """Run the session's function or script; return what the function returns, and None for an exit with code 0."""
     try:
         if session.job.model["train"]:
             return call_function(session.job)

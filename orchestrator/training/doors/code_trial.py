@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stderr
 from dataclasses import asdict, replace
 from difflib import get_close_matches
@@ -31,7 +31,12 @@ _OPTION = re.compile(r"--[\w.-]+")
 _NO_CHECKPOINT = "the code saves no checkpoint: a trial that is interrupted or set aside starts again from nothing"
 
 
-def two_reports(job: Job, device: Mapping[str, Any], explained: Callable[..., Finding]) -> Finding:
+def two_reports(
+    job: Job,
+    device: Mapping[str, Any],
+    explained: Callable[..., Finding],
+    noted: Callable[[Job, Report], Sequence[str]] = lambda job, report: (),
+) -> Finding:
     """Run the code until it has reported and ended, then again from its checkpoint; return the finding.
 
     A Trainer trains one batch, and what follows ``fit`` is run. Other code ends with its second report.
@@ -40,6 +45,7 @@ def two_reports(job: Job, device: Mapping[str, Any], explained: Callable[..., Fi
         job: a trial whose folder is for this check alone.
         device: Trainer arguments.
         explained: returns the finding for an error.
+        noted: returns sentences on the checkpoint of a report.
     """
     from orchestrator.training.fit_segment import fit
 
@@ -69,6 +75,8 @@ def two_reports(job: Job, device: Mapping[str, Any], explained: Callable[..., Fi
             return explained(error, job, resumed=bool(start))
     if reports and reports[-1].checkpoint is None:
         notes.append(_NO_CHECKPOINT)
+    elif reports:
+        notes.extend(noted(job, reports[-1]))
     return Finding("passed", notes=tuple(dict.fromkeys(notes)))
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from orchestrator.durable_files import write_durably
 from orchestrator.errors import CheckpointError, UsageError
+from orchestrator.training.job import model_name
 
 _COUNTS = ".sweep.json"
 
@@ -77,6 +78,21 @@ def counts_of(path: Path) -> dict[str, Any]:
 def is_packed(path: Path) -> bool:
     """Return whether a checkpoint is one of `pack`, not a Trainer's."""
     return tarfile.is_tarfile(path)
+
+
+def require_module(model: Mapping[str, Any], checkpoint: Path, purpose: str) -> None:
+    """Raise UsageError for a checkpoint that code without a Trainer saved: nobody but that code can use it.
+
+    Args:
+        model: a job's.
+        checkpoint: its file.
+        purpose: the command, such as ``test``.
+    """
+    if "class_path" not in model and is_packed(checkpoint):
+        raise UsageError(
+            f"`sweep {purpose}` needs a LightningModule, and {model_name(model)} trains without a Lightning Trainer",
+            hint=f"its checkpoint holds what the code saved: {checkpoint}",
+        )
 
 
 def _opened(path: Path) -> tarfile.TarFile:

@@ -16,6 +16,7 @@ from typing import Any
 from orchestrator.errors import UsageError
 from orchestrator.rundir import data_folder
 from orchestrator.spec.command_line import STANDARD, Invocation, invocation
+from orchestrator.training.class_loading.import_paths import import_object
 from orchestrator.training.job import Job
 
 _HYDRA = ("${interpreter}", "${program}", "${args_no_hyphens}")
@@ -33,7 +34,7 @@ def invocation_of(job: Job, macros: dict[str, str]) -> Invocation:
     if any("${args_json_file}" in word for word in code.get("command") or ()):
         json_file.parent.mkdir(parents=True, exist_ok=True)
         json_file.write_text(json.dumps(code["args"]))
-    if found.module:
+    if not found.program:
         return found
     return Invocation(str(find_script(found.program)), "", found.words, found.environment)
 
@@ -62,7 +63,9 @@ def find_script(program: str) -> Path:
 def run_script(found: Invocation) -> None:
     """Run the script to its end. What it raises passes through, a SystemExit included."""
     with _as_program(found), _own_modules(found), _signals_allowed():
-        if found.module:
+        if found.function:
+            sys.exit(import_object(found.function.replace(":", "."))())
+        elif found.module:
             runpy.run_module(found.module, run_name="__main__", alter_sys=True)
         else:
             runpy.run_path(found.program, run_name="__main__")
@@ -72,7 +75,7 @@ def run_script(found: Invocation) -> None:
 def _as_program(found: Invocation) -> Iterator[None]:
     """Set ``sys.argv``, the environment and the first folder of ``sys.path`` as for a program."""
     argv, path = list(sys.argv), list(sys.path)
-    sys.argv = [found.program or found.module, *found.words]
+    sys.argv = [found.program or found.module or found.function.partition(":")[0], *found.words]
     if found.program:
         sys.path.insert(0, str(Path(found.program).parent))
     os.environ.update(found.environment)  # restored with the rest of the process's state

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder
+from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder, ModelSummary, ProgressBar
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.plugins.io import CheckpointIO
 
@@ -66,6 +66,7 @@ class Takeover:
         }
         own: dict[str, Any] = {"enable_progress_bar": False, "enable_model_summary": False}
         own["default_root_dir"] = own_place(job, given.get("default_root_dir") or job.folder)
+        own["callbacks"] = _without_bars(given.get("callbacks"))
         own |= self._one_device(given)
         if self.session.start is not None:
             own["num_sanity_val_steps"] = 0  # which the trial's first segment has run
@@ -88,16 +89,15 @@ class Takeover:
 
     def fit(self, original: Callable[..., Any], trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
         """Fit with the sweep's callbacks, loggers and checkpoints. Raises TrialEnd if the trial ends there."""
-        if any(getattr(each, "_early_exit", False) for each in _finders_of(trainer)):
-            original(trainer, *args, **kwargs)  # a Tuner's own use of fit
+        if self.is_of_tuner(trainer):
+            original(trainer, *args, **kwargs)
             return
         session = self.session
         session.fits += 1
         if session.fits > 1:
             raise UsageError(_TWICE, hint=_TWICE_HINT)
-        given = inspect.signature(original).bind(trainer, *args, **kwargs).arguments
-        given.pop("self")
-        for owner in (given.get("model"), given.get("datamodule")):
+        given, *owners = parts_of_fit(original, trainer, args, kwargs)
+        for owner in owners:
             if owner is not None:
                 lock_prepare_data(owner, self.heartbeat.beat)
         if session.start is not None:
@@ -114,6 +114,10 @@ class Takeover:
             live.end()
         if session.ended:
             raise TrialEnd
+
+    def is_of_tuner(self, trainer: L.Trainer) -> bool:
+        """Return whether a ``Tuner`` calls ``fit`` for its own search, not the code for its training."""
+        return any(getattr(each, "_early_exit", False) for each in _finders_of(trainer))
 
     @contextmanager
     def _inside(self, trainer: Any, live: LiveWriter) -> Iterator[None]:
@@ -172,6 +176,18 @@ class Takeover:
                 self.session.notice(f"{type(logger).__name__} writes to {own} instead of {place}")
 
 
+def parts_of_fit(
+    original: Callable[..., Any], trainer: L.Trainer, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> tuple[dict[str, Any], Any, Any]:
+    """Return the arguments of a call of ``fit`` by name, its module, and its DataModule, which may come as loaders."""
+    given = inspect.signature(original).bind(trainer, *args, **kwargs).arguments
+    given.pop("self")
+    loaders = given.get("train_dataloaders")
+    if isinstance(loaders, L.LightningDataModule) and given.get("datamodule") is None:
+        given |= {"train_dataloaders": None, "datamodule": loaders}
+    return given, given.get("model"), given.get("datamodule")
+
+
 class _RoutedIO(CheckpointIO):
     """Writes the trial's checkpoints as the sweep does, and the code's own as a plain Trainer does."""
 
@@ -192,6 +208,12 @@ class _RoutedIO(CheckpointIO):
     def remove_checkpoint(self, path: Any) -> None:
         """Remove by the one or the other."""
         self._of(path).remove_checkpoint(path)
+
+
+def _without_bars(callbacks: Any) -> list[Any]:
+    """Return callbacks without progress bars and summaries, which a Trainer refuses where they are switched off."""
+    listed = callbacks if isinstance(callbacks, list | tuple) else [] if callbacks is None else [callbacks]
+    return [each for each in listed if not isinstance(each, ProgressBar | ModelSummary)]
 
 
 def _finders_of(trainer: Any) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -9,8 +10,8 @@ import typer
 
 from orchestrator.cli import completion
 from orchestrator.cli.app import PANEL_FILES, app
-from orchestrator.cli.options import Json, Runs
-from orchestrator.cli.output import print_json, print_lines, warn
+from orchestrator.cli.options import Json, Overrides, Runs
+from orchestrator.cli.output import print_json, print_lines, print_next, warn
 
 
 @app.command("import", rich_help_panel=PANEL_FILES)
@@ -68,6 +69,38 @@ def transfer(
         return
     print_lines(*transfer_lines(proposal), err=True)
     typer.echo(proposal.sweep_file(), nl=False)
+
+
+@app.command(rich_help_panel=PANEL_FILES)
+def init(
+    model: Annotated[str, typer.Argument(metavar="CLASS", help="Import path of the LightningModule.")],
+    data: Annotated[str | None, typer.Option("--data", help="Import path of the LightningDataModule.")] = None,
+    overrides: Overrides = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="File to write. Default: the class's name.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write a first sweep file for a class, from its signature and a few steps of training.
+
+    Example: sweep init my_model.Regressor --data my_model.Diabetes
+    """
+    from orchestrator.plan import plan
+    from orchestrator.plan.formatting import lines
+    from orchestrator.sweep.sweep_file_draft import write_draft
+
+    draft = write_draft(model, data, overrides or (), out)
+    if as_json:
+        spec = draft.spec
+        print_json({"file": str(draft.file), "name": spec.name, "space": list(spec.space), "seconds": draft.seconds})
+        return
+    print_lines(str(draft.file), *lines(plan(draft.spec)))
+    print_next(
+        (
+            (shlex.join(["sweep", "plan", str(draft.file), "--measure"]), "hours, memory and disk"),
+            (shlex.join(["sweep", "launch", str(draft.file)]), "start it"),
+        )
+    )
 
 
 @app.command(rich_help_panel=PANEL_FILES)

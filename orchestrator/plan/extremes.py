@@ -73,6 +73,15 @@ def largest(spec: SweepSpec, roots: Sequence[str]) -> Corner:
     return _measured(spec, "large", dict(sorted(_corners(spec, roots)["large"].items())), roots)
 
 
+def first_configuration(spec: SweepSpec, roots: Sequence[str], steps: int = _STEPS) -> Corner:
+    """Measure the configuration of each domain's first value, by a few steps in a process of its own.
+
+    Raises:
+        UsageError: If it cannot be trained.
+    """
+    return _measured(spec, "first", configuration(spec.space, {}), roots, steps)
+
+
 def _corners(spec: SweepSpec, roots: Sequence[str]) -> dict[str, dict[str, Any]]:
     probed = list(_probes(spec.space))[:_MAX_PROBES]
     ends: dict[str, dict[str, Any]] = {"cheap": {}, "dear": {}, "large": {}}
@@ -133,8 +142,8 @@ def _bytes(answer: Mapping[str, Any]) -> float:
     return float("inf") if "error" in answer else answer["device_memory"] or answer["memory"]
 
 
-def _measured(spec: SweepSpec, kind: str, params: dict[str, Any], roots: Sequence[str]) -> Corner:
-    [answer] = _profile(spec, [params], roots, _STEPS)
+def _measured(spec: SweepSpec, kind: str, params: dict[str, Any], roots: Sequence[str], steps: int = _STEPS) -> Corner:
+    [answer] = _profile(spec, [params], roots, steps)
     if "error" in answer:
         raise UsageError(f"the {kind} corner of the space cannot be trained: {answer['error']}", hint=f"it is {params}")
     return Corner(params, Measured(**answer))

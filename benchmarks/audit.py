@@ -1,6 +1,7 @@
 """Measure the coverage of an audit's interval of lost winners, and the calibration of its probabilities.
 
-    python -m benchmarks.audit [--sweeps 1000] [--trials 60] [--scheduler guarded_asha,asha] [--curves FILE.npz]
+    python -m benchmarks.audit [--sweeps 1000] [--trials 60] [--scheduler guarded_asha,asha]
+                             [--curves FILE.npz [--variant late]]
 
 Each sweep trains trials drawn at random as its scheduler says, one at a time. What a trial that ended early would have
 come to is known, so the winners that were lost can be counted. The curves are synthetic ones, of a family a sweep, or
@@ -22,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.search import Task, load, make_task
+from benchmarks.search import VARIANTS, Task, load, make_task
 from benchmarks.search_policies import Product
 from orchestrator.policies.rungs import rung_places
 from orchestrator.results.audit import Audit, audited, binned
@@ -94,8 +95,9 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=60)
     parser.add_argument("--scheduler", default=",".join(SCHEDULERS))
     parser.add_argument("--curves", type=Path)
+    parser.add_argument("--variant", default="", choices=VARIANTS, help="of the table, as in benchmarks.search")
     args = parser.parse_args()
-    tasks = load(args.curves) if args.curves else None
+    tasks = load(args.curves, args.variant) if args.curves else None
     for name in args.scheduler.split(","):
         scheduler, held, counts, forecasts, unknown = SCHEDULERS[name], [], [], [], 0
         pairs: list[tuple[Floats, Floats]] = []

@@ -141,7 +141,7 @@ class OverRows:
         chosen = 0
         if self._search.by(number) != "random":
             rows = [self._untried.rows[size - 1 - place] for place in drawn]
-            chosen = int(np.argmax(self._search._scores(self._untried.points[rows])))
+            chosen = self._search._chosen(number, self._untried.points[rows])
         return self._untried.take(drawn[chosen])
 
 

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, TypeVar
 from pydantic import Field
 
 from orchestrator.journal import Event
+from orchestrator.policies.feasibility import Feasibility
 from orchestrator.policies.searcher import Searcher, Suggestion, random_draw
 from orchestrator.policies.trial_history import History, PastTrial, trial_events
 from orchestrator.seeds import derive_seed
@@ -20,6 +21,8 @@ Array = Any
 CANDIDATES = 64
 EXPLORE = 0.25
 """The share of trials that are drawn at random throughout."""
+PROBES = 0.01
+"""The share of trials that may be of any parameters, however many such trials failed."""
 _RANKING = frozenset(
     {"trial.suggested", "segment.reported", "trial.finished", "trial.stopped", "trial.failed", "trial.retried"}
 )
@@ -55,6 +58,10 @@ class ParzenSearch(Searcher[OptionsT]):
     they are ahead. A trial without a loss yet counts among the others (constant liar), so that workers keep apart; so
     does one that its parameters ended. A trial that failed for another reason does not count.
 
+    With ``avoids_unfit`` parameters of which trials have shown that they cannot be trained with (too large for the
+    memory, diverged from the start) are avoided, by `Feasibility`; but never for ever: one trial in a hundred may be of
+    any parameters, and what the model is not sure of is tried.
+
     A suggestion costs the same however long the sweep is: the model is in counts, and only the ``most_good`` best
     trials are read.
     """
@@ -64,6 +71,8 @@ class ParzenSearch(Searcher[OptionsT]):
     good_share: ClassVar[float]
     most_good: ClassVar[int]
     """Trials that count as good: this share of all, and so many at most."""
+    avoids_unfit: ClassVar[bool] = False
+    """Whether parameters that cannot be trained with are avoided."""
 
     def __init__(self, options: OptionsT, spec: SweepSpec) -> None:
         from orchestrator.policies.parzen_model import Model
@@ -74,6 +83,7 @@ class ParzenSearch(Searcher[OptionsT]):
         self._losses: dict[int, float] = {}
         self._order: list[tuple[float, int]] = []
         self._unreported: set[int] = set()  # running trials without a loss
+        self._feasibility = Feasibility(self.space)
 
     @classmethod
     def explain(cls, options: OptionsT, suggestion: Suggestion) -> str:
@@ -84,12 +94,11 @@ class ParzenSearch(Searcher[OptionsT]):
 
     def suggest(self, number: int) -> dict[str, Any] | None:
         """Return a random draw, or the best of the candidates."""
-        import numpy as np
-
-        if self.by(number) == "random":
+        drawn = self.by(number) == "random"
+        if drawn and not self._avoids(number):
             return random_draw(self.space, self.seed, number)
         candidates = self._candidates(number)
-        return self.space.at(candidates[int(np.argmax(self._scores(candidates)))].tolist())
+        return self.space.at(candidates[self._chosen(number, candidates, drawn=drawn)].tolist())
 
     def by(self, number: int) -> str:
         """Return ``random`` for a trial that is drawn without the model."""
@@ -107,9 +116,13 @@ class ParzenSearch(Searcher[OptionsT]):
         self._history.observe(event)
         if event.type == "trial.suggested":
             drawn = event.fields.get("drawn", ())  # of an earlier sweep's trial, what it had not
-            self._model.add(event["trial"], {k: v for k, v in event["params"].items() if k not in drawn})
+            params = {k: v for k, v in event["params"].items() if k not in drawn}
+            self._model.add(event["trial"], params)
+            self._feasibility.add(event["trial"], params)
         if event.type in _RANKING:
-            self._rank(self._history.trials[event["trial"]])
+            trial = self._history.trials[event["trial"]]
+            self._rank(trial)
+            self._feasibility.note(trial.number, _unfitness(trial, event))
 
     def _rank(self, trial: PastTrial) -> None:
         """Put a trial in its place among all."""
@@ -131,6 +144,20 @@ class ParzenSearch(Searcher[OptionsT]):
         size = min(self.most_good, max(3, math.ceil(self.good_share * len(self._order))), finite)
         return [number for _, number in self._order[:size]]
 
+    def _avoids(self, number: int) -> bool:
+        """Return whether trial ``number`` avoids what cannot be trained with."""
+        probing = random.Random(derive_seed(self.seed, "probe", number)).random() < PROBES
+        return self.avoids_unfit and self._feasibility.learned and not probing
+
+    def _chosen(self, number: int, candidates: Array, *, drawn: bool = False) -> int:
+        """Return the place of the best candidate, or of the first if ``drawn``, of those that are not too risky."""
+        import numpy as np
+
+        scores = -np.arange(len(candidates), dtype=float) if drawn else self._scores(candidates)
+        if self._avoids(number):
+            scores = np.where(self._feasibility.taken(candidates), scores, -np.inf)
+        return int(np.argmax(scores))
+
     def _scores(self, candidates: Array) -> Array:
         """Return the logarithm of good over other density for each candidate, shape (n,)."""
         return self._model.scores(self._good(), candidates)
@@ -141,3 +168,10 @@ class ParzenSearch(Searcher[OptionsT]):
 
         rng = random.Random(derive_seed(self.seed, "parzen", number))
         return np.array([rng.random() for _ in range(CANDIDATES * len(self.space))]).reshape(CANDIDATES, -1)
+
+
+def _unfitness(trial: PastTrial, event: Event) -> str | None:
+    """Return how a trial was unfit, by the event that is about it; empty if it was not, None if that is not known."""
+    if trial.state == "unfit":
+        return "memory" if event.type == "trial.failed" else "diverged"
+    return None if trial.loss == math.inf else ""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 from orchestrator.policies.parzen_search import ParzenOptions, ParzenSearch
 
@@ -22,5 +23,10 @@ class DensityRatio(ParzenOptions):
 class DensityRatioSearcher(ParzenSearch[DensityRatio]):
     """Search with the best tenth of the trials, 25 at most, as the good ones: the shares of Optuna's TPE."""
 
+    version = 2
+    changes: ClassVar[Mapping[int, str]] = {
+        2: "Parameters that trials could not be trained with are avoided, once one trial has failed of them",
+    }
+    avoids_unfit = True
     good_share = 0.1
     most_good = 25

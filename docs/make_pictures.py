@@ -1,5 +1,7 @@
 """Write docs/pictures/watch.svg, `sweep watch` on a simulated sweep that is cut off in the middle, and progress.svg.
 
+The pages of `sweep open` on the same sweep are live-page.png and others beside it; they need Chromium.
+
     python docs/make_pictures.py
 
 Textual draws the screen as SVG. Its web fonts are removed, so that a page with the picture loads nothing.
@@ -24,7 +26,7 @@ from orchestrator.state import SweepState
 from orchestrator.watch.screen import WatchApp
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from docs import progress_picture
+from docs import page_pictures, progress_picture
 
 PICTURE = Path(__file__).resolve().parent / "pictures/watch.svg"
 NAME = "cifar10-litmodel"
@@ -69,6 +71,15 @@ def write_live(run: RunDirectory, state: SweepState) -> None:
         run.live(number).write_bytes(live.to_bytes())
 
 
+def write_others(runs: Path) -> None:
+    """Write two more runs, with which the first is compared."""
+    for name, fields in {"tpe": {"searcher": "tpe"}, "seeds": {"repeats": 3, "budget": {"trials": 30}}}.items():
+        ended = simulate(from_mapping(SPEC | fields | {"name": f"{NAME}-{name}"}), slots=4).events
+        run = runs / f"{NAME}-{name}"
+        run.mkdir()
+        (run / "journal.jsonl").write_bytes(b"".join(map(encode, ended)))
+
+
 async def screenshot(run: RunDirectory) -> str:
     """Return the watch screen of the run as SVG."""
     app = WatchApp(run)
@@ -89,14 +100,16 @@ def main() -> int:
         run.root.mkdir()
         (run.root / "journal.jsonl").write_bytes(b"".join(map(encode, shown)))
         write_live(run, SweepState(shown))
+        write_others(Path(folder))
         lease = acquire(run.root / "lease", after=shown[-1].lease)  # so that the sweep counts as running
         try:
             svg = asyncio.run(screenshot(run))
+            pages = asyncio.run(page_pictures.draw(Path(folder), NAME))
         finally:
             lease.release()
     PICTURE.write_text(without_web_fonts(svg), encoding="utf-8")
     progress_picture.PICTURE.write_text(progress_picture.picture(), encoding="utf-8")
-    print(f"{PICTURE.name} and {progress_picture.PICTURE.name} written")
+    print(f"{', '.join([PICTURE.name, progress_picture.PICTURE.name, *pages])} written")
     return 0
 
 

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import signal
 import subprocess
 import sys
+import webbrowser
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from playwright.async_api import Page, Response, expect
 
 from orchestrator.journal import Event, Journal, encode
 from orchestrator.page.followed_runs import FollowedRun, FollowedRuns
+from orchestrator.page.page_token import opened_in_browser
 from orchestrator.page.run_page import live_parts, news, run_page
 from orchestrator.page.server import Server
 from orchestrator.page.trial_page import log_lines, trial_page
@@ -27,6 +31,7 @@ from orchestrator.rundir.trial_logs import LogFile
 from orchestrator.spec import SweepSpec, from_mapping
 from orchestrator.state import SweepState
 from orchestrator.testing import CALM, Faults, simulate
+from tests.support.browser import browse
 from tests.support.doc_blocks import blocks_of
 from tests.support.hostile_names import Elements, hostile_run, names
 from tests.support.paths import ROOT
@@ -221,3 +226,293 @@ def test_the_command_prints_where_and_ends_cleanly(runs: Path) -> None:
     connection.close()
     assert (process.returncode, out) == (0, "")
     assert err == "the page follows the runs; press Ctrl-C to stop\n"
+
+
+class Seen:
+    """What a page did that it should not: words on the console, requests of another origin, answers that are errors."""
+
+    def __init__(self, page: Page, origin: str) -> None:
+        self.words: list[str] = []
+        self.sizes: dict[str, int] = {}
+        self._origin = origin
+        page.set_default_timeout(60_000)  # other tests run beside this one
+        page.on("console", lambda message: self.words.append(f"{message.type}: {message.text}"))
+        page.on("pageerror", lambda error: self.words.append(str(error)))
+        page.on("dialog", lambda dialog: self.words.append(dialog.message))
+        page.on("request", lambda request: self._requested(request.url))
+        page.on("response", lambda response: self._answered(response.url, response.status))
+
+    def _requested(self, url: str) -> None:
+        if not url.startswith((self._origin, "data:", "blob:")):
+            self.words.append(f"request of {url}")
+
+    def _answered(self, url: str, status: int) -> None:
+        if status >= 400:
+            self.words.append(f"{status} {url}")
+
+
+async def opened(page: Page, server: Server, path: str = "/") -> Seen:
+    """Come in by the address with the token, and go to a page."""
+    origin = f"http://127.0.0.1:{server.port}"
+    seen = Seen(page, origin)
+    await page.goto(server.url)
+    await page.wait_for_url(f"{origin}/")  # without the token
+    if path != "/":
+        await page.goto(origin + path)
+    return seen
+
+
+async def scroll_by(page: Page) -> int:
+    """Scroll all figures by, so that each is drawn; return how many are."""
+    boxes = page.locator("[data-figure]")
+    for index in range(await boxes.count()):
+        box = boxes.nth(index)
+        figure = page.locator("figure").nth(index)
+        await figure.evaluate("box => box.scrollIntoView({behavior: 'instant', block: 'center'})")
+        await box.locator("svg").first.or_(figure.locator("xpath=self::*[@hidden]")).first.wait_for(state="attached")
+    return await page.locator("figure:not([hidden]) svg.main-svg, figure:not([hidden]) svg.parallel").count()
+
+
+async def overflow(page: Page) -> int:
+    return int(await page.evaluate("document.documentElement.scrollWidth - innerWidth"))
+
+
+@pytest.fixture(scope="session")
+def axe() -> str:
+    """The accessibility checker axe-core: `npm pack axe-core`, and AXE_CORE=…/package/axe.min.js."""
+    file = os.environ.get("AXE_CORE")
+    if not file:
+        pytest.skip("needs axe-core: npm pack axe-core, unpack it, and set AXE_CORE to package/axe.min.js")
+    return Path(file).read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", WIDTHS)
+def test_all_parts_answer_at_every_width(chromium: str, server: Server, runs: Path, width: int, scheme: str) -> None:
+    rows = Results(RunDirectory(runs / "first")).rows
+
+    async def visit(page: Page) -> dict[str, Any]:
+        seen = await opened(page, server)
+        await expect(page.get_by_role("link", name="first")).to_be_visible()
+        await expect(page.locator("#part-runs")).not_to_contain_text("reading")
+        wide = [await overflow(page)]
+        await expect(page.get_by_role("button", name="Compare", exact=True)).to_be_disabled()
+        await page.get_by_role("link", name="first").click()
+        await expect(page.locator("#link")).to_have_text("live")
+        wide.append(await overflow(page))
+        await page.locator("#table thead").get_by_role("link", name="learning_rate").click()
+        await expect(page.locator("#table th[aria-sort]")).to_contain_text("learning_rate")
+        rates = await page.locator("#table tbody tr > :nth-child(7)").all_text_contents()
+        await page.get_by_label("Filter").fill("sgd stopped")
+        await expect(page.locator("#shown")).to_contain_text("in all")
+        shown = await page.locator("#shown").text_content()
+        await page.get_by_role("link", name="Next").click()
+        await expect(page.locator("#shown")).to_contain_text("26 to")
+        address = page.url
+        drawn = await scroll_by(page)
+        wide.append(await overflow(page))
+        await page.get_by_label("Filter").fill("")
+        await expect(page.locator("#shown")).not_to_contain_text("in all")
+        await page.locator("#table tbody th a").first.click()
+        await expect(page.locator("#why .reasons li").first).to_be_visible()
+        await expect(page.locator("#log-note")).to_have_text("Nothing was printed.")
+        wide.append(await overflow(page))
+        await page.get_by_role("link", name="All runs").click()
+        for name in ("first", "second", "seeds"):
+            await page.get_by_label(f"Compare {name}").check()
+        await page.get_by_role("button", name="Compare", exact=True).click()
+        await expect(page.locator("#verdict .lead")).to_contain_text("leads")
+        compared = await scroll_by(page)
+        wide.append(await overflow(page))
+        return {"words": seen.words, "wide": wide, "rates": rates, "shown": shown, "address": address, "drawn": drawn,
+                "compared": compared}  # fmt: skip
+
+    told = browse(chromium, visit, viewport={"width": width, "height": 900}, color_scheme=scheme)
+    assert told["words"] == []
+    assert told["wide"] == [0] * 5
+    ordered = sorted(row["params"]["model.learning_rate"] for row in rows)
+    assert told["rates"] == [show(rate) for rate in ordered[:25]]
+    wanted = [row for row in rows if row["status"] == "stopped" and row["params"]["model.optimizer"] == "sgd"]
+    assert f"of {len(wanted)} trials (60 in all)" in told["shown"]
+    assert "page=2" in told["address"]
+    assert "token" not in told["address"]
+    assert told["drawn"] >= 7
+    assert told["compared"] >= 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(chromium: str, server: Server, axe: str, scheme: str) -> None:
+    async def visit(page: Page) -> list[str]:
+        await opened(page, server)
+        found = []
+        for path in ("/", "/runs/first", "/runs/first/trials/3", "/compare?run=first&run=second&run=seeds"):
+            await page.goto(f"http://127.0.0.1:{server.port}{path}")
+            await page.wait_for_load_state()
+            await scroll_by(page)
+            await page.evaluate(axe)
+            result = await page.evaluate("axe.run()")
+            found += [
+                f"{path}: {each['impact']}: {each['id']}: {[node['target'] for node in each['nodes']][:4]}"
+                for each in result["violations"]
+                if each["impact"] in ("serious", "critical")
+            ]
+        return found
+
+    assert browse(chromium, visit, color_scheme=scheme) == []
+
+
+@pytest.mark.slow
+def test_verdict_and_table_come_first_and_the_figure_library_once(chromium: str, server: Server) -> None:
+    listed = "performance.getEntriesByType('resource')"
+    taken = f"{listed}.filter(each => each.name.endsWith('plotly.js')).map(each => each.transferSize)"
+
+    async def visit(page: Page) -> tuple[list[str], int, list[int], list[int], list[int]]:
+        seen = await opened(page, server)
+        answers: list[Response] = []
+        page.on("response", lambda answer: answers.append(answer))
+        await page.goto(f"http://127.0.0.1:{server.port}/runs/first")
+        await page.locator("#table tbody tr").first.wait_for()
+        painted = [answer for answer in answers if answer.url.endswith(("/runs/first", ".css", ".js", ".svg"))]
+        before = sum([len(await answer.body()) for answer in painted])
+        library = [await page.evaluate(taken)]
+        for name in ("first", "second"):
+            await page.goto(f"http://127.0.0.1:{server.port}/runs/{name}")
+            await scroll_by(page)
+            library.append(await page.evaluate(taken))
+        return seen.words, before, *library
+
+    words, before, at_first, fetched, again = browse(chromium, visit)
+    assert words == []
+    assert before <= 300_000
+    assert at_first == []
+    assert 1_000_000 < fetched[0] < 2_000_000  # compressed
+    assert again == [0]
+
+
+@pytest.mark.slow
+def test_a_running_sweep_is_followed_without_a_reload(chromium: str, tmp_path: Path) -> None:
+    events = events_of(described())
+    half = len(events) // 2
+    journal = Journal.create(tmp_path / "first" / "journal.jsonl")
+    for event in events[:half]:
+        journal.append(event.type, sync=False, **event.fields)
+    whole = SweepState(events)
+    winner = whole.winner()
+    assert winner
+
+    async def visit(page: Page) -> dict[str, Any]:
+        seen = await opened(page, running, "/runs/first")
+        await expect(page.locator("#part-status")).to_contain_text("running")
+        await expect(page.locator("#now")).to_contain_text("slots busy")
+        await page.evaluate("window.kept = true")
+        await page.get_by_label("Filter").focus()
+        busy = await page.locator("#now table").first.locator("tbody tr").count()
+        for event in events[half:]:
+            journal.append(event.type, sync=False, **event.fields)
+        await expect(page.locator("#part-status")).to_contain_text("completed")
+        await expect(page.locator("#verdict .lead")).to_contain_text(f"Trial {winner.number} is the best")
+        await expect(page.locator("#shown")).to_contain_text(f"of {len(whole.trials)} trials")
+        return {
+            "words": seen.words,
+            "kept": await page.evaluate("window.kept"),
+            "focus": await page.evaluate("document.activeElement.id"),
+            "news": await page.locator("#news").text_content(),
+            "busy": busy,
+        }
+
+    with Server(FollowedRuns(tmp_path)) as running:
+        told = browse(chromium, visit)
+    journal.close()
+    assert told["words"] == []
+    assert (told["kept"], told["focus"]) == (True, "filter")
+    assert told["news"].startswith("completed, best val_acc")
+    assert told["busy"] >= 1
+
+
+@pytest.mark.slow
+def test_a_file_of_the_user_s_opens_the_page_with_its_strict_cookie(chromium: str, server: Server) -> None:
+    """The file is of another origin: after a plain redirect from it a browser would send no such cookie."""
+
+    async def visit(page: Page) -> tuple[str, list[dict[str, Any]]]:
+        opened_files: list[str] = []
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(webbrowser, "open", opened_files.append)
+            with opened_in_browser(server.url):
+                await page.goto(opened_files[0])
+                await page.get_by_role("heading", name="All runs").wait_for()
+        return page.url, [dict(cookie) for cookie in await page.context.cookies()]
+
+    url, cookies = browse(chromium, visit)
+    assert url == f"http://127.0.0.1:{server.port}/"
+    (cookie,) = cookies
+    assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
+
+
+@pytest.mark.slow
+def test_a_hostile_run_is_inert_in_the_browser(chromium: str, tmp_path: Path) -> None:
+    run = hostile_run(tmp_path, names(60))
+    log = run.root / LogFile(0, 0).relative
+    log.parent.mkdir(parents=True)
+    log.write_text("<script>window.pwned=1</script>\n\x1b]0;title\x07<img src=x onerror=window.pwned=1>\n" * 50)
+    (run.root / "trials/0001").mkdir()
+    (run.root / "trials/0001/logs").symlink_to("/etc")
+    (run.root / "trials/0002/logs").mkdir(parents=True)
+    (run.root / "trials/0002/logs/segment_0.log").symlink_to("/etc/passwd")
+
+    async def visit(page: Page) -> tuple[list[str], list[Any], list[str]]:
+        seen = await opened(page, running, "/runs/hostile?rows=250")
+        hits, logs = [], []
+        await scroll_by(page)
+        hits.append(await page.evaluate("window.pwned ?? null"))
+        for number in (0, 1, 2, 5):
+            await page.goto(f"http://127.0.0.1:{running.port}/runs/hostile/trials/{number}")
+            await expect(page.locator("#log-note")).not_to_have_text("")
+            logs.append(await page.locator("#log-lines").inner_text())
+            hits.append(await page.evaluate("window.pwned ?? null"))
+        return seen.words, hits, logs
+
+    with Server(FollowedRuns(tmp_path)) as running:
+        words, hits, logs = browse(chromium, visit)
+    assert words == []
+    assert hits == [None] * 5
+    assert logs[0].startswith("<script>window.pwned=1</script>\n\\x1b]0;title\\x07<img")
+    assert logs[1:] == ["", "", ""]
+
+
+@pytest.mark.slow
+def test_it_works_by_keyboard_and_prints(chromium: str, server: Server) -> None:
+    async def visit(page: Page) -> dict[str, Any]:
+        await opened(page, server, "/runs/first")
+        await page.keyboard.press("Tab")
+        skip = await page.evaluate("document.activeElement.textContent")
+        await page.locator("#table").focus()
+        await page.keyboard.press("Tab")
+        for _ in range(3):
+            await page.keyboard.press("Tab")
+        focused = await page.evaluate("document.activeElement.textContent")
+        await page.keyboard.press("Enter")
+        await expect(page.locator("#table th[aria-sort]")).to_contain_text("val_acc")
+        kept = await page.evaluate("document.activeElement.textContent")
+        await page.keyboard.press("Enter")
+        await expect(page.locator("#table th[aria-sort='descending']")).to_contain_text("val_acc")
+        await scroll_by(page)
+        printed = await page.pdf()
+        await page.emulate_media(media="print")
+        ground = await page.evaluate("getComputedStyle(document.body).backgroundColor")
+        controls = await page.locator(".controls:visible").count()
+        return {
+            "skip": skip,
+            "focused": focused,
+            "kept": kept,
+            "printed": printed,
+            "ground": ground,
+            "controls": controls,
+        }
+
+    told = browse(chromium, visit, color_scheme="dark")
+    assert told["skip"] == "Skip to the content"
+    assert told["focused"] == told["kept"] == "val_acc"
+    assert told["printed"].startswith(b"%PDF")
+    assert (told["ground"], told["controls"]) == ("rgb(255, 255, 255)", 0)

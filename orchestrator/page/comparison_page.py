@@ -10,7 +10,7 @@ from orchestrator.page.followed_runs import FollowedRun
 from orchestrator.page.layout import document
 from orchestrator.results.figures.compared import COMPARED
 from orchestrator.results.report import comparison as report
-from orchestrator.results.report.markup import element, joined
+from orchestrator.results.report.markup import Html, element, joined
 from orchestrator.results.report.page import figure_box, figure_content
 from orchestrator.results.report.sections import section
 from orchestrator.results.run_comparison import Comparison, compare_runs
@@ -27,19 +27,41 @@ def comparison_page(several: Sequence[FollowedRun]) -> str:
             figure_box(name, name.replace("_", " ").capitalize(), "", _HEIGHT, f"/compare/figures/{name}?{query}")
             for name in COMPARED
         ]
-        heading = [element("p", "Comparison of sweeps", class_="kicker"), element("h1", " · ".join(comparison.names))]
+        heading = [element("p", "Comparison of sweeps", class_="kicker"), element("h1", report.title(comparison))]
         return document(
             f"{len(several)} runs compared",
             heading=joined(heading),
             main=[
-                report.verdict_section(comparison, {each.run.name: f"/runs/{each.key}" for each in several}),
-                report.equal_section(comparison),
+                element(
+                    "div",
+                    *_standings(comparison, several),
+                    id="part-standings",
+                    data_refresh=f"/compare/standings?{query}",
+                ),
                 section("figures", "Figures", *boxes),
                 report.spec_section(comparison),
             ],
             sections=report.SECTIONS,
+            events=f"/compare/events?{query}",
+            at=version(several),
             figures=True,
         )
+
+
+def _standings(comparison: Comparison, several: Sequence[FollowedRun]) -> list[Html]:
+    links = {each.run.name: f"/runs/{each.key}" for each in several}
+    return [report.verdict_section(comparison, links), report.equal_section(comparison)]
+
+
+def standings(several: Sequence[FollowedRun]) -> str:
+    """Return the sections that change while a run goes on."""
+    with _compared(several) as comparison:
+        return joined(_standings(comparison, several))
+
+
+def version(several: Sequence[FollowedRun]) -> int:
+    """Return a number that changes whenever a run does."""
+    return sum(each.version for each in several)
 
 
 def figure(several: Sequence[FollowedRun], name: str) -> str | None:

@@ -7,7 +7,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,7 +26,7 @@ _REMOTE_SECONDS = 10.0  # in object storage, where each is a request that costs 
 _SHARE = 10  # a read or a drawing takes at most one part in so many of the time
 _KEPT = 24  # runs whose journals stay read
 _LIST_SECONDS = 2.0  # between two looks at the folder of runs
-_SUMMARIES = 4  # read at once
+_SUMMARIES = 1  # read at once; more would only share the interpreter
 PART_SEPARATOR = ":"
 
 
@@ -50,11 +50,24 @@ class FollowedRun:
         self._refreshing = threading.Lock()
         self._next = 0.0
         self._cache: OrderedDict[object, tuple[object, object]] = OrderedDict()
+        self._first: Future[None] = Future()
+        threading.Thread(target=self._read_first, name=f"journal of {key}", daemon=True).start()
 
     @property
     def state(self) -> SweepState:
         """The sweep's state as last read."""
         return self.watched.state
+
+    @property
+    def begun(self) -> bool:
+        """Whether the journal was read and holds a sweep."""
+        return bool(self.version and self.state.spec)
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Wait for the first read, for so long at most; return whether it is done. Raises as `refresh`."""
+        with contextlib.suppress(TimeoutError):
+            self._first.result(seconds)
+        return self._first.done()
 
     def refresh(self) -> int:
         """Read what is new, unless that was done a moment ago or another thread does it; return the version.
@@ -62,20 +75,31 @@ class FollowedRun:
         Raises:
             SweepError: The journal's first record lacks a part of the spec.
         """
-        if not self._refreshing.acquire(blocking=self.version == 0):
-            return self.version
-        try:
-            if time.monotonic() >= self._next:
-                began = time.monotonic()
-                with self._lock.writing(), without_garbage_collection():
-                    if self.watched.refresh() or not self.version:
-                        self.rows.update(self.state, self.watched.changed_trials if self.version else None)
-                        self.version += 1
-                least = _REMOTE_SECONDS if self.run.url else _SECONDS
-                self._next = time.monotonic() + max(least, _SHARE * (time.monotonic() - began) if self.live else 0.0)
-        finally:
-            self._refreshing.release()
+        self.wait()
+        if self._refreshing.acquire(blocking=False):
+            try:
+                if time.monotonic() >= self._next:
+                    self._read()
+            finally:
+                self._refreshing.release()
         return self.version
+
+    def _read_first(self) -> None:
+        try:
+            self._read()
+        except Exception as error:
+            self._first.set_exception(error)
+        else:
+            self._first.set_result(None)
+
+    def _read(self) -> None:
+        began = time.monotonic()
+        with self._lock.writing(), without_garbage_collection():
+            if self.watched.refresh() or not self.version:
+                self.rows.update(self.state, self.watched.changed_trials if self.version else None)
+                self.version += 1
+        least = _REMOTE_SECONDS if self.run.url else _SECONDS
+        self._next = time.monotonic() + max(least, _SHARE * (time.monotonic() - began) if self.live else 0.0)
 
     @property
     def live(self) -> bool:
@@ -119,15 +143,23 @@ class FollowedRuns:
         self._runs, self._named = runs, named
         self._open: OrderedDict[str, FollowedRun] = OrderedDict()
         self._lock = threading.Lock()
-        self._list = _RunList(self._directories)
+        self._list = _RunList(self._directories, self._open.get)
 
     def get(self, key: str) -> FollowedRun:
         """Return the run of that key, read up to now.
 
         Raises:
-            UsageError: There is no such run, or the key could lead out of the folder of runs.
+            UsageError: There is no such run, or it has not begun, or the key could lead out of the folder of runs.
             SweepError: Its journal holds no sweep.
         """
+        followed = self.open(key)
+        followed.refresh()
+        if not followed.begun:
+            raise UsageError(f"the run {key!r} has not begun yet")
+        return followed
+
+    def open(self, key: str) -> FollowedRun:
+        """Return the run of that key, whose journal is being read. Raises UsageError as `get`."""
         with self._lock:
             followed = self._open.get(key)
             if followed is None:
@@ -135,7 +167,6 @@ class FollowedRuns:
             self._open.move_to_end(key)
             while len(self._open) > _KEPT:
                 self._open.popitem(last=False)
-        followed.refresh()
         return followed
 
     def summaries(self) -> tuple[int, list[RunSummary | str]]:
@@ -167,8 +198,10 @@ class FollowedRuns:
 class _RunList:
     """Summaries of runs, each read again when its files have changed; the first reads are made in the background."""
 
-    def __init__(self, directories: Callable[[], list[RunDirectory]]) -> None:
-        self._directories = directories
+    def __init__(
+        self, directories: Callable[[], list[RunDirectory]], opened: Callable[[str], FollowedRun | None]
+    ) -> None:
+        self._directories, self._opened = directories, opened
         self._known: dict[str, tuple[object, RunSummary | None]] = {}
         self._order: list[RunDirectory] = []
         self._version, self._next = 0, 0.0
@@ -212,6 +245,12 @@ class _RunList:
                 self._version += 1
 
     def _summary(self, run: RunDirectory) -> RunSummary:
+        followed = self._opened(run.name)
+        if followed and followed.run.where == run.where:
+            followed.refresh()
+            with followed.unchanged():
+                if followed.begun and not followed.watched.problem:
+                    return summary_of(run, followed.state)
         watched = self._watched.pop(run.where, None) or Watched(run)
         watched.refresh()
         if watched.problem or not watched.state.spec:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from collections.abc import Sequence
 from importlib.resources import files
 
 from orchestrator.results.report.markup import Html, element, joined
@@ -19,11 +20,13 @@ def document(
     title: str,
     *,
     heading: object,
-    main: list[object],
+    main: Sequence[object],
     sections: tuple[tuple[str, str], ...] = (),
     events: str | None = None,
     at: int = 0,
+    news: str = "",
     figures: bool = False,
+    again: bool = False,
 ) -> str:
     """Return a page.
 
@@ -34,7 +37,9 @@ def document(
         sections: identifiers and words for the navigation.
         events: where the page hears what has changed; None if it shows nothing that does.
         at: the version of what it shows.
+        news: what a screen reader says once it is another.
         figures: whether it has figures, whose library is then loaded after the page, once one comes near.
+        again: whether a browser asks for the page again after a second.
     """
     scripts = ["page.js", "live.js", *(["parallel.js", "figures.js"] if figures else [])]
     styles = [element("link", rel="stylesheet", href=address(name)) for name in ("page.css", "live.css")]
@@ -43,6 +48,7 @@ def document(
         element("meta", charset="utf-8"),
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("meta", name="color-scheme", content="light dark"),
+        element("meta", http_equiv="refresh", content="1") if again else None,
         element("title", title),
         element("link", rel="icon", href=address("mark.svg")),
         *styles,
@@ -57,6 +63,7 @@ def document(
         element("p", id="news", class_="unseen", role="status"),
         data_events=events,
         data_version=at if events else None,
+        data_news=news or None,
         data_library=address(PLOTLY) if figures else None,
     )
     return str(joined([Html("<!DOCTYPE html>\n"), element("html", head, body, lang="en"), Html("\n")]))

@@ -26,6 +26,7 @@ from orchestrator.rundir.trial_logs import LogFile
 from orchestrator.secrets import masked
 
 _EVENT_SECONDS = 1.0
+_PATIENCE = 0.6  # seconds, for the first read of a journal
 _FOR_EVER = {"Cache-Control": "private, max-age=31536000, immutable"}
 _JSON = "application/json"
 _COMPRESSED = 100_000  # bytes, from which on an asset is sent compressed
@@ -40,6 +41,8 @@ def application(runs: FollowedRuns) -> Starlette:
         Route("/", pages.all_runs),
         Route("/events", pages.list_events),
         Route("/compare", pages.compare),
+        Route("/compare/standings", pages.standings),
+        Route("/compare/events", pages.compared_events),
         Route("/compare/figures/{figure:str}", pages.compared_figure),
         Route("/templates", lambda request: Response(templates(), media_type=_JSON)),
         Route("/assets/{digest:str}/{name:str}", _asset),
@@ -108,7 +111,11 @@ class _Pages:
 
     def run(self, request: Request) -> Response:
         """Show one run."""
-        followed, view = self._followed(request), View.of(request.query_params)
+        followed, view = self._runs.open(request.path_params["key"]), View.of(request.query_params)
+        if followed.wait(_PATIENCE):
+            followed.refresh()
+        if not followed.begun:
+            return HTMLResponse(run_page.waiting_page(followed))
         return HTMLResponse(followed.shown(("page", view), lambda run: run_page.run_page(run, view)))
 
     def table(self, request: Request) -> Response:
@@ -164,19 +171,35 @@ class _Pages:
 
     def compare(self, request: Request) -> Response:
         """Compare runs."""
-        keys = request.query_params.getlist("run")
-        return HTMLResponse(comparison_page.comparison_page(self._several(keys)))
+        return HTMLResponse(comparison_page.comparison_page(self._several(request)))
+
+    def standings(self, request: Request) -> Response:
+        """Show what may have changed of a comparison."""
+        return HTMLResponse(comparison_page.standings(self._several(request)))
+
+    async def compared_events(self, request: Request) -> Response:
+        """Send a version whenever a compared run has changed."""
+        several = await run_in_threadpool(self._several, request)
+
+        def version() -> int:
+            for each in several:
+                each.refresh()
+            return comparison_page.version(several)
+
+        message = {"news": "", "parts": {}}
+        changes = _changes(version, lambda: {**message, "version": comparison_page.version(several)}, _since(request))
+        return EventStream(changes)
 
     async def compared_figure(self, request: Request) -> Response:
         """Send a figure of a comparison."""
-        keys, name = request.query_params.getlist("run"), request.path_params["figure"]
-        several = await run_in_threadpool(self._several, keys)
+        name = request.path_params["figure"]
+        several = await run_in_threadpool(self._several, request)
         compute = functools.partial(comparison_page.figure, several, name)
         content = await asyncio.get_running_loop().run_in_executor(self._drawing, compute)
         return Response(content, media_type=_JSON) if content else Response(status_code=204)
 
-    def _several(self, keys: list[str]) -> list[FollowedRun]:
-        keys = list(dict.fromkeys(keys))
+    def _several(self, request: Request) -> list[FollowedRun]:
+        keys = list(dict.fromkeys(request.query_params.getlist("run")))
         if not run_list.LEAST <= len(keys) <= run_list.MOST:
             raise UsageError(f"choose {run_list.LEAST} to {run_list.MOST} runs to compare, not {len(keys)}")
         return [self._runs.get(key) for key in keys]

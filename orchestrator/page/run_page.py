@@ -6,7 +6,7 @@ from orchestrator.page.followed_runs import PART_SEPARATOR, FollowedRun
 from orchestrator.page.layout import document, part
 from orchestrator.page.trial_table import View, table_section
 from orchestrator.progress import place
-from orchestrator.results.figures import FIGURES
+from orchestrator.results.figures import FIGURES, NEEDS
 from orchestrator.results.live_trials import figures as live_figures
 from orchestrator.results.live_trials import since
 from orchestrator.results.report import sections
@@ -27,7 +27,7 @@ _HEIGHT = 420
 
 def run_page(followed: FollowedRun, view: View) -> str:
     """Return the page; the table shows what ``view`` asks for."""
-    parts = live_parts(followed)
+    parts = followed.shown("parts", live_parts)
     state = followed.state
     heading = joined(
         [
@@ -37,7 +37,6 @@ def run_page(followed: FollowedRun, view: View) -> str:
             _kin(followed),
         ]
     )
-    leader = sections.leader_of(state)
     later = element("div", id="part-later", data_refresh=f"/runs/{followed.key}/later", data_slow=True)
     return document(
         f"{followed.run.name}: {state.objective.metric}",
@@ -46,14 +45,15 @@ def run_page(followed: FollowedRun, view: View) -> str:
             part("part-verdict", Html(parts["part-verdict"])),
             part("part-now", Html(parts["part-now"])),
             table_section(followed, view),
-            sections.section("figures", "Figures", *_boxes(followed)),
+            sections.section("figures", "Figures", *_boxes(followed), element("p", id="missing", class_="missing")),
             part("part-failures", Html(parts["part-failures"])),
             later,
-            sections.environment_section(followed.run, state, leader),
+            Html(followed.shown("environment", _environment, of=followed.recorded)),
         ],
         sections=_SECTIONS,
         events=f"/runs/{followed.key}/events",
         at=followed.version,
+        news=news(followed),
         figures=True,
     )
 
@@ -69,6 +69,23 @@ def live_parts(followed: FollowedRun) -> dict[str, str]:
         "part-now": _now(followed),
         "part-failures": sections.failure_section(state),
     }
+
+
+def _environment(followed: FollowedRun) -> str:
+    state = followed.state
+    return sections.environment_section(followed.run, state, sections.leader_of(state))
+
+
+def waiting_page(followed: FollowedRun) -> str:
+    """Return a page that asks again every second, until the journal is read for the first time."""
+    words = (
+        "The sweep is starting."
+        if followed.version
+        else "Its journal is being read, which takes a while if it is long."
+    )
+    heading = joined([element("p", "Sweep, live", class_="kicker"), element("h1", followed.run.name)])
+    main = [element("section", element("p", words, role="status"))]
+    return document(followed.run.name, heading=heading, main=main, again=True)
 
 
 def later_parts(followed: FollowedRun) -> str:
@@ -87,7 +104,8 @@ def news(followed: FollowedRun) -> str:
 def _boxes(followed: FollowedRun) -> list[Html]:
     titles = {name: name.replace("_", " ").capitalize() for name in FIGURES}
     return [
-        figure_box(name, title, "", _HEIGHT, f"/runs/{followed.key}/figures/{name}") for name, title in titles.items()
+        figure_box(name, title, "", _HEIGHT, f"/runs/{followed.key}/figures/{name}", NEEDS.get(name))
+        for name, title in titles.items()
     ]
 
 
@@ -122,7 +140,7 @@ def _now(followed: FollowedRun) -> Html:
         for rung, arrived, waiting, stopped in listed
     ]
     reached = (
-        table(("rung", "trials that reached it", "waiting", "stopped there"), bars, "Rungs")
+        table(("rung", "reached", "waiting", "stopped"), bars, "Rungs")
         if bars
         else element("p", "The scheduler has no rungs.")
     )

@@ -39,6 +39,8 @@ class Server:
         self._socket = _listening(port)
         self.port = int(self._socket.getsockname()[1])
         token = PageToken(self.port)
+        if key:
+            runs.open(key)  # which begins to read its journal
         self.address = f"http://{HOST}:{self.port}/" + (f"runs/{key}" if key else "")
         self.token, self.url = token.value, token.url(self.address)
         logging.getLogger("uvicorn").setLevel(logging.CRITICAL + 1)  # its messages quote addresses

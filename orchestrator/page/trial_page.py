@@ -9,6 +9,7 @@ from orchestrator.codec import display
 from orchestrator.errors import UsageError
 from orchestrator.page.followed_runs import FollowedRun
 from orchestrator.page.layout import document
+from orchestrator.page.run_page import news
 from orchestrator.page.trial_table import curve
 from orchestrator.progress import axis, place
 from orchestrator.results.live_trials import left, sentence
@@ -44,6 +45,7 @@ def trial_page(followed: FollowedRun, number: int) -> str:
         sections=tuple(sections),
         events=f"/runs/{followed.key}/events?parts=none",
         at=followed.version,
+        news=news(followed),
     )  # fmt: skip
 
 

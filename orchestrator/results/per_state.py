@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 from weakref import WeakKeyDictionary
 
-from orchestrator.state import SweepState
+from orchestrator.state import SweepState, Trial
 
 _Result = TypeVar("_Result")
 
@@ -24,3 +24,9 @@ def once_per_state(compute: Callable[[SweepState], _Result]) -> Callable[[SweepS
         return known[2]
 
     return cached
+
+
+@once_per_state
+def best_trial(state: SweepState) -> Trial | None:
+    """Return `SweepState.winner`, for which all trials are ranked, computed once."""
+    return state.winner()

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from orchestrator.progress import COUNTER, SECONDS, figure, place, span
 from orchestrator.results.failure_groups import cost
+from orchestrator.results.per_state import best_trial
 from orchestrator.results.terminal_tables import count_stopped_early, duration
 from orchestrator.results.why import show
 from orchestrator.rundir import RunDirectory
@@ -115,7 +116,7 @@ def _winner(state: SweepState) -> list[str]:
             f"Trial {first['configuration']} won: {metric} {show(first['mean'])} on average over "
             f"{len(first['values'])} fresh trainings, with {params}."
         ]
-    won = state.winner()
+    won = best_trial(state)
     best = state.objective.best(won) if won else None
     if won is None or best is None:
         within = " within the constraints" if state.objective.constraints else ""
@@ -139,7 +140,7 @@ def _objectives(state: SweepState) -> list[str]:
 def _certainty(state: SweepState) -> str:
     confirmation = state.confirmation
     if not confirmation:
-        return "Not confirmed: this is the best value of the search, which is optimistic." if state.winner() else ""
+        return "Not confirmed: this is the best value of the search, which is optimistic." if best_trial(state) else ""
     first = confirmation["table"][0]
     result = "Confirmed" if confirmation["clear"] else f"Not clear yet ({confirmation['confidence']:.0%} is required)"
     return (

@@ -16,11 +16,17 @@ from orchestrator.engine.search_comparison import compare, recorded_figures
 from orchestrator.errors import UsageError
 from orchestrator.journal import Event
 from orchestrator.notify import messages
-from orchestrator.optuna_studies.optuna_trials import View
+from orchestrator.optuna_studies.optuna_trials import View as StudyView
+from orchestrator.page.followed_runs import FollowedRun
+from orchestrator.page.run_page import run_page
+from orchestrator.page.trial_page import trial_page
+from orchestrator.page.trial_table import View
 from orchestrator.plan import formatting, plan
 from orchestrator.results.markdown import markdown
 from orchestrator.results.notebook import results_html, status_html
+from orchestrator.results.report.comparison import html as comparison_html
 from orchestrator.results.report.page import html
+from orchestrator.results.run_comparison import compare_runs
 from orchestrator.results.status import status_of
 from orchestrator.results.terminal_tables import Progress, comparison, ranking, spending, summary
 from orchestrator.results.trial_rows import rows
@@ -97,13 +103,24 @@ def _of_watch(watched: Watched) -> Iterator[tuple[str, str]]:
         yield "watch, trial", printed(trial_text(state, number, 100, watched.live.get(number)))
 
 
-def _of_pages(run: RunDirectory, state: SweepState) -> Iterator[tuple[str, str]]:
-    page = html(run, state, run.report)
+def without_plotly(page: str) -> str:
+    """Return the page without plotly's own script, which knows the unit of times."""
     for script in re.findall(r"<script>.*?</script>", page, re.DOTALL):
-        if len(script) > 1_000_000:  # plotly's own, which knows the unit of times
+        if len(script) > 1_000_000:
             page = page.replace(script, "")
-    yield "report", page
+    return page
+
+
+def _of_pages(run: RunDirectory, state: SweepState) -> Iterator[tuple[str, str]]:
+    yield "report", without_plotly(html(run, state, run.report))
     yield "report, Markdown", markdown(run, state)
+    live = FollowedRun(run, run.name)
+    live.refresh()
+    yield "live page", run_page(live, View())
+    for number in list(state.trials)[:5]:
+        yield "live page of a trial", trial_page(live, number)
+    again = compare_runs([(run, state), (run, state)])
+    yield "comparison", without_plotly(comparison_html(again))
     yield "notebook", results_html(run, state) + status_html(status_of(run, state))
 
 
@@ -113,8 +130,8 @@ def _of_others(run: RunDirectory, state: SweepState) -> Iterator[tuple[str, str]
     if winner and best:
         for note in (messages.finished(run.name, state), messages.new_best(run.name, state, winner, best)):
             yield "notification", note.text
-    view = View(run, state.objective, {}, 0, alive=True, curves=True, unit=state.unit)
-    yield "dashboard", json.dumps([view.trial(trial).user_attrs for trial in state.trials.values()], default=str)
+    view = StudyView(run, state.objective, {}, 0, alive=True, curves=True, unit=state.unit)
+    yield "Optuna study", json.dumps([view.trial(trial).user_attrs for trial in state.trials.values()], default=str)
     try:
         recorded = of_sweep(run.name, state)
     except UsageError:

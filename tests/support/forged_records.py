@@ -21,6 +21,9 @@ from orchestrator.engine.stop_requests import StopRequests
 from orchestrator.errors import SweepError, UsageError
 from orchestrator.journal import Journal
 from orchestrator.optuna_studies.optuna_mirror import Sweeps
+from orchestrator.page import run_page, trial_page
+from orchestrator.page.followed_runs import FollowedRuns
+from orchestrator.page.trial_table import View
 from orchestrator.policies.extend_limits import More, extension
 from orchestrator.policies.warm_start import warmth
 from orchestrator.results import Results, verify
@@ -220,9 +223,22 @@ READERS: dict[str, Callable[[RunDirectory], object]] = {
     "resume": _resume,
     "dashboard": _dashboard,
 }
+
+
+def _live_page(run: RunDirectory) -> None:
+    followed = FollowedRuns(run.root.parent).get(run.name)
+    run_page.run_page(followed, View())
+    run_page.later_parts(followed)
+    for number in followed.state.trials:
+        trial_page.trial_page(followed, number)
+    if followed.watched.problem:
+        raise SweepError(followed.watched.problem)
+
+
 SLOW_READERS: dict[str, Callable[[RunDirectory], object]] = {
     "epochs": lambda run: (Results(run).trials, Results(run).epochs),
     "report": lambda run: page.html(run, read_state(run), run.report),
+    "live page": _live_page,
 }
 
 

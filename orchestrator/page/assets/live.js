@@ -3,12 +3,12 @@
 // reaches the page as HTML that the server has escaped, or by textContent.
 (() => {
   const at = (id) => document.getElementById(id);
-  const { events, version } = document.body.dataset;
+  const { events, version, news } = document.body.dataset;
   const link = at("link");
   const waiting = new Map();
   let seen = version;
   let source = null;
-  let said = "";
+  let said = news || "";
 
   document.body.classList.add("scripted");
 

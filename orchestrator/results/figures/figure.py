@@ -98,8 +98,8 @@ def template(theme: Theme) -> go.layout.Template:
 
 _MARKUP = {ord("&"): "&amp;", ord("<"): "&lt;", ord(">"): "&gt;", ord("$"): "&#36;"}
 _LINE, _LINES = 70, 3
-CONFIG: dict[str, Any] = {"responsive": True, "displaylogo": False, "showTips": False}
-"""The configuration that a page passes to ``Plotly.newPlot``."""
+CONFIG: dict[str, Any] = {"responsive": True, "displaylogo": False, "showTips": False, "showSendToCloud": False}
+"""The configuration that a page passes to ``Plotly.newPlot``; the last removes a button that uploads it."""
 
 
 @dataclass(frozen=True)

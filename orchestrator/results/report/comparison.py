@@ -10,7 +10,13 @@ from orchestrator.results.report.sections import section
 from orchestrator.results.run_comparison import ComparedRun, Comparison, Standing, ranked_runs, rows_of
 from orchestrator.results.why import show
 
+_NAMED = 3
 SECTIONS = (("verdict", "Verdict"), ("equal", "At equal terms"), ("figures", "Figures"), ("specs", "Specs"))
+
+
+def title(comparison: Comparison) -> str:
+    """Return the page's title: the names of a few runs, or how many there are."""
+    return " · ".join(comparison.names) if len(comparison.runs) <= _NAMED else f"{len(comparison.runs)} runs"
 
 
 def verdict_section(comparison: Comparison, links: dict[str, str]) -> Html:
@@ -92,7 +98,7 @@ def html(comparison: Comparison) -> str:
         section("figures", "Figures", *placeholders(drawn)),
         spec_section(comparison),
     ]
-    heading = [element("p", "Comparison of sweeps", class_="kicker"), element("h1", " · ".join(comparison.names))]
+    heading = [element("p", "Comparison of sweeps", class_="kicker"), element("h1", title(comparison))]
     return document(f"{comparison.metric} of {len(comparison.runs)} runs", heading=heading, navigation=SECTIONS,
                     main=main, footer=f"sweep report {' '.join(comparison.names)}",
                     **figures_with_data(drawn))  # fmt: skip

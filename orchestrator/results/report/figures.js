@@ -7,7 +7,8 @@
   const drawn = new Map();
   const near = new Set();
   const stale = new Set();
-  const config = { responsive: true, displaylogo: false, showTips: false, scrollZoom: false };
+  // plotly offers to upload a figure to its own cloud, unless it is told not to.
+  const config = { responsive: true, displaylogo: false, showTips: false, scrollZoom: false, showSendToCloud: false };
   const coarse = matchMedia("(pointer: coarse)");
   const embedded = (id) => document.getElementById(id);
   const name = (box) => box.dataset.figure;
@@ -39,12 +40,20 @@
       if (content && box.dataset.source) describe(box, content);
       if (content) drawn.set(name(box), content);
       box.closest("figure").hidden = !drawn.has(name(box));
+      if (box.dataset.source) tell();
     }
     if (!templates) {
       const data = embedded("templates");
       templates = data ? JSON.parse(data.textContent) : await fetched("/templates");
     }
     if (drawn.has(name(box))) await loaded();
+  }
+
+  function tell() {
+    const missing = boxes.filter((box) => box.closest("figure").hidden && box.dataset.needs);
+    const words = missing.map((box) => `${name(box).replace("_", " ")} needs ${box.dataset.needs}`).join("; ");
+    const note = document.getElementById("missing");
+    if (note) note.textContent = words && `Not drawn yet: ${words}.`;
   }
 
   function describe(box, content) {

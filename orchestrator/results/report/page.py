@@ -203,8 +203,13 @@ def _placeholder(figure: Figure) -> Html:
     return figure_box(figure.name, figure.title, figure.caption, figure.plot.layout.height)
 
 
-def figure_box(name: str, title: str, caption: str, height: int, source: str | None = None) -> Html:
-    """Return a figure's heading, empty box and caption; ``source`` is where the page fetches all three, if it does."""
+def figure_box(
+    name: str, title: str, caption: str, height: int, source: str | None = None, needs: str | None = None
+) -> Html:
+    """Return a figure's heading, empty box and caption.
+
+    A live page fetches all three from ``source``, and says what the figure ``needs`` where there is none yet.
+    """
     box = element(
         "div",
         id=f"plot-{name}",
@@ -212,7 +217,8 @@ def figure_box(name: str, title: str, caption: str, height: int, source: str | N
         data_figure=name,
         data_height=height,
         data_source=source,
-        role="img",
+        data_needs=needs,
+        role="group",
         aria_labelledby=f"title-{name}",
         aria_describedby=f"caption-{name}",
     )

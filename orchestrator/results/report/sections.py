@@ -14,6 +14,7 @@ from orchestrator.progress import noun
 from orchestrator.results.failure_groups import cost, failure_groups
 from orchestrator.results.launch_changes import launch_changes
 from orchestrator.results.next_changes import next_changes
+from orchestrator.results.per_state import best_trial
 from orchestrator.results.report.markup import Html, element, joined, pairs, table, text
 from orchestrator.results.terminal_tables import count_stopped_early, duration, left_text
 from orchestrator.results.verdict import interval_of, trained, verdict
@@ -74,7 +75,7 @@ class Leader:
 def leader_of(state: SweepState) -> Leader | None:
     """Return the leader; None if no trial has a finite value."""
     confirmed = (state.confirmation or {}).get("winner")
-    trial = state.trials[confirmed["configuration"]] if confirmed else state.winner()
+    trial = state.trials[confirmed["configuration"]] if confirmed else best_trial(state)
     best = state.objective.best(trial) if trial else None
     return Leader(trial.number, trial.params_at(best.progress), best.value) if trial and best else None
 

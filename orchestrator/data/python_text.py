@@ -54,7 +54,7 @@ class TokenBatches:
         self.text, self.context = text, context
         windows = torch.arange((len(text) - 1) // context)
         self.order = BatchOrder(windows, batch_size=batch_size, seed=seed)
-        self._next = 0  # batch of this pass
+        self._begin = self._next = 0  # batches of a pass: where the next one begins, and how many this one has given
 
     def set_epoch(self, epoch: int) -> None:
         """Set the number of finished passes; Lightning calls this before each."""
@@ -64,24 +64,28 @@ class TokenBatches:
         return len(self.order)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the rest of a pass that was begun, or a whole one."""
-        first, self._next = self._next, 0
-        offsets = torch.arange(self.context)
+        """Return the batches of a whole pass, or of the rest of the one that `load_state_dict` named."""
+        first, self._begin = self._begin, 0
+        self._next = first
+        return self._batches_from(first)
+
+    def _batches_from(self, first: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield them. A loop that knows the length never asks for what comes after the last one."""
+        offsets, count = torch.arange(self.context), len(self)
         for number, windows in enumerate(self.order):
             if number < first:
                 continue
             places = windows[:, None] * self.context + offsets
-            self._next = number + 1
+            self._next = (number + 1) % count
             yield self.text[places], self.text[places + 1]
-        self._next = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the place: the number of batches of this pass so far."""
+        """Return the place: the number of batches of this pass so far; 0 after the last one."""
         return {"batches": self._next}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue a pass at a place."""
-        self._next = state["batches"]
+        """Let the next pass begin at a place."""
+        self._begin = self._next = state["batches"]
 
 
 class PythonTextDataModule(L.LightningDataModule):

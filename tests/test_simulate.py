@@ -18,7 +18,7 @@ from orchestrator.results.verify import replay
 from orchestrator.state import SweepState, Trial
 from orchestrator.testing import Crash, Faults, simulate
 from orchestrator.testing.faults import FaultyLease
-from tests.chaos.simulate import SHARES, SLOW, Case, curve, many, spec, story, violations
+from tests.chaos.simulate import MEASURES, SHARES, SLOW, Case, curve, many, spec, story, violations
 from tests.support.markers import sampled
 
 SEEDS = 20_000
@@ -34,6 +34,7 @@ def test_mixed_faults_break_no_promise(seeds: int) -> None:
     came = {"crash before", "crash torn", "crash written", "crash synced", "power", "fenced off", "full", "damage"}
     came |= {"lost", "memory", "node", "late", "twice", "slow", "stop", "end", "promote", "orphaned checkpoint"}
     came |= {"interim", "checkpoint between reports"}
+    came |= {f"measured in {measure}" for measure in MEASURES}
     came |= {f"searcher {searcher}" for searcher in SHARES if seeds == SEEDS or searcher not in SLOW}
     assert not {fault for fault in came if not found.counters[fault]}, "a fault that never came tests nothing"
 

@@ -259,6 +259,28 @@ def test_a_sweep_in_seconds_is_extended() -> None:
         extension(ran.state, More(progress=amount("5 steps")))
 
 
+def test_a_sweep_in_epochs_is_extended_by_a_part_of_one() -> None:
+    """The Trainer's limit was its end before, so that ``progress.until`` had no value to be compared with."""
+    described = spec("fifo", None, {"max_epochs": 2, "val_check_interval": 0.5}, budget={"trials": 2})
+    ran = simulate(described, more=More(progress=0.5))
+    assert {trial.progress for trial in ran.state.trials.values()} == {2.5}
+    assert violations(described, ran.events) == []
+
+
+@pytest.mark.parametrize("scheduler", ["pbt", "pb2"])
+def test_who_comes_to_a_point_at_the_end_neither_waits_nor_lends(scheduler: str) -> None:
+    """Reports are so far apart that most trials pass the last point with their last one."""
+    progress = {"unit": "steps", "every": 40, "until": 100}
+    described = spec({"name": scheduler, "interval": 50, "quantile": 0.5}, progress, budget={"trials": 6})
+    ran = simulate(described, places=lambda params, number: 1 + (number - 1) * (1.1 + params["model.rate"]), slots=2)
+    assert violations(described, ran.events) == []
+    donors = [event["donor"] for event in ran.events if event.type == "trial.promoted" and "donor" in event.fields]
+    assert donors
+    assert all(progress < 100 for _, progress in donors)
+    assert all(event.progress < 100 for event in ran.events if event.type == "trial.set_aside")
+    assert {trial.status for trial in ran.state.trials.values()} == {"finished"}
+
+
 def test_an_amount_keeps_the_unit_that_it_names() -> None:
     assert (float(Amount(5, "steps")), Amount(5, "steps").unit) == (5.0, "steps")
 

@@ -54,7 +54,12 @@ Seconds = Callable[[Mapping[str, Any], int], float]
 
 
 class World:
-    """Clock, journal and checkpoints; ``files`` maps a checkpoint's path to its size and SHA-256."""
+    """Clock, journal and checkpoints.
+
+    Attributes:
+        files: maps a checkpoint's path to its size and SHA-256.
+        saved_at: maps it to the progress that it was saved at, whether or not the file is still there.
+    """
 
     def __init__(self, seed: int) -> None:
         self.rng = Random(seed)
@@ -62,6 +67,7 @@ class World:
         self.journal = bytearray()
         self.epoch = 0
         self.files: dict[str, tuple[int, str]] = {}
+        self.saved_at: dict[str, float] = {}
 
     def pass_time(self, seconds: float) -> None:
         """Advance the clock."""
@@ -238,6 +244,8 @@ class Driver:
         self._workers: list[Worker] = []
         self._queue: list[tuple[float, int, Callable[[], object]]] = []
         self._order = itertools.count()
+        self.closes = False
+        """Whether the driver has come to its end, and closes the journal."""
 
     @property
     def complete(self) -> bool:
@@ -255,6 +263,7 @@ class Driver:
             arrive()
             self.after_event()
             self._fill()
+        self.closes = True
         self.controller.close()
 
     def is_overdue(self) -> bool:
@@ -288,7 +297,7 @@ class Driver:
     def train(self, worker: Worker) -> None:
         """Train until the next report, or end the segment after its last."""
         number = worker.reports + 1
-        if worker.reports and self._place(worker, worker.reports) >= self._end(worker):
+        if self._reached(worker, worker.reports) >= self._end(worker):
             self.schedule(self.delay(), partial(self.end, worker))
             return
         seconds = self._cluster.seconds(worker.params, number) * self._rng.uniform(0.9, 1.1)
@@ -297,6 +306,7 @@ class Driver:
         # Unique to this writer, and of full length.
         sha256 = f"{self.controller.journal.lease}-{worker.job.trial}-{name}".ljust(64, "0")
         worker.pending = (path, (_CHECKPOINT_BYTES, sha256))
+        self._world.saved_at[path] = self._place(worker, number)
         measures = {"epoch": number, **self._measures(worker, number)}
         saved = Checkpoint(path, _CHECKPOINT_BYTES, sha256, measures["epoch"])
         spans = whole(round(self._place(worker, number) / self._span(worker), 9))
@@ -319,6 +329,16 @@ class Driver:
         place = self._cluster.place(worker.params, number) * self._span(worker)
         return whole(round(min(self._end(worker), place), 6))
 
+    def _reached(self, worker: Worker, number: int) -> float:
+        """Return the progress after so many reports, the last of which may be beside the checkpoint it started from.
+
+        That may be another trial's, which reports at other places.
+        """
+        origin = worker.job.checkpoint
+        if origin is not None and _number(origin["path"]) == number:
+            return self._world.saved_at[origin["path"]]
+        return self._place(worker, number) if number else 0.0
+
     def _span(self, worker: Worker) -> float:
         return simulated_span(self._cluster.spec, self._end(worker))
 
@@ -328,7 +348,7 @@ class Driver:
 
     def between(self, worker: Worker) -> float:
         """Return a progress between the worker's last report and the one that it trains for."""
-        before = self._place(worker, worker.reports - 1) if worker.reports > 1 else 0.0
+        before = self._reached(worker, worker.reports - 1)
         return whole(round((before + self._place(worker, worker.reports)) / 2, 6))
 
     def measures(self, progress: float) -> dict[str, Any]:

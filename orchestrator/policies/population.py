@@ -64,7 +64,8 @@ class PopulationScheduler(Scheduler[OptionsT]):
     After every ``interval``, at its first report there or beyond, a trial is set aside; once the complete population
     has begun, the trial that is furthest behind continues. If it is among the worst ``quantile`` of those that have
     come there, it takes over: it continues from the checkpoint that one of the best ``quantile`` had there, drawn at
-    random, with that trial's parameters changed. A trial that failed or was stopped is no donor.
+    random, with that trial's parameters changed. A trial that failed or was stopped is no donor, nor is one whose first
+    report there was its last: nothing would be left to train.
     """
 
     population = True
@@ -160,7 +161,8 @@ class PopulationScheduler(Scheduler[OptionsT]):
         if self._lends is None:
             share = math.ceil(self._population * self._quantile)
             lenders = [(point, self._entered[point][:share]) for point, trials in self._to_pass.items() if trials]
-            self._lends = frozenset((trial, self._places[trial, point]) for point, best in lenders for _, trial in best)
+            lent = ((trial, self._places[trial, point]) for point, best in lenders for _, trial in best)
+            self._lends = frozenset(checkpoint for checkpoint in lent if not self.is_at_end(checkpoint[1]))
         return self._lends
 
     def promote(self, *, last: bool) -> tuple[int, Verdict] | None:
@@ -203,7 +205,9 @@ class PopulationScheduler(Scheduler[OptionsT]):
         return donors[int(rng.random() * len(donors))] if donors else None
 
     def _has_checkpoint(self, trial: int, point: float) -> bool:
-        return (trial, self._places[trial, point]) in self._saved
+        """Return whether another trial can continue from the checkpoint that a trial had at a point."""
+        place = self._places[trial, point]
+        return (trial, place) in self._saved and not self.is_at_end(place)
 
     def explore(self, donor: int, trial: int, point: float) -> dict[str, Any]:
         """Return the donor's parameters, changed.
@@ -282,8 +286,8 @@ class PopulationScheduler(Scheduler[OptionsT]):
         return self.curves[trial].at(point) if self._interpolates else Compared(self.objective.loss(self.last[trial]))
 
     def judge_report(self, trial: int, progress: float) -> Verdict | None:
-        """Set aside a trial that has come to a point of comparison that it has not passed."""
-        point = self._point(progress)
+        """Set aside a trial that has come to a point of comparison that it has not passed, and is not at its end."""
+        point = None if self.is_at_end(progress) else self._point(progress)
         if point is None or self._places.get((trial, point)) != progress or point <= self._passed.get(trial, 0):
             return None
         numbers = {"rung": point, "value": self.value(self._states[trial, point][0])}

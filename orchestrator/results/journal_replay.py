@@ -230,7 +230,12 @@ class JournalReplay:
                 self._violate(event, f"lowers {lowered}")
 
     def _is_raised(self, fields: Mapping[str, Any], current: Mapping[str, Any], key: str) -> bool:
-        """Return whether an extension raises a limit; of ``max_time``, which has several forms, the seconds."""
+        """Return whether an extension raises a limit; of ``max_time``, which has several forms, the seconds.
+
+        ``progress.until`` is not said where the Trainer's limit is the end.
+        """
+        if key == "until" and current[key] is None:
+            return bool(fields[key] > (self._spec.horizon or 0))
         if key == LIMITS[SECONDS]:
             return (trainer_limit(fields, SECONDS) or 0) > (trainer_limit(current, SECONDS) or 0)
         return bool(fields[key] > current[key])

@@ -123,6 +123,9 @@ class FaultyDriver(Driver):
 
     def abandon(self, error: OSError) -> None:
         """End a driver that cannot write the journal and is asked to stop."""
+        if self.closes:
+            self._world.counters["ended without a record"] += 1
+            return
         self.controller.stop_reason = self.controller.stop_reason or str(error)
         try:
             self.controller.close()
@@ -192,7 +195,7 @@ class FaultyDriver(Driver):
         path = f"trials/{job.trial:04d}/checkpoints/{name}.ckpt"
         sha256 = f"{self.controller.journal.lease}-{job.trial}-{name}".ljust(64, "0")[:64]
         size = worker.pending[1][0]
-        self._world.files[path] = (size, sha256)
+        self._world.files[path], self._world.saved_at[path] = (size, sha256), progress
         fields = {"epoch": epoch - 0.5, **self.measures(progress)}
         interim = Interim(checkpoint=Checkpoint(path, size, sha256, fields["epoch"]), **fields)
         self._world.counters["checkpoint between reports"] += 1

@@ -21,7 +21,7 @@ from orchestrator.results.verify import replay
 from orchestrator.spec import SweepSpec
 from orchestrator.state import SweepState
 from orchestrator.testing import Crash, Faults, Simulated, simulate
-from tests.chaos.simulate import SCHEDULERS, SEARCHERS, SHARES, TAKING_OVER, curve, spec, story
+from tests.chaos.simulate import MEASURES, SCHEDULERS, SEARCHERS, SHARES, TAKING_OVER, curve, drawn_measure, spec, story
 from tests.chaos.spread import Tally, parts_of, tallied
 
 PAIRS = list(product(SEARCHERS, SCHEDULERS))
@@ -39,6 +39,7 @@ class Case:
     trials: int
     epochs: int
     seed: int
+    measure: str = "epochs"
 
     @classmethod
     def of(cls, seed: int) -> Case:
@@ -54,11 +55,13 @@ class Case:
             3 if searcher == "gp" else rng.choice((3, 3, 4, 5, 6)),
             rng.choice((3, 3, 4) if scheduler in TAKING_OVER else (2, 2, 3, 3, 4)),
             seed,
+            drawn_measure(seed),
         )
 
     @property
     def spec(self) -> SweepSpec:
-        return spec(self.searcher, self.scheduler, self.trials, self.epochs).model_copy(update={"seed": self.seed})
+        described = spec(self.searcher, self.scheduler, self.trials, self.epochs, measure=self.measure)
+        return described.model_copy(update={"seed": self.seed})
 
 
 def dies(state: SweepState, event: Event) -> None:
@@ -69,12 +72,13 @@ def dies(state: SweepState, event: Event) -> None:
 
 def interrupted(case: Case) -> Simulated:
     """One worker, and a driver that dies after each report."""
-    return simulate(case.spec, curve=curve, seed=case.seed, faults=ENOUGH, observer=dies)
+    place = MEASURES[case.measure].place
+    return simulate(case.spec, curve=curve, seed=case.seed, faults=ENOUGH, observer=dies, places=place)
 
 
 def differences(case: Case) -> Iterator[str]:
     """What is not as in the unbroken sweep, as sentences."""
-    broken, whole = interrupted(case), simulate(case.spec, curve=curve)
+    broken, whole = interrupted(case), simulate(case.spec, curve=curve, places=MEASURES[case.measure].place)
     told, expected = story(broken.events), story(whole.events)
     for key in sorted(told.keys() | expected.keys(), key=str):
         if told.get(key) != expected.get(key):

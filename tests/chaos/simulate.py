@@ -28,7 +28,9 @@ from orchestrator.journal import Event
 from orchestrator.policies.distinct import distinct_trials
 from orchestrator.policies.extend_limits import More
 from orchestrator.policies.warm_start import warmth
+from orchestrator.progress import COUNTER, EPOCHS
 from orchestrator.results.verify import replay
+from orchestrator.seeds import derive_seed
 from orchestrator.spec import SweepSpec, from_mapping
 from orchestrator.state import SweepState
 from orchestrator.testing import Faults, Simulated, events, simulate
@@ -77,6 +79,59 @@ SEARCHERS: dict[str, Any] = {
     },
 }
 TAKING_OVER = frozenset({"pbt", "pb2"})
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What progress is measured in, how much of it lies between two reports, and whether these are irregular."""
+
+    unit: str = EPOCHS
+    span: float = 1
+    irregular: bool = True
+
+    def place(self, params: Mapping[str, Any], number: int) -> float:
+        """Return where a trial reports for the n-th time, in spans: up to half a span from the n-th."""
+        if not self.irregular:
+            return number
+        drawn = Random(derive_seed(7, "place", repr(sorted(params.items())), number))
+        return number + drawn.uniform(-0.45, 0.45)
+
+    def amounts(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """Return options or a budget, which are given in epochs, in this unit."""
+        if self == MEASURES["epochs"]:
+            return dict(fields)
+        is_scheduler = "name" in fields
+        names = _IN_ANY_UNIT | {"epochs": "patience" if is_scheduler else self.unit}
+        spans = {names[key]: value * self.span for key, value in fields.items() if key in names}
+        if not is_scheduler and self.unit == EPOCHS:  # a budget counts whole ones
+            spans = {key: math.ceil(value) for key, value in spans.items()}
+        return {key: value for key, value in fields.items() if key not in names} | spans
+
+    def training(self, epochs: int) -> dict[str, Any]:
+        """Return the parts of a spec that say how long and how often a trial trains."""
+        if not self.irregular:
+            return {"trainer": {"max_epochs": epochs}}
+        if self.unit == EPOCHS:
+            return {"trainer": {"max_epochs": math.ceil(epochs * self.span), "val_check_interval": self.span}}
+        return {"progress": {"unit": self.unit, "every": self.span, "until": epochs * self.span}}
+
+
+_IN_ANY_UNIT = {"grace_epochs": "grace", "interval_epochs": "interval"}
+MEASURES = {
+    "epochs": Measure(irregular=False),
+    "within epochs": Measure(EPOCHS, 0.5),
+    "steps": Measure("steps", 50),
+    "samples": Measure("samples", 1600),
+    "seconds": Measure("seconds", 12.5),
+    "counter": Measure(f"{COUNTER}tokens", 20_000),
+}
+
+
+def drawn_measure(seed: int) -> str:
+    """Return the measure of a seed: one report an epoch if it is even, else irregular places in one of the others."""
+    return Random(f"measure {seed}").choice(list(MEASURES)[1:]) if seed % 2 else "epochs"
+
+
 SHARES = {
     "random": 640,
     "parzen": 20,
@@ -117,6 +172,7 @@ class Case:
     budget: str = ""
     more: More | None = None
     warm: bool = False
+    measure: str = "epochs"
 
     @classmethod
     def of(cls, seed: int) -> Case:
@@ -135,17 +191,30 @@ class Case:
         if more and scheduler in (*TAKING_OVER, "hyperband"):  # they have shared out the epochs, and the population
             more = replace(more, epochs=0, trials=more.trials if scheduler == "hyperband" else 0)
         warm = searcher in SLOW - {"sobol"} and rng.random() < 0.3
-        return cls(seed, searcher, scheduler, trials, epochs, slots, faults, budget, more, warm)
+        case = cls(seed, searcher, scheduler, trials, epochs, slots, faults, budget, more, warm)
+        return case._measured_in(drawn_measure(seed))
+
+    def _measured_in(self, name: str) -> Case:
+        """Return the same case in another unit. Of a counter there is no budget."""
+        measure, more = MEASURES[name], self.more
+        if not measure.irregular:
+            return self
+        budget = "" if measure.unit.startswith(COUNTER) and "epochs" in BUDGETS[self.budget] else self.budget
+        if more:
+            added = measure.amounts(more.budget) if budget or not self.budget else {}
+            more = replace(more, epochs=0, progress=more.epochs * measure.span, budget=added)
+        return replace(self, budget=budget, more=more, measure=name)
 
     @property
     def spec(self) -> SweepSpec:
-        return spec(self.searcher, self.scheduler, self.trials, self.epochs, self.budget)
+        return spec(self.searcher, self.scheduler, self.trials, self.epochs, self.budget, self.measure)
 
     @property
     def reference(self) -> Simulated:
-        plain = (self.searcher, self.scheduler, self.trials, self.epochs, self.budget)
+        plain = (self.searcher, self.scheduler, self.trials, self.epochs, self.budget, self.measure)
         if self.more or self.warm:
-            return simulate(self.spec, curve=curve, more=self.more, warm=self.earlier)
+            place = MEASURES[self.measure].place
+            return simulate(self.spec, curve=curve, more=self.more, warm=self.earlier, places=place)
         return unbroken(*plain)
 
     @property
@@ -165,12 +234,15 @@ class Case:
             faults=self.faults,
             more=self.more,
             warm=self.earlier,
+            places=MEASURES[self.measure].place,
         )
 
 
 @lru_cache(maxsize=512)
-def spec(searcher: str, scheduler: str, trials: int, epochs: int, budget: str = "") -> SweepSpec:
-    several, race = searcher == "two objectives", searcher == "race"
+def spec(
+    searcher: str, scheduler: str, trials: int, epochs: int, budget: str = "", measure: str = "epochs"
+) -> SweepSpec:
+    several, race, measured = searcher == "two objectives", searcher == "race", MEASURES[measure]
     repeated = trials == 6 and scheduler not in TAKING_OVER and not several and not race
     return from_mapping(
         {
@@ -179,23 +251,24 @@ def spec(searcher: str, scheduler: str, trials: int, epochs: int, budget: str = 
             "objective": {"metric": "val_acc", "mode": "max" if epochs % 2 else "min"}
             | ({"also": [{"metric": "size", "mode": "min"}]} if several else {}),
             "model": "nowhere.Never",
-            "trainer": {"max_epochs": epochs},
             "space": GRID if searcher == "grid" else RACED if race else SPACE,
             "searcher": SEARCHERS[searcher],
-            "scheduler": "fifo" if race else SCHEDULERS[scheduler],
-            "budget": {"trials": trials} | BUDGETS[budget],
+            "scheduler": "fifo" if race else measured.amounts(SCHEDULERS[scheduler]),
+            "budget": {"trials": trials} | measured.amounts(BUDGETS[budget]),
             "resources": {"gpus": 0.5, "price": 2.5},
             "repeats": {"seeds": 2, "rank_by": "lower_bound"} if repeated else 1,
             "constraints": [{"metric": "val_acc", "min": 0.15}] if trials == 7 else [],
             "checkpoints": {"keep_top": 2} | ({"quota": 5000} if trials == 5 else {}),
+            **measured.training(epochs),
         }
     )
 
 
 @lru_cache(maxsize=512)
-def unbroken(searcher: str, scheduler: str, trials: int, epochs: int, budget: str = "") -> Simulated:
+def unbroken(searcher: str, scheduler: str, trials: int, epochs: int, budget: str, measure: str) -> Simulated:
     """The same sweep with one worker and no fault."""
-    return simulate(spec(searcher, scheduler, trials, epochs, budget), curve=curve)
+    described = spec(searcher, scheduler, trials, epochs, budget, measure)
+    return simulate(described, curve=curve, places=MEASURES[measure].place)
 
 
 @cache
@@ -208,11 +281,11 @@ def _before(name: str, mode: str) -> SweepState:
 _smooth = synthetic("val_acc", "max")
 
 
-def curve(params: Mapping[str, Any], epoch: float) -> dict[str, float]:
-    """The synthetic curve and a size, and for some parameters not a number at some epoch."""
-    metrics = _smooth(params, epoch) | {"size": float(params.get("model.width", 1))}
+def curve(params: Mapping[str, Any], spans: float) -> dict[str, float]:
+    """The synthetic curve and a size, and for some parameters not a number at some report."""
+    metrics = _smooth(params, spans) | {"size": float(params.get("model.width", 1))}
     draw = zlib.crc32(repr(sorted(params.items())).encode())
-    if draw % 12 == 0 and epoch == 1 + draw % 5:
+    if draw % 12 == 0 and round(spans) == 1 + draw % 5:
         metrics["val_acc"] = math.nan if draw % 24 else math.inf
     return metrics
 
@@ -241,18 +314,17 @@ def violations(case: Case, ran: Simulated) -> Iterator[str]:
 
 
 def _paid_more(case: Case, ran: Simulated) -> bool:
-    """Whether the budget went into epochs that an unbroken sweep trains once, or may have gone into lost time.
+    """Whether the budget went into training that an unbroken sweep does once, or may have gone into lost time.
 
     A trial that is brought back, and has lost its checkpoint, is compared at its rungs with others than before.
     """
     if case.more and ran.counters["damage"]:
         return True
-    reports = sum(len(trial.reports) for trial in ran.state.trials.values())
-    return (
-        "cost" in BUDGETS[case.budget]
-        or "gpu_hours" in BUDGETS[case.budget]
-        or ("epochs" in BUDGETS[case.budget] and ran.state.epochs != reports)
-    )
+    budget = BUDGETS[case.budget]
+    if "cost" in budget or "gpu_hours" in budget or "epochs" not in budget:
+        return "cost" in budget or "gpu_hours" in budget
+    once = sum(max(trial.reports, default=0) for trial in ran.state.trials.values())
+    return not math.isclose(ran.state.trained[MEASURES[case.measure].unit], once, abs_tol=1e-6)
 
 
 def _budget(case: Case, ran: Simulated) -> Iterator[str]:
@@ -295,13 +367,13 @@ def story(events: list[Event]) -> dict[tuple[Any, ...], Any]:
         if event.type == "trial.suggested":
             told["suggested", event["trial"]] = event["params"]
         elif event.type == "segment.reported":
-            told["reported", event["trial"], event["epoch"]] = event["metrics"]
+            told["reported", event["trial"], event.progress] = event["metrics"]
         elif event.type == "trial.stopped":
-            told["ended", event["trial"]] = (event["epoch"], event["rule"], event["why"])
+            told["ended", event["trial"]] = (event.progress, event["rule"], event["why"])
         elif event.type in ("trial.set_aside", "trial.promoted"):
             told[event.type, event["trial"], event["why"]["rung"]] = event["why"]
         elif event.type == "trial.finished":
-            told["ended", event["trial"]] = event["epoch"]
+            told["ended", event["trial"]] = event.progress
     return told
 
 
@@ -329,6 +401,7 @@ def tally(seeds: range) -> Tally:
             continue
         counters.update(ran.counters)
         counters.update({"records": len(ran.events), f"searcher {case.searcher}": 1, f"ended: {ran.state.reason}": 1})
+        counters.update({f"measured in {case.measure}": 1})
         counters.update({"extended": sum(event.type == "sweep.extended" for event in ran.events)})
         counters.update({"warmed": bool(ran.state.warm_start_trials)})
         found += [(seed, what) for what in violations(case, ran)]

@@ -9,8 +9,9 @@ from itertools import pairwise
 from statistics import median
 from typing import Any
 
+from orchestrator.engine.controller import Observer
 from orchestrator.engine.recorded_curves import Recorded
-from orchestrator.engine.simulator import simulate
+from orchestrator.engine.simulator import Simulated, simulate
 from orchestrator.engine.virtual_cluster import simulated_span
 from orchestrator.errors import UsageError
 from orchestrator.journal import Event
@@ -146,6 +147,22 @@ def figures(recorded: Recorded, spec: SweepSpec, workers: int, seeds: int, say: 
 
 def _run(recorded: Recorded, spec: SweepSpec, workers: int, seed: int) -> _Run:
     recorded.past_end, run = 0, _Run(recorded)
+    described = spec.model_copy(update={"seed": seed})
+    run.hours = simulate_on(recorded, described, workers, seed, run.observe).seconds / 3600
+    run.past_end = recorded.past_end / max(1, run.reports)
+    return run
+
+
+def simulate_on(recorded: Recorded, spec: SweepSpec, workers: int, seed: int, observer: Observer) -> Simulated:
+    """Simulate a search on recorded curves: its trials report where and at the speed that the recorded ones did.
+
+    Args:
+        recorded: the curves.
+        spec: the search, with its own seed.
+        workers: trials at once.
+        seed: of the durations.
+        observer: called with the state and each event.
+    """
     end = spec.longest or recorded_end(recorded)
     span = simulated_span(spec, end)
     # A search that says itself how often to report does not report where the recorded trials did.
@@ -158,18 +175,15 @@ def _run(recorded: Recorded, spec: SweepSpec, workers: int, seed: int) -> _Run:
         rate, before = recorded.rate(params), place(params, number - 1) if number > 1 else 0
         return 1.0 if rate is None else rate * max(0.0, min(end, place(params, number)) - before)
 
-    simulated = simulate(
-        spec.model_copy(update={"seed": seed}),
+    return simulate(
+        spec,
         curve=lambda params, spans: recorded.metrics(params, whole(round(spans * span, 6))),
         seconds=seconds,
         slots=workers,
         seed=seed,
-        observer=run.observe,
+        observer=observer,
         places=lambda params, number: place(params, number) / span,
     )
-    run.hours = simulated.seconds / 3600
-    run.past_end = recorded.past_end / max(1, run.reports)
-    return run
 
 
 def recorded_end(recorded: Recorded) -> float:

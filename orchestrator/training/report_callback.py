@@ -9,6 +9,7 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Checkpoint as CheckpointCallback
+from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
 
 from orchestrator.errors import ObjectiveError, ProgressError
@@ -157,7 +158,7 @@ class ReportCallback(CheckpointCallback):
             "plateau": self._plateau,
             "stopped": trainer.should_stop and not self._end.reached and not time_is_up(trainer),
             "metrics": dict(trainer.callback_metrics),
-            "gradients": _gradients(pl_module) if trainer.world_size == 1 else {},
+            "gradients": _gradients(trainer, pl_module),
         }
         if self._within is not None:
             counts = self._meter.state(self._read)
@@ -338,12 +339,13 @@ class ReportCallback(CheckpointCallback):
         return bool(trainer.strategy.broadcast(is_continued))
 
 
-def _gradients(module: L.LightningModule) -> dict[str, Tensor]:
-    """Return the gradients that manual optimization has left for the next epoch.
+def _gradients(trainer: L.Trainer, module: L.LightningModule) -> dict[str, Tensor]:
+    """Return the gradients that manual optimization has left for later batches; with several processes those of DDP.
 
-    Lightning clears them before a validation. By automatic optimization none is left.
+    Lightning clears them before a validation. By automatic optimization none is left. DDP has averaged them, so they
+    are the same in all processes; where weights are shared out, each process has others.
     """
-    if module.automatic_optimization:
+    if module.automatic_optimization or not (trainer.world_size == 1 or isinstance(trainer.strategy, DDPStrategy)):
         return {}
     return {name: parameter.grad for name, parameter in module.named_parameters() if parameter.grad is not None}
 

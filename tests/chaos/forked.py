@@ -19,8 +19,9 @@ from multiprocessing import forkserver
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-_context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["lightning", "optuna", "pandas", "jsonargparse", "orchestrator.cli"])
+context = multiprocessing.get_context("forkserver")
+"""Starts processes in which torch and Lightning are imported."""
+context.set_forkserver_preload(["lightning", "optuna", "pandas", "jsonargparse", "orchestrator.cli"])
 _lock = threading.Lock()  # of what multiprocessing keeps of its children
 
 
@@ -36,9 +37,9 @@ class Forked:
         errors: str | Path = os.devnull,
     ) -> None:
         self.args = list(arguments)
-        self._process = _context.Process(target=_run, args=(self.args, dict(env), str(output), str(errors)))
+        self._process = context.Process(target=_run, args=(self.args, dict(env), str(output), str(errors)))
         with _lock:
-            _start_server()
+            start_server()
             self._process.start()
         assert self._process.pid is not None
         self.pid: int = self._process.pid
@@ -69,7 +70,7 @@ class Forked:
 
 
 @cache
-def _start_server() -> None:
+def start_server() -> None:
     """At the first command: the test that it comes from is not to find the server among its own processes."""
     runs = os.environ.pop("SWEEP_RUNS", None)
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -260,11 +260,17 @@ def job(folder: Path, plans: Plans, segment: int = 0, start: Any = None) -> Job:
     )
 
 
-def run(folder: Path, plans: Plans, cuts: tuple[int, ...] = ()) -> Outcome:
-    """Train, stopped after the batches ``cuts`` (counted over the whole training) and resumed each time."""
+def run(
+    folder: Path, plans: Plans, cuts: tuple[int, ...] = (), before: Callable[[int, Any], None] = lambda *_: None
+) -> Outcome:
+    """Train, stopped after the batches ``cuts`` (counted over the whole training) and resumed each time.
+
+    ``before`` is called before each segment with its number and the checkpoint that it starts from.
+    """
     outcome, latest = Outcome(), None
     for segment, cut in enumerate([*cuts, 1 << 30]):
         each = job(folder, plans, segment, latest)
+        before(segment, latest)
         saved: list[Any] = [latest]
         batches = 0
 

@@ -270,4 +270,4 @@ def test_a_forged_promotion_is_found() -> None:
     aside = next(place for place, event in enumerate(events) if event.type == "trial.set_aside")
     fields = {"trial": events[aside]["trial"], "rule": "request", "why": {"rung": 5}}
     forged = Event(aside + 1, 1, events[aside].time, "trial.promoted", fields)
-    assert any("was set aside after epoch 1" in sentence for sentence in replay(sweep, [*events[: aside + 1], forged]))
+    assert any("was set aside at epoch 1" in sentence for sentence in replay(sweep, [*events[: aside + 1], forged]))

@@ -136,7 +136,7 @@ class Scheduler(PolicyPlugin[OptionsT], Generic[OptionsT]):
 
     @classmethod
     def rung_reached(cls, options: OptionsT, progress: float) -> float | None:
-        """Return the last rung of a trial that has reached the epoch; None if there is none, or it depends on more."""
+        """Return the last rung of a trial that has come so far; None if there is none, or it depends on more."""
         return None
 
     @classmethod

@@ -22,7 +22,7 @@ from orchestrator.policies.numerics import same_numerics
 from orchestrator.policies.recorded_versions import policy_versions, same_version
 from orchestrator.policies.scheduler import scheduler_class
 from orchestrator.policies.searcher import searcher_class
-from orchestrator.progress import EPOCHS, SECONDS, UNITS, noun, value
+from orchestrator.progress import EPOCHS, SECONDS, UNITS, noun, place, value
 from orchestrator.results.nearly_equal import nearly_equal
 from orchestrator.spec import SweepSpec, apply, options_class
 from orchestrator.spec.progress_section import LIMITS, trainer_limit
@@ -360,9 +360,8 @@ class JournalReplay:
         if trial.status != "set_aside":
             self._violate(event, f"comes though the trial was not set aside but is {trial.status}")
         elif event["why"] != {"rung": trial.segment_progress} or event.fields.keys() & {"donor", "params"}:
-            self._violate(
-                event, f"is {dict(event.fields)}, but the trial was set aside after epoch {trial.segment_progress}"
-            )
+            there = place(trial.segment_progress, self.state.unit)
+            self._violate(event, f"is {dict(event.fields)}, but the trial was set aside at {there}")
         self._check_budget_left(event)
 
     def _due_decision(self) -> tuple[int, Verdict] | None:

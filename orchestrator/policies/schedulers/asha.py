@@ -76,7 +76,7 @@ class ASHAScheduler(Scheduler[ASHA]):
 
     @classmethod
     def rung_reached(cls, options: ASHA, progress: float) -> float | None:
-        """Return the last rung up to the epoch."""
+        """Return the last rung up to that progress."""
         return last_rung(progress, grace_of(options), options.reduction_factor)
 
     @classmethod
@@ -88,7 +88,7 @@ class ASHAScheduler(Scheduler[ASHA]):
         )
 
     def rung(self, progress: float) -> float | None:
-        """Return the last rung up to that epoch; None below the first."""
+        """Return the last rung up to that progress; None below the first."""
         return last_rung(progress, grace_of(self.options), self.options.reduction_factor)
 
     def on_report(self, trial: int, progress: float) -> None:
@@ -132,7 +132,7 @@ class PromotionASHA(ASHAScheduler):
         self._reached: dict[int, float] = {}
 
     def rung(self, progress: float) -> float | None:
-        """Return the last rung up to that epoch; None at the end of the training, where no trial waits."""
+        """Return the last rung up to that progress; None at the end of the training, where no trial waits."""
         return None if self.is_at_end(progress) else super().rung(progress)
 
     def promote(self, *, last: bool) -> tuple[int, Verdict] | None:
@@ -168,7 +168,7 @@ class PromotionASHA(ASHAScheduler):
         """Set aside a trial that has just entered a rung and is not among its best."""
         at = self.rung(progress)
         if self._reached[trial] > progress or self._promoted_from.get(trial, 0) >= (at or math.inf):
-            return None  # it passed this rung before, and repeats the epoch because a checkpoint was missing
+            return None  # it passed this rung before, and repeats the report because a checkpoint was missing
         verdict = super().judge_report(trial, progress)
         return verdict and replace(verdict, action="set_aside")
 

@@ -60,7 +60,7 @@ class MedianScheduler(Scheduler[Median]):
         )
 
     def on_report(self, trial: int, progress: float) -> None:
-        """Add the loss to the trial's mean; a repeated epoch counts as it was the first time."""
+        """Add the loss to the trial's mean; a repeated report counts as it was the first time."""
         reached, reports, total = self._sums.get(trial, (0, 0, 0.0))
         value = self.last[trial]
         if progress <= reached or not math.isfinite(value):

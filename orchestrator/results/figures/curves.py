@@ -1,4 +1,4 @@
-"""Learning curves figure: the objective by epoch, a line a trial."""
+"""Learning curves figure: the objective by progress, a line a trial."""
 
 from __future__ import annotations
 

@@ -111,15 +111,58 @@ def cli_page() -> str:
     return "\n".join(parts)
 
 
+def error_kinds() -> Iterator[tuple[str, int, str]]:
+    """Yield code, exit code and meaning of each kind of error."""
+    import orchestrator.export.parity
+    import orchestrator.xla.accelerator  # noqa: F401
+    from orchestrator.errors import SweepError
+
+    kinds: list[type[SweepError]] = [SweepError]
+    seen = set()
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+        if kind.code in seen:
+            continue
+        seen.add(kind.code)
+        meaning = " ".join((kind.__doc__ or "").partition("\n\n")[0].split()).replace("|", "\\|").replace("``", "`")
+        meaning = "Any other error." if kind is SweepError else meaning
+        yield kind.code, kind.exit_code, f"{meaning} Transient." if kind.transient else meaning
+    yield "storage", 1, "The disk is full, or the object store does not answer. Transient."
+    yield "aborted", 1, "A question was answered with no, or nobody could be asked."
+
+
+def json_page(schema: Schema) -> str:
+    """Return the page of what commands print with ``--json``."""
+    lines = [NOTICE, "# What commands print with --json\n"]
+    lines.append(
+        "Every command takes `--json` and prints one JSON document on stdout; notices stay on stderr.\n"
+        "`sweep logs --follow` prints lines, and `sweep open` its address, before they go on.\n"
+        "A command that fails prints an [error](#failure) on stdout instead, and its exit code is not 0.\n"
+        "The schemas are in [commands.schema.json](commands.schema.json), one definition a command: `sweep status`.\n"
+    )
+    lines.append("| code | exit code | meaning |\n| --- | --- | --- |")
+    lines.extend(f"| `{code}` | {number} | {meaning} |" for code, number, meaning in error_kinds())
+    lines.append("\n| command | prints |\n| --- | --- |")
+    parts = {name: part for name, part in schema["$defs"].items() if not name.startswith(("sweep ", "error"))}
+    commands = {name: part for name, part in schema["$defs"].items() if name.startswith("sweep ")}
+    lines.extend(f"| `{name}` | {type_text(part)} |" for name, part in commands.items())
+    for name, part in parts.items():
+        lines.extend(section(name, {**part, "description": (part.get("description") or "").partition("\n\n")[0]}))
+    return "\n".join(lines) + "\n"
+
+
 def generated() -> dict[str, str]:
     """Return the text of each page by its name."""
+    from orchestrator.cli.json_forms import json_schemas
     from orchestrator.spec import json_schema
 
-    schema = json_schema()
+    schema, printed = json_schema(), json_schemas()
     return {
         "spec.md": spec_page(schema),
         "sweep.schema.json": json.dumps(schema, indent=2, ensure_ascii=False) + "\n",
         "cli.md": cli_page(),
+        "json.md": json_page(printed),
+        "commands.schema.json": json.dumps(printed, indent=2, ensure_ascii=False) + "\n",
     }
 
 

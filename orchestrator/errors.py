@@ -28,9 +28,15 @@ from typing import Any
 
 
 class SweepError(Exception):
-    """The root: a message, a hint that says what to do next, and an exit code."""
+    """The root: a message, a hint that says what to do next, and an exit code.
+
+    ``code`` names the kind of error for programs, and stays what it is. ``transient`` says that the same request may
+    succeed later.
+    """
 
     exit_code = 1
+    code = "failed"
+    transient = False
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
@@ -51,6 +57,7 @@ class ObjectStoreError(OSError):
 class UsageError(SweepError):
     """The request cannot be fulfilled as it stands."""
 
+    code = "usage"
     exit_code = 2
 
 
@@ -88,6 +95,8 @@ class SpecError(UsageError):
     ``rest`` is the spec of the sections that tell what is trained, as far as they can be read; None if they cannot.
     """
 
+    code = "file"
+
     def __init__(self, problems: Iterable[Problem], *, rest: Any = None) -> None:
         self.problems = tuple(problems)
         self.rest = rest
@@ -100,6 +109,8 @@ class CodecError(UsageError):
     ``at`` is the key path of the value (``trainer.callbacks[0].init_args.x``), ``reason`` the message without it.
     """
 
+    code = "value"
+
     def __init__(self, reason: str, *, at: str = "", hint: str = "") -> None:
         super().__init__(f"{at}: {reason}" if at else reason, hint=hint)
         self.at, self.reason = at, reason
@@ -108,23 +119,33 @@ class CodecError(UsageError):
 class DataError(UsageError):
     """A data set is absent, damaged or cannot be fetched."""
 
+    code = "data"
+
 
 class UntrustedRunError(UsageError):
     """The run or bundle names code, and the user has neither written nor trusted it. The message lists the code."""
+
+    code = "untrusted"
 
 
 class RunStartingError(UsageError):
     """The run is being started and has no journal yet; there will be one in some seconds."""
 
+    code = "starting"
+    transient = True
+
 
 class RunHeldError(SweepError):
     """The run exists already, or another living process writes it."""
 
+    code = "held"
     exit_code = 3
 
 
 class StoppedError(SweepError):
     """A signal came before the sweep had started: nothing was started or written."""
+
+    code = "stopped"
 
     def __init__(self, signal: int) -> None:
         super().__init__("stopped before the sweep had started: nothing was started or written")
@@ -134,29 +155,40 @@ class StoppedError(SweepError):
 class JournalError(SweepError):
     """The journal is damaged. The message names the file and the byte offset; nothing is repaired silently."""
 
+    code = "journal"
     exit_code = 4
 
 
 class JournalVersionError(JournalError):
     """The journal's format, or an event in it, is newer than this program. The hint names the version to install."""
 
+    code = "journal_version"
+
 
 class CheckpointError(SweepError):
     """A checkpoint's size or SHA-256 is not what the journal says, or it cannot be loaded."""
 
+    code = "checkpoint"
     exit_code = 4
 
 
 class ClusterLostError(SweepError):
     """The Ray cluster is gone; a new process must join the cluster that replaces it."""
 
+    code = "cluster_lost"
+    transient = True
+
 
 class ObjectiveError(SweepError):
     """The module never logged the metric by which the sweep judges trials."""
 
+    code = "objective"
+
 
 class ProgressError(SweepError):
     """A segment does not continue where it started: something moved the Trainer back, or ahead."""
+
+    code = "progress"
 
 
 def describe(error: BaseException) -> str:

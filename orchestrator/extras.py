@@ -28,6 +28,8 @@ EXTRAS: dict[str, str] = {
 class MissingExtraError(UsageError):
     """A library of an extra is not installed. The hint is the command that installs it."""
 
+    code = "missing_extra"
+
     def __init__(self, libraries: list[str], purpose: str) -> None:
         extra = EXTRAS[libraries[0]]
         verb = "is" if len(libraries) == 1 else "are"

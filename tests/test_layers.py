@@ -40,7 +40,7 @@ LIBRARIES: dict[str, set[str]] = {
     "page": {"starlette", "uvicorn"},
     "bundle": TORCH | {"PIL", "onnxruntime", "safetensors"},
     "export": TORCH | {"cycler", "matplotlib", "safetensors", "wandb"},
-    "cli": {"pandas", "rich", "typer"},
+    "cli": {"pandas", "pydantic", "rich", "typer", "typing_extensions"},
 }
 
 RAY_ALONE = {

@@ -198,7 +198,7 @@ def test_trials_on_a_cluster_share_its_gpu(
     assert ended.exit_code == 0
     assert ended.state.created["spec"]["resources"]["gpus"] == 0.5
     assert ended.state.slots == 2, "its two CPUs would have room for four"
-    assert "auto: 0.5 here, so that 2 trials share one: a trial takes 3GB of its 8GB" in capsys.readouterr().err
+    assert "auto: 0.5 here, so that 2 trials share one: a trial takes 3.0 GB of its 8.0 GB" in capsys.readouterr().err
 
 
 @pytest.mark.slow

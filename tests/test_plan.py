@@ -128,11 +128,11 @@ def test_hours_and_money_follow_from_epochs_and_seconds(monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("measured", "fields", "says"),
     [
-        ({"memory": 65_000 * MEGABYTE}, {}, "a trial needs 65GB of memory, and the machine has 64GB"),
+        ({"memory": 65_000 * MEGABYTE}, {}, "a trial needs 65.0 GB of memory, and the machine has 64.0 GB"),
         ({"memory": 20_000 * MEGABYTE}, {}, "resources.concurrent=3"),
         ({"checkpoint": 10**18}, {}, "free"),
         ({"checkpoint": 50 * MEGABYTE}, {"checkpoints": {"quota": "200MB"}}, "checkpoints.quota=850000000"),
-        ({"device_memory": 9 * MEGABYTE, "device_total": 8 * MEGABYTE}, {}, "of the GPU's 8MB"),
+        ({"device_memory": 9 * MEGABYTE, "device_total": 8 * MEGABYTE}, {}, "of the GPU's 8.0 MB"),
     ],
 )
 def test_what_does_not_fit_is_refused(
@@ -200,7 +200,7 @@ def test_a_plan_says_times_as_a_sweep_file_does_and_what_a_budget_cuts(monkeypat
 def test_corners_are_called_by_what_they_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     known(monkeypatch, seconds=1.0)  # the corner that probes took for the dear one
     said = lines(plan(priced()), measure(priced(), plan(priced())))
-    assert any(line.startswith("fastest and largest corner: 1 s an epoch, 800MB") for line in said)
+    assert any(line.startswith("fastest and largest corner: 1 s an epoch, 800 MB") for line in said)
     assert any(line.startswith("slowest corner: 2 s an epoch") for line in said)
 
 

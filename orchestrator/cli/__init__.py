@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 # The order of these imports is the order of the commands in `sweep --help`.
 # isort: off
@@ -13,7 +14,8 @@ from orchestrator.cli import run, inspect, logs, views, plan, confirm, export, r
 # isort: on
 from orchestrator.cli import forked_driver
 from orchestrator.cli.app import app
-from orchestrator.cli.output import warn
+from orchestrator.cli.error_json import error_record, failure
+from orchestrator.cli.output import print_json, warn
 from orchestrator.cli.supervisor import report_exit_code, will_be_replaced
 from orchestrator.errors import SweepError
 from orchestrator.secrets import guard_streams
@@ -37,21 +39,52 @@ __all__ = [
 
 
 def main() -> None:
-    """Run the command. A SweepError is printed without a traceback and sets the exit code."""
+    """Run the command. A SweepError is printed without a traceback and sets the exit code.
+
+    With ``--json`` it is one JSON object on stdout.
+    """
     guard_streams()
-    with forked_driver.report_exit_code(), report_exit_code(), _printed_errors():
+    as_json = "--json" in sys.argv[1:]
+    with forked_driver.report_exit_code(), report_exit_code(), _printed_errors(as_json=as_json):
+        if as_json:
+            sys.exit(_run_for_json())
         app(prog_name="sweep")
 
 
+def _run_for_json() -> int:
+    """Run the command, and print a wrong option or argument as JSON; return the exit code."""
+    import typer
+
+    try:
+        code = app(prog_name="sweep", standalone_mode=False)
+    except typer.Abort:
+        _print_failure(failure("aborted", "the question was answered with no, or not at all"))
+        return 1
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # Click's errors, which Typer holds a copy of in some versions
+            raise
+        _print_failure(failure("usage", error.format_message(), hint="sweep COMMAND --help lists the options"))
+        return int(getattr(error, "exit_code", 2))
+    return code if isinstance(code, int) else 0
+
+
+def _print_failure(record: dict[str, Any]) -> None:
+    with contextlib.suppress(OSError):
+        print_json(record)
+
+
 @contextlib.contextmanager
-def _printed_errors() -> Iterator[None]:
+def _printed_errors(*, as_json: bool) -> Iterator[None]:
     try:
         yield
     except SweepError as error:
         message, _, hint = str(error).partition("\nhint: ")
         if will_be_replaced(error):
             hint = ""  # a replacement driver resumes the run: there is nothing for a person to do
-        warn(f"error: {message}" + (f"\nhint: {hint}" if hint else ""))
+        if as_json:
+            _print_failure(error_record(error, hint))
+        else:
+            warn(f"error: {message}" + (f"\nhint: {hint}" if hint else ""))
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -63,5 +96,9 @@ def _printed_errors() -> Iterator[None]:
 
         if not storage_fault(error):
             raise
-        warn(f"error: {storage_fault(error)}: {error.filename or error}")
+        text = f"{storage_fault(error)}: {error.filename or error}"
+        if as_json:
+            _print_failure(failure("storage", text, transient=True))
+        else:
+            warn(f"error: {text}")
         sys.exit(1)

@@ -10,7 +10,7 @@ import typer
 from orchestrator import registry
 from orchestrator.cli.app import PANEL_SCALE, app
 from orchestrator.cli.options import HeadAddress, Json, NodeRuns, Overrides, Preset, RunName, Spec, TokenFile
-from orchestrator.cli.output import print_json, print_lines, warn
+from orchestrator.cli.output import print_done, print_json, print_lines, warn
 
 cluster = typer.Typer(no_args_is_help=True, help="Describe, start, inspect and stop Ray clusters.")
 app.add_typer(cluster, name="cluster", rich_help_panel=PANEL_SCALE)
@@ -27,6 +27,7 @@ def init(
         ),
     ],
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="File to write.")] = Path("cluster.yaml"),
+    as_json: Json = False,
 ) -> None:
     """Write a template of a cluster file, with comments on what to fill in.
 
@@ -41,11 +42,11 @@ def init(
             file.write(text)
     except FileExistsError:
         raise UsageError(f"{out} exists already", hint="specify another file: --out FILE") from None
-    print_lines(f"wrote {out}; fill in what its first lines list", err=True)
+    print_done({"file": str(out)}, f"wrote {out}; fill in what its first lines list", as_json=as_json)
 
 
 @cluster.command()
-def validate(file: File = Path("cluster.yaml")) -> None:
+def validate(file: File = Path("cluster.yaml"), as_json: Json = False) -> None:
     """Check a cluster file: Ray's schema, closed ports, fast detection of lost nodes, one version everywhere.
 
     Example: sweep cluster validate cluster.yaml
@@ -53,6 +54,10 @@ def validate(file: File = Path("cluster.yaml")) -> None:
     from orchestrator.cluster import load
 
     description = load(file)
+    if as_json:
+        print_json({"file": str(file), "name": description.name, "kind": description.kind,
+                    "to_do": list(description.open_items)})  # fmt: skip
+        return
     for item in description.open_items:
         warn(f"to do: {item}")
     notes = f"; {len(description.open_items)} to do" if description.open_items else ""
@@ -63,6 +68,7 @@ def validate(file: File = Path("cluster.yaml")) -> None:
 def token(
     path: TokenFile = None,
     new: Annotated[bool, typer.Option("--new", help="Replace the token by a new one.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Create the token that clusters require, unless it exists. Only its owner can read it; it is not printed.
 
@@ -72,6 +78,9 @@ def token(
 
     file = find(path) or Path(DEFAULT_PATH).expanduser()
     created = create(file, new=new)
+    if as_json:
+        print_json({"file": str(file), "created": bool(created), "fingerprint": fingerprint(file)})
+        return
     print_lines(f"{file}: {'created' if created else 'exists already'}, fingerprint {fingerprint(file)}")
 
 
@@ -95,6 +104,7 @@ def manifest(
     options: Annotated[
         list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="Any option of the manifest.")
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Print a manifest that runs a sweep: a RayJob for the KubeRay operator, or a Slurm batch script.
 
@@ -112,7 +122,8 @@ def manifest(
         "time": time, "partition": partition,
     }  # fmt: skip
     extra = {key: value for key, _, value in (option.partition("=") for option in options or ())}
-    typer.echo(render(kind, load(spec, overrides or (), name, preset), flags, extra), nl=False)
+    text = render(kind, load(spec, overrides or (), name, preset), flags, extra)
+    print_json({"kind": kind, "manifest": text}) if as_json else typer.echo(text, nl=False)
 
 
 @cluster.command()
@@ -120,6 +131,7 @@ def wait(
     nodes: Annotated[int, typer.Argument(metavar="NODES", min=1, help="Number of nodes, the head included.")],
     address: HeadAddress,
     seconds: Annotated[float, typer.Option("--seconds", help="Maximum time to wait.")] = 300.0,
+    as_json: Json = False,
 ) -> None:
     """Wait until a number of nodes have joined a Ray cluster.
 
@@ -128,7 +140,7 @@ def wait(
     from orchestrator.cluster import ray_client
 
     names = ray_client.wait_for_nodes(address, nodes, seconds)
-    print_lines(f"{len(names)} nodes: {', '.join(names)}", err=True)
+    print_done({"nodes": list(names)}, f"{len(names)} nodes: {', '.join(names)}", as_json=as_json)
 
 
 @cluster.command()
@@ -137,6 +149,7 @@ def up(
     restart: Annotated[
         bool, typer.Option("--restart", help="Restart Ray where it runs, which loses everything running there.")
     ] = False,
+    as_json: Json = False,
 ) -> None:
     """Start a cluster, or update a running one to its file without interrupting it.
 
@@ -145,6 +158,9 @@ def up(
     from orchestrator.cluster import launcher, load
 
     nodes = launcher.up(load(file), restart=restart)
+    if as_json:
+        print_json({"file": str(file), "nodes": [node.name for node in nodes]})
+        return
     count = f"{len(nodes)} node{'s' if len(nodes) > 1 else ''}"
     print_lines(f"{file}: up, with {count}: {', '.join(node.name for node in nodes)}")
 
@@ -178,7 +194,7 @@ def _job_row(job: dict[str, object]) -> dict[str, str]:
 
 
 @cluster.command()
-def down(file: File = Path("cluster.yaml")) -> None:
+def down(file: File = Path("cluster.yaml"), as_json: Json = False) -> None:
     """Stop a cluster: terminate its machines, or stop Ray on hosts of your own, and verify that nothing remains.
 
     Example: sweep cluster down
@@ -186,4 +202,4 @@ def down(file: File = Path("cluster.yaml")) -> None:
     from orchestrator.cluster import launcher, load
 
     launcher.down(load(file))
-    print_lines(f"{file}: down")
+    print_json({"file": str(file), "nodes": []}) if as_json else print_lines(f"{file}: down")

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import Annotated
 
 import typer
 
 from orchestrator.cli import detached
 from orchestrator.cli.app import PANEL_WINNER, app
+from orchestrator.cli.driver_options import DriverOptions, with_driver_options
 from orchestrator.cli.forked_driver import continue_after, fork_driver
-from orchestrator.cli.options import Address, Detach, Json, Local, Name, Runs, Trust
+from orchestrator.cli.options import Json, Name, Runs, Trust
 from orchestrator.cli.outcome import run_finals
 from orchestrator.cli.output import command_line, print_json, print_lines
+from orchestrator.cli.run import submit
 from orchestrator.cli.run_argument import chosen_run
 from orchestrator.cli.supervisor import needs_supervisor, supervise
 from orchestrator.cli.trust_question import settle_trust
 
 
 @app.command(rich_help_panel=PANEL_WINNER)
+@with_driver_options
 def confirm(
     name: Name = None,
     top: Annotated[
@@ -30,12 +34,9 @@ def confirm(
     confidence: Annotated[
         float | None, typer.Option("--confidence", help="Stop once one is the best with this probability.")
     ] = None,
-    runs: Runs = None,
-    local: Local = False,
-    detach: Detach = False,
-    address: Address = "",
     trust: Trust = False,
-    as_json: Json = False,
+    *,
+    driver: DriverOptions,
 ) -> None:
     """Retrain the best trials under fresh seeds until the winner is clear: mean, interval, probability.
 
@@ -43,12 +44,21 @@ def confirm(
     """
     from orchestrator.results.run_state import read_state
     from orchestrator.results.winner import finals_of
+    from orchestrator.state import spec_in_force
 
-    run = chosen_run(name, runs)
+    run, local, address = chosen_run(name, driver.runs), driver.local, driver.address
     trust = settle_trust(run, trust)
-    if detach:
+    options = {"top": top, "trials": trials, "confidence": confidence}
+    options = {key: value for key, value in options.items() if value is not None}
+    if driver.cluster is not None:
+        words = [f"--{key}={value}" for key, value in options.items()]
+        place = driver.runs or (str(run.runs) if run.url else None)
+        spec = spec_in_force(read_state(run))
+        submit(replace(driver, runs=place), ["confirm", run.name, "--trust", *words], spec)
+        return
+    if driver.detach:
         words = [*([] if name is not None else [run.name]), *([] if "--trust" in sys.argv else ["--trust"])]
-        raise typer.Exit(detached.detach(finals_of(run, read_state(run)), words))
+        raise typer.Exit(detached.detach(finals_of(run, read_state(run)), words, as_json=driver.as_json))
     if needs_supervisor(address, local):
         named = [] if name is not None else [run.name]  # another run may be the newest by then
         resume_with = [*_trusting(sys.argv[1:]), *named]
@@ -56,9 +66,8 @@ def confirm(
     if local and (crash := fork_driver(run)):
         continue_after(crash, run)
         trust = True  # settled before
-    options = {"top": top, "trials": trials, "confidence": confidence}
-    options = {key: value for key, value in options.items() if value is not None}
-    raise typer.Exit(run_finals(run, options, local=local, address=address, as_json=as_json, trust=trust))
+    code = run_finals(run, options, local=local, address=address, as_json=driver.as_json, trust=trust)
+    raise typer.Exit(code)
 
 
 def _trusting(words: list[str]) -> list[str]:

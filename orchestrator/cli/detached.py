@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from orchestrator.cli.output import command_line, print_lines, print_next, warn
+from orchestrator.cli.output import command_line, print_json, print_lines, print_next, warn
 from orchestrator.cli.supervisor import interpreter_flags
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def is_detached() -> bool:
     return _DETACHED in os.environ
 
 
-def detach(run: RunDirectory, extra_arguments: Sequence[str] = ()) -> int:
+def detach(run: RunDirectory, extra_arguments: Sequence[str] = (), *, as_json: bool = False) -> int:
     """Start this command again as a detached process and wait until it writes the run; return the exit code.
 
     The process leads a session of its own, so a terminal that closes does not reach it. What it prints goes to
@@ -33,6 +33,7 @@ def detach(run: RunDirectory, extra_arguments: Sequence[str] = ()) -> int:
     Args:
         run: the run that the process will write.
         extra_arguments: arguments to add to this command's own.
+        as_json: print the process, or why there is none, as JSON.
     """
     from orchestrator.durable_files import make_folder
 
@@ -58,9 +59,12 @@ def detach(run: RunDirectory, extra_arguments: Sequence[str] = ()) -> int:
         process.wait()
         raise
     if code is not None:
-        _print_end(run, begin, remove=not existed and not run.exists())
+        _print_end(run, begin, remove=not existed and not run.exists(), as_json=as_json)
         return code
-    _print_started(run, process.pid)
+    if as_json:
+        print_json({"name": run.name, "directory": run.where, "process": process.pid, "log": str(run.driver_log)})
+    else:
+        _print_started(run, process.pid)
     return 0
 
 
@@ -90,11 +94,15 @@ def _is_own(pid: int, session: int) -> bool:
     return False
 
 
-def _print_end(run: RunDirectory, begin: int, *, remove: bool) -> None:
-    """Print what the process printed; leave nothing of a run that has not begun."""
+def _print_end(run: RunDirectory, begin: int, *, remove: bool, as_json: bool) -> None:
+    """Print what the process printed, its JSON on stdout; leave nothing of a run that has not begun."""
     with run.driver_log.open("rb") as log:
         log.seek(begin)
-        warn(log.read().decode(errors="replace").rstrip())
+        said = log.read().decode(errors="replace").rstrip()
+    start = f"\n{said}".find("\n{") if as_json else -1
+    warn(said if start < 0 else said[:start].rstrip())
+    if start >= 0:
+        print_lines(*said[start:].splitlines())
     if remove:
         run.driver_log.unlink(missing_ok=True)
         try:

@@ -32,6 +32,7 @@ def export(
     ] = None,
     runs: Runs = None,
     trust: Trust = False,
+    as_json: Json = False,
 ) -> None:
     """Write the winner as a bundle (checkpoint, safetensors, ONNX, .pt2, model card) and print its folder.
 
@@ -44,6 +45,10 @@ def export(
     run = chosen_run(name, runs)
     trust = settle_trust(run, trust)
     exported = export_with_report(run.name, run.runs, trial=trial, to=to, formats=formats, trust=trust)
+    if as_json:
+        print_json({"folder": str(exported.folder), "formats": list(exported.present),
+                    "missing": dict(exported.missing), "seconds": exported.seconds})  # fmt: skip
+        return
     for missing, reason in exported.missing.items():
         warn(f"without {missing}: {reason}")
     warn(f"{', '.join(exported.present)}: compared with the checkpoint in {exported.seconds:.1f} s")
@@ -179,6 +184,7 @@ def publish(
         typer.Option("--wandb", metavar="PROJECT", help="A W&B project, or ENTITY/PROJECT; logs an artifact."),
     ] = None,
     name: ModelName = "",
+    as_json: Json = False,
 ) -> None:
     """Verify every file of a bundle, and publish it to a folder of versions or to W&B as an artifact.
 
@@ -192,10 +198,12 @@ def publish(
     manifest = verify_bundle(bundle)
     from orchestrator.export.publish import publish_to_folder, publish_to_wandb
 
-    if to:
-        print_lines(str(publish_to_folder(manifest, to, name)))
-    if wandb:
-        print_lines(publish_to_wandb(manifest, wandb, name))
+    folder = str(publish_to_folder(manifest, to, name)) if to else None
+    artifact = publish_to_wandb(manifest, wandb, name) if wandb else None
+    if as_json:
+        print_json({"folder": folder, "artifact": artifact})
+    else:
+        print_lines(*filter(None, (folder, artifact)))
 
 
 @app.command("export-optuna", rich_help_panel=PANEL_WINNER)
@@ -205,6 +213,7 @@ def export_optuna(
         Path | None, typer.Argument(metavar="[FILE]", help="A new SQLite file. Default: NAME.db.", show_default=False)
     ] = None,
     runs: Runs = None,
+    as_json: Json = False,
 ) -> None:
     """Write a run as an Optuna study into a new SQLite file, for other tools. NAME may be -, the newest run.
 
@@ -213,7 +222,8 @@ def export_optuna(
     from orchestrator.optuna_studies.study_export import export_study
 
     run = chosen_run(name, runs)
-    print_lines(str(export_study(run, file or Path(f"{run.name}.db"))))
+    written = str(export_study(run, file or Path(f"{run.name}.db")))
+    print_json({"name": run.name, "file": written}) if as_json else print_lines(written)
 
 
 def _print_validated(bundle: LoadedBundle, class_path: str | None, overrides: list[str], *, as_json: bool) -> None:

@@ -121,29 +121,19 @@ def best(name: Name = None, runs: Runs = None, as_json: Json = False) -> None:
 
     Example: sweep best cifar10 --json
     """
-    from orchestrator.codec import display, written
+    from orchestrator.cli.outcome import best_record
     from orchestrator.progress import axis, figure
     from orchestrator.results import Results
 
     table = Results(chosen_run(name, runs))
-    winner = table.best()
-    record = {
-        "trial": winner.trial,
-        table.metric: winner.value,
-        "epoch": winner.epoch,
-        "progress": winner.progress,
-        "unit": table.state.unit,
-        "params": {name: display(written(value)) for name, value in winner.params.items()},
-        "checkpoint": str(winner.checkpoint) if winner.checkpoint else None,
-        "confirmed": winner.confirmed,
-    }
+    record = best_record(table)
     if as_json:
         print_json(record)
         return
     # The epoch is the progress where progress is in epochs; else people are told the latter.
-    reached = {axis(table.state.unit): figure(winner.progress, table.state.unit)}
+    reached = {axis(table.state.unit): figure(record["progress"], table.state.unit)}
     for key, value in (record | reached).items():
-        if key in {"epoch", "progress", "unit"} - reached.keys():
+        if key in {"epoch", "progress", "unit", "metric", "value"} - reached.keys():
             continue
         print_lines(f"{key}: {json.dumps(value) if isinstance(value, dict) else value}")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -25,14 +25,60 @@ if TYPE_CHECKING:
     from orchestrator.sweep import Outcome
 
 
-def finish(outcome: Outcome, *, local: bool, address: str) -> None:
-    """Print the ranking, the winner and the next steps, run finals that are due, and exit with the run's code."""
+def finish(outcome: Outcome, *, local: bool, address: str, as_json: bool = False) -> None:
+    """Print the ranking, the winner and the next steps, run finals that are due, and exit with the run's code.
+
+    As JSON, one record is printed at the end.
+    """
     with contextlib.suppress(OSError):  # a closed terminal does not change the exit code
-        _print_outcome(outcome, next_steps=not outcome.finals_due)
+        if not as_json:
+            _print_outcome(outcome, next_steps=not outcome.finals_due)
         print_notices(outcome.notices)
+    code = outcome.exit_code
     if outcome.finals_due:
-        raise typer.Exit(run_finals(outcome.run, {}, local=local, address=address))
-    raise typer.Exit(outcome.exit_code)
+        code = run_finals(outcome.run, {}, local=local, address=address, silent=as_json)
+    if as_json:
+        with contextlib.suppress(OSError):
+            print_json(run_record(outcome.run, outcome.notices))
+    raise typer.Exit(code)
+
+
+def run_record(run: RunDirectory, notices: Sequence[str] = ()) -> dict[str, Any]:
+    """Return how a run stands, for JSON: its state, its winner and, if there were finals, what they confirmed."""
+    from orchestrator.results import Results
+    from orchestrator.results.status import STATUSES
+
+    results = Results(run)
+    state = results.state
+    return {
+        "name": run.name,
+        "directory": run.where,
+        "status": state.status,
+        "reason": state.reason,
+        "trials": {status: state.count(status) for status in STATUSES},
+        "best": best_record(results) if state.winner() is not None else None,
+        "confirmation": state.confirmation or None,
+        "notices": list(notices),
+    }
+
+
+def best_record(results: Results) -> dict[str, Any]:
+    """Return the winner for JSON; its value is under the metric's name, and as ``value``."""
+    from orchestrator.codec import display, written
+
+    winner = results.best()
+    return {
+        "trial": winner.trial,
+        "metric": results.metric,
+        "value": winner.value,
+        results.metric: winner.value,
+        "epoch": winner.epoch,
+        "progress": winner.progress,
+        "unit": results.state.unit,
+        "params": {name: display(written(value)) for name, value in winner.params.items()},
+        "checkpoint": str(winner.checkpoint) if winner.checkpoint else None,
+        "confirmed": winner.confirmed,
+    }
 
 
 def run_finals(
@@ -42,6 +88,7 @@ def run_finals(
     local: bool,
     address: str,
     as_json: bool = False,
+    silent: bool = False,
     trust: bool = True,
 ) -> int:
     """Run the finals of a run, show their progress and result, and return the exit code.
@@ -69,7 +116,8 @@ def run_finals(
             trust=trust,
         )
     with contextlib.suppress(OSError):  # a closed terminal does not change the exit code
-        _print_finals(run, outcome, as_json=as_json)
+        if not silent:
+            _print_finals(run, outcome, as_json=as_json)
     return outcome.exit_code
 
 

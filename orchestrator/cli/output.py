@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +47,14 @@ def print_notices(notices: Sequence[str]) -> None:
 def print_json(value: Any) -> None:
     """Print a value as indented JSON. Raises ValueError for NaN and infinities."""
     typer.echo(json.dumps(masked_values(value), indent=2, allow_nan=False))
+
+
+def print_done(record: Mapping[str, Any], text: str, *, as_json: bool) -> None:
+    """Print what was done: as JSON on stdout, or as a sentence on stderr."""
+    if as_json:
+        print_json(record)
+    else:
+        print_lines(text, err=True)
 
 
 def print_next(commands: Iterable[tuple[str, str]]) -> None:

@@ -4,33 +4,20 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from orchestrator.cli import detached
 from orchestrator.cli.app import PANEL_RUN, app
 from orchestrator.cli.completion import run_names, trial_numbers
+from orchestrator.cli.driver_options import DriverOptions, with_driver_options
 from orchestrator.cli.forked_driver import continue_after, fork_driver
 from orchestrator.cli.launch_notice import launch_notice
-from orchestrator.cli.options import (
-    Address,
-    Cluster,
-    Detach,
-    Insecure,
-    Local,
-    Name,
-    Overrides,
-    Preset,
-    RunName,
-    Runs,
-    Spec,
-    TokenFile,
-    Trust,
-)
+from orchestrator.cli.options import Json, Name, Overrides, Preset, RunName, Runs, Spec, Trust
 from orchestrator.cli.outcome import finish
-from orchestrator.cli.output import command_line, print_lines, print_next, print_notices
+from orchestrator.cli.output import command_line, print_done, print_json, print_lines, print_next, print_notices
 from orchestrator.cli.run_argument import chosen_run
 from orchestrator.cli.supervisor import is_replacement, needs_supervisor, supervise, supervised
 from orchestrator.cli.time_of_day import parsed_time
@@ -45,6 +32,7 @@ if TYPE_CHECKING:
 
 
 @app.command(rich_help_panel=PANEL_RUN)
+@with_driver_options
 def launch(
     spec: Spec,
     preset: Preset = None,
@@ -67,13 +55,8 @@ def launch(
     no_preflight: Annotated[
         bool, typer.Option("--no-preflight", help="Start without running one batch of the model beforehand.")
     ] = False,
-    runs: Runs = None,
-    local: Local = False,
-    detach: Detach = False,
-    address: Address = "",
-    cluster: Cluster = None,
-    token: TokenFile = None,
-    insecure: Insecure = False,
+    *,
+    driver: DriverOptions,
 ) -> None:
     """Check a sweep file, run the sweep to its end and print the ranking, or submit it to a cluster.
 
@@ -96,11 +79,7 @@ def launch(
         notices = filter(None, [launch_notice(loaded, spec, preset), *spared()])
         print_lines(*(f"notice: {sentence}" for sentence in notices), err=True)
     earlier_runs = [*(warm_start or ()), *(more_runs or ())]
-    if cluster is not None:
-        if local:
-            raise UsageError("--local and --cluster exclude each other", hint="specify one of them")
-        if detach:
-            raise UsageError("--detach and --cluster exclude each other: a submitted sweep needs no terminal")
+    if driver.cluster is not None:
         if new_name:
             raise UsageError(
                 "--new-name and --cluster exclude each other: only the cluster knows which runs exist",
@@ -108,11 +87,11 @@ def launch(
             )
         words = [word for run in earlier_runs for word in ("--warm-start", run)]
         words += ["--no-preflight"] if no_preflight else []
-        _submit(cluster, ["launch", "sweep.yaml", *words], loaded, runs, token, insecure=insecure)
+        submit(driver, ["launch", "sweep.yaml", *words], loaded)
         return
     arguments: tuple[str, ...] = ()
     if new_name and not supervised():  # the supervisor has chosen the name and passes it on
-        loaded = load(spec, overrides or (), free_name(loaded.name, runs), preset)
+        loaded = load(spec, overrides or (), free_name(loaded.name, driver.runs), preset)
         arguments = ("--name", loaded.name)
 
     def start(progress: Progress) -> Outcome:
@@ -120,66 +99,33 @@ def launch(
 
         return sweep.launch(
             loaded,
-            runs,
-            local=local,
-            address=address,
+            driver.runs,
+            local=driver.local,
+            address=driver.address,
             observer=progress,
             warm_start=earlier_runs,
             preflight=not no_preflight,
         )
 
-    run = run_at(loaded.name, runs)
+    run = run_at(loaded.name, driver.runs)
     if run.exists() and not supervised():
         hint = f"resume it: sweep resume {run.name}; or start another: --new-name, or --name {run.name}-2"
         raise RunHeldError(f"the run {run.name!r} exists already: {run.where}", hint=hint)
-    _run_to_end(run, start, local=local, address=address, detach=detach, extra_arguments=arguments)
+    _run_to_end(run, start, driver, arguments)
 
 
 @app.command(rich_help_panel=PANEL_RUN)
-def resume(
-    name: Name = None,
-    runs: Runs = None,
-    local: Local = False,
-    detach: Detach = False,
-    address: Address = "",
-    cluster: Cluster = None,
-    token: TokenFile = None,
-    insecure: Insecure = False,
-    trust: Trust = False,
-) -> None:
+@with_driver_options
+def resume(name: Name = None, trust: Trust = False, *, driver: DriverOptions) -> None:
     """Resume a stopped run. Ended trials stay as they are; the others start from their last checkpoint.
 
     Example: sweep resume cifar10
     """
-    from orchestrator.results.run_state import read_state
-    from orchestrator.state import spec_in_force
-
-    run = chosen_run(name, runs)
-    trust = settle_trust(run, trust)
-    if cluster is not None:
-        spec = spec_in_force(read_state(run))
-        place = runs or (str(run.runs) if run.url else None)
-        _submit(cluster, ["resume", run.name, "--trust"], spec, place, token, insecure=insecure)
-        return
-
-    def start(progress: Progress) -> Outcome:
-        from orchestrator import sweep
-
-        return sweep.resume(
-            run.name,
-            run.runs,
-            local=local,
-            address=address,
-            observer=progress,
-            wait_for_cluster=is_replacement(),
-            trust=trust,
-        )
-
-    arguments = _named(name, run)
-    _run_to_end(run, start, local=local, address=address, detach=detach, extra_arguments=arguments)
+    _continue(name, driver, trust, "resume")
 
 
 @app.command(rich_help_panel=PANEL_RUN)
+@with_driver_options
 def retry(
     name: Name = None,
     failed: Annotated[bool, typer.Option("--failed", help="Retry every failed trial.")] = False,
@@ -187,11 +133,9 @@ def retry(
         list[int] | None,
         typer.Option("--trial", help="Number of a failed trial. May be repeated.", autocompletion=trial_numbers),
     ] = None,
-    runs: Runs = None,
-    local: Local = False,
-    detach: Detach = False,
-    address: Address = "",
     trust: Trust = False,
+    *,
+    driver: DriverOptions,
 ) -> None:
     """Retry failed trials from their last checkpoint, and resume the run.
 
@@ -202,28 +146,12 @@ def retry(
     if failed == bool(trials):
         raise UsageError("specify the trials to retry: either --failed or --trial N", hint="sweep retry NAME --failed")
 
-    run = chosen_run(name, runs)
-    trust = settle_trust(run, trust)
-
-    def start(progress: Progress) -> Outcome:
-        from orchestrator import sweep
-
-        return sweep.retry(
-            run.name,
-            run.runs,
-            local=local,
-            address=address,
-            observer=progress,
-            trials="failed" if failed else trials or (),
-            wait_for_cluster=is_replacement(),
-            trust=trust,
-        )
-
-    arguments = _named(name, run)
-    _run_to_end(run, start, local=local, address=address, detach=detach, extra_arguments=arguments)
+    words = ["--failed"] if failed else [word for trial in trials or () for word in ("--trial", str(trial))]
+    _continue(name, driver, trust, "retry", words, trials="failed" if failed else trials or ())
 
 
 @app.command(rich_help_panel=PANEL_RUN)
+@with_driver_options
 def extend(
     name: Name = None,
     trials: Annotated[int, typer.Option("--trials", min=0, help="Number of additional trials.")] = 0,
@@ -246,40 +174,20 @@ def extend(
             "May be repeated.",
         ),
     ] = None,
-    runs: Runs = None,
-    local: Local = False,
-    detach: Detach = False,
-    address: Address = "",
     trust: Trust = False,
+    *,
+    driver: DriverOptions,
 ) -> None:
     """Extend a run beyond its limits: more trials, more epochs, more time.
 
     Example: sweep extend cifar10 --trials 20
     """
     additional_budget = dict(_parse_amount(text) for text in budget or ())
-    run = chosen_run(name, runs)
-    trust = settle_trust(run, trust)
-
-    def start(progress: Progress) -> Outcome:
-        from orchestrator import sweep
-
-        return sweep.extend(
-            run.name,
-            run.runs,
-            trials=trials,
-            epochs=epochs,
-            by=by,
-            wall_clock=wall_clock,
-            budget=additional_budget,
-            local=local,
-            address=address,
-            observer=progress,
-            wait_for_cluster=is_replacement(),
-            trust=trust,
-        )
-
-    arguments = _named(name, run)
-    _run_to_end(run, start, local=local, address=address, detach=detach, extra_arguments=arguments)
+    words = [f"--{key}={value}" for key, value in (("trials", trials), ("epochs", epochs), ("by", by)) if value]
+    words += [f"--wall-clock={wall_clock}"] if wall_clock else []
+    words += [f"--budget={text}" for text in budget or ()]
+    amounts = {"trials": trials, "epochs": epochs, "by": by, "wall_clock": wall_clock, "budget": additional_budget}
+    _continue(name, driver, trust, "extend", words, **amounts)
 
 
 @app.command(rich_help_panel=PANEL_RUN)
@@ -299,8 +207,11 @@ def stop(
     ] = "",
     cancel: Annotated[bool, typer.Option("--cancel", help="Take back the stops at a later time.")] = False,
     runs: Runs = None,
+    as_json: Json = False,
 ) -> None:
     """Stop a running sweep cleanly, from any terminal: now, later, or after a report. Or stop one of its trials.
+
+    It needs no --cluster and no --address: the request lies in the run directory, which the driver reads.
 
     Example: sweep stop --drain --at 18:00
     """
@@ -313,14 +224,23 @@ def stop(
     run = chosen_run(name, runs)
     resume = command_line("resume", run.name, run.runs)
     if cancel:
-        print_lines(f"{run.name}: {control.cancel_stop(run.name, run.runs)} later stops taken back", err=True)
+        taken = control.cancel_stop(run.name, run.runs)
+        print_done(
+            {"name": run.name, "cancelled": taken}, f"{run.name}: {taken} later stops taken back", as_json=as_json
+        )
         return
     if drain or at:
         driver = control.stop_later(run.name, run.runs, drain=drain, at=parsed_time(at) if at else None)
-        stops = "; ".join(pending_stops(run)) or "now"
-        print_lines(f"{run.name} (run by {driver}) will stop {stops}; resume with: {resume}", err=True)
+        stops = pending_stops(run) or ["now"]
+        text = f"{run.name} (run by {driver}) will stop {'; '.join(stops)}; resume with: {resume}"
+        print_done({"name": run.name, "driver": driver, "will_stop": list(stops)}, text, as_json=as_json)
         return
     driver = control.stop(run.name, run.runs, trial=trial)
+    if as_json:
+        print_json(
+            {"name": run.name, "driver": driver, "stopped": "sweep" if trial is None else "trial", "trial": trial}
+        )
+        return
     if trial is not None:
         print_lines(f"stopped trial {trial} of {run.name}; the sweep continues", err=True)
         return
@@ -339,23 +259,26 @@ def promote(
     ],
     name: Name = None,
     runs: Runs = None,
+    as_json: Json = False,
 ) -> None:
     """Continue a trial that the scheduler of a running sweep has set aside.
+
+    It needs no --cluster and no --address: the request lies in the run directory, which the driver reads.
 
     Example: sweep promote cifar10 --trial 7
     """
     from orchestrator import sweep
 
     run = chosen_run(name, runs)
-    if sweep.promote(run.name, run.runs, trial=trial):
-        print_lines(f"trial {trial} of {run.name} continues as soon as a slot is free", err=True)
-    else:
-        later = "the driver reads requests when a trial next reports"
-        print_lines(f"requested trial {trial} of {run.name}; {later}", err=True)
+    promoted = sweep.promote(run.name, run.runs, trial=trial)
+    text = f"requested trial {trial} of {run.name}; the driver reads requests when a trial next reports"
+    if promoted:
+        text = f"trial {trial} of {run.name} continues as soon as a slot is free"
+    print_done({"name": run.name, "trial": trial, "promoted": promoted}, text, as_json=as_json)
 
 
 @app.command(rich_help_panel=PANEL_RUN)
-def sync(name: Name = None, runs: Runs = None) -> None:
+def sync(name: Name = None, runs: Runs = None, as_json: Json = False) -> None:
     """Send to W&B and MLflow what they have not received of a run; nothing is sent twice.
 
     Example: sweep sync cifar10
@@ -366,7 +289,7 @@ def sync(name: Name = None, runs: Runs = None) -> None:
 
     run = chosen_run(name, runs)
     notices = send(run, spec_in_force(read_state(run)))
-    print_notices(notices)
+    print_json({"name": run.name, "not_sent": list(notices)}) if as_json else print_notices(notices)
     raise typer.Exit(1 if notices else 0)
 
 
@@ -381,21 +304,53 @@ def _with_all_problems(error: SpecError) -> SpecError:
     return SpecError([*error.problems, *further_problems(error)])
 
 
+def _continue(
+    name: str | None,
+    driver: DriverOptions,
+    trust: bool,
+    verb: Literal["resume", "retry", "extend"],
+    words: Sequence[str] = (),
+    **options: Any,
+) -> None:
+    """Resume, retry or extend a run, here or on a cluster; ``words`` say the same as ``options``."""
+    run = chosen_run(name, driver.runs)
+    trust = settle_trust(run, trust)
+    if driver.cluster is not None:
+        from orchestrator.results.run_state import read_state
+        from orchestrator.state import spec_in_force
+
+        place = driver.runs or (str(run.runs) if run.url else None)
+        submit(replace(driver, runs=place), [verb, run.name, "--trust", *words], spec_in_force(read_state(run)))
+        return
+
+    def start(progress: Progress) -> Outcome:
+        from orchestrator import sweep
+
+        return getattr(sweep, verb)(  # type: ignore[no-any-return]
+            run.name,
+            run.runs,
+            local=driver.local,
+            address=driver.address,
+            observer=progress,
+            wait_for_cluster=is_replacement(),
+            trust=trust,
+            **options,
+        )
+
+    _run_to_end(run, start, driver, _named(name, run))
+
+
 def _run_to_end(
-    run: RunDirectory,
-    start: Callable[[Progress], Outcome],
-    *,
-    local: bool,
-    address: str,
-    detach: bool = False,
-    extra_arguments: Sequence[str] = (),
+    run: RunDirectory, start: Callable[[Progress], Outcome], driver: DriverOptions, extra_arguments: Sequence[str] = ()
 ) -> None:
     """Run a sweep in this process, locally in a fork of it, or on a cluster in a supervised one; print its outcome."""
-    if detach:
-        raise typer.Exit(detached.detach(run, extra_arguments))
+    local, address, as_json = driver.local, driver.address, driver.as_json
+    if driver.detach:
+        raise typer.Exit(detached.detach(run, extra_arguments, as_json=as_json))
     if needs_supervisor(address, local):
         # This command has settled the trust, or launched the run: a replacement has nobody to ask.
         resume_with = ["resume", run.name, "--trust", "--address", address, "--runs", str(run.runs)]
+        resume_with += ["--json"] if as_json else []
         raise typer.Exit(supervise(run, resume_with=resume_with, extra_arguments=extra_arguments))
     crash = fork_driver(run) if local else None
     from orchestrator.results.terminal_tables import Progress
@@ -409,7 +364,7 @@ def _run_to_end(
             outcome = sweep.resume(run.name, run.runs, local=True, observer=progress, trust=True)
         else:
             outcome = start(progress)
-    finish(outcome, local=local, address=address)
+    finish(outcome, local=local, address=address, as_json=as_json)
 
 
 def _named(name: str | None, run: RunDirectory) -> list[str]:
@@ -421,19 +376,23 @@ def _named(name: str | None, run: RunDirectory) -> list[str]:
     return words if "--trust" in sys.argv else [*words, "--trust"]
 
 
-def _submit(
-    cluster: str, words: Sequence[str], spec: SweepSpec, runs: str | None, token: Path | None, *, insecure: bool
-) -> None:
+def submit(driver: DriverOptions, words: Sequence[str], spec: SweepSpec) -> None:
     """Submit ``sweep WORDS`` with this spec to a cluster, and print how to follow it."""
     from orchestrator.cluster import jobs
 
-    submitted = jobs.submit(cluster, words, spec, runs=runs, token_file=token, insecure=insecure)
-    upload = submitted.upload
+    assert driver.cluster is not None
+    submitted = jobs.submit(
+        driver.cluster, words, spec, runs=driver.runs, token_file=driver.token, insecure=driver.insecure
+    )
+    upload, where = submitted.upload, submitted.runs or driver.runs  # may be a URL
+    if driver.as_json:
+        print_json({"name": spec.name, "job": submitted.job, "runs": str(where) if where else None,
+                    "files": upload.files, "bytes": upload.size, "not_uploaded": list(upload.large)})  # fmt: skip
+        return
     code = f"{upload.files} code files, {upload.size / 1e3:,.0f} kB" if upload.files else "no code files"
     print_lines(f"{spec.name} is submitted as {submitted.job}, with {code}")
     if upload.large:
         print_lines(f"not uploaded, because too large for code: {', '.join(upload.large)}", err=True)
-    where = submitted.runs or runs  # may be a URL
     print_next(
         (
             (command_line("watch", spec.name, where), "follow it on a screen"),

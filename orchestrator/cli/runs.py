@@ -10,7 +10,7 @@ import typer
 from orchestrator.cli.app import PANEL_ORDER, app
 from orchestrator.cli.completion import run_names
 from orchestrator.cli.options import Json, Name, RequiredName, Runs
-from orchestrator.cli.output import print_json, print_lines, wide_console
+from orchestrator.cli.output import print_done, print_json, print_lines, wide_console
 from orchestrator.cli.run_argument import chosen_run
 
 if TYPE_CHECKING:
@@ -98,6 +98,7 @@ def archive(
     name: Name = None,
     undo: Annotated[bool, typer.Option("--undo", help="List it again.")] = False,
     runs: Runs = None,
+    as_json: Json = False,
 ) -> None:
     """Leave a run out of lists, and of what the newest run can mean. Its files stay as they are.
 
@@ -107,7 +108,8 @@ def archive(
 
     run = chosen_run(name, runs)
     archive(run, not undo)
-    print_lines(f"{run.name} is {'listed again' if undo else 'archived; sweep list --all lists it'}", err=True)
+    text = f"{run.name} is {'listed again' if undo else 'archived; sweep list --all lists it'}"
+    print_done({"name": run.name, "archived": not undo}, text, as_json=as_json)
 
 
 @app.command(rich_help_panel=PANEL_ORDER)
@@ -115,6 +117,7 @@ def rename(
     name: RequiredName,
     new: Annotated[str, typer.Argument(metavar="NEW", help="The new name.")],
     runs: Runs = None,
+    as_json: Json = False,
 ) -> None:
     """Rename a run that no process runs. NAME may be -, the newest run.
 
@@ -123,7 +126,9 @@ def rename(
     from orchestrator.sweep.run_files import rename
 
     run = chosen_run(name, runs)
-    print_lines(f"{run.name} is now {rename(run, new).where}", err=True)
+    renamed = rename(run, new)
+    record = {"name": renamed.name, "directory": renamed.where, "before": run.name}
+    print_done(record, f"{run.name} is now {renamed.where}", as_json=as_json)
 
 
 @app.command(rich_help_panel=PANEL_ORDER)
@@ -140,24 +145,30 @@ def rm(
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask. Each NAME must then be a whole name.")] = False,
     runs: Runs = None,
+    as_json: Json = False,
 ) -> None:
     """Remove runs with all their files, or only their checkpoints. Asks first; refuses a run that is running.
 
     Example: sweep rm quickstart quickstart-2 --checkpoints
     """
-    from orchestrator.results.terminal_tables import size_text
+    from orchestrator.plan.memory_size import size_text
     from orchestrator.sweep import run_files
 
     chosen = {chosen_run(name, runs): name for name in names}
     _settle_removal(chosen, checkpoints=checkpoints, yes=yes)
+    records = []
     for run in chosen:
         if checkpoints:
             freed = run_files.remove_checkpoints(run)
-            print_lines(f"{run.name}: removed {freed.files} checkpoints, {size_text(freed.bytes)}", err=True)
-            continue
-        left = run_files.remove(run)
-        print_lines(f"removed {run.where}", err=True)
-        print_lines(*(f"left {path}: its folder may belong to another run" for path in left), err=True)
+            records.append({"name": run.name, "checkpoints": freed.files, "bytes": freed.bytes, "left": []})
+            text = [f"{run.name}: removed {freed.files} checkpoints, {size_text(freed.bytes)}"]
+        else:
+            left = run_files.remove(run)
+            records.append({"name": run.name, "checkpoints": None, "bytes": None, "left": left})
+            text = [f"removed {run.where}", *(f"left {path}: its folder may belong to another run" for path in left)]
+        print_lines(*(() if as_json else text), err=True)
+    if as_json:
+        print_json(records)
 
 
 @app.command(rich_help_panel=PANEL_ORDER)
@@ -182,7 +193,7 @@ def du(names: Names = None, runs: Runs = None, as_json: Json = False) -> None:
 def _settle_removal(chosen: dict[RunDirectory, str], *, checkpoints: bool, yes: bool) -> None:
     """Ask, unless the answer is given. Raises UsageError if nobody can be asked, typer.Abort for a no."""
     from orchestrator.errors import UsageError
-    from orchestrator.results.terminal_tables import size_text
+    from orchestrator.plan.memory_size import size_text
     from orchestrator.rundir.disk_use import disk_use
 
     if yes:

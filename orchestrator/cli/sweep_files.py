@@ -24,6 +24,7 @@ def import_(
     ],
     model: Annotated[str | None, typer.Option("--model", help="Import path of the LightningModule.")] = None,
     data: Annotated[str | None, typer.Option("--data", help="Import path of the LightningDataModule.")] = None,
+    as_json: Json = False,
 ) -> None:
     """Convert a file of W&B, LightningCLI, Hydra, Katib or Ray Tune to a sweep file, and print it.
 
@@ -31,7 +32,8 @@ def import_(
     """
     from orchestrator.spec import import_file
 
-    typer.echo(import_file(file, model=model, data=data), nl=False)
+    text = import_file(file, model=model, data=data)
+    print_json({"sweep_file": text}) if as_json else typer.echo(text, nl=False)
 
 
 @app.command(rich_help_panel=PANEL_FILES)
@@ -104,8 +106,8 @@ def init(
 
 
 @app.command(rich_help_panel=PANEL_FILES)
-def schema() -> None:
-    """Print the JSON schema of sweep files, for completion and checks in editors.
+def schema(as_json: Json = False) -> None:
+    """Print the JSON schema of sweep files, for completion and checks in editors. It is JSON without --json, too.
 
     Example: sweep schema > sweep.schema.json
     """

@@ -52,6 +52,7 @@ def manifest(
     python: Annotated[
         str, typer.Option("--python", metavar="PATH", help="Interpreter with torch_xla in the image.")
     ] = "/opt/tpu/bin/python",
+    as_json: Json = False,
 ) -> None:
     """Print a KubeRay RayCluster with TPU slices on GKE, for kubectl apply.
 
@@ -70,7 +71,7 @@ def manifest(
         python=python,
         cpus=loaded.resources.cpu_count,
     )
-    print_lines(*text.splitlines())
+    print_json({"kind": "raycluster", "manifest": text}) if as_json else print_lines(*text.splitlines())
 
 
 @tpu.command()
@@ -89,6 +90,7 @@ def launch(
         bool, typer.Option("--alone", help="Without Ray: run this host's part of the only trial; use it on every host.")
     ] = False,
     runs: Runs = None,
+    as_json: Json = False,
 ) -> None:
     """Run a sweep on the slices of a Ray cluster, or a single trial on one slice without Ray.
 
@@ -112,7 +114,7 @@ def launch(
         arguments += ["--runs", runs] if runs else []
         command = no_ray_launch.gcloud_command(arguments, tpu=gcloud, zone=zone)
         if dry_run:
-            print_lines(shlex.join(command))
+            print_json({"command": command}) if as_json else print_lines(shlex.join(command))
         raise typer.Exit(0 if dry_run else no_ray_launch.run_gcloud(command))
     with Progress(run_at(loaded.name, runs)) as progress:
         progress.phase("importing torch")
@@ -123,4 +125,4 @@ def launch(
         else:
             outcome = sweep.launch(loaded, runs, address=address, observer=progress)
     if outcome is not None:
-        finish(outcome, local=False, address=address)
+        finish(outcome, local=False, address=address, as_json=as_json)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -10,8 +11,8 @@ import typer
 
 from orchestrator.cli.app import PANEL_READ, app
 from orchestrator.cli.completion import run_names
-from orchestrator.cli.options import Name, Runs
-from orchestrator.cli.output import echo_unmasked, warn
+from orchestrator.cli.options import Json, Name, Runs
+from orchestrator.cli.output import echo_unmasked, print_json, warn
 from orchestrator.cli.run_argument import chosen_run
 
 
@@ -25,14 +26,21 @@ class Format(StrEnum):
 
 
 @app.command(rich_help_panel=PANEL_READ)
-def watch(name: Name = None, runs: Runs = None) -> None:
+def watch(name: Name = None, runs: Runs = None, as_json: Json = False) -> None:
     """Show a live or ended run on the full screen; without a terminal, print its present state.
+
+    With --json it prints what `sweep status --json` prints, once.
 
     Example: sweep watch
     """
     import os
     import sys
 
+    if as_json:
+        from orchestrator.cli.inspect import status
+
+        status(name, runs, as_json=True)
+        return
     from orchestrator.watch.snapshot import show, why_no_screen
     from orchestrator.watch.watched_sweep import Watched
 
@@ -70,6 +78,7 @@ def report(
         typer.Option("--out", metavar="FILE", help="File to write. Default: report.html in the run directory."),
     ] = None,
     runs: Runs = None,
+    as_json: Json = False,
 ) -> None:
     """Write a self-contained page about a live or ended run: result, figures, trials, failures. Or compare several.
 
@@ -81,9 +90,10 @@ def report(
     if names and len(names) > 1:
         from orchestrator.results.report import write_comparison
 
-        typer.echo(str(write_comparison([chosen_run(name, runs) for name in names], out, kind)))
-        return
-    typer.echo(str(Results(chosen_run(names[0] if names else None, runs)).report(out, format=kind)))
+        written = str(write_comparison([chosen_run(name, runs) for name in names], out, kind))
+    else:
+        written = str(Results(chosen_run(names[0] if names else None, runs)).report(out, format=kind))
+    print_json({"file": written}) if as_json else typer.echo(written)
 
 
 @app.command("open", rich_help_panel=PANEL_READ)
@@ -98,6 +108,7 @@ def open_(
         bool | None,
         typer.Option("--browser/--no-browser", help="Open the page in the browser. Default: if there is a desktop."),
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Show runs in the browser, live and read-only, on this machine and with a token: one run, all, or a comparison.
 
@@ -112,7 +123,7 @@ def open_(
 
     run = chosen_run(name, runs) if name is not None else None
     server = Server(FollowedRuns(runs, run), run.name if run else None, port)
-    echo_unmasked(server.url)
+    echo_unmasked(json.dumps({"url": server.url, "port": server.port}) if as_json else server.url)
     typer.echo("the page follows the runs; press Ctrl-C to stop", err=True)
     if "SSH_CONNECTION" in os.environ:
         typer.echo(f"from your own machine: ssh -L {server.port}:127.0.0.1:{server.port} HOST, then open it", err=True)

@@ -21,6 +21,8 @@ BATCHES = {1: 16, 7: 16, MAX_SAMPLES: 1}  # size of a batch → maximum number o
 class ParityError(SweepError):
     """A format does not reproduce the checkpoint's outputs. Nothing is exported."""
 
+    code = "parity"
+
 
 @dataclass
 class Parity:

@@ -6,10 +6,11 @@ import time
 from datetime import UTC, datetime
 
 from orchestrator.page.layout import document, part
+from orchestrator.plan.memory_size import size_text
 from orchestrator.results.report.markup import Html, element, joined
 from orchestrator.results.report.sections import section
 from orchestrator.results.run_overview import RunSummary
-from orchestrator.results.terminal_tables import duration, size_text
+from orchestrator.results.terminal_tables import duration
 from orchestrator.results.why import show
 
 _HEAD = ("compare", "name", "state", "trials", "best", "age", "size", "tags", "note")

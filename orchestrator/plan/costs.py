@@ -11,7 +11,7 @@ from orchestrator.engine.tune.placement import cpu_count, gpu_count, local_slots
 from orchestrator.errors import UsageError
 from orchestrator.plan.extremes import Corner, checked_roots, corners
 from orchestrator.plan.gpu_sharing import fitted, settled, share
-from orchestrator.plan.memory_size import format_bytes, memory
+from orchestrator.plan.memory_size import memory, size_text
 from orchestrator.plan.trial_counts import Plan
 from orchestrator.progress import EPOCHS, SECONDS
 from orchestrator.rundir import runs_root
@@ -155,14 +155,14 @@ def _problems(spec: SweepSpec, costs: Costs, runs: str | Path | None) -> Iterato
     quota, needed = spec.checkpoints.quota, _least_disk(costs.slots, _largest_checkpoint(costs.corners))
     if quota is not None and needed > quota:
         yield (
-            f"checkpoints of {costs.slots} trials at once need {format_bytes(needed)}, "
-            f"and checkpoints.quota is {format_bytes(quota)}",
+            f"checkpoints of {costs.slots} trials at once need {size_text(needed)}, "
+            f"and checkpoints.quota is {size_text(quota)}",
             f"--set checkpoints.quota={needed}",
         )
     root = runs_root(runs)
     if isinstance(root, Path) and costs.disk > (available := _free(root)):
         yield (
-            f"checkpoints need {format_bytes(costs.disk)}, and {root} has {format_bytes(available)} free",
+            f"checkpoints need {size_text(costs.disk)}, and {root} has {size_text(available)} free",
             "choose another folder with --runs",
         )
 
@@ -171,19 +171,18 @@ def _memory_problems(costs: Costs) -> Iterator[tuple[str, str]]:
     total = memory()
     if costs.memory > total:
         yield (
-            f"a trial needs {format_bytes(costs.memory)} of memory, and the machine has {format_bytes(total)}",
+            f"a trial needs {size_text(costs.memory)} of memory, and the machine has {size_text(total)}",
             "narrow the space so that its largest corner is smaller",
         )
     elif (needed := costs.memory * costs.slots) > total:
         yield (
-            f"{costs.slots} trials at once need {format_bytes(needed)} of memory, "
-            f"and the machine has {format_bytes(total)}",
+            f"{costs.slots} trials at once need {size_text(needed)} of memory, and the machine has {size_text(total)}",
             f"--set resources.concurrent={total // costs.memory}",
         )
     device = max(corner.measured.device_total for corner in costs.corners.values())
     if costs.device_memory > device:
         yield (
-            f"a trial needs {format_bytes(costs.device_memory)} of the GPU's {format_bytes(device)}",
+            f"a trial needs {size_text(costs.device_memory)} of the GPU's {size_text(device)}",
             "narrow the space so that its largest corner is smaller",
         )
 

@@ -9,7 +9,7 @@ from typing import Any
 from orchestrator.codec import readable
 from orchestrator.plan.costs import Costs
 from orchestrator.plan.extremes import Corner
-from orchestrator.plan.memory_size import format_bytes
+from orchestrator.plan.memory_size import size_text
 from orchestrator.plan.trial_counts import Plan
 from orchestrator.progress import SECONDS, duration, noun, plain, span
 from orchestrator.training import Measured
@@ -56,15 +56,15 @@ def _limit(key: str, value: float) -> str:
 
 def _cost_lines(costs: Costs, unit: str) -> Iterator[str]:
     for name, corner in _named_corners(costs).items():
-        needs = f"{_pace(corner.measured, unit)}, {format_bytes(corner.measured.memory)} of memory"
+        needs = f"{_pace(corner.measured, unit)}, {size_text(corner.measured.memory)} of memory"
         yield f"{name} corner: {needs}; {readable(dict(corner.params))}"
     for name, amount in (("hours", costs.hours), ("GPU-hours", costs.gpu_hours), ("cost", costs.cost)):
         if amount is not None:
             concurrency = f" with {costs.slots} trials at once" if name == "hours" else ""
             yield f"{name}: {_range(amount)}{concurrency}{_cut(costs) if name == 'hours' else ''}"
-    device = f", {format_bytes(costs.device_memory)} of the GPU's" if costs.device_memory else ""
-    yield f"memory: {format_bytes(costs.memory)} a trial{device}"
-    yield f"checkpoints: {format_bytes(costs.disk)}"
+    device = f", {size_text(costs.device_memory)} of the GPU's" if costs.device_memory else ""
+    yield f"memory: {size_text(costs.memory)} a trial{device}"
+    yield f"checkpoints: {size_text(costs.disk)}"
     if not costs.gpus:
         yield "no GPU here: trials train on CPU cores"
 

@@ -12,7 +12,7 @@ from orchestrator.engine.tune.placement import cpu_count, gpu_count
 from orchestrator.errors import SpecError, UsageError
 from orchestrator.plan.core_sharing import cores_of_a_trial
 from orchestrator.plan.extremes import checked_roots, largest
-from orchestrator.plan.memory_size import format_bytes, memory
+from orchestrator.plan.memory_size import memory, size_text
 from orchestrator.secrets import masked
 from orchestrator.spec import SweepSpec
 from orchestrator.spec.budget_checks import budget_problems
@@ -155,8 +155,8 @@ def _share(need: Need) -> float:
 def _reason(need: Need) -> str:
     if need.measured is None:
         return f"a trial's resources cannot be measured; {need.why}"
-    used, total = format_bytes(need.measured.device_memory), format_bytes(need.measured.device_total)
-    host, params = format_bytes(need.measured.memory), readable(dict(need.params))
+    used, total = size_text(need.measured.device_memory), size_text(need.measured.device_total)
+    host, params = size_text(need.measured.memory), readable(dict(need.params))
     return f"a trial takes {used} of its {total}, and {host} of the host's; {params}"
 
 

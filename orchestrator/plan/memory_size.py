@@ -1,4 +1,4 @@
-"""Read the machine's memory size, and format numbers of bytes."""
+"""Read the machine's memory size, and write numbers of bytes as text."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def memory() -> int:
     return size
 
 
-def format_bytes(count: float) -> str:
-    """Return bytes as text that a sweep file accepts: 12MB, 3.4GB."""
-    for unit in ("B", "KB", "MB"):
-        if count < 999.5:
-            return f"{count:.3g}{unit}"
-        count /= 1000
-    return f"{count:.3g}GB"
+def size_text(size: float) -> str:
+    """Return bytes as text, which a sweep file accepts, too: 312 B, 4.1 MB, 2.6 GB."""
+    power = 0
+    while size >= 999.5 and power < 4:
+        size, power = size / 1000, power + 1
+    unit = ("B", "kB", "MB", "GB", "TB")[power]
+    return f"{size:.0f} {unit}" if power == 0 or size >= 99.5 else f"{size:.1f} {unit}"

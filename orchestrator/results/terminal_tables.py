@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.journal import Event
+from orchestrator.plan.memory_size import size_text
 from orchestrator.plan.time_left import Forecast, TimeLeft
 from orchestrator.policies.extend_limits import recorded_horizon
 from orchestrator.progress import EPOCHS, UNITS, axis, figure, noun, place
@@ -214,15 +215,6 @@ def space_table(used: Mapping[str, DiskUse]) -> Table:
         sums = (sum(getattr(use, column) for use in used.values()) for column in columns)
         table.add_row("all", *map(size_text, sums), style="bold")
     return table
-
-
-def size_text(size: float) -> str:
-    """Return bytes as text: 312 B, 4.1 MB, 2.6 GB."""
-    power = 0
-    while size >= 999.5 and power < 4:
-        size, power = size / 1000, power + 1
-    unit = ("B", "kB", "MB", "GB", "TB")[power]
-    return f"{size:.0f} {unit}" if power == 0 or size >= 99.5 else f"{size:.1f} {unit}"
 
 
 def count_stopped_early(state: SweepState) -> int:

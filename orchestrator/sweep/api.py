@@ -27,7 +27,7 @@ from orchestrator.spec.progress_section import Progress
 from orchestrator.state import spec_in_force
 from orchestrator.sweep.callbacks import Callback, CallbackObserver, TrialInfo, trial_info
 from orchestrator.sweep.confirm import confirm
-from orchestrator.sweep.control import promote, stop, stop_later
+from orchestrator.sweep.control import cancel_stop, promote, stop, stop_later
 from orchestrator.sweep.execution import Outcome
 from orchestrator.sweep.labels_of_run import archive, note, tag
 from orchestrator.sweep.lifecycle import extend, launch, resume, retry
@@ -401,6 +401,16 @@ class Sweep:
             stop_later(self.name, self._runs, drain=drain, at=at)
         else:
             stop(self.name, self._runs, trial=trial, wait=wait)
+
+    def cancel_stop(self) -> int:
+        """Take back the requests to stop the sweep at a later time, and return how many there were.
+
+        Example:
+            ```python
+            print(Sweep.attach("quickstart").cancel_stop())
+            ```
+        """
+        return cancel_stop(self.name, self._runs)
 
     def promote(self, trial: int, *, wait: float = 3.0) -> bool:
         """Ask the process that runs the sweep to continue a trial that its scheduler has set aside.

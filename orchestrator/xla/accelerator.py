@@ -17,6 +17,8 @@ from orchestrator.xla.training_process import PYTHON
 class DeviceError(SweepError):
     """The devices of a training process differ from those planned for it."""
 
+    code = "device"
+
 
 class XlaDevices(Accelerator):
     """The XLA devices of this process, of any hardware.

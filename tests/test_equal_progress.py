@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -75,3 +76,22 @@ def test_the_next_change_has_its_command() -> None:
     edge = next(finding for finding in changes if "lower edge of model.a" in finding)
     assert changes[edge] == "sweep launch FILE --set 'space.model.a={uniform: [-0.4, 1]}'"
     assert next_changes(run, searched("fifo", 8)) == [], "too little to tell"
+
+
+def test_trials_whose_only_report_is_beyond_the_last_place_are_compared_there() -> None:
+    """Reports of a counter come where batches end: 45,056 tokens, where a tenth of the limit is 45,000."""
+    ran = simulate(
+        from_mapping(
+            {**searched("fifo", 8).spec, "trainer": {"max_epochs": 6}, "searcher": "random", "scheduler": "fifo"}
+        ),
+        curve=known,
+    )
+    events = [e for e in ran.events if e.type not in ("segment.reported", "segment.checkpointed") or e.progress == 6]
+    longer = {**ran.state.spec, "trainer": {"max_epochs": 11}}
+    state = SweepState(
+        [replace(e, fields={**e.fields, "spec": longer}) if e.type == "sweep.created" else e for e in events]
+    )
+    equal = equal_losses(state)
+    assert equal.progress == 6
+    assert len(equal.losses) == 8
+    assert not equal.early

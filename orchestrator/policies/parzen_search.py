@@ -58,9 +58,9 @@ class ParzenSearch(Searcher[OptionsT]):
     they are ahead. A trial without a loss yet counts among the others (constant liar), so that workers keep apart; so
     does one that its parameters ended. A trial that failed for another reason does not count.
 
-    With ``avoids_unfit`` parameters of which trials have shown that they cannot be trained with (too large for the
-    memory, diverged from the start) are avoided, by `Feasibility`; but never for ever: one trial in a hundred may be of
-    any parameters, and what the model is not sure of is tried.
+    With ``avoids_unfit`` parameters that are too large for the memory are avoided once a trial has run out of it, by
+    `Feasibility`; but never for ever: one trial in a hundred may be of any parameters. What diverges is not avoided
+    otherwise than what is bad: it ends at its first report, and the best are often near to it.
 
     A suggestion costs the same however long the sweep is: the model is in counts, and only the ``most_good`` best
     trials are read.
@@ -72,7 +72,7 @@ class ParzenSearch(Searcher[OptionsT]):
     most_good: ClassVar[int]
     """Trials that count as good: this share of all, and so many at most."""
     avoids_unfit: ClassVar[bool] = False
-    """Whether parameters that cannot be trained with are avoided."""
+    """Whether parameters that are too large for the memory are avoided."""
 
     def __init__(self, options: OptionsT, spec: SweepSpec) -> None:
         from orchestrator.policies.parzen_model import Model
@@ -122,7 +122,7 @@ class ParzenSearch(Searcher[OptionsT]):
         if event.type in _RANKING:
             trial = self._history.trials[event["trial"]]
             self._rank(trial)
-            self._feasibility.note(trial.number, _unfitness(trial, event))
+            self._feasibility.note(trial.number, _too_large(trial, event))
 
     def _rank(self, trial: PastTrial) -> None:
         """Put a trial in its place among all."""
@@ -145,7 +145,7 @@ class ParzenSearch(Searcher[OptionsT]):
         return [number for _, number in self._order[:size]]
 
     def _avoids(self, number: int) -> bool:
-        """Return whether trial ``number`` avoids what cannot be trained with."""
+        """Return whether trial ``number`` avoids what does not fit in the memory."""
         probing = random.Random(derive_seed(self.seed, "probe", number)).random() < PROBES
         return self.avoids_unfit and self._feasibility.learned and not probing
 
@@ -170,8 +170,8 @@ class ParzenSearch(Searcher[OptionsT]):
         return np.array([rng.random() for _ in range(CANDIDATES * len(self.space))]).reshape(CANDIDATES, -1)
 
 
-def _unfitness(trial: PastTrial, event: Event) -> str | None:
-    """Return how a trial was unfit, by the event that is about it; empty if it was not, None if that is not known."""
+def _too_large(trial: PastTrial, event: Event) -> bool | None:
+    """Return whether a trial was too large for the memory, by the event that is about it; None if not known."""
     if trial.state == "unfit":
-        return "memory" if event.type == "trial.failed" else "diverged"
-    return None if trial.loss == math.inf else ""
+        return event.type == "trial.failed"
+    return None if trial.loss == math.inf else False

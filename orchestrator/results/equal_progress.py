@@ -55,15 +55,15 @@ def equal_losses(state: SweepState) -> Equal:
     trials = {number: trial for number, trial in state.trials.items() if trial.status != "failed"}
     finite = {number: trial for number, trial in trials.items() if state.objective.best(trial) is not None}
     places = _places(state, finite)
-    reached = {at: sum(trial.progress >= at * (1 - 1e-9) for trial in finite.values()) for at in places}
+    losses_at = {at: _losses_at(state, finite, at) for at in places}
     enough = max(_ENOUGH, len(finite) / 20)
-    common = max((at for at in places if reached[at] >= enough), default=None)
+    common = max((at for at in places if len(losses_at[at]) >= enough), default=None)
     if common is None:
-        common = min(places, default=None)
+        common = next((at for at in places if losses_at[at]), None)
     if common is None:
         return Equal()
     columns = [at for at in places if at <= common]
-    losses = [_losses_at(state, finite, at) for at in columns]
+    losses = [losses_at[at] for at in columns]
     for before, after in pairwise(losses):
         _estimate(before, after)
     early = frozenset(number for number, trial in finite.items() if trial.progress < common * (1 - 1e-9))
@@ -80,7 +80,10 @@ def _places(state: SweepState, trials: Mapping[int, Trial]) -> list[float]:
     rungs = recorded[0].rungs(recorded[1], end) if recorded and end > 0 else []
     rungs = rungs or [end * tenth / _TENTHS for tenth in range(1, _TENTHS + 1)]
     first = min(trial.progress for trial in trials.values())  # so that one has a value at the first
-    return sorted({min(first, *rungs), *(rung for rung in [*rungs, end] if rung <= furthest)})
+    found = sorted({min(first, *rungs), *(rung for rung in [*rungs, end] if rung <= furthest)})
+    # Reports need not be at the rungs: with few of them, the first may be beyond the last rung that was reached.
+    reported = any(state.objective.best(trial, found[-1] * (1 + 1e-9)) for trial in trials.values())
+    return found if reported else [*found, first]
 
 
 def _losses_at(state: SweepState, trials: Mapping[int, Trial], at: float) -> dict[int, float]:

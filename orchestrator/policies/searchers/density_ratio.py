@@ -25,7 +25,7 @@ class DensityRatioSearcher(ParzenSearch[DensityRatio]):
 
     version = 2
     changes: ClassVar[Mapping[int, str]] = {
-        2: "Parameters that trials could not be trained with are avoided, once one trial has failed of them",
+        2: "Parameters that are too large for the memory are avoided, once one trial has run out of it",
     }
     avoids_unfit = True
     good_share = 0.1

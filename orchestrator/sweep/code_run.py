@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -20,6 +21,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -30,6 +32,7 @@ from orchestrator.seeds import trial_seed
 from orchestrator.spec import SweepSpec, apply
 from orchestrator.training import Job
 from orchestrator.training.check_finding import RULES, Finding
+from orchestrator.training.class_loading.argument_checks import configurations
 from orchestrator.training.machine_info import versions
 
 _MADE = {"model", "data", "optimizer", "lr_scheduler", "objects", "train", "program", "command", "args", "trainer"}
@@ -37,6 +40,7 @@ _TRIED = {*_MADE, "space", "objective", "constraints"}
 OFF = "SWEEP_NO_PREFLIGHT"
 """Set to 1 in the environment, no launch runs the user's code beforehand."""
 
+_MOST_PROBES = 200
 _MODULE = "orchestrator.training.code_check"
 _PATIENCE_SECONDS = 3.0
 _PATIENCE_FOR_CODE_SECONDS = 30.0  # the command line of a script is checked by its own parser
@@ -76,7 +80,8 @@ class CodeRun:
 
     def _start(self) -> None:
         self._folder = tempfile.mkdtemp(prefix="sweep-check-")
-        request = json.dumps({"job": asdict(_job(self._spec)), "roots": self._roots, "folder": self._folder})
+        parts = {"job": asdict(_job(self._spec)), "probes": _probes(self._spec)}
+        request = json.dumps({**parts, "roots": self._roots, "folder": self._folder})
         self._answer = Path(self._folder) / "answer"
         environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "CUDA_VISIBLE_DEVICES": "", OFF: "1"}
         with self._answer.open("wb") as answer:
@@ -120,6 +125,8 @@ class CodeRun:
     def _problem(self, finding: Finding) -> Problem:
         door = "train" if self._spec.train else "program" if self._spec.program else "command"
         path = _PATHS.get(finding.rule, (door if self._spec.is_code else "model",))
+        if finding.rule == "arguments":
+            path = _place_of(self._spec, finding.message) or path
         run = "the code was tried" if self._spec.is_code else "one batch was run"
         message = f"{finding.message} ({run} before the start: {RULES[finding.rule]})"
         hint = f"{finding.hint}; --no-preflight launches without this check"
@@ -186,6 +193,22 @@ def _job(spec: SweepSpec) -> Job:
         folder="",
         threads=1,
     )
+
+
+def _probes(spec: SweepSpec) -> list[dict[str, Any]]:
+    """Return the arguments of configurations in which every domain of a script takes its ends, or each choice."""
+    if not (spec.program or spec.command):
+        return []
+    return [apply(spec, params)[0].model_dump()["args"] for params in islice(configurations(spec), _MOST_PROBES)]
+
+
+def _place_of(spec: SweepSpec, message: str) -> tuple[str, ...]:
+    """Return where the sweep file names the option that a script's parser refuses; empty if it is not one of its."""
+    for section, names in (("space", spec.space), ("args", spec.args)):
+        for name in sorted(names, key=len, reverse=True):
+            if re.search(rf"(?<![\w.-])(--)?{re.escape(name)}(?![\w-])", message):
+                return section, name
+    return ()
 
 
 def _stamp_file(spec: SweepSpec, roots: list[str]) -> Path:

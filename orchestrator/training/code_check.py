@@ -17,7 +17,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -35,15 +35,18 @@ class _NoOptimizer(Exception):
     """Training started without an optimizer."""
 
 
-def one_batch(job: Any) -> Finding:
-    """Run one batch of ``job`` and return the finding. ``job.folder`` is for this check alone."""
+def one_batch(job: Any, probes: Sequence[Mapping[str, Any]] = ()) -> Finding:
+    """Run one batch of ``job`` and return the finding. ``job.folder`` is for this check alone.
+
+    ``probes`` are arguments of all configurations of a script, to be tried on its parser.
+    """
     from orchestrator.training.fit_segment import fit
 
     if job.is_code:
         from orchestrator.training.doors.code_trial import two_reports
 
         return two_reports(
-            job, {"accelerator": "cpu", "devices": 1, "callbacks": [_watch()]}, _explained, pickled_notes
+            job, {"accelerator": "cpu", "devices": 1, "callbacks": [_watch()]}, _explained, pickled_notes, probes
         )
     device = {"accelerator": "cpu", "devices": 1, "callbacks": [_watch()]}
     reports: list[Any] = []
@@ -219,7 +222,7 @@ def main(request: Mapping[str, Any]) -> Finding:
         parts = [part for part in (job.model, job.data) if part and "class_path" in part]
         prepares = sum(leave_out_preparation(part["class_path"]) for part in parts) > 0
         load_in_process()
-        finding = one_batch(job)
+        finding = one_batch(job, request.get("probes") or ())
     except (Exception, SystemExit) as error:
         finding = Finding("unclear", "", _named(error), _LATER)
     if finding.rule == "data" and prepares:

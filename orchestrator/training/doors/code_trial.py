@@ -11,6 +11,9 @@ from difflib import get_close_matches
 from typing import Any
 
 from orchestrator.training.check_finding import Finding
+from orchestrator.training.doors.code_segment import macros
+from orchestrator.training.doors.parser_probe import RefusedError, probing
+from orchestrator.training.doors.script_run import invocation_of
 from orchestrator.training.doors.trial_session import current
 from orchestrator.training.job import Job, Report
 
@@ -36,6 +39,7 @@ def two_reports(
     device: Mapping[str, Any],
     explained: Callable[..., Finding],
     noted: Callable[[Job, Report], Sequence[str]] = lambda job, report: (),
+    probes: Sequence[Mapping[str, Any]] = (),
 ) -> Finding:
     """Run the code until it has reported and ended, then again from its checkpoint; return the finding.
 
@@ -46,6 +50,7 @@ def two_reports(
         device: Trainer arguments.
         explained: returns the finding for an error.
         noted: returns sentences on the checkpoint of a report.
+        probes: arguments of all configurations to try on a script's parser; the job's own are tried by training.
     """
     from orchestrator.training.fit_segment import fit
 
@@ -65,10 +70,12 @@ def two_reports(
         start: dict[str, Any] = {"checkpoint": asdict(saved), "segment": 1} if saved else {}
         said = io.StringIO()
         try:
-            with redirect_stderr(said):
+            with redirect_stderr(said), probing(_commands(job, probes) if epochs == 1 else ()):
                 fit(replace(job, trainer={**job.trainer, **_SHORT, "max_epochs": epochs}, **start), report, device)
         except KeyboardInterrupt:
             raise
+        except RefusedError as error:
+            return _refused_arguments(error.said, _with(job, probes[error.number]))
         except BaseException as error:
             if isinstance(error, SystemExit) and error.code == _USAGE_ERROR:
                 return _refused_arguments(said.getvalue(), job)
@@ -78,6 +85,17 @@ def two_reports(
     elif reports:
         notes.extend(noted(job, reports[-1]))
     return Finding("passed", notes=tuple(dict.fromkeys(notes)))
+
+
+def _with(job: Job, args: Mapping[str, Any]) -> Job:
+    return replace(job, model={**job.model, "args": dict(args)})
+
+
+def _commands(job: Job, probes: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """Return the command line of each configuration; none for a function."""
+    if job.model["train"]:
+        return []
+    return [invocation_of(_with(job, args), macros(job)).words for args in probes]
 
 
 def _refused_arguments(said: str, job: Job) -> Finding:

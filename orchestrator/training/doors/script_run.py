@@ -8,7 +8,7 @@ import runpy
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from orchestrator.rundir import data_folder
 from orchestrator.spec.command_line import STANDARD, Invocation, invocation
 from orchestrator.training.class_loading.import_paths import import_object
 from orchestrator.training.job import Job
+from orchestrator.training.trial_files import own_place
 
 _HYDRA = ("${interpreter}", "${program}", "${args_no_hyphens}")
 
@@ -26,17 +27,23 @@ def invocation_of(job: Job, macros: dict[str, str]) -> Invocation:
     """Return what the job's command runs, the script by its absolute path. Raises UsageError if there is none."""
     json_file = Path(job.folder) / "args.json"
     code = job.model
-    standard: tuple[str, ...] = STANDARD
-    if code.get("program") and not code.get("command"):
-        path = find_script(code["program"])
-        standard = _HYDRA if "hydra.main" in path.read_text(encoding="utf-8", errors="replace") else STANDARD
-    found = invocation(code, macros, json_file=str(json_file), standard=standard)
+    path = find_script(code["program"]) if code.get("program") else None
+    is_hydra = path is not None and "hydra.main" in path.read_text(encoding="utf-8", errors="replace")
+    found = invocation(code, macros, json_file=str(json_file), standard=_HYDRA if is_hydra else STANDARD)
     if any("${args_json_file}" in word for word in code.get("command") or ()):
         json_file.parent.mkdir(parents=True, exist_ok=True)
         json_file.write_text(json.dumps(code["args"]))
     if not found.program:
         return found
-    return Invocation(str(find_script(found.program)), "", found.words, found.environment)
+    words = [*found.words, *(_hydra_folder(job, found.words) if is_hydra else ())]
+    return Invocation(str(find_script(found.program)), "", words, found.environment)
+
+
+def _hydra_folder(job: Job, words: Sequence[str]) -> Iterator[str]:
+    """Yield the word that lets Hydra write into the trial's folder: by default trials of one second share one."""
+    if not any(word.startswith(("hydra.run.dir", "hydra.sweep", "-m", "--multirun")) for word in words):
+        place = own_place(job, Path("outputs").absolute()).replace("\\", "\\\\").replace("'", "\\'")
+        yield f"hydra.run.dir='{place}'"
 
 
 def find_script(program: str) -> Path:
@@ -78,6 +85,7 @@ def _as_program(found: Invocation) -> Iterator[None]:
     sys.argv = [found.program or found.module or found.function.partition(":")[0], *found.words]
     if found.program:
         sys.path.insert(0, str(Path(found.program).parent))
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # else Hydra ends the process instead of passing an error on
     os.environ.update(found.environment)  # restored with the rest of the process's state
     try:
         yield

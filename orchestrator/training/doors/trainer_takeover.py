@@ -66,7 +66,7 @@ class Takeover:
         }
         own: dict[str, Any] = {"enable_progress_bar": False, "enable_model_summary": False}
         own["default_root_dir"] = own_place(job, given.get("default_root_dir") or job.folder)
-        own["callbacks"] = _without_bars(given.get("callbacks"))
+        own["callbacks"] = without_bars(given.get("callbacks"))
         own |= self._one_device(given)
         if self.session.start is not None:
             own["num_sanity_val_steps"] = 0  # which the trial's first segment has run
@@ -210,9 +210,9 @@ class _RoutedIO(CheckpointIO):
         self._of(path).remove_checkpoint(path)
 
 
-def _without_bars(callbacks: Any) -> list[Any]:
+def without_bars(callbacks: Any) -> list[Any]:
     """Return callbacks without progress bars and summaries, which a Trainer refuses where they are switched off."""
-    listed = callbacks if isinstance(callbacks, list | tuple) else [] if callbacks is None else [callbacks]
+    listed = [callbacks] if isinstance(callbacks, L.Callback) else list(callbacks or [])  # OmegaConf's list, perhaps
     return [each for each in listed if not isinstance(each, ProgressBar | ModelSummary)]
 
 

@@ -1,0 +1,127 @@
+"""Try the arguments of every configuration on a script's own parser, at the moment that the script calls it.
+
+So a typo, a value of another type and a choice that the parser does not know are found before anything is trained,
+for all ends of all domains. It knows argparse, jsonargparse with LightningCLI, click, typer and Hydra.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, redirect_stderr
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator.training.doors.import_hook import on_import
+
+_USAGE_ERROR = 2  # the exit code of argparse, click and those that build on them
+_CLICK = ("click.core", "typer._click.core")
+_HYDRA = "hydra._internal.hydra"
+
+
+class RefusedError(BaseException):
+    """A parser refuses the arguments of a configuration; raised in the script, past its ``except Exception``."""
+
+    def __init__(self, number: int, said: str) -> None:
+        super().__init__(said)
+        self.number, self.said = number, said
+
+
+@dataclass
+class _Probe:
+    """Parses each of ``commands`` where the script first parses its own command line."""
+
+    commands: Sequence[Sequence[str]]
+    undo: list[Callable[[], None]] = field(default_factory=list)
+    is_done: bool = False
+
+    def replace(self, owner: Any, name: str, wrapped: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+        """Replace a function until the end of the probe."""
+        original = getattr(owner, name)
+        self.undo.append(lambda: setattr(owner, name, original))
+        setattr(owner, name, functools.wraps(original)(wrapped(original)))
+
+    def each(self, parse: Callable[[list[str]], Any]) -> None:
+        """Parse all command lines, once. Raises RefusedError for the first that is refused."""
+        if self.is_done:
+            return
+        self.is_done = True
+        for number, words in enumerate(self.commands):
+            said = io.StringIO()
+            try:
+                with redirect_stderr(said):
+                    parse(list(words))
+            except SystemExit as error:
+                if error.code == _USAGE_ERROR:
+                    raise RefusedError(number, said.getvalue()) from None
+            except Exception as error:
+                if type(error).__module__.partition(".")[0] in ("click", "typer", "hydra"):
+                    text = error.format_message() if hasattr(error, "format_message") else str(error)
+                    raise RefusedError(number, f"error: {text}") from None
+
+    def of_argparse(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """Return ``parse_args`` that tries all command lines if it is called for the script's own."""
+
+        def parse_args(parser: Any, args: Any = None, *rest: Any, **options: Any) -> Any:
+            if args is None or list(args) == sys.argv[1:]:
+                self.each(lambda words: original(parser, words))
+            return original(parser, args, *rest, **options)
+
+        return parse_args
+
+    def of_click(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """Return ``make_context`` that does so for a command that is not another's part."""
+
+        def make_context(command: Any, name: Any, args: Any, parent: Any = None, **extra: Any) -> Any:
+            if parent is None and list(args) == sys.argv[1:]:
+                self.each(lambda words: original(command, name, words, **extra))
+            return original(command, name, args, parent=parent, **extra)
+
+        return make_context
+
+    def of_hydra(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """Return ``Hydra.run`` that composes the configuration of each command line first."""
+
+        def run(hydra: Any, config_name: Any, task: Any, overrides: Any, *rest: Any, **options: Any) -> Any:
+            def compose(words: list[str]) -> None:
+                given = [word for word in words if not word.startswith("-")]
+                mode = sys.modules["hydra.types"].RunMode.RUN
+                hydra.compose_config(
+                    config_name=config_name, overrides=given, run_mode=mode, with_log_configuration=False
+                )
+
+            self.is_done = False  # argparse, which Hydra uses, takes any override
+            self.each(compose)
+            return original(hydra, config_name, task, overrides, *rest, **options)
+
+        return run
+
+
+@contextmanager
+def probing(commands: Sequence[Sequence[str]]) -> Iterator[None]:
+    """Try command lines on the parser that the script calls within the block. Raises RefusedError at that place."""
+    import argparse
+
+    probe = _Probe(commands)
+    with ExitStack() as stack:
+        if commands:
+            probe.replace(argparse.ArgumentParser, "parse_args", probe.of_argparse)
+            stack.enter_context(on_import("jsonargparse", lambda module: _jsonargparse(probe, module)))
+            for name in _CLICK:
+                stack.enter_context(on_import(name, lambda module: _click(probe, module)))
+            stack.enter_context(on_import(_HYDRA, lambda module: probe.replace(module.Hydra, "run", probe.of_hydra)))
+        try:
+            yield
+        finally:
+            while probe.undo:
+                probe.undo.pop()()
+
+
+def _jsonargparse(probe: _Probe, module: Any) -> None:
+    probe.replace(module.ArgumentParser, "parse_args", probe.of_argparse)
+
+
+def _click(probe: _Probe, module: Any) -> None:
+    probe.replace(module.Command, "make_context", probe.of_click)

@@ -27,7 +27,7 @@ else
 UV_PYTHON := $(PYTHON)
 endif
 
-.PHONY: help install quickstart test test-full test-cluster tpu-env test-tpu check dist chaos mutants bench bench-scale bench-search docs clean
+.PHONY: help install quickstart test test-full test-cluster test-projects tpu-env test-tpu check dist chaos mutants bench bench-scale bench-search docs clean
 
 help: ## what there is (the default)
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -62,6 +62,9 @@ test-full: $(STAMP) ## all tests that need no hosts, with coverage: an hour or m
 
 test-cluster: $(STAMP) ## the tests on throw-away hosts: needs root, iproute2, iptables, openssh-server, rsync, redis-server
 	$(BIN)/python -m pytest -m cluster $(ARGS)
+
+test-projects: $(STAMP) ## sweep twelve real projects, each in its own environment: an hour or more (ARGS="darts gan", ARGS=--write for the table)
+	$(BIN)/python -m tests.projects $(ARGS)
 
 # torch_xla wants torch 2.9, so it has an environment of its own, which only the training processes on TPU hosts use.
 tpu-env: $(TPU_STAMP) ## .venv-tpu with torch_xla; 7 GB (TPU=1 on a TPU host, for libtpu)
@@ -117,4 +120,4 @@ docs: $(STAMP) ## docs/reference made anew, every link checked, and the site bui
 	$(BIN)/python docs/check_site.py site
 
 clean: ## remove .venv, .venv-tpu, the built site and the tools' caches; runs/ and data/ stay
-	rm -rf $(VENV) $(TPU_VENV) site dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(TPU_VENV) .projects site dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -17,6 +17,7 @@ from orchestrator.notify.messages import note
 from orchestrator.notify.notifiers.email import Email, EmailOptions
 from orchestrator.notify.sweep_health import STUCK_SECONDS, SweepHealth
 from orchestrator.notify.target import UndeliveredError
+from orchestrator.plan.time_left import Forecast
 from orchestrator.spec import Notification
 from orchestrator.state import SweepState
 from tests.support.synthetic_runs import invent
@@ -84,7 +85,26 @@ def test_many_failures_and_a_late_sweep_are_noticed(tmp_path: Path) -> None:
     sweep.now[0] += 1800
     due = sweep.due(b"x")
     assert due["many_failures"] == "sweep invented loses many trials: 3 of the 5 that have ended failed"
-    assert re.search(r"ends after about \d+ of 60 trials", due["behind_plan"])
+    assert re.search(r"about 3\d\d minutes more than budget.wall_clock allows; 5 of 60", due["behind_plan"])
+
+
+@pytest.mark.parametrize(("left", "is_late"), [(2000.0, False), (2600.0, False), (2800.0, True), (None, False)])
+def test_late_is_what_the_time_left_says(tmp_path: Path, left: float | None, is_late: bool) -> None:
+    sweep = watched(tmp_path, wall_clock="1h")
+    sweep.health.until_trials_end = lambda state: left
+    assert "behind_plan" not in sweep.due()
+    sweep.now[0] += 1800
+    assert ("behind_plan" in sweep.due(b"x")) is is_late
+
+
+def test_the_time_until_the_trials_end_ignores_the_budget_of_time(tmp_path: Path) -> None:
+    sweep = watched(tmp_path, 12, wall_clock="1h")
+    sweep.state.spec["budget"] |= {"trials": 24}
+    forecast = Forecast(sweep.health.run.journal)
+    until_end = forecast.until_trials_end(sweep.state)
+    assert until_end is not None
+    assert until_end > 0
+    assert Forecast(None).until_trials_end(SweepState(())) is None
 
 
 def test_each_day_has_a_digest(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import math
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from orchestrator.errors import describe
@@ -29,9 +29,15 @@ CLOSE_SECONDS = 9.0
 class Notifier:
     """An observer of one sweep. It never raises, and waits only in `close`."""
 
-    def __init__(self, targets: Sequence[Notification], name: str, run: RunDirectory | None = None) -> None:
+    def __init__(
+        self,
+        targets: Sequence[Notification],
+        name: str,
+        run: RunDirectory | None = None,
+        until_trials_end: Callable[[SweepState], float | None] = lambda state: None,
+    ) -> None:
         self.name = name
-        self._health = SweepHealth(run) if run and targets else None
+        self._health = SweepHealth(run, until_trials_end=until_trials_end) if run and targets else None
         self._ended = threading.Event()
         self._deliveries = [DeliveryThread(target) for target in targets]
         self._watching = False

@@ -23,7 +23,7 @@ _MANY = 3  # failed trials, if they are half of those that have ended
 _LEAST_FREE = 1_000_000_000  # bytes
 _CHECKPOINTS = 4.0  # or room for so many checkpoints of each slot
 _HALF = 0.5  # of the time, before which a pace says little
-_BEHIND = 0.8  # of the trials
+_BEHIND = 0.8  # the share of the time that the trials need which the budget must have
 _DAY = 86_400.0
 
 
@@ -35,18 +35,21 @@ class SweepHealth:
         run: its directory.
         clock: a monotonic clock.
         free: returns the free bytes of the run's disk; None if that is not known.
+        until_trials_end: returns the seconds until the last trial would end; None if that is not known.
     """
 
     run: RunDirectory
     clock: Callable[[], float] = time.monotonic
     free: Callable[[RunDirectory], int | None] = field(default=lambda run: free_bytes(run))
+    until_trials_end: Callable[[SweepState], float | None] = lambda state: None
+    _state: SweepState | None = None
     _numbers: dict[str, float] = field(default_factory=dict)
     _sent: set[str] = field(default_factory=set)
     _live: tuple[bytes, float] = (b"", 0.0)  # the last live progress, and since when
 
     def observe(self, state: SweepState, event: Event) -> None:
         """Take an event; called by the thread that runs the sweep."""
-        now, numbers = self.clock(), self._numbers
+        now, numbers, self._state = self.clock(), self._numbers, state
         if event.type == "sweep.launched":
             numbers.clear()
             self._sent.clear()
@@ -113,15 +116,20 @@ class SweepHealth:
         return "disk", f"has little room: {free / 1e9:.1f} GB are free for {self.run.where}"
 
     def _behind(self, numbers: dict[str, float], now: float) -> tuple[str, str] | None:
-        """Compare the pace so far with a budget that has both a time and a number of trials."""
+        """Compare the time that the trials still need with a budget that has both a time and a number of trials."""
         spent = numbers["seconds"] + now - numbers["launched"]
-        if not numbers["wall_clock"] or not numbers["limit"] or spent < _HALF * numbers["wall_clock"]:
+        budget = numbers["wall_clock"]
+        if not budget or not numbers["limit"] or spent < _HALF * budget or self._state is None:
             return None
-        reached = numbers["ended"] * numbers["wall_clock"] / spent
-        if reached >= _BEHIND * numbers["limit"]:
+        left = self.until_trials_end(self._state)
+        if left is None:
+            left = max(0.0, numbers["limit"] / max(1.0, numbers["ended"]) - 1) * spent  # at the pace so far
+        if spent + left <= budget / _BEHIND:
             return None
+        over = (spent + left - budget) / 60
         return "behind_plan", (
-            f"is behind its plan: at this pace its time ends after about {reached:.0f} of {numbers['limit']:.0f} trials"
+            f"is behind its plan: its trials need about {over:,.0f} minutes more than budget.wall_clock allows; "
+            f"{numbers['ended']:.0f} of {numbers['limit']:.0f} have ended"
         )
 
 

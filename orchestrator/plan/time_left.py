@@ -100,6 +100,16 @@ class Forecast:
         seconds, spent = limits[limit], state.active_seconds + since
         return TimeLeft(seconds, spent / (spent + seconds) if spent + seconds > 0 else 0.0, limit)
 
+    def until_trials_end(self, state: SweepState) -> float | None:
+        """Return the seconds until the last trial would end if no budget of time ended it; None if that is unknown."""
+        if not state.spec or state.status != "running":
+            return None
+        now = time.time()
+        try:
+            return self._by_trials(state, spec_in_force(state), now, max(0.0, now - state.updated))
+        except (SweepError, RuntimeError):  # as in `time_left`
+            return None
+
     def _by_trials(self, state: SweepState, spec: SweepSpec, now: float, since: float) -> float | None:
         """Return the seconds until the last trial ends, of the last run on paper if nothing has happened since."""
         if self._last is not None:

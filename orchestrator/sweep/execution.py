@@ -14,6 +14,7 @@ from orchestrator.engine.stop_requests import REQUESTED, StopRequests
 from orchestrator.errors import RunHeldError, describe
 from orchestrator.journal import Event, Journal
 from orchestrator.notify import Notifier
+from orchestrator.plan.time_left import Forecast
 from orchestrator.rundir import RunDirectory
 from orchestrator.spec import SweepSpec
 from orchestrator.state import SweepState
@@ -84,7 +85,7 @@ def execute(
 ) -> Outcome:
     """Run the sweep whose journal is open until it has ended or is stopped; closes the journal."""
     stop_requests.watch(run)
-    notifier = Notifier(spec.notify, run.name, run)
+    notifier = Notifier(spec.notify, run.name, run, Forecast(run.journal).until_trials_end)
     trained: set[int] = set()
 
     def observe(state: SweepState, event: Event) -> None:

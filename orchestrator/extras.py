@@ -22,6 +22,7 @@ EXTRAS: dict[str, str] = {
     "onnxruntime": "export",
     "onnxscript": "export",
     "safetensors": "export",
+    "trackio": "trackio",
 }
 
 

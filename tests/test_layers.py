@@ -34,7 +34,7 @@ LIBRARIES: dict[str, set[str]] = {
     "results": {"IPython", "matplotlib", "numpy", "optuna", "pandas", "plotly", "pyarrow", "rich", "sklearn"},
     "notify": {"pydantic"},
     "sweep": {"optuna"},  # for annotations
-    "tracking": {"mlflow", "pydantic", "wandb"},
+    "tracking": {"mlflow", "pydantic", "trackio", "wandb"},
     "optuna_studies": {"optuna"},
     "watch": {"rich", "textual"},
     "page": {"starlette", "uvicorn"},

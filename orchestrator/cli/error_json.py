@@ -26,7 +26,14 @@ def failure(
     code: str, message: str, *, place: dict[str, Any] | None = None, hint: str = "", transient: bool = False
 ) -> dict[str, Any]:
     """Return the record of a failure that is no SweepError."""
-    error = {"code": code, "message": message, "place": place, "hint": hint, "transient": transient, "problems": []}
+    error: dict[str, Any] = {
+        "code": code,
+        "message": message,
+        "place": place,
+        "hint": hint,
+        "transient": transient,
+        "problems": [],
+    }
     return {"error": error}
 
 

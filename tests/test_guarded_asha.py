@@ -166,6 +166,16 @@ def test_without_evidence_the_share_is_that_of_asha() -> None:
     assert (few.share(0), few.agreement(0), few.predicts(0)) == (0.25, None, True)
 
 
+def test_a_rung_that_does_not_predict_lengthens_the_grace() -> None:
+    """All trials pass the first rung if it misleads, and few if it predicts."""
+    passed = {
+        early: sum(trial.epoch > 1 for trial in simulate(sweep_of(40), curve=until(4, curve)).state.trials.values())
+        for early, curve in (("misleading", EARLY["misleading"]), ("predictive", lambda q: q))
+    }
+    assert passed["misleading"] == 40
+    assert passed["predictive"] <= 20
+
+
 def told(trials: int, curve: Curve) -> str:
     ran = simulate(sweep_of(trials), curve=curve, slots=1)
     return " ".join(" ".join(story) for story in stories(ran.state, ran.state.trials).values())

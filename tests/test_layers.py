@@ -74,6 +74,7 @@ LIGHT = [
     "spec",
     "journal",
     "state",
+    "page.server",
     "cli",
 ]
 HEAVY = ["torch", "torchvision", "lightning", "pytorch_lightning", "ray", "optuna", "pandas", "wandb", "jsonargparse"]

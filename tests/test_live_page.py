@@ -18,6 +18,7 @@ import pytest
 from playwright.async_api import Page, Response, expect
 
 from orchestrator.journal import Event, Journal, encode
+from orchestrator.page import followed_runs
 from orchestrator.page.followed_runs import FollowedRun, FollowedRuns
 from orchestrator.page.page_token import opened_in_browser
 from orchestrator.page.run_page import live_parts, news, run_page
@@ -38,6 +39,7 @@ from tests.support.paths import ROOT
 
 PAGE = "docs/live-page.md"
 WIDTHS = (1440, 768, 390)
+expect.set_options(timeout=60_000)  # other tests run beside these
 
 
 def described(name: str = "first", **fields: Any) -> SweepSpec:
@@ -161,7 +163,9 @@ def test_what_was_drawn_is_drawn_again_only_for_another_version(runs: Path) -> N
     assert drawn == [1, 2, -1]
 
 
-def test_a_trial_s_page_says_why_and_its_log_is_read_as_it_grows(tmp_path: Path) -> None:
+def test_a_trial_s_page_says_why_and_its_log_is_read_as_it_grows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = written(tmp_path / "first", events_of(described()))
     shown = followed(tmp_path)
     page = trial_page(shown, 3)
@@ -169,6 +173,7 @@ def test_a_trial_s_page_says_why_and_its_log_is_read_as_it_grows(tmp_path: Path)
     log = LogFile(3, 0)
     file = run.root / log.relative
     assert log_lines(shown, log, None) == {"lines": [], "next": 0, "earlier": 0, "more": False}
+    monkeypatch.setattr(followed_runs, "_LOG_SECONDS", 0.0)
     file.parent.mkdir(parents=True)
     file.write_text("".join(f"line {number}\n" for number in range(1500)) + "\x1b[31mred\n")
     first = log_lines(shown, log, None)
@@ -221,6 +226,12 @@ def test_the_command_prints_where_and_ends_cleanly(runs: Path) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", urlsplit(address).port or 0, timeout=10)
     connection.request("GET", "/runs/quickstart/events", headers={"Authorization": f"Bearer {token}"})
     assert json.loads(connection.getresponse().readline().removeprefix(b"data: "))["version"] == 1
+    for path in ("", "/later", "/figures/importance", "/figures/learning_curves"):
+        other = http.client.HTTPConnection("127.0.0.1", urlsplit(address).port or 0, timeout=60)
+        other.request("GET", f"/runs/quickstart{path}", headers={"Authorization": f"Bearer {token}"})
+        assert other.getresponse().status == 200
+        other.close()
+    assert "libtorch" not in Path(f"/proc/{process.pid}/maps").read_text()
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=20)
     connection.close()

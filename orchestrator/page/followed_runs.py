@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 import time
 from collections import OrderedDict
@@ -12,10 +13,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from orchestrator.errors import SweepError, UsageError
+from orchestrator.results.log_reader import read_log
 from orchestrator.results.run_overview import RunSummary, summary_of
 from orchestrator.results.run_state import without_garbage_collection
 from orchestrator.rundir import RunDirectory, is_run_name, list_runs, run_at, runs_root
 from orchestrator.rundir.labels import read_labels
+from orchestrator.rundir.trial_logs import LogFile
 from orchestrator.state import SweepState
 from orchestrator.watch.watch_rows import Rows
 from orchestrator.watch.watched_sweep import Watched
@@ -23,6 +26,8 @@ from orchestrator.watch.watched_sweep import Watched
 _Result = TypeVar("_Result")
 _SECONDS = 0.5  # between two reads of a journal
 _REMOTE_SECONDS = 10.0  # in object storage, where each is a request that costs money
+_LOG_SECONDS = 1.0  # between two reads of a log
+_LOGS = 4  # logs whose lines are kept
 _SHARE = 10  # a read or a drawing takes at most one part in so many of the time
 _KEPT = 24  # runs whose journals stay read
 _LIST_SECONDS = 2.0  # between two looks at the folder of runs
@@ -50,6 +55,8 @@ class FollowedRun:
         self._refreshing = threading.Lock()
         self._next = 0.0
         self._cache: OrderedDict[object, tuple[object, object]] = OrderedDict()
+        self._logs: OrderedDict[LogFile, tuple[float, list[tuple[int, str]]]] = OrderedDict()
+        self._reading_logs = threading.Lock()
         self._first: Future[None] = Future()
         threading.Thread(target=self._read_first, name=f"journal of {key}", daemon=True).start()
 
@@ -121,6 +128,18 @@ class FollowedRun:
                         self._cache.popitem(last=False)
             return known[1]  # type: ignore[return-value]
 
+    def log(self, log: LogFile) -> list[tuple[int, str]]:
+        """Return the numbered lines of a log, which is read again after a while. Raises OSError as `read_log`."""
+        now = time.monotonic()
+        with self._reading_logs:
+            at, lines = self._logs.pop(log, (-math.inf, []))
+            if now - at > (_REMOTE_SECONDS if self.run.url else _LOG_SECONDS):
+                at, lines = now, list(read_log(self.run, log).numbered())
+            self._logs[log] = at, lines
+            while len(self._logs) > _LOGS:
+                self._logs.popitem(last=False)
+        return lines
+
     def unchanged(self) -> contextlib.AbstractContextManager[None]:
         """Return a context in which nothing new is read."""
         return self._lock.reading()
@@ -179,7 +198,7 @@ class FollowedRuns:
         return str(runs_root(self._runs))
 
     def _directories(self) -> list[RunDirectory]:
-        listed = list_runs(self._runs)
+        listed = [run for run in list_runs(self._runs) if is_run_name(run.name)]
         if self._named and all(run.where != self._named.where for run in listed):
             listed = [run for run in listed if run.name != self._named.name] + [self._named]
         return listed

@@ -13,7 +13,7 @@ from orchestrator.page.run_page import news
 from orchestrator.page.trial_table import curve
 from orchestrator.progress import axis, place
 from orchestrator.results.live_trials import left, sentence
-from orchestrator.results.log_reader import logs, read_log
+from orchestrator.results.log_reader import logs
 from orchestrator.results.report.markup import Html, element, joined, pairs, table
 from orchestrator.results.report.sections import section
 from orchestrator.results.why import show, why
@@ -150,7 +150,7 @@ def log_lines(followed: FollowedRun, log: LogFile, since: int | None) -> dict[st
         UsageError: There is no such trial.
     """
     trial = _trial(followed, log.trial)
-    numbered = list(read_log(followed.run, log).numbered())
+    numbered = followed.log(log)
     shown = numbered[-_FIRST_LINES:] if since is None else [each for each in numbered if each[0] >= since][:_MORE_LINES]
     following = shown[-1][0] + 1 if shown else (since or 0)
     earlier = shown[0][0] if shown and since is None else 0

@@ -17,11 +17,12 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.async_api import Page, expect
 
+from orchestrator.errors import JournalError, UsageError
 from orchestrator.journal import Event, Journal, encode
 from orchestrator.page import followed_runs
 from orchestrator.page.followed_runs import FollowedRun, FollowedRuns
 from orchestrator.page.page_token import opened_in_browser
-from orchestrator.page.run_page import live_parts, news, run_page
+from orchestrator.page.run_page import live_parts, news, run_page, waiting_page
 from orchestrator.page.server import Server
 from orchestrator.page.trial_page import log_lines, trial_page
 from orchestrator.page.trial_table import View, table_rows
@@ -208,6 +209,23 @@ def test_a_damaged_journal_is_said_and_what_was_read_stays(tmp_path: Path) -> No
     page = run_page(shown, View())
     assert 'class="problem"' in page
     assert "is the best" in page
+    journal.write_bytes(b"no journal\n")
+    with pytest.raises(JournalError, match="damaged at byte 0"):
+        FollowedRuns(tmp_path).get("first")
+
+
+def test_a_run_that_is_starting_says_so_until_it_has_begun(tmp_path: Path) -> None:
+    events = events_of(described())
+    run = written(tmp_path / "first", [])
+    Path(run.journal).write_bytes(encode(events[0])[:-5])
+    runs = FollowedRuns(tmp_path)
+    assert runs.open("first").wait(10)
+    assert "The sweep is starting." in waiting_page(runs.open("first"))
+    with pytest.raises(UsageError, match="has not begun yet"):
+        runs.get("first")
+    Path(run.journal).write_bytes(encode(events[0]))
+    runs.open("first")._next = 0.0
+    assert "No trial has a finite val_acc" in run_page(runs.get("first"), View())
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from orchestrator.errors import SweepError, UsageError
+from orchestrator.errors import JournalError, SweepError, UsageError
 from orchestrator.results.log_reader import read_log
 from orchestrator.results.run_overview import RunSummary, summary_of
 from orchestrator.results.run_state import without_garbage_collection
@@ -169,10 +169,12 @@ class FollowedRuns:
 
         Raises:
             UsageError: There is no such run, or it has not begun, or the key could lead out of the folder of runs.
-            SweepError: Its journal holds no sweep.
+            JournalError: Its journal holds no sweep.
         """
         followed = self.open(key)
         followed.refresh()
+        if not followed.begun and followed.watched.problem:
+            raise JournalError(followed.watched.problem)
         if not followed.begun:
             raise UsageError(f"the run {key!r} has not begun yet")
         return followed

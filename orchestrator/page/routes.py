@@ -112,10 +112,10 @@ class _Pages:
     def run(self, request: Request) -> Response:
         """Show one run."""
         followed, view = self._runs.open(request.path_params["key"]), View.of(request.query_params)
-        if followed.wait(_PATIENCE):
-            followed.refresh()
-        if not followed.begun:
+        followed.wait(_PATIENCE)
+        if not followed.begun and not followed.watched.problem:
             return HTMLResponse(run_page.waiting_page(followed))
+        self._runs.get(followed.key)
         return HTMLResponse(followed.shown(("page", view), lambda run: run_page.run_page(run, view)))
 
     def table(self, request: Request) -> Response:

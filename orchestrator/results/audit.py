@@ -107,7 +107,7 @@ def audit_of(state: SweepState, *, check: bool = True) -> Audit:
     """
     curves = _Curves(state)
     progress = np.array([min(trial.progress, curves.places[-1]) for trial in curves.trials])
-    random = np.random.default_rng(state.spec.get("seed", 0) % 2**32)
+    random = np.random.default_rng((state.spec.get("seed") or 0) % 2**32)
     numbers = [trial.number for trial in curves.trials]
     result = audited(curves.losses, curves.places, progress, numbers=numbers, share=curves.share, random=random)
     ended = np.isfinite(curves.losses[:, -1])

@@ -12,6 +12,7 @@ from orchestrator.cli.launch_notice import launch_notice
 from orchestrator.engine.tune import placement
 from orchestrator.errors import Problem, SpecError, UsageError
 from orchestrator.extras import MissingExtraError
+from orchestrator.rundir import RunDirectory
 from orchestrator.spec import json_schema, load, shipped
 from orchestrator.spec.sweep_file import presets_of
 from orchestrator.sweep import launch, preflight
@@ -139,10 +140,10 @@ def test_a_file_that_can_be_read_gets_one_answer_too(tmp_path: Path, monkeypatch
         raise SpecError([Problem("Tiny never logs it", "log it", ("objective",), line=1)])
 
     with pytest.raises(SpecError) as error:
-        preflight.check(spec, preflight.RunDirectory(tmp_path / "run"), local=False, try_code=try_code)
+        preflight.check(spec, RunDirectory(tmp_path / "run"), local=False, try_code=try_code)
     assert [line for line, _ in places(error.value)] == [1, 5, 6]
     with pytest.raises(MissingExtraError):  # alone it keeps its kind
-        preflight.check(spec, preflight.RunDirectory(tmp_path / "run"), local=True)
+        preflight.check(spec, RunDirectory(tmp_path / "run"), local=True)
     assert tried == [1]
 
 

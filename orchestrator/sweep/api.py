@@ -258,6 +258,31 @@ class Sweep:
 
         return self._run(start, progress, callbacks, local=local, finals={"local": local, "address": address})
 
+    def launch_detached(self, runs: str | Path | None = None, *, local: bool = False, address: str = "") -> int:
+        """Launch the sweep in a process that outlives this one, and return its number once the sweep runs.
+
+        `attach` opens the run from anywhere. Its classes must be importable from the working directory: those of a
+        notebook or of the script itself are not.
+
+        Args:
+            runs: as in `launch`.
+            local: as in `launch`.
+            address: as in `launch`.
+
+        Raises:
+            UsageError: The sweep cannot be started.
+
+        Example:
+            ```python
+            sweep = Sweep.from_file("quickstart", name="overnight")
+            print(callable(sweep.launch_detached))  # sweep.launch_detached() starts it
+            ```
+        """
+        from orchestrator.sweep.detached_launch import launch_detached
+
+        self._runs = runs
+        return launch_detached(self.spec, runs, local=local, address=address)
+
     def resume(
         self,
         *,

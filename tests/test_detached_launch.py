@@ -36,7 +36,7 @@ def test_why_it_does_not_start_is_raised(
         text = printed if isinstance(printed, str) else json.dumps(printed)
         return subprocess.CompletedProcess(words, code, text)
 
-    monkeypatch.setattr(detached_launch.subprocess, "run", run)
+    monkeypatch.setattr(subprocess, "run", run)
     with pytest.raises(kind, match=says):
         detached_launch.launch_detached(spec(), tmp_path, address="head:1")
     [(written, words)] = asked

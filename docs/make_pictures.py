@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from orchestrator.engine.simulator import simulate
 from orchestrator.journal import Event, encode
@@ -32,7 +33,7 @@ PICTURE = Path(__file__).resolve().parent / "pictures/watch.svg"
 NAME = "cifar10-litmodel"
 SIZE = (130, 26)
 SHOWN = 0.9  # of the sweep's events
-SPEC = {
+SPEC: dict[str, Any] = {
     "name": NAME,
     "objective": {"metric": "val_acc", "mode": "max"},
     "model": "nowhere.Never",
@@ -73,7 +74,11 @@ def write_live(run: RunDirectory, state: SweepState) -> None:
 
 def write_others(runs: Path) -> None:
     """Write two more runs, with which the first is compared."""
-    for name, fields in {"tpe": {"searcher": "tpe"}, "seeds": {"repeats": 3, "budget": {"trials": 30}}}.items():
+    others: dict[str, dict[str, Any]] = {
+        "tpe": {"searcher": "tpe"},
+        "seeds": {"repeats": 3, "budget": {"trials": 30}},
+    }
+    for name, fields in others.items():
         ended = simulate(from_mapping(SPEC | fields | {"name": f"{NAME}-{name}"}), slots=4).events
         run = runs / f"{NAME}-{name}"
         run.mkdir()

@@ -13,7 +13,7 @@ from orchestrator.page.followed_runs import FollowedRuns
 from orchestrator.page.server import Server
 
 PICTURES = Path(__file__).resolve().parent / "pictures"
-_COLOURS, _WIDTH = 96, 800
+_COLOURS, _WIDTH = 256, 800
 # File → address, width, height, colours of the page, and how far it is scrolled.
 SHOTS: dict[str, tuple[str, int, int, str, int]] = {
     "live-page.png": ("/runs/{name}", 1200, 1560, "light", 0),
@@ -56,5 +56,5 @@ async def _shot(
     await context.close()
     small = io.BytesIO()
     picture.thumbnail((_WIDTH, 10 * _WIDTH), Image.Resampling.LANCZOS)
-    picture.convert("RGB").quantize(_COLOURS).save(small, "PNG", optimize=True)
+    picture.convert("RGB").quantize(_COLOURS, Image.Quantize.MAXCOVERAGE).save(small, "PNG", optimize=True)
     return small.getvalue()

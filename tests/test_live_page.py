@@ -77,7 +77,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three runs: two searches of one space, of which the first lost segments, and one of three seeds each."""
     folder = tmp_path_factory.mktemp("runs")
     written(folder / "first", events_of(described(), Faults(lost=0.04, memory=0.02)))
-    written(folder / "second", events_of(described("second", searcher="sobol", budget={"trials": 40}), seed=6))
+    written(folder / "second", events_of(described("second", scheduler="fifo", budget={"trials": 40}), seed=6))
     seeds = described("seeds", repeats=3, scheduler="fifo", budget={"trials": 12})
     written(folder / "seeds", events_of(seeds, seed=7))
     return folder
@@ -188,12 +188,12 @@ def test_a_trial_s_page_says_why_and_its_log_is_read_as_it_grows(
 def test_nothing_of_a_run_becomes_markup(tmp_path: Path) -> None:
     plain, hostile = (
         hostile_run(tmp_path, listed, name=name)
-        for name, listed in (("plain", [f"n{number}" for number in range(150)]), ("hostile", names(150)))
+        for name, listed in (("plain", [f"n{number}" for number in range(60)]), ("hostile", names(60)))
     )
     elements = []
     for run in (plain, hostile):
         shown = followed(tmp_path, run.name)
-        page = run_page(shown, View(size=250)) + "".join(trial_page(shown, number) for number in range(0, 150, 7))
+        page = run_page(shown, View(size=250)) + "".join(trial_page(shown, number) for number in range(0, 60, 5))
         elements.append(Elements(page).found)
         assert not any(ord(character) < 32 and character != "\n" for character in page)
     assert elements[1] - elements[0] <= {"td@title"}

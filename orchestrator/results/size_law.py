@@ -25,7 +25,8 @@ DRIFT = 0.02
 REACH = 3.0
 """How far beyond the sizes a line is believed, in logarithms, as a multiple of what the sizes span."""
 _BETTER = 0.7
-"""The share of the trials, by loss, that is fitted: far from its lowest point a loss is no quadratic."""
+"""The share of the trials, by loss, that is fitted: far from its lowest point a loss is no quadratic. Of few trials
+more are."""
 _FARTHEST = 2.0
 """How far from the middle of a range an optimum may be found, where the range itself ends at 1."""
 _COARSE = 0.03
@@ -78,7 +79,8 @@ def optima(points: Array, offsets: Array, losses: Array, random: np.random.Gener
         losses: shape (trials,).
         random: where the draws come from.
     """
-    kept = np.argsort(losses, kind="stable")[: math.ceil(_BETTER * len(losses))]
+    most = max(math.ceil(_BETTER * len(losses)), 6 * (points.shape[1] + 1))
+    kept = np.argsort(losses, kind="stable")[:most]
     x, y = points[kept], _evened(losses[kept])
     slopes = _posterior(np.hstack([x, x**2, offsets[kept]]), y, random)
     straight, bent = slopes[:, : x.shape[1]], slopes[:, x.shape[1] : 2 * x.shape[1]]

@@ -75,9 +75,12 @@ class Transfer:
 
     Example:
         ```python
-        proposal = orchestrator.transfer(["small-32", "small-64", "small-128"], to={"width": 512})
-        for each in proposal.moved:
-            print(each.name, each.predicted, each.refused)
+        try:
+            proposal = orchestrator.transfer(["small-32", "small-64", "small-128"], to={"width": 512})
+        except orchestrator.UsageError as error:
+            print(error)  # no such runs, too few trials, or nothing can be transferred
+        else:
+            print([(each.name, each.predicted, each.refused) for each in proposal.moved])
         ```
     """
 
@@ -111,8 +114,10 @@ def transfer(names: Sequence[str | Path], to: Mapping[str, float], runs: str | P
 
     Example:
         ```python
-        proposal = orchestrator.transfer(["small-32", "small-64", "small-128"], to={"width": 512})
-        print(proposal.sweep_file())
+        try:
+            print(orchestrator.transfer(["small-32", "small-64"], to={"width": 512}).sweep_file())
+        except orchestrator.UsageError as error:
+            print(error)  # no such runs, too few trials, or nothing can be transferred
         ```
     """
     if len(to) != 1:

@@ -22,6 +22,7 @@ from orchestrator.sweep import test as on_test_set
 from orchestrator.training.doors.code_capture import captured
 from orchestrator.training.progress_meter import batch_size
 from tests.support.paths import ROOT
+from tests.support.small_sweeps import spec as described
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
 
@@ -74,6 +75,18 @@ def test_a_command_that_a_package_has_installed_is_python() -> None:
     for command in ("torchrun", "ray", "no-such-command"):
         with pytest.raises(ValueError, match="not Python"):
             invocation({"program": "", "command": [command, "${args}"], "args": {}}, {})
+
+
+@pytest.mark.slow
+def test_a_module_that_keeps_objects_is_tested_and_loaded_by_its_class(tmp_path: Path) -> None:
+    parts = {"model": "tests.support.exportable.Keeps", "data": "tests.support.exportable.TestedData"}
+    spec = described(**parts, trainer={"max_epochs": 1}, budget={"trials": 1}, space={})
+    launch(spec, tmp_path, local=True)
+    assert "test_loss" in on_test_set(spec.name, tmp_path, unconfirmed=True).metrics
+    manifest = json.loads((export(spec.name, tmp_path, to=tmp_path / "bundle") / "MANIFEST.json").read_text())
+    assert (manifest["load_from_checkpoint"], manifest["holds_code"]) == (True, ["lightning.ckpt"])
+    kept = torch.load(tmp_path / "bundle/lightning.ckpt", weights_only=False)
+    assert kept["hyper_parameters"]["loss"].beta == kept["their loss"].beta == 0.25
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ the module that the export has built again, and are put back here. Reading the f
 from __future__ import annotations
 
 import io
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,11 @@ def _with_hyperparameters(checkpoint: dict[str, Any], module: L.LightningModule)
     if not module.hparams:
         return checkpoint
     named = {module.CHECKPOINT_HYPER_PARAMS_NAME: module._hparams_name} if hasattr(module, "_hparams_name") else {}
-    return {**checkpoint, **named, module.CHECKPOINT_HYPER_PARAMS_KEY: dict(module.hparams)}
+    content = {**checkpoint, **named, module.CHECKPOINT_HYPER_PARAMS_KEY: dict(module.hparams)}
+    with suppress(Exception):  # a hook that counts on its Trainer
+        module.on_save_checkpoint(content)  # may change what is said of the hyperparameters
+    own = {name for name in content if "hparams" in name or "hyper_param" in name}
+    return {**content, **{name: value for name, value in checkpoint.items() if name not in own}}
 
 
 def _load_failure(module: L.LightningModule, file: Path, **options: Any) -> str:

@@ -11,6 +11,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from lightning.pytorch.utilities.seed import isolate_rng
 
 from orchestrator.errors import SweepError, UsageError, describe
+from orchestrator.training.checkpoints import DurableCheckpointIO
 from orchestrator.training.class_loading import constructor_errors
 from orchestrator.training.host_lock import lock_prepare_data
 from orchestrator.training.precision import resolve_precision
@@ -68,7 +69,7 @@ class Evaluation:
             arguments: dict[str, Any] = {"accelerator": "auto", "precision": "auto", "devices": 1}
             arguments |= {**own, **self._trainer}
             arguments["precision"] = resolve_precision(arguments["precision"], arguments["accelerator"])
-            arguments |= dict.fromkeys(_QUIET, False)
+            arguments |= {**dict.fromkeys(_QUIET, False), "plugins": [DurableCheckpointIO()]}
             trainer = L.Trainer(**arguments)
             evaluate = trainer.validate if self._stage == "validate" else trainer.test
             try:

@@ -55,6 +55,32 @@ class Tied(Line):
         return self.layer(x) + self.same(x)
 
 
+class Keeps(Line):
+    """As forecasting libraries do: what only unpickling restores, also as a hyperparameter that a hook adds."""
+
+    def __init__(self, loss: nn.Module | None = None, learning_rate: float = 0.1) -> None:
+        super().__init__(learning_rate)
+        self.hparams.pop("loss", None)
+        self.loss = loss or nn.SmoothL1Loss(beta=0.25)
+
+    def test_step(self, batch: Any, index: int) -> None:
+        self.log("test_loss", self.loss(self(batch[0]), torch.zeros(len(batch[0]), 1)))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["their loss"] = self.loss
+        checkpoint.setdefault("hyper_parameters", {})["loss"] = self.loss
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.loss = checkpoint["their loss"]
+
+
+class TestedData(TinyData):
+    """TinyData with a test set."""
+
+    def test_dataloader(self) -> Any:
+        return self.val_dataloader()
+
+
 class OwnLoaders(Line):
     """Brings its data itself."""
 

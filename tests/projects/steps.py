@@ -121,8 +121,8 @@ def _reason(log: Path) -> str:
     return (errors or failed or lines or ["it printed nothing"])[0][:300]
 
 
-def tried(project: Project, python: Path, folder: Path) -> Row:
-    """Do all steps with a project; the first that fails leaves out those that need it."""
+def tried(project: Project, python: Path, folder: Path, steps: Sequence[str] = STEPS) -> Row:
+    """Do the steps with a project; one that fails leaves out those that need it."""
     began, sweep, row = time.monotonic(), Sweep(python, folder), Row(project.name)
     file = sweep.made(project.imported) if project.imported else folder / "sweep.yaml"
     if not project.imported:
@@ -130,7 +130,7 @@ def tried(project: Project, python: Path, folder: Path) -> Row:
     shortened = [word for each in ("budget.trials=2", *project.short) for word in ("--set", each)]
     for name, outcome in _steps(sweep, str(file.relative_to(folder)), shortened, folder):
         row.steps[name] = outcome
-        if outcome != "yes" and name in ("launch", "resume", "export"):
+        if name == steps[-1] or (outcome != "yes" and name in ("launch", "resume", "export")):
             break
     row.seconds = time.monotonic() - began
     return row

@@ -18,6 +18,7 @@ Two trials, some of them shortened by `--set`, are launched by `sweep launch --l
 The launch is killed by SIGKILL after the first report.
 The sweep is resumed and confirmed. Its winner is tested and exported.
 `load` is the class's own `load_from_checkpoint` on a file of the bundle.
+A dash is a step that was not tried.
 
 {summary}
 
@@ -39,8 +40,9 @@ def page(rows: Mapping[str, Row], versions: Mapping[str, str]) -> str:
     )
     titles = ["project", "door", "version", "lines", *STEPS]
     lines = [_line(titles), _line(["---"] * len(titles))]
-    lines += [_line(_cells(project, rows[project.name])) for project in PROJECTS]
-    notes = [f"- {project.title}: {note}" for project in PROJECTS for note in _notes(project, rows[project.name])]
+    known = {project: rows.get(project.name) or Row(project.name) for project in PROJECTS}
+    lines += [_line(_cells(project, row)) for project, row in known.items()]
+    notes = [f"- {project.title}: {note}" for project, row in known.items() for note in _notes(project, row)]
     why = "## Why not\n\n" + "\n".join(notes) + "\n" if notes else ""
     return _HEAD.format(summary=summary) + "\n".join(lines) + "\n\n" + why
 

@@ -35,8 +35,8 @@ def page(rows: Mapping[str, Row], versions: Mapping[str, str]) -> str:
     launched = sum(row.launches for row in rows.values())
     shared = ", ".join(f"{name} {number}" for name, number in versions.items())
     summary = (
-        f"{launched} of {len(PROJECTS)} launch unmodified, by a sweep file of at most {MOST_LINES} lines "
-        f"(n = 1 run each, {shared}, `make test-projects`)."
+        f"{launched} of {len(PROJECTS)} launch unmodified by a sweep file of at most {MOST_LINES} lines: n = 1 each, "
+        f"by `make test-projects`.\nVersions: {shared}."
     )
     titles = ["project", "door", "version", "lines", *STEPS]
     lines = [_line(titles), _line(["---"] * len(titles))]
@@ -58,8 +58,13 @@ def _mark(outcome: str) -> str:
 
 def _notes(project: Project, row: Row) -> list[str]:
     """Return a sentence for each step that did not work, and the project's own remark."""
-    failed = [f"{name}: {outcome.rstrip('.')}." for name, outcome in row.steps.items() if not outcome.startswith("yes")]
+    failed = [f"{name}: {_short(outcome)}." for name, outcome in row.steps.items() if not outcome.startswith("yes")]
     return [*([project.remark] if project.remark else []), *failed]
+
+
+def _short(outcome: str) -> str:
+    """Return the first two parts of an error."""
+    return ": ".join(outcome.split(": ")[:2]).rstrip(".")
 
 
 def _line(cells: list[str]) -> str:

@@ -10,11 +10,13 @@ from dataclasses import asdict, replace
 from difflib import get_close_matches
 from typing import Any
 
+from orchestrator.errors import UsageError, describe
 from orchestrator.training.check_finding import Finding
 from orchestrator.training.doors.code_segment import macros
 from orchestrator.training.doors.parser_probe import RefusedError, probing
 from orchestrator.training.doors.script_run import invocation_of
-from orchestrator.training.doors.trial_session import current
+from orchestrator.training.doors.trainer_takeover import TWICE
+from orchestrator.training.doors.trial_session import TrialSession, current
 from orchestrator.training.job import Job, Report
 
 _SHORT = {
@@ -30,6 +32,8 @@ _SHORT = {
     "max_time": None,
 }
 _USAGE_ERROR = 2  # the exit code of argparse, click and those that build on them
+_CERTAIN = (AttributeError, ImportError, KeyError, NameError, TypeError)
+"""Errors that do not come of training only a batch, or of what the check may not do."""
 _OPTION = re.compile(r"--[\w.-]+")
 _NO_CHECKPOINT = "the code saves no checkpoint: a trial that is interrupted or set aside starts again from nothing"
 
@@ -56,10 +60,12 @@ def two_reports(
 
     reports: list[Report] = []
     notes: list[str] = []
+    sessions: list[TrialSession] = []
 
     def report(each: Report) -> bool:
         reports.append(each)
         session = current()
+        sessions[:] = [session] if session else []
         notes[:] = session.notices if session else []
         return (session is not None and session.trainer is not None) or len(reports) == 1
 
@@ -79,6 +85,11 @@ def two_reports(
         except BaseException as error:
             if isinstance(error, SystemExit) and error.code == _USAGE_ERROR:
                 return _refused_arguments(said.getvalue(), job)
+            if isinstance(error, UsageError) and error.message == TWICE:
+                return Finding("refused", "end", error.message, error.hint)
+            if sessions and sessions[-1].fits and sessions[-1].trainer is None and isinstance(error, _CERTAIN):
+                what = f"after its Trainer.fit the code fails: {describe(error)}"
+                return Finding("refused", "end", what, "correct the code, which is run to its end in every trial")
             return explained(error, job, resumed=bool(start))
     if reports and reports[-1].checkpoint is None:
         notes.append(_NO_CHECKPOINT)
@@ -107,8 +118,11 @@ def _refused_arguments(said: str, job: Job) -> Finding:
     given = {f"--{name}" for name in job.model["args"]}
     known = sorted(set(_OPTION.findall(said.partition("error:")[0])) - given)
     wrong = next((option for option in _OPTION.findall(message) if option in given), "")
-    close = get_close_matches(wrong, known, n=1, cutoff=0.5) if wrong else []
-    hint = f"did you mean {close[0].removeprefix('--')}?" if close else "see the script's --help"
+    is_unknown = any(word in message for word in ("nrecognized", "o such option", "not accepted", "does not exist"))
+    close = get_close_matches(wrong, known, n=1, cutoff=0.5) if wrong and is_unknown else []
+    names = ", ".join(name.removeprefix("--") for name in known)
+    others = f"it takes {names}; see the script's --help" if is_unknown and names else "see the script's --help"
+    hint = f"did you mean {close[0].removeprefix('--')}?" if close else others
     if wrong and isinstance(job.model["args"].get(wrong.removeprefix("--")), bool):
         hint = "a flag without a value: command: [${interpreter}, ${program}, ${args_no_boolean_flags}]"
     return Finding("refused", "arguments", f"the script refused its command line: {message}", hint)

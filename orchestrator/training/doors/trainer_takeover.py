@@ -31,7 +31,7 @@ from orchestrator.training.trial_files import own_place
 
 _FOLDERS = ("save_dir", "_save_dir", "_root_dir")  # attributes of loggers
 _EVALUATIONS = ("validate", "test", "predict")
-_TWICE = "the code fits a second Trainer"
+TWICE = "the code fits a second Trainer"
 _TWICE_HINT = "a trial is one training: fit once, or report with orchestrator.report() and save with checkpoint()"
 
 
@@ -95,7 +95,7 @@ class Takeover:
         session = self.session
         session.fits += 1
         if session.fits > 1:
-            raise UsageError(_TWICE, hint=_TWICE_HINT)
+            raise UsageError(TWICE, hint=_TWICE_HINT)
         given, *owners = parts_of_fit(original, trainer, args, kwargs)
         for owner in owners:
             if owner is not None:

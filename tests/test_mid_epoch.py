@@ -58,6 +58,22 @@ def test_a_run_that_is_cut_after_each_batch_of_an_epoch_equals_the_unbroken_one(
     assert not _differences(tmp_path, plans, 1, 2, 3, 6, 7, 8, 10)
 
 
+@pytest.mark.parametrize(
+    ("monitor", "metric", "trainer", "cuts"),
+    [
+        ("train_loss", "val_loss", {"max_epochs": 3, "val_check_interval": 3}, (8, 16)),  # no report at an epoch's end
+        ("val_loss", "train_loss", {"max_epochs": 4, "check_val_every_n_epoch": 2}, (24,)),  # an earlier epoch's value
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*not available but strict is set to")
+def test_a_plateau_scheduler_takes_the_step_of_an_epoch_that_ends_with_a_cut(
+    monitor: str, metric: str, trainer: dict[str, Any], cuts: tuple[int, ...], tmp_path: Path
+) -> None:
+    """Lightning takes that step after the last hook of the epoch, and so after the checkpoint."""
+    plans = Plans(MAP, {"scheduler": "plateau", "monitor": monitor}, trainer, metric=metric)
+    assert not _differences(tmp_path, plans, *cuts)
+
+
 WORKERS: dict[str, tuple[dict[str, Any], dict[str, Any], tuple[int, ...]]] = {
     "the first batches": (MAP, {}, (1,)),
     "the second epoch": ({**MAP, "source": "numpy"}, {}, (11,)),

@@ -174,6 +174,11 @@ def scale_batch_counts(trainer: L.Trainer, ratio: float) -> None:
             setattr(counts, name, int(_attribute(counts, name) * ratio))
 
 
+def batches_begun(trainer: L.Trainer) -> int:
+    """Return how many training batches were begun, over all epochs."""
+    return int(_attribute(trainer.fit_loop.epoch_loop.batch_progress.total, "ready"))
+
+
 def fetches_ahead(trainer: L.Trainer) -> bool:
     """Return whether Lightning fetches a batch before it is needed: the epoch has no known length."""
     fetcher = _attribute(trainer.fit_loop, "_data_fetcher")

@@ -10,6 +10,7 @@ counted in the new ones, rounded down.
 
 from __future__ import annotations
 
+import copy
 import logging
 import time
 from collections.abc import Iterator
@@ -219,11 +220,25 @@ class _Counted(Iterator[Any]):
 
 
 class _Stateful(_Source):
-    """A loader that continues by a state of its own, or of its data set."""
+    """A loader that continues by a state of its own, or of its data set.
+
+    In a resumed segment the loader is started twice, and where its length is unknown a batch was fetched by then. Data
+    that keep their place in the object, as torchdata's examples do, would leave it out.
+    """
 
     def __init__(self, loader: Any, trainer: L.Trainer, owner: Any) -> None:
         super().__init__(loader, trainer)
         self._owner = owner
+        self._first_start: tuple[int, State] | None = None  # batches trained on by then, and the owner's state
+
+    def _iterator(self, start: State | None) -> Iterator[Any]:
+        if not isinstance(self._owner, DataLoader):  # one with a state begins again by itself
+            trained = compat.batches_begun(self._trainer)
+            if self._first_start is not None and self._first_start[0] == trained:
+                self._owner.load_state_dict(copy.deepcopy(self._first_start[1]))
+            else:
+                self._first_start = trained, copy.deepcopy(self._owner.state_dict())
+        return super()._iterator(start)
 
     def position(self) -> State:
         return {**super().position(), "state": self._owner.state_dict()}

@@ -8,6 +8,7 @@ from typing import Any
 
 import lightning as L
 import torch
+import torch.distributed as dist
 from lightning.pytorch.callbacks import Checkpoint as CheckpointCallback
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
@@ -72,7 +73,7 @@ class ReportCallback(CheckpointCallback):
         self._metrics = FreshMetrics()
         self._interval = ReportInterval(job)
         self._end = TrainingEnd(job)
-        self._plateau: dict[int, Tensor] = {}
+        self._plateau: list[dict[int, Tensor]] = []  # of each rank
         self._known: dict[str, Tensor] = {}  # the metrics of the checkpoint
         self._gradients: dict[str, Tensor] = {}  # of the checkpoint
         self._carried: dict[str, float] = {}  # the last values of what each report must hold beside the objective
@@ -103,9 +104,10 @@ class ReportCallback(CheckpointCallback):
         for name, parameter in pl_module.named_parameters():
             if name in self._gradients:
                 parameter.grad = self._gradients[name].to(parameter.device)
-        for index, value in self._plateau.items():
+        own = self._plateau[trainer.global_rank % len(self._plateau)] if self._plateau else {}
+        for index, value in own.items():
             compat.step_plateau(trainer, trainer.lr_scheduler_configs[index].scheduler, value)
-        self._plateau, self._known, self._gradients = {}, {}, {}
+        self._plateau, self._known, self._gradients = [], {}, {}
         self._metrics.begin(trainer)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -173,7 +175,9 @@ class ReportCallback(CheckpointCallback):
         ignored, and so are the metrics.
         """
         state = checkpoint.get(_KEY) or {}
-        self._plateau = {index: torch.as_tensor(value) for index, value in (state.get("plateau") or {}).items()}
+        plateau = state.get("plateau") or []
+        ranks = [plateau] if isinstance(plateau, dict) else plateau  # as earlier versions have it: that of rank 0
+        self._plateau = [{index: torch.as_tensor(value) for index, value in own.items()} for own in ranks]
         self._gradients = state.get("gradients") or {}
         self._carried = dict(state.get("carried") or {})
         self._meter.load(state.get("counts") or {})
@@ -248,12 +252,10 @@ class ReportCallback(CheckpointCallback):
             epoch = epochs_trained(trainer)
             metrics = mean_of_ranks(trainer, as_floats(self._of_this_moment(trainer)))
             self._carried = {name: metrics[name] for name in self._job.required}
-            self._plateau = _plateau_values(trainer, metrics) if compat.steps_epoch_schedulers(trainer) else {}
             self._read = self._meter.read(trainer)
             counters = self._interval.counters(metrics, trainer)
             unreported, self._unreported = self._unreported, 0
             checkpoint = self._save(trainer, epoch, at_epoch_end=at_epoch_end)
-            self._plateau = {}
             if trainer.is_global_zero:
                 self._write_table(trainer, metrics)
             self._reported, self._reported_at = True, trainer.fit_loop.total_batch_idx
@@ -289,10 +291,11 @@ class ReportCallback(CheckpointCallback):
         assert self._mid_epoch is not None
         begun = time.perf_counter()
         self._within = self._mid_epoch.state(whole_epoch=compat.epoch_is_complete(trainer))
+        self._plateau = _plateau_values(trainer)
         try:
             return self._saver.save(trainer, epoch, at_epoch_end=at_epoch_end)
         finally:
-            self._within = None
+            self._within, self._plateau = None, []
             if self._saves is not None:
                 self._saving = time.perf_counter() - begun
                 self._saves.saved(self._saving, lambda: self._interval.progress(trainer, self._meter))
@@ -350,19 +353,25 @@ def _gradients(trainer: L.Trainer, module: L.LightningModule) -> dict[str, Tenso
     return {name: parameter.grad for name, parameter in module.named_parameters() if parameter.grad is not None}
 
 
-def _plateau_values(trainer: L.Trainer, metrics: Mapping[str, float]) -> dict[int, Tensor]:
-    """Return the value with which each plateau scheduler is stepped after this epoch's hooks, by its index.
+def _plateau_values(trainer: L.Trainer) -> list[dict[int, Tensor]]:
+    """Return by rank the value with which each plateau scheduler is stepped after this epoch's hooks, by its index.
 
     Lightning steps them after the last hook of the epoch, so the checkpoint has them one step behind. A segment that
-    resumes from it takes that step first.
+    resumes from it takes that step first. Each rank steps by the value that it has logged, which may be an earlier one.
     """
-    if not trainer.lightning_module.automatic_optimization:
-        return {}
-    return {
-        index: torch.tensor(metrics[str(config.monitor)], dtype=trainer.callback_metrics[str(config.monitor)].dtype)
+    if not trainer.lightning_module.automatic_optimization or not compat.steps_epoch_schedulers(trainer):
+        return []
+    metrics = trainer.callback_metrics
+    own = {
+        index: metrics[str(config.monitor)].detach().cpu()
         for index, config in enumerate(trainer.lr_scheduler_configs)
         if config.reduce_on_plateau
         and config.interval == "epoch"
         and (trainer.current_epoch + 1) % config.frequency == 0
-        and config.monitor in metrics
+        and str(config.monitor) in metrics
     }
+    ranks: list[Any] = [own]
+    if trainer.world_size > 1:
+        ranks *= trainer.world_size
+        dist.all_gather_object(ranks, own)
+    return ranks

@@ -120,7 +120,7 @@ class Data(L.LightningDataModule):
 
 
 class Model(L.LightningModule):
-    """Trains as ``plan`` says: manual, scheduler, dropout, norm, metric."""
+    """Trains as ``plan`` says: manual, scheduler, monitor, norm."""
 
     def __init__(self, plan: dict[str, Any]) -> None:
         super().__init__()
@@ -183,7 +183,8 @@ class Model(L.LightningModule):
             return optimizers
         if kind == "plateau" and not self.plan.get("manual"):
             plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizers[0], patience=0, factor=0.5)
-            return {"optimizer": optimizers[0], "lr_scheduler": {"scheduler": plateau, "monitor": "train_loss"}}
+            watched = {"monitor": self.plan.get("monitor", "train_loss"), "strict": False}
+            return {"optimizer": optimizers[0], "lr_scheduler": {"scheduler": plateau, **watched}}
         schedule = torch.optim.lr_scheduler.ExponentialLR(optimizers[0], 0.9)
         return optimizers, [{"scheduler": schedule, "interval": "step" if kind == "step" else "epoch"}]
 

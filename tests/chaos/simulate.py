@@ -119,7 +119,7 @@ class Measure:
 _IN_ANY_UNIT = {"grace_epochs": "grace", "interval_epochs": "interval"}
 MEASURES = {
     "epochs": Measure(irregular=False),
-    "within epochs": Measure(EPOCHS, 0.5),
+    "within epochs": Measure(EPOCHS, 0.25),  # after an extension two reports are up to 2.9 spans apart
     "steps": Measure("steps", 50),
     "samples": Measure("samples", 1600),
     "seconds": Measure("seconds", 12.5),

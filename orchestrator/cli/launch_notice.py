@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from orchestrator.spec import SweepSpec
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from orchestrator.spec import SweepSpec
 
 _LONG_SECONDS = 3600.0
 

@@ -197,7 +197,9 @@ def sweep_of(eight: Sequence[Training], seed: int, scheduler: Mapping[str, Any] 
 def replay(eight: Sequence[Training], seed: int, scheduler: Mapping[str, Any] | None = None) -> Spent:
     """Search eight configurations on their curves."""
     spec = sweep_of(eight, seed, scheduler)
-    curves = [[{tokens: {"val_loss": loss} for tokens, _, _, loss in each.reports}] for each in eight]
+    curves: list[list[dict[float, dict[str, float]]]] = [
+        [{tokens: {"val_loss": loss} for tokens, _, _, loss in each.reports}] for each in eight
+    ]
     rates = [each.reports[-1][2] / each.tokens for each in eight]
     points = spec.searcher.try_first  # type: ignore[attr-defined]
     recorded = Recorded(
@@ -261,14 +263,15 @@ def table(pool: Pool, rows: Mapping[str, list[Any]]) -> dict[str, dict[str, floa
     return figures
 
 
+_KINDS: dict[str, dict[str, Any]] = {
+    "asha": {"name": "asha"},
+    "asha promote": {"name": "asha", "promote": True},
+    "guarded_asha": {"name": "guarded_asha"},
+    "hyperband": {"name": "hyperband"},
+}
 CHOICES: dict[str, dict[str, Any]] = {
     f"{name}, grace {grace}k, factor {factor}": {**scheduler, "grace": grace * 1000, "reduction_factor": factor}
-    for name, scheduler in {
-        "asha": {"name": "asha"},
-        "asha promote": {"name": "asha", "promote": True},
-        "guarded_asha": {"name": "guarded_asha"},
-        "hyperband": {"name": "hyperband"},
-    }.items()
+    for name, scheduler in _KINDS.items()
     for grace in (45, 90)
     for factor in (2, 3, 4)
 }

@@ -99,7 +99,7 @@ class Costs:
         def call(*args: Any, **kwargs: Any) -> Any:
             if self._open and self._open[-1][0] == "checkpoint":
                 return original(*args, **kwargs)
-            frame = [kind, np.zeros(2)]
+            frame: list[Any] = [kind, np.zeros(2)]
             self._open.append(frame)
             began = _now()
             try:
@@ -164,11 +164,14 @@ class _TimedIterator(Iterator[Any]):
 
 def _patched(costs: Costs) -> Iterator[Any]:
     """Yield a patch for each function that is timed."""
-    owned = [(owner, name) for owner in _CALLBACKS for name in vars(owner) if name.startswith("on_") or name == "setup"]
+    owned: list[tuple[Any, str]] = []
+    owned += [
+        (owner, name) for owner in _CALLBACKS for name in vars(owner) if name.startswith("on_") or name == "setup"
+    ]
     owned += [(ReportCallback, name) for name in _BETWEEN_BATCHES]
     owned += [(EpochCSVLogger, name) for name in _LOGGER if name in vars(EpochCSVLogger)]
-    for owner in (data_position._Source, data_position._Indexed):
-        owned += [(owner, name) for name in ("fetch", "__iter__") if name in vars(owner)]
+    for source in (data_position._Source, data_position._Indexed):
+        owned += [(source, name) for name in ("fetch", "__iter__") if name in vars(source)]
     for owner, name in owned:
         yield patch.object(owner, name, costs.timed(f"{owner.__name__}.{name}", getattr(owner, name)))
     for name in ("on_report", "on_interim", "must_stop"):
@@ -232,10 +235,13 @@ def ratio(epochs: int, batches: int, pairs: int) -> float:
     """Return the median ratio of processor time a step, in a sweep to a plain Trainer."""
     ratios = []
     for number in range(pairs):
-        order = [lambda: in_sweep(epochs, batches, timed=False), lambda: plain(epochs, batches)]
+        order: list[Callable[[], Costs]] = [
+            lambda: in_sweep(epochs, batches, timed=False),
+            lambda: plain(epochs, batches),
+        ]
         first, second = (train() for train in (order if number % 2 else order[::-1]))
         swept, bare = (first, second) if number % 2 else (second, first)
-        ratios.append(swept.steps[2] / swept.count / (bare.steps[2] / bare.count))
+        ratios.append(float(swept.steps[2] / swept.count / (bare.steps[2] / bare.count)))
     return statistics.median(ratios)
 
 

@@ -20,9 +20,15 @@ _SECONDS = 300.0  # for all trainings of a call
 
 
 def draw(seed: int) -> Plans:
-    """Return the plans of a seed, for two processes; their last batches may be too small for batch norm."""
+    """Return the plans of a seed, for two processes.
+
+    Their last batches may be too small for batch norm. A plateau scheduler would step by each rank's own loss, so that
+    the ranks' rates differ, of which a checkpoint holds rank 0's.
+    """
     plans = cut_runs.draw(seed)
-    return replace(plans, workers=RANKS, model={**plans.model, "norm": False})
+    scheduler = plans.model["scheduler"]
+    model = {**plans.model, "norm": False, "scheduler": "epoch" if scheduler == "plateau" else scheduler}
+    return replace(plans, workers=RANKS, model=model)
 
 
 def differences(seeds: Iterable[int], folder: Path) -> dict[int, list[str]]:

@@ -135,7 +135,8 @@ def test_the_interval_of_the_confirmed_winner_covers_the_truth() -> None:
 
 
 def one_sweep(seed: int, name: str) -> intervals.Outcome:
-    return intervals.run(intervals.Case(seed, **intervals.MODELS[name]), Finalists())
+    model = intervals.MODELS[name]
+    return intervals.run(intervals.Case(seed, model["effect"], model["tilt"]), Finalists())
 
 
 def test_a_race_is_over_when_it_is_clear() -> None:

@@ -456,7 +456,9 @@ class Resources(Part):
         if value == "auto":
             return fitted
         devices = ("cpus", "gpus", "tpu")
-        return value if not isinstance(value, Mapping) or any(name in value for name in devices) else fitted | value
+        if not isinstance(value, Mapping) or any(name in value for name in devices):
+            return value
+        return {**fitted, **value}
 
     @property
     def is_fitted(self) -> bool:

@@ -99,6 +99,14 @@ def test_a_spec_with_a_secret_is_refused_without_telling_it(tmp_path: Path, keys
 SOURCES = sorted((ROOT / "orchestrator").rglob("*.py"))
 
 
+UNPICKLED = {
+    # What the user's own key has signed.
+    "training/pickled_state.py": "torch.load(io.BytesIO(content), map_location='cpu', weights_only=False)",
+    # What the export has written itself a moment ago, by the class's own method.
+    "export/own_checkpoint.py": "cls.load_from_checkpoint(file, map_location='cpu', **options)",
+}
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_nothing_is_unpickled_or_evaluated(path: Path) -> None:
     tree = ast.parse(path.read_text(encoding="utf-8"))
@@ -110,7 +118,8 @@ def test_nothing_is_unpickled_or_evaluated(path: Path) -> None:
             hook = called.endswith(".on_load_checkpoint")  # is told of a checkpoint that is loaded already
             reads = called.endswith(("torch.load", "load_from_checkpoint", "load_checkpoint")) and not hook
             passed_on = called == "self._of(path).load_checkpoint"  # a script's own file, to its own plug-in
-            if (reads and not passed_on) or called == "load_state":
+            allowed = ast.unparse(node) == UNPICKLED.get(str(path.relative_to(ROOT / "orchestrator")))
+            if (reads and not passed_on and not allowed) or called == "load_state":
                 given = {word.arg: ast.unparse(word.value) for word in node.keywords}
                 assert given.get("weights_only") == "True", f"{path}:{node.lineno}: {called}"
         elif isinstance(node, ast.Attribute) and ast.unparse(node.value) == "pickle":

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import UsageError
+from orchestrator.secrets import masked
 
 _OPTION = re.compile(r"--(?P<name>[A-Za-z_][\w.-]*)(=(?P<value>.*))?", re.DOTALL)
 _EXAMPLE = "sweep launch --script train.py --objective val_loss:min --lr log_uniform:1e-4,1e-2 -- --fixed flag"
@@ -58,7 +59,7 @@ def with_sweep_file(words: Sequence[str], options: Mapping[str, bool]) -> list[s
     if file.exists() and file.read_text() != content:
         raise UsageError(f"{file} exists and says something else", hint=f"launch or remove it: sweep launch {file}")
     file.write_text(content)
-    print(f"wrote {file}; change it there, and launch it again: sweep launch {file}", file=sys.stderr)
+    print(masked(f"wrote {file}; change it there, and launch it again: sweep launch {file}"), file=sys.stderr)
     return ["launch", str(file), *own]
 
 

@@ -15,7 +15,6 @@ import logging
 import os
 import shutil
 import socket
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -181,8 +180,8 @@ def fetch(dataset: str, data_dir: Path, download: Callable[[], object], *, missi
 
 
 def announce_download(dataset: str, size: str, data_dir: Path) -> None:
-    """Say on stderr what is downloaded, and how much, before that begins."""
-    print(f"downloading {dataset}, {size}, into {data_dir.absolute()}", file=sys.stderr, flush=True)
+    """Say in the log what is downloaded, and how much, before that begins."""
+    logger.warning("downloading %s, %s, into %s", dataset, size, data_dir.absolute())
 
 
 @contextlib.contextmanager

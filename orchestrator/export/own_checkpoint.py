@@ -31,7 +31,7 @@ def write_own_checkpoint(folder: Path, module: L.LightningModule) -> tuple[bool,
     Returns:
         Whether the file was written, and why ``load_from_checkpoint`` fails all the same; empty if it works.
     """
-    if not _load_failure(module, folder / CHECKPOINT):
+    if not _load_failure(module, folder / CHECKPOINT, weights_only=True):
         return False, ""
     file = folder / LIGHTNING
     try:

@@ -185,7 +185,7 @@ def test_a_hostile_server_costs_the_sweep_nothing(tmp_path: Path, monkeypatch: p
         if event.type == "sweep.completed":
             ends.append(time.monotonic())
 
-    monkeypatch.setattr("orchestrator.tracking.uploader_processes.PATIENCE_SECONDS", 9.0)
+    monkeypatch.setattr("orchestrator.tracking.uploader_processes.PATIENCE_SECONDS", 8.0)
     with wandb_server(mode) as server:
         monkeypatch.setenv("WANDB_BASE_URL", server.url)
         outcome = launch(tracked("online"), tmp_path, local=True, observer=note)

@@ -21,7 +21,7 @@ from orchestrator.spec import SweepSpec
 from orchestrator.tracking.tracker import Tracker
 from orchestrator.tracking.uploader import END
 
-PATIENCE_SECONDS = 9.0
+PATIENCE_SECONDS = 8.0
 """How long the end of a sweep waits, for all trackers together."""
 _PACKAGES = Path(__file__).resolve().parents[2]
 

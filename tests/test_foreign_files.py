@@ -82,6 +82,34 @@ def test_a_launch_of_a_foreign_file_names_the_import(text: str, tmp_path: Path) 
     assert f"sweep import {tmp_path / 'their.yaml'}" in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("shape", "kind"),
+    [("wandb docs: sweep in Python", "sweep of W&B"), ("ray docs: grid", "param_space of Ray Tune")],
+)
+def test_a_launch_of_a_python_file_with_a_search_names_the_import(shape: str, kind: str, tmp_path: Path) -> None:
+    (tmp_path / "search.py").write_text(PYTHON[shape])
+    with pytest.raises(SpecError, match=f"this is a Python file with a {kind}, not a sweep file") as raised:
+        load(tmp_path / "search.py")
+    assert f"sweep import {tmp_path / 'search.py'}" in str(raised.value)
+
+
+@pytest.mark.parametrize("text", ["print('no search')\n", "def broken(:\n", "lr = {'min': 1}\n"])
+def test_a_launch_of_other_python_names_the_door_for_scripts(text: str, tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(text)
+    with pytest.raises(SpecError, match="this is Python, not a sweep file") as raised:
+        load(tmp_path / "train.py")
+    assert f"sweep launch --script {tmp_path / 'train.py'}" in str(raised.value)
+    assert "sweep import" not in str(raised.value)
+
+
+def test_a_launch_of_an_optuna_storage_names_the_import(tmp_path: Path) -> None:
+    made = storages(tmp_path)
+    for name in ("study.db", "study.log"):
+        with pytest.raises(SpecError, match="this is a storage of Optuna, not a sweep file") as raised:
+            load(made[name])
+        assert f"sweep import {made[name]}" in str(raised.value)
+
+
 def study(storage: Any) -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     made = optuna.create_study(storage=storage, study_name="theirs", direction="maximize")
@@ -140,3 +168,108 @@ def test_an_optuna_study_becomes_a_sweep(tmp_path: Path) -> None:
     assert sections["space"] == {"model.width": {"const": 96}}
     assert "it differs among trials" in made
     assert f"--warm-start {tmp_path / 'study.db'}" in made
+
+
+def test_of_several_lightning_cli_configs_later_ones_override(tmp_path: Path) -> None:
+    files = {
+        "base.yaml": "seed_everything: 1\ntrainer: {max_epochs: 9, callbacks: [{class_path: LearningRateMonitor}]}\n"
+        "model: {class_path: m.Net, init_args: {width: 8, rate: 0.1, table: {a: 1}}}\ndata: m.Data\n",
+        "mine.yaml": "trainer: {max_epochs: 2, callbacks+: [{class_path: ModelSummary}]}\nckpt_path: last.ckpt\n"
+        "model: {init_args: {width: 16, table: {b: 2}}}\n",
+        "data.yaml": "data: {init_args: {size: 3}}\nmodel: m.Net\n",
+    }
+    paths = [tmp_path / name for name in files]
+    for path in paths:
+        path.write_text(files[path.name])
+    made = import_file(paths[0], overriding=paths[1:])
+    sections = YAML(typ="safe").load(made)
+    assert (sections["name"], sections["seed"]) == ("data", 1)
+    assert sections["model"] == {"class_path": "m.Net", "init_args": {"width": 16, "rate": 0.1, "table": {"b": 2}}}
+    assert sections["data"] == {"class_path": "m.Data", "init_args": {"size": 3}}
+    assert sections["trainer"]["max_epochs"] == 2
+    named = [callback["class_path"] for callback in sections["trainer"]["callbacks"]]
+    assert named == ["LearningRateMonitor", "ModelSummary"]
+    for note in (
+        "Made from base.yaml, mine.yaml, data.yaml",
+        "trainer.max_epochs: 9 of base.yaml is overridden by mine.yaml",
+        "model.init_args.width: 8 of base.yaml",
+        "model.init_args.table.a: 1 of base.yaml",
+        "ckpt_path: last.ckpt is left out",
+    ):
+        assert note in made
+    assert made.count("is overridden") == 3
+
+
+def test_configs_with_and_without_a_section_of_fit_are_merged(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("fit: {model: m.Net, trainer: {max_epochs: 1, precision: 16-mixed}}\n")
+    (tmp_path / "b.yaml").write_text("trainer: {max_epochs: 2}\nckpt_path: null\n")
+    sections = YAML(typ="safe").load(import_file(tmp_path / "a.yaml", overriding=[tmp_path / "b.yaml"]))
+    assert sections["trainer"] == {"max_epochs": 2, "precision": "16-mixed"}
+
+
+def test_another_class_keeps_the_arguments_and_says_so(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("trainer: {max_epochs: 1}\nmodel: {class_path: m.Net, init_args: {x: 9}}\n")
+    (tmp_path / "b.yaml").write_text("model: {class_path: m.Other, init_args: {y: 1}}\n")
+    made = import_file(tmp_path / "a.yaml", overriding=[tmp_path / "b.yaml"])
+    assert YAML(typ="safe").load(made)["model"] == {"class_path": "m.Other", "init_args": {"x": 9, "y": 1}}
+    assert "remove the arguments that it does not take: model.init_args.x" in made
+
+
+@pytest.mark.parametrize(
+    ("second", "words"),
+    [
+        (WANDB["wandb docs: command macros"], "it is a W&B sweep, and only LightningCLI configs are merged"),
+        ("- 1\n", "one of several configs must be a mapping"),
+        ("trainer: [1]\n", "`trainer` must be a mapping"),
+    ],
+)
+def test_other_files_are_not_merged_and_the_one_at_fault_is_named(second: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("trainer: {max_epochs: 1}\n")
+    (tmp_path / "b.yaml").write_text(second)
+    with pytest.raises(SpecError, match=words) as raised:
+        import_file(tmp_path / "a.yaml", overriding=[tmp_path / "b.yaml"])
+    assert "b.yaml:1" in str(raised.value)
+
+
+CLI_CONFIGS = [
+    ["model: {class_path: HOME.Net, init_args: {width: 9, table: {a: 1}}}", "model: {init_args: {table: {b: 2}}}"],
+    ["model: {class_path: HOME.Net, init_args: {width: 9}}", "model: HOME.Net", "model: {class_path: HOME.Other}"],
+    ["model: HOME.Net", "model: {init_args: {width: 3}}"],
+    ["model: {class_path: HOME.Net, init_args: {sizes: [1]}}", "model: {init_args: {sizes+: [2]}}"],
+    ["model: {class_path: HOME.Net, init_args: {sizes: [1]}}", "model: {init_args: {sizes: [2]}}"],
+    ["model: {class_path: HOME.Free, dict_kwargs: {s: 1}}", "model: {dict_kwargs: {t: 2}}"],
+]
+
+
+@pytest.mark.parametrize("texts", CLI_CONFIGS)
+def test_configs_are_merged_as_jsonargparse_merges_them(texts: list[str], tmp_path: Path) -> None:
+    import jsonargparse
+
+    paths = [tmp_path / f"{index}.yaml" for index in range(len(texts))]
+    for path, text in zip(paths, texts, strict=True):
+        path.write_text(text.replace("HOME", __name__))
+    parser = jsonargparse.ArgumentParser()
+    parser.add_argument("--config", action="config")
+    parser.add_subclass_arguments(Base, "model")
+    read = parser.parse_args([word for path in paths for word in ("--config", str(path))], defaults=False)
+    sections = YAML(typ="safe").load(import_file(paths[0], overriding=paths[1:]))
+    assert sections["model"] == {"init_args": {}, **read.model.as_dict()}
+
+
+class Base:
+    """A module to jsonargparse, which needs no LightningModule."""
+
+
+class Net(Base):
+    def __init__(self, width: int = 1, sizes: list[int] | None = None, table: dict[str, int] | None = None) -> None:
+        pass
+
+
+class Other(Base):
+    def __init__(self, width: int = 2) -> None:
+        pass
+
+
+class Free(Base):
+    def __init__(self, **more: int) -> None:
+        pass

@@ -16,10 +16,12 @@ from orchestrator.cli.output import print_json, print_lines, print_next, warn
 
 @app.command("import", rich_help_panel=PANEL_FILES)
 def import_(
-    file: Annotated[
-        Path,
+    files: Annotated[
+        list[Path],
         typer.Argument(
-            help="Of W&B, LightningCLI, Hydra or Katib; or a Python file with a sweep_config or param_space."
+            metavar="FILE...",
+            help="Of W&B, LightningCLI, Hydra or Katib; or a Python file with a sweep_config or param_space. "
+            "Of several LightningCLI configs, later ones override earlier ones.",
         ),
     ],
     model: Annotated[str | None, typer.Option("--model", help="Import path of the LightningModule.")] = None,
@@ -32,7 +34,7 @@ def import_(
     """
     from orchestrator.spec import import_file
 
-    text = import_file(file, model=model, data=data)
+    text = import_file(files[0], model=model, data=data, overriding=files[1:])
     print_json({"sweep_file": text}) if as_json else typer.echo(text, nl=False)
 
 

@@ -47,6 +47,7 @@ def load(
     """
     path = _find(source)
     content, file = _content(path, str(source)), str(source) if FilePath(source) == path else str(path)
+    _refuse_other_than_yaml(path, content, file)
     document, problems = read(content, file)
     if not isinstance(document.data, dict) or not document.data.keys() & _OWN_KEYS:
         _refuse_foreign(content, file)
@@ -75,8 +76,27 @@ def _refuse_foreign(content: bytes, file: str) -> None:
     from orchestrator.spec.importers import foreign_kind
 
     if kind := foreign_kind(content):
-        hint = f"sweep import {file} > sweep.yaml translates it; read its comments, then launch sweep.yaml"
-        raise SpecError([Problem(f"this is a {kind}, not a sweep file", hint, (), file, 1, 1)])
+        raise _foreign(kind, file)
+
+
+def _refuse_other_than_yaml(path: FilePath, content: bytes, file: str) -> None:
+    """Raise SpecError if the file is an Optuna storage, or Python."""
+    from orchestrator.spec.foreign_trials import is_optuna
+
+    if is_optuna(path):
+        raise _foreign("storage of Optuna", file)
+    if path.suffix == ".py":
+        from orchestrator.spec.importers.python_search import kind_of
+
+        if kind := kind_of(content.decode(errors="replace")):
+            raise _foreign(kind, file)
+        hint = f"a script is swept by sweep launch --script {file} --objective val_loss:min --lr log_uniform:1e-4,1e-2"
+        raise SpecError([Problem("this is Python, not a sweep file", hint, (), file, 1, 1)])
+
+
+def _foreign(kind: str, file: str) -> SpecError:
+    hint = f"sweep import {file} > sweep.yaml translates it; read its comments, then launch sweep.yaml"
+    return SpecError([Problem(f"this is a {kind}, not a sweep file", hint, (), file, 1, 1)])
 
 
 def from_mapping(values: Mapping[str, Any], overrides: Sequence[str] = ()) -> SweepSpec:

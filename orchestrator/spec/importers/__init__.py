@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from orchestrator.spec.importers import (
     katib_experiment,
     lightning_cli,
     optuna_search,
+    overriding_configs,
     python_search,
     wandb_sweep,
 )
@@ -24,7 +25,9 @@ from orchestrator.spec.yaml_document import SIZE_LIMIT, read, readable
 _Translate = Callable[[ForeignFile, str | None, str | None], Draft]
 
 
-def import_file(path: str | Path, model: str | None = None, data: str | None = None) -> str:
+def import_file(
+    path: str | Path, model: str | None = None, data: str | None = None, *, overriding: Sequence[str | Path] = ()
+) -> str:
     """Return the text of a sweep file, made from another tool's file; ``load`` reads it.
 
     The file is a W&B sweep, a LightningCLI config, a Hydra config with a sweeper, a Katib experiment, or a Python file
@@ -35,12 +38,15 @@ def import_file(path: str | Path, model: str | None = None, data: str | None = N
         path: The file to translate.
         model: Import path of the LightningModule, for a file that names none.
         data: Import path of the LightningDataModule, for a file that names none.
+        overriding: Further LightningCLI configs, each of which overrides those before it, as several ``--config`` do.
 
     Raises:
         SpecError: The file cannot be read, is of no known kind, or has a word that its tool does not know.
     """
     content = _content(Path(path))
-    if is_optuna(Path(path)):
+    if overriding:
+        draft = _of_several([path, *overriding], model, data)
+    elif is_optuna(Path(path)):
         draft = optuna_search.translate(Path(path), model, data)
     elif Path(path).suffix == ".py":
         draft = python_search.translate(content.decode(errors="replace"), str(path), model, data)
@@ -51,6 +57,22 @@ def import_file(path: str | Path, model: str | None = None, data: str | None = N
         f"to correct before it can be launched: {problem.message} ({problem.hint})" for problem in readable(remaining)
     ]
     return draft.text()
+
+
+def _of_several(paths: Sequence[str | Path], model: str | None, data: str | None) -> Draft:
+    sources = [read_yaml_1_1(_content(Path(path)), str(path)) for path in paths]
+    for source in sources:
+        kind = next((name for name, (matches, _) in _KINDS.items() if matches(source.data)), _CLI)
+        if kind != _CLI:
+            raise source.refusal(f"it is a {kind}, and only LightningCLI configs are merged", "import it by itself")
+    whole, notes = overriding_configs.merged(sources)
+    for source in sources:
+        lightning_cli.check_sections(source)
+    if not _is_lightning_cli(whole.data):
+        raise whole.refusal("none of the files has a section of LightningCLI", _MARKS[_CLI])
+    draft = lightning_cli.translate(whole, model, data)
+    draft.notes += notes
+    return draft
 
 
 def _content(path: Path) -> bytes:
@@ -102,15 +124,16 @@ _PARTS = frozenset({"name", "seed", "model", "data"})
 """Keys that both a sweep file and a config have, without any that tells which it is."""
 
 
+_CLI = "LightningCLI config"
 _KINDS: dict[str, tuple[Callable[[Any], bool], _Translate]] = {
     "Katib experiment": (_is_katib, katib_experiment.translate),
     "Hydra sweeper": (_is_hydra, hydra_sweeper.translate),
     "W&B sweep": (_is_wandb, wandb_sweep.translate),
-    "LightningCLI config": (_is_lightning_cli, lightning_cli.translate),
+    _CLI: (_is_lightning_cli, lightning_cli.translate),
 }
 _MARKS = {
     "Katib experiment": "`kind: Experiment`",
     "Hydra sweeper": "`hydra.sweeper`",
     "W&B sweep": "`parameters`",
-    "LightningCLI config": "`model` or `trainer`",
+    _CLI: "`model` or `trainer`",
 }

@@ -60,7 +60,8 @@ class Draft:
         """Return the sweep file's text."""
         left = [f"{key_path(leaf)}: {brief(repr(value))} is left out" for leaf, value in self.left()]
         notes = [*self.notes, *left]
-        head = [f"# Made from {FilePath(self.source.file).name} by `sweep import`."]
+        names = ", ".join(FilePath(file).name for file in (*self.source.before, self.source.file))
+        head = [f"# Made from {names} by `sweep import`."]
         if notes:
             head += ["#", "# To check:", *(f"# - {' '.join(note.split())}" for note in notes)]
         body = dump({key: value for key, value in self.sections.items() if key != "space" or value})

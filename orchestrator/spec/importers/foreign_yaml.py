@@ -25,12 +25,14 @@ class ForeignFile:
         data: the values, plain ones.
         marks: line and column of each key path.
         exponents: numbers such as ``1e-4``, which YAML 1.1 takes for text, by their key paths.
+        before: paths of earlier files, which this one overrides and whose values it holds, too.
     """
 
     file: str
     data: Any = None
     marks: dict[Path, tuple[int, int]] = field(default_factory=dict)
     exponents: dict[Path, str] = field(default_factory=dict)
+    before: tuple[str, ...] = ()
 
     def refusal(self, message: str, hint: str, path: Path = ()) -> SpecError:
         """Return an error about the entry at ``path``."""

@@ -22,7 +22,7 @@ _CLASS_WORDS = ("class_path", "init_args", "dict_kwargs")
 def translate(source: ForeignFile, model: str | None, data: str | None) -> Draft:
     """Return the draft of a sweep over the config's training. ``model`` and ``data`` name classes that it omits."""
     draft = Draft(source)
-    _check_sections(source)
+    check_sections(source)
     settings, paths = _fit_settings(source.data, draft)
     draft.name()
     _seed(settings, paths, draft)
@@ -48,7 +48,7 @@ def translate(source: ForeignFile, model: str | None, data: str | None) -> Draft
     return draft
 
 
-def _check_sections(source: ForeignFile) -> None:
+def check_sections(source: ForeignFile) -> None:
     """Raise SpecError if a section of the config is neither a mapping nor, for a class, its path."""
     fit = source.data.get("fit")
     sections = {**source.data, **(fit if isinstance(fit, dict) else {})}

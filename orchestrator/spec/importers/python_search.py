@@ -36,18 +36,37 @@ def translate(text: str, file: str, model: str | None, data: str | None) -> Draf
     except (SyntaxError, ValueError, RecursionError) as error:
         source.marks[()] = (getattr(error, "lineno", None) or 1, 1)
         raise source.refusal(f"not Python: {error}", "is it the file of the search?") from None
-    for name, value in values.variables.items():
-        if isinstance(value, dict) and isinstance(value.get("parameters"), dict) and "method" in value:
-            source.data = {**_plain(value), **(_agent(values, file) if model is None else {})}
-            draft = wandb_sweep.translate(source, model, data)
-            draft.note(f"it is the dictionary {name} of the file, which was read and not run")
-            return draft
+    name, value = _sweep_config(values)
+    if value:
+        source.data = {**_plain(value), **(_agent(values, file) if model is None else {})}
+        draft = wandb_sweep.translate(source, model, data)
+        draft.note(f"it is the dictionary {name} of the file, which was read and not run")
+        return draft
     name, space = _param_space(values)
     if not space:
         raise source.refusal("it holds no W&B sweep_config and no param_space of Ray Tune",
                              "name the file with the dictionary, written out in it")  # fmt: skip
     source.data = _plain(space)
     return _ray(source, name, space, values, model, data)
+
+
+def kind_of(text: str) -> str:
+    """Return what search a Python file describes; empty if it describes none, or is not Python."""
+    try:
+        values = PythonValues(text)
+    except (SyntaxError, ValueError, RecursionError):
+        return ""
+    if _sweep_config(values)[1]:
+        return "Python file with a sweep of W&B"
+    return "Python file with a param_space of Ray Tune" if _param_space(values)[1] else ""
+
+
+def _sweep_config(values: PythonValues) -> tuple[str, dict[str, Any]]:
+    """Return the name and content of W&B's dictionary; both empty if there is none."""
+    for name, value in values.variables.items():
+        if isinstance(value, dict) and isinstance(value.get("parameters"), dict) and "method" in value:
+            return name, value
+    return "", {}
 
 
 def _agent(values: PythonValues, file: str) -> dict[str, Any]:

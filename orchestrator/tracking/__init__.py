@@ -1,7 +1,7 @@
 """Trackers that talk to a server (W&B, MLflow), each in a process of its own beside the driver.
 
     check(spec)           refuse a tracker whose library is missing
-    run_trackers(run, spec)  run them during a sweep; they have nine seconds at its end
+    run_trackers(run, spec)  run them during a sweep; they have eight seconds at its end
     unsent(run)           describe what W&B has not received, and the command that sends it
     send(run, spec)       upload the rest, without a time limit
 

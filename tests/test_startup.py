@@ -12,7 +12,7 @@ from orchestrator.cli.inspect import status
 from orchestrator.errors import RunStartingError
 from orchestrator.results.run_overview import summary_of
 from orchestrator.results.run_state import find, read_state
-from orchestrator.results.terminal_tables import Progress
+from orchestrator.results.terminal_tables import Progress, summary
 from orchestrator.rundir import RunDirectory, list_runs
 from orchestrator.rundir.startup import STARTING, Phase, Startup, phases_text, starting
 from orchestrator.sweep import launch
@@ -108,3 +108,16 @@ def test_a_launch_says_what_its_start_took(tmp_path: Path) -> None:
     assert " s · ".join(names).count("·") == said.split("started in")[1].split("\n")[0].count("·")
     assert all(name in said for name in names)
     assert not (ended.run.root / STARTING).exists()
+
+
+def test_the_line_above_the_live_table_is_whole(tmp_path: Path) -> None:
+    run, state = invent(tmp_path, 12)
+    with (tmp_path / "said").open("w+") as file:
+        console = Console(file=file, width=200)
+        progress = Progress(run, console)
+        progress.show(state)
+        console.print(progress._view())
+        file.seek(0)
+        first = file.read().split("\n")[0].rstrip()
+    assert first == summary(run, state, state.spec["budget"].get("trials"))
+    assert len(first) > 60

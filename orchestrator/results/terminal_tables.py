@@ -336,7 +336,7 @@ class Progress:
                 )
                 self._drawn = seq
         total = self._state.spec["budget"].get("trials")
-        line = cell(summary(self._run, self._state, total), style="bold")
+        line = Text(visible(summary(self._run, self._state, total)), style="bold")
         elapsed = time.monotonic() - self._started
         left = left_text(self._forecast.time_left(self._state))
         start = f"; {phases} …" if phases else ""

@@ -103,7 +103,8 @@ def own_environment_of_a_user(tmp_path: Path) -> Path:
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
     (packages,) = (folder / "lib").glob("python*/site-packages")
     for entry in Path(sysconfig.get_paths()["purelib"]).iterdir():
-        if "sweep_orchestrator" not in entry.name and not entry.name.startswith(("pip", "__pycache__")):
+        # Not the folder of the editable installation either: the wheel would be written through the link.
+        if entry.name != "orchestrator" and "sweep_orchestrator" not in entry.name and not entry.name.startswith(("pip", "__pycache__")):
             target = packages / entry.name
             if not target.exists():
                 target.symlink_to(entry)

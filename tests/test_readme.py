@@ -103,8 +103,9 @@ def own_environment_of_a_user(tmp_path: Path) -> Path:
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
     (packages,) = (folder / "lib").glob("python*/site-packages")
     for entry in Path(sysconfig.get_paths()["purelib"]).iterdir():
-        # Not the folder of the editable installation either: the wheel would be written through the link.
-        if entry.name != "orchestrator" and "sweep_orchestrator" not in entry.name and not entry.name.startswith(("pip", "__pycache__")):
+        # Nor the folder of an editable installation: the wheel would be written through the link.
+        own = entry.name == "orchestrator" or "sweep_orchestrator" in entry.name
+        if not own and not entry.name.startswith(("pip", "__pycache__")):
             target = packages / entry.name
             if not target.exists():
                 target.symlink_to(entry)

@@ -390,7 +390,7 @@ def until_live(runs: Path) -> dict[str, Any]:
     """Return the first status that shows a running trial."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
-        if (found := status(runs))["live"]:
+        if (found := status(runs)).get("live"):  # a sweep that starts has no such entry yet
             return found
         time.sleep(0.2)
     raise AssertionError(f"no live progress in {list(runs.rglob('*'))}")

@@ -15,7 +15,7 @@ import weakref
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning as L
 import numpy as np
@@ -432,6 +432,27 @@ def test_what_a_segment_changes_in_the_process_is_put_back(tmp_path: Path) -> No
     run(odd(tmp_path, fault="leaky"))
     assert look() == before
     assert "LEAK" not in os.environ
+
+
+class Hooks(L.Callback):
+    """Notes which of the Trainer's callbacks Lightning calls around a batch."""
+
+    called: ClassVar[dict[str, set[str]]] = {}
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            names = [name for name in dir(L.Callback) if "_batch_" in name or "backward" in name]
+            self.called[type(callback).__name__] = {name for name in names if callable(getattr(callback, name))}
+
+
+def test_a_batch_calls_those_hooks_of_ours_that_do_something(tmp_path: Path) -> None:
+    run(odd(tmp_path, {"max_epochs": 1, "callbacks": [spec(Hooks)]}))
+    ours = {name: hooks for name, hooks in Hooks.called.items() if name != "Hooks"}
+    assert {"on_train_batch_start", "on_train_batch_end"} <= ours["ProgressMeter"]
+    assert "on_train_batch_end" in ours["ReportCallback"]
+    assert not any(hooks & {"on_before_backward", "on_after_backward"} for hooks in ours.values())
+    assert "on_train_batch_end" not in ours["EpochSeed"]
+    assert "on_after_backward" in Hooks.called["Hooks"], "the user's own are left alone"
 
 
 def test_threads_are_the_jobs(tmp_path: Path) -> None:

@@ -122,6 +122,15 @@ def test_all_mistakes_of_a_file_are_in_one_answer(tmp_path: Path, monkeypatch: p
     assert "4 cpus, and this machine has 2 and 1 gpus" in further[2][1]
 
 
+def test_a_mistake_in_the_objective_hides_no_other_one(tmp_path: Path) -> None:
+    path = tmp_path / "sweep.yaml"
+    path.write_text(MANY.replace("metric: val_los", "metrik: val_loss"))
+    for _ in range(2):  # one refusal leaves nothing behind for the next
+        with pytest.raises(SpecError) as error:
+            load(path)
+        assert {2, 3} <= {problem.line for problem in further_problems(error.value)}
+
+
 def test_a_file_that_can_be_read_gets_one_answer_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("orchestrator.engine.tune.cpu_count", lambda: 2)
     monkeypatch.setattr(placement, "gpu_count", lambda: 0)

@@ -29,10 +29,10 @@ def readable_rest(document: Document, problems: Sequence[Problem]) -> SweepSpec 
     if not isinstance(document.data, dict):
         return None
     sections: Any = {key: _copied(document.data[key]) for key in _KEPT if key in document.data}
-    sections["objective"] = _OBJECTIVE
     for _ in range(_ROUNDS):
         if not all(_remove(sections, problem.path) for problem in problems):
             return None
+        sections["objective"] = dict(_OBJECTIVE)
         spec, problems = validated(sections)
         if spec is not None:
             spec._document = document

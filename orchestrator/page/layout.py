@@ -64,7 +64,7 @@ def document(
         data_events=events,
         data_version=at if events else None,
         data_news=news or None,
-        data_library=address(PLOTLY) if figures else None,
+        data_plotly=address(PLOTLY) if figures else None,
     )
     return str(joined([Html("<!DOCTYPE html>\n"), element("html", head, body, lang="en"), Html("\n")]))
 

@@ -3,7 +3,7 @@
 // drawn before printing; a live page fetches both from its own server, and fetches data again when they are out of date.
 (() => {
   const boxes = [...document.querySelectorAll("[data-figure]")];
-  const library = document.body.dataset.library;
+  const library = document.body.dataset.plotly;
   const drawn = new Map();
   const near = new Set();
   const stale = new Set();

@@ -361,15 +361,17 @@ def _plateau_values(trainer: L.Trainer) -> list[dict[int, Tensor]]:
     """
     if not trainer.lightning_module.automatic_optimization or not compat.steps_epoch_schedulers(trainer):
         return []
-    metrics = trainer.callback_metrics
-    own = {
-        index: metrics[str(config.monitor)].detach().cpu()
+    due = {
+        index: str(config.monitor)
         for index, config in enumerate(trainer.lr_scheduler_configs)
         if config.reduce_on_plateau
         and config.interval == "epoch"
         and (trainer.current_epoch + 1) % config.frequency == 0
-        and str(config.monitor) in metrics
     }
+    if not due:
+        return []
+    metrics = trainer.callback_metrics
+    own = {index: metrics[name].detach().cpu() for index, name in due.items() if name in metrics}
     ranks: list[Any] = [own]
     if trainer.world_size > 1:
         ranks *= trainer.world_size

@@ -1,4 +1,4 @@
-"""Act on a module of somebody else's as soon as a trial's code has imported it, whenever that is."""
+"""Replace functions of somebody else's module as soon as a trial's code has imported it, whenever that is."""
 
 from __future__ import annotations
 
@@ -10,6 +10,23 @@ from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
+
+
+class Replacements:
+    """Attributes of somebody else's modules and classes that are replaced meanwhile."""
+
+    def __init__(self) -> None:
+        self._undo: list[tuple[Any, str, Any]] = []
+
+    def replace(self, owner: Any, name: str, value: Any) -> None:
+        """Set an attribute until `undo`."""
+        self._undo.append((owner, name, getattr(owner, name)))
+        setattr(owner, name, value)
+
+    def undo(self) -> None:
+        """Give every attribute its first value back."""
+        while self._undo:
+            setattr(*self._undo.pop())
 
 
 @contextmanager

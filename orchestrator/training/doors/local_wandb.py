@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from orchestrator.training.doors.call_arguments import nested
-from orchestrator.training.doors.import_hook import on_import
+from orchestrator.training.doors.import_hook import Replacements, on_import
 from orchestrator.training.doors.script_metrics import LoggedMetrics, numbers_of
 from orchestrator.training.doors.trial_session import TrialSession
 
@@ -26,7 +26,7 @@ class _LocalWandb:
 
     def __init__(self, session: TrialSession, logged: LoggedMetrics, tracked: Any) -> None:
         self._session, self._logged, self._tracked = session, logged, tracked
-        self._undo: list[Callable[[], None]] = []
+        self._replacements = Replacements()
         self._is_inside = False
         self._run: Any = None
 
@@ -45,13 +45,11 @@ class _LocalWandb:
 
         replaced = {"init": init, "login": _always, "sweep": _sweep, "agent": _agent, "log": wandb.log}
         for name, function in replaced.items():
-            self._undo.append(_setter(wandb, name, getattr(wandb, name)))
-            setattr(wandb, name, function)
+            self._replacements.replace(wandb, name, function)
 
     def remove(self) -> None:
         """Give the module its functions back."""
-        while self._undo:
-            self._undo.pop()()
+        self._replacements.undo()
 
     def close(self) -> None:
         """Take the run's summary: what was logged last, and what the code has set in it."""
@@ -91,10 +89,6 @@ def _agent(sweep_id: str, function: Callable[[], Any] | None = None, *args: Any,
     """Run the function of a script's own agent once: for this trial."""
     if function is not None:
         function()
-
-
-def _setter(owner: Any, name: str, value: Any) -> Callable[[], None]:
-    return lambda: setattr(owner, name, value)
 
 
 @contextmanager

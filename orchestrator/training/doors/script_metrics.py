@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from orchestrator.training.doors.import_hook import on_import
+from orchestrator.training.doors.import_hook import Replacements, on_import
 from orchestrator.training.doors.trial_session import TrialSession, is_number
 from orchestrator.training.trial_files import own_place
 
@@ -79,20 +79,16 @@ def listening(logged: LoggedMetrics, session: TrialSession) -> Iterator[None]:
 
     A ``SummaryWriter`` writes into the trial's folder.
     """
-    undo: list[Callable[[], None]] = []
-
-    def replace(owner: Any, name: str, make: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
-        original = getattr(owner, name)
-        undo.append(lambda: setattr(owner, name, original))
-        setattr(owner, name, functools.wraps(original)(make(original)))
+    replacements = Replacements()
 
     def writer(module: Any) -> None:
-        replace(module.SummaryWriter, "__init__", lambda original: _placed(original, session))
-        replace(module.SummaryWriter, "add_scalar", lambda original: _then(original, logged, _scalar))
+        cls = module.SummaryWriter
+        replacements.replace(cls, "__init__", _placed(cls.__init__, session))
+        replacements.replace(cls, "add_scalar", _then(cls.add_scalar, logged, _scalar))
 
     def mlflow(module: Any) -> None:
-        replace(module, "log_metric", lambda original: _then(original, logged, _metric))
-        replace(module, "log_metrics", lambda original: _then(original, logged, _metrics))
+        replacements.replace(module, "log_metric", _then(module.log_metric, logged, _metric))
+        replacements.replace(module, "log_metrics", _then(module.log_metrics, logged, _metrics))
 
     with ExitStack() as stack:
         for name in _WRITERS:
@@ -101,13 +97,13 @@ def listening(logged: LoggedMetrics, session: TrialSession) -> Iterator[None]:
         try:
             yield
         finally:
-            while undo:
-                undo.pop()()
+            replacements.undo()
 
 
 def _then(original: Callable[..., Any], logged: LoggedMetrics, row: Callable[..., Any]) -> Callable[..., Any]:
     """Return the function that also takes the row that its arguments are."""
 
+    @functools.wraps(original)
     def log(*args: Any, **kwargs: Any) -> Any:
         returned = original(*args, **kwargs)
         logged.take(*row(*args, **kwargs))
@@ -131,6 +127,7 @@ def _metrics(metrics: Mapping[str, Any], step: Any = None, *args: Any, **kwargs:
 def _placed(original: Callable[..., Any], session: TrialSession) -> Callable[..., Any]:
     """Return ``SummaryWriter.__init__`` with its folder moved into the trial's."""
 
+    @functools.wraps(original)
     def init(writer: Any, logdir: Any = None, *args: Any, **kwargs: Any) -> None:
         name = "log_dir" if "log_dir" in kwargs else "logdir"
         given = kwargs.pop(name, logdir)

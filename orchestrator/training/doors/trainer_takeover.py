@@ -19,6 +19,7 @@ from orchestrator.errors import UsageError
 from orchestrator.training import class_loading, rendezvous
 from orchestrator.training.checkpoints import DurableCheckpointIO
 from orchestrator.training.csv_logger import EpochCSVLogger
+from orchestrator.training.doors.import_hook import Replacements
 from orchestrator.training.doors.script_metrics import LoggedMetrics
 from orchestrator.training.doors.trial_session import TrialEnd, TrialSession
 from orchestrator.training.host_lock import lock_prepare_data
@@ -234,28 +235,28 @@ def inside_trainers(takeover: Takeover) -> Iterator[None]:
 
 @contextmanager
 def _patched(cls: Any, takeover: Takeover) -> Iterator[None]:
-    originals = {name: getattr(cls, name) for name in ("__init__", "fit", *_EVALUATIONS)}
-    fit = originals["fit"]
-    names = inspect.signature(originals["__init__"])
+    original, fit = cls.__init__, cls.fit
+    names = inspect.signature(original)
 
-    @functools.wraps(originals["__init__"])
+    @functools.wraps(original)
     def init(self: Any, *args: Any, **kwargs: Any) -> None:
         given = names.bind(self, *args, **kwargs).arguments
         given.pop("self")
-        originals["__init__"](self, **takeover.arguments(given))
+        original(self, **takeover.arguments(given))
 
     @functools.wraps(fit)
     def fitted(self: Any, *args: Any, **kwargs: Any) -> None:
         takeover.fit(fit, self, *args, **kwargs)
 
-    cls.__init__, cls.fit = init, fitted
+    replacements = Replacements()
+    replacements.replace(cls, "__init__", init)
+    replacements.replace(cls, "fit", fitted)
     for name in _EVALUATIONS:
-        setattr(cls, name, _evaluation(originals[name], takeover))
+        replacements.replace(cls, name, _evaluation(getattr(cls, name), takeover))
     try:
         yield
     finally:
-        for name, original in originals.items():
-            setattr(cls, name, original)
+        replacements.undo()
 
 
 def _evaluation(original: Callable[..., Any], takeover: Takeover) -> Callable[..., Any]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 _LIGHTNING = "https://github.com/Lightning-AI/pytorch-lightning"
 _TEMPLATE = "https://github.com/ashleve/lightning-hydra-template"
 _WANDB = "https://github.com/wandb/examples"
+_MNIST = (("mnist.py", "projects/programs/mnist.py"),)
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Project:
     """One project.
 
     Its folder under ``programs/`` has the sweep file, the code that a user of a library writes, and ``prepare.py``,
-    which writes the data that replace those of the internet.
+    which writes the data that replace those of the internet; unless ``files`` and ``prepare`` name others.
 
     Attributes:
         name: of its folder.
@@ -33,6 +34,8 @@ class Project:
         source: where its code is cloned from; None if it is in the packages or in its folder.
         version: the package whose version the table names; empty for the commit of ``source``.
         imported: a foreign sweep file that ``sweep import`` translates, from which the sweep file is made.
+        files: what is copied into its folder beside that: the name there, and the place among the tests.
+        prepare: the program that writes the data, with its arguments.
         short: overrides that shorten the trials, ``key=value``.
         remark: what the table says of it in any case.
     """
@@ -44,6 +47,8 @@ class Project:
     source: Source | None = None
     version: str = ""
     imported: str = ""
+    files: tuple[tuple[str, str], ...] = ()
+    prepare: tuple[str, ...] = ("prepare.py",)
     short: tuple[str, ...] = ()
     remark: str = ""
 
@@ -69,6 +74,8 @@ PROJECTS = (
         "script",
         ("hydra-core==1.3.*", "hydra-colorlog", "rootutils"),
         Source(_TEMPLATE, "bddbc24b82ab6ccfa6243e815a49dc5bfe8d4144", ("",)),
+        files=_MNIST,
+        prepare=("mnist.py", "source/data/MNIST/raw", "600", "200"),
     ),
     Project("lightning_cli", "a LightningCLI project with optimizer sections", "script", version="lightning"),
     Project(
@@ -77,8 +84,16 @@ PROJECTS = (
         "script",
         ("tensorboard",),
         Source(_LIGHTNING, "7f0c3436cd3f6ad3753125672024fc415cbcb414", ("examples/pytorch/domain_templates",)),
+        files=_MNIST,
+        prepare=("mnist.py", "data/MNIST/raw", "60000", "10000"),
     ),
-    Project("argparse", "an argparse script", "script", version="lightning"),
+    Project(
+        "argparse",
+        "an argparse script",
+        "script",
+        version="lightning",
+        files=(("train.py", "support/programs/argparse_trainer.py"),),
+    ),
     Project(
         "wandb_sweep",
         "a W&B sweep with its script",

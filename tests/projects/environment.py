@@ -38,10 +38,12 @@ def prepared(project: Project, home: Path) -> tuple[Path, Path]:
         clone(project.source, kept)
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(PROGRAMS / project.name, folder)
+    for name, place in project.files:
+        shutil.copy(ROOT / "tests" / place, folder / name)
     if project.source:
         shutil.copytree(kept, source, ignore=shutil.ignore_patterns(".git"))
-    if (folder / "prepare.py").is_file():
-        subprocess.run([python, "prepare.py"], cwd=folder, check=True)
+    if (folder / project.prepare[0]).is_file():
+        subprocess.run([python, *project.prepare], cwd=folder, check=True)
     return python, folder
 
 

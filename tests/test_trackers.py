@@ -133,7 +133,7 @@ def test_a_hostile_mlflow_costs_the_sweep_nothing(tmp_path: Path, monkeypatch: p
 
     with wandb_server(mode) as server:
         outcome = launch(tracked({"mlflow": {"tracking_uri": server.url}}), tmp_path, local=True, observer=note)
-        assert time.monotonic() - ends[0] < 10.0
+        assert time.monotonic() - ends[0] < 20.0  # nine seconds, and some more on a busy machine
     assert outcome.exit_code == 0
     (notice,) = outcome.notices
     assert notice.endswith(f"sweep sync tiny --runs {tmp_path}")
@@ -157,7 +157,7 @@ def test_where_all_hang_the_end_waits_for_them_together(tmp_path: Path, monkeypa
         wanted = tracked({"mlflow": {"tracking_uri": server.url}, "wandb": {"project": "p", "mode": "online"}})
         told = wanted.model_copy(update={"notify": [Notification.model_validate({"webhook": "$HOOK"})]})
         outcome = launch(told, tmp_path, local=True, observer=note)
-        assert 8.0 < time.monotonic() - ends[0] < 10.5
+        assert 8.0 < time.monotonic() - ends[0] < 17.0  # one after another would take 27 s
     assert (outcome.exit_code, len(outcome.notices)) == (0, 2)
 
 

@@ -189,7 +189,8 @@ def test_a_hostile_server_costs_the_sweep_nothing(tmp_path: Path, monkeypatch: p
     with wandb_server(mode) as server:
         monkeypatch.setenv("WANDB_BASE_URL", server.url)
         outcome = launch(tracked("online"), tmp_path, local=True, observer=note)
-        assert time.monotonic() - ends[0] < 10.0
+        # Eight seconds and little more; W&B's own limits are minutes. A busy machine gets some seconds more.
+        assert time.monotonic() - ends[0] < 20.0
         assert outcome.exit_code == 0
         if mode == "slow":  # what it has, it has: the rest goes there, too
             server.mode = "good"

@@ -8,6 +8,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -23,6 +24,8 @@ from orchestrator.tracking.uploader import END
 
 PATIENCE_SECONDS = 8.0
 """How long the end of a sweep waits, for all trackers together."""
+_KILL_SECONDS = 1.0
+"""How long a killed process is waited for: at the lowest priority it ends late on a busy machine."""
 _PACKAGES = Path(__file__).resolve().parents[2]
 
 
@@ -145,7 +148,10 @@ def _report_end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    """Kill the process and its children, such as `wandb sync`."""
+    """Kill the process and its children, such as `wandb sync`, and wait `_KILL_SECONDS` at most for its end."""
     with contextlib.suppress(OSError):
         os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    try:
+        process.wait(_KILL_SECONDS)
+    except subprocess.TimeoutExpired:
+        threading.Thread(target=process.wait, daemon=True).start()  # so that it does not stay a zombie

@@ -154,7 +154,7 @@ def test_commands_that_read_do_so(
         code = call(command, here, monkeypatch)
         out, err = capsys.readouterr()
         assert code in (0, None), (command, err)
-        assert out.strip(), command
+        assert out.strip() or err.startswith("no runs in "), command
 
 
 @pytest.mark.parametrize("block", those("yaml"))
@@ -211,7 +211,7 @@ def runs_it(page: str, test: str) -> bool:
     [
         ("sweep why quickstart --trail 3", "No such option: --trail"),
         ("sweep explain quickstart", "no command explain"),
-        ("sweep why", "Missing argument 'NAME'"),
+        ("sweep rename", "Missing argument"),
         ("sweep cluster valdate", "no command cluster valdate"),
         ("sweep cluster validate --strict", "No such option: --strict"),
         ("sweep cluster validate cluster.yaml", ""),

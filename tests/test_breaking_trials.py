@@ -233,7 +233,7 @@ def test_what_a_trial_prints_needs_no_memory(tmp_path: Path) -> None:
         time.sleep(0.05)
     assert process.returncode == 0, said()
     assert most < 1_000_000_000, most
-    assert 2_000_000 < largest_log() < 2_100_000
+    assert 1_990_000 < largest_log() < 2_100_000  # whole lines of two million bytes, and what was left out
     os.truncate(output, 0)  # what the trial has printed
     check_nothing_is_lost()
 
@@ -289,7 +289,7 @@ def test_under_ray_what_a_trial_prints_takes_a_bounded_part_of_the_disk(tmp_path
         time.sleep(0.2)
     assert process.returncode == 0, said()
     assert most < 100_000_000, most
-    assert 2_000_000 < largest_log() < 2_100_000
+    assert 1_990_000 < largest_log() < 2_100_000  # whole lines of two million bytes, and what was left out
     assert held < 1_500_000_000, held
     check_nothing_is_lost()
 

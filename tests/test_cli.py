@@ -118,6 +118,13 @@ def test_one_damaged_run_does_not_hide_the_others(sweep: Run, runs: Path) -> Non
     shutil.rmtree(runs / "broken")
 
 
+def test_an_empty_list_says_where_it_looked(sweep: Run, runs: Path) -> None:
+    code, out, err = sweep("list", "--tag", "wide")
+    assert (code, out) == (0, "")
+    assert err == f"no runs in {runs}, with the tag wide, archived ones apart\n"
+    assert sweep("list", "nowhere", "--json")[:2] == (0, "[]\n")
+
+
 def test_retry_says_which_trials_can_be_retried(sweep: Run) -> None:
     code, _, err = sweep("retry", "tiny")
     assert code == 2

@@ -146,6 +146,8 @@ def test_a_trial_that_trains_on_the_cpu_gets_no_gpu(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(gpu_sharing, "largest", None)
     on_cpu = spec(trainer={"max_epochs": 1, "accelerator": "cpu"})
     assert settle(on_cpu).resources.gpus == 0
+    on_cluster = settle(on_cpu, address="nobody:1").resources
+    assert (on_cluster.cpus, on_cluster.gpus) == (1, 0)
 
 
 def test_both_that_do_not_fit_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,6 +42,7 @@ def list_(
 
     from orchestrator.results.run_overview import list_runs
     from orchestrator.results.terminal_tables import run_table
+    from orchestrator.rundir import runs_root
 
     listed = list_runs(*(folders or ([runs] if runs else [])), tags=tags or (), archived=archived)
     if as_json:
@@ -49,6 +50,10 @@ def list_(
     elif listed:
         wide_console().print(run_table(listed))
         print_lines(*(f"{run.name}: {run.reason}" for run in listed if run.status == "damaged"), err=True)
+    else:
+        places = ", ".join(str(runs_root(folder)) for folder in folders or [runs])
+        limits = "".join(f", with the tag {tag}" for tag in tags or ()) + ("" if archived else ", archived ones apart")
+        print_lines(f"no runs in {places}{limits}", err=True)
 
 
 @app.command(rich_help_panel=PANEL_ORDER)

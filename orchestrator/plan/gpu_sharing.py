@@ -45,7 +45,8 @@ def settle(
     Otherwise the corner of the space with the most memory is trained for a few steps: on a cluster on a GPU of
     each kind, or on the first that becomes free. There ``until`` may end the wait by returning True.
 
-    With ``resources: auto`` a cluster is not measured: a trial gets a GPU of its own where there are GPUs.
+    With ``resources: auto`` a cluster is not measured: a trial gets a GPU of its own where there are GPUs, but none
+    with ``trainer.accelerator: cpu``.
 
     Raises:
         SpecError: If the spec's classes do not accept its arguments.
@@ -54,7 +55,7 @@ def settle(
     if spec.resources.is_fitted and address and not local:
         from orchestrator.engine.tune.cluster_probe import whole_gpus
 
-        cpus, gpus = whole_gpus(address)
+        cpus, gpus = (1, 0) if _is_on_cpu(spec) else whole_gpus(address)
         return _fitted(spec, cpus, gpus, "on this cluster")
     share_of_gpu, reason = _gpus(spec, local=local, address=address, until=until)
     if share_of_gpu is None:  # `until` ended the wait
@@ -71,7 +72,7 @@ def _gpus(spec: SweepSpec, *, local: bool, address: str, until: Callable[[], obj
         return resources.gpus, ""
     if (local or not address) and not gpu_count():
         return 0, "this machine has no GPU"
-    if resources.is_fitted and spec.trainer.get("accelerator") == "cpu":
+    if resources.is_fitted and _is_on_cpu(spec):
         return 0, "trainer.accelerator is cpu"
     if local or resources.workers > 1:
         return 1, ""
@@ -84,6 +85,10 @@ def _gpus(spec: SweepSpec, *, local: bool, address: str, until: Callable[[], obj
         return 0, "a trial did not use the GPU"
     shares = [_share(need) for need in needs]
     return max(shares), _reason(needs[shares.index(max(shares))])
+
+
+def _is_on_cpu(spec: SweepSpec) -> bool:
+    return spec.trainer.get("accelerator") == "cpu"
 
 
 def settled(spec: SweepSpec, gpus: float, why: str = "") -> SweepSpec:

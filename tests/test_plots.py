@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import struct
 from pathlib import Path
@@ -9,16 +10,17 @@ from typing import Any
 from xml.etree import ElementTree
 
 import nbformat
+import plotly.io as pio
 import pytest
 from nbclient import NotebookClient
 
 from orchestrator.errors import UsageError
 from orchestrator.journal import read
-from orchestrator.results import Results, read_state
+from orchestrator.results import Results, poster, read_state
+from orchestrator.results.launch_progress import Progress
 from orchestrator.results.markdown import markdown
 from orchestrator.results.notebook import Display, progress_observer
-from orchestrator.results.poster import draw
-from orchestrator.results.terminal_tables import Progress
+from orchestrator.results.poster import draw, picture
 from orchestrator.results.verdict import verdict
 from tests.support.hostile_names import Elements, hostile_run, names
 from tests.support.page_blocks import blocks
@@ -35,6 +37,22 @@ def test_a_sheet_is_a_png_of_the_promised_size(tmp_path: Path) -> None:
     content = (tmp_path / "sheet.png").read_bytes()
     assert content[:8] == b"\x89PNG\r\n\x1a\n"
     assert struct.unpack(">II", content[16:24]) == (1600, 1000)
+
+
+def test_a_figure_carries_an_image_beside_its_interactive_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As far as matplotlib draws it: a static image by plotly needs a browser."""
+    run, _ = invent(tmp_path, 30)
+    plot = Results(run).plot
+    monkeypatch.setattr(pio.renderers, "default", "plotly_mimetype")
+    bundle = plot.history()._repr_mimebundle_()
+    assert bundle.keys() >= {"application/vnd.plotly.v1+json", "image/png"}
+    content = base64.b64decode(bundle["image/png"])
+    assert content[:8] == b"\x89PNG\r\n\x1a\n"
+    assert struct.unpack(">II", content[16:24]) == (800, 450)
+    assert all(picture(name, run, read_state(run)) for name in ("learning_curves", "importance", "rungs", "timeline"))
+    assert "image/png" not in plot.parallel()._repr_mimebundle_()
+    monkeypatch.setattr(poster, "find_spec", lambda name: None)
+    assert "image/png" not in plot.history()._repr_mimebundle_()
 
 
 @pytest.mark.slow
@@ -206,6 +224,7 @@ def test_the_page_runs_as_a_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyP
         if "application/vnd.plotly.v1+json" in output.data
     ]
     assert len(drawn) >= 3
+    assert all("image/png" in output.data for output in shown if "application/vnd.plotly.v1+json" in output.data)
     assert drawn[0]["layout"]["title"]["text"].startswith("val_acc reached ")
     progress = next(
         output.data["text/html"] for output in book.cells[0].outputs if output.output_type == "display_data"

@@ -10,14 +10,15 @@ from rich.console import Console
 
 from orchestrator.cli.inspect import status
 from orchestrator.errors import RunStartingError
+from orchestrator.results.launch_progress import Progress
+from orchestrator.results.ranked_rows import Rows
 from orchestrator.results.run_overview import summary_of
 from orchestrator.results.run_state import find, read_state
-from orchestrator.results.terminal_tables import Progress, summary
+from orchestrator.results.terminal_tables import summary
 from orchestrator.rundir import RunDirectory, list_runs
 from orchestrator.rundir.startup import STARTING, Phase, Startup, phases_text, starting
 from orchestrator.sweep import launch
 from orchestrator.watch.header import header_lines
-from orchestrator.watch.watch_rows import Rows
 from orchestrator.watch.watched_sweep import Watched
 from tests.support.small_sweeps import spec
 from tests.support.synthetic_runs import invent

@@ -13,11 +13,12 @@ from orchestrator.engine.simulator import Simulated, simulate
 from orchestrator.journal import Event
 from orchestrator.journal.lease import acquire
 from orchestrator.plan.time_left import Forecast, TimeLeft, time_left
+from orchestrator.results.launch_progress import Progress
 from orchestrator.results.notebook import status_html
 from orchestrator.results.report.sections import status_line
 from orchestrator.results.run_state import read_state
 from orchestrator.results.status import status_of
-from orchestrator.results.terminal_tables import Progress, left_text
+from orchestrator.results.terminal_tables import left_text
 from orchestrator.spec import SweepSpec, from_mapping
 from orchestrator.state import SweepState
 from orchestrator.watch.watched_sweep import Watched

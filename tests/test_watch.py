@@ -20,11 +20,11 @@ import pytest
 from orchestrator.engine.simulator import simulate
 from orchestrator.journal import Event
 from orchestrator.journal.lease import acquire
+from orchestrator.results.ranked_rows import Rows
+from orchestrator.results.terminal_graphics import sparkline
 from orchestrator.rundir import RunDirectory, run_at
 from orchestrator.spec import to_yaml
-from orchestrator.watch.columns import sparkline
 from orchestrator.watch.screen import WatchApp
-from orchestrator.watch.watch_rows import Rows
 from orchestrator.watch.watched_sweep import Watched
 from tests.support.doc_blocks import blocks_of
 from tests.support.hidden_characters import hidden

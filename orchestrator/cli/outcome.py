@@ -18,6 +18,7 @@ from orchestrator.cli.output import (
     wide_console,
 )
 from orchestrator.cli.supervisor import is_replacement
+from orchestrator.cli.watch_key import WatchKey
 
 if TYPE_CHECKING:
     from orchestrator.results import Results
@@ -95,8 +96,8 @@ def run_finals(
 
     ``options`` override fields of the spec's ``finalists``. ``trust`` is given for a run that this command has run.
     """
+    from orchestrator.results.launch_progress import Progress
     from orchestrator.results.run_state import read_state
-    from orchestrator.results.terminal_tables import Progress
     from orchestrator.results.winner import finals_of
     from orchestrator.spec import finalists
 
@@ -104,7 +105,8 @@ def run_finals(
     merged = finalists({**(state.spec.get("finalists") or {}), **options})
     from orchestrator import sweep
 
-    with Progress(finals_of(run, state)) as progress:
+    finals = finals_of(run, state)
+    with Progress(finals) as progress, WatchKey(finals, progress, own=not local):
         outcome = sweep.confirm(
             run.name,
             run.runs,

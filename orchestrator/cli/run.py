@@ -22,10 +22,11 @@ from orchestrator.cli.run_argument import chosen_run
 from orchestrator.cli.supervisor import is_replacement, needs_supervisor, supervise, supervised
 from orchestrator.cli.time_of_day import parsed_time
 from orchestrator.cli.trust_question import settle_trust
+from orchestrator.cli.watch_key import WatchKey
 
 if TYPE_CHECKING:
     from orchestrator.errors import SpecError
-    from orchestrator.results.terminal_tables import Progress
+    from orchestrator.results.launch_progress import Progress
     from orchestrator.rundir import RunDirectory
     from orchestrator.spec import SweepSpec
     from orchestrator.sweep import Outcome
@@ -355,9 +356,9 @@ def _run_to_end(
         resume_with += ["--json"] if as_json else []
         raise typer.Exit(supervise(run, resume_with=resume_with, extra_arguments=extra_arguments))
     crash = fork_driver(run) if local else None
-    from orchestrator.results.terminal_tables import Progress
+    from orchestrator.results.launch_progress import Progress
 
-    with Progress(run) as progress:
+    with Progress(run) as progress, WatchKey(run, progress, own=not local):
         progress.phase("importing torch")
         if crash:
             continue_after(crash, run)

@@ -98,7 +98,7 @@ def launch(
     """
     import shlex
 
-    from orchestrator.results.terminal_tables import Progress
+    from orchestrator.results.launch_progress import Progress
     from orchestrator.rundir import run_at
     from orchestrator.spec import load
     from orchestrator.xla import process_env

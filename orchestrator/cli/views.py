@@ -14,6 +14,7 @@ from orchestrator.cli.completion import run_names
 from orchestrator.cli.options import Json, Name, Runs
 from orchestrator.cli.output import echo_unmasked, print_json, warn
 from orchestrator.cli.run_argument import chosen_run
+from orchestrator.cli.watch_key import OPENED_BY
 
 
 class Format(StrEnum):
@@ -56,7 +57,7 @@ def watch(name: Name = None, runs: Runs = None, as_json: Json = False) -> None:
         return
     from orchestrator.watch.screen import WatchApp
 
-    WatchApp(run).run()
+    WatchApp(run, opened_by=int(os.environ.pop(OPENED_BY, 0))).run()
 
 
 @app.command(rich_help_panel=PANEL_READ)
@@ -123,7 +124,8 @@ def open_(
 
     run = chosen_run(name, runs) if name is not None else None
     server = Server(FollowedRuns(runs, run), run.name if run else None, port)
-    echo_unmasked(json.dumps({"url": server.url, "port": server.port}) if as_json else server.url)
+    address = {"url": server.url, "port": server.port, "token": server.tokens.value}
+    echo_unmasked(json.dumps(address) if as_json else server.url)
     typer.echo("the page follows the runs; press Ctrl-C to stop", err=True)
     if "SSH_CONNECTION" in os.environ:
         typer.echo(f"from your own machine: ssh -L {server.port}:127.0.0.1:{server.port} HOST, then open it", err=True)

@@ -14,13 +14,13 @@ from typing import TypeVar
 
 from orchestrator.errors import JournalError, SweepError, UsageError
 from orchestrator.results.log_reader import read_log
+from orchestrator.results.ranked_rows import Rows
 from orchestrator.results.run_overview import RunSummary, summary_of
 from orchestrator.results.run_state import without_garbage_collection
 from orchestrator.rundir import RunDirectory, is_run_name, list_runs, run_at, runs_root
 from orchestrator.rundir.labels import read_labels
 from orchestrator.rundir.trial_logs import LogFile
 from orchestrator.state import SweepState
-from orchestrator.watch.watch_rows import Rows
 from orchestrator.watch.watched_sweep import Watched
 
 _Result = TypeVar("_Result")

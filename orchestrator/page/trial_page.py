@@ -16,10 +16,10 @@ from orchestrator.results.live_trials import left, sentence
 from orchestrator.results.log_reader import logs
 from orchestrator.results.report.markup import Html, element, joined, pairs, table
 from orchestrator.results.report.sections import section
+from orchestrator.results.terminal_graphics import curve as values_of
 from orchestrator.results.why import show, why
 from orchestrator.rundir.trial_logs import LogFile
 from orchestrator.state import Trial
-from orchestrator.watch.watch_rows import curve as values_of
 
 _FIRST_LINES = 1000  # of a log, its last
 _MORE_LINES = 5000  # at once

@@ -9,11 +9,11 @@ from urllib.parse import urlencode
 
 from orchestrator.page.followed_runs import FollowedRun
 from orchestrator.progress import axis
+from orchestrator.results.ranked_rows import STATUSES, Row
 from orchestrator.results.report.markup import Html, element
 from orchestrator.results.report.sections import section
 from orchestrator.results.terminal_tables import short_names
 from orchestrator.results.why import show
-from orchestrator.watch.watch_rows import STATUSES, Row
 
 SIZES = (25, 50, 100, 250)
 _POINTS = 40  # of a curve in a row

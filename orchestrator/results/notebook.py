@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.journal import Event
 from orchestrator.plan.time_left import Forecast
 from orchestrator.progress import axis
+from orchestrator.results.launch_progress import Progress
 from orchestrator.results.live_trials import LiveTrial, live_trials, remaining, sentence
 from orchestrator.results.run_state import read_state
-from orchestrator.results.terminal_tables import Progress, left_text, short_names, spending, summary
+from orchestrator.results.terminal_tables import left_text, short_names, spending, summary
 from orchestrator.results.trial_rows import rows
 from orchestrator.results.verdict import verdict
 from orchestrator.results.why import show

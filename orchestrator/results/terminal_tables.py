@@ -1,38 +1,28 @@
-"""Terminal output of a sweep: the live view, the ranking, summary lines and durations."""
+"""Terminal output of a sweep: the ranking, tables of runs and searches, summary lines and durations."""
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from types import TracebackType
 from typing import Any, Literal
 
 from rich import box
-from rich.console import Console, Group
-from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.journal import Event
 from orchestrator.plan.memory_size import size_text
-from orchestrator.plan.time_left import Forecast, TimeLeft
+from orchestrator.plan.time_left import TimeLeft
 from orchestrator.policies.extend_limits import recorded_horizon
-from orchestrator.progress import EPOCHS, UNITS, axis, figure, noun, place
-from orchestrator.results.live_trials import live_lines, live_trials
+from orchestrator.progress import EPOCHS, UNITS, axis, figure, noun
 from orchestrator.results.run_overview import RunSummary
-from orchestrator.results.trial_rows import rows
-from orchestrator.results.why import show, stop_reason
+from orchestrator.results.why import show
 from orchestrator.rundir import RunDirectory
 from orchestrator.rundir.disk_use import DiskUse
-from orchestrator.rundir.startup import Startup, phases_text
 from orchestrator.safe_text import visible
 from orchestrator.state import SweepState
 
 _MAX_CELL = 60  # characters; `--json` has the full text
-_ENDS_START = frozenset({"segment.reported", "trial.finished", "trial.failed", "sweep.paused", "sweep.completed"})
-_MAX_LIVE = 4  # running trials with a line of their own
 COLOURS = {
     "running": "cyan",
     "set_aside": "blue",
@@ -257,117 +247,3 @@ def duration(seconds: float) -> str:
     if rounded < 3600:
         return f"{rounded // 60} min {rounded % 60:02d} s"
     return f"{rounded // 3600} h {rounded % 3600 // 60:02d} min"
-
-
-class Progress:
-    """Show a running sweep on stderr: a live table in a terminal, else one line for each trial that ends."""
-
-    def __init__(self, run: RunDirectory, console: Console | None = None) -> None:
-        self._run = run
-        self._console = console or Console(stderr=True)
-        self._started = time.monotonic()
-        self._drawn = -1
-        self._state: SweepState | None = None
-        self._table: Table | str = ""
-        self._live_text: list[Text] = []
-        self._next_live = 0.0
-        self._forecast = Forecast(run.journal)
-        self._startup = Startup(run)
-        self._live = Live(get_renderable=self._view, console=self._console, refresh_per_second=4, transient=True)
-
-    def __enter__(self) -> Progress:
-        if self._console.is_terminal:
-            self._live.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._startup.close()
-        if self._console.is_terminal:
-            with contextlib.suppress(OSError):
-                self._live.stop()
-
-    def phase(self, name: str) -> None:
-        """Begin a phase of the start: ``starting Ray``."""
-        self._startup.phase(name)
-
-    def _follow_start(self, event: Event) -> None:
-        """End the start at the first report, and say what it took where there is no table that has shown it."""
-        if event.type == "sweep.launched":
-            self.phase("first trial")
-        elif event.type in _ENDS_START and self._startup.phases:
-            phases = self._startup.phases
-            self._startup.finish()
-            if not self._console.is_terminal:
-                self._print(
-                    f"{self._run.name}: started in {duration(sum(p.seconds for p in phases))}: {phases_text(phases)}"
-                )
-
-    def show(self, state: SweepState) -> str:
-        """Show a state that was read; return the sweep's status. Elsewhere than in a terminal, print it at the end."""
-        self._state = state
-        if not self._console.is_terminal and state.status != "running":
-            self._print(summary(self._run, state, state.spec["budget"].get("trials")))
-        return state.status
-
-    def __call__(self, state: SweepState, event: Event) -> None:
-        """Take an event of the running sweep."""
-        self._state = state
-        self._follow_start(event)
-        if event.type == "sweep.launched":
-            self._started = time.monotonic()
-        if not self._console.is_terminal:
-            self._print_event(state, event)
-
-    def _view(self) -> Group:
-        """Return the live view; a thread of its own calls this, so the sweep never waits for the terminal."""
-        phases = phases_text(self._startup.phases)
-        if self._state is None:
-            return Group(Text(f"{visible(self._run.name)}: {phases} …", style="dim"))
-        if self._state.seq != self._drawn:
-            # The sweep may add a trial during iteration; the previous table is shown then.
-            with contextlib.suppress(RuntimeError):
-                seq, limit = self._state.seq, max(5, self._console.height - 8)
-                self._table = ranking(
-                    rows(self._run, self._state),
-                    self._state.objective.metric,
-                    limit=limit,
-                    width=self._console.width,
-                    unit=self._state.unit,
-                )
-                self._drawn = seq
-        total = self._state.spec["budget"].get("trials")
-        line = Text(visible(summary(self._run, self._state, total)), style="bold")
-        elapsed = time.monotonic() - self._started
-        left = left_text(self._forecast.time_left(self._state))
-        start = f"; {phases} …" if phases else ""
-        end = Text(f"{duration(elapsed)}{left and ', '}{left}{start}; Ctrl-C stops cleanly", style="dim")
-        return Group(line, self._table, *self._live_lines(self._state), end)
-
-    def _live_lines(self, state: SweepState) -> list[Text]:
-        """Return a line a running trial, read at most once a second."""
-        if time.monotonic() >= self._next_live:
-            with contextlib.suppress(RuntimeError):  # a trial has ended meanwhile
-                lines = live_lines(live_trials(self._run, state), state, _MAX_LIVE)
-                self._live_text = [Text(visible(line), style="dim") for line in lines]
-            self._next_live = time.monotonic() + 1.0
-        return self._live_text
-
-    def _print_event(self, state: SweepState, event: Event) -> None:
-        if event.type == "sweep.launched":
-            self._print(f"{self._run.name}: {event['slots']} at once, journal {self._run.journal}")
-        if event.type not in ("trial.finished", "trial.stopped", "trial.failed"):
-            return
-        trial = state.trials[event["trial"]]
-        best = state.objective.best(trial)
-        score = (
-            f"{state.objective.metric} {show(best.value)} at {place(best.progress, state.unit)}"
-            if best
-            else "no finite value"
-        )
-        reason = f": {stop_reason(trial.stopped_by, state.unit)}" if trial.stopped_by else ""
-        reason = f": {trial.failures[-1].message}" if trial.status == "failed" and trial.failures else reason
-        self._print(f"trial {trial.number} {trial.status}, {score}{reason}")
-
-    def _print(self, text: str) -> None:
-        with contextlib.suppress(OSError):  # the terminal may be closed; the sweep continues
-            self._console.print(visible(text), markup=False, highlight=False, soft_wrap=True)

@@ -15,11 +15,10 @@ from textual.widgets import Footer, Static
 
 from orchestrator.progress import axis, figure, place
 from orchestrator.results.live_trials import LiveTrial, left, sentence
+from orchestrator.results.terminal_graphics import curve, sparkline
 from orchestrator.results.why import show, why
 from orchestrator.safe_text import visible
 from orchestrator.state import SweepState, Trial
-from orchestrator.watch.columns import sparkline
-from orchestrator.watch.watch_rows import curve
 
 KEYS = """\
 up down, j k     select a trial; page up, page down, home, end

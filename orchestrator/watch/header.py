@@ -5,6 +5,8 @@ from __future__ import annotations
 from rich.text import Text
 
 from orchestrator.progress import place
+from orchestrator.results.ranked_rows import Rows
+from orchestrator.results.terminal_graphics import bar
 from orchestrator.results.terminal_tables import COLOURS, duration, left_text, short_names, spending
 from orchestrator.results.verdict import sentences
 from orchestrator.results.why import show
@@ -12,7 +14,6 @@ from orchestrator.rundir.startup import phases_text
 from orchestrator.safe_text import visible
 from orchestrator.state import SweepState
 from orchestrator.watch.panel import live_text, rungs_line, workers_line
-from orchestrator.watch.watch_rows import Rows
 from orchestrator.watch.watched_sweep import Watched
 
 _SWEEP = {"running": "bold cyan", "completed": "bold green", "paused": "bold yellow", "interrupted": "bold magenta"}
@@ -63,10 +64,7 @@ def _bar(watched: Watched, width: int) -> Text:
     length = max(10, width - len(text) - 8)
     if estimate.share is None:
         return Text(text.lstrip() + ", with no estimate yet")
-    filled = int(estimate.share * length)
-    return Text.assemble(
-        ("━" * filled, "bold green"), ("─" * (length - filled), "dim"), f" {estimate.share:4.0%}", text
-    )
+    return Text.assemble(bar(estimate.share, length), f" {estimate.share:4.0%}", text)
 
 
 def _counts(watched: Watched) -> Text:

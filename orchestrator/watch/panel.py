@@ -13,9 +13,9 @@ from orchestrator.policies.scheduler import recorded_scheduler
 from orchestrator.progress import place
 from orchestrator.results.failure_groups import failure_lines
 from orchestrator.results.live_trials import LiveTrial, figures, live_lines, since
+from orchestrator.results.ranked_rows import Rows
 from orchestrator.safe_text import visible
 from orchestrator.state import SweepState, rung_of
-from orchestrator.watch.watch_rows import Rows
 
 _MAX_FAILURES = 8
 _MAX_WORKERS = 16

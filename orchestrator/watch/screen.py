@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from typing import Any, ClassVar
 
 from rich.text import Text
@@ -14,15 +15,15 @@ from textual.widgets import Footer, Input
 
 from orchestrator.errors import SweepError
 from orchestrator.policies.extend_limits import recorded_horizon
+from orchestrator.results.ranked_rows import STATUSES, Rows
+from orchestrator.results.terminal_columns import FIXED, Column, columns
 from orchestrator.rundir import RunDirectory
 from orchestrator.safe_text import visible
-from orchestrator.watch.columns import FIXED, Column, columns
 from orchestrator.watch.dialogs import KEYS, Page, Question, trial_text
 from orchestrator.watch.header import header_lines
 from orchestrator.watch.log_pane import LogPane
 from orchestrator.watch.panel import panel_lines
 from orchestrator.watch.table import Heading, Lines, TrialTable
-from orchestrator.watch.watch_rows import STATUSES, Rows
 from orchestrator.watch.watched_sweep import Watched
 
 POLL_SECONDS = 1.0
@@ -31,11 +32,17 @@ WIDE = 120
 """The least width of a terminal, in columns, for a panel next to the table."""
 
 
+_ENDED = frozenset({"completed", "paused"})
 _OF_TABLE = frozenset({"sort", "turn", "status", "words", "shift", "clear", "help"})
 
 
 class WatchApp(App[None]):
-    """Show a sweep from its journal, and send requests to stop or promote a trial to its process."""
+    """Show a sweep from its journal, and send requests to stop or promote a trial to its process.
+
+    Args:
+        run: the sweep's.
+        opened_by: the process whose terminal it covers; it ends with that process, and with the sweep. 0 for none.
+    """
 
     ENABLE_COMMAND_PALETTE = False
     CSS = """
@@ -61,8 +68,9 @@ class WatchApp(App[None]):
         Binding("escape", "clear", show=False),
     ]
 
-    def __init__(self, run: RunDirectory) -> None:
+    def __init__(self, run: RunDirectory, opened_by: int = 0) -> None:
         super().__init__(ansi_color=True)  # else NO_COLOR maps colours to grey
+        self._opened_by, self._has_run = opened_by, False
         self.animation_level = "none"
         self.watched, self.table_rows, self._logs = Watched(run), Rows(), LogPane(run)
         self.by, self.down, self.only, self.words = "rank", False, "", ""
@@ -102,6 +110,8 @@ class WatchApp(App[None]):
     def poll(self) -> None:
         """Read new events and redraw what changed."""
         news = self.watched.refresh()
+        if self._opened_by and self._is_over():
+            self.exit()
         if not news and self.watched.state.status == "running":
             self._draw_header()  # the time left moves between two events
         if news:
@@ -110,6 +120,12 @@ class WatchApp(App[None]):
             page, changed = self.screen, self.watched.changed_trials
             if isinstance(page, Page) and (changed is None or page.trial in changed or page.trial in self.watched.live):
                 page.update_text()
+
+    def _is_over(self) -> bool:
+        """Return whether the process that opened it is gone, or the sweep has ended meanwhile."""
+        status = self.watched.state.status
+        self._has_run = self._has_run or status == "running"
+        return os.getppid() != self._opened_by or (self._has_run and status in _ENDED)
 
     def draw(self) -> None:
         """Draw everything but the page that may cover it."""

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
+from orchestrator.results.ranked_rows import Rows
 from orchestrator.results.terminal_tables import ranking
 from orchestrator.results.trial_rows import rows
 from orchestrator.safe_text import visible
 from orchestrator.watch.header import header_lines
 from orchestrator.watch.panel import live_text, rungs_line, workers_line
-from orchestrator.watch.watch_rows import Rows
 from orchestrator.watch.watched_sweep import Watched
 
 _LINES = 20

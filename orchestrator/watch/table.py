@@ -15,9 +15,9 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
+from orchestrator.results.ranked_rows import Row
+from orchestrator.results.terminal_columns import Column, cells
 from orchestrator.results.terminal_tables import COLOURS
-from orchestrator.watch.columns import Column, cells
-from orchestrator.watch.watch_rows import Row
 
 _PLAIN, _TITLE = Style(), Style(bold=True, underline=True)
 _STYLES = {status: Style(color=colour) for status, colour in COLOURS.items()}

@@ -22,25 +22,26 @@ from orchestrator.page.run_page import run_page
 from orchestrator.page.trial_page import trial_page
 from orchestrator.page.trial_table import View
 from orchestrator.plan import formatting, plan
+from orchestrator.results.launch_progress import Progress
 from orchestrator.results.markdown import markdown
 from orchestrator.results.notebook import results_html, status_html
+from orchestrator.results.ranked_rows import Rows
 from orchestrator.results.report.comparison import html as comparison_html
 from orchestrator.results.report.page import html
 from orchestrator.results.run_comparison import compare_runs
 from orchestrator.results.status import status_of
-from orchestrator.results.terminal_tables import Progress, comparison, ranking, spending, summary
+from orchestrator.results.terminal_columns import Column, cells, columns
+from orchestrator.results.terminal_tables import comparison, ranking, spending, summary
 from orchestrator.results.trial_rows import rows
 from orchestrator.results.verdict import verdict
 from orchestrator.results.verify import missing_winner
 from orchestrator.results.why import stories
 from orchestrator.rundir import RunDirectory
 from orchestrator.state import SweepState, spec_in_force
-from orchestrator.watch.columns import Column, cells, columns
 from orchestrator.watch.dialogs import trial_text
 from orchestrator.watch.header import header_lines
 from orchestrator.watch.panel import panel_lines
 from orchestrator.watch.snapshot import snapshot
-from orchestrator.watch.watch_rows import Rows
 from orchestrator.watch.watched_sweep import Watched
 
 NAMES = re.compile(

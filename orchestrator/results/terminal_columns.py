@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich.cells import cell_len, set_cell_size
 
 from orchestrator.progress import EPOCHS, axis
+from orchestrator.results.ranked_rows import Row
+from orchestrator.results.terminal_graphics import sparkline
 from orchestrator.results.terminal_tables import short_names
 from orchestrator.results.why import show
 from orchestrator.safe_text import visible
-from orchestrator.watch.watch_rows import Row
 
 _MAX_WIDTH = 16
 _CURVE_WIDTH = {False: 9, True: 14}
@@ -79,38 +79,3 @@ def cells(row: Row, rank: int, shown: Sequence[Column], end: float) -> list[str]
 
 def _width(title: str) -> int:
     return min(max(cell_len(title), 9), _MAX_WIDTH)
-
-
-_BARS = "▁▂▃▄▅▆▇█"
-_NOT_A_NUMBER = "×"
-
-
-def sparkline(values: Sequence[float], width: int, complete: float) -> str:
-    """Return the values as bars between their own extremes, at most ``width`` characters.
-
-    ``complete`` is how many values a complete training has: half as many fill half the width. If several values share
-    a character, the last one counts; ``×`` is a value that is not finite.
-    """
-    if not values or width < 1:
-        return ""
-    total = max(round(complete) if math.isfinite(complete) else 0, len(values))
-    cells = values if total <= width else _last_of_each(values, width, total)
-    finite = [value for value in cells if math.isfinite(value)]
-    low = min(finite, default=0.0)
-    # Halves are subtracted, since a range beyond the largest float would be infinite.
-    span = max(finite, default=0.0) / 2 - low / 2
-    return "".join(_bar(value, low, span) for value in cells)
-
-
-def _last_of_each(values: Sequence[float], width: int, total: int) -> list[float]:
-    ends = [(cell + 1) * total // width for cell in range(width)]
-    sampled = [values[end - 1] for end in ends if end <= len(values)]
-    partial = len(sampled) < width and (ends[len(sampled) - 1] if sampled else 0) < len(values)
-    return [*sampled, values[-1]] if partial else sampled
-
-
-def _bar(value: float, low: float, span: float) -> str:
-    if not math.isfinite(value):
-        return _NOT_A_NUMBER
-    share = (value / 2 - low / 2) / span if span > 0 else 0.5
-    return _BARS[min(len(_BARS) - 1, int(share * len(_BARS)))]

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.progress import short
+from orchestrator.results.terminal_graphics import curve
 from orchestrator.results.why import show
 from orchestrator.safe_text import visible
 from orchestrator.state import Objective, SweepState, Trial, rung_of
 
 STATUSES = ("running", "interrupted", "set_aside", "finished", "stopped", "failed")
 _GROUP = {"failed": 2}
-_MOST = 10_000  # places of a curve that is drawn with its gaps
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +41,6 @@ class Row:
     def place(self) -> tuple[int, float, int]:
         """The sort key of the ranking: failed trials last, before them those without a finite value."""
         return _GROUP.get(self.status, int(self.best is None)), self.loss, self.trial
-
-
-def curve(trial: Trial, metric: str) -> tuple[float, ...]:
-    """Return a metric at each report, in order; where reports are whole epochs, NaN for one that is missing."""
-    whole = all(isinstance(progress, int) for progress in trial.reports)
-    places = range(1, int(trial.progress) + 1) if whole and trial.progress <= _MOST else sorted(trial.reports)
-    return tuple(trial.value(progress, metric) for progress in places)
 
 
 def row_of(objective: Objective, trial: Trial) -> Row:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 from orchestrator.errors import UsageError
@@ -23,6 +24,9 @@ _NAMES = (
 
 class Plot:
     """Plotly figures of a sweep, as in its report; Jupyter displays them.
+
+    With matplotlib installed, a notebook also keeps an image of curves, history, importance, rungs and timeline. It is
+    shown where nothing interactive is, as on GitHub.
 
     Each method raises UsageError if the sweep has no data for the figure. Text in the figures is escaped.
 
@@ -113,4 +117,8 @@ class Plot:
                 f"the figure cannot be drawn yet: it needs {NEEDS[name]}",
                 hint=f"show the progress: sweep status {self._run.name}",
             )
-        return figure.plot.update_layout(template=template(self._theme))
+        from orchestrator.results.pictured_figure import PicturedFigure
+        from orchestrator.results.poster import picture
+
+        shown = PicturedFigure(figure.plot, partial(picture, name, self._run, self._state))
+        return shown.update_layout(template=template(self._theme))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import textwrap
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +78,33 @@ def draw(run: RunDirectory, state: SweepState, path: Path) -> None:
     write_durably(path, content)
 
 
+def picture(name: str, run: RunDirectory, state: SweepState) -> bytes | None:
+    """Return one figure as PNG (800 x 450 px); None if it cannot be drawn, or matplotlib is not installed.
+
+    Args:
+        name: of the figure, as in `orchestrator.results.figures.FIGURES`.
+        run: the sweep's.
+        state: what is drawn.
+    """
+    draws: dict[str, Callable[[Axes], None]] = {
+        "learning_curves": lambda axes: _curves(axes, state),
+        "history": lambda axes: _history(axes, state),
+        "importance": lambda axes: _importance(axes, state),
+        "rungs": lambda axes: _rungs(axes, state),
+        "timeline": lambda axes: _timeline(axes, run, state),
+    }
+    if name not in draws or find_spec("matplotlib") is None:
+        return None
+    with _drawing_style():
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
+        drawing = Figure(figsize=(8, 4.5), dpi=100, facecolor="white", layout="tight")
+        FigureCanvasAgg(drawing)
+        draws[name](drawing.add_subplot())
+        return _saved(drawing, "png")
+
+
 @contextmanager
 def _drawing_style() -> Iterator[None]:
     """Apply the style and silence warnings about glyphs missing from the font, which are drawn as boxes."""
@@ -87,8 +116,6 @@ def _drawing_style() -> Iterator[None]:
 
 
 def _render(run: RunDirectory, state: SweepState, format: str) -> bytes:
-    from io import BytesIO
-
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -101,9 +128,12 @@ def _render(run: RunDirectory, state: SweepState, format: str) -> bytes:
     _history(poster.add_subplot(grid[1, :2]), state)
     _rungs(poster.add_subplot(grid[1, 2:4]), state)
     _timeline(poster.add_subplot(grid[1, 4:]), run, state)
+    return _saved(poster, format)
+
+
+def _saved(drawing: Any, format: str) -> bytes:
     buffer = BytesIO()
-    metadata = {"Date": None} if format == "svg" else {}
-    poster.savefig(buffer, format=format, metadata=metadata)
+    drawing.savefig(buffer, format=format, metadata={"Date": None} if format == "svg" else {})
     return buffer.getvalue()
 
 

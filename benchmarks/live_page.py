@@ -25,7 +25,6 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.report import SPEC, simulated
@@ -104,12 +103,13 @@ async def many_tabs(port: int, token: str, pid: int, tabs: int) -> dict[str, flo
 
 def measure(folder: Path, trials: int, tabs: int, program: str) -> dict[str, Any]:
     records = simulated(folder, trials)
-    command = [sys.executable, "-m", "orchestrator", "open", SPEC["name"], "--runs", str(folder), "--no-browser"]
+    command = [sys.executable, "-m", "orchestrator", "open", SPEC["name"], "--runs", str(folder)]
+    command += ["--no-browser", "--json"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
         assert process.stdout
-        url = process.stdout.readline().strip()
-        port, token = urlsplit(url).port or 0, url.partition("token=")[2]
+        served = json.loads(process.stdout.readline())
+        url, port, token = served["url"], served["port"], served["token"]
         first, _ = get(port, f"/runs/{SPEC['name']}", token)
         reading, _ = get(port, f"/runs/{SPEC['name']}/table", token)
         seconds, size = asyncio.run(painted(program, url))

@@ -46,7 +46,7 @@ async def _shot(
 ) -> bytes:
     context = await browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)  # type: ignore[arg-type]
     page = await context.new_page()
-    await page.goto(server.url)
+    await page.goto(server.tokens.url(server.address))
     origin = f"http://127.0.0.1:{server.port}"
     await page.wait_for_url(f"{origin}/")
     await page.goto(origin + address.format(name=name))

@@ -242,11 +242,15 @@ def test_the_command_prints_where_and_ends_cleanly(runs: Path) -> None:
     address, _, token = process.stdout.readline().strip().partition("?token=")
     assert (len(token), urlsplit(address).path) == (43, "/runs/quickstart")
     connection = http.client.HTTPConnection("127.0.0.1", urlsplit(address).port or 0, timeout=10)
-    connection.request("GET", "/runs/quickstart/events", headers={"Authorization": f"Bearer {token}"})
+    connection.request("GET", f"/runs/quickstart?token={token}")
+    entrance = connection.getresponse()
+    session = {"Cookie": str(entrance.getheader("Set-Cookie")).partition(";")[0]}
+    assert b"url=/runs/quickstart" in entrance.read()
+    connection.request("GET", "/runs/quickstart/events", headers=session)
     assert json.loads(connection.getresponse().readline().removeprefix(b"data: "))["version"] == 1
     for path in ("", "/later", "/figures/importance", "/figures/learning_curves"):
         other = http.client.HTTPConnection("127.0.0.1", urlsplit(address).port or 0, timeout=60)
-        other.request("GET", f"/runs/quickstart{path}", headers={"Authorization": f"Bearer {token}"})
+        other.request("GET", f"/runs/quickstart{path}", headers=session)
         assert other.getresponse().status == 200
         other.close()
     assert "libtorch" not in Path(f"/proc/{process.pid}/maps").read_text()
@@ -284,7 +288,7 @@ async def opened(page: Page, server: Server, path: str = "/") -> Seen:
     """Come in by the address with the token, and go to a page."""
     origin = f"http://127.0.0.1:{server.port}"
     seen = Seen(page, origin)
-    await page.goto(server.url)
+    await page.goto(server.tokens.url(server.address))
     await page.wait_for_url(f"{origin}/")  # without the token
     if path != "/":
         await page.goto(origin + path)
@@ -469,7 +473,7 @@ def test_a_file_of_the_user_s_opens_the_page_with_its_strict_cookie(chromium: st
         opened_files: list[str] = []
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(webbrowser, "open", opened_files.append)
-            with opened_in_browser(server.url):
+            with opened_in_browser(server.tokens.url(server.address)):
                 await page.goto(opened_files[0])
                 await page.get_by_role("heading", name="All runs").wait_for()
         return page.url, [dict(cookie) for cookie in await page.context.cookies()]

@@ -69,11 +69,16 @@ def asked(server: Server, path: str, method: str = "GET", **headers: str) -> tup
 
 
 def bearer(server: Server) -> dict[str, str]:
-    return {"Authorization": f"Bearer {server.token}"}
+    return {"Authorization": f"Bearer {server.tokens.value}"}
+
+
+def entrance(server: Server, path: str = "/") -> str:
+    """An address with a token that no browser has used."""
+    return server.tokens.url(path)
 
 
 def cookie_of(server: Server) -> str:
-    return asked(server, f"/?token={server.token}")[1]["set-cookie"].partition(";")[0]
+    return asked(server, entrance(server))[1]["set-cookie"].partition(";")[0]
 
 
 def test_another_user_of_this_machine_can_open_nothing(server: Server) -> None:
@@ -90,21 +95,39 @@ def test_another_user_of_this_machine_can_open_nothing(server: Server) -> None:
 
 
 def test_the_address_with_the_token_sets_a_cookie_that_opens_the_rest(server: Server) -> None:
-    status, headers, content = asked(server, f"/runs/tiny?token={server.token}&rows=50")
+    address = f"{entrance(server, '/runs/tiny')}&rows=50"
+    token = address.partition("token=")[2].partition("&")[0]
+    status, headers, content = asked(server, address)
     assert status == 200
     assert b"url=/runs/tiny?rows=50" in content
-    assert server.token.encode() not in content
+    assert token.encode() not in content
     cookie, *attributes = headers["set-cookie"].split("; ")
     assert sorted(attributes) == ["HttpOnly", "Path=/", "SameSite=Strict"]
-    assert server.token not in cookie
+    assert token not in cookie
     assert (headers["referrer-policy"], headers["cache-control"]) == ("no-referrer", "no-store")
     assert asked(server, "/runs/tiny", Cookie=f"other=1; {cookie}")[0] == 200
     assert asked(server, "/runs/tiny", **bearer(server))[0] == 200
 
 
+def test_an_address_opens_the_page_in_one_browser_only(server: Server) -> None:
+    address = entrance(server, "/runs/tiny")
+    assert asked(server, address, "HEAD")[0] == 403, "a look at the head takes nothing from the browser"
+    cookie = asked(server, address)[1]["set-cookie"].partition(";")[0]
+    status, headers, content = asked(server, address)
+    assert (status, headers.get("set-cookie")) == (403, None)
+    assert b"works only once" in content
+    assert b"run: sweep open" in content
+    status, headers, content = asked(server, address, Cookie=cookie)  # the same browser goes back to it
+    assert (status, headers.get("set-cookie")) == (200, None)
+    assert b"url=/runs/tiny" in content
+    token = address.partition("token=")[2]
+    assert asked(server, "/runs/tiny", Authorization=f"Bearer {token}")[0] == 403
+    assert asked(server, f"/?token={server.tokens.value}")[0] == 403, "the token of programs opens no browser"
+
+
 def test_what_is_nearly_the_token_opens_nothing(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(access, "_GUESS_SECONDS", 0.0)
-    token, name = server.token, PageToken(server.port)._cookie
+    token, name = server.tokens.value, PageToken(server.port)._cookie
     for wrong in ("", token[:-1], token + "x", token.swapcase(), "x" * len(token), "\xff" * len(token), "None", token):
         assert asked(server, "/runs/tiny", Cookie=f"{name}={wrong}")[0] == 403
         if wrong != token:
@@ -135,7 +158,7 @@ def test_another_site_cannot_use_the_token_under_its_own_name(server: Server) ->
     """DNS rebinding: the name of a foreign page leads to this machine for a moment."""
     for host in ("evil.com", f"evil.com:{server.port}", "127.0.0.1.evil.com:80", "evil.com:localhost", "", "127.0.0.2"):
         assert asked(server, "/runs/tiny", Host=host, **bearer(server))[0] == 403
-        status, headers, _ = asked(server, f"/?token={server.token}", Host=host)
+        status, headers, _ = asked(server, entrance(server), Host=host)
         assert (status, headers.get("set-cookie")) == (403, None)
     for host in ("localhost:9", "[::1]:80", "127.0.0.1", "localhost"):
         assert asked(server, "/runs/tiny", Host=host, **bearer(server))[0] == 200
@@ -154,8 +177,9 @@ def test_a_page_of_another_origin_is_refused_whatever_its_cookies(server: Server
     assert asked(server, "/runs/tiny", Cookie=cookie, Origin=f"http://127.0.0.1:{server.port}")[0] == 200
     assert asked(server, "/runs/tiny", Cookie=cookie, Sec_Fetch_Site="same-origin")[0] == 200
     framed = {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "navigate", "Sec_Fetch_Dest": "iframe"}
-    assert asked(server, f"/?token={server.token}", **framed)[0] == 403
-    assert asked(server, f"/?token={server.token}", **framed | {"Sec_Fetch_Dest": "document"})[0] == 200
+    address = entrance(server)
+    assert asked(server, address, **framed)[0] == 403
+    assert asked(server, address, **framed | {"Sec_Fetch_Dest": "document"})[0] == 200
 
 
 def test_no_method_writes(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,12 +187,12 @@ def test_no_method_writes(server: Server, monkeypatch: pytest.MonkeyPatch) -> No
     for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS"):
         for path in ("/", "/runs/tiny", "/compare", "/nothing"):
             assert asked(server, path, method, **bearer(server))[0] == 405
-        assert asked(server, f"/?token={server.token}", method)[0] == 403
+        assert asked(server, entrance(server), method)[0] == 403
 
 
 @pytest.mark.parametrize("path", ["//evil.com/", "/%5Cevil.com/", "//evil.com%0d%0aX-Evil:1/", "/%22%3E%3Cscript%3E"])
 def test_the_address_leads_to_no_other_host_and_runs_nothing(server: Server, path: str) -> None:
-    status, headers, content = asked(server, f"{path}?token={server.token}")
+    status, headers, content = asked(server, entrance(server, path))
     assert (status, headers.get("X-Evil")) == (200, None)
     target = content.partition(b"url=")[2]
     assert target[:1] == b"/"
@@ -244,7 +268,7 @@ def test_a_browser_that_takes_no_events_is_left(server: Server, monkeypatch: pyt
 
 def test_two_servers_have_different_tokens(server: Server, tmp_path: Path) -> None:
     with Server(FollowedRuns(tmp_path)) as other:
-        assert other.token != server.token
+        assert other.tokens.value != server.tokens.value
         assert asked(other, "/", **bearer(server))[0] == 403
         with pytest.raises(UsageError, match="cannot listen on"):
             Server(FollowedRuns(tmp_path), port=other.port)
@@ -252,11 +276,11 @@ def test_two_servers_have_different_tokens(server: Server, tmp_path: Path) -> No
 
 
 def test_the_token_is_printed_nowhere_else(server: Server, capfd: pytest.CaptureFixture[str]) -> None:
-    asked(server, f"/?token={server.token}")
-    asked(server, f"/runs/..?token={server.token}", "POST")
+    asked(server, entrance(server))
+    asked(server, entrance(server, "/runs/.."), "POST")
     asked(server, "/runs/nothing", **bearer(server))
     with socket.create_connection(("127.0.0.1", server.port)) as client:
-        client.sendall(f"GET /?token={server.token} NONSENSE\r\n\r\n".encode())
+        client.sendall(f"GET {entrance(server)} NONSENSE\r\n\r\n".encode())
         client.recv(100)
     assert capfd.readouterr() == ("", "")
 

@@ -139,7 +139,8 @@ def test_the_page_and_the_file_say_the_same(tmp_path: Path) -> None:
     assert "default-src 'none'" in written
     with Server(FollowedRuns(tmp_path)) as server:
         connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
-        connection.request("GET", "/compare?run=one&run=two", headers={"Authorization": f"Bearer {server.token}"})
+        program = {"Authorization": f"Bearer {server.tokens.value}"}
+        connection.request("GET", "/compare?run=one&run=two", headers=program)
         page = connection.getresponse().read().decode()
         connection.close()
     for id in ("equal", "specs"):

@@ -1,4 +1,4 @@
-"""Who is answered: readers with the token or its cookie, under this machine's own names, from the page itself."""
+"""Who is answered: readers with a token or the cookie, under this machine's own names, from the page itself."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from orchestrator.page.page_token import PageToken
+from orchestrator.page.page_token import PageToken, without_token
 
 HOST = "127.0.0.1"
 _HOSTS = frozenset({HOST, "localhost", "[::1]"})
@@ -20,6 +20,8 @@ _PORT = re.compile(r":\d+$")
 _GUESS_SECONDS = 0.5  # before a wrong token is refused
 _GUESSES = 8  # refused at once
 _OPEN_THE_ADDRESS = "open the address that sweep open prints, with its token"
+_USED = """this address was opened before, and works only once
+for a new one run: sweep open"""
 
 # Scripts come from this server alone, and nothing is loaded or sent elsewhere; plotly needs inline styles.
 POLICY = (
@@ -70,19 +72,23 @@ class Guard:
         headers, query = Headers(scope=scope), scope["query_string"].decode("latin-1")
         if _PORT.sub("", headers.get("host", "")) not in _HOSTS:
             return _refused("open the address that sweep open prints")
-        exchanged = self._token.exchange(scope["path"], query) if scope["method"] in ("GET", "HEAD") else None
-        if exchanged and is_navigation(headers):
-            return _entrance(*exchanged)
-        if not is_same_origin(headers):
+        opens = scope["method"] == "GET" and is_navigation(headers)
+        if opens and (cookie := self._token.exchange(query)):
+            return _entrance(without_token(scope["path"], query), cookie)
+        if not is_same_origin(headers) and not (opens and self._token.is_used(query)):
             return _refused("a page of another origin cannot read this one")
         if not self._token.allows(headers.get("cookie", ""), headers.get("authorization", "")):
             return await self._wrong(headers, query)
+        if opens and self._token.is_used(query):  # the browser that has exchanged it opens it again
+            return _entrance(without_token(scope["path"], query))
         if scope["method"] not in ("GET", "HEAD"):
             return PlainTextResponse("the page is read-only\n", 405, {"Allow": "GET, HEAD"})
         return None
 
     async def _wrong(self, headers: Headers, query: str) -> Response:
         """Refuse; a wrong token late, and only so many at a time, so that guessing takes for ever."""
+        if self._token.is_used(query):
+            return _refused(_USED)
         if self._token.is_offered(query) or headers.get("authorization"):
             if self._guesses >= _GUESSES:
                 return PlainTextResponse("too many wrong tokens\n", 429, {"Retry-After": "1"})
@@ -110,8 +116,8 @@ def is_navigation(headers: Mapping[str, str]) -> bool:
     )
 
 
-def _entrance(cookie: str, address: str) -> Response:
-    """Set the cookie and lead to the address without the token.
+def _entrance(address: str, cookie: str = "") -> Response:
+    """Set the cookie, if there is one, and lead to the address without the token.
 
     A redirect would not do: after a link from another site, or from the file that opens the browser, a browser sends no
     ``SameSite=Strict`` cookie along it. It does if this page itself leads on, and the token stays in no history.
@@ -122,7 +128,7 @@ def _entrance(cookie: str, address: str) -> Response:
         '<link rel="icon" href="data:,">'
         f'<meta http-equiv="refresh" content="0; url={target}"><p><a href="{target}">Open the page</a></p></html>'
     )
-    return HTMLResponse(page, headers={"Set-Cookie": cookie})
+    return HTMLResponse(page, headers={"Set-Cookie": cookie} if cookie else {})
 
 
 def _refused(reason: str) -> Response:

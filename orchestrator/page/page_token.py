@@ -1,4 +1,4 @@
-"""Who may open the page: a user who has its token, in an address once, and by a cookie after that."""
+"""Who may open the page: a user who has an address with a token, which works once, and by a cookie after that."""
 
 from __future__ import annotations
 
@@ -22,17 +22,20 @@ class PageToken:
     """The secrets of one server, which start with it and end with it.
 
     Attributes:
-        value: The token of the printed address.
+        value: The token of programs, for ``Authorization: Bearer``; it works any number of times.
     """
 
     def __init__(self, port: int) -> None:
         self.value = secrets.token_urlsafe(32)
         self._session = secrets.token_urlsafe(32)
+        self._unused: list[str] = []  # tokens of addresses, each for one browser
+        self._used: list[str] = []
         self._cookie = f"sweep-page-{port}"  # a browser sends a host's cookies to all of its ports
 
     def url(self, address: str) -> str:
-        """Return the address with the token."""
-        return f"{address}?{urlencode({PARAMETER: self.value})}"
+        """Return the address with a new token, which works once."""
+        self._unused.append(secrets.token_urlsafe(32))
+        return f"{address}?{urlencode({PARAMETER: self._unused[-1]})}"
 
     def allows(self, cookies: str, authorization: str) -> bool:
         """Return whether the headers ``Cookie`` or ``Authorization: Bearer TOKEN`` prove that a request may read."""
@@ -43,17 +46,20 @@ class PageToken:
 
     def is_offered(self, query: str) -> bool:
         """Return whether an address has a token, right or wrong."""
-        return any(name == PARAMETER for name, _ in parse_qsl(query, keep_blank_values=True))
+        return bool(_offered(query))
 
-    def exchange(self, path: str, query: str) -> tuple[str, str] | None:
-        """Return the cookie for a request whose address has the token, and the address without it; else None."""
-        fields = parse_qsl(query, keep_blank_values=True)
-        if not any(name == PARAMETER and _same(value, self.value) for name, value in fields):
+    def is_used(self, query: str) -> bool:
+        """Return whether an address has a token that was exchanged before."""
+        return any(_same(value, used) for value in _offered(query) for used in self._used)
+
+    def exchange(self, query: str) -> str | None:
+        """Return the cookie for a request whose address has a token, which works no more from then on; else None."""
+        token = next((each for each in self._unused for value in _offered(query) if _same(value, each)), None)
+        if token is None:
             return None
-        rest = urlencode([(name, value) for name, value in fields if name != PARAMETER])
-        cookie = f"{self._cookie}={self._session}; Path=/; HttpOnly; SameSite=Strict"
-        # Two slashes would name another host.
-        return cookie, quote("/" + path.lstrip("/\\")) + (f"?{rest}" if rest else "")
+        self._unused.remove(token)
+        self._used.append(token)
+        return f"{self._cookie}={self._session}; Path=/; HttpOnly; SameSite=Strict"
 
     def _cookie_in(self, cookies: str) -> str:
         try:
@@ -61,6 +67,17 @@ class PageToken:
         except CookieError:
             return ""
         return parsed[self._cookie].value if self._cookie in parsed else ""
+
+
+def _offered(query: str) -> list[str]:
+    return [value for name, value in parse_qsl(query, keep_blank_values=True) if name == PARAMETER]
+
+
+def without_token(path: str, query: str) -> str:
+    """Return an address without its token."""
+    rest = urlencode([field for field in parse_qsl(query, keep_blank_values=True) if field[0] != PARAMETER])
+    # Two slashes would name another host.
+    return quote("/" + path.lstrip("/\\")) + (f"?{rest}" if rest else "")
 
 
 def _same(value: str, secret: str) -> bool:

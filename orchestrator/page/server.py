@@ -28,8 +28,8 @@ class Server:
 
     Attributes:
         address: Where it is: the page of ``key``, or the list of all runs.
-        token: What a request must hold: `orchestrator.page.page_token`.
-        url: The address with the token.
+        tokens: What a request must hold: `orchestrator.page.page_token`.
+        url: The address with a token that works once.
 
     Raises:
         UsageError: If the port is taken.
@@ -38,14 +38,14 @@ class Server:
     def __init__(self, runs: FollowedRuns, key: str | None = None, port: int = 0) -> None:
         self._socket = _listening(port)
         self.port = int(self._socket.getsockname()[1])
-        token = PageToken(self.port)
+        self.tokens = PageToken(self.port)
         if key:
             runs.open(key)  # which begins to read its journal
         self.address = f"http://{HOST}:{self.port}/" + (f"runs/{key}" if key else "")
-        self.token, self.url = token.value, token.url(self.address)
+        self.url = self.tokens.url(self.address)
         logging.getLogger("uvicorn").setLevel(logging.CRITICAL + 1)  # its messages quote addresses
         config = uvicorn.Config(
-            Guard(application(runs), token), http=_Patient, ws="none", lifespan="off", loop="asyncio",
+            Guard(application(runs), self.tokens), http=_Patient, ws="none", lifespan="off", loop="asyncio",
             interface="asgi3", log_config=None, access_log=False, server_header=False, date_header=False,
             proxy_headers=False, limit_concurrency=CONNECTIONS, h11_max_incomplete_event_size=_HEAD_BYTES,
             timeout_graceful_shutdown=1,

@@ -56,7 +56,7 @@ def validate(file: File = Path("cluster.yaml"), as_json: Json = False) -> None:
     description = load(file)
     if as_json:
         print_json({"file": str(file), "name": description.name, "kind": description.kind,
-                    "to_do": list(description.open_items)})  # fmt: skip
+                    "to_do": [str(item) for item in description.open_items]})  # fmt: skip
         return
     for item in description.open_items:
         warn(f"to do: {item}")

@@ -147,6 +147,7 @@ def replay(bundle: Bundle, overrides: DataArguments = None, trust: Trust = False
 
     Example: sweep replay bundle
     """
+    import math
     from dataclasses import asdict
 
     from orchestrator.bundle.bundle_manifest import CONFIG, verify_bundle
@@ -163,7 +164,8 @@ def replay(bundle: Bundle, overrides: DataArguments = None, trust: Trust = False
     replayed = train_again(manifest, data_arguments)
     recorded, now = replayed.objective
     if as_json:
-        print_json(asdict(replayed))
+        values = [value if math.isfinite(value) else None for value in replayed.objective]
+        print_json({**asdict(replayed), "objective": values})
     else:
         print_lines(
             f"{replayed.verdict}: {config['metric']} {recorded:.9g} then, {now:.9g} now, after {replayed.epochs} epochs"

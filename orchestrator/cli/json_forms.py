@@ -5,14 +5,16 @@ A command that fails prints `Failure` instead, on stdout as well, and its exit c
 
 from __future__ import annotations
 
-from typing import Any, NotRequired
+from typing import Any, Literal, NotRequired
 
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
+from orchestrator.engine.search_comparison import Figures
 from orchestrator.plan.costs import Costs
 from orchestrator.results.audit import Audit
 from orchestrator.results.run_overview import RunSummary
+from orchestrator.results.size_law import Interval
 from orchestrator.results.status import SweepStatus
 from orchestrator.rundir.startup import Phase
 from orchestrator.sweep.machine_checks import MachineCheck
@@ -67,7 +69,45 @@ class Best(TypedDict):
     unit: str
     params: dict[str, Any]
     checkpoint: str | None
-    confirmed: Any
+    confirmed: bool
+
+
+class FinalsWinner(TypedDict):
+    """The winner of the finals: ``configuration`` is its trial in the search, ``trial`` the best one of the finals."""
+
+    configuration: int
+    trial: int
+    epoch: float
+    progress: NotRequired[float]
+    value: float
+
+
+class Finalist(TypedDict):
+    """A finalist: its value in the search, those of the finals, and the interval of their mean."""
+
+    configuration: int
+    searched: float
+    trials: list[int]
+    values: list[float]
+    failed: int
+    mean: float | None
+    low: float | None
+    high: float | None
+    probability: float
+
+
+class Confirmation(TypedDict):
+    """The result of the finals, the best first; ``clear`` if the first is the best with that confidence."""
+
+    folder: NotRequired[str]
+    level: float
+    confidence: float
+    clear: bool
+    optimism: float | None
+    first: int
+    winner: FinalsWinner
+    table: list[Finalist]
+    journal: int
 
 
 class RunEnd(TypedDict):
@@ -79,7 +119,7 @@ class RunEnd(TypedDict):
     reason: str
     trials: dict[str, int]
     best: Best | None
-    confirmation: dict[str, Any] | None
+    confirmation: Confirmation | None
     notices: list[str]
 
 
@@ -112,6 +152,25 @@ class Starting(TypedDict):
     starting: list[Phase]
 
 
+class StoppedBy(TypedDict):
+    """Where a trial was stopped and by which rule; further keys are the numbers that the rule compared."""
+
+    rule: str
+    epoch: float
+    progress: float
+
+
+class ReportRow(TypedDict):
+    """A report of a trial; each metric is a further key."""
+
+    trial: int
+    epoch: float
+    progress: float
+    step: float
+    samples: float
+    seconds: float
+
+
 class TrialRow(TypedDict):
     """A trial in the ranking; the fields of several seeds and several objectives only where there are such."""
 
@@ -130,7 +189,7 @@ class TrialRow(TypedDict):
     waited: float
     seconds: float
     segments: int
-    stopped_by: dict[str, Any] | None
+    stopped_by: StoppedBy | None
     error: str | None
     configuration: NotRequired[int]
     mean: NotRequired[float | None]
@@ -194,7 +253,7 @@ class Comparison(TypedDict):
     """Searches that were compared."""
 
     best: float
-    searches: list[dict[str, Any]]
+    searches: list[Figures]
     notes: list[str]
 
 
@@ -277,6 +336,60 @@ class Exported(TypedDict):
     seconds: float
 
 
+class ClassProbability(TypedDict):
+    """A class of an image."""
+
+    label: str
+    probability: float
+
+
+class ImageClasses(TypedDict):
+    """The classes of an image, the most probable first."""
+
+    image: str
+    classes: list[ClassProbability]
+
+
+class ImageError(TypedDict):
+    """How well a model that reproduces images does so."""
+
+    image: str
+    mean_squared_error: float
+
+
+class Continued(TypedDict):
+    """A text, and the text as a model of characters continues it."""
+
+    text: str
+    continued: str
+
+
+class Validated(TypedDict):
+    """The metrics on validation data, and those that the bundle has on record."""
+
+    metrics: Numbers
+    recorded: Numbers
+
+
+class FolderScore(TypedDict):
+    """The score on a folder: by class how many are correct of how many; mistakes as class, prediction, count."""
+
+    images: int
+    accuracy: float
+    classes: dict[str, tuple[int, int]]
+    confused: list[tuple[str, str, int]]
+
+
+class Replayed(TypedDict):
+    """A training again: ``objective`` is the recorded value and the new one, null where it is not finite."""
+
+    verdict: Literal["identical", "within tolerance", "differs"]
+    epochs: int
+    objective: tuple[float | None, float | None]
+    where: list[str]
+    environment: list[str]
+
+
 class Published(TypedDict):
     """Where a bundle was published."""
 
@@ -313,10 +426,11 @@ class FirstSweepFile(TypedDict):
 
 
 class OpenPage(TypedDict):
-    """The address of the live page, as soon as it is served."""
+    """The address of the live page, as soon as it is served, and the token of programs: ``Authorization: Bearer``."""
 
     url: str
     port: int
+    token: str
 
 
 class Manifest(TypedDict):
@@ -350,11 +464,86 @@ class Nodes(TypedDict):
     nodes: list[str]
 
 
+class ClusterNode(TypedDict):
+    """A node; ``resources`` are the CPU and GPU counts that Ray schedules by."""
+
+    name: str
+    address: str
+    alive: bool
+    head: bool
+    resources: dict[str, float]
+
+
+class ClusterJob(TypedDict):
+    """A job that was submitted."""
+
+    id: str
+    status: str
+    sweep: str
+
+
 class ClusterStatus(TypedDict):
     """The nodes and jobs of a cluster."""
 
-    nodes: list[dict[str, Any]]
-    jobs: list[dict[str, str]]
+    nodes: list[ClusterNode]
+    jobs: list[ClusterJob]
+
+
+class MovedParameter(TypedDict):
+    """A parameter of the transfer: its optimum by size, its exponent, and the range that is proposed."""
+
+    name: str
+    optima: dict[str, Interval]
+    exponent: Interval
+    predicted: Interval
+    low: float
+    high: float
+    log: bool
+    refused: str
+
+
+class TransferForm(TypedDict):
+    """The search that is proposed for a larger model; ``spec`` is its sweep file."""
+
+    parameter: str
+    size: float
+    moved: list[MovedParameter]
+    points: list[dict[str, Any]]
+    level: float
+    trials: dict[str, int]
+    left: list[str]
+    notices: list[str]
+    spec: dict[str, Any]
+
+
+class TpuProcess(TypedDict):
+    """One training process: where it runs, its devices and its environment."""
+
+    host: int
+    address: str
+    rank: int
+    local_rank: int
+    world: int
+    runtime: str
+    device_type: str
+    devices: int
+    own: int
+    env: dict[str, str]
+    unset: list[str]
+
+
+class TpuPlan(TypedDict):
+    """The processes of a trial's slices."""
+
+    tpu: str
+    accelerator_type: str
+    topology: str
+    slices: int
+    hosts: int
+    chips_a_host: int
+    runtime: str
+    command: str
+    processes: list[TpuProcess]
 
 
 class Command(TypedDict):
@@ -374,7 +563,7 @@ FORMS: dict[str, Any] = {
     "sync": Synced,
     "plan": PlanForm,
     "status": SweepStatus | Starting,
-    "results": list[TrialRow] | list[dict[str, Any]],
+    "results": list[TrialRow] | list[ReportRow],
     "best": Best,
     "why": Why,
     "audit": Audit,
@@ -384,12 +573,12 @@ FORMS: dict[str, Any] = {
     "report": File,
     "open": OpenPage,
     "simulate": Comparison,
-    "confirm": dict[str, Any] | Detached | Submitted,
+    "confirm": Confirmation | Detached | Submitted,
     "test": Tested,
     "export": Exported,
-    "predict": list[dict[str, Any]],
-    "evaluate": dict[str, Any],
-    "replay": dict[str, Any],
+    "predict": list[ImageClasses | ImageError | Continued],
+    "evaluate": Validated | FolderScore,
+    "replay": Replayed,
     "publish": Published,
     "export-optuna": StudyFile,
     "list": list[RunSummary],
@@ -400,7 +589,7 @@ FORMS: dict[str, Any] = {
     "rm": list[Removed],
     "du": list[Used],
     "import": SweepFileText,
-    "transfer": dict[str, Any],
+    "transfer": TransferForm,
     "init": FirstSweepFile,
     "schema": dict[str, Any],
     "doctor": list[MachineCheck],
@@ -412,11 +601,11 @@ FORMS: dict[str, Any] = {
     "cluster up": Nodes,
     "cluster status": ClusterStatus,
     "cluster down": Nodes,
-    "tpu plan": dict[str, Any],
+    "tpu plan": TpuPlan,
     "tpu manifest": Manifest,
     "tpu launch": RunEnd | Command,
 }
-_OPEN = ("Best",)  # has the metric's name as a further key
+_OPEN = ("Best", "ReportRow", "StoppedBy")  # have further keys: metrics, and what a rule compared
 
 
 def json_schemas() -> dict[str, Any]:

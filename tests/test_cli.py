@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -282,3 +283,16 @@ def test_what_the_package_says_it_has_it_has() -> None:
     assert callable(values["load_results"])
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = orchestrator.nothing
+
+
+def test_an_output_that_lacks_a_character_has_a_question_mark(sweep: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As under LC_ALL=en_US.ISO-8859-1, or with PYTHONIOENCODING=ascii."""
+    written = io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors="strict")
+    monkeypatch.setattr(sys, "stdout", written)
+    code, _, err = sweep("watch", "tiny")
+    monkeypatch.undo()
+    written.flush()
+    text = written.buffer.getvalue().decode("ascii")  # type: ignore[attr-defined]
+    assert (code, err) == (0, "")
+    assert "?" in text
+    assert "6 of 6 trials ended" in text

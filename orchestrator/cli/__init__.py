@@ -44,6 +44,7 @@ def main() -> None:
 
     With ``--json`` it is one JSON object on stdout.
     """
+    _write_any_character()
     guard_streams()
     as_json = "--json" in sys.argv[1:]
     with forked_driver.report_exit_code(), report_exit_code(), _printed_errors(as_json=as_json):
@@ -52,6 +53,13 @@ def main() -> None:
         if as_json:
             sys.exit(_run_for_json())
         app(prog_name="sweep")
+
+
+def _write_any_character() -> None:
+    """Write a question mark where the encoding of the output lacks a character, as ASCII lacks those of curves."""
+    for stream in (sys.stdout, sys.stderr):
+        if getattr(stream, "errors", None) == "strict" and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
 
 
 def _run_for_json() -> int:

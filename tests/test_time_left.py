@@ -12,7 +12,7 @@ import pytest
 from orchestrator.engine.simulator import Simulated, simulate
 from orchestrator.journal import Event
 from orchestrator.journal.lease import acquire
-from orchestrator.plan.time_left import Forecast, TimeLeft, time_left
+from orchestrator.plan.time_left import Forecast, TimeLeft, _likeliest, time_left
 from orchestrator.results.launch_progress import Progress
 from orchestrator.results.notebook import status_html
 from orchestrator.results.report.sections import status_line
@@ -60,6 +60,24 @@ def test_what_is_left_is_about_what_comes(scheduler: str) -> None:
     estimate = forecast.time_left(state, now)
     assert estimate.seconds == pytest.approx(left, abs=0.25 * left / 0.4), "a quarter of the whole sweep"
     assert estimate.share == pytest.approx(0.6, abs=0.15)
+
+
+def test_a_trial_that_has_not_reported_yet_is_trained_like_any_other() -> None:
+    """It was taken for one that has diverged, and so to end at its first report."""
+    run = simulate(described(scheduler="fifo"), seconds=lambda params, n: 30.0, slots=4)
+    at = next(n for n, event in enumerate(run.events) if event.type == "segment.started" and event["trial"] == 11)
+    forecast, state = Forecast(), SweepState()
+    for event in run.events[: at + 1]:
+        state.apply(event)
+        forecast.observe(event)
+    assert not state.trials[11].reports
+    estimate = forecast.time_left(state, state.updated).seconds
+    assert estimate == pytest.approx(run.events[-1].time - state.updated, rel=0.1)
+
+
+def test_the_estimate_is_the_outcome_that_most_are_near_to() -> None:
+    assert _likeliest([10.0, 50.0, 10.5, 52.0, 11.0]) == pytest.approx(10.5, abs=1.0)
+    assert _likeliest([0.0, 0.0, 30.0]) == 0.0
 
 
 def test_it_moves_between_two_reports_and_ends_at_nothing() -> None:

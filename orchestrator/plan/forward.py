@@ -7,7 +7,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from random import Random
-from statistics import pstdev
 from typing import Any
 
 from orchestrator.journal import Event
@@ -68,8 +67,6 @@ class Forward:
         self._own = {number: curve for number, curve in curves if curve is not None}
         for number, curve in self._own.items():
             curve.speed = speed.rates.get(number, speed.usual)
-        finite = [curve.losses[-1] for curve in self._own.values() if math.isfinite(curve.losses[-1])]
-        self._spread = pstdev(finite) if len(finite) > 1 else 0.0
         self.reports, self.trained = 0, 0.0
 
     def run(self, scheduler: Scheduler[Any], since: float, seed: int) -> float:
@@ -115,10 +112,11 @@ class Forward:
     def _runner(self, number: int) -> Runner:
         if number not in self._runners:
             curve = self._own.get(number)
-            usual = self._speed.rates.get(number, self._speed.usual)
-            self._runners[number] = (
-                Runner(number, curve.end, curve.losses[-1], usual) if curve else Runner(number, 0.0, math.inf, usual)
-            )
+            rate = self._speed.rates.get(number, self._speed.usual)
+            if curve:
+                self._runners[number] = Runner(number, curve.end, curve.losses[-1], rate)
+            else:  # it has not reported yet, and begins as a new one does
+                self._runners[number] = Runner(number, 0.0, math.inf, rate, curve=self._template())
         return self._runners[number]
 
     def _next(self, runner: Runner) -> float:
@@ -157,11 +155,14 @@ class Forward:
 
     def _suggest(self) -> int:
         number, self._suggested = self._suggested, self._suggested + 1
-        curve = self._future.template() if self._own else None
+        curve = self._template()
         rate = curve.speed if curve else self._speed.usual
         self._runners[number] = Runner(number, 0.0, math.inf, rate, curve=curve)
         self._tell("trial.suggested", number, params={}, by="")
         return number
+
+    def _template(self) -> Curve | None:
+        return self._future.template() if self._own else None
 
     def _report(self, runner: Runner) -> None:
         """Let a trial report, and go on or end as the scheduler says."""
@@ -194,7 +195,7 @@ class Forward:
         if runner.curve is None or progress > runner.curve.end * (1 + 1e-9):
             donor = self._future.donor(runner.progress, runner.loss) if math.isfinite(runner.loss) else None
             if donor is None:
-                return runner.loss + self._future.step(progress, runner.loss, self._spread)
+                return runner.loss
             runner.curve, runner.offset = donor, runner.loss - donor.at(runner.progress)
         assert runner.curve
         if progress > runner.curve.end:

@@ -50,7 +50,8 @@ class FutureCurves:
     """Draw the rest of a running trial's curve, and the curves of new ones.
 
     A new trial begins as one of the latest trials did. Past its end a curve goes on as one did that went further and
-    had about the same loss there: it takes over the differences. Where none went further it stays, give or take.
+    had about the same loss there: it takes over the differences. Where none went further it stays as it is: noise there
+    would put trials in another order, and schedulers that check their rungs would let all of them go on.
     """
 
     def __init__(self, curves: Sequence[Curve], random: Random) -> None:
@@ -73,7 +74,3 @@ class FutureCurves:
         place = bisect.bisect_left(further, (loss, -1))
         low = max(0, min(place - _NEAREST // 2 - 1, len(further) - _NEAREST))
         return self._curves[self._random.choice(further[low : low + _NEAREST])[1]]
-
-    def step(self, progress: float, loss: float, spread: float) -> float:
-        """Return the change of a loss where no trial has been: none, give or take."""
-        return self._random.gauss(0.0, 0.1 * spread)

@@ -27,7 +27,8 @@ from orchestrator.progress import UNITS
 from orchestrator.spec import SweepSpec
 from orchestrator.state import SweepState, spec_in_force
 
-_RUNS = 9
+_RUNS = 15
+_NEAR = 0.5  # the relative distance from which on an outcome says nothing for an estimate
 _MOST_REPORTS = 6_000  # over all runs on paper
 _MOST_EVENTS = 50_000  # of a journal whose rest is run on paper; of a longer one the pace so far counts
 _TIME_SHARE = 0.05  # of a viewer's time, at most, for estimates
@@ -125,7 +126,7 @@ class Forecast:
         return seconds
 
     def _on_paper(self, state: SweepState, spec: SweepSpec, since: float) -> float | None:
-        """Return the median of some runs of the rest; the pace so far if it cannot be run."""
+        """Return the likeliest outcome of some runs of the rest; the pace so far if it cannot be run."""
         limits = [limit for limit in (trial_limit(spec), distinct_trials(spec)) if limit is not None]
         horizon, measured = _horizon(state, spec), speed(state)
         if measured is None or not limits:
@@ -145,7 +146,7 @@ class Forecast:
             return _at_pace(state, min(limits), since)
         except Exception:  # of a plug-in's scheduler, or because of a journal that no program has written
             return _at_pace(state, min(limits), since)
-        return median(seconds)
+        return _likeliest(seconds)
 
     def _scheduler_at(self, state: SweepState, spec: SweepSpec) -> Scheduler[Any] | None:
         """Return the scheduler as it is after the state's events; None if it cannot be run on paper."""
@@ -170,6 +171,20 @@ def _horizon(state: SweepState, spec: SweepSpec) -> float | None:
     if spec.longest is not None:
         return spec.longest
     return max((trial.progress for trial in state.trials.values() if trial.status == "finished"), default=None)
+
+
+def _likeliest(outcomes: list[float]) -> float:
+    """Return the number of seconds that most outcomes are near to, relative to each.
+
+    Where the rest may go one way or another, with one more trial to its end or none, the middle may be far from both.
+    """
+    candidates = [share * outcome for outcome in sorted(outcomes) for share in (1.0, 0.9, 1.1)]
+
+    def support(seconds: float) -> float:
+        distances = (abs(seconds / outcome - 1) / _NEAR if outcome > 0 else float(seconds > 0) for outcome in outcomes)
+        return sum(max(0.0, 1 - distance**2) for distance in distances)
+
+    return max(candidates, key=support)
 
 
 def _at_pace(state: SweepState, trials: int, since: float) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from statistics import mean
 from typing import Any
 
 from orchestrator.engine.learning_curves import typical
@@ -18,11 +19,12 @@ from orchestrator.spec.progress_section import with_end
 from orchestrator.state import SweepState
 
 _LATE = 1.0  # spans of progress after which a typical curve has half come to its level
+_SWEEPS = 3  # simulated at most: one alone may take half or twice what another of its kind takes
 _SLOW_SEARCHERS = frozenset({"gp", "race"})  # too slow to simulate, or repeating trials until one has won
 SIMULATED_TRIALS = 120
 """The most trials that are simulated; the epochs of more are extrapolated from their average."""
 SIMULATED_REPORTS = 4_000
-"""The most reports that are simulated."""
+"""The most reports that are simulated, over all simulated sweeps."""
 
 
 @dataclass(frozen=True)
@@ -71,16 +73,20 @@ def plan(spec: SweepSpec) -> Plan:
     head, unit = (spec.name, trials, epochs, spec.scheduler.name), spec.progress.unit
     if not epochs or not (trials or most):
         return Plan(*head, most, None, {}, limits, finals, configurations, unit)
-    simulated, share = _simulated(spec, trials, epochs)
-    expected = _searched(spec, math.ceil(_trained(simulated, unit) * share))
+    sweeps, share = _simulated(spec, trials, epochs)
+    expected = _searched(spec, math.ceil(mean(_trained(state, unit) for state in sweeps) * share))
     rungs = scheduler_class(spec.scheduler.name).rungs(spec.scheduler, epochs)
-    reached = {rung: round(sum(t.progress >= rung for t in simulated.trials.values()) * share) for rung in rungs}
+    reached = {rung: round(mean(_reached(state, rung) for state in sweeps) * share) for rung in rungs}
     return Plan(*head, most, expected, reached, limits, finals, configurations, unit)
 
 
 def _trained(state: SweepState, unit: str) -> float:
     """Return what was trained in a unit: of a counter, the sum of where the trials are."""
     return state.trained[unit] if unit in UNITS else sum(trial.progress for trial in state.trials.values())
+
+
+def _reached(state: SweepState, rung: float) -> int:
+    return sum(trial.progress >= rung for trial in state.trials.values())
 
 
 def _searched(spec: SweepSpec, amount: float | None) -> float | None:
@@ -92,12 +98,12 @@ def _searched(spec: SweepSpec, amount: float | None) -> float | None:
     return limit if amount is None else min(limit, amount)
 
 
-def _simulated(spec: SweepSpec, trials: int | None, longest: float) -> tuple[SweepState, float]:
-    """Simulate the spec's searcher and scheduler on typical curves.
+def _simulated(spec: SweepSpec, trials: int | None, longest: float) -> tuple[list[SweepState], float]:
+    """Simulate the spec's searcher and scheduler on typical curves, under a few seeds.
 
     A searcher that takes long, or whose class the sweep file names from elsewhere, is replaced with a random one.
 
-    Returns the state, and how many trials of the sweep each simulated one stands for. Budgets of time and cost are
+    Returns the states, and how many trials of the sweep each simulated one stands for. Budgets of time and cost are
     ignored, since their reach is unknown before measuring.
     """
     unit = spec.progress.unit
@@ -112,5 +118,11 @@ def _simulated(spec: SweepSpec, trials: int | None, longest: float) -> tuple[Swe
     if foreign_searcher(spec) or spec.searcher.name in _SLOW_SEARCHERS:
         spec_json |= {"searcher": {"name": "random"}}
     simulated = SweepSpec.model_validate(with_end(spec_json, unit, longest))
-    state = simulate(simulated, curve=typical(spec.objective.metric, spec.objective.mode, _LATE)).state
-    return state, (trials or count) / count
+    curve = typical(spec.objective.metric, spec.objective.mode, _LATE)
+    sweeps = [simulate(simulated, curve=curve).state]
+    reports = sum(len(trial.reports) for trial in sweeps[0].trials.values())
+    more = 0 if spec.scheduler.name == "fifo" else min(_SWEEPS, SIMULATED_REPORTS // max(1, reports)) - 1
+    for number in range(1, more + 1):
+        again = simulated.model_copy(update={"seed": spec.seed + number})
+        sweeps.append(simulate(again, curve=curve).state)
+    return sweeps, (trials or count) / count

@@ -209,11 +209,12 @@ def test_objects_of_a_hook_are_kept_for_the_user_alone(tmp_path: Path, monkeypat
         DurableCheckpointIO().load_checkpoint(path)
 
 
-def test_pickled_state_that_was_exchanged_is_not_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize("part", ["orchestrator.pickled", "signature"])
+def test_pickled_state_that_was_exchanged_is_not_read(tmp_path: Path, part: str) -> None:
     path = tmp_path / "a.ckpt"
     DurableCheckpointIO().save_checkpoint({"state_dict": {}, "mine": nn.ReLU()}, path)
     content = torch.load(path, weights_only=True)
-    content["mine"]["orchestrator.pickled"] += b"x"
+    content["mine"][part] += b"x" if part == "orchestrator.pickled" else "é"
     torch.save(content, path)
     with pytest.raises(CheckpointError, match="has not signed"):
         DurableCheckpointIO().load_checkpoint(path)

@@ -46,7 +46,8 @@ def unpickled(value: Any) -> Any:
     if not is_pickled(value):
         return value
     key, content = user_key.read(), bytes(value[_CONTENT])
-    if not key or not hmac.compare_digest(user_key.sign(key, content), str(value.get(_SIGNATURE))):
+    signature = str(value.get(_SIGNATURE)).encode()
+    if not key or not hmac.compare_digest(user_key.sign(key, content).encode(), signature):
         raise CheckpointError(
             "the checkpoint holds objects that only unpickling restores, and your key has not signed them",
             hint="resume it as the user and on the machine that trained it, or start the trial afresh",

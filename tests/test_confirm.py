@@ -180,7 +180,9 @@ def test_races_go_on_through_faults_as_if_nothing_had_happened(slots: int) -> No
             assert [t.params for t in ran.state.trials.values()] == [t.params for t in unbroken.trials.values()]
         first = ran.state.winner()
         assert first
-        assert ran.state.objective.best(first).epoch in first.checkpoints  # type: ignore[union-attr]
+        best = ran.state.objective.best(first)
+        assert best
+        assert best.progress in first.checkpoints
 
 
 def test_a_near_tie_joins_although_a_finalist_fails() -> None:

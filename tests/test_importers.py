@@ -54,6 +54,9 @@ def refusal(translated: Any, text: str) -> str:
         ("method: random\nrun_cap: many\nparameters: {lr: 1}", "run_cap", "run_cap: 20"),
         ("method: random\nmethod: grid\nparameters: {lr: 1}", "duplicate key 'method'", "keep one"),
         ("method: random\nparameters: {lr: !!python/object:os.system {}}", "python/object", "write the value out"),
+        ("method: random\nparameters: {lr: {value: 0x1" + "0" * 4000 + "}}", "beyond the range of floats", "in quotes"),
+        ('method: random\nparameters: {lr: {value: "\\ud83d!"}}', "half a surrogate pair", "the character itself"),
+        ('method: random\nparameters: {"\\udc00": {value: 1}}', "half a surrogate pair", "the character itself"),
     ],
 )
 def test_a_word_that_wandb_does_not_know_is_refused_at_its_place(
@@ -63,6 +66,11 @@ def test_a_word_that_wandb_does_not_know_is_refused_at_its_place(
     assert word in message
     assert hint in message
     assert "their.yaml:" in message
+
+
+def test_what_json_writes_as_two_halves_is_one_character(translated: Any) -> None:
+    text, _ = translated(r'{"method": "random", "parameters": {"\ud83d\ude00": {"values": ["\ud83d\ude00", 1]}}}')
+    assert text.count("\N{GRINNING FACE}") >= 2
 
 
 def test_yaml_is_read_as_their_tool_reads_it(translated: Any) -> None:

@@ -13,7 +13,7 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NoReturn
 
 from orchestrator import codec
 from orchestrator.errors import Problem, SpecError
@@ -147,6 +147,16 @@ def _events(text: str, file: str) -> Iterator[Any]:
         raise SpecError([_at(file, line, column, message, "the last one is \\U0010FFFF")]) from None
 
 
+def whole_characters(text: str) -> str | None:
+    """Return the text with each surrogate pair as one character, as JSON writes some; None if it holds half a pair."""
+    if text.isprintable() or not _SURROGATE.search(text):
+        return text
+    try:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16")
+    except UnicodeDecodeError:
+        return None
+
+
 def _syntax_hint(message: str, text: str, line: int) -> str:
     written = text.splitlines()[line - 1] if line <= len(text.splitlines()) else ""
     if "\t" in written:
@@ -183,7 +193,7 @@ class _Composer:
                 data = self._value(event, events, ())
         return data
 
-    def _stop(self, event: Any, message: str, hint: str) -> None:
+    def _stop(self, event: Any, message: str, hint: str) -> NoReturn:
         raise SpecError([*self.problems[: PROBLEM_LIMIT - 1], self._problem(event, message, hint)])
 
     def _problem(self, event: Any, message: str, hint: str, path: Path = ()) -> Problem:
@@ -206,15 +216,9 @@ class _Composer:
         return value
 
     def _scalar(self, event: Any) -> Value:
-        text = str(event.value)
-        if not text.isprintable() and _SURROGATE.search(text):
-            text = text.encode("utf-16", "surrogatepass").decode(
-                "utf-16", "replace"
-            )  # JSON writes one character as a surrogate pair
-            if "\ufffd" in text:
-                self._stop(
-                    event, "a text holds half a surrogate pair", "write the character itself, or \\U and 8 digits"
-                )
+        text = whole_characters(str(event.value))
+        if text is None:
+            self._stop(event, "a text holds half a surrogate pair", "write the character itself, or \\U and 8 digits")
         if event.style is not None or str(getattr(event, "tag", None) or "").endswith(":str"):
             return text
         if len(text) > DIGIT_LIMIT and (_INT.fullmatch(text) or _BASED.fullmatch(text)):

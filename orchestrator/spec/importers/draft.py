@@ -34,6 +34,7 @@ class Draft:
     notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.source.require_writable()
         self._left = dict(leaves(self.source.data))
 
     def take(self, *path: str | int) -> None:

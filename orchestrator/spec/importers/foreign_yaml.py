@@ -8,7 +8,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.errors import Problem, SpecError
-from orchestrator.spec.yaml_document import DEPTH_LIMIT, NODE_LIMIT, SIZE_LIMIT, Path, brief, readable
+from orchestrator.spec.yaml_document import (
+    DEPTH_LIMIT,
+    DIGIT_LIMIT,
+    NODE_LIMIT,
+    SIZE_LIMIT,
+    Path,
+    brief,
+    readable,
+    whole_characters,
+)
 
 _EXPONENT = re.compile(r"[-+]?([0-9][0-9_]*(\.[0-9_]*)?|\.[0-9_]+)[eE][-+]?[0-9]+")
 _TEXT_IN_1_1 = re.compile(r"[-+]?[0-9_]+[eE].*|.*[eE][0-9].*")
@@ -39,6 +48,15 @@ class ForeignFile:
         ends = range(len(path), -1, -1)
         line, column = next((self.marks[path[:end]] for end in ends if path[:end] in self.marks), (1, 1))
         return SpecError(readable([Problem(brief(message), brief(hint), path, self.file, line, column)]))
+
+    def require_writable(self) -> None:
+        """Raise SpecError if a value cannot be written into a sweep file."""
+        for path, value in leaves(self.data):
+            if any(isinstance(text, str) and whole_characters(text) is None for text in (*path, value)):
+                message = "a text holds half a surrogate pair"
+                raise self.refusal(message, "write the character itself, or \\U and 8 digits", path)
+            if isinstance(value, int) and value.bit_length() > 4 * DIGIT_LIMIT:
+                raise self.refusal("an integer beyond the range of floats is not read", "put it in quotes", path)
 
 
 def read_yaml_1_1(content: bytes, file: str) -> ForeignFile:
@@ -105,6 +123,7 @@ class _Counted:
             raise self._source.refusal(f"{tag.replace(_PREFIX, '!!')} is not read", "write the value out", path)
         self._open.add(id(node))
         if node.id == "scalar":
+            node.value = whole_characters(node.value) or node.value
             is_tagged = node.end_mark.index - node.start_mark.index != len(node.value)
             if kind == "float" and node.style is None and not is_tagged and _TEXT_IN_1_1.fullmatch(node.value):
                 self._source.exponents[path] = node.value
@@ -122,6 +141,7 @@ class _Counted:
                 raise self._source.refusal(
                     "a key must be plain text or a number", "a mapping or a list cannot be a key", path
                 )
+            key.value = whole_characters(key.value) or key.value
             is_merge = key.tag == f"{_PREFIX}merge"
             if key.value in seen and not is_merge:
                 hint = f"it is listed twice, and {key.value!r} would keep the last value only; keep one of the two"

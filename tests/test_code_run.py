@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from torch.utils.data import DataLoader
 
 from orchestrator.errors import Problem
 from orchestrator.sweep import code_run
@@ -16,6 +18,7 @@ from orchestrator.sweep.code_run import CodeRun
 from orchestrator.training import Job
 from orchestrator.training.check_finding import RULES
 from orchestrator.training.code_check import one_batch
+from orchestrator.training.sealed_process import load_in_process
 from tests.support.small_sweeps import spec
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning warns of the faults, and pytest would raise
@@ -38,6 +41,7 @@ def _job(folder: Path, model: str = f"{TINY}.Tiny", data: str | None = f"{TINY}.
         ("NoStep", "TinyData", "step", "NoStep has no training_step"),
         ("Tiny", None, "data", "Tiny has no training data"),
         ("Tiny", "Empty", "data", "has no batch"),
+        ("Tiny", "InSequence", "data", "does not train on CombinedLoader"),
         ("LogsAnotherName", "TinyData", "objective", "never logged 'val_loss'"),
     ],
 )
@@ -90,6 +94,21 @@ def test_what_may_be_of_this_machine_or_of_one_batch_is_no_refusal(model: str, m
 )  # fmt: skip
 def test_what_can_be_trained_passes(model: str, trainer: dict[str, Any], tmp_path: Path) -> None:
     assert one_batch(_job(tmp_path, model, **trainer)).outcome == "passed"
+
+
+@pytest.mark.parametrize(("keeps", "workers", "reads"), [(False, 0, True), (True, 0, False), (True, 2, True)])
+def test_data_that_a_resumed_trial_reads_again_are_named(
+    keeps: bool, workers: int, reads: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(DataLoader, "__init__", DataLoader.__init__)  # as it was, after the test
+    load_in_process()
+    job = _job(tmp_path, data=f"{FAULTY}.Streamed")
+    assert job.data is not None
+    finding = one_batch(replace(job, data={**job.data, "init_args": {"keeps": keeps, "workers": workers}}))
+    assert finding.outcome == "passed", finding
+    name = "Remembering" if keeps else "Stream"
+    expected = [f"the training data ({name}) have no state_dict()"] if reads else []
+    assert [note.partition(":")[0] for note in finding.notes] == expected
 
 
 @pytest.fixture

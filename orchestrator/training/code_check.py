@@ -48,7 +48,8 @@ def one_batch(job: Any, probes: Sequence[Mapping[str, Any]] = ()) -> Finding:
         return two_reports(
             job, {"accelerator": "cpu", "devices": 1, "callbacks": [_watch()]}, _explained, pickled_notes, probes
         )
-    device = {"accelerator": "cpu", "devices": 1, "callbacks": [_watch()]}
+    watch = _watch()
+    device = {"accelerator": "cpu", "devices": 1, "callbacks": [watch]}
     reports: list[Any] = []
 
     def report(epoch: Any) -> bool:
@@ -66,11 +67,7 @@ def one_batch(job: Any, probes: Sequence[Mapping[str, Any]] = ()) -> Finding:
             return _explained(error, job, resumed=bool(start))
         if not reports:
             return _no_report()
-    return Finding("passed", notes=pickled_notes(job, reports[-1]))
-
-
-def _device() -> dict[str, Any]:
-    return {"accelerator": "cpu", "devices": 1, "callbacks": [_watch()]}
+    return Finding("passed", notes=(*pickled_notes(job, reports[-1]), *_reading_notes(watch.read_again)))
 
 
 def pickled_notes(job: Any, report: Any) -> tuple[str, ...]:
@@ -85,13 +82,28 @@ def pickled_notes(job: Any, report: Any) -> tuple[str, ...]:
     return (f"checkpoints hold objects ({names}) that only unpickling restores: only you can resume, test or export",)
 
 
+def _reading_notes(names: Sequence[str]) -> tuple[str, ...]:
+    """Return a sentence on training data that keep no place; nothing without any."""
+    if not names:
+        return ()
+    return (
+        f"the training data ({', '.join(names)}) have no state_dict(): a trial that is stopped within an epoch reads "
+        "the epoch's batches again as it resumes, which takes as long as loading them did",
+    )
+
+
 def _watch() -> Any:
     import lightning as L
 
+    from orchestrator.training.data_position import read_again
+
     class Watch(L.Callback):
-        """Ends the training if it has no optimizer, which Lightning allows."""
+        """Ends the training if it has no optimizer, which Lightning allows, and notes what resumes slowly."""
+
+        read_again: list[str]
 
         def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+            self.read_again = read_again(trainer.train_dataloader)
             real = [each for each in trainer.optimizers if type(each).__name__ != "_MockOptimizer"]
             trainable = any(parameter.requires_grad for parameter in pl_module.parameters())
             if not real and trainable and pl_module.automatic_optimization:
@@ -135,6 +147,9 @@ def _explained(error: BaseException, job: Any, *, resumed: bool) -> Finding:
     if type(error).__name__ in ("MisconfigurationException", "TypeError") and "train_dataloader" in text:
         return Finding("refused", "data", f"{_module(job)} has no training data: {text.splitlines()[0]}",
                        "add train_dataloader to the module, or name a DataModule under data:")  # fmt: skip
+    if isinstance(error, ValueError) and 'CombinedLoader(mode="sequential")' in text:
+        return Finding("refused", "data", 'a Trainer does not train on CombinedLoader(mode="sequential")',
+                       "use min_size, max_size or max_size_cycle, or concatenate the data sets")  # fmt: skip
     if isinstance(error, ObjectiveError):
         return _objective(error, job)
     if isinstance(error, ProgressError):

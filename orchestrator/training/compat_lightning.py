@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import lightning as L
 import torch
@@ -23,7 +24,7 @@ from lightning.pytorch.loops.loop import _Loop as Loop
 from lightning.pytorch.trainer.connectors.logger_connector.result import _Metadata, _ResultMetric, _Sync
 from lightning.pytorch.tuner import lr_finder
 from lightning.pytorch.utilities.combined_loader import CombinedLoader
-from lightning.pytorch.utilities.exceptions import SIGTERMException
+from lightning.pytorch.utilities.exceptions import SIGTERMException, _TunerExitException
 
 from orchestrator.errors import SweepError
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from lightning.pytorch.callbacks import (
         BatchSizeFinder,
         LearningRateFinder,
+        ModelCheckpoint,
         ModelPruning,
         StochasticWeightAveraging,
     )
@@ -207,6 +209,84 @@ def set_last_reload(trainer: L.Trainer, epoch: int) -> None:
     loop._last_train_dl_reload_epoch = epoch
 
 
+def epoch_length(trainer: L.Trainer) -> list[Any]:
+    """Return how many batches Lightning expects of an epoch, and after how many it validates.
+
+    It counts them as it makes the loaders, and keeps these numbers whatever later epochs give.
+    """
+    return [_attribute(trainer.fit_loop, "max_batches"), _attribute(trainer, "val_check_batch")]
+
+
+def set_epoch_length(trainer: L.Trainer, length: list[Any]) -> None:
+    """Set what `epoch_length` returns."""
+    epoch_length(trainer)
+    trainer.fit_loop.max_batches, trainer.val_check_batch = length
+
+
+def validation_loaded_at(trainer: L.Trainer) -> int | None:
+    """Return the epoch at which the validation loaders were made; None before that, and for those of a sanity check."""
+    epoch = _attribute(trainer.fit_loop.epoch_loop.val_loop, "_last_val_dl_reload_epoch")
+    return int(epoch) if epoch >= 0 else None
+
+
+def load_validation_as_at(trainer: L.Trainer, epoch: int) -> None:
+    """Make the first validation loaders of this fit as those of an epoch, unless others are due by then.
+
+    An uninterrupted run made them in that epoch, and ``trainer.current_epoch`` is that epoch meanwhile.
+    """
+    loop: Any = trainer.fit_loop.epoch_loop.val_loop
+    every = int(_attribute(trainer, "reload_dataloaders_every_n_epochs"))
+    original = _attribute(loop, "setup_data")
+
+    def setup_data() -> None:
+        loop.setup_data = original
+        progress = trainer.fit_loop.epoch_progress.current
+        completed = progress.completed
+        if not every or completed - epoch < every:
+            progress.completed = epoch
+        try:
+            original()
+        finally:
+            progress.completed = completed
+
+    loop.setup_data = setup_data
+
+
+def seconds_since_validation(trainer: L.Trainer) -> float | None:
+    """Return the time since the last validation, if the Trainer validates by the clock."""
+    since = getattr(trainer, "_last_val_time", None)  # a finder saves a checkpoint before Lightning sets it
+    is_by_clock = _attribute(trainer, "_val_check_time_interval") is not None
+    return time.monotonic() - since if is_by_clock and since is not None else None
+
+
+def set_seconds_since_validation(trainer: L.Trainer, seconds: float | None) -> None:
+    """Set what `seconds_since_validation` returns."""
+    if seconds is not None and seconds_since_validation(trainer) is not None:
+        own: Any = trainer
+        own._last_val_time = time.monotonic() - seconds
+
+
+_OF_MODEL_CHECKPOINT = ("_last_global_step_saved", "_last_checkpoint_saved", "_defer_save_until_validation",
+                        "current_score")  # fmt: skip
+
+
+def checkpoint_memory(callback: ModelCheckpoint) -> dict[str, Any]:
+    """Return what a ModelCheckpoint remembers of its last save beyond the state that it loads."""
+    memory = {name: getattr(callback, name) for name in _OF_MODEL_CHECKPOINT if hasattr(callback, name)}
+    checked = _attribute(callback, "_last_time_checked")
+    return memory | {"seconds": None if checked is None else time.monotonic() - checked}
+
+
+def set_checkpoint_memory(callback: ModelCheckpoint, memory: Mapping[str, Any]) -> None:
+    """Set what `checkpoint_memory` returned."""
+    own: Any = callback
+    for name in _OF_MODEL_CHECKPOINT:
+        if name in memory and hasattr(own, name):
+            setattr(own, name, memory[name])
+    if memory.get("seconds") is not None:
+        own._last_time_checked = time.monotonic() - memory["seconds"]
+
+
 def around_batches(
     trainer: L.Trainer,
     *,
@@ -241,6 +321,14 @@ def around_batches(
         after_each()
 
     loop.on_run_start, loop.on_advance_end = on_run_start, on_advance_end
+
+
+def leave_fit() -> NoReturn:
+    """End ``Trainer.fit`` between two batches: it returns after the hooks ``teardown``.
+
+    The hooks of an epoch's and of the training's end are not called, since neither has ended.
+    """
+    raise _TunerExitException
 
 
 def epoch_is_complete(trainer: L.Trainer) -> bool:

@@ -27,6 +27,8 @@ from orchestrator.training.worker_random_state import TellingCollate, opened, te
 
 log = logging.getLogger(__name__)
 State = dict[str, Any]
+PROCESSES = "processes_in_a_trial"
+"""An attribute of a loader that loads in this process instead: the ``num_workers`` that it was made with."""
 
 
 class DataPosition:
@@ -61,6 +63,7 @@ class DataPosition:
             "exhausted": exhausted,
             "epoch": self._trainer.current_epoch,
             "reloaded": compat.last_reload(self._trainer),
+            "length": compat.epoch_length(self._trainer),
         }
 
     def started(self) -> None:
@@ -69,6 +72,8 @@ class DataPosition:
             source.start = None
         if self._start is not None:
             compat.set_last_reload(self._trainer, self._start["reloaded"])
+            if length := self._start.get("length"):
+                compat.set_epoch_length(self._trainer, length)
         self._start = None
 
     def _attach(self, combined: CombinedLoader) -> None:
@@ -95,18 +100,42 @@ class DataPosition:
 def _in_other_batches(start: State, ratio: float) -> State:
     """Return a place to start from in batches of another size; ``ratio`` is the former size over the new one."""
     sources = [{**source, "batches": int(source["batches"] * ratio)} for source in start["sources"]]
-    return {**start, "sources": sources, "batches": int(start["batches"] * ratio)}
+    return {**start, "sources": sources, "batches": int(start["batches"] * ratio), "length": None}
+
+
+def read_again(loaders: Any) -> list[str]:
+    """Return the names of the training data whose batches a run that resumes within an epoch reads again."""
+    flat = CombinedLoader(loaders).flattened if loaders is not None else []
+    return [_name(loader) for loader in flat if not _is_indexed(loader) and _owner_of_state(loader) is None]
 
 
 def _source(loader: Any, trainer: L.Trainer) -> _Source:
+    owner = _owner_of_state(loader)
+    if owner is not None:
+        return _Stateful(loader, trainer, owner)
+    return _Indexed(loader, trainer) if _is_indexed(loader) else _Source(loader, trainer)
+
+
+def _is_indexed(loader: Any) -> bool:
+    return _iterates_plainly(loader) and not isinstance(loader.dataset, IterableDataset) and not _has_state(loader)
+
+
+def _owner_of_state(loader: Any) -> Any:
+    """Return what has the state by which the loader continues: itself, or its iterable data; None without any."""
     if _has_state(loader):
-        return _Stateful(loader, trainer, loader)
-    if isinstance(loader, DataLoader) and type(loader).__iter__ is DataLoader.__iter__:
-        if not isinstance(loader.dataset, IterableDataset):
-            return _Indexed(loader, trainer)
-        if loader.num_workers == 0 and _has_state(loader.dataset):
-            return _Stateful(loader, trainer, loader.dataset)
-    return _Source(loader, trainer)
+        return loader
+    if not _iterates_plainly(loader) or not isinstance(loader.dataset, IterableDataset):
+        return None
+    processes = getattr(loader, PROCESSES, loader.num_workers)
+    return loader.dataset if processes == 0 and _has_state(loader.dataset) else None
+
+
+def _iterates_plainly(loader: Any) -> bool:
+    return isinstance(loader, DataLoader) and type(loader).__iter__ is DataLoader.__iter__
+
+
+def _name(loader: Any) -> str:
+    return type(getattr(loader, "dataset", loader)).__name__
 
 
 def _has_state(value: Any) -> bool:
@@ -195,7 +224,7 @@ class _Source:
         log.warning(
             "%s has no state_dict() and is no map-style data: to resume in the middle of its epoch, %d batches "
             "were read again in %.1f s",
-            type(getattr(self.loader, "dataset", self.loader)).__name__,
+            _name(self.loader),
             start["batches"],
             time.monotonic() - began,
         )

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import ModelPruning, StochasticWeightAveraging
+from lightning.pytorch.callbacks import (
+    GradientAccumulationScheduler,
+    ModelCheckpoint,
+    ModelPruning,
+    StochasticWeightAveraging,
+)
 from lightning.pytorch.plugins.precision import DoublePrecision
 from torch import Tensor, nn
 from torch.nn.utils import prune
 from torch.optim import Optimizer
 
-from orchestrator.training.compat_lightning import original_layers, resume_weight_averaging
+from orchestrator.training.compat_lightning import (
+    checkpoint_memory,
+    original_layers,
+    resume_weight_averaging,
+    set_checkpoint_memory,
+)
 
 _KEY = "orchestrator.resume"  # of this callback's state in the checkpoint
 
@@ -23,7 +34,8 @@ class ExactResume(L.Callback):
     Parameters that do not require gradients and modules in evaluation mode are restored before the first epoch's hooks:
     a ``BaseFinetuning`` callback, for example, unfreezes layers in one epoch alone. Lightning's ``ModelPruning`` saves
     the pruned weights, but its next pruning needs all weights and the masks. ``StochasticWeightAveraging`` restores no
-    schedule in the epoch that updates the statistics of batch norm. The optimizers' state keeps its types.
+    schedule in the epoch that updates the statistics of batch norm. ``ModelCheckpoint`` forgets at which step it has
+    saved. The optimizers' state keeps its types.
 
     It must come before all other callbacks.
 
@@ -44,6 +56,7 @@ class ExactResume(L.Callback):
             "frozen": [name for name, each in pl_module.named_parameters() if not each.requires_grad],
             "evaluated": [name for name, part in pl_module.named_modules() if name and not part.training],
             "pruned": _pruned(pl_module) if any(_of(trainer, ModelPruning)) else {},
+            "saved": [checkpoint_memory(callback) for callback in _of(trainer, ModelCheckpoint)],
         }
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -78,6 +91,17 @@ class ExactResume(L.Callback):
             parameter.requires_grad_(name not in state["frozen"])
         for name, part in pl_module.named_modules():
             part.training = name not in state["evaluated"]
+        for callback, memory in zip(_of(trainer, ModelCheckpoint), state.get("saved", ()), strict=False):
+            set_checkpoint_memory(callback, memory)
+
+    def resume_within_epoch(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Do what the hooks of the epoch's start do to the Trainer: Lightning calls none of them within an epoch."""
+        self.on_train_epoch_start(trainer, pl_module)
+        for callback in _of(trainer, GradientAccumulationScheduler):
+            callback.on_train_epoch_start(trainer, pl_module)
+        for callback in _of(trainer, StochasticWeightAveraging):
+            with _statistics_kept(pl_module):
+                callback.on_train_epoch_start(trainer, pl_module)
 
 
 class LoadsDouble(L.Callback):
@@ -94,6 +118,17 @@ class LoadsDouble(L.Callback):
 
 def _of(trainer: L.Trainer, cls: type) -> Iterator[Any]:
     return (callback for callback in trainer.callbacks if isinstance(callback, cls))  # type: ignore[attr-defined]
+
+
+@contextmanager
+def _statistics_kept(module: nn.Module) -> Iterator[None]:
+    """Keep the statistics of batch norm: weight averaging resets them as the epoch that collects them begins."""
+    norms = [part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
+    kept = [{name: value.clone() for name, value in part.named_buffers()} for part in norms]
+    yield
+    for part, values in zip(norms, kept, strict=True):
+        for name, value in part.named_buffers():
+            value.copy_(values[name])
 
 
 def _restore_types(optimizer: Optimizer, saved: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import lightning as L
+from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.plugins.io import CheckpointIO
 
@@ -111,7 +112,8 @@ def _trainer(
     before, after = segment_callbacks(
         job, live, resumes=resumes, writer=writer, table=table, heartbeat=heartbeat, **reporting
     )
-    callbacks = [*before, *_as_list(user.pop("callbacks", None)), *after]
+    own = [each for each in _as_list(user.pop("callbacks", None)) if not isinstance(each, ProgressBar)]
+    callbacks = [*before, *own, *after]  # a Trainer whose progress bar is off refuses one
     user_loggers = [logger for logger in _as_list(user.pop("logger", None)) if isinstance(logger, Logger)]
     arguments = _defaults(user) | process_group.arguments(job) | user | {"default_root_dir": job.folder}
     if resumes:

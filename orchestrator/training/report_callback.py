@@ -76,6 +76,7 @@ class ReportCallback(CheckpointCallback):
         self._plateau: list[dict[int, Tensor]] = []  # of each rank
         self._known: dict[str, Tensor] = {}  # the metrics of the checkpoint
         self._gradients: dict[str, Tensor] = {}  # of the checkpoint
+        self._since_validation: float | None = None  # at the checkpoint, in seconds
         self._carried: dict[str, float] = {}  # the last values of what each report must hold beside the objective
         self._read: dict[str, Any] = {}  # steps, samples and seconds at the checkpoint that is being saved
         self._within: list[Any] | None = None  # each rank's state for the checkpoint that is being saved
@@ -107,7 +108,8 @@ class ReportCallback(CheckpointCallback):
         own = self._plateau[trainer.global_rank % len(self._plateau)] if self._plateau else {}
         for index, value in own.items():
             compat.step_plateau(trainer, trainer.lr_scheduler_configs[index].scheduler, value)
-        self._plateau, self._known, self._gradients = [], {}, {}
+        compat.set_seconds_since_validation(trainer, self._since_validation)
+        self._plateau, self._known, self._gradients, self._since_validation = [], {}, {}, None
         self._metrics.begin(trainer)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -136,8 +138,6 @@ class ReportCallback(CheckpointCallback):
         """Save and report the epoch, if it logged the objective since the last report."""
         self._check_progress(trainer)
         self._validated = False
-        if self._stopped:
-            return
         if compat.epoch_is_complete(trainer):
             self._epoch += 1
         elif trainer.fit_loop.total_batch_idx == self._reported_at:
@@ -161,6 +161,7 @@ class ReportCallback(CheckpointCallback):
             "stopped": trainer.should_stop and not self._end.reached and not time_is_up(trainer),
             "metrics": dict(trainer.callback_metrics),
             "gradients": _gradients(trainer, pl_module),
+            "validation": [compat.validation_loaded_at(trainer), compat.seconds_since_validation(trainer)],
         }
         if self._within is not None:
             counts = self._meter.state(self._read)
@@ -185,6 +186,9 @@ class ReportCallback(CheckpointCallback):
         self._unreported = int(state.get("unreported") or 0)
         if self._mid_epoch is not None:
             self._mid_epoch.start_from(state.get("ranks") or [])
+        loaded_at, self._since_validation = state.get("validation") or (None, None)
+        if loaded_at is not None:
+            compat.load_validation_as_at(trainer, loaded_at)
         if state.get("trial") == self._job.trial:
             self._known = state.get("metrics") or {}
             trainer.should_stop |= bool(state.get("stopped"))
@@ -196,7 +200,7 @@ class ReportCallback(CheckpointCallback):
         if self._mid_epoch.continues:  # Lightning does not call the hooks of the epoch's start
             for callback in trainer.callbacks:  # type: ignore[attr-defined]
                 if isinstance(callback, ExactResume):
-                    callback.on_train_epoch_start(trainer, trainer.lightning_module)
+                    callback.resume_within_epoch(trainer, trainer.lightning_module)
         self._mid_epoch.restore()
         if self._saves is not None:
             self._saves.begin(lambda: self._interval.progress(trainer, self._meter))
@@ -262,8 +266,9 @@ class ReportCallback(CheckpointCallback):
             found = dict(self._finders.found)
             fields: dict[str, Any] = {"counters": counters, "unreported": unreported, "saving": self._saving}
             report = Report(epoch, metrics, checkpoint, found, **self._read, **fields)
-            if not self._report_once(trainer, report):
-                stop(trainer)
+            is_continued = self._report_once(trainer, report)
+        if not is_continued:
+            self._stop(trainer, at_epoch_end=at_epoch_end)
 
     def _save_between_reports(self, trainer: L.Trainer, *, at_epoch_end: bool) -> None:
         """Save a checkpoint if one is due or a stop is requested, unless a report has saved one at this place."""
@@ -284,8 +289,14 @@ class ReportCallback(CheckpointCallback):
                     }
                     self._interim(Interim(epoch, checkpoint, **self._read, **fields))
         if is_to_stop:
-            self._stopped = True
-            stop(trainer)
+            self._stop(trainer, at_epoch_end=at_epoch_end)
+
+    def _stop(self, trainer: L.Trainer, *, at_epoch_end: bool) -> None:
+        """End the segment here. An epoch that it leaves has not ended: a user's hooks would act on a part of it."""
+        self._stopped = True
+        stop(trainer)
+        if not at_epoch_end:
+            compat.leave_fit()
 
     def _save(self, trainer: L.Trainer, epoch: float, *, at_epoch_end: bool) -> Any:
         assert self._mid_epoch is not None

@@ -71,6 +71,8 @@ def load_in_process() -> None:
 
     from torch.utils.data import DataLoader
 
+    from orchestrator.training.data_position import PROCESSES
+
     original: Any = DataLoader.__init__
     parameters = inspect.signature(original)
     single = {"num_workers": 0, "prefetch_factor": None, "persistent_workers": False, "timeout": 0}
@@ -78,8 +80,10 @@ def load_in_process() -> None:
     @functools.wraps(original)
     def init(self: Any, *args: Any, **kwargs: Any) -> None:
         given = parameters.bind(self, *args, **kwargs)
+        processes = given.arguments.get("num_workers", 0)
         given.arguments.update({**single, "multiprocessing_context": None})
         original(*given.args, **given.kwargs)
+        setattr(self, PROCESSES, processes)
 
     DataLoader.__init__ = init  # type: ignore[method-assign]
 

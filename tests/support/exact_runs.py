@@ -22,15 +22,16 @@ from lightning.pytorch.loggers import CSVLogger
 from orchestrator import codec
 from orchestrator.engine.segment_runner import attempt
 from orchestrator.errors import describe
-from orchestrator.training import EpochSeed, Job, Report
+from orchestrator.training import Checkpoint, EpochSeed, Interim, Job, Report
 from orchestrator.training.checkpoints import DurableCheckpointIO
 from orchestrator.training.code_check import one_batch
+from tests.support.random_callbacks import Ending
 from tests.support.random_cases import Case
 
 METRIC = "val_loss"
 _OURS = ("orchestrator", "orchestrator.found", "orchestrator.resume")
 _BY_FOLDER = ("dirpath", "best_model_path", "last_model_path", "kth_best_model_path", "best_k_models")
-_LOST_BY_LIGHTNING = ("current_score",)  # ModelCheckpoint saves it, and does not load it
+_BY_THE_CLOCK = ("time_elapsed",)
 
 
 @dataclass
@@ -42,12 +43,16 @@ class History:
         states: the checkpoint's content: for each of them, or for the last one of each segment.
         error: what ended the training; empty if it came to its end.
         segments: the epochs that each segment reported.
+        batches: how many batches were trained; of a plain Trainer 0.
+        end: how it ended, as `Ending` has it; empty after an error.
     """
 
     metrics: dict[float, dict[str, float]] = field(default_factory=dict)
     states: dict[float, dict[str, Any]] = field(default_factory=dict)
     error: str = ""
     segments: list[list[float]] = field(default_factory=list)
+    batches: int = 0
+    end: dict[str, Any] = field(default_factory=dict)
 
 
 class Capture(CheckpointCallback):
@@ -74,7 +79,7 @@ def plain(case: Case) -> History:
     history = History()
     arguments = case.trainer_arguments()
     with tempfile.TemporaryDirectory() as folder, _kept_process():
-        callbacks = [EpochSeed(case.seed), *arguments.pop("callbacks"), Capture(history)]
+        callbacks = [EpochSeed(case.seed), *arguments.pop("callbacks"), Ending(), Capture(history)]
         quiet = {"enable_progress_bar": False, "enable_model_summary": False, "num_sanity_val_steps": 0}
         options = {"accelerator": "cpu", "devices": 1, "precision": "32-true", **quiet, **arguments}
         try:
@@ -83,35 +88,44 @@ def plain(case: Case) -> History:
             logger = CSVLogger(folder)
             trainer = L.Trainer(**options, callbacks=callbacks, logger=logger, default_root_dir=folder)
             trainer.fit(model, datamodule=data)
+            history.end = Ending.last
         except BaseException as error:
             history.error = describe(error)
     return history
 
 
-def in_segments(case: Case, folder: Path, cuts: Sequence[float] = ()) -> History:
-    """Train as a sweep's trial, stopped after the epochs ``cuts`` and resumed.
+def in_segments(case: Case, folder: Path, cuts: Sequence[float] = (), batches: Sequence[int] = ()) -> History:
+    """Train as a sweep's trial, stopped after the epochs ``cuts`` and resumed; or after ``batches`` over all epochs.
 
     Each segment reads its job from text, as ``--local`` and a worker do.
     """
     history = History()
-    reports: list[Report] = []
-    cuts = [*cuts, 1 << 30]
-    for segment, cut in enumerate(cuts):
-        start = {"checkpoint": asdict(reports[-1].checkpoint)} if reports and reports[-1].checkpoint else {}
-        job = _job(case, folder, segment=segment, **start)
+    saved: list[Checkpoint] = []
+    for segment, cut in enumerate([*(batches or cuts), 1 << 30]):
+        start = {"checkpoint": asdict(saved[-1])} if saved else {}
+        job = _job(case, folder, segment=segment, save_every=None, **start)
         history.segments.append([])
 
         def report(each: Report, job: Job = job, cut: float = cut) -> bool:
             assert each.checkpoint is not None
-            reports.append(each)
+            saved.append(each.checkpoint)
             history.segments[-1].append(each.epoch)
             history.metrics[each.epoch] = each.metrics
-            return each.epoch < cut
+            return bool(batches) or each.epoch < cut
+
+        def interim(each: Interim) -> None:
+            assert each.checkpoint is not None
+            saved.append(each.checkpoint)
+
+        def stop(cut: float = cut) -> bool:
+            history.batches += 1
+            return bool(batches) and history.batches >= cut
 
         with _kept_process():
-            failure = attempt(Job.from_text(job.to_text()), report)
-        if history.segments[-1] and (last := reports[-1].checkpoint):
-            history.states[last.epoch] = DurableCheckpointIO().load_checkpoint(job.run_directory / last.path)
+            failure = attempt(Job.from_text(job.to_text()), report, interim=interim, stop=stop)
+        if history.segments[-1] and (path := job.run_directory / saved[-1].path).exists():
+            history.states[saved[-1].epoch] = DurableCheckpointIO().load_checkpoint(path)
+        history.end = {} if failure else Ending.last
         if failure is not None:
             history.error = f"{failure.kind}: {failure.message}"
             break
@@ -120,7 +134,9 @@ def in_segments(case: Case, folder: Path, cuts: Sequence[float] = ()) -> History
 
 def _job(case: Case, folder: Path, **fields: Any) -> Job:
     known: dict[str, Any] = {"trial": 0, "seed": case.seed, "metric": METRIC}
-    trainer = codec.written({"accelerator": "cpu", "precision": "32-true", **case.trainer})
+    ending = {"class_path": f"{Ending.__module__}.Ending", "init_args": {}}
+    callbacks = {"callbacks": [*case.trainer.get("callbacks", ()), ending]}
+    trainer = codec.written({"accelerator": "cpu", "precision": "32-true", **case.trainer, **callbacks})
     fields["threads"] = 1
     places: dict[str, Any] = {"model": case.model, "data": case.data, "folder": str(folder / "run/trials/0000")}
     return Job(**known, trainer=trainer, **places, **fields)
@@ -177,7 +193,7 @@ def comparable(state: dict[str, Any]) -> dict[str, Any]:
     """Return a checkpoint's content without what names folders and what this project adds."""
     kept = {name: value for name, value in state.items() if name not in _OURS}
     kept["callbacks"] = {
-        name: {key: value for key, value in part.items() if key not in (*_BY_FOLDER, *_LOST_BY_LIGHTNING)}
+        name: {key: value for key, value in part.items() if key not in (*_BY_FOLDER, *_BY_THE_CLOCK)}
         for name, part in state.get("callbacks", {}).items()
     }
     return kept
@@ -190,8 +206,9 @@ def compared(one: History, other: History) -> list[str]:
     found = []
     for epoch in other.metrics:
         found += differences(one.metrics[epoch], other.metrics[epoch], f"epoch {epoch} metrics")
-    for epoch in sorted({max(other.metrics, default=0)} & {*one.states, *other.states}):
+    for epoch in {max(other.metrics, default=0)} & one.states.keys() & other.states.keys():
         found += differences(comparable(one.states[epoch]), comparable(other.states[epoch]), f"epoch {epoch} ")
+    found += differences(one.end, other.end, "the end ") if one.end and other.end else []
     return found
 
 
@@ -223,15 +240,21 @@ class Verdict:
     faults: list[str]
 
 
-def judge(case: Case, folder: Path, cuts: Sequence[float] | None = None) -> Verdict:
-    """Compare a plain Trainer, an uninterrupted trial, and one that is interrupted at random epochs or at ``cuts``."""
+def judge(case: Case, folder: Path, cuts: Sequence[float] | None = None, batches: Sequence[int] | int = ()) -> Verdict:
+    """Compare a plain Trainer, an uninterrupted trial, and one that is interrupted.
+
+    It is interrupted at random epochs, at those of ``cuts``, or after ``batches``: these, or so many at random.
+    """
     expected, whole = plain(case), in_segments(case, folder / "whole")
     if whole.error and not expected.error:
         return Verdict("refused", _refusal(case, folder / "checked", whole))
-    if cuts is None:
-        epochs, rng = list(whole.metrics)[:-1], random.Random(f"cuts {case.seed}")
+    rng = random.Random(f"cuts {case.seed}")
+    if isinstance(batches, int):
+        batches = sorted(rng.sample(range(1, whole.batches - 1), batches))  # an epoch that is cut short counts one more
+    elif not batches and cuts is None:
+        epochs = list(whole.metrics)[:-1]
         cuts = sorted(rng.sample(epochs, min(len(epochs), rng.choice([1, 1, 2, 3]))))
-    parts = in_segments(case, folder / "parts", cuts)
+    parts = in_segments(case, folder / "parts", cuts or (), batches)
     faults = [f"a plain Trainer's {fault}" for fault in compared(*comparable_to_plain(expected, whole))]
     faults += [f"uninterrupted {fault}" for fault in compared(whole, parts)]
     if bool(expected.error) != bool(whole.error) or whole.error != parts.error:

@@ -8,8 +8,10 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.demos.boring_classes import BoringModel
+from lightning.pytorch.utilities import CombinedLoader
 from torch.utils.data import DataLoader
 
+from tests.support.cut_runs import Remembering, Stream
 from tests.support.tiny import Tiny, TinyData
 
 
@@ -53,6 +55,29 @@ class Empty(TinyData):
 
     def train_dataloader(self) -> Any:
         return DataLoader(self.points, 100, drop_last=True)
+
+
+class InSequence(TinyData):
+    """Two loaders, one after the other."""
+
+    def train_dataloader(self) -> Any:
+        return CombinedLoader([super().train_dataloader(), super().train_dataloader()], "sequential")
+
+
+class Streamed(TinyData):
+    """Points that come one after another; from a data set with a state, if ``keeps`` says so."""
+
+    def __init__(self, keeps: bool = False, workers: int = 0) -> None:
+        super().__init__()
+        self.keeps, self.workers = keeps, workers
+
+    def train_dataloader(self) -> Any:
+        data = (Remembering if self.keeps else Stream)()
+        return DataLoader(data, num_workers=self.workers, collate_fn=_of_two)
+
+
+def _of_two(points: Any) -> Any:
+    return [points[0][0][None, :2], points[0][1][None]]
 
 
 class Downloads(Empty):

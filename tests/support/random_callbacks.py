@@ -5,14 +5,14 @@ from __future__ import annotations
 import collections
 import dataclasses
 import enum
-import pathlib
 import random
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import BaseFinetuning, LearningRateFinder
+from lightning.pytorch.callbacks import BaseFinetuning, LearningRateFinder, ModelCheckpoint
 
 
 class Phase(enum.Enum):
@@ -24,7 +24,7 @@ class Phase(enum.Enum):
 class Record:
     epoch: Any
     losses: Any
-    where: pathlib.Path = pathlib.Path("none")
+    where: Path = Path("none")
 
 
 class OddState(L.Callback):
@@ -54,7 +54,7 @@ class OddState(L.Callback):
         state["array"] += 1
         state["counts"][f"epoch {epoch}"] += epoch
         state["lists"][np.int16(epoch % 2)].append(b"x" * epoch)
-        state["record"] = Record(np.uint8(epoch), (*state["record"].losses, loss), pathlib.Path(f"e{epoch}"))
+        state["record"] = Record(np.uint8(epoch), (*state["record"].losses, loss), Path(f"e{epoch}"))
         state["phase"] = Phase.LATE
         state["tensor"] = state["tensor"] * 2 + epoch
         state["typed", 1] |= {None, epoch}
@@ -135,6 +135,52 @@ class Unwritable(L.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         return {"rule": lambda x: x}
+
+
+class Ending(L.Callback):
+    """Counts the validations of all segments, and keeps in ``last`` how the last training ended."""
+
+    last: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self) -> None:
+        self.validations = 0
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.validations += not trainer.sanity_checking
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        savers = [each for each in trainer.callbacks if isinstance(each, ModelCheckpoint)]  # type: ignore[attr-defined]
+        Ending.last = {
+            "weights": {name: value.clone() for name, value in pl_module.state_dict().items() if _is_tensor(value)},
+            "steps": trainer.global_step,
+            "epochs": trainer.current_epoch,
+            "validations": self.validations,
+            "rates": [group["lr"] for optimizer in trainer.optimizers for group in optimizer.param_groups],
+            "best": [(Path(each.best_model_path).name, each.best_model_score) for each in savers],
+            "files": [sorted(path.name for path in Path(str(each.dirpath)).glob("*")) for each in savers],
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"validations": self.validations}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.validations = state_dict["validations"]
+
+
+def _is_tensor(value: Any) -> bool:
+    return isinstance(value, torch.Tensor)  # not a layer's extra state
+
+
+class StopsAtBatch(L.Callback):
+    """Asks for a stop after a batch, counted over all epochs, and takes it back after ``undo``."""
+
+    def __init__(self, at: int, undo: int = 0) -> None:
+        self.at, self.undo = at, undo
+
+    def on_train_batch_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
+        batches = trainer.fit_loop.total_batch_idx + 1
+        if batches in (self.at, self.undo):
+            trainer.should_stop = batches == self.at
 
 
 class StopsItself(L.Callback):

@@ -32,8 +32,8 @@ def _drawn(source: str) -> float:
 class Augmented(Dataset[Any]):
     """Points that are moved at random by a generator: ``python``, ``numpy``, ``torch``, or none."""
 
-    def __init__(self, source: str = "", seed: int = 0) -> None:
-        self.x, self.y = _points(seed)
+    def __init__(self, source: str = "", seed: int = 0, count: int = POINTS) -> None:
+        self.x, self.y = _points(seed, count)
         self.source = source
 
     def __len__(self) -> int:
@@ -82,6 +82,34 @@ class OwnBatches(BatchSampler):
         return -(-self.count // self.size)
 
 
+class LazyBatches(OwnBatches):
+    """Batches that are drawn as they are needed, and depend on nothing that was drawn before."""
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for _ in range(len(self)):
+            yield [random.randrange(self.count) for _ in range(self.size)]
+
+
+class EpochBatches(OwnBatches):
+    """Four batches, then two, then six: as many as the epoch says."""
+
+    epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[list[int]]:
+        drawn = random.Random(self.epoch)
+        for _ in range(len(self)):
+            yield drawn.sample(range(self.count), self.size)
+
+    def __len__(self) -> int:
+        return (4, 2, 6)[self.epoch % 3]
+
+
+_BATCHES = {"own batches": OwnBatches, "lazy batches": LazyBatches, "epoch batches": EpochBatches}
+
+
 def train_loader(plan: dict[str, Any], seed: int = 0) -> Any:
     """Return one training loader. The points are drawn by ``seed`` and ``points`` of the plan."""
     options: dict[str, Any] = {"num_workers": plan.get("workers", 0)}
@@ -91,11 +119,11 @@ def train_loader(plan: dict[str, Any], seed: int = 0) -> Any:
     order = plan.get("order", "shuffle")
     if order in ("iterable", "sized"):
         return DataLoader((Sized if order == "sized" else Endless)(source), size, **options)
-    points: Any = Augmented(source, seed + plan.get("points", 0))
+    points: Any = Augmented(source, seed + plan.get("points", 0), plan.get("count", POINTS))
     if plan.get("split"):
         points = random_split(points, [10, POINTS - 10])[0]
-    if order == "own batches":
-        return DataLoader(points, batch_sampler=OwnBatches(len(points), size), **options)
+    if order in _BATCHES:
+        return DataLoader(points, batch_sampler=_BATCHES[order](len(points), size), **options)
     if order == "weighted":
         options["sampler"] = WeightedRandomSampler([1.0 + index for index in range(len(points))], len(points))
     if order == "generator":
@@ -109,10 +137,12 @@ def train_loaders(plan: dict[str, Any]) -> Any:
     kind = plan.get("loaders", "one")
     if kind == "one":
         return train_loader(plan)
-    loaders = [train_loader(plan), train_loader(plan, 1)]
+    second = {"order": "shuffle", "count": plan["second"]} if "second" in plan else {}
+    loaders = [train_loader(plan), train_loader({**plan, **second}, 1)]
     if kind == "list":
         return loaders
-    return CombinedLoader({"a": loaders[0], "b": loaders[1]}, "min_size" if kind == "min_size" else "max_size")
+    named = {"a": loaders[0], "b": loaders[1]}
+    return named if kind == "dict" else CombinedLoader(named, kind)
 
 
 def val_loaders(plan: dict[str, Any]) -> Any:
@@ -121,7 +151,7 @@ def val_loaders(plan: dict[str, Any]) -> Any:
     if plan.get("persistent"):
         points = Augmented(plan.get("augment", ""), 9)
         return DataLoader(points, 8, num_workers=1, persistent_workers=True)
-    x, y = _points(9, 8)
+    x, y = _points(9, plan.get("val_count", 8))
     data = torch.utils.data.TensorDataset(x, y)
     if kind == "list":
         return [DataLoader(data, 4), DataLoader(data, 8)]
@@ -144,11 +174,17 @@ class RandomData(L.LightningDataModule):
 
     def train_dataloader(self) -> Any:
         self.loaded.append((len(self.loaded), np.float32(0.5)))
-        epoch = self.trainer.current_epoch if self.trainer and self.plan.get("by_epoch") else 0
-        return train_loaders({**self.plan, "batch_size": self.batch_size, "points": epoch})
+        plan = {**self.plan, "batch_size": self.batch_size, "points": self._epoch if "by_epoch" in self.plan else 0}
+        if "grows" in plan:
+            plan["count"] = POINTS + plan["grows"] * self._epoch
+        return train_loaders(plan)
 
     def val_dataloader(self) -> Any:
-        return val_loaders(self.plan)
+        return val_loaders({**self.plan, "val_count": 8 + self.plan.get("val_grows", 0) * self._epoch})
+
+    @property
+    def _epoch(self) -> int:
+        return self.trainer.current_epoch if self.trainer else 0
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         if self.plan.get("setup_draws") and isinstance(batch, list) and isinstance(batch[0], Tensor):

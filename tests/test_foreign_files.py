@@ -18,34 +18,65 @@ from orchestrator.spec import import_file, load
 from orchestrator.spec.foreign_trials import is_foreign, read_trials
 from orchestrator.spec.importers.foreign_yaml import leaves, read_yaml_1_1
 from tests.support.budget_specs import described
-from tests.support.foreign_files import HYDRA, KATIB, LIGHTNING_CLI, PYTHON, WANDB
+from tests.support.foreign_files import FILES, HYDRA, KATIB, LIGHTNING_CLI, PYTHON, STUDIES, WANDB, study_at
+from tests.support.stand_ins import run_python
 
-FILES = [
-    pytest.param(text, suffix, id=shape)
-    for shapes, suffix in ((WANDB, "yaml"), (LIGHTNING_CLI, "yaml"), (HYDRA, "yaml"), (KATIB, "yaml"), (PYTHON, "py"))
-    for shape, text in shapes.items()
-]
+DOORS = ({"model": "my.Model"}, {}, {"train": "my_train.py"})
 
 
-@pytest.mark.parametrize(("text", "suffix"), FILES)
-def test_every_value_is_translated_or_named(text: str, suffix: str, tmp_path: Path) -> None:
+def test_there_are_at_least_ten_files_an_importer() -> None:
+    counts = {"W&B": WANDB, "LightningCLI": LIGHTNING_CLI, "Hydra": HYDRA, "Katib": KATIB, "Optuna": STUDIES}
+    counts |= {
+        "Ray Tune": {shape: text for shape, text in PYTHON.items() if "param_space" in text or "tune.run" in text}
+    }
+    assert {name: len(files) for name, files in counts.items() if len(files) < 10} == {}
+    assert sum(map(len, (WANDB, LIGHTNING_CLI, HYDRA, KATIB, STUDIES, PYTHON))) >= 60
+
+
+@pytest.mark.parametrize("door", DOORS, ids=["a model", "as it is", "a script"])
+@pytest.mark.parametrize("shape", FILES)
+def test_every_value_is_translated_or_named(shape: str, door: dict[str, str], tmp_path: Path) -> None:
     """Independent of the importers' own count: by the text of the result alone."""
+    text, suffix = FILES[shape]
     (tmp_path / f"their.{suffix}").write_text(text)
-    made = import_file(tmp_path / f"their.{suffix}", model="my.Model")
+    made = import_file(tmp_path / f"their.{suffix}", **door)  # type: ignore[arg-type]
     head, _, body = made.partition("\nname:")
     sections = YAML(typ="safe").load(f"name:{body}")
     held = {repr(value) for _, value in leaves(sections)} | {
         repr(part) for path, _ in leaves(sections) for part in path
     }
     numbers = {str(value) for _, value in leaves(sections)}  # Katib writes numbers as text
-    (tmp_path / "made.yaml").write_text(made)
-    load(tmp_path / "made.yaml")  # it can be launched, but for classes that are not here
-    if suffix == "py":
-        return
-    for path, value in leaves(read_yaml_1_1(text.encode(), "").data):
+    if "to correct before it can be launched" not in head:
+        (tmp_path / "made.yaml").write_text(made)
+        load(tmp_path / "made.yaml")  # it can be launched, but for classes that are not here
+    source = run_python(text) if suffix == "py" else read_yaml_1_1(text.encode(), "").data
+    for path, value in leaves(source):
         names = [str(part) for part in path if isinstance(part, str)]
         is_named = any(name in head for name in (".".join(map(str, path)), *names[-2:], str(value)))
-        assert repr(value) in held or str(value) in numbers or is_named or names[-2] in body, (path, value)
+        assert repr(value) in held or str(value) in numbers or is_named or any(name in body for name in names[-2:-1]), (
+            path,
+            value,
+        )
+        if isinstance(value, tuple) and value[0] != "sample_from":
+            assert all(str(part) in made or str(float(part)) in made for part in flat(value[1:])), (path, value)
+
+
+def flat(value: Any) -> list[Any]:
+    return [part for each in value for part in (flat(each) if isinstance(each, list | tuple) else [each])]
+
+
+@pytest.mark.parametrize("train", [None, "objective:main"])
+@pytest.mark.parametrize("shape", STUDIES)
+def test_every_distribution_of_a_study_is_translated_or_named(shape: str, train: str | None, tmp_path: Path) -> None:
+    study = study_at(tmp_path / "study.log", shape)
+    made = import_file(tmp_path / "study.log", train=train)
+    (tmp_path / "made.yaml").write_text(made)
+    space = load(tmp_path / "made.yaml").model_dump(mode="json")["space"]
+    for trial in study.trials:
+        for name, distribution in trial.distributions.items():
+            assert [target for target in space if target == name or target.endswith(f".{name}")]
+            assert repr(distribution) in made.replace("\n", " ") or "it differs among trials" in made
+    assert all(space[name]["when"] for name in space if name.endswith(("max_depth", ".c")))
 
 
 def test_a_python_file_is_read_and_not_run(tmp_path: Path) -> None:
@@ -108,6 +139,21 @@ def test_a_launch_of_an_optuna_storage_names_the_import(tmp_path: Path) -> None:
         with pytest.raises(SpecError, match="this is a storage of Optuna, not a sweep file") as raised:
             load(made[name])
         assert f"sweep import {made[name]}" in str(raised.value)
+
+
+def test_of_several_studies_one_is_named(tmp_path: Path) -> None:
+    for suffix in ("db", "log"):
+        storage = tmp_path / f"study.{suffix}"
+        study_at(storage, "optuna docs: first example, floats", "first")
+        study_at(storage, "optuna docs: suggest_int with log and step", "second")
+        with pytest.raises(UsageError, match="holds 2 studies: first, second") as raised:
+            import_file(storage)
+        assert f"{storage}:first" in raised.value.hint
+        assert YAML(typ="safe").load(import_file(f"{storage}:second"))["objective"]["mode"] == "max"
+        assert is_foreign(Path(f"{storage}:first"))
+        assert len(read_trials(Path(f"{storage}:first"), "loss", "min")) == 8
+        with pytest.raises(UsageError, match="holds 2 studies"):
+            import_file(f"{storage}:third")
 
 
 def study(storage: Any) -> None:
@@ -222,13 +268,14 @@ def test_another_class_keeps_the_arguments_and_says_so(tmp_path: Path) -> None:
         ("- 1\n", "one of several configs must be a mapping"),
         ("trainer: [1]\n", "`trainer` must be a mapping"),
     ],
+    ids=["a W&B sweep", "a list", "a list of arguments"],
 )
 def test_other_files_are_not_merged_and_the_one_at_fault_is_named(second: str, words: str, tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("trainer: {max_epochs: 1}\n")
     (tmp_path / "b.yaml").write_text(second)
     with pytest.raises(SpecError, match=words) as raised:
         import_file(tmp_path / "a.yaml", overriding=[tmp_path / "b.yaml"])
-    assert "b.yaml:1" in str(raised.value)
+    assert "b.yaml:" in str(raised.value)
 
 
 CLI_CONFIGS = [

@@ -51,7 +51,7 @@ def spec(program: str, **fields: Any) -> SweepSpec:
         (["${env}", "A=b", "${interpreter}", "${program}", "${args_no_hyphens}"],
          ["lr=0.1", "deep.on=True", "list=[1, 2]", "none=null"]),
         (["python3", "${program}", "--json", "${args_json}"],
-         ["--json", json.dumps({"lr": 0.1, "deep.on": True, "list": [1, 2], "none": None})]),
+         ["--json", json.dumps({"lr": 0.1, "deep": {"on": True}, "list": [1, 2], "none": None})]),
         (["python", "-m", "pkg.train", "--seed", "${seed}"], ["--seed", "7"]),
     ],
 )  # fmt: skip

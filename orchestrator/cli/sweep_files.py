@@ -21,20 +21,25 @@ def import_(
         typer.Argument(
             metavar="FILE...",
             help="Of W&B, LightningCLI, Hydra or Katib; or a Python file with a sweep_config or param_space. "
-            "Of several LightningCLI configs, later ones override earlier ones.",
+            "Of several LightningCLI configs, later ones override earlier ones. Or an Optuna storage: study.db, or "
+            "study.db:NAME if it holds several studies.",
         ),
     ],
     model: Annotated[str | None, typer.Option("--model", help="Import path of the LightningModule.")] = None,
     data: Annotated[str | None, typer.Option("--data", help="Import path of the LightningDataModule.")] = None,
+    train: Annotated[
+        str | None,
+        typer.Option("--train", help="Script (train.py) or function (my_project.train:main) to run, not a model."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Convert a file of W&B, LightningCLI, Hydra, Katib or Ray Tune to a sweep file, and print it.
+    """Convert a file of W&B, LightningCLI, Hydra, Katib, Ray Tune or Optuna to a sweep file, and print it.
 
     Example: sweep import wandb-sweep.yaml --model my_model.Net > sweep.yaml
     """
     from orchestrator.spec import import_file
 
-    text = import_file(files[0], model=model, data=data, overriding=files[1:])
+    text = import_file(files[0], model=model, data=data, train=train, overriding=files[1:])
     print_json({"sweep_file": text}) if as_json else typer.echo(text, nl=False)
 
 

@@ -79,11 +79,12 @@ def invocation(
         ValueError: It does not start Python.
     """
     args = {name: _replaced(value, macros) for name, value in flat(code["args"]).items()}
+    as_json = json.dumps({name: _replaced(value, macros) for name, value in code["args"].items()})
     program = code.get("program") or ""
     words = [
         expanded
         for word in code.get("command") or standard
-        for expanded in _expanded(word, program, args, macros, json_file)
+        for expanded in _expanded(word, program, args, {**macros, "args_json": as_json, "args_json_file": json_file})
     ]
     return _parsed(words)
 
@@ -112,9 +113,7 @@ def _value_of(match: re.Match[str], macros: Mapping[str, str]) -> str:
     return macros.get(name, match[0])
 
 
-def _expanded(
-    word: str, program: str, args: Mapping[str, Any], macros: Mapping[str, str], json_file: str
-) -> Iterator[str]:
+def _expanded(word: str, program: str, args: Mapping[str, Any], macros: Mapping[str, str]) -> Iterator[str]:
     if word == "${args}":
         yield from (f"--{name}={as_text(value)}" for name, value in args.items())
     elif word == "${args_no_boolean_flags}":
@@ -128,14 +127,7 @@ def _expanded(
     elif word == "${env}":
         yield from ("/usr/bin/env",)
     else:
-        named = {
-            **macros,
-            "interpreter": "python",
-            "program": program,
-            "args_json": json.dumps(dict(args)),
-            "args_json_file": json_file,
-        }
-        yield str(_replaced(word, named))
+        yield str(_replaced(word, {**macros, "interpreter": "python", "program": program}))
 
 
 def as_text(value: Any) -> str:

@@ -44,14 +44,17 @@ class ForeignTrial:
 
 def is_foreign(path: Path) -> bool:
     """Return whether it is a file or folder of another tool's trials, and no run directory."""
-    return path.is_file() or (path.is_dir() and not (path / "journal.jsonl").exists() and any(_folders(path)))
+    return named_study(path)[0].is_file() or (
+        path.is_dir() and not (path / "journal.jsonl").exists() and any(_folders(path))
+    )
 
 
 def read_trials(path: Path, metric: str, mode: str) -> list[ForeignTrial]:
     """Return the trials in a file or folder.
 
     Args:
-        path: an Optuna storage (SQLite or journal), a CSV table, an experiment of Ray Tune, or a folder ``wandb``.
+        path: an Optuna storage (SQLite or journal; ``study.db:NAME`` if it holds several studies), a CSV table, an
+            experiment of Ray Tune, or a folder ``wandb``.
         metric: the objective's name: a column of a table, a key of a result.
         mode: ``min`` or ``max``, which an Optuna study must agree with.
 
@@ -60,7 +63,7 @@ def read_trials(path: Path, metric: str, mode: str) -> list[ForeignTrial]:
     """
     if path.is_dir():
         found = list(_folders(path, metric, mode))
-    elif is_optuna(path):
+    elif is_optuna(named_study(path)[0]):
         found = _optuna(path, mode)
     else:
         found = _table(path, metric)
@@ -68,6 +71,12 @@ def read_trials(path: Path, metric: str, mode: str) -> list[ForeignTrial]:
         hint = "a table needs a column of that name, a result a key of that name"
         raise UsageError(f"{path} holds no trial with a value of {metric}", hint=hint)
     return found
+
+
+def named_study(path: Path) -> tuple[Path, str]:
+    """Return the file and the study of ``study.db:NAME``; of another path, the path and an empty name."""
+    file, _, name = str(path).rpartition(":")
+    return (Path(file), name) if file and not path.exists() and Path(file).is_file() else (path, "")
 
 
 def is_optuna(path: Path) -> bool:
@@ -79,11 +88,15 @@ def is_optuna(path: Path) -> bool:
 
 @contextmanager
 def optuna_study(path: Path) -> Iterator[Any]:
-    """Load the study in a storage from a copy of it. Raises UsageError if it holds none, or several."""
+    """Load the study in a storage, or at ``study.db:NAME``, from a copy of the file.
+
+    Raises UsageError if it holds none of that name, or several and the path names none.
+    """
     import optuna
     from optuna.storages import JournalStorage, RDBStorage
     from optuna.storages.journal import JournalFileBackend
 
+    path, chosen = named_study(path)
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / path.name
         shutil.copyfile(path, copy)
@@ -94,10 +107,11 @@ def optuna_study(path: Path) -> Iterator[Any]:
                 RDBStorage(f"sqlite:///{copy}") if is_sqlite else JournalStorage(JournalFileBackend(str(copy)))
             )
             names = [study.study_name for study in storage.get_all_studies()]
-            if len(names) != 1:
+            if chosen not in names and (chosen or len(names) != 1):
                 message = f"{path} holds {len(names)} studies: {', '.join(names) or 'none'}"
-                raise UsageError(message, hint="copy the one to use into a storage of its own: optuna.copy_study")
-            yield optuna.load_study(study_name=names[0], storage=storage)
+                hint = f"name one: {path}:{names[0]}" if names else "is it the right file?"
+                raise UsageError(message, hint=hint)
+            yield optuna.load_study(study_name=chosen or names[0], storage=storage)
         except UsageError:
             raise
         except Exception as error:  # a file that is no storage, or of a version that this Optuna does not read

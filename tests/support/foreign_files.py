@@ -1,60 +1,110 @@
-# ruff: noqa: E501
-"""Files as other tools' users write them, each with the public shape that it follows. The content is our own."""
+"""Files as other tools' users write them, below ``tests/foreign``, each with the public shape that it follows.
+
+What is in them is our own. Python files end in ``.txt``, as they import packages that are not installed here.
+"""
 
 from __future__ import annotations
 
-WANDB = {
-    "wandb docs: sweep configuration, random": "program: train.py\nname: demo\nmethod: random\nmetric: {goal: minimize, name: validation_loss}\nparameters:\n  batch_size: {values: [16, 32, 64]}\n  epochs: {values: [5, 10, 15]}\n  lr: {max: 0.1, min: 0.0001}\n  optimizer: {values: [adam, sgd]}\n",
-    "wandb docs: bayes with hyperband": "program: main.py\nmethod: bayes\nmetric: {name: val_loss, goal: minimize}\nparameters: {dropout: {values: [0.15, 0.2]}, lr: {distribution: log_uniform_values, min: 1e-5, max: 1e-2}}\nearly_terminate: {type: hyperband, s: 2, eta: 3, max_iter: 27}\n",
-    "wandb docs: command macros": "program: train.py\nmethod: grid\nmetric: {name: acc, goal: maximize}\nparameters: {seed: {values: [1, 2, 3]}, fixed: {value: 7}}\ncommand: ['${env}', '${interpreter}', '${program}', '--flag', '${args_no_hyphens}']\n",
-    "wandb/examples: nested parameters": "method: random\nmetric: {name: loss, goal: minimize}\nproject: p\nentity: e\nparameters: {optimizer: {parameters: {name: {values: [a, b]}, lr: {min: 0.1, max: 0.2}}}, depth: {min: 1, max: 5}}\n",
-    "wandb docs: q distributions": "method: random\nmetric: {name: loss, goal: minimize}\nparameters: {a: {distribution: q_uniform, min: 10, max: 100, q: 8}, b: {distribution: q_normal, mu: 64, sigma: 8, q: 4}, c: {distribution: q_log_uniform_values, min: 32, max: 256, q: 8}}\nrun_cap: 30\n",
-    "wandb docs: probabilities": "method: random\nmetric: {name: loss}\nparameters: {a: {values: [1, 2, 3], probabilities: [0.1, 0.2, 0.7]}}\ndescription: our first\n",
-    "yolo repositories: many uniform ranges": "program: train.py\nmethod: random\nmetric: {name: metrics/mAP, goal: maximize}\nparameters: {weights: {value: yolo.pt}, cfg: {value: ~}, lr0: {distribution: uniform, min: !!float 1e-5, max: !!float 1e-1}, rect: {value: no}, cache: {values: [yes, no]}}\n",
-    "research repositories: log_uniform exponents": "program: run.py\nmethod: bayes\nmetric: {goal: maximize, name: val_acc, target: 0.99}\nparameters: {lr: {distribution: log_uniform, min: -9.21, max: -2.3}, wd: {distribution: log_normal, mu: -5, sigma: 1}, x: {distribution: beta, a: 1, b: 2}}\n",
-    "research repositories: anchors and merges": "defaults: &d {distribution: uniform, min: 0, max: 1}\nmethod: random\nmetric: {name: l, goal: minimize}\nparameters: {p: {<<: *d}, q: {<<: *d, max: 2}}\n",
-    "hugging face examples: weights by repetition": "method: random\nmetric: {name: eval/loss, goal: minimize}\nparameters: {scheduler: {values: [cosine, cosine, linear]}, warmup: {min: 0, max: 500}}\nearly_terminate: {type: hyperband, min_iter: 3, strict: true}\n",
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+FOLDER = Path(__file__).parent.parent / "foreign"
+_SHAPE = re.compile(r"^# Shape: (.+)$", re.MULTILINE)
+
+
+def shapes(kind: str) -> dict[str, str]:
+    """Return the text of each file of one importer, by the shape that it follows."""
+    texts = [path.read_text(encoding="utf-8") for path in sorted((FOLDER / kind).iterdir())]
+    return {match[1]: text for text in texts if (match := _SHAPE.search(text))}
+
+
+WANDB, LIGHTNING_CLI, HYDRA, KATIB, PYTHON = map(shapes, ("wandb", "lightning_cli", "hydra", "katib", "python"))
+FILES = {
+    **{shape: (text, "yaml") for kind in (WANDB, LIGHTNING_CLI, HYDRA, KATIB) for shape, text in kind.items()},
+    **{shape: (text, "py") for shape, text in PYTHON.items()},
 }
-LIGHTNING_CLI = {
-    "lightning docs: print_config": "seed_everything: true\ntrainer: {accelerator: auto, logger: null, callbacks: null, max_epochs: 3, enable_checkpointing: null}\nmodel: {class_path: m.Net, init_args: {lr: 0.1}}\ndata: {class_path: m.Data, init_args: {batch_size: 8}}\nckpt_path: null\n",
-    "lightning docs: subcommand sections": "fit:\n  seed_everything: 7\n  trainer: {max_epochs: 2}\n  model: m.Net\n  data: m.Data\ntest: {verbose: true, trainer: {limit_test_batches: 3}}\n",
-    "lightning docs: optimizers and schedulers": "model: {class_path: m.Net}\noptimizer: {class_path: Adam, init_args: {lr: 1e-2}}\nlr_scheduler: {class_path: ExponentialLR, init_args: {gamma: 0.9}}\ntrainer: {max_epochs: 1}\n",
-    "lightning docs: short names": "trainer: {max_epochs: 1, callbacks: [{class_path: EarlyStopping, init_args: {patience: 5, monitor: val_loss}}, {class_path: LearningRateMonitor}]}\nmodel: m.Net\n",
-    "torchgeo conf: dict_kwargs": "trainer: {max_epochs: 1, default_root_dir: out}\nmodel: {class_path: m.Net, init_args: {in_channels: 13}}\ndata: {class_path: m.Data, init_args: {batch_size: 4}, dict_kwargs: {root: data/x, download: true}}\n",
-    "terratorch configs: loggers and folders": "trainer: {precision: 16-mixed, logger: {class_path: TensorBoardLogger, init_args: {save_dir: out, name: x}}, callbacks: [{class_path: ModelCheckpoint, init_args: {dirpath: ckpts, monitor: val/iou, mode: max}}], max_epochs: 5}\nmodel: {class_path: m.Net, init_args: {bands: [RED, 1], hparams: {a: null, b: []}}}\n",
-    "rslearn configs: integer keys": "trainer: {max_epochs: 1}\nmodel: {class_path: m.Net, init_args: {table: {8: 128, 16: 256}}}\n",
-    "jsonargparse docs: interpolation": "trainer: {max_epochs: 1}\nmodel: {class_path: m.Net, init_args: {width: '${data.init_args.size}'}}\ndata: {class_path: m.Data, init_args: {size: 3}}\n",
-    "lightning 1.5 examples: old arguments": "trainer: {gpus: 2, max_epochs: 3, checkpoint_callback: true, weights_summary: top, stochastic_weight_avg: true, progress_bar_refresh_rate: 0}\nmodel: {class_path: m.Net}\n",
-    "project CLIs: sections of their own": "my_callback: {every: 3, nested: {deep: [1, 2]}}\ntrainer: {max_epochs: 1, fast_dev_run: 2}\nmodel: {class_path: m.Net}\nckpt_path: last.ckpt\n",
+
+
+def _floats(trial: Any) -> float:
+    rate, decay = trial.suggest_float("lr", 1e-5, 1e-1, log=True), trial.suggest_float("decay", 0.0, 0.5, step=0.1)
+    return float(rate + decay)
+
+
+def _integers(trial: Any) -> float:
+    units = trial.suggest_int("units", 4, 128, log=True) + trial.suggest_int("layers", 2, 8, step=2)
+    return float(units)
+
+
+def _mixed_choices(trial: Any) -> float:
+    act, norm = trial.suggest_categorical("act", ["relu", None, True]), trial.suggest_categorical("norm", [1, 2.5])
+    return float(norm) + (act is None)
+
+
+def _conditional(trial: Any) -> float:
+    if trial.suggest_categorical("classifier", ["svc", "forest", "linear"]) == "forest":
+        return float(trial.suggest_int("max_depth", 2, 32))
+    return float(trial.suggest_float("c", 1e-3, 1e3, log=True))
+
+
+def _growing(trial: Any) -> float:
+    return float(sum(trial.suggest_int(f"units_l{i}", 4, 8) for i in range(trial.suggest_int("layers", 1, 3))))
+
+
+def _pruned_and_failed(trial: Any) -> float:
+    value = trial.suggest_float("x", -1, 1)
+    trial.report(value, 1)
+    if trial.number % 3 == 1:
+        raise optuna.TrialPruned
+    if trial.number % 3 == 2:
+        raise RuntimeError("an error of the user's")
+    return float(value)
+
+
+def _two_goals(trial: Any) -> tuple[float, float]:
+    x = trial.suggest_float("x", 0, 5)
+    return x, 5 - x
+
+
+def _one_value(trial: Any) -> float:
+    return float(trial.suggest_float("fixed", 0.5, 0.5) + trial.suggest_int("seed", 1, 3))
+
+
+def _other_ranges(trial: Any) -> float:
+    return float(trial.suggest_int("width", 8, 64 if trial.number < 3 else 128))
+
+
+def _dotted(trial: Any) -> float:
+    return float(trial.suggest_float("model.lr", 1e-4, 1e-1, log=True) + trial.suggest_int("data.batch_size", 8, 32))
+
+
+STUDIES: dict[str, tuple[Callable[[Any], Any], dict[str, Any]]] = {
+    "optuna docs: first example, floats": (_floats, {}),
+    "optuna docs: suggest_int with log and step": (_integers, {"direction": "maximize"}),
+    "optuna docs: categorical of several types": (_mixed_choices, {}),
+    "optuna examples: sklearn, a space with branches": (_conditional, {"direction": "maximize"}),
+    "optuna examples: pytorch_simple, a space with a loop": (_growing, {}),
+    "optuna docs: pruning, and trials that failed": (_pruned_and_failed, {}),
+    "optuna docs: multi-objective": (_two_goals, {"directions": ["minimize", "maximize"]}),
+    "optuna docs: ranges of one value": (_one_value, {}),
+    "optuna docs: a range that was changed": (_other_ranges, {}),
+    "hydra-optuna-sweeper: dotted names": (_dotted, {"direction": "maximize"}),
 }
-HYDRA = {
-    "lightning-hydra-template hparams_search": "defaults: [{override /hydra/sweeper: optuna}]\noptimized_metric: val/acc_best\nhydra: {mode: MULTIRUN, sweeper: {_target_: hydra_plugins.hydra_optuna_sweeper.optuna_sweeper.OptunaSweeper, storage: null, study_name: null, n_jobs: 1, direction: maximize, n_trials: 20, sampler: {_target_: optuna.samplers.TPESampler, seed: 12, n_startup_trials: 5}, params: {model.optimizer.lr: 'interval(0.0001, 0.1)', data.batch_size: 'choice(32, 64)', model.net.size: 'choice(64, 128)'}}}\n",
-    "hydra docs: optuna example": "defaults: [{override hydra/sweeper: optuna}]\nhydra: {sweeper: {sampler: {_target_: optuna.samplers.RandomSampler, seed: 1}, direction: minimize, study_name: sphere, n_trials: 20, n_jobs: 1, params: {x: 'range(-5.5, 5.5, step=0.5)', y: 'choice(-5, 0, 5)'}}}\nx: 1\ny: 1\n",
-    "hydra docs: optuna search_space": "hydra: {sweeper: {n_trials: 10, direction: maximize, search_space: {lr: {type: float, low: 1e-5, high: 1e-1, log: true}, layers: {type: int, low: 1, high: 4}, opt: {type: categorical, choices: [a, b]}}}}\n",
-    "hydra docs: tags and casts": "hydra: {sweeper: {n_trials: 5, params: {a: 'tag(log, interval(1e-4, 1e-1))', b: 'int(interval(1, 9))', c: 'shuffle(range(1, 5))', d: 'range(1, 10)', e: '1,2,3', f: glob(*)}}}\n",
-    "hydra docs: ax": "hydra: {sweeper: {ax_config: {max_trials: 12, early_stop: {minimize: true, max_epochs_without_improvement: 3}, experiment: {minimize: false}, params: {x: {type: range, bounds: [-5, 10]}, y: {type: choice, values: [1, 2]}, z: {type: fixed, value: 3}}}}}\n",
-    "hydra docs: basic sweeper": "hydra: {mode: MULTIRUN, sweeper: {params: {db: 'mysql,postgresql', n: 'range(1, 4)', s: choice(a)}}}\ndb: mysql\n",
-    "hydra projects: two directions": "hydra: {sweeper: {n_trials: 7, direction: [minimize, maximize], sampler: {_target_: optuna.samplers.NSGAIISampler, population_size: 10}, params: {model.lr: 'interval(0, 1)'}}}\n",
-    "hydra projects: whole config": "seed: 3\nmodel: {_target_: m.Net, lr: 0.1, optimizer: {_target_: torch.optim.Adam, _partial_: true}}\ndata: {_target_: m.Data, batch_size: 2}\ntrainer: {_target_: lightning.Trainer, max_epochs: 4, logger: null}\nhydra: {sweeper: {n_trials: 3, params: {model.lr: 'interval(0.1, 0.2)', datamodule.batch_size: '2,4'}}}\n",
-    "hydra projects: force-add names": "optimized_metric: val_loss\nhydra: {sweeper: {n_trials: 3, max_failure_rate: 0.1, params: {+trainer.gradient_clip_val: 'interval(0, 1)', ++model.x: 'choice(true, false)', model.y: '[1, 2]'}}}\n",
-    "hydra projects: grid sampler": "hydra: {sweeper: {n_trials: 4, direction: minimize, sampler: {_target_: optuna.samplers.GridSampler}, params: {model.a: 'choice(1, 2)', model.b: 'choice(x, y)'}}}\n",
-}
-_KATIB = "apiVersion: kubeflow.org/v1beta1\nkind: Experiment\nmetadata: {namespace: kubeflow, name: {name}}\nspec: {"
-KATIB = {
-    "katib examples: random": _KATIB.replace("{name}", "random")
-    + "objective: {type: maximize, goal: 0.99, objectiveMetricName: acc, additionalMetricNames: [train]}, algorithm: {algorithmName: random}, parallelTrialCount: 3, maxTrialCount: 12, maxFailedTrialCount: 3, parameters: [{name: lr, parameterType: double, feasibleSpace: {min: '0.01', max: '0.03'}}, {name: num-layers, parameterType: int, feasibleSpace: {min: '2', max: '5'}}, {name: optimizer, parameterType: categorical, feasibleSpace: {list: [sgd, adam]}}]}\n",
-    "katib examples: distributions": _KATIB.replace("{name}", "dist")
-    + "objective: {type: minimize, objectiveMetricName: loss}, algorithm: {algorithmName: tpe, algorithmSettings: [{name: n_startup_trials, value: '5'}]}, parameters: [{name: lr, parameterType: double, feasibleSpace: {min: '0.0001', max: '0.1', distribution: logUniform}}, {name: mu, parameterType: double, feasibleSpace: {min: '-1', max: '1', distribution: normal}}, {name: bs, parameterType: discrete, feasibleSpace: {list: ['16', '32']}}]}\n",
-    "katib examples: medianstop": _KATIB.replace("{name}", "median")
-    + "objective: {type: minimize, objectiveMetricName: loss}, algorithm: {algorithmName: bayesianoptimization}, earlyStopping: {algorithmName: medianstop, algorithmSettings: [{name: min_trials_required, value: '1'}]}, parameters: [{name: steps, parameterType: int, feasibleSpace: {min: '10', max: '50', step: '10'}}]}\n",
-    "katib examples: trial template": _KATIB.replace("{name}", "job")
-    + "objective: {type: maximize, objectiveMetricName: acc}, algorithm: {algorithmName: grid}, maxTrialCount: 4, parameters: [{name: lr, parameterType: double, feasibleSpace: {min: '0.1', max: '0.3', step: '0.1'}}], trialTemplate: {primaryContainerName: main, trialParameters: [{name: learningRate, description: rate, reference: lr}], trialSpec: {apiVersion: batch/v1, kind: Job, spec: {template: {spec: {containers: [{name: main, image: img, command: [python3, /opt/train.py, --epochs=1, '--lr=${trialParameters.learningRate}']}], restartPolicy: Never}}}}}}\n",
-}
-PYTHON = {
-    "wandb notebooks: a dictionary in steps": "sweep_config = {'method': 'random'}\nmetric = {'name': 'loss', 'goal': 'minimize'}\nsweep_config['metric'] = metric\nparameters = {'opt': {'values': ['adam', 'sgd']}}\nsweep_config['parameters'] = parameters\nparameters.update({'epochs': {'value': 1}, 'w': {'values': [2**i for i in range(3)]}})\n",
-    "wandb docs: sweep in Python": "import wandb\nsweep_configuration = {'method': 'bayes', 'name': 's', 'metric': {'goal': 'maximize', 'name': 'acc'}, 'parameters': {'bs': {'values': [16, 32]}, 'lr': {'max': 0.1, 'min': 1e-4}}, 'run_cap': 5}\nwandb.sweep(sweep=sweep_configuration, project='p')\n",
-    "ray docs: cifar tutorial": "from ray import tune\ndef main(num_samples=10, max_num_epochs=10):\n    config = {'l1': tune.choice([2**i for i in range(9)]), 'lr': tune.loguniform(1e-4, 1e-1), 'epochs': 5}\n    scheduler = ASHAScheduler(max_t=max_num_epochs, grace_period=1, reduction_factor=2)\n    tuner = tune.Tuner(train, tune_config=tune.TuneConfig(metric='loss', mode='min', scheduler=scheduler, num_samples=num_samples), param_space=config)\n",
-    "ray docs: search space reference": "from ray import tune\nparam_space = {'u': tune.uniform(-5, -1), 'q': tune.quniform(3.2, 5.4, 0.2), 'l': tune.loguniform(1e-4, 1e-2), 'r': tune.randn(10, 2), 'i': tune.randint(-9, 15), 'k': tune.qrandint(-21, 12, 3), 'c': tune.choice(['a', 'b']), 'f': tune.sample_from(lambda s: s), 'fixed': 3, 'nested': {'x': tune.uniform(0, 1)}}\n",
-    "ray docs: grid": "from ray import tune\ntune.run(f, config={'a': tune.grid_search([1, 2]), 'b': {'grid_search': ['x', 'y']}}, metric='m', mode='max', num_samples=2)\n",
-    "ray docs: optuna search": "from ray import tune\nfrom ray.tune.search.optuna import OptunaSearch\nspace = {'x': tune.uniform(0, 20), 'y': tune.choice([True, False])}\nt = tune.Tuner(f, tune_config=tune.TuneConfig(metric='m', mode='min', search_alg=OptunaSearch(), num_samples=50, max_concurrent_trials=4), param_space=space)\n",
-}
+"""Objectives of studies, and the arguments of ``create_study``."""
+
+
+def study_at(path: Path, shape: str, name: str = "theirs", trials: int = 8) -> Any:
+    """Run a study into a storage: SQLite for a path that ends in ``.db``, else a journal. Return it."""
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    optuna.logging.set_verbosity(optuna.logging.CRITICAL)
+    objective, arguments = STUDIES[shape]
+    storage: Any = f"sqlite:///{path}" if path.suffix == ".db" else JournalStorage(JournalFileBackend(str(path)))
+    sampler = optuna.samplers.RandomSampler(seed=1)
+    made = optuna.create_study(storage=storage, study_name=name, sampler=sampler, **arguments)
+    made.optimize(objective, n_trials=trials, catch=(RuntimeError,))
+    return made

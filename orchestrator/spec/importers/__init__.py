@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from orchestrator.errors import Problem, SpecError
-from orchestrator.spec.foreign_trials import is_optuna
+from orchestrator.errors import Problem, SpecError, UsageError
+from orchestrator.spec.foreign_trials import is_optuna, named_study
 from orchestrator.spec.importers import (
     hydra_sweeper,
     katib_experiment,
@@ -17,16 +17,21 @@ from orchestrator.spec.importers import (
     python_search,
     wandb_sweep,
 )
-from orchestrator.spec.importers.draft import Draft
+from orchestrator.spec.importers.draft import Door, Draft
 from orchestrator.spec.importers.foreign_yaml import ForeignFile, read_yaml_1_1
 from orchestrator.spec.validation_errors import validated
 from orchestrator.spec.yaml_document import SIZE_LIMIT, read, readable
 
-_Translate = Callable[[ForeignFile, str | None, str | None], Draft]
+_Translate = Callable[[ForeignFile, Door], Draft]
 
 
 def import_file(
-    path: str | Path, model: str | None = None, data: str | None = None, *, overriding: Sequence[str | Path] = ()
+    path: str | Path,
+    model: str | None = None,
+    data: str | None = None,
+    *,
+    train: str | None = None,
+    overriding: Sequence[str | Path] = (),
 ) -> str:
     """Return the text of a sweep file, made from another tool's file; ``load`` reads it.
 
@@ -38,20 +43,26 @@ def import_file(
         path: The file to translate.
         model: Import path of the LightningModule, for a file that names none.
         data: Import path of the LightningDataModule, for a file that names none.
+        train: The script that trains, such as ``train.py``, or the function, such as ``my_project.train:main``, in
+            place of a model. Parameters keep the names that they have in the file.
         overriding: Further LightningCLI configs, each of which overrides those before it, as several ``--config`` do.
 
     Raises:
         SpecError: The file cannot be read, is of no known kind, or has a word that its tool does not know.
+        UsageError: Both a model and code are named.
     """
-    content = _content(Path(path))
-    if overriding:
-        draft = _of_several([path, *overriding], model, data)
-    elif is_optuna(Path(path)):
-        draft = optuna_search.translate(Path(path), model, data)
+    if train and (model or data):
+        raise UsageError("--train names code that makes its own model and data", hint="leave --model and --data out")
+    door = Door(model, data, train)
+    content = _content(storage := named_study(Path(path))[0])
+    if is_optuna(storage):
+        draft = optuna_search.translate(Path(path), door)
+    elif overriding:
+        draft = _of_several([path, *overriding], door)
     elif Path(path).suffix == ".py":
-        draft = python_search.translate(content.decode(errors="replace"), str(path), model, data)
+        draft = python_search.translate(content.decode(errors="replace"), str(path), door)
     else:
-        draft = _translated(content, str(path), model, data)
+        draft = _translated(content, str(path), door)
     _, remaining = validated(read(draft.text().encode(), "")[0].data)
     draft.notes += [
         f"to correct before it can be launched: {problem.message} ({problem.hint})" for problem in readable(remaining)
@@ -59,7 +70,7 @@ def import_file(
     return draft.text()
 
 
-def _of_several(paths: Sequence[str | Path], model: str | None, data: str | None) -> Draft:
+def _of_several(paths: Sequence[str | Path], door: Door) -> Draft:
     sources = [read_yaml_1_1(_content(Path(path)), str(path)) for path in paths]
     for source in sources:
         kind = next((name for name, (matches, _) in _KINDS.items() if matches(source.data)), _CLI)
@@ -70,7 +81,7 @@ def _of_several(paths: Sequence[str | Path], model: str | None, data: str | None
         lightning_cli.check_sections(source)
     if not _is_lightning_cli(whole.data):
         raise whole.refusal("none of the files has a section of LightningCLI", _MARKS[_CLI])
-    draft = lightning_cli.translate(whole, model, data)
+    draft = lightning_cli.translate(whole, door)
     draft.notes += notes
     return draft
 
@@ -84,11 +95,11 @@ def _content(path: Path) -> bytes:
         raise SpecError([Problem(f"cannot be read: {reason}", "check the path", file=str(path))]) from None
 
 
-def _translated(content: bytes, file: str, model: str | None, data: str | None) -> Draft:
+def _translated(content: bytes, file: str, door: Door) -> Draft:
     source = read_yaml_1_1(content, file)
     for matches, translate in _KINDS.values():
         if matches(source.data):
-            return translate(source, model, data)
+            return translate(source, door)
     known = ", ".join(f"{name} ({_MARKS[name]})" for name in _KINDS)
     raise source.refusal("of no kind that can be imported", known)
 

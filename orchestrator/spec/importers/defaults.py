@@ -30,7 +30,7 @@ def set_training_length(draft: Draft, scheduler: dict[str, Any], longest: int | 
     if epochs is None:
         epochs = longest or max(DEFAULT_EPOCHS, grace * factor if grace > 1 else 0)
         derived = f"{factor} times the first comparison at {grace}" if epochs != DEFAULT_EPOCHS else "the default"
-        why = "early_terminate.max_iter" if longest else derived
+        why = "its longest trial" if longest else derived
         draft.sections["trainer"] = {**draft.sections.get("trainer", {}), "max_epochs": epochs}
         draft.note(
             f"the file says nothing of epochs: trainer.max_epochs is {epochs}, {why}; set what the training needs"

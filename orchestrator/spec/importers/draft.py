@@ -12,6 +12,7 @@ from typing import Any
 
 from orchestrator.codec import key_path
 from orchestrator.spec.importers.foreign_yaml import ForeignFile, leaves
+from orchestrator.spec.importers.parameter_names import target_name
 from orchestrator.spec.yaml_document import Path, brief
 from orchestrator.spec.yaml_text import dump
 
@@ -55,7 +56,9 @@ class Draft:
     def name(self, title: object = None) -> None:
         """Name the sweep by ``title``, or by the source file."""
         text = str(title) if title else FilePath(self.source.file).stem
-        self.sections["name"] = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip(".-")[:100] or "sweep"
+        name = self.sections["name"] = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip(".-")[:100] or "sweep"
+        if title and name != text:
+            self.note(f"the name {text!r} became {name}")
 
     def text(self) -> str:
         """Return the sweep file's text."""
@@ -69,10 +72,32 @@ class Draft:
         return "\n".join(head) + "\n" + body + ("" if self.sections.get("space") else _EXAMPLE.lstrip("\n"))
 
 
-def class_door(draft: Draft, model: str | None, data: str | None) -> None:
-    """Set the sections of a source that names no classes."""
-    draft.sections["model"] = model or PLACEHOLDER_MODEL
-    if model is None:
-        draft.note(f"put your LightningModule's import path for {PLACEHOLDER_MODEL}, or pass --model")
-    if data:
-        draft.sections["data"] = data
+@dataclass(frozen=True)
+class Door:
+    """What the user names beside the file: classes, or code that trains without them.
+
+    Attributes:
+        model: import path of the LightningModule.
+        data: import path of the LightningDataModule.
+        train: path of a script, or ``package.module:function``.
+    """
+
+    model: str | None = None
+    data: str | None = None
+    train: str | None = None
+
+    def target(self, name: str) -> str:
+        """Return the name in ``space`` of another tool's parameter: code has its own names for them."""
+        return name if self.train else target_name(name, has_data=self.data is not None)
+
+    def open(self, draft: Draft) -> None:
+        """Set the sections that say what a trial trains, for a source that does not say it."""
+        if self.train:
+            draft.sections["program" if self.train.endswith(".py") else "train"] = self.train
+            return
+        draft.sections["model"] = self.model or PLACEHOLDER_MODEL
+        if self.model is None:
+            draft.note(f"put your LightningModule's import path for {PLACEHOLDER_MODEL}, or pass --model or --train")
+        if self.data:
+            draft.sections["data"] = self.data
+        draft.note("parameters became arguments of the model, except a few well-known names: check their prefixes")

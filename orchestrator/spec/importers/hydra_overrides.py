@@ -10,6 +10,7 @@ from orchestrator.space import Domain, choice, const, integer, log_int, log_unif
 from orchestrator.spec.yaml_document import scalar
 
 _CALL = re.compile(r"\s*([a-z_]+)\s*\((.*)\)\s*", re.DOTALL)
+_NAMED = re.compile(r"(start|stop|end|step|reverse|list)\s*=\s*(.*)", re.DOTALL)
 _OPEN, _CLOSE = "([{", ")]}"
 
 
@@ -53,18 +54,21 @@ def _of_mapping(value: Mapping[str, Any]) -> Domain:
 
 def _of_call(name: str, inside: str, kind: str, tags: frozenset[str] = frozenset()) -> Domain:
     arguments = _split(inside)
-    named = {key.strip(): text for key, _, text in (part.partition("=") for part in arguments if "=" in part)}
-    plain = [part for part in arguments if "=" not in part]
+    named = {match[1]: match[2] for part in arguments if (match := _NAMED.fullmatch(part))}
+    plain = [part for part in arguments if not _NAMED.fullmatch(part)]
     if name == "tag":
         inner = _CALL.fullmatch(plain[-1])
         if inner is None:
             raise ValueError(f"tag takes a range or an interval, but got {plain[-1]!r}")
         return _of_call(inner[1], inner[2], kind, tags | {part.strip() for part in plain[:-1]})
     if name in ("int", "float", "str", "bool", "shuffle", "sort"):
+        plain = plain or [named[word] for word in ("list",) if word in named]
         inner = _CALL.fullmatch(plain[0]) if plain else None
         if inner is None:
             values = [_value(part) for part in plain]
-            return choice(_distinct([_cast(name, each) for each in values]))
+            listed = values[0] if len(values) == 1 and isinstance(values[0], list) else values
+            return choice(_distinct([_cast(name, each) for each in listed]))
+        kind = "basic" if name == "shuffle" else kind  # a list of values in the plug-in, too
         return _of_call(inner[1], inner[2], kind, tags | ({"int"} if name == "int" else frozenset()))
     if name == "choice":
         return choice(_distinct([_value(part) for part in plain]))

@@ -6,7 +6,7 @@ from typing import Any
 
 from orchestrator.errors import SpecError
 from orchestrator.spec.importers.defaults import note_budget, set_training_length
-from orchestrator.spec.importers.draft import PLACEHOLDER_MODEL, Draft
+from orchestrator.spec.importers.draft import PLACEHOLDER_MODEL, Door, Draft
 from orchestrator.spec.importers.foreign_yaml import ForeignFile
 from orchestrator.spec.importers.hydra_overrides import domain_of
 from orchestrator.spec.importers.parameter_names import target_name
@@ -22,6 +22,7 @@ _SAMPLERS = {
     "GPSampler": "gp",
     "QMCSampler": "sobol",
 }
+_OTHERS = ("nevergrad", "orion", "syne_tune", "smac", "hebo")
 _SECTIONS = ("model", "data", "trainer")
 _AX_TRIALS, _OPTUNA_TRIALS = 10, 20  # the defaults of the plug-ins
 
@@ -33,29 +34,39 @@ def sweeper_of(content: Any) -> dict[str, Any] | None:
     return sweeper if isinstance(sweeper, dict) else None
 
 
-def translate(source: ForeignFile, model: str | None, data: str | None) -> Draft:
-    """Return the draft of the same search. A section with a ``_target_`` is a class."""
+def translate(source: ForeignFile, door: Door) -> Draft:
+    """Return the draft of the same search. A section with a ``_target_`` is a class, unless the user names a script."""
     draft, sweeper = Draft(source), sweeper_of(source.data) or {}
-    kind = _kind(source.data, sweeper)
+    kind = _kind(source, sweeper)
     draft.name(sweeper.get("study_name"))
     draft.take("hydra", "sweeper", "study_name")
     _objective(kind, sweeper, draft)
-    _classes(draft, model, data)
-    draft.sections["space"] = _space(kind, sweeper, draft)
+    if door.train:
+        door.open(draft)
+    else:
+        _classes(draft, door.model, door.data)
+    draft.sections["space"] = _space(kind, sweeper, draft, door)
     _sampler(kind, sweeper, draft)
-    set_training_length(draft, {})
+    if not door.train:
+        set_training_length(draft, {})
     _budget(kind, sweeper, draft)
     draft.note("Hydra runs each trial in full; here the default scheduler stops trials early, unless `scheduler: fifo`")
     for path, value in draft.left():
         if path[0] in ("defaults", "hydra"):
             draft.note(f"{'.'.join(map(str, path))}: {value} is Hydra's own, and left out", *path)
+        elif door.train:
+            draft.note(f"{'.'.join(map(str, path))}: {value} is left out: the script composes its own config", *path)
     return draft
 
 
-def _kind(content: dict[str, Any], sweeper: dict[str, Any]) -> str:
-    named = str(sweeper.get("_target_", "")) + str(content.get("defaults", ""))
+def _kind(source: ForeignFile, sweeper: dict[str, Any]) -> str:
+    named = str(sweeper.get("_target_", "")) + str(source.data.get("defaults", ""))
     if "ax_config" in sweeper or "hydra_ax" in named or "sweeper': 'ax" in named:
         return "ax"
+    other = next((word for word in _OTHERS if word in named), "")
+    if other:
+        message = f"Hydra's sweeper {other} cannot be translated"
+        raise source.refusal(message, "those of Optuna and Ax can, and the basic one", ("hydra", "sweeper"))
     optuna = {"direction", "n_trials", "sampler", "search_space", "study_name", "n_jobs"} & sweeper.keys()
     return "optuna" if optuna or "optuna" in named else "basic"
 
@@ -110,7 +121,7 @@ def _classes(draft: Draft, model: str | None, data: str | None) -> None:
         draft.take("seed")
 
 
-def _space(kind: str, sweeper: dict[str, Any], draft: Draft) -> dict[str, Any]:
+def _space(kind: str, sweeper: dict[str, Any], draft: Draft, door: Door) -> dict[str, Any]:
     space: dict[str, Any] = {}
     holders = [("params",), ("search_space",), ("ax_config", "params")]
     for holder in holders:
@@ -119,9 +130,12 @@ def _space(kind: str, sweeper: dict[str, Any], draft: Draft) -> dict[str, Any]:
             written = written.get(key) if isinstance(written, dict) else None
         for name, value in (written or {}).items() if isinstance(written, dict) else ():
             path = ("hydra", "sweeper", *holder, name)
-            clean = str(name).lstrip("+~")
-            clean = f"data.{clean.removeprefix('datamodule.')}" if clean.startswith("datamodule.") else clean
-            target = target_name(clean, has_data="data" in draft.sections)
+            target = str(name) if door.train else _argument(str(name), draft)
+            if str(name).startswith("~"):
+                word = f"{name}={value}" if value not in (None, "null") else str(name)
+                _remove(word, draft, door)
+                draft.take(*path)
+                continue
             try:
                 space[target] = domain_of(value, kind).to_yaml()
             except (SpecError, ValueError, TypeError, KeyError) as error:
@@ -130,6 +144,23 @@ def _space(kind: str, sweeper: dict[str, Any], draft: Draft) -> dict[str, Any]:
                 continue
             draft.note(f"{'.'.join(map(str, path))}: {value} became {target}", *path)
     return space
+
+
+def _argument(name: str, draft: Draft) -> str:
+    """Return the name in ``space`` of an override, as an argument of a class."""
+    clean = name.lstrip("+~")
+    clean = f"data.{clean.removeprefix('datamodule.')}" if clean.startswith("datamodule.") else clean
+    return target_name(clean, has_data="data" in draft.sections)
+
+
+def _remove(word: str, draft: Draft, door: Door) -> None:
+    """Pass on an override that removes a key: it is the same in all trials."""
+    if "program" in draft.sections:
+        standard = ["${env}", "${interpreter}", "${program}", "${args_no_hyphens}"]
+        draft.sections["command"] = [*draft.sections.get("command", standard)[:-1], word, "${args_no_hyphens}"]
+        draft.note(f"{word} became a word of the command")
+    else:
+        draft.note(f"{word} is left out: remove the argument from the sections below")
 
 
 def _sampler(kind: str, sweeper: dict[str, Any], draft: Draft) -> None:

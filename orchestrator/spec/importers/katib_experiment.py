@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any
@@ -11,10 +12,10 @@ from typing import Any
 from orchestrator.errors import SpecError
 from orchestrator.space import Domain, choice, integer, log_int, log_normal, log_uniform, normal, uniform
 from orchestrator.spec.importers.defaults import note_budget, set_training_length
-from orchestrator.spec.importers.draft import Draft, class_door
+from orchestrator.spec.importers.draft import Door, Draft
 from orchestrator.spec.importers.foreign_yaml import ForeignFile
-from orchestrator.spec.importers.parameter_names import target_name
 from orchestrator.spec.importers.words import MODES, known
+from orchestrator.spec.yaml_document import Path
 
 _SEARCHERS = {
     "random": "random",
@@ -29,28 +30,34 @@ _SEARCHERS = {
 }
 _TYPES = ("double", "int", "categorical", "discrete")
 _DISTRIBUTIONS = ("uniform", "logUniform", "normal", "logNormal")
+_SHELL = ("&&", "||", ";", "|", ">", ">>", "2>&1")
 _REFERENCE = re.compile(r"\$\{trialParameters\.(\w+)\}")
 
 
-def translate(source: ForeignFile, model: str | None, data: str | None) -> Draft:
-    """Return the draft of the same search; without ``model``, of the script that its trials run."""
+def translate(source: ForeignFile, door: Door) -> Draft:
+    """Return the draft of the same search, by default of the script that its trials run."""
     draft = Draft(source)
     spec = source.data.get("spec")
     if not isinstance(spec, dict) or not isinstance(spec.get("parameters"), list):
         raise source.refusal("a Katib experiment has spec.parameters", "is the file complete?", ("spec",))
-    draft.name((source.data.get("metadata") or {}).get("name"))
-    draft.take("metadata", "name")
+    metadata = source.data.get("metadata") or {}
+    draft.name(metadata.get("name") or metadata.get("generateName"))
+    for word in ("name", "generateName"):
+        draft.take("metadata", word)
     for path in (("apiVersion",), ("kind",)):
         draft.note(f"{path[0]}: {source.data.get(path[0])} says that it is a Katib experiment", *path)
     target = _objective(spec.get("objective"), draft)
-    flags = {} if model else _script(spec, draft)
+    container = {} if door.model else _script(spec, draft)
+    if door.train or not container:
+        door.open(draft)
+    else:
+        draft.sections |= {name: container[name] for name in ("program", "command") if name in container}
+    flags = container.get("flags", {})
     if flags:
         draft.take("spec", "trialTemplate", "trialParameters")
-    else:
-        class_door(draft, model, data)
-    draft.sections["space"] = _space(spec["parameters"], draft, flags, has_data=data is not None)
+    draft.sections["space"] = _space(spec["parameters"], draft, flags, door)
     _search(spec, draft)
-    if not flags:
+    if "model" in draft.sections:
         set_training_length(draft, {})
     _budget(spec, target, draft)
     return draft
@@ -73,45 +80,59 @@ def _objective(objective: Any, draft: Draft) -> float | None:
     return float(objective["goal"])
 
 
-def _script(spec: dict[str, Any], draft: Draft) -> dict[str, str]:
-    """Set ``program`` and ``command`` from the trial's container; return the flag of each parameter."""
+def _script(spec: dict[str, Any], draft: Draft) -> dict[str, Any]:
+    """Return ``program`` and ``command`` of the trial's container, and ``flags`` by parameter; empty without any."""
     template = spec.get("trialTemplate") or {}
-    words = next(_commands(template), [])
-    program = next((word for word in words if PurePosixPath(word).suffix == ".py"), "")
+    words, places = next(_commands(template, ("spec", "trialTemplate")), ([], []))
+    start = next((at for at, word in enumerate(words) if PurePosixPath(word).suffix == ".py"), len(words))
+    if "-m" in words[:start]:
+        start = words.index("-m") + 1
     references = {
         each.get("name"): each.get("reference")
         for each in template.get("trialParameters") or []
         if isinstance(each, dict)
     }
-    if not program:
-        return {}
     flags: dict[str, str] = {}
     fixed: list[str] = []
-    for word in words[words.index(program) + 1 :]:
+    rest = words[start + 1 :]
+    for word in rest[: next((at for at, word in enumerate(rest) if word in _SHELL), None)]:
         if found := _REFERENCE.search(word):
             flag = word.partition("=")[0] if "=" in word else (fixed.pop() if fixed else found[1])
-            flags[str(references.get(found[1], found[1]))] = flag.lstrip("-").replace("-", "_")
+            flags[str(references.get(found[1], found[1]))] = flag.lstrip("-")
         else:
             fixed.append(word)
-    draft.sections["program"] = program
-    draft.sections["command"] = ["${env}", "${interpreter}", "${program}", *fixed, "${args}"]
-    draft.note(f"program and command are those of the container: {' '.join(words)}; paths are the container's")
-    return flags
+    if not flags:
+        return {}
+    draft.note(f"the container's command is {' '.join(words)}; paths in it are the container's")
+    for place in places:
+        draft.take(*place)
+    if words[start - 1 : start] == ["-m"]:
+        return {"command": ["${env}", "${interpreter}", "-m", words[start], *fixed, "${args}"], "flags": flags}
+    command = ["${env}", "${interpreter}", "${program}", *fixed, "${args}"]
+    return {"program": words[start], "command": command, "flags": flags}
 
 
-def _commands(value: Any) -> Iterator[list[str]]:
-    """Yield the command, with its arguments, of each container."""
-    if isinstance(value, dict):
-        if isinstance(value.get("command"), list):
-            yield [str(word) for word in [*value["command"], *(value.get("args") or [])]]
-        for item in value.values():
-            yield from _commands(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _commands(item)
+def _commands(value: Any, path: Path) -> Iterator[tuple[list[str], list[Path]]]:
+    """Yield the command of each container, with its arguments, and where they are written."""
+    if isinstance(value, dict) and isinstance(value.get("command"), list):
+        words = [str(word) for word in [*value["command"], *(value.get("args") or [])]]
+        yield _in_shell(words), [(*path, "command"), (*path, "args")]
+    parts: Any = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in parts:
+        yield from _commands(item, (*path, key))
 
 
-def _space(parameters: list[Any], draft: Draft, flags: dict[str, str], *, has_data: bool) -> dict[str, Any]:
+def _in_shell(words: list[str]) -> list[str]:
+    """Return the words of ``sh -c "python train.py …"``; others as they are."""
+    if len(words) > 2 and PurePosixPath(words[0]).name in ("sh", "bash") and words[1].endswith("c"):
+        try:
+            return shlex.split(words[2])
+        except ValueError:
+            return words
+    return words
+
+
+def _space(parameters: list[Any], draft: Draft, flags: dict[str, str], door: Door) -> dict[str, Any]:
     space: dict[str, Any] = {}
     for index, parameter in enumerate(parameters):
         path = ("spec", "parameters", index)
@@ -126,7 +147,7 @@ def _space(parameters: list[Any], draft: Draft, flags: dict[str, str], *, has_da
             reason = error.problems[0].message if isinstance(error, SpecError) else str(error)
             draft.note(f"{name}: {parameter} is left out: {reason}", *path)
             continue
-        target = flags.get(name, name) if flags else target_name(name.lstrip("-").replace("-", "_"), has_data=has_data)
+        target = flags.get(name) or door.target(name.lstrip("-") if door.train or flags else _identifier(name))
         space[target] = domain.to_yaml()
         draft.note(f"spec.parameters.{index}: {parameter} became {target}", *path)
     return space
@@ -154,6 +175,10 @@ def _domain(parameter: dict[str, Any], path: tuple[str | int, ...], draft: Draft
         make = log_int if spread == "logUniform" else integer
         return make(int(low), int(high), int(step) if step else None)
     return (log_uniform if spread == "logUniform" else uniform)(float(low), float(high), step)
+
+
+def _identifier(name: str) -> str:
+    return name.lstrip("-").replace("-", "_")
 
 
 def _number(text: Any) -> Any:

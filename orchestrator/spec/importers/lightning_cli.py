@@ -6,7 +6,7 @@ import copy
 from typing import Any
 
 from orchestrator.spec.fixed_folders import fixed_folders_notice
-from orchestrator.spec.importers.draft import PLACEHOLDER_MODEL, Draft
+from orchestrator.spec.importers.draft import PLACEHOLDER_MODEL, Door, Draft
 from orchestrator.spec.importers.foreign_yaml import ForeignFile, leaves
 from orchestrator.spec.old_trainer import present_arguments, present_spelling
 from orchestrator.spec.sweep_spec import DEFAULT_EPOCHS
@@ -19,10 +19,16 @@ _SECTIONS = ("fit", "trainer", "model", "data", "optimizer", "lr_scheduler")
 _CLASS_WORDS = ("class_path", "init_args", "dict_kwargs")
 
 
-def translate(source: ForeignFile, model: str | None, data: str | None) -> Draft:
-    """Return the draft of a sweep over the config's training. ``model`` and ``data`` name classes that it omits."""
+def translate(source: ForeignFile, door: Door) -> Draft:
+    """Return the draft of a sweep over the config's training. The user names the classes that it omits.
+
+    A script that is a LightningCLI gets the config itself, by ``--config``.
+    """
     draft = Draft(source)
     check_sections(source)
+    if door.train:
+        return _with_config(draft, door)
+    model, data = door.model, door.data
     settings, paths = _fit_settings(source.data, draft)
     draft.name()
     _seed(settings, paths, draft)
@@ -45,6 +51,24 @@ def translate(source: ForeignFile, model: str | None, data: str | None) -> Draft
         text = f"ckpt_path: {settings['ckpt_path']} is left out: each trial starts afresh"
         draft.note(text, *paths["ckpt_path"])
     _note_nulls(draft)
+    return draft
+
+
+def _with_config(draft: Draft, door: Door) -> Draft:
+    """Return the draft of a sweep of a script that reads the config itself."""
+    config, source = draft.source.data, draft.source
+    files = [*source.before, source.file]
+    draft.name()
+    fit = config.get("fit")
+    draft.sections["objective"] = _objective(fit if isinstance(fit, dict) else config, draft)
+    door.open(draft)
+    if "program" in draft.sections:
+        words = [word for file in files for word in ("--config", file)]
+        draft.sections["command"] = ["${env}", "${interpreter}", "${program}", "fit", *words, "${args}"]
+    named = ", ".join(".".join(map(str, path)) for path, _ in draft.left())
+    draft.note(f"the script reads {', '.join(files)} itself, with all that is set there: {named}")
+    for path, _ in draft.left():
+        draft.take(*path)
     return draft
 
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.errors import SpecError
 from orchestrator.space import Domain, choice, const, integer, log_int, log_uniform, normal, uniform
 from orchestrator.spec.importers import wandb_sweep
 from orchestrator.spec.importers.defaults import note_budget, set_training_length
-from orchestrator.spec.importers.draft import Draft, class_door
+from orchestrator.spec.importers.draft import Door, Draft
 from orchestrator.spec.importers.foreign_yaml import ForeignFile
-from orchestrator.spec.importers.parameter_names import target_name
 from orchestrator.spec.importers.python_values import Call, PythonValues, Unknown
 from orchestrator.spec.importers.words import known
+from orchestrator.spec.yaml_document import brief
 
 _SAMPLED = ("choice", "uniform", "quniform", "loguniform", "qloguniform", "randn", "qrandn", "randint", "qrandint",
             "lograndint", "qlograndint", "grid_search", "sample_from")  # fmt: skip
@@ -22,10 +23,12 @@ _SEARCHERS = {"OptunaSearch": "tpe", "HyperOptSearch": "tpe", "TuneBOHB": "bohb"
 _ASHA = ("ASHAScheduler", "AsyncHyperBandScheduler")
 _SCHEDULERS = {"HyperBandScheduler": "hyperband", "HyperBandForBOHB": "hyperband", "MedianStoppingRule": "median",
                "FIFOScheduler": "fifo"}  # fmt: skip
-_RUNS = ("TuneConfig", "run", "Tuner")
+_RUNS = ("TuneConfig", "run", "Tuner", "RunConfig")
+_TRANSLATED = ("metric", "mode", "num_samples", "time_budget_s", "param_space", "config", "tune_config", "run_config")
+_OF_RESOURCES = ("max_concurrent_trials", "resources_per_trial")
 
 
-def translate(text: str, file: str, model: str | None, data: str | None) -> Draft:
+def translate(text: str, file: str, door: Door) -> Draft:
     """Return the draft of the search that a Python file describes.
 
     Raises SpecError if it is not Python, or describes none.
@@ -38,8 +41,8 @@ def translate(text: str, file: str, model: str | None, data: str | None) -> Draf
         raise source.refusal(f"not Python: {error}", "is it the file of the search?") from None
     name, value = _sweep_config(values)
     if value:
-        source.data = {**_plain(value), **(_agent(values, file) if model is None else {})}
-        draft = wandb_sweep.translate(source, model, data)
+        source.data = {**_plain(value), **({} if door.model or door.train else _agent(values, file))}
+        draft = wandb_sweep.translate(source, door)
         draft.note(f"it is the dictionary {name} of the file, which was read and not run")
         return draft
     name, space = _param_space(values)
@@ -47,7 +50,7 @@ def translate(text: str, file: str, model: str | None, data: str | None) -> Draf
         raise source.refusal("it holds no W&B sweep_config and no param_space of Ray Tune",
                              "name the file with the dictionary, written out in it")  # fmt: skip
     source.data = _plain(space)
-    return _ray(source, name, space, values, model, data)
+    return _ray(source, name, space, values, door)
 
 
 def kind_of(text: str) -> str:
@@ -108,51 +111,95 @@ def _sampled(value: Any) -> bool:
     return False
 
 
-def _ray(
-    source: ForeignFile, name: str, space: dict[str, Any], values: PythonValues, model: str | None, data: str | None
-) -> Draft:
+def _ray(source: ForeignFile, name: str, space: dict[str, Any], values: PythonValues, door: Door) -> Draft:
     draft = Draft(source)
     draft.name()
     draft.note(f"it is the dictionary {name} of the file, which was read and not run")
     calls = {call.name: call for call in values.calls}
     settings = {key: item for run in _RUNS if run in calls for key, item in calls[run].named.items()}
-    _objective(settings, draft)
-    class_door(draft, model, data)
-    grids = _space(space, draft, has_data=data is not None)
-    draft.note("parameters became arguments of the model, except a few well-known names: check their prefixes")
+    _objective(settings, values.calls, draft)
+    door.open(draft)
+    points = _space(space, draft, door)
     scheduler, longest = _scheduler(calls, draft)
-    _searcher(calls, grids, draft)
-    set_training_length(draft, scheduler, longest)
+    stop = settings.get("stop")
+    if longest is None and isinstance(stop, dict) and type(stop.get("training_iteration")) is int:
+        longest = stop["training_iteration"]
+        draft.note(f"stop: training_iteration {longest} became the length of a trial, in epochs")
+    _searcher(calls, points, draft)
+    if not door.train:
+        set_training_length(draft, scheduler, longest)
+    elif longest:
+        draft.sections["progress"] = {"unit": "epochs", "until": longest}
     draft.sections |= {"scheduler": scheduler} if scheduler else {}
-    samples = settings.get("num_samples")
-    if grids:
-        if isinstance(samples, int) and samples > 1:
-            draft.sections["repeats"] = {"seeds": samples}
-            draft.note(f"num_samples: {samples} of a grid became repeats: each point under {samples} seeds")
-    elif isinstance(samples, int) and samples > 0:
-        draft.sections["budget"] = {"trials": samples}
-    else:
-        draft.sections["budget"] = {"trials": note_budget(draft, "num_samples", "Ray's own default is 1")}
-        if samples is not None:
-            draft.notes[-1] = f"num_samples is {_plain(samples)}, which only a run tells: budget.trials is 20"
+    _budget(settings, points, draft)
+    resources = _resources(settings, calls)
+    draft.sections |= {"resources": resources} if resources else {}
     for key, item in settings.items():
-        if key not in (
-            "metric",
-            "mode",
-            "num_samples",
-            "max_concurrent_trials",
-            "param_space",
-            "config",
-            "tune_config",
-        ):
-            draft.note(f"{key}: {_plain(item)} is left out, or named above")
-    if isinstance(settings.get("max_concurrent_trials"), int):
-        draft.sections["resources"] = {"concurrent": settings["max_concurrent_trials"]}
+        if key not in _TRANSLATED and not (key in _OF_RESOURCES and resources):
+            draft.note(f"{key}: {_brief(item)} is left out, or named above")
     return draft
 
 
-def _objective(settings: dict[str, Any], draft: Draft) -> None:
-    metric, mode = settings.get("metric"), settings.get("mode")
+@dataclass(frozen=True)
+class _Points:
+    """The part of a space that is a grid: how many points it has, and whether all that varies is in it."""
+
+    count: int
+    is_whole: bool
+
+
+def _budget(settings: dict[str, Any], points: _Points, draft: Draft) -> None:
+    samples = settings.get("num_samples", 1 if points.is_whole else None)
+    if not isinstance(samples, int) or samples < 1:
+        trials = note_budget(draft, "num_samples", "Ray's own default is 1")
+        if samples is not None:
+            endless = samples == -1
+            why = "without an end" if endless else "which only a run tells"
+            draft.notes[-1] = f"num_samples is {_plain(samples)}, {why}: budget.trials is {trials}"
+        draft.sections["budget"] = {"trials": trials}
+    elif not points.is_whole:
+        draft.sections["budget"] = {"trials": samples * points.count}
+        if points.count > 1:
+            draft.note(
+                f"num_samples {samples} for each of {points.count} points of grid_search makes "
+                f"{samples * points.count} trials; here each value of the grid is drawn like the others"
+            )
+    elif samples > 1:
+        draft.sections["repeats"] = {"seeds": samples}
+        draft.note(f"num_samples: {samples} of a grid became repeats: each point under {samples} seeds")
+    seconds = settings.get("time_budget_s")
+    if isinstance(seconds, int | float) and seconds > 0:
+        draft.sections["budget"] = {**draft.sections.get("budget", {}), "wall_clock": f"{seconds:g}s"}
+
+
+def _resources(settings: dict[str, Any], calls: dict[str, Call]) -> dict[str, Any]:
+    """Return the section ``resources`` of what Ray gives each trial, and how many run at a time."""
+    with_resources = calls.get("with_resources")
+    given = settings.get("resources_per_trial")
+    if given is None and with_resources is not None:
+        given = [*with_resources.arguments[1:], *with_resources.named.values(), None][0]
+    made: dict[str, Any] = {}
+    for theirs, ours in (("cpu", "cpus"), ("gpu", "gpus")):
+        amount = given.get(theirs) if isinstance(given, dict) else None
+        if isinstance(amount, int | float) and amount > 0:
+            made[ours] = amount
+    concurrent = settings.get("max_concurrent_trials", _limit(calls))
+    return made | ({"concurrent": concurrent} if isinstance(concurrent, int) and concurrent > 0 else {})
+
+
+def _limit(calls: dict[str, Call]) -> Any:
+    limiter = calls.get("ConcurrencyLimiter")
+    return limiter.named.get("max_concurrent") if limiter else None
+
+
+def _brief(value: Any) -> str:
+    return brief(str(_plain(value)))
+
+
+def _objective(settings: dict[str, Any], calls: list[Call], draft: Draft) -> None:
+    """Set the objective: of the run, else of its scheduler or its search, which take one, too."""
+    named = [settings, *(call.named for call in calls if {"metric", "mode"} <= call.named.keys())]
+    metric, mode = (next((each[key] for each in named if each.get(key)), None) for key in ("metric", "mode"))
     if mode is not None:
         known(draft.source, mode, ["min", "max"], "mode of Ray Tune", ())
     if not isinstance(metric, str) or mode is None:
@@ -171,25 +218,28 @@ def _leaves(value: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple
             yield (*path, str(key)), item
 
 
-def _space(space: dict[str, Any], draft: Draft, *, has_data: bool) -> bool:
-    """Set the section ``space``; return whether all that varies is a grid."""
+def _space(space: dict[str, Any], draft: Draft, door: Door) -> _Points:
+    """Set the section ``space``; return what of it is a grid."""
     domains: dict[str, Any] = {}
     kinds: set[bool] = set()
+    count = 1
     for path, value in _leaves(space):
-        name = ".".join(path)
+        name = ".".join(path).removeprefix("train_loop_config.")  # of Ray Train
         try:
             domain = _domain(value)
         except (SpecError, ValueError, TypeError, IndexError) as error:
             reason = error.problems[0].message if isinstance(error, SpecError) else str(error)
             draft.note(f"{name}: {_plain(value)} is left out: {reason}", *path)
             continue
-        target = target_name(name, has_data=has_data)
+        target = door.target(name)
         if isinstance(value, Call | dict):
-            kinds.add(isinstance(value, dict) or value.name == "grid_search")
+            is_grid = isinstance(value, dict) or value.name == "grid_search"
+            kinds.add(is_grid)
+            count *= (domain.size or 1) if is_grid else 1
         domains[target] = domain.to_yaml()
         draft.note(f"{name}: {_plain(value)} became {target}", *path)
     draft.sections["space"] = domains
-    return kinds == {True}
+    return _Points(count, kinds == {True})
 
 
 def _domain(value: Any) -> Domain:
@@ -246,9 +296,9 @@ def _scheduler(calls: dict[str, Call], draft: Draft) -> tuple[dict[str, Any], in
     return {}, None
 
 
-def _searcher(calls: dict[str, Call], grids: bool, draft: Draft) -> None:
+def _searcher(calls: dict[str, Call], points: _Points, draft: Draft) -> None:
     named = next((name for name in calls if name in _SEARCHERS), "")
-    if grids:
+    if points.is_whole:
         draft.sections["searcher"] = {"name": "grid"}
     elif named:
         draft.sections["searcher"] = {"name": _SEARCHERS[named]}

@@ -87,6 +87,9 @@ class PythonValues:
     def _assign(self, target: ast.expr, value: Any) -> None:
         if isinstance(target, ast.Name):
             self.variables[target.id], self.lines[target.id] = value, target.lineno
+        elif isinstance(target, ast.Tuple) and isinstance(value, list) and len(value) == len(target.elts):
+            for each, item in zip(target.elts, value, strict=True):
+                self._assign(each, item)
         elif isinstance(target, ast.Subscript):
             holder, key = self.value(target.value), self.value(target.slice)
             if isinstance(holder, dict) and isinstance(key, str | int):

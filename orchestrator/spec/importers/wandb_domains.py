@@ -11,8 +11,7 @@ from orchestrator.errors import SpecError
 from orchestrator.space import Domain, choice, const, integer, log_int, log_normal, log_uniform, normal, uniform
 from orchestrator.space.domain import same_value
 from orchestrator.space.search_space import SPACE_LIMIT
-from orchestrator.spec.importers.draft import Draft
-from orchestrator.spec.importers.parameter_names import target_name
+from orchestrator.spec.importers.draft import Door, Draft
 from orchestrator.spec.importers.words import known
 
 _UNTRANSLATED = ("beta", "q_beta")
@@ -21,21 +20,20 @@ _W_AND_B_DEFAULTS = {"min": 0, "max": 1, "mu": 0, "sigma": 1, "q": 1}
 _NATURAL_EXPONENTS = ("log_uniform", "q_log_uniform", "inv_log_uniform")
 
 
-def translate_parameters(parameters: dict[str, Any], draft: Draft, *, door: str, has_data: bool) -> dict[str, Any]:
+def translate_parameters(parameters: dict[str, Any], draft: Draft, door: Door) -> dict[str, Any]:
     """Return the ``space`` of W&B's ``parameters``; what has no counterpart is noted.
 
     Args:
         parameters: as the file has them.
         draft: gets the notes.
-        door: ``class`` or ``script``, whose parameters have the names that the script knows.
-        has_data: whether there is a DataModule for ``batch_size`` and the like.
+        door: gives the parameters their names.
     """
     space: dict[str, Any] = {}
     flat = list(_flat(parameters, draft, ("parameters",)))
     for name, path, parameter in flat[SPACE_LIMIT:]:
         draft.note(f"parameters.{name}: {parameter} is left out: {SPACE_LIMIT} parameters are the limit", *path)
     for name, path, parameter in flat[:SPACE_LIMIT]:
-        target = name if door == "script" else target_name(name, has_data=has_data)
+        target = door.target(name)
         try:
             domain = _domain(parameter, name, path, draft)
         except (SpecError, ValueError, TypeError, KeyError, ArithmeticError) as error:
@@ -52,8 +50,6 @@ def translate_parameters(parameters: dict[str, Any], draft: Draft, *, door: str,
             draft.note(f"{name} became trainer.max_epochs")
         draft.take(*path)
         space[target] = domain.to_yaml()
-    if door == "class":
-        draft.note("parameters became arguments of the model, except a few well-known names: check their prefixes")
     return space
 
 

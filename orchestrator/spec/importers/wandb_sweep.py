@@ -7,7 +7,7 @@ from typing import Any
 from orchestrator.errors import SpecError
 from orchestrator.space.domain import is_number
 from orchestrator.spec.importers.defaults import note_budget, set_training_length
-from orchestrator.spec.importers.draft import Draft, class_door
+from orchestrator.spec.importers.draft import Door, Draft
 from orchestrator.spec.importers.foreign_yaml import ForeignFile
 from orchestrator.spec.importers.wandb_domains import translate_parameters
 from orchestrator.spec.importers.words import MODES, known
@@ -21,45 +21,47 @@ _LEFT_OUT = {
     "entity": "write tracking: {wandb: {entity: …}} to send trials there",
     "controller": "this sweep decides itself",
     "job": "a sweep runs on the machine or cluster that it is launched on",
+    "scheduler": "the sweep's own process decides which trials run",
     "image_uri": "a sweep runs on the machine or cluster that it is launched on",
     "prior_runs": "export them and launch with --warm-start",
 }
 _KEYS = ("name", "method", "metric", "parameters", "early_terminate", "run_cap", "program", "command", *_LEFT_OUT)
 
 
-def translate(source: ForeignFile, model: str | None, data: str | None) -> Draft:
+def translate(source: ForeignFile, door: Door) -> Draft:
     """Return the draft of the same search.
 
-    A sweep that names a ``program`` runs that script, unless ``model`` names a class to train instead.
+    A sweep that names a ``program`` runs that script, unless the user names a class or other code instead.
     """
     config, draft = source.data, Draft(source)
     draft.name(config.get("name"))
     draft.take("name")
     draft.sections["objective"], target = _objective(config, draft)
-    door = "script" if config.get("program") and model is None else "class"
-    if door == "script":
+    if door.model is None and not door.train and _names_script(config):
+        door = Door(train=str(config.get("program") or "its command"))
         _script(config, draft)
     else:
-        class_door(draft, model, data)
+        door.open(draft)
     parameters = config.get("parameters") or {}
-    draft.sections["space"] = translate_parameters(parameters, draft, door=door, has_data=data is not None)
+    draft.sections["space"] = translate_parameters(parameters, draft, door)
     draft.sections |= _searcher(config.get("method"), draft)
     scheduler = _scheduler(config.get("early_terminate"), draft)
-    if door == "class":
+    if not door.train:
         set_training_length(draft, scheduler, _whole(config, "max_iter"))
     draft.sections |= {"scheduler": scheduler} if scheduler else {}
     _budget(config, target, draft)
     for key in config:
-        _other_key(key, config[key], door, draft)
+        _other_key(key, config[key], draft)
     if source.exponents:
         named = ", ".join(f"{'.'.join(map(str, path))}: {text}" for path, text in source.exponents.items())
         draft.note(f"YAML 1.1 reads these as text, and this file as numbers: {named}")
     return draft
 
 
-def _other_key(key: str, value: Any, door: str, draft: Draft) -> None:
-    if key in ("program", "command") and door == "class" and value is not None:
-        draft.note(f"{key}: {value} is left out: the sweep trains the model, and runs no script", key)
+def _other_key(key: str, value: Any, draft: Draft) -> None:
+    if key in ("program", "command") and value is not None and key not in draft.sections:
+        trained = draft.sections.get("train") or draft.sections.get("program") or "the model"
+        draft.note(f"{key}: {value} is left out: the sweep trains {trained}", key)
     elif key in _LEFT_OUT:
         draft.note(f"{key}: {value} is left out: {_LEFT_OUT[key]}", key)
     elif key not in _KEYS:
@@ -68,6 +70,12 @@ def _other_key(key: str, value: Any, door: str, draft: Draft) -> None:
         if close := get_close_matches(str(key), _KEYS, n=1, cutoff=0.8):
             raise draft.source.refusal(f"{key!r} is no key of a W&B sweep", f"did you mean {close[0]}?", (key,))
         draft.note(f"{key}: {value} is left out: it is no key of a W&B sweep", key)
+
+
+def _names_script(config: dict[str, Any]) -> bool:
+    """Return whether a sweep names what it runs: a program, or a command that names it itself."""
+    command = config.get("command")
+    return bool(config.get("program")) or (isinstance(command, list) and "${program}" not in command)
 
 
 def _script(config: dict[str, Any], draft: Draft) -> None:

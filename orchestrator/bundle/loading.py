@@ -89,8 +89,20 @@ class Bundle:
         """Return the model's outputs (N, …) float32 for inputs as `preprocess` returns them."""
         return self._forward(inputs)
 
-    def predict(self, images: Any) -> list[Prediction]:
-        """Return the class of each image; images as in `preprocess`. UsageError for a model that does not classify."""
+    def predict(self, images: Any) -> Any:
+        """Return the class of each image, a list of `Prediction`; images as in `preprocess`.
+
+        If the bundle does not describe the model's input, ``images`` is one batch as the module's training gets it,
+        such as a mapping or a graph, and the result is what the module's own ``predict_step`` returns for it.
+
+        Raises:
+            UsageError: the model of images does not classify, or the module does not take the batch.
+            UntrustedRunError: the module has to be imported, and somebody else exported the bundle.
+        """
+        if not self.manifest.has(PREPROCESSING):
+            from orchestrator.bundle.module_run import predict_batch
+
+            return predict_batch(self.module(), images)
         return [prediction for _, outputs in self.in_batches(images) for prediction in self.predictions(outputs)]
 
     def predictions(self, outputs: Array) -> list[Prediction]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -59,8 +60,13 @@ def export(
 def predict(
     bundle: Bundle,
     images: Annotated[
-        list[str], typer.Argument(metavar="IMAGES", help="Image files, or folders of them; or texts to continue.")
-    ],
+        list[str] | None,
+        typer.Argument(
+            metavar="[IMAGES]",
+            help="Image files, or folders of them; or texts to continue. Without any, the module itself predicts its "
+            "own data.",
+        ),
+    ] = None,
     engine: Annotated[
         str | None,
         typer.Option("--engine", metavar="onnx|torch", help="Default: ONNX Runtime if it runs the model, else torch."),
@@ -75,7 +81,8 @@ def predict(
 ) -> None:
     """Predict images with an exported model: classes and probabilities, or the reconstruction error.
 
-    A model of characters continues texts.
+    A model of characters continues texts. Without images, the module's own predict_step is run on the batches of its
+    DataModule, whatever they hold, and its outputs are printed as JSON.
 
     Example: sweep predict bundle photo.png
     """
@@ -87,6 +94,10 @@ def predict(
     if engine not in (None, "onnx", "torch"):
         raise typer.BadParameter(f"{engine!r} is neither onnx nor torch", param_hint="--engine")
     loaded = load_bundle(bundle, cast("Engine | None", engine), trust=trust)
+    if not images:
+        settle_bundle_trust(bundle, trust)
+        _print_own_data(loaded, as_json=as_json)
+        return
     if loaded.engine == "torch":  # reading model.pt2 may run code
         settle_bundle_trust(bundle, trust)
     if loaded.preprocessing.characters:
@@ -105,6 +116,16 @@ def predict(
         print_lines(*(str(prediction) for prediction in predictions))
     if grid:
         predictions.grid().save(grid)
+
+
+def _print_own_data(bundle: LoadedBundle, *, as_json: bool) -> None:
+    from orchestrator.bundle.module_run import plain, predict_own_data
+
+    outputs = [plain(output) for output in predict_own_data(bundle.manifest)]
+    if as_json:
+        print_json([{"batch": number, "outputs": output} for number, output in enumerate(outputs)])
+    else:
+        print_lines(*(json.dumps(output) for output in outputs))
 
 
 @app.command(rich_help_panel=PANEL_WINNER)

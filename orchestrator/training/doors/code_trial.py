@@ -15,7 +15,7 @@ from orchestrator.training.check_finding import Finding
 from orchestrator.training.doors.code_segment import macros
 from orchestrator.training.doors.parser_probe import RefusedError, probing
 from orchestrator.training.doors.script_run import invocation_of
-from orchestrator.training.doors.trainer_takeover import TWICE
+from orchestrator.training.doors.trainer_takeover import OLD, TWICE
 from orchestrator.training.doors.trial_session import TrialSession, current
 from orchestrator.training.job import Job, Report
 
@@ -60,6 +60,7 @@ def two_reports(
 
     reports: list[Report] = []
     notes: list[str] = []
+    of_names: Sequence[str] = ()
     sessions: list[TrialSession] = []
 
     def report(each: Report) -> bool:
@@ -76,7 +77,7 @@ def two_reports(
         start: dict[str, Any] = {"checkpoint": asdict(saved), "segment": 1} if saved else {}
         said = io.StringIO()
         try:
-            with redirect_stderr(said), probing(_commands(job, probes) if epochs == 1 else ()):
+            with redirect_stderr(said), probing(_commands(job, probes) if epochs == 1 else ()) as unchecked:
                 fit(replace(job, trainer={**job.trainer, **_SHORT, "max_epochs": epochs}, **start), report, device)
         except KeyboardInterrupt:
             raise
@@ -85,17 +86,35 @@ def two_reports(
         except BaseException as error:
             if isinstance(error, SystemExit) and error.code == _USAGE_ERROR:
                 return _refused_arguments(said.getvalue(), job)
-            if isinstance(error, UsageError) and error.message == TWICE:
+            if isinstance(error, UsageError) and (error.message == TWICE or OLD in error.message):
                 return Finding("refused", "end", error.message, error.hint)
             if sessions and sessions[-1].fits and sessions[-1].trainer is None and isinstance(error, _CERTAIN):
                 what = f"after its Trainer.fit the code fails: {describe(error)}"
                 return Finding("refused", "end", what, "correct the code, which is run to its end in every trial")
             return explained(error, job, resumed=bool(start))
+        if epochs == 1 and probes:
+            of_names = _of_names(job, unchecked()) if not (sessions and sessions[-1].serves_wandb) else ()
     if reports and reports[-1].checkpoint is None:
         notes.append(_NO_CHECKPOINT)
     elif reports:
         notes.extend(noted(job, reports[-1]))
-    return Finding("passed", notes=tuple(dict.fromkeys(notes)))
+    return Finding("passed", notes=tuple(dict.fromkeys([*of_names, *notes])))
+
+
+def _of_names(job: Job, unchecked: Sequence[str] | None) -> Sequence[str]:
+    """Return a sentence on names that no parser of the script has checked; none if all are."""
+    names = list(job.model["args"])
+    if job.model["train"] or not names:
+        return ()
+    if unchecked is None:
+        return (
+            f"the script has called no parser that is known, so nobody has checked the names and values of "
+            f"{', '.join(names)}",
+        )
+    given = {word.partition("=")[0].lstrip("-") for word in unchecked}
+    unknown = [name for name in names if name in given]
+    text = f"the script's parser passes on what it does not know: {', '.join(unknown)}; check the names"
+    return (text,) if unknown else ()
 
 
 def _with(job: Job, args: Mapping[str, Any]) -> Job:

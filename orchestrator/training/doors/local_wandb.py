@@ -65,6 +65,7 @@ class _LocalWandb:
             run = self._tracked.experiment
             run.config.update(config, allow_val_change=True)
         run.config.update(params, allow_val_change=True)
+        self._session.serves_wandb = True
         sent = run.log
 
         def log(data: Mapping[str, Any], step: int | None = None, *rest: Any, **more: Any) -> None:

@@ -31,11 +31,20 @@ class RefusedError(BaseException):
 
 @dataclass
 class _Probe:
-    """Parses each of ``commands`` where the script first parses its own command line."""
+    """Parses each of ``commands`` where the script first parses its own command line.
+
+    Attributes:
+        commands: the words of each configuration.
+        is_done: whether a parser that refuses what it does not know has had them.
+        passed_on: what parsers that pass on what they do not know have left of each; None if there was no such parser.
+        own_rest: what they have left of the script's own words.
+    """
 
     commands: Sequence[Sequence[str]]
     undo: list[Callable[[], None]] = field(default_factory=list)
     is_done: bool = False
+    passed_on: list[list[str]] | None = None
+    own_rest: list[str] = field(default_factory=list)
 
     def replace(self, owner: Any, name: str, wrapped: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
         """Replace a function until the end of the probe."""
@@ -43,12 +52,18 @@ class _Probe:
         self.undo.append(lambda: setattr(owner, name, original))
         setattr(owner, name, functools.wraps(original)(wrapped(original)))
 
-    def each(self, parse: Callable[[list[str]], Any]) -> None:
-        """Parse all command lines, once. Raises RefusedError for the first that is refused."""
-        if self.is_done:
+    def words_for(self, args: Any) -> Sequence[Sequence[str]]:
+        """Return the words to try where a parser gets ``args``: none if these are not the script's own."""
+        if args is None or list(args) == sys.argv[1:]:
+            return self.commands
+        return self.passed_on or () if list(args) == self.own_rest else ()
+
+    def each(self, parse: Callable[[list[str]], Any], commands: Sequence[Sequence[str]]) -> None:
+        """Parse command lines, once. Raises RefusedError for the first that is refused."""
+        if self.is_done or not commands:
             return
         self.is_done = True
-        for number, words in enumerate(self.commands):
+        for number, words in enumerate(commands):
             said = io.StringIO()
             try:
                 with redirect_stderr(said):
@@ -61,22 +76,48 @@ class _Probe:
                     text = error.format_message() if hasattr(error, "format_message") else str(error)
                     raise RefusedError(number, f"error: {text}") from None
 
+    def unchecked(self) -> list[str] | None:
+        """Return the words that no parser has checked; None if none was called."""
+        if self.is_done:
+            return []
+        return None if self.passed_on is None else [word for words in self.passed_on for word in words]
+
     def of_argparse(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """Return ``parse_args`` that tries all command lines if it is called for the script's own."""
 
         def parse_args(parser: Any, args: Any = None, *rest: Any, **options: Any) -> Any:
-            if args is None or list(args) == sys.argv[1:]:
-                self.each(lambda words: original(parser, words))
+            self.each(lambda words: original(parser, words), self.words_for(args))
             return original(parser, args, *rest, **options)
 
         return parse_args
+
+    def of_known_args(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """Return ``parse_known_args`` that does so and keeps what is passed on, perhaps to a second parser."""
+
+        def parse_known_args(parser: Any, args: Any = None, *rest: Any, **options: Any) -> Any:
+            left: list[list[str]] = []
+            if not self.is_done and (commands := self.words_for(args)):
+                self.each(lambda words: left.append(original(parser, words)[1]), commands)
+                self.is_done = False
+            returned = original(parser, args, *rest, **options)
+            if left:
+                self.passed_on, self.own_rest = left, list(returned[1])
+            return returned
+
+        return parse_known_args
 
     def of_click(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """Return ``make_context`` that does so for a command that is not another's part."""
 
         def make_context(command: Any, name: Any, args: Any, parent: Any = None, **extra: Any) -> Any:
+            def parse(words: list[str]) -> None:
+                context, inner = original(command, name, list(words), **extra), command
+                while rest := _of_subcommand(inner, context):
+                    chosen, inner, rest = inner.resolve_command(context, rest)
+                    context = original(inner, chosen, rest, parent=context)
+
             if parent is None and list(args) == sys.argv[1:]:
-                self.each(lambda words: original(command, name, words, **extra))
+                self.each(parse, self.commands)
             return original(command, name, args, parent=parent, **extra)
 
         return make_context
@@ -93,30 +134,41 @@ class _Probe:
                 )
 
             self.is_done = False  # argparse, which Hydra uses, takes any override
-            self.each(compose)
+            self.each(compose, self.commands)
             return original(hydra, config_name, task, overrides, *rest, **options)
 
         return run
 
 
 @contextmanager
-def probing(commands: Sequence[Sequence[str]]) -> Iterator[None]:
-    """Try command lines on the parser that the script calls within the block. Raises RefusedError at that place."""
+def probing(commands: Sequence[Sequence[str]]) -> Iterator[Callable[[], list[str] | None]]:
+    """Try command lines on the parser that the script calls within the block. Raises RefusedError at that place.
+
+    What is yielded returns the words that no parser has checked; None if no parser that is known was called.
+    """
     import argparse
 
     probe = _Probe(commands)
     with ExitStack() as stack:
         if commands:
             probe.replace(argparse.ArgumentParser, "parse_args", probe.of_argparse)
+            probe.replace(argparse.ArgumentParser, "parse_known_args", probe.of_known_args)
             stack.enter_context(on_import("jsonargparse", lambda module: _jsonargparse(probe, module)))
             for name in _CLICK:
                 stack.enter_context(on_import(name, lambda module: _click(probe, module)))
             stack.enter_context(on_import(_HYDRA, lambda module: probe.replace(module.Hydra, "run", probe.of_hydra)))
         try:
-            yield
+            yield probe.unchecked
         finally:
             while probe.undo:
                 probe.undo.pop()()
+
+
+def _of_subcommand(command: Any, context: Any) -> list[str]:
+    """Return the words that are left for a subcommand; none for a command that has none, or takes several at once."""
+    if not hasattr(command, "resolve_command") or getattr(command, "chain", False):
+        return []
+    return [*(getattr(context, "_protected_args", None) or ()), *context.args]
 
 
 def _jsonargparse(probe: _Probe, module: Any) -> None:

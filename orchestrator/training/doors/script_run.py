@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import runpy
 import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import UsageError
 from orchestrator.rundir import data_folder
-from orchestrator.spec.command_line import STANDARD, Invocation, invocation
+from orchestrator.spec.command_line import STANDARD, Invocation, flat, invocation
 from orchestrator.training.class_loading.import_paths import import_object
 from orchestrator.training.job import Job
 from orchestrator.training.trial_files import own_place
 
+_SYNTAX = re.compile(r"[,=()\[\]{}'\"#]|^\s|\s$|^$")
 _HYDRA = ("${interpreter}", "${program}", "${args_no_hyphens}")
 
 
@@ -29,21 +32,48 @@ def invocation_of(job: Job, macros: dict[str, str]) -> Invocation:
     code = job.model
     path = find_script(code["program"]) if code.get("program") else None
     is_hydra = path is not None and "hydra.main" in path.read_text(encoding="utf-8", errors="replace")
+    if is_hydra:
+        code = {**code, "args": {name: _as_hydra_text(value) for name, value in flat(code["args"]).items()}}
     found = invocation(code, macros, json_file=str(json_file), standard=_HYDRA if is_hydra else STANDARD)
     if any("${args_json_file}" in word for word in code.get("command") or ()):
         json_file.parent.mkdir(parents=True, exist_ok=True)
-        json_file.write_text(json.dumps(code["args"]))
+        json_file.write_text(json.dumps(job.model["args"]))
     if not found.program:
         return found
-    words = [*found.words, *(_hydra_folder(job, found.words) if is_hydra else ())]
+    words = [*found.words, *(_hydra_words(job, found.words) if is_hydra else ())]
     return Invocation(str(find_script(found.program)), "", words, found.environment)
 
 
-def _hydra_folder(job: Job, words: Sequence[str]) -> Iterator[str]:
-    """Yield the word that lets Hydra write into the trial's folder: by default trials of one second share one."""
+def _hydra_words(job: Job, words: Sequence[str]) -> Iterator[str]:
+    """Yield the words that let Hydra run the trial once and write into its folder.
+
+    By default trials of one second share one; a config that says ``hydra.mode: MULTIRUN`` would start a sweep of its
+    own.
+    """
     if not any(word.startswith(("hydra.run.dir", "hydra.sweep", "-m", "--multirun")) for word in words):
-        place = own_place(job, Path("outputs").absolute()).replace("\\", "\\\\").replace("'", "\\'")
-        yield f"hydra.run.dir='{place}'"
+        yield f"hydra.run.dir={_quoted(own_place(job, Path('outputs').absolute()))}"
+        if not any(word.startswith("hydra.mode") for word in words) and _knows_mode():
+            yield "hydra.mode=RUN"
+
+
+def _knows_mode() -> bool:
+    """Return whether the installed Hydra has ``hydra.mode``, as it has from 1.2 on."""
+    try:
+        return tuple(int(part) for part in version("hydra-core").split(".")[:2]) >= (1, 2)
+    except (PackageNotFoundError, ValueError):
+        return False
+
+
+def _as_hydra_text(value: Any) -> Any:
+    """Return a text in quotes where Hydra would read it as a list of values, a call or an assignment."""
+    if isinstance(value, str) and value[:1] not in ("[", "{", "$", "'", '"') and _SYNTAX.search(value):
+        return _quoted(value)
+    return value
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
 
 
 def find_script(program: str) -> Path:

@@ -16,6 +16,7 @@ from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.plugins.io import CheckpointIO
 
 from orchestrator.errors import UsageError
+from orchestrator.spec.old_trainer import present_spelling
 from orchestrator.training import class_loading, rendezvous
 from orchestrator.training.checkpoints import DurableCheckpointIO
 from orchestrator.training.csv_logger import EpochCSVLogger
@@ -32,6 +33,7 @@ from orchestrator.training.trial_files import own_place
 
 _FOLDERS = ("save_dir", "_save_dir", "_root_dir")  # attributes of loggers
 _EVALUATIONS = ("validate", "test", "predict")
+OLD = "is of an earlier Lightning"
 TWICE = "the code fits a second Trainer"
 _TWICE_HINT = "a trial is one training: fit once, or report with orchestrator.report() and save with checkpoint()"
 
@@ -240,6 +242,7 @@ def _patched(cls: Any, takeover: Takeover) -> Iterator[None]:
 
     @functools.wraps(original)
     def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        _refuse_old(kwargs)
         given = names.bind(self, *args, **kwargs).arguments
         given.pop("self")
         original(self, **takeover.arguments(given))
@@ -257,6 +260,13 @@ def _patched(cls: Any, takeover: Takeover) -> Iterator[None]:
         yield
     finally:
         replacements.undo()
+
+
+def _refuse_old(given: Mapping[str, Any]) -> None:
+    """Raise UsageError for a Trainer's argument of an earlier Lightning, with today's spelling."""
+    for name, value in given.items():
+        if spelling := present_spelling(name):
+            raise UsageError(f"Trainer({name}={value!r}) {OLD}; today it is {spelling}", hint="correct the code")
 
 
 def _evaluation(original: Callable[..., Any], takeover: Takeover) -> Callable[..., Any]:

@@ -72,6 +72,7 @@ class TrialSession:
         fits: how many Trainers have been fitted.
         evaluates: whether a Trainer validates, tests or predicts now, outside of ``fit``.
         passes_on: whether a report goes to the table and the trackers now: what they log is none of the code's.
+        serves_wandb: whether the code has called ``wandb.init``, whose config has all arguments.
         notices: sentences for the user, each printed once.
         logged: metrics that a Trainer has logged, or that were reported without the objective.
     """
@@ -86,6 +87,7 @@ class TrialSession:
     fits: int = 0
     evaluates: bool = False
     passes_on: bool = False
+    serves_wandb: bool = False
     notices: list[str] = field(default_factory=list)
     logged: list[str] = field(default_factory=list)
     _reached: dict[str, float] = field(default_factory=dict)

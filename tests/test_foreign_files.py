@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Sized
 from pathlib import Path
 from typing import Any
 
@@ -21,25 +22,31 @@ from tests.support.budget_specs import described
 from tests.support.foreign_files import FILES, HYDRA, KATIB, LIGHTNING_CLI, PYTHON, STUDIES, WANDB, study_at
 from tests.support.stand_ins import run_python
 
-DOORS = ({"model": "my.Model"}, {}, {"train": "my_train.py"})
+DOORS: tuple[dict[str, Any], ...] = ({"model": "my.Model"}, {}, {"train": "my_train.py"})
 
 
 def test_there_are_at_least_ten_files_an_importer() -> None:
-    counts = {"W&B": WANDB, "LightningCLI": LIGHTNING_CLI, "Hydra": HYDRA, "Katib": KATIB, "Optuna": STUDIES}
+    counts: dict[str, Sized] = {
+        "W&B": WANDB,
+        "LightningCLI": LIGHTNING_CLI,
+        "Hydra": HYDRA,
+        "Katib": KATIB,
+        "Optuna": STUDIES,
+    }
     counts |= {
         "Ray Tune": {shape: text for shape, text in PYTHON.items() if "param_space" in text or "tune.run" in text}
     }
     assert {name: len(files) for name, files in counts.items() if len(files) < 10} == {}
-    assert sum(map(len, (WANDB, LIGHTNING_CLI, HYDRA, KATIB, STUDIES, PYTHON))) >= 60
+    assert sum(len(files) for files in (WANDB, LIGHTNING_CLI, HYDRA, KATIB, STUDIES, PYTHON)) >= 60
 
 
 @pytest.mark.parametrize("door", DOORS, ids=["a model", "as it is", "a script"])
 @pytest.mark.parametrize("shape", FILES)
-def test_every_value_is_translated_or_named(shape: str, door: dict[str, str], tmp_path: Path) -> None:
+def test_every_value_is_translated_or_named(shape: str, door: dict[str, Any], tmp_path: Path) -> None:
     """Independent of the importers' own count: by the text of the result alone."""
     text, suffix = FILES[shape]
     (tmp_path / f"their.{suffix}").write_text(text)
-    made = import_file(tmp_path / f"their.{suffix}", **door)  # type: ignore[arg-type]
+    made = import_file(tmp_path / f"their.{suffix}", **door)
     head, _, body = made.partition("\nname:")
     sections = YAML(typ="safe").load(f"name:{body}")
     held = {repr(value) for _, value in leaves(sections)} | {

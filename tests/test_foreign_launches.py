@@ -59,7 +59,7 @@ def of_wandb(shape: str, text: str, folder: Path) -> None:
         write(folder, "package/train.py", script)
     else:
         write(folder, source.get("program") or "program.py", script)
-    launched(folder, their, **({} if source.get("program") or "-m" in command else {"train": "program.py"}))
+    launched(folder, their, train=None if source.get("program") or "-m" in command else "program.py")
 
 
 def of_lightning_cli(shape: str, text: str, folder: Path) -> None:
@@ -92,7 +92,7 @@ def of_katib(shape: str, text: str, folder: Path) -> None:
         write(folder, f"opt/{program}", script)
     write(folder, "program.py", script)
     their = write(folder, "their.yaml", text.replace("/opt/", f"{folder}/opt/"))
-    launched(folder, their, **({} if flags else {"train": "program.py"}))
+    launched(folder, their, train=None if flags else "program.py")
 
 
 def of_python(shape: str, text: str, folder: Path) -> None:

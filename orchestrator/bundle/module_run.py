@@ -25,7 +25,7 @@ _QUIET = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model
 
 def predict_batch(module: L.LightningModule, batch: Any) -> Any:
     """Return what the module's ``predict_step`` returns for one batch, as `predict_batches` does."""
-    whole = DataLoader([batch], batch_size=None, collate_fn=lambda item: item)  # type: ignore[arg-type]
+    whole: Any = DataLoader([batch], batch_size=None, collate_fn=lambda item: item)  # type: ignore[arg-type]
     return predict_batches(module, whole)[0]
 
 

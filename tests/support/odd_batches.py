@@ -51,7 +51,7 @@ class _Data(L.LightningDataModule):
     collate: Any = None
 
     def train_dataloader(self) -> Any:
-        return DataLoader(self.items(), SIZE, collate_fn=self.collate)
+        return DataLoader(self.items(), SIZE, collate_fn=self.collate)  # type: ignore[arg-type]
 
     val_dataloader = train_dataloader
 

@@ -133,7 +133,7 @@ def _space(kind: str, sweeper: dict[str, Any], draft: Draft, door: Door) -> dict
             target = str(name) if door.train else _argument(str(name), draft)
             if str(name).startswith("~"):
                 word = f"{name}={value}" if value not in (None, "null") else str(name)
-                _remove(word, draft, door)
+                _remove(word, draft)
                 draft.take(*path)
                 continue
             try:
@@ -153,7 +153,7 @@ def _argument(name: str, draft: Draft) -> str:
     return target_name(clean, has_data="data" in draft.sections)
 
 
-def _remove(word: str, draft: Draft, door: Door) -> None:
+def _remove(word: str, draft: Draft) -> None:
     """Pass on an override that removes a key: it is the same in all trials."""
     if "program" in draft.sections:
         standard = ["${env}", "${interpreter}", "${program}", "${args_no_hyphens}"]

@@ -292,7 +292,7 @@ def test_an_output_that_lacks_a_character_has_a_question_mark(sweep: Run, monkey
     code, _, err = sweep("watch", "tiny")
     monkeypatch.undo()
     written.flush()
-    text = written.buffer.getvalue().decode("ascii")  # type: ignore[attr-defined]
+    text = written.buffer.getvalue().decode("ascii")
     assert (code, err) == (0, "")
     assert "?" in text
     assert "6 of 6 trials ended" in text

@@ -51,7 +51,7 @@ def list_(
         wide_console().print(run_table(listed))
         print_lines(*(f"{run.name}: {run.reason}" for run in listed if run.status == "damaged"), err=True)
     else:
-        places = ", ".join(str(runs_root(folder)) for folder in folders or [runs])
+        places = ", ".join(str(runs_root(folder)) for folder in folders or (runs,))
         limits = "".join(f", with the tag {tag}" for tag in tags or ()) + ("" if archived else ", archived ones apart")
         print_lines(f"no runs in {places}{limits}", err=True)
 

@@ -30,9 +30,10 @@ SPEC: dict[str, Any] = {
     "budget": {"trials": 3},
 }
 
-# Forked from one process that has read the file, so that what is timed is the launch and not Python's start.
+# Forked from one process that has imported and read all, so that what is timed is the launch and not Python's start.
 AT_ONCE = """
     import os, pathlib, sys, time
+    import lightning
     from orchestrator import sweep
     from orchestrator.errors import SweepError
     from orchestrator.spec import load

@@ -17,6 +17,7 @@ from lightning.pytorch.plugins.precision import DoublePrecision
 from torch import Tensor, nn
 from torch.nn.utils import prune
 from torch.optim import Optimizer
+from torchmetrics import Metric
 
 from orchestrator.training.compat_lightning import (
     checkpoint_memory,
@@ -57,6 +58,7 @@ class ExactResume(L.Callback):
             "evaluated": [name for name, part in pl_module.named_modules() if name and not part.training],
             "pruned": _pruned(pl_module) if any(_of(trainer, ModelPruning)) else {},
             "saved": [checkpoint_memory(callback) for callback in _of(trainer, ModelCheckpoint)],
+            "metric_types": {name: metric.dtype for name, metric in _metrics(pl_module)},
         }
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -93,6 +95,9 @@ class ExactResume(L.Callback):
             part.training = name not in state["evaluated"]
         for callback, memory in zip(_of(trainer, ModelCheckpoint), state.get("saved", ()), strict=False):
             set_checkpoint_memory(callback, memory)
+        types = state.get("metric_types", {})
+        for name, metric in _metrics(pl_module):
+            metric._dtype = types.get(name, metric.dtype)  # `set_dtype` would convert the metric's state, too
 
     def resume_within_epoch(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Do what the hooks of the epoch's start do to the Trainer: Lightning calls none of them within an epoch."""
@@ -114,6 +119,11 @@ class LoadsDouble(L.Callback):
         """Convert the module for ``precision: 64-true``."""
         if isinstance(trainer.precision_plugin, DoublePrecision):
             trainer.precision_plugin.convert_module(pl_module)
+
+
+def _metrics(module: nn.Module) -> Iterator[tuple[str, Metric]]:
+    """Yield torchmetrics objects. Logged with ``precision: 64-true``, one takes that type with its first batch."""
+    return ((name, part) for name, part in module.named_modules() if isinstance(part, Metric))
 
 
 def _of(trainer: L.Trainer, cls: type) -> Iterator[Any]:

@@ -42,7 +42,7 @@ OFF = "SWEEP_NO_PREFLIGHT"
 
 _MOST_PROBES = 200
 _MODULE = "orchestrator.training.code_check"
-_PATIENCE_SECONDS = 3.0
+_PATIENCE_SECONDS = 15.0  # importing torch and Lightning takes its process some four, on a slow machine ten
 _PATIENCE_FOR_CODE_SECONDS = 30.0  # the command line of a script is checked by its own parser
 _LONGEST_SECONDS = 120.0
 _RECORDED = ("sweep-orchestrator", "torch", "torchvision", "torchmetrics", "lightning", "numpy")
@@ -100,8 +100,8 @@ class CodeRun:
 
         ``doubts`` is what the source of the code lets one suspect; a run that passed has cleared them up.
 
-        The wait is at most 3 s; where the machine is so slow that the launch itself has taken over 8 s until now, it is
-        as long as that. A finding that comes later is printed.
+        The wait is at most 15 s; where the machine is so slow that the launch itself has taken longer since the start
+        of the run, it is as long as that. A finding that comes later is printed.
 
         Raises:
             SpecError: Every trial would fail.
@@ -112,7 +112,7 @@ class CodeRun:
         elapsed = time.monotonic() - self._began
         patience = _PATIENCE_FOR_CODE_SECONDS if self._spec.is_code else _PATIENCE_SECONDS
         try:
-            self._process.wait(max(elapsed, patience) if elapsed > 8.0 else patience)
+            self._process.wait(max(elapsed, patience))
         except subprocess.TimeoutExpired:
             threading.Thread(target=self._print_late, name="code run", daemon=True).start()
             return

@@ -168,7 +168,7 @@ def test_a_launch_goes_on_with_a_warning_where_the_check_may_be_wrong(cache: Pat
     body = "pathlib.Path('left.txt').write_text('a'); return super().training_step(batch, index)"
     ended = _launch(folder, "training_step(self, batch, index)", body)
     assert ended.returncode == 0, ended.stderr
-    assert "writes no file here" in ended.stderr
+    assert "the check stopped where the code writes left.txt" in ended.stderr
     assert "warning: one batch was run before the start" in ended.stderr
     assert not (cache / "sweep-orchestrator").exists()
 

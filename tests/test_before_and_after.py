@@ -65,7 +65,7 @@ def test_every_command_of_the_page_does_what_it_says(run: Run) -> None:
     assert run(paper) == page[paper]
     costs = run(measured)
     assert costs.startswith(page[paper])
-    for word in ("cheap corner", "dear corner", "hours: ", "cost: ", "memory: ", "checkpoints: "):
+    for word in ("fastest and largest corner", "slowest corner", "hours: ", "cost: ", "memory: ", "checkpoints: "):
         assert word in costs, costs
     run(launched)
     assert len(load_results("own-module").state.trials) == 8

@@ -71,7 +71,8 @@ _COMPLETED, _FINISHED, _REPORTED = (
     f'"type":"{name}"'.encode() for name in ("sweep.completed", "trial.finished", "segment.reported")
 )
 _EXPLAINED = re.compile(
-    r"\s*|\S+: \d+ at once, journal .*|trial \d+ finished, val_loss \S+ at epoch \d+"
+    r"\s*|\S+: started in .*|resources: auto: .*"
+    r"|\S+: \d+ at once, journal .*|trial \d+ finished, val_loss \S+ at epoch \d+"
     r"|a torn write at the end of the journal was cut off .*|next:|  \S*sweep (results|why|report|confirm|export) .*"
 )
 _GAVE_UP = re.compile(

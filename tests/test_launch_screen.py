@@ -148,33 +148,40 @@ def test_enter_opens_watch_and_q_leads_back(tmp_path: Path, terminal: Terminal) 
     assert Path(tmp_path / "after").read_text() == Path(tmp_path / "before").read_text()
 
 
-@pytest.mark.slow
-def test_control_c_stops_and_what_is_typed_opens_nothing(tmp_path: Path, terminal: Terminal) -> None:
+def launched(tmp_path: Path, terminal: Terminal) -> RunDirectory:
+    """A sweep half done, shown in the terminal with its key."""
     run = written(tmp_path, half())
     terminal(start=shown(tmp_path, run))
     shows(terminal, "Enter opens sweep watch")
-    terminal("make test", "Enter")
-    time.sleep(1)
-    assert "rank▲" not in terminal()
+    return run
+
+
+def stops_and_restores(tmp_path: Path, terminal: Terminal) -> None:
+    """Ctrl-C ends it, and the terminal is in the mode it had."""
     terminal("C-c")
     assert "it was asked to stop" in shows(terminal, "\nfinished")
     assert Path(tmp_path / "after").read_text() == Path(tmp_path / "before").read_text()
 
 
 @pytest.mark.slow
+def test_control_c_stops_and_what_is_typed_opens_nothing(tmp_path: Path, terminal: Terminal) -> None:
+    launched(tmp_path, terminal)
+    terminal("make test", "Enter")
+    time.sleep(1)
+    assert "rank▲" not in terminal()
+    stops_and_restores(tmp_path, terminal)
+
+
+@pytest.mark.slow
 def test_a_full_screen_that_is_killed_leaves_the_terminal_usable(tmp_path: Path, terminal: Terminal) -> None:
-    run = written(tmp_path, half())
-    terminal(start=shown(tmp_path, run))
-    shows(terminal, "Enter opens sweep watch")
+    run = launched(tmp_path, terminal)
     terminal("Enter")
     shows(terminal, "rank▲")
     arguments = f"orchestrator\0watch\0{run.root}".encode()
     (watch,) = [each for each in Path("/proc").glob("[0-9]*") if arguments in _command(each)]
     os.kill(int(watch.name), 9)
     shows(terminal, "Enter opens sweep watch", gone="rank▲")
-    terminal("C-c")
-    assert "it was asked to stop" in shows(terminal, "\nfinished")
-    assert Path(tmp_path / "after").read_text() == Path(tmp_path / "before").read_text()
+    stops_and_restores(tmp_path, terminal)
 
 
 def _command(process: Path) -> bytes:

@@ -79,7 +79,7 @@ def invocation(
         ValueError: It does not start Python.
     """
     args = {name: _replaced(value, macros) for name, value in flat(code["args"]).items()}
-    as_json = json.dumps({name: _replaced(value, macros) for name, value in code["args"].items()})
+    as_json = json.dumps(nested({name: _replaced(value, macros) for name, value in code["args"].items()}))
     program = code.get("program") or ""
     words = [
         expanded
@@ -98,6 +98,20 @@ def flat(args: Mapping[str, Any], above: str = "") -> dict[str, Any]:
         else:
             found[f"{above}{name}"] = value
     return found
+
+
+def nested(args: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arguments with dotted names as mappings in each other: ``{"cfg.lr": 1}`` as ``{"cfg": {"lr": 1}}``."""
+    tree: dict[str, Any] = {}
+    for name, value in sorted(args.items(), key=lambda item: item[0].count(".")):
+        *above, last = name.split(".")
+        target = tree
+        for part in above:
+            inner = target.get(part)
+            target[part] = dict(inner) if isinstance(inner, Mapping) else {}
+            target = target[part]
+        target[last] = value
+    return tree
 
 
 def _replaced(value: Any, macros: Mapping[str, str]) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -22,6 +23,7 @@ from orchestrator.spec.yaml_document import scalar
 _SQLITE = b"SQLite format 3\0"
 _STATES = {"finished": "finished", "complete": "finished", "completed": "finished", "terminated": "finished",
            "pruned": "stopped", "stopped": "stopped"}  # fmt: skip
+_DECIMAL_COMMA = re.compile(r"[-+]?\d*,\d+([eE][-+]?\d+)?")
 _PREFIXES = ("config.", "config/", "params_", "params.", "param_", "summary.", "user_attrs_")
 
 
@@ -68,7 +70,9 @@ def read_trials(path: Path, metric: str, mode: str) -> list[ForeignTrial]:
     else:
         found = _table(path, metric)
     if not any(trial.value is not None for trial in found):
+        names = ", ".join(dict.fromkeys(name for trial in found for name in trial.params))
         hint = "a table needs a column of that name, a result a key of that name"
+        hint += f"; it has {names}" if names else ""
         raise UsageError(f"{path} holds no trial with a value of {metric}", hint=hint)
     return found
 
@@ -146,20 +150,40 @@ def _value(trial: Any) -> Any:
 def _table(path: Path, metric: str) -> list[ForeignTrial]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
+            separator = _separator(file.readline())
+            file.seek(0)
+            table = csv.DictReader(file, delimiter=separator)
+            columns = [column.strip() for column in table.fieldnames or ()]
+            rows = list(table)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(
             f"{path} is no CSV table: {error}", hint="an Optuna storage and a CSV table are read"
         ) from None
+    if twice := next((column for column in columns if column and columns.count(column) > 1), ""):
+        raise UsageError(f"{path} has two columns named {twice}", hint="rename one of them")
+    if metric not in map(_name, columns) and any(column.startswith("params_") for column in columns):
+        metric = "value"  # Optuna's name for it in trials_dataframe()
     found = []
     for number, row in enumerate(rows):
-        values = {_name(key): scalar((text or "").strip()) for key, text in row.items() if isinstance(key, str)}
+        values = {_name(key.strip()): _cell(text, separator) for key, text in row.items() if isinstance(key, str)}
         state = str(values.pop("State", values.pop("state", "finished"))).lower()
         if state in _STATES:
             value = values.pop(metric, None)
             params = {key: item for key, item in values.items() if item is not None}
             found.append(ForeignTrial(number, params, _finite(value), _STATES[state]))
     return found
+
+
+def _separator(head: str) -> str:
+    """Return what separates the columns: a comma, or what spreadsheets write instead."""
+    return max(",;\t", key=head.count)
+
+
+def _cell(text: str | None, separator: str) -> Any:
+    text = (text or "").strip()
+    if separator != "," and _DECIMAL_COMMA.fullmatch(text):
+        text = text.replace(",", ".")
+    return scalar(text)
 
 
 def _name(column: str) -> str:

@@ -46,7 +46,8 @@ def _of_mapping(value: Mapping[str, Any]) -> Domain:
         low, high, step, log = value["low"], value["high"], value.get("step"), bool(value.get("log"))
     elif kind == "range":
         (low, high), step, log = value["bounds"], None, bool(value.get("log_scale"))
-        kind = "int" if value.get("value_type") == "int" or (type(low) is int and type(high) is int) else "float"
+        whole = type(low) is int and type(high) is int  # as Ax infers the type that is not written
+        kind = value.get("value_type") or ("int" if whole else "float")
     else:
         raise ValueError(f"the type {kind!r} has no counterpart")
     return _range(low, high, step, log=log, whole=kind == "int")
@@ -69,7 +70,7 @@ def _of_call(name: str, inside: str, kind: str, tags: frozenset[str] = frozenset
             listed = values[0] if len(values) == 1 and isinstance(values[0], list) else values
             return choice(_distinct([_cast(name, each) for each in listed]))
         kind = "basic" if name == "shuffle" else kind  # a list of values in the plug-in, too
-        return _of_call(inner[1], inner[2], kind, tags | ({"int"} if name == "int" else frozenset()))
+        return _of_call(inner[1], inner[2], kind, tags | ({name} if name in ("int", "float") else frozenset()))
     if name == "choice":
         return choice(_distinct([_value(part) for part in plain]))
     numbers = [_value(part) for part in plain]
@@ -78,6 +79,11 @@ def _of_call(name: str, inside: str, kind: str, tags: frozenset[str] = frozenset
         low, high = (*numbers, *(given[key] for key in ("start", "end") if key in given))
         return _range(low, high, None, log="log" in tags, whole="int" in tags)
     if name == "range":
+        cast = next((word for word in ("int", "float") if word in tags), "")
+        numbers, given = (
+            [_cast(cast, each) for each in numbers],
+            {key: _cast(cast, each) for key, each in given.items()},
+        )
         return _of_range(numbers, given, kind, log="log" in tags)
     raise ValueError(f"{name}(…) has no counterpart")
 
@@ -87,6 +93,7 @@ def _of_range(numbers: list[Any], given: dict[str, Any], kind: str, *, log: bool
     names = dict(zip(("start", "stop", "step"), ends, strict=False)) | given
     start, stop, step = names.get("start", 0), names["stop"], names.get("step", 1)
     whole = all(type(number) is int for number in (start, stop, step))
+    step = step if whole else float(step)
     if kind == "optuna":  # the plug-in includes the end
         return _range(start, stop, step, log=log, whole=whole)
     values: list[Any] = []
@@ -112,10 +119,11 @@ def _value(text: str) -> Any:
     text = text.strip()
     if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
         return text[1:-1]
-    if text.startswith(("[", "{")):
-        import yaml
-
-        return yaml.safe_load(text)
+    if text[:1] == "[" and text[-1] == "]":
+        return [_value(part) for part in _split(text[1:-1])]
+    if text[:1] == "{" and text[-1] == "}":  # ``{a:1}`` needs no space
+        pairs = [part.partition(":") for part in _split(text[1:-1])]
+        return {_value(key): _value(value) for key, _, value in pairs}
     return scalar(text) if text.lower() not in ("true", "false") else text.lower() == "true"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from orchestrator.codec import key_path
 from orchestrator.errors import SpecError
 from orchestrator.spec.importers.defaults import note_budget, set_training_length
 from orchestrator.spec.importers.draft import PLACEHOLDER_MODEL, Door, Draft
@@ -11,6 +12,7 @@ from orchestrator.spec.importers.foreign_yaml import ForeignFile
 from orchestrator.spec.importers.hydra_overrides import domain_of
 from orchestrator.spec.importers.parameter_names import target_name
 from orchestrator.spec.importers.words import MODES, known
+from orchestrator.spec.yaml_document import Path
 
 _SAMPLERS = {
     "TPESampler": "tpe",
@@ -22,6 +24,14 @@ _SAMPLERS = {
     "GPSampler": "gp",
     "QMCSampler": "sobol",
 }
+_OPTIONS = {
+    "tpe": "TPESampler",
+    "random": "RandomSampler",
+    "cmaes": "CmaEsSampler",
+    "grid": "GridSampler",
+    "nsgaii": "NSGAIISampler",
+}
+"""The classes of the options of the plug-in's config group ``hydra/sweeper/sampler``."""
 _OTHERS = ("nevergrad", "orion", "syne_tune", "smac", "hebo")
 _SECTIONS = ("model", "data", "trainer")
 _AX_TRIALS, _OPTUNA_TRIALS = 10, 20  # the defaults of the plug-ins
@@ -171,22 +181,33 @@ def _sampler(kind: str, sweeper: dict[str, Any], draft: Draft) -> None:
         draft.note("Ax's model became searcher gp")
         draft.sections["searcher"] = {"name": "gp"}
         return
-    sampler = sweeper.get("sampler")
-    if not isinstance(sampler, dict) or not sampler.get("_target_"):
+    path: Path = ("hydra", "sweeper", "sampler")
+    sampler = sweeper["sampler"] if isinstance(sweeper.get("sampler"), dict) else {}
+    name, place = _named_sampler(draft.source, sampler, path)
+    if name:
+        known(draft.source, name, list(_SAMPLERS), "sampler that can be translated", place)
+        draft.note(f"{key_path(place)}: {name} became searcher {_SAMPLERS[name]}", *place)
+    else:
         draft.note("the sampler is chosen elsewhere: searcher is tpe, the plug-in's default")
-        draft.sections["searcher"] = {"name": "tpe"}
-        return
-    path = ("hydra", "sweeper", "sampler")
-    name = str(sampler["_target_"]).rpartition(".")[2]
-    known(draft.source, name, list(_SAMPLERS), "sampler that can be translated", (*path, "_target_"))
-    draft.sections["searcher"] = {"name": _SAMPLERS[name]}
-    draft.note(f"hydra.sweeper.sampler {name} became searcher {_SAMPLERS[name]}", *path, "_target_")
+    draft.sections["searcher"] = {"name": _SAMPLERS[name or "TPESampler"]}
     if name == "TPESampler" and isinstance(sampler.get("n_startup_trials"), int):
         draft.sections["searcher"]["startup_trials"] = sampler["n_startup_trials"]
         draft.take(*path, "n_startup_trials")
     if isinstance(sampler.get("seed"), int) and "seed" not in draft.sections:
         draft.sections["seed"] = sampler["seed"]
         draft.take(*path, "seed")
+
+
+def _named_sampler(source: ForeignFile, sampler: dict[str, Any], path: Path) -> tuple[str, Path]:
+    """Return the name of the sampler's class, and where it is chosen; empty if the file does not choose it."""
+    if sampler.get("_target_"):
+        return str(sampler["_target_"]).rpartition(".")[2], (*path, "_target_")
+    defaults = source.data.get("defaults")
+    for index, chosen in enumerate(defaults if isinstance(defaults, list) else []):
+        for group, option in chosen.items() if isinstance(chosen, dict) else ():
+            if str(group).split()[-1:] == ["hydra/sweeper/sampler"]:
+                return _OPTIONS.get(str(option), str(option)), ("defaults", index, group)
+    return "", ()
 
 
 def _budget(kind: str, sweeper: dict[str, Any], draft: Draft) -> None:
@@ -197,13 +218,14 @@ def _budget(kind: str, sweeper: dict[str, Any], draft: Draft) -> None:
     )
     section: Any = sweeper.get(holder[0]) if holder else sweeper
     trials = (section or {}).get(word)
-    if isinstance(trials, int):
+    if isinstance(trials, int):  # else an interpolation, or nothing
         draft.sections["budget"] = {"trials": trials}
         draft.take("hydra", "sweeper", *holder, word)
     else:
         note_budget(draft, word, f"the plug-in's own default is {default}")
         draft.sections["budget"] = {"trials": default}
-        draft.notes[-1] = f"the file has no {word}: budget.trials is {default}, the plug-in's default"
+        what = f"the file has no {word}" if trials is None else f"{word} is {trials!r}, which is no number"
+        draft.notes[-1] = f"{what}: budget.trials is {default}, the plug-in's default"
     if isinstance(sweeper.get("n_jobs"), int) and sweeper["n_jobs"] > 0:
         draft.sections["resources"] = {"concurrent": sweeper["n_jobs"]}
         draft.take("hydra", "sweeper", "n_jobs")

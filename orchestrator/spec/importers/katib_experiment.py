@@ -147,7 +147,10 @@ def _space(parameters: list[Any], draft: Draft, flags: dict[str, str], door: Doo
             reason = error.problems[0].message if isinstance(error, SpecError) else str(error)
             draft.note(f"{name}: {parameter} is left out: {reason}", *path)
             continue
-        target = flags.get(name) or door.target(name.lstrip("-") if door.train or flags else _identifier(name))
+        own = name.lstrip("-")
+        target = flags.get(name) or (own if flags else door.target(own if door.train else _identifier(name)))
+        if flags and name not in flags:
+            draft.note(f"no trialParameters refers to {name}, so that Katib's trials do not get it; here they do")
         space[target] = domain.to_yaml()
         draft.note(f"spec.parameters.{index}: {parameter} became {target}", *path)
     return space
@@ -159,6 +162,8 @@ def _domain(parameter: dict[str, Any], path: tuple[str | int, ...], draft: Draft
     if kind in ("categorical", "discrete"):
         values = list(dict.fromkeys(feasible.get("list") or []))
         return choice([_number(value) for value in values] if kind == "discrete" else values)
+    if any(feasible.get(end) is None for end in ("min", "max")):
+        raise ValueError(f"{'an' if kind == 'int' else 'a'} {kind} needs `min` and `max`")
     low, high = (_number(feasible.get(end)) for end in ("min", "max"))
     word = feasible.get("distribution") or "uniform"
     spread = known(draft.source, word, _DISTRIBUTIONS, "distribution", (*path, "feasibleSpace", "distribution"))

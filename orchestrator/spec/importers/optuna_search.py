@@ -36,7 +36,11 @@ def translate(path: Path, door: Door) -> Draft:
     source = ForeignFile(str(path), {"study_name": title, "directions": goals, "parameters": parameters})
     draft = Draft(source)
     draft.name(title)
-    draft.note(f"the study {title} has {len(trials)} trials: start with them by --warm-start {path}", "study_name")
+    none_yet = "has no trial yet, so that no parameter is known"
+    warm = f"has {len(trials)} trials: start with them by --warm-start {path}" if trials else none_yet
+    draft.note(f"the study {title} {warm}", "study_name")
+    if not trials:
+        draft.take("parameters")
     _objective(goals, metrics, draft)
     door.open(draft)
     draft.sections["space"] = {}

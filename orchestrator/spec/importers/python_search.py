@@ -245,9 +245,11 @@ def _space(space: dict[str, Any], draft: Draft, door: Door) -> _Points:
 def _domain(value: Any) -> Domain:
     """Return the domain of a value in ``param_space``. Raises ValueError where there is no counterpart."""
     if isinstance(value, dict) and set(value) == {"grid_search"}:
+        if _needs_run(value):
+            raise ValueError("only running the file would tell its values")
         return choice(_distinct(value["grid_search"]))
     if not isinstance(value, Call):
-        if isinstance(value, Unknown):
+        if _needs_run(value):
             raise ValueError("only running the file would tell its value")
         return const(_plain(value))
     if value.name not in _SAMPLED or value.name == "sample_from":
@@ -260,8 +262,10 @@ def _domain(value: Any) -> Domain:
     }
     order = names.get(value.name, ("lower", "upper", "q"))
     given = dict(zip(order, value.arguments, strict=False)) | {k: v for k, v in value.named.items() if k in order}
-    if any(isinstance(item, Call | Unknown) for item in given.values()):
+    if any(map(_needs_run, given.values())):
         raise ValueError("only running the file would tell its arguments")
+    if missing := [word for word in order if word not in (*given, "q", "mean", "sd")]:
+        raise ValueError(f"`{missing[0]}` is missing")
     if value.name in ("choice", "grid_search"):
         return choice(_distinct(given[order[0]]))
     if value.name in ("randn", "qrandn"):
@@ -271,6 +275,12 @@ def _domain(value: Any) -> Domain:
         last = high if value.name.startswith("q") else high - 1  # Ray leaves the upper end out, but not with a step
         return (log_int if "log" in value.name else integer)(low, last, step)
     return (log_uniform if "log" in value.name else uniform)(float(low), float(high), step)
+
+
+def _needs_run(value: Any) -> bool:
+    """Return whether a value, or a part of it, is one that only running the file would tell."""
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return isinstance(value, Call | Unknown) or any(map(_needs_run, parts))
 
 
 def _distinct(values: Any) -> list[Any]:

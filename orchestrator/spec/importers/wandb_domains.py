@@ -97,10 +97,11 @@ def _domain(parameter: dict[str, Any], name: str, path: tuple[str, ...], draft: 
 def _note_changes(parameter: dict[str, Any], name: str, kind: str, draft: Draft) -> None:
     """Say where the domain is not the distribution that the file has."""
     if kind.startswith("inv_"):
-        draft.note(f"parameters.{name}: {kind} became log_uniform, the nearest domain")
+        draft.note(f"parameters.{name}: {kind} became log_uniform, which has the same distribution")
     if kind in _NATURAL_EXPONENTS:
         low, high = (parameter.get(end, _W_AND_B_DEFAULTS[end]) for end in ("min", "max"))
-        ends = f"e^{low} to e^{high}, {math.exp(low):.4g} to {math.exp(high):.4g}"
+        first, last = (-high, -low) if kind.startswith("inv_") else (low, high)
+        ends = f"e^{first} to e^{last}, {math.exp(first):.4g} to {math.exp(last):.4g}"
         draft.note(f"parameters.{name}: W&B reads min and max of {kind} as exponents: {ends}")
         if 0 <= low < high and (high <= 1 or (low > 0 and high / low >= 10)):
             draft.note(

@@ -170,6 +170,8 @@ def _scheduler(terminate: Any, draft: Draft) -> dict[str, Any]:
     grace = max(1, int(grace)) if isinstance(grace, int | float) and is_number(grace) else 1
     if terminate.get("strict"):
         draft.note(f"early_terminate.strict is left out: asha stops all but the best 1/{int(eta)} at each rung")
+    if eta != int(eta):
+        draft.note(f"early_terminate: eta {eta} became reduction_factor {int(eta)}, which is a whole number")
     said = ", ".join(f"{key}: {value}" for key, value in terminate.items())
     text = f"early_terminate ({said}) became asha; W&B counts logged steps, asha counts epochs: check grace_epochs"
     draft.note(f"{text}, {grace}", "early_terminate")

@@ -15,6 +15,7 @@ from typing import Any
 
 from orchestrator.errors import Problem
 from orchestrator.space import KeyProblem
+from orchestrator.spec.command_line import nested
 from orchestrator.training.class_loading import argument_types
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -71,20 +72,6 @@ def shape_of(function: Callable[..., Any], names: list[str]) -> Shape:
     if config and argument_types.fits(hints.get(config, Any), 0.5) and hints.get(config, Any) not in (Any, object):
         config = ""  # a number, and no place for fields
     return Shape(getattr(function, "__qualname__", repr(function)), named, hints, config, is_open)
-
-
-def nested(args: Mapping[str, Any]) -> dict[str, Any]:
-    """Return arguments with dotted names as mappings in each other: ``{"cfg.lr": 1}`` as ``{"cfg": {"lr": 1}}``."""
-    tree: dict[str, Any] = {}
-    for name, value in sorted(args.items(), key=lambda item: item[0].count(".")):
-        *above, last = name.split(".")
-        target = tree
-        for part in above:
-            inner = target.get(part)
-            target[part] = dict(inner) if isinstance(inner, Mapping) else {}
-            target = target[part]
-        target[last] = value
-    return tree
 
 
 def bound(function: Callable[..., Any], args: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from orchestrator.training.doors.call_arguments import nested
+from orchestrator.spec.command_line import nested
 from orchestrator.training.doors.import_hook import Replacements, on_import
 from orchestrator.training.doors.script_metrics import LoggedMetrics, numbers_of
 from orchestrator.training.doors.trial_session import TrialSession

@@ -17,7 +17,7 @@ from typing import Any
 
 from orchestrator.errors import UsageError
 from orchestrator.rundir import data_folder
-from orchestrator.spec.command_line import STANDARD, Invocation, flat, invocation
+from orchestrator.spec.command_line import STANDARD, Invocation, flat, invocation, nested
 from orchestrator.training.class_loading.import_paths import import_object
 from orchestrator.training.job import Job
 from orchestrator.training.trial_files import own_place
@@ -37,7 +37,7 @@ def invocation_of(job: Job, macros: dict[str, str]) -> Invocation:
     found = invocation(code, macros, json_file=str(json_file), standard=_HYDRA if is_hydra else STANDARD)
     if any("${args_json_file}" in word for word in code.get("command") or ()):
         json_file.parent.mkdir(parents=True, exist_ok=True)
-        json_file.write_text(json.dumps(job.model["args"]))
+        json_file.write_text(json.dumps(nested(job.model["args"])))
     if not found.program:
         return found
     words = [*found.words, *(_hydra_words(job, found.words) if is_hydra else ())]

@@ -91,11 +91,11 @@ class SweepController:
         self._delete_unrecorded_checkpoints()
         self._retire_checkpoints()
 
-    def next_job(self, node: str = "", on: str = "") -> Job | Literal["none_left", "wait"]:
+    def next_job(self, node: str | None = None, on: str = "") -> Job | Literal["none_left", "wait"]:
         """Return the next segment to run: of a waiting trial, else of a promoted one, else of a new one.
 
         Args:
-            node: where the segment will run; by default the driver's own host.
+            node: where the segment will run; by default the driver's own host. Empty if that is not known yet.
             on: the kind of device there, if the sweep has several. A trial stays on the kind that it began on.
 
         Returns:
@@ -190,9 +190,7 @@ class SweepController:
             return False
         if report.checkpoint is not None:
             self._record_checkpoint(running, segment, {**_written(report.checkpoint, running), "progress": progress})
-        # Ray Tune places a segment after it was journaled as started: its first report is the first to name the host.
-        news: dict[str, Any] = {"node": node} if node and node != running.node else {}
-        news |= _measures(report)
+        news = _node(node, running) | _measures(report)
         if report.found and report.found != running.found:
             news["found"] = plain(report.found)
         place: dict[str, Any] = {"epoch": whole(report.epoch), "progress": progress}
@@ -205,7 +203,7 @@ class SweepController:
             self._drained.add(trial)
         return verdict is None and trial not in self._drained and not self.stopping
 
-    def on_interim(self, trial: int, segment: int, interim: Interim) -> bool:
+    def on_interim(self, trial: int, segment: int, interim: Interim, node: str = "") -> bool:
         """Journal a checkpoint between two reports, from which the trial's next segment can start.
 
         One that arrives twice is ignored. One that does not follow the segment's last report or checkpoint fails it.
@@ -214,6 +212,7 @@ class SweepController:
             trial: number of the trial.
             segment: number of the segment.
             interim: its checkpoint, which is durable, and how far the training is.
+            node: the host that sent it, if known.
 
         Returns:
             True if the segment is the trial's current one.
@@ -230,7 +229,8 @@ class SweepController:
         if self._is_out_of_order(running, segment, progress, interim.unreported, interim=True):
             return False
         place = {**_written(saved, running), "epoch": whole(interim.epoch), "progress": progress, "interim": True}
-        self._append("segment.checkpointed", trial=trial, segment=segment, **place, **_measures(interim))
+        news = _node(node, running) | _measures(interim)
+        self._append("segment.checkpointed", trial=trial, segment=segment, **place, **news)
         return True
 
     def _is_out_of_order(
@@ -277,15 +277,16 @@ class SweepController:
         if running is not None and not self.stop_reason and trial not in self._drained:
             self._append("trial.finished", trial=trial, segment=segment, **_place(running, running.progress))
 
-    def on_failure(self, trial: int, segment: int, failure: SegmentFailure) -> None:
+    def on_failure(self, trial: int, segment: int, failure: SegmentFailure, node: str = "") -> None:
         """Record a failed segment. The trial resumes from its last checkpoint if its failure's kind has retries left.
 
         Otherwise the trial fails. A process that is lost while the sweep stops was interrupted: nothing is recorded.
+        ``node`` is the host where it ran, if known.
         """
         running = self._running_trial(trial, segment)
         if running is None or (failure.kind == "lost" and self.stopping):
             return
-        self._append("segment.failed", trial=trial, segment=segment, **failure.fields())
+        self._append("segment.failed", trial=trial, segment=segment, **failure.fields(), **_node(node, running))
         reason = ""
         if exhausted_retries(running, failure.kind):
             reason = "infeasible: out of memory" if failure.kind == "memory" else failure.kind
@@ -294,10 +295,10 @@ class SweepController:
         if reason:
             self._append("trial.failed", trial=trial, segment=segment, reason=reason)
 
-    def on_loss(self, trial: int, segment: int, message: str, kind: str = "lost") -> None:
+    def on_loss(self, trial: int, segment: int, message: str, kind: str = "lost", node: str = "") -> None:
         """Record a segment whose process is gone, as `on_failure` does; ignored while the sweep stops."""
         if not self.stop_reason:
-            self.on_failure(trial, segment, SegmentFailure(kind, message, kind))
+            self.on_failure(trial, segment, SegmentFailure(kind, message, kind), node)
 
     def close(self) -> None:
         """Record how the sweep ended and close the journal."""
@@ -414,7 +415,7 @@ class SweepController:
                 self._append("trial.promoted", trial=number, rule="request", why={"rung": trial.segment_progress})
             self.host.trial_promoted(number)
 
-    def _start_segment(self, trial: Trial, node: str, on: str) -> Job:
+    def _start_segment(self, trial: Trial, node: str | None, on: str) -> Job:
         """Journal the trial's next segment as started and return its job, from the last intact checkpoint."""
         model, data, trainer = self._components_with_smaller_batches(trial) or self._components(trial)
         checkpoint = self._last_intact_checkpoint(trial)
@@ -437,7 +438,8 @@ class SweepController:
             save_every=job_saving(self.spec),
             tracking=tracking_options(self.spec.tracking.enabled, self.run, self.state.started, trial.number),
         )
-        fields: dict[str, Any] = {"node": node or self.host.name, "origin": checkpoint.path if checkpoint else None}
+        origin = checkpoint.path if checkpoint else None
+        fields: dict[str, Any] = {"node": self.host.name if node is None else node, "origin": origin}
         if on:
             fields["on"] = on
         if trial.halvings:
@@ -583,6 +585,14 @@ class SweepController:
         if not self._state_is_current:
             self.state, self._state_is_current = SweepState(self.journal.events()), True
         self.stop_reason = self.stop_reason or self.host.stop_reason() or "interrupted"
+
+
+def _node(node: str, trial: Trial) -> dict[str, Any]:
+    """Return the field that names a segment's host if the journal does not know it yet.
+
+    Ray Tune places a segment after it was journaled as started, so its first message is the first to name the host.
+    """
+    return {"node": node} if node and node != trial.node else {}
 
 
 def _measures(report: Report | Interim) -> dict[str, Any]:

@@ -348,6 +348,7 @@ _EVENTS: dict[str, dict[str, tuple[Shape, bool]]] = {
         "seconds": (_MEASURE, False),
         "counters": (_MEASURES, False),
         "unreported": (_COUNT, False),
+        "node": (_TEXT, False),
     },
     "segment.reported": {
         **_AT,
@@ -383,6 +384,7 @@ _EVENTS: dict[str, dict[str, tuple[Shape, bool]]] = {
         "message": (_TEXT, True),
         "fingerprint": (_TEXT, True),
         "place": (_TEXT, False),
+        "node": (_TEXT, False),
     },
     "trial.failed": {"trial": (_COUNT, True), "segment": (_COUNT, False), "reason": (_TEXT, False)},
     "trial.retried": {"trial": (_COUNT, True)},

@@ -49,7 +49,8 @@ def failure_groups(state: SweepState) -> list[FailureGroup]:
             )
             group.times += 1
             group.trials.add(trial.number)
-            group.nodes.add(failure.node)
+            if failure.node:
+                group.nodes.add(failure.node)
             group.seconds += failure.seconds
     return sorted(groups.values(), key=lambda group: -group.times)
 

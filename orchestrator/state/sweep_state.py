@@ -485,6 +485,7 @@ class SweepState:
     def _on_segment_checkpointed(self, event: Event) -> None:
         trial = self.trials[event["trial"]]
         trial.precision = event.fields.get("precision", trial.precision)
+        trial.node = event.fields.get("node", trial.node)
         if event.fields.get("interim"):
             self._replace_interim(event, trial)
             return
@@ -518,6 +519,7 @@ class SweepState:
 
     def _on_segment_failed(self, event: Event) -> None:
         trial = self.trials[event["trial"]]
+        trial.node = event.fields.get("node", trial.node)
         kind, node = event["kind"], trial.node
         trial.failures.append(
             Failure(
@@ -533,7 +535,7 @@ class SweepState:
         )
         trial.halvings += kind == "memory"
         self.storage_failures += kind == "storage"
-        if kind in _BLAMES_NODE:
+        if kind in _BLAMES_NODE and node:
             self._failed_on.setdefault(node, set()).add(trial.number)
         self._set(trial, "interrupted")
 

@@ -120,7 +120,7 @@ def trial_text(
             f"segment {failure.segment}, after {place(failure.progress, state.unit)}: {visible(failure.kind)}", "red"
         )
         at = f" (at {visible(failure.place)})" if failure.place else ""
-        text.append(f" on {visible(failure.node)}: {visible(failure.message)}{at}\n")
+        text.append(f" on {visible(failure.node) or '?'}: {visible(failure.message)}{at}\n")
     if log:
         _heading(text, "LOG")
         text.append("".join(f"{line}\n" for line in log))

@@ -60,7 +60,7 @@ def workers_line(state: SweepState) -> Text:
     for number in sorted(state.running):
         nodes.setdefault(state.trials[number].node, []).append(number)
     for node, numbers in nodes.items():
-        text.append(f"  {visible(node)}: ").append(" ".join(map(str, numbers)), "cyan")
+        text.append(f"  {visible(node) or '?'}: ").append(" ".join(map(str, numbers)), "cyan")
     return text
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,8 @@ def record_host(job: Job, node_id: str) -> None:
     with suppress(OSError):  # a later out-of-memory kill is then reported as a lost process
         file = job.logs / _FILE
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps({"node": node_id, "kills": out_of_memory_kills()}), encoding="utf-8")
+        content = {"node": node_id, "host": socket.gethostname(), "kills": out_of_memory_kills()}
+        file.write_text(json.dumps(content), encoding="utf-8")
         job.run.publish(file)
 
 
@@ -74,12 +76,24 @@ def was_killed_for_memory(job: Job) -> bool:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     try:
-        run, job = job.run, job.localized()
-        file = run.fetch((job.logs / _FILE).relative_to(run.root).as_posix())
-        before = json.loads(file.read_text(encoding="utf-8"))
+        before = _recorded_host(job)
         on_node = NodeAffinitySchedulingStrategy(before["node"], soft=False)
         count = ray.remote(num_cpus=0, max_retries=0)(out_of_memory_kills).options(scheduling_strategy=on_node)
         now: Any = ray.get(count.remote(), timeout=_ANSWER_SECONDS)
         return bool(sum(now) > sum(before["kills"]))
     except (OSError, ValueError, KeyError, RayError):
         return False
+
+
+def host_of(job: Job) -> str:
+    """Return the name of the host on which the segment's process began; empty if the driver sees no record of it."""
+    with suppress(OSError, ValueError, KeyError):
+        return str(_recorded_host(job)["host"])
+    return ""
+
+
+def _recorded_host(job: Job) -> dict[str, Any]:
+    run, job = job.run, job.localized()
+    file = run.fetch((job.logs / _FILE).relative_to(run.root).as_posix())
+    recorded: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return recorded

@@ -15,7 +15,13 @@ from orchestrator.compat_ray import actor_of_trial, node_of_actor
 from orchestrator.engine.controller import SweepController
 from orchestrator.engine.failure_policy import SegmentFailure
 from orchestrator.engine.stop_requests import StopRequests
-from orchestrator.engine.tune.loss_diagnosis import fault_of, kind_of, largest_memory_victim, was_killed_for_memory
+from orchestrator.engine.tune.loss_diagnosis import (
+    fault_of,
+    host_of,
+    kind_of,
+    largest_memory_victim,
+    was_killed_for_memory,
+)
 from orchestrator.engine.tune.placement import Slots, trial_request
 from orchestrator.engine.tune.ray_lifecycle import Instance, RayDied
 from orchestrator.engine.tune.worker import read_interim, read_report
@@ -79,7 +85,7 @@ class Segments:
         self.is_stopping()
         if len(self._running) >= self._slots.now():
             return "wait"
-        job = self.controller.next_job()
+        job = self.controller.next_job("" if self._slots.on_cluster else None)
         if isinstance(job, str):
             return job
         self._running[trial_id] = _Running(job)
@@ -100,15 +106,16 @@ class Segments:
             return False
         job = running.job
         self._watchdog.alive(trial_id)
+        running.node, running.host = result.get("node", running.node), result["hostname"]
         if "failed" in result:
-            self.controller.on_failure(job.trial, job.segment, SegmentFailure(**json.loads(result["failed"])))
+            failure = SegmentFailure(**json.loads(result["failed"]))
+            self.controller.on_failure(job.trial, job.segment, failure, running.host)
             return True
         if "stopped" in result:
             running.stopped = True
             return True
         self.is_stopping()
-        running.node, running.host = result.get("node", ""), result["hostname"]
-        continues = self._take_interim(job, result) if "interim" in result else self._take_report(running, result)
+        continues = self._take_interim(running, result) if "interim" in result else self._take_report(running, result)
         if not continues:
             self._pop(trial_id)
         return continues
@@ -122,10 +129,10 @@ class Segments:
             return False
         return continues
 
-    def _take_interim(self, job: Job, result: dict[str, Any]) -> bool:
-        interim = read_interim(result["interim"])
+    def _take_interim(self, running: _Running, result: dict[str, Any]) -> bool:
+        job, interim = running.job, read_interim(result["interim"])
         self._stop_requests.note_saving(interim.saving)
-        return self.controller.on_interim(job.trial, job.segment, interim)
+        return self.controller.on_interim(job.trial, job.segment, interim, node=running.host)
 
     def on_complete(self, trial_id: str) -> None:
         """Pass on that a segment returned: at its end, or since it was told to stop."""
@@ -138,7 +145,7 @@ class Segments:
         elif not self.controller.on_stop(trial, segment):
             preempted = running.node in self._slots.preempted
             kind, message = ("preempted", f"{running.host} {_PREEMPTED}") if preempted else ("lost", _UNASKED)
-            self.controller.on_loss(trial, segment, message, kind=kind)
+            self.controller.on_loss(trial, segment, message, kind=kind, node=running.host)
 
     def on_error(self, trial_id: str, error: str | None) -> None:
         """Pass on that a segment's process is gone; ``error`` is Ray's text."""
@@ -150,7 +157,7 @@ class Segments:
                 kind, message = "memory", "the kernel ended its process: the host is out of memory"
             elif kind == "lost":
                 message = fault_of(job) or message
-            self.controller.on_loss(job.trial, job.segment, message, kind=kind)
+            self.controller.on_loss(job.trial, job.segment, message, kind=kind, node=running.host or host_of(job))
 
     def lose_all(self, message: str, kind: str = "lost", cause: BaseException | None = None) -> None:
         """Count every running segment as lost.
@@ -164,7 +171,8 @@ class Segments:
             self._watchdog.end(trial_id)
             if victim:
                 kind = "memory" if victim in running.process else "preempted"
-            self.controller.on_loss(running.job.trial, running.job.segment, message, kind=kind)
+            job = running.job
+            self.controller.on_loss(job.trial, job.segment, message, kind=kind, node=running.host)
 
     def poll(self) -> bool:
         """Check Ray, the nodes and the running segments, some ten times a second.

@@ -32,7 +32,10 @@ _ENDS = {
 }
 _SHIFT_EVENTS = ("sweep.launched", "sweep.paused", "sweep.completed")
 _RELEVANT_TYPES = "|".join(map(re.escape, (*_ENDS, *_SHIFT_EVENTS, "segment.started")))
-_RELEVANT_LINE = re.compile(rf'{{"seq":\d+,"lease":\d+,"time":[^"]*,"type":"(?:{_RELEVANT_TYPES})"'.encode())
+_NAMES_NODE = r'segment\.(?:reported|checkpointed)",.*"node":'
+_RELEVANT_LINE = re.compile(
+    rf'{{"seq":\d+,"lease":\d+,"time":[^"]*,"type":"(?:(?:{_RELEVANT_TYPES})"|{_NAMES_NODE})'.encode()
+)
 _UNITS = ((3600, "hours"), (60, "minutes"), (1, "seconds"))
 _MAX_BARS = 600  # more segments are drawn as lines, which is much faster
 
@@ -96,7 +99,7 @@ def timeline_of(run: RunDirectory, state: SweepState) -> Timeline | None:
 
 
 def records(run: RunDirectory, last: int) -> Iterator[Mapping[str, Any]]:
-    """Yield the journal's records that begin or end a segment or a shift, up to ``seq`` ``last``.
+    """Yield the journal's records that begin or end a segment or a shift, or name its host, up to ``seq`` ``last``.
 
     Only those lines are parsed, and checksums are not verified again, since the state was read from the same journal.
     The record before each launch is yielded too, with the type ``before``: it dates the end of the previous process.
@@ -138,6 +141,12 @@ class _TimelineBuilder:
             self._running[record["trial"]] = Span(
                 record["trial"], record["segment"], record["node"], time, time, "running"
             )
+        elif type.startswith("segment."):
+            span = self._running.get(record["trial"])
+            if span and "node" in record:
+                self._running[span.trial] = replace(span, node=record["node"])
+            if type in _ENDS:
+                self._end(record["trial"], time, _ENDS[type])
         elif type in _ENDS:
             self._end(record["trial"], time, _ENDS[type])
         elif type == "sweep.launched":

@@ -74,7 +74,7 @@ def test_a_factor_of_a_search_is_found(line: str) -> None:
 
 def test_the_kills_of_readme_are_those_of_the_recovery_page() -> None:
     ours, ray = re.findall(r"\b(\d+ of \d+)\b(?= finished trials here|\s+with plain Ray)", README.read_text())
-    (row,) = re.findall(r"^\| finished trials lost.*$", (ROOT / "docs/recovery.md").read_text(), re.MULTILINE)
+    (row,) = re.findall(r"^\| finished trials lost.*$", (ROOT / "docs/recovery-tests.md").read_text(), re.MULTILINE)
     assert [cell.strip() for cell in row.split("|")[2:4]] == [ray, ours]
 
 

@@ -22,7 +22,7 @@ from typing import Any
 NOBODY = 65534
 SECONDS = 10.0
 # Services of Ray's programs that its Python package does not declare. Left out are those that Ray 2.60 leaves open:
-# `RaySyncer/StartSync`, gRPC's channelz and its reflection (docs/recovery.md says what they do).
+# `RaySyncer/StartSync`, gRPC's channelz and its reflection (docs/safety.md says what they do).
 UNDECLARED = (
     "/ray.rpc.ObjectManagerService/Pull",
     "/ray.rpc.ObjectManagerService/Push",

@@ -12,13 +12,16 @@ from typing import Any
 import pytest
 from torch.utils.data import DataLoader
 
-from orchestrator.errors import Problem
-from orchestrator.sweep import code_run
+from orchestrator.data import image_cache
+from orchestrator.errors import Problem, SpecError
+from orchestrator.rundir import RunDirectory
+from orchestrator.sweep import code_run, preflight
 from orchestrator.sweep.code_run import CodeRun
 from orchestrator.training import Job
 from orchestrator.training.check_finding import RULES
 from orchestrator.training.code_check import one_batch
 from orchestrator.training.sealed_process import load_in_process
+from tests.support.mnist_files import write_mnist
 from tests.support.small_sweeps import spec
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning warns of the faults, and pytest would raise
@@ -175,6 +178,7 @@ def test_a_launch_goes_on_with_a_warning_where_the_check_may_be_wrong(cache: Pat
 
 def _passed(run: CodeRun) -> bool:
     assert run._process is not None
+    run.begin(run._spec)
     run._process.wait(120)
     run.require([])
     return run._process is None
@@ -205,11 +209,31 @@ def test_a_slow_check_does_not_hold_up_the_launch(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(code_run, "_PATIENCE_SECONDS", 0.01)
     with CodeRun(spec(), [str(Path(__file__).parents[1])]) as run:
         folder, process = Path(run._folder), run._process
+        run.begin(spec())
         run.require([])
         assert process is not None
         assert process.poll() is None
     assert process.poll() is not None
     assert not folder.exists()
+
+
+def test_the_code_is_run_once_classes_are_right_and_shipped_data_are_there(tmp_path: Path) -> None:
+    """The process has been started by then, and would read files that are being written, or code of any kind."""
+    write_mnist(tmp_path)
+    arguments: dict[str, Any] = {"data_dir": str(tmp_path), "val_size": 10}
+    run = RunDirectory(tmp_path / "run")
+    decoded: list[set[str]] = []
+
+    def try_code() -> None:
+        decoded.append(_files(tmp_path / image_cache.FOLDER))
+
+    data = {"class_path": "orchestrator.data.MNISTDataModule", "init_args": arguments}
+    preflight.check(spec(data=data), run, local=True, try_code=try_code)
+    assert any("mnist-fit" in name for name in decoded[0]), decoded
+    wrong = {**data, "init_args": {**arguments, "val_sise": 10}}
+    with pytest.raises(SpecError, match="val_sise"):
+        preflight.check(spec(data=wrong), run, local=True, try_code=try_code)
+    assert len(decoded) == 1
 
 
 def test_the_environment_turns_it_off(monkeypatch: pytest.MonkeyPatch) -> None:

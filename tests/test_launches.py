@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 import textwrap
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.journal import read
+from orchestrator.journal import Journal, read
 from tests.support.paths import ROOT
 
 LAUNCHES = 50
@@ -119,3 +120,70 @@ def test_a_command_that_finds_the_name_taken_costs_little(tmp_path: Path) -> Non
     print(f"a loser costs {seconds:.2f} s of CPU")
     assert seconds <= 2.0
     assert winner.wait(timeout=120) == 0
+
+
+# What a launch does as it comes to the import of torch: a finder sees it, and a signal ends the launch there.
+AT_THE_IMPORT = """
+    import json, os, pathlib, sys
+    from orchestrator import sweep
+    from orchestrator.errors import SweepError
+    from orchestrator.spec import load
+
+    def children():
+        tasks = pathlib.Path("/proc/self/task").glob("*/children")
+        found = [number for task in tasks for number in task.read_text().split()]
+        return [pathlib.Path(f"/proc/{number}/cmdline").read_text().split("\\0")[-2] for number in found]
+
+    class Finder:
+        def find_spec(self, name, path=None, target=None):
+            if name == "torch" and "checks" not in said:
+                said["checks"], said["names"] = children(), os.listdir(sys.argv[2])
+                os.kill(os.getpid(), int(sys.argv[3]))
+
+    said = {}
+    sys.meta_path.insert(0, Finder())
+    try:
+        sweep.launch(load(sys.argv[1]), sys.argv[2])
+    except SweepError as error:
+        said["exit"], said["error"] = error.exit_code, str(error)
+    said["imported"] = "lightning" in sys.modules
+    said["left"] = children()
+    print(json.dumps(said))
+"""
+
+
+def _at_the_import(tmp_path: Path, number: int) -> dict[str, Any]:
+    (tmp_path / "tiny.yaml").write_text(json.dumps(SPEC))
+    (tmp_path / "script.py").write_text(textwrap.dedent(AT_THE_IMPORT))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    environment.pop("SWEEP_NO_PREFLIGHT", None)
+    answer = subprocess.run(
+        [sys.executable, str(tmp_path / "script.py"), str(tmp_path / "tiny.yaml"), str(tmp_path / "runs"), str(number)],
+        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert answer.returncode == 0, answer.stderr
+    said: dict[str, Any] = json.loads(answer.stdout)
+    return said
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_check_starts_before_torch_is_imported_and_a_signal_there_ends_all(tmp_path: Path, number: int) -> None:
+    said = _at_the_import(tmp_path, number)
+    assert said["names"] == ["tiny"]
+    assert said["checks"] == ["orchestrator.training.code_check"]
+    assert said["exit"] == 128 + number
+    assert not said["imported"], "the signal waits for no import"
+    assert said["left"] == []
+    assert not (tmp_path / "runs").exists(), "a launch that has not started takes no name"
+
+
+def test_a_launch_that_loses_its_name_imports_no_torch(tmp_path: Path) -> None:
+    journal = Journal.create(tmp_path / "runs" / "tiny" / "journal.jsonl")
+    try:
+        said = _at_the_import(tmp_path, signal.SIGTERM)
+    finally:
+        journal.discard()
+    assert said["exit"] == 3
+    assert f"process {os.getpid()}" in said["error"]
+    assert "checks" not in said, "it came to no import, and started no check"
+    assert said["left"] == []

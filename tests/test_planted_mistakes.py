@@ -122,7 +122,7 @@ def test_a_mistake_is_found_by_a_run_before_the_first_trial(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("SWEEP_NO_PREFLIGHT", raising=False)
-    monkeypatch.setattr("orchestrator.sweep.code_run._PATIENCE_FOR_CODE_SECONDS", 120.0)
+    monkeypatch.setattr("orchestrator.sweep.code_run._PATIENCE_SECONDS", 120.0)
     merged = {name: value for name, value in {**BASE, **fields}.items() if value is not None}
     with pytest.raises(SpecError) as raised:
         launch(from_mapping(merged), tmp_path / "runs", local=True)

@@ -6,10 +6,11 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.errors import StoppedError
 from orchestrator.rundir.stop_times import due_stop, is_later_stop
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class StopRequests:
         self._run: RunDirectory | None = None
         self._requested_at: float | None = None
         self._draining = False
+        self._raises = False
         self._grace = GRACE_SECONDS
         self._poll_at = 0.0
         self._previous_handlers: dict[int, Any] = {}
@@ -63,6 +65,26 @@ class StopRequests:
         """Read the requests in this run directory from now on; delete older ones, but those for a later time."""
         self._run = run
         self._delete_requests(keep_later=True)
+
+    @contextlib.contextmanager
+    def raised(self) -> Iterator[None]:
+        """Meanwhile, raise StoppedError as soon as a signal comes: nothing runs that has to end cleanly.
+
+        At the end it is raised in any case, whatever the code that ran has made of it.
+        """
+        self._raises = True
+        try:
+            self._raise()
+            yield
+        finally:
+            try:
+                self._raise()
+            finally:
+                self._raises = False
+
+    def _raise(self) -> None:
+        if self.signal and self._raises:
+            raise StoppedError(self.signal)
 
     @property
     def reason(self) -> str:
@@ -144,6 +166,7 @@ class StopRequests:
                 return
             raise SecondSignal
         self.signal, self._requested_at = number, time.monotonic()
+        self._raise()
 
 
 def install_handlers(handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:

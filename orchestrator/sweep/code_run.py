@@ -1,7 +1,8 @@
 """Run one batch of a sweep's code in a process of its own while the launch prepares, and read what it found.
 
-The user's code runs in `orchestrator.training.code_check`. A stamp in the user's cache folder records a run that
-passed: it is not repeated as long as spec, code and versions are the same.
+The user's code runs in `orchestrator.training.code_check`, whose process imports torch and Lightning while the launch
+does. A stamp in the user's cache folder records a run that passed: it is not repeated as long as spec, code and
+versions are the same.
 """
 
 from __future__ import annotations
@@ -42,8 +43,7 @@ OFF = "SWEEP_NO_PREFLIGHT"
 
 _MOST_PROBES = 200
 _MODULE = "orchestrator.training.code_check"
-_PATIENCE_SECONDS = 15.0  # importing torch and Lightning takes its process some four, on a slow machine ten
-_PATIENCE_FOR_CODE_SECONDS = 30.0  # the command line of a script is checked by its own parser
+_PATIENCE_SECONDS = 15.0
 _LONGEST_SECONDS = 120.0
 _RECORDED = ("sweep-orchestrator", "torch", "torchvision", "torchmetrics", "lightning", "numpy")
 _PATHS: Mapping[str, tuple[str, ...]] = {"data": ("data",), "objective": ("objective", "metric")}
@@ -57,8 +57,10 @@ def is_off() -> bool:
 class CodeRun:
     """The process that runs one batch, from its start until `close`; entered, it is closed at the end.
 
+    It starts at once, unless a run that passed is on record, and imports the libraries until `begin`.
+
     Args:
-        spec: the sweep.
+        spec: the sweep, as it is written.
         roots: folders that the user's modules are imported from.
     """
 
@@ -80,8 +82,6 @@ class CodeRun:
 
     def _start(self) -> None:
         self._folder = tempfile.mkdtemp(prefix="sweep-check-")
-        parts = {"job": asdict(_job(self._spec)), "probes": _probes(self._spec)}
-        request = json.dumps({**parts, "roots": self._roots, "folder": self._folder})
         self._answer = Path(self._folder) / "answer"
         environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "CUDA_VISIBLE_DEVICES": "", OFF: "1"}
         with self._answer.open("wb") as answer:
@@ -90,10 +90,24 @@ class CodeRun:
                 stdin=subprocess.PIPE, stdout=answer, stderr=subprocess.DEVNULL, env=environment,
                 start_new_session=True,
             )  # fmt: skip
-        assert self._process.stdin is not None
-        with contextlib.suppress(OSError):  # the process has died
-            self._process.stdin.write(request.encode())
-            self._process.stdin.close()
+
+    def begin(self, spec: SweepSpec) -> None:
+        """Let the process run the code, now that classes and arguments are right and shipped data are there.
+
+        ``spec`` has full import paths. A second call does nothing.
+        """
+        self._spec = spec
+        if self._process is None or self._process.stdin is None or self._process.stdin.closed:
+            return
+        parts = {"job": asdict(_job(spec)), "probes": _probes(spec)}
+        request = json.dumps({**parts, "roots": self._roots, "folder": self._folder})
+        with contextlib.suppress(OSError), self._process.stdin as pipe:  # the process may have died
+            pipe.write(request.encode())
+
+    @property
+    def is_running(self) -> bool:
+        """Whether `require` would wait."""
+        return self._process is not None and self._process.poll() is None
 
     def require(self, doubts: Sequence[Problem]) -> None:
         """Wait for the finding, as long as a launch may wait, and print a warning for what is unclear.
@@ -101,7 +115,7 @@ class CodeRun:
         ``doubts`` is what the source of the code lets one suspect; a run that passed has cleared them up.
 
         The wait is at most 15 s; where the machine is so slow that the launch itself has taken longer since the start
-        of the run, it is as long as that. A finding that comes later is printed.
+        of the process, it is as long as that. A finding that comes later is printed.
 
         Raises:
             SpecError: Every trial would fail.
@@ -109,10 +123,8 @@ class CodeRun:
         if self._process is None:
             return
         self._doubts = list(doubts)
-        elapsed = time.monotonic() - self._began
-        patience = _PATIENCE_FOR_CODE_SECONDS if self._spec.is_code else _PATIENCE_SECONDS
         try:
-            self._process.wait(max(elapsed, patience))
+            self._process.wait(max(time.monotonic() - self._began, _PATIENCE_SECONDS))
         except subprocess.TimeoutExpired:
             threading.Thread(target=self._print_late, name="code run", daemon=True).start()
             return
@@ -169,6 +181,8 @@ class CodeRun:
             with contextlib.suppress(OSError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+            if process.stdin is not None:
+                process.stdin.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
 

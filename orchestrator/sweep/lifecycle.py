@@ -70,29 +70,23 @@ def launch(
         UsageError: The run directory, the cluster or a warm start cannot be used; nothing was started or written.
         RunHeldError: A run of this name exists.
     """
-    _import_libraries(observer)
-    begin_phase(observer, "checking model and data")
+    begin_phase(observer, "importing torch")
     run = run_at(spec.name, runs)
     warm = _warmth(spec, warm_start, runs) if warm_start else None
     with StopRequests() as stop_requests, contextlib.ExitStack() as stack:
         new_folders = check_writable(run)
-        journal = Journal.create(run.journal)  # takes the name, so that a second launch fails at once
+        journal = Journal.create(run.journal)  # takes the name: a second launch fails at once, before its imports
         try:
             access = run.restrict(share=spec.share == "group")
-            is_found, spec = _with_found_classes(spec)
-            if is_found:
-                spec = settle(spec, local=local, address=address, until=lambda: stop_requests.signal)
-            tried = is_found and preflight and not engine and not is_off()
+            tried = preflight and not engine and not is_off()
             code = stack.enter_context(CodeRun(spec, import_roots(spec))) if tried else None
-
-            def try_code() -> None:
-                if not stop_requests.signal:
-                    begin_phase(observer, "trying one batch")
-                    _require(spec, code)
-
-            roots = [] if stop_requests.signal else check(spec, run, local=local, address=address, try_code=try_code)
-            if stop_requests.signal:
-                raise StoppedError(stop_requests.signal)
+            with stop_requests.raised():
+                _import_libraries(observer)
+                begin_phase(observer, "checking model and data")
+                is_found, spec = _with_found_classes(spec)
+                if is_found:
+                    spec = settle(spec, local=local, address=address, until=lambda: stop_requests.signal)
+                roots = check(spec, run, local=local, address=address, try_code=lambda: _require(spec, code, observer))
             _print_notices(
                 access,
                 fixed_folders_notice(spec.trainer),
@@ -162,13 +156,16 @@ def _print_notices(*notices: str) -> None:
         print(masked(notice), file=sys.stderr)
 
 
-def _require(spec: SweepSpec, code: CodeRun | None) -> None:
+def _require(spec: SweepSpec, code: CodeRun | None, observer: Observer | None) -> None:
     """Wait for the run of the user's code; without one, warn of what its source lets one suspect."""
     doubts = never_logged(spec)
     if code is None:
         warn_of(doubts)
-    else:
-        code.require(doubts)
+        return
+    code.begin(spec)
+    if code.is_running:
+        begin_phase(observer, "waiting for the check of one batch")
+    code.require(doubts)
 
 
 def launch_without_ray(

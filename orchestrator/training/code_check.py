@@ -2,7 +2,8 @@
 
     python -m orchestrator.training.code_check < {"job": {…}, "roots": […], "folder": "…"}
 
-prints one line of JSON: a `Finding`. It is a process of its own, so that nothing of the user's code stays in the one
+prints one line of JSON: a `Finding`. It imports the libraries before it reads, so that it can be started before it is
+known what to run. It is a process of its own, so that nothing of the user's code stays in the one
 that runs the sweep. It trains on the CPU without data-loading processes, and `sealed_process` keeps it from writing
 into the folders of the user's code and from opening connections. So it calls no ``prepare_data``, which may download.
 
@@ -19,6 +20,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -218,10 +220,15 @@ def _end_with(parent: int) -> None:
     os._exit(1)
 
 
-def main(request: Mapping[str, Any]) -> Finding:
-    """Run the check that ``request`` describes."""
+def _prepare() -> None:
+    """Import what takes seconds, in a process that gives way and ends with the one that started it."""
     os.nice(5)
     threading.Thread(target=_end_with, args=(os.getppid(),), name="parent", daemon=True).start()
+    import_module("orchestrator.training.fit_segment")
+
+
+def main(request: Mapping[str, Any]) -> Finding:
+    """Run the check that ``request`` describes."""
     from orchestrator.training.class_loading.import_paths import import_from
     from orchestrator.training.job import Job
     from orchestrator.training.sealed_process import leave_out_preparation, load_in_process, sealed_off, work_beside
@@ -247,6 +254,7 @@ def main(request: Mapping[str, Any]) -> Finding:
 
 if __name__ == "__main__":
     answer, sys.stdout = sys.stdout, sys.stderr  # keep what a user's module prints out of the answer
+    _prepare()
     answer.write(json.dumps(asdict(main(json.load(sys.stdin)))) + "\n")
     answer.flush()
     os._exit(0)  # a thread of the user's must not keep this process

@@ -59,6 +59,14 @@ def test_a_fault_of_every_trial_is_refused_by_its_rule(
     assert finding.hint
 
 
+def test_a_validation_at_a_part_of_data_without_a_length_is_refused(tmp_path: Path) -> None:
+    finding = one_batch(_job(tmp_path, data=f"{FAULTY}.Streamed", val_check_interval=0.5))
+    assert (finding.outcome, finding.rule) == ("refused", "interval"), finding
+    assert "interval" in RULES
+    assert finding.hint == "give a number of batches: trainer: {val_check_interval: 500}"
+    assert one_batch(_job(tmp_path / "sized", val_check_interval=0.5)).outcome == "passed"
+
+
 def test_state_without_a_plain_form_is_refused_by_its_key_path(tmp_path: Path) -> None:
     callbacks = [{"class_path": "tests.support.odd_state.Unwritable"}]
     finding = one_batch(_job(tmp_path, callbacks=callbacks))

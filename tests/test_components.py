@@ -183,6 +183,14 @@ def test_each_choice_of_a_class_is_checked_with_its_own_arguments() -> None:
     [
         ({"max_epoch": 3}, "Trainer takes no argument 'max_epoch'", "did you mean max_epochs?"),
         ({"max_epochs": 0}, "`max_epochs >= 1` must hold", "epoch"),
+        ({"max_epochs": 1, "max_steps": 0}, "`max_steps >= 1` must hold", "step"),
+        ({"max_epochs": 1, "limit_train_batches": 0.0}, "`limit_train_batches > 0` must hold", "batch"),
+        ({"max_time": "00:00:00:00"}, "`max_time` must be above zero", "00:01:30:00"),
+        (
+            {"max_steps": 9, "check_val_every_n_epoch": None, "val_check_interval": 0.5},
+            "`val_check_interval` must be a number of batches or a time, but got 0.5",
+            "val_check_interval: 500",
+        ),
         ({"default_root_dir": "x"}, "`default_root_dir` cannot be set", "the sweep sets it"),
         ({"enable_checkpointing": False}, "`enable_checkpointing` cannot be set", "the sweep sets it"),
         ({"enable_progress_bar": False}, "`enable_progress_bar` cannot be set", "the sweep sets it"),

@@ -8,7 +8,7 @@ unpickles. It calls no class or function that the data names; it imports one onl
 and functions.
 """
 
-from orchestrator.codec.references import loaded, path_of
+from orchestrator.codec.references import is_function, loaded, path_of
 from orchestrator.codec.walk import (
     JSON,
     Form,
@@ -28,6 +28,7 @@ __all__ = [
     "decode",
     "display",
     "encode",
+    "is_function",
     "is_tagged",
     "key_path",
     "loaded",

@@ -132,7 +132,7 @@ class _Encoder:
         if kind is None and self._is_lenient and (form := described(value, encode)) is not None:
             return {"class_path": form["class_path"], "init_args": self(form["init_args"], (*at, "init_args"))}
         if kind is None:
-            raise CodecError(_refusal(value), at=key_path(at), hint=_OBJECT_HINT)
+            raise CodecError(_refusal(value), at=key_path(at), hint=_object_hint(value))
         try:
             return {kind.tag: kind.write(value, lambda part, *keys: self(part, (*at, *keys)))}
         except ValueError as error:
@@ -143,6 +143,17 @@ def _refusal(value: Any) -> str:
     cls = type(value)
     name = cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
     return f"an object of {name} has no plain form"
+
+
+def _object_hint(value: Any) -> str:
+    cls = type(value)
+    try:
+        is_importable = cls.__module__ != "builtins" and bool(path_of(cls))
+    except ValueError:
+        is_importable = False
+    if not is_importable:
+        return _OBJECT_HINT
+    return f'write {{"class_path": {cls.__name__}, "init_args": {{…}}}}: each trial makes an object of its own'
 
 
 def decode(value: Any, resolve: Resolve | None = None, build: Callable[[dict[str, Any]], Any] | None = None) -> Any:

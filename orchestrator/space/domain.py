@@ -13,6 +13,8 @@ import random
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any, ClassVar, NoReturn, TypeAlias
 
 from orchestrator import codec
@@ -73,7 +75,10 @@ def _text(value: Value) -> str:
 
 
 def python_number(value: Any) -> Any:
-    """Return a number of numpy or torch as Python's own number of that value; anything else as it is."""
+    """Return a number of another type (numpy, torch, Decimal, Fraction) as an int or float; anything else as it is."""
+    if isinstance(value, Decimal | Fraction):
+        is_whole = isinstance(value, Fraction) or value.is_finite()
+        return int(value) if is_whole and value == int(value) else float(value)
     of_library = type(value).__module__.partition(".")[0] in ("numpy", "torch")
     if of_library and hasattr(value, "item") and getattr(value, "ndim", 1) == 0:
         return value.item()

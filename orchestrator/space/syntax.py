@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, KeysView, Mapping, ValuesView
 from difflib import get_close_matches
 from typing import Any
 
@@ -115,16 +115,26 @@ def choice(*values: Value, when: When | None = None) -> Domain:
         space = {"data.batch_size": orchestrator.choice(32, 64, 128)}
         ```
     """
-    listed = _listed(values[0]) if len(values) == 1 else values
+    listed = _items(values[0]) if len(values) == 1 else values
     return from_yaml(_domain_yaml("choice", list(values if listed is None else listed), None, when))
 
 
+def _items(value: object) -> Iterable[Value] | None:
+    """Return the values that a program lists as one argument; None if the argument is a value itself."""
+    if isinstance(value, set | frozenset):
+        refuse("`choice` takes values in an order, and a set has none", hint="choice(*sorted(values))")
+    is_view = isinstance(value, Iterator | KeysView | ValuesView) or type(value).__name__ in ("Series", "Index")
+    return list(value) if is_view else _listed(value)  # type: ignore[call-overload]
+
+
 def _listed(value: object) -> Iterable[Value] | None:
-    """Return the items of a list, a tuple, a range or a flat array; None for anything else."""
+    """Return the items of a list, a tuple, a range, or a flat array or tensor; None for anything else."""
     if isinstance(value, list | tuple | range):
         return value
-    is_array = type(value).__module__ == "numpy" and getattr(value, "ndim", 0) == 1
-    return list(value) if is_array else None  # type: ignore[call-overload]
+    library = type(value).__module__.partition(".")[0]
+    if library not in ("numpy", "torch") or getattr(value, "ndim", 0) != 1:
+        return None
+    return list(value) if library == "numpy" else value.tolist()  # type: ignore[call-overload, attr-defined, no-any-return]
 
 
 def const(value: Value, when: When | None = None) -> Domain:
@@ -166,7 +176,7 @@ def from_yaml(content: object) -> Domain:
 
 
 def _bare_hint(content: object) -> str:
-    if isinstance(content, list | tuple):
+    if isinstance(content, list | tuple | range):
         return f"to choose among these, write {{choice: {list(content)!r}}}"
     return f"for a fixed value, write {{const: {content!r}}}, or set it under init_args"
 

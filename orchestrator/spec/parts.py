@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import functools
 import math
 import re
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -24,7 +26,7 @@ from pydantic import (
 from orchestrator import codec
 from orchestrator.errors import CodecError
 from orchestrator.progress import SECONDS, Amount, amount
-from orchestrator.space.domain import is_number
+from orchestrator.space.domain import is_number, python_number
 from orchestrator.spec.component_forms import one_form
 from orchestrator.spec.tpu_slices import canonical as slice_name
 
@@ -50,6 +52,24 @@ class Part(BaseModel):
     """Frozen, strict (no text for numbers), and no unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, json_schema_extra=_without_example)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain_numbers(cls, value: object) -> object:
+        return plain_numbers(value)
+
+
+def plain_numbers(value: Any) -> Any:
+    """Return a section whose own values are Python's numbers, whatever types of numbers and times a program gave."""
+    if isinstance(value, Mapping):
+        return {name: _plain_number(item) for name, item in value.items()}
+    return _plain_number(value)
+
+
+def _plain_number(value: object) -> object:
+    if isinstance(value, timedelta):
+        return f"{value.total_seconds():f}s"
+    return python_number(value)
 
 
 def shown(value: object) -> str:
@@ -275,7 +295,11 @@ class ClassSpec(Part):
     def _bare(cls, value: object) -> object:
         if isinstance(value, str):
             return {"class_path": value}
-        if callable(value) and not isinstance(value, Part):
+        if isinstance(value, functools.partial):
+            if value.args:
+                raise ValueError("bound arguments without names; bind each by its name")
+            return {"class_path": _class_path(value.func), "init_args": dict(value.keywords)}
+        if isinstance(value, type) or codec.is_function(value):
             return {"class_path": _class_path(value)}
         return value if value is None or isinstance(value, Part) else one_form(_written(value))
 

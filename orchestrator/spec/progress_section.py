@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema
 
+from orchestrator import codec
 from orchestrator.errors import Problem, SpecError
 from orchestrator.progress import COUNTER, EPOCHS, SECONDS, UNITS, Amount, span, whole
 from orchestrator.spec.parts import Part, positive_amount, shown
@@ -156,7 +157,7 @@ def end_of(unit: str) -> str:
 
 def trainer_limit(trainer: Mapping[str, Any], unit: str) -> float | None:
     """Return the end of a training that the Trainer's arguments say in a unit; None if they do not."""
-    limit = trainer.get(LIMITS.get(unit, ""))
+    limit = codec.readable(trainer.get(LIMITS.get(unit, "")))
     if unit == SECONDS:
         return None if limit is None else _seconds(limit)
     return limit if isinstance(limit, int) and not isinstance(limit, bool) and limit > 0 else None

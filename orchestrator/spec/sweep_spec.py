@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
@@ -35,6 +36,7 @@ from orchestrator.spec.parts import (
     Resources,
     Slug,
     plain_mapping,
+    plain_numbers,
 )
 from orchestrator.spec.plugin_sections import Notification, Tracking
 from orchestrator.spec.policy_options import (
@@ -88,6 +90,14 @@ def _trainer(value: object) -> dict[str, Any]:
         listed = callbacks if isinstance(callbacks, list | tuple) else [callbacks]
         value = {**value, "callbacks": [ClassSpec.model_validate(callback).model_dump() for callback in listed]}  # type: ignore[dict-item]
     return {name: item for name, item in plain_mapping(value).items() if item is not None or name == _ACROSS}
+
+
+def _plain_section(name: str, section: object) -> object:
+    """Return a section with plain numbers, unless its values are those of a user's class, whose types matter."""
+    if isinstance(section, Mapping) and name == "trainer":
+        times = {key: {"seconds": item.total_seconds()} for key, item in section.items() if isinstance(item, timedelta)}
+        return plain_numbers({**section, **times})
+    return plain_numbers(section) if name in ("budget", "progress", "repeats", "finalists", "seed") else section
 
 
 def _with_limit(sections: Mapping[str, Any]) -> dict[str, Any]:
@@ -254,7 +264,7 @@ class SweepSpec(Part):
         """
         if not isinstance(value, Mapping):
             return value
-        sections = with_unit({key: part for key, part in value.items() if part is not None})
+        sections = with_unit({key: _plain_section(key, part) for key, part in value.items() if part is not None})
         sections = _with_limit(sections)
         if has_several(sections.get("objective")):
             sections = {**FOR_SEVERAL, **sections}

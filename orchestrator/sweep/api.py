@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
@@ -145,7 +146,7 @@ class Sweep:
             "space": space,
             "searcher": searcher,
             "scheduler": scheduler,
-            "budget": {"trials": budget} if isinstance(budget, int) else budget,
+            "budget": budget if isinstance(budget, Mapping | Budget) else {"trials": budget},
             "repeats": repeats,
             "finalists": finalists,
             "resources": resources,
@@ -830,5 +831,6 @@ def _plain(value: Any) -> Any:
 def _default_name(model: Any) -> str:
     with contextlib.suppress(TypeError, KeyError):
         model = model["class_path"]
-    path = model.__qualname__ if callable(model) else str(model)
+    model = model.func if isinstance(model, functools.partial) else model
+    path = getattr(model, "__qualname__", type(model).__qualname__) if callable(model) else str(model)
     return path.replace(":", ".").rsplit(".", 1)[-1].lower()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +25,8 @@ def importable(value: Any) -> Any:
     if isinstance(value, Mapping | list | tuple):
         for item in value.values() if isinstance(value, Mapping) else value:
             importable(item)
+    if isinstance(value, functools.partial):
+        importable(value.func)
     if not isinstance(value, type | FunctionType) or value.__module__ != "__main__":
         return value
     if "<" in value.__qualname__:

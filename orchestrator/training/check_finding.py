@@ -10,6 +10,7 @@ RULES = {
     "optimizer": "automatic optimization needs an optimizer from configure_optimizers",
     "step": "a LightningModule needs a training_step",
     "data": "training needs data",
+    "interval": "a part of an epoch needs data with a length",
     "kind": "model and data must name what makes a module and its data",
     "state": "what a checkpoint holds must have a plain form",
     "objective": "the module must log the metrics that it is judged by",

@@ -37,6 +37,10 @@ class _NoOptimizer(Exception):
     """Training started without an optimizer."""
 
 
+class _NoLength(Exception):
+    """A validation is due at a part of an epoch, and the epoch's length is not known."""
+
+
 def one_batch(job: Any, probes: Sequence[Mapping[str, Any]] = ()) -> Finding:
     """Run one batch of ``job`` and return the finding. ``job.folder`` is for this check alone.
 
@@ -50,7 +54,7 @@ def one_batch(job: Any, probes: Sequence[Mapping[str, Any]] = ()) -> Finding:
         return two_reports(
             job, {"accelerator": "cpu", "devices": 1, "callbacks": [_watch()]}, _explained, pickled_notes, probes
         )
-    watch = _watch()
+    watch = _watch(needs_length=_needs_length(job.trainer))
     device = {"accelerator": "cpu", "devices": 1, "callbacks": [watch]}
     reports: list[Any] = []
 
@@ -66,6 +70,8 @@ def one_batch(job: Any, probes: Sequence[Mapping[str, Any]] = ()) -> Finding:
         except KeyboardInterrupt:
             raise
         except BaseException as error:
+            if isinstance(error, ObjectiveError) and not watch.has_trained:
+                return _no_report()
             return _explained(error, job, resumed=bool(start))
         if not reports:
             return _no_report()
@@ -94,8 +100,15 @@ def _reading_notes(names: Sequence[str]) -> tuple[str, ...]:
     )
 
 
-def _watch() -> Any:
+def _needs_length(trainer: Mapping[str, Any]) -> bool:
+    """Return whether Lightning refuses data without a length: for a validation at a part of an epoch."""
+    interval, batches = trainer.get("val_check_interval", 1.0), trainer.get("limit_train_batches", 1.0)
+    return isinstance(interval, float) and interval != 1.0 and not isinstance(batches, int)
+
+
+def _watch(*, needs_length: bool = False) -> Any:
     import lightning as L
+    from lightning.fabric.utilities.data import sized_len
 
     from orchestrator.training.data_position import read_again
 
@@ -103,9 +116,15 @@ def _watch() -> Any:
         """Ends the training if it has no optimizer, which Lightning allows, and notes what resumes slowly."""
 
         read_again: list[str]
+        has_trained = False
+
+        def on_train_batch_start(self, *args: Any, **kwargs: Any) -> None:
+            self.has_trained = True
 
         def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
             self.read_again = read_again(trainer.train_dataloader)
+            if needs_length and sized_len(trainer.train_dataloader) is None:
+                raise _NoLength
             real = [each for each in trainer.optimizers if type(each).__name__ != "_MockOptimizer"]
             trainable = any(parameter.requires_grad for parameter in pl_module.parameters())
             if not real and trainable and pl_module.automatic_optimization:
@@ -152,6 +171,10 @@ def _explained(error: BaseException, job: Any, *, resumed: bool) -> Finding:
     if isinstance(error, ValueError) and 'CombinedLoader(mode="sequential")' in text:
         return Finding("refused", "data", 'a Trainer does not train on CombinedLoader(mode="sequential")',
                        "use min_size, max_size or max_size_cycle, or concatenate the data sets")  # fmt: skip
+    if isinstance(error, _NoLength):
+        message = "the training data have no length, and `val_check_interval` is a part of it"
+        return Finding("refused", "interval", message,
+                       "give a number of batches: trainer: {val_check_interval: 500}")  # fmt: skip
     if isinstance(error, ObjectiveError):
         return _objective(error, job)
     if isinstance(error, ProgressError):

@@ -151,7 +151,12 @@ class ReportCallback(CheckpointCallback):
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Raise ObjectiveError if nothing was reported, unless the segment was asked to end before that."""
         if self._requires_report and not self._reported and not self._stopped:
-            raise self._missing(trainer)
+            raise self._missing(trainer) if trainer.fit_loop.total_batch_idx >= 0 else _nothing_trained(trainer)
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Raise ObjectiveError if Lightning left the training out, and nothing was ever reported."""
+        if self._requires_report and not self._reported and not self._stopped:
+            raise _nothing_trained(trainer)
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add this callback's state under a key of its own, which a plain Trainer ignores."""
@@ -335,9 +340,14 @@ class ReportCallback(CheckpointCallback):
         names = sorted(known)
         logged = f"it logs {', '.join(names)}" if names else "it logs nothing at the end of an epoch"
         validated = "" if self._ever_validated or not trainer.enable_validation else ", and no validation has run"
+        log = "log it with self.log() in validation_step"
+        if not trainer.enable_validation:
+            log = "log it in training_step: no validation runs, by limit_val_batches or for want of validation data"
+        elif validated:
+            log = "let a validation come before the end: see check_val_every_n_epoch and val_check_interval"
         return ObjectiveError(
             f"{type(trainer.lightning_module).__name__} never logged {metric!r}: {logged}{validated}",
-            hint=f"set `{field}` to one of these, or log it with self.log() in validation_step",
+            hint=f"set `{field}` to one of these, or {log}" if names else log,
         )
 
     def _write_table(self, trainer: L.Trainer, metrics: Mapping[str, float]) -> None:
@@ -388,3 +398,11 @@ def _plateau_values(trainer: L.Trainer) -> list[dict[int, Tensor]]:
         ranks *= trainer.world_size
         dist.all_gather_object(ranks, own)
     return ranks
+
+
+def _nothing_trained(trainer: L.Trainer) -> ObjectiveError:
+    if trainer.num_training_batches == 0:
+        hint = "check the path of the data, that drop_last leaves one batch, and limit_train_batches"
+        return ObjectiveError("nothing was trained: the training data have no batch", hint=hint)
+    hint = "check max_epochs, max_steps and max_time, and that no callback stops the Trainer at its start"
+    return ObjectiveError("nothing was trained: the training ended before its first batch", hint=hint)

@@ -26,6 +26,7 @@ from orchestrator.training.class_loading.instantiation import (
 from orchestrator.training.class_loading.logged_metrics import is_logged, logged_names
 from orchestrator.training.class_loading.optimizer_sections import monitored, optimizer_bases, scheduler_bases
 from orchestrator.training.class_loading.short_names import with_full_paths
+from orchestrator.training.class_loading.training_length import length_problems
 
 Path = tuple[str | int, ...]
 Params = dict[str, Any]
@@ -301,10 +302,7 @@ def _trainer_problems(trainer: dict[str, Any]) -> Iterator[Problem]:
             yield KeyProblem(f"Trainer takes no argument {name!r}", _name_hint(name, accepted), path)
         elif not (name == "precision" and value == "auto"):
             yield from _value_problems(accepted.arguments[name].annotation, value, path, f"Trainer's `{name}`")
-    epochs = trainer.get("max_epochs")
-    if type(epochs) is int and epochs < 1 and epochs != -1:
-        message = f"`max_epochs >= 1` must hold, but got {epochs}"
-        yield Problem(message, "a trial is judged after at least one epoch", ("trainer", "max_epochs"))
+    yield from length_problems(trainer)
 
 
 def _present_hint(name: str, value: Any, present: str) -> str:

@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-from orchestrator.errors import CheckpointError, ObjectStoreError, causes
+from orchestrator.errors import CheckpointError, ObjectStoreError, causes, is_a
 
 GROUP_FOLDER = 0o2770
 """The mode of a folder that its owner shares with its group."""
@@ -36,6 +36,8 @@ def storage_fault(error: BaseException | None, folder: Path | None = None) -> st
     A refused permission counts as a fault of the storage only below ``folder``, the run's own.
     """
     for link in causes(error):
+        if not is_a(link, OSError):
+            continue
         if isinstance(link, ObjectStoreError):
             return link.strerror or "the object store fails"
         if isinstance(link, OSError) and link.errno in _STORAGE:

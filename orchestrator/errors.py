@@ -201,6 +201,11 @@ def describe(error: BaseException) -> str:
     return f"{name}: {text}" if text else name
 
 
+def is_a(error: BaseException, *classes: type[BaseException]) -> bool:
+    """Return whether an error is of one of the classes, without reading its ``__class__``, which may raise."""
+    return issubclass(type(error), classes)
+
+
 def causes(error: BaseException | None) -> Iterator[BaseException]:
     """Yield the error, its cause and so on, each once: ``raise error from error`` is a cycle."""
     seen: set[int] = set()

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import re
+from collections.abc import Callable
 from io import BytesIO, StringIO, TextIOWrapper
 
 import pytest
@@ -175,3 +176,11 @@ def test_logs_of_handlers_that_were_made_before_are_masked(keys: None, monkeypat
 def test_a_row_of_one_letter_is_no_word(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOME_KEY", "c" * 20 + "0123456789abcdef0007")
     assert masked("key cccccccccccc...") == "key ***..."
+
+
+@pytest.mark.parametrize("write", [ascii, lambda value: repr(value.encode("latin-1", "replace")), repr])
+def test_a_password_with_letters_beyond_ascii_is_masked_in_pythons_escapes(
+    monkeypatch: pytest.MonkeyPatch, write: Callable[[str], str]
+) -> None:
+    monkeypatch.setenv("DB_PASSWORD", "pä$$wörd-ß-42%x")
+    assert masked(f"login({write('pä$$wörd-ß-42%x')})") in ("login('***')", "login(b'***')")

@@ -74,6 +74,10 @@ UNKNOWN = {
     "Discord webhook": f"https://discord.com/api/webhooks/123456789012345678/{LETTERS}",
     "Teams webhook": f"https://lab.webhook.office.com/webhookb2/{LETTERS}",
     "Telegram": f"123456789:AA{LETTERS}", "private key": PEM,
+    "Telegram in a URL": f"https://api.telegram.org/bot123456789:AA{LETTERS}/sendMessage",
+    "W&B server": "local-" + "0a1b2c3d" * 5, "Databricks": "dapi" + "0a1b2c3d" * 4, "Vault": f"hvs.{LETTERS}",
+    "Shopify": "shpat_" + "0a1b2c3d" * 4, "age": f"AGE-SECRET-KEY-1{LETTERS.upper()}{LETTERS.upper()}",
+    "curl -u": f"curl -u me:{LETTERS} https://example.com", "curl --user": f"curl --user 'me:{LETTERS}' x",
     "environment": f"export LAB_KEY={LETTERS}", "quoted": f'{{"api_key": "{LETTERS}"}}', "YAML": f"  token: {LETTERS}",
     "Python": f"api_key='{LETTERS}'", "option": f"--api-key {LETTERS}", "option=": f"--auth-token={LETTERS}",
     "argv": f"['--password', '{LETTERS}']", "header": f"X-Api-Key: {LETTERS}", "Bearer": f"Bearer {LETTERS}",
@@ -88,7 +92,8 @@ UNKNOWN = {
 def test_a_key_of_a_known_form_is_masked_though_no_variable_holds_it(form: str) -> None:
     text = UNKNOWN[form]
     kept = (masked(text), masked(json.dumps(text)), masked(f"see {text}, then"), masked(html.escape(text)))
-    secret = {"AWS": "IOSFODNN", "AWS session": "IOSFODNN", "DigitalOcean": "0a1b2c3d", "private key": "MIIEvQIB",
+    secret = {"AWS": "IOSFODNN", "AWS session": "IOSFODNN", "DigitalOcean": "0a1b2c3d", "W&B server": "0a1b2c3d",
+              "Databricks": "0a1b2c3d", "Shopify": "0a1b2c3d", "age": LETTERS.upper()[5:], "private key": "MIIEvQIB",
               "short token in a URL": "q8w7e6r5t4", "hunter": "hunter22"}.get(form, LETTERS[5:])  # fmt: skip
     for output in kept:
         assert secret not in output
@@ -106,6 +111,7 @@ def test_a_key_of_a_known_form_is_masked_though_no_variable_holds_it(form: str) 
      "secret = get_secret_from_vault()", "password = $PASSWORD", "risk-adjusted-return-of-2024-portfolio-x",
      "author: q7w8e9r0t1y2 ", "KeyError: 'val_f1_macro_top5'", "the bearer certificates of 2024",
      "auth: /run/a1b2c3d4e5/f6",
+     "docker run -u 1000:1000 x", "ps -u root", "sort -u a:b", "python -u train.py", "local-rank-0",
      "basic convolutions3x3", "hidden_size=2048", "sk-learn-pipeline", "checkpoint epoch=3-step=1200.ckpt"],
 )  # fmt: skip
 def test_ordinary_text_about_keys_and_tokens_is_not_masked(text: str) -> None:

@@ -25,6 +25,7 @@ TEXTS = {
     "exit text": "SystemExit: the data is bad",
     "interrupt": "KeyboardInterrupt: from the module",
     "unprintable": "Unprintable (its text cannot be shown: its __str__ raised AttributeError)",
+    "unclassed": "Unclassed: odd",
     "unusual": "Unusual: of its own kind",
 }
 
@@ -32,7 +33,7 @@ TEXTS = {
 def exits(**fields: Any) -> Any:
     kinds = {"model.kind": {"choice": [*TEXTS, "ok"]}}
     base = {"model": "tests.support.exiting.Exiting", "space": kinds, "searcher": "grid", "scheduler": "fifo"}
-    return spec(**{**base, "budget": {"trials": 6}, "trainer": {"max_epochs": 1}, **fields})
+    return spec(**{**base, "budget": {"trials": 7}, "trainer": {"max_epochs": 1}, **fields})
 
 
 def check_each_is_a_user_failure(outcome: Outcome) -> None:

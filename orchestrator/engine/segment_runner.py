@@ -22,6 +22,7 @@ from orchestrator.errors import (
     SweepError,
     causes,
     describe,
+    is_a,
 )
 from orchestrator.rundir.trial_logs import LogFile
 from orchestrator.safe_text import visible
@@ -137,7 +138,7 @@ def _is_signal(error: BaseException) -> bool:
     """Return whether a signal ended the segment."""
     from orchestrator.training.process_state import SIGTERMException
 
-    return any(isinstance(link, SecondSignal | SIGTERMException) for link in causes(error))
+    return any(is_a(link, SecondSignal, SIGTERMException) for link in causes(error))
 
 
 def _raised(error: BaseException) -> BaseException:
@@ -145,14 +146,14 @@ def _raised(error: BaseException) -> BaseException:
 
     In a thread it fails to, with a ValueError, since only the main thread may change the handlers of signals.
     """
-    if not isinstance(error, SystemExit | ValueError):
+    if not is_a(error, SystemExit, ValueError):
         return error
-    return next((link for link in causes(error) if isinstance(link, KeyboardInterrupt)), error)
+    return next((link for link in causes(error) if is_a(link, KeyboardInterrupt)), error)
 
 
 def _kind(error: BaseException, run: Path) -> str:
     """Return the error's kind, a key of `failure_policy.KINDS`."""
-    if isinstance(error, CheckpointError):
+    if is_a(error, CheckpointError):
         return "checkpoint"
     if storage_fault(error, run):
         return "storage"
@@ -160,7 +161,7 @@ def _kind(error: BaseException, run: Path) -> str:
         return "memory"
     if _lost_loader_worker(error):
         return "lost"
-    kind = next((kind for cls, kind in _KINDS.items() if isinstance(error, cls)), "")
+    kind = next((kind for cls, kind in _KINDS.items() if is_a(error, cls)), "")
     return kind or ("bug" if _is_bug(error) else "user")
 
 
@@ -187,7 +188,7 @@ def _worker_exit_codes(error: BaseException) -> Iterator[int]:
 
 def _is_bug(error: BaseException) -> bool:
     frames = traceback.extract_tb(error.__traceback__)
-    if not frames or isinstance(error, SweepError) or not isinstance(error, Exception) or not _is_own(frames[-1]):
+    if not frames or is_a(error, SweepError) or not is_a(error, Exception) or not _is_own(frames[-1]):
         return False
     return _CONSTRUCTION not in Path(frames[-1].filename).resolve().parents
 

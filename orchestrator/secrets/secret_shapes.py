@@ -41,7 +41,12 @@ _KEYS = (
     ("hooks.slack.com/", r"(?<=hooks\.slack\.com/)[\w/-]{8,}"),
     ("/webhooks/", r"(?<=/webhooks/)\d+/[\w-]{8,}"),  # Discord
     ("webhook.office.com/", r"(?<=webhook\.office\.com/)[\w/@-]{8,}"),
-    (":AA", r"\d{8,10}:AA[\w-]{30,}"),  # Telegram
+    (":AA", r"(?:bot)?\d{8,10}:AA[\w-]{30,}"),  # Telegram, whose URLs have "bot" before it
+    ("local-", r"local-[0-9a-f]{40}(?![0-9a-f])"),  # a W&B server of one's own
+    ("dapi", r"dapi[0-9a-f]{32}"),  # Databricks
+    ("hvs.", r"hvs\.[\w-]{20,}"),  # Vault
+    ("shp", r"shp(?:at|ca|pa|ss)_[0-9a-f]{32}"),  # Shopify
+    ("AGE-SECRET-KEY-1", r"AGE-SECRET-KEY-1[A-Z0-9]{40,}"),
     ("PRIVATE KEY", r"(?<=PRIVATE KEY-----)(?:[A-Za-z0-9+/=\s\\,]|[:-](?!----)){16,}"),
     ("PRIVATE KEY", r"(?<=PRIVATE KEY BLOCK-----)(?:[A-Za-z0-9+/=\s\\,]|[:-](?!----)){16,}"),
 )
@@ -59,6 +64,7 @@ _OTHERS = ("token", "key", "auth", "authorization", "credential", "credentials",
 _NAMES = (*_PASSWORDS, *_OTHERS)
 _SCHEMES = ("basic", "bearer", "token", "apikey")
 _QUOTE = r"(?:\\{0,3}[\"']|&(?:quot|#x27|#39);)"
+_LOGIN = re.compile(rf"(?<!\S)(?:-u|--user)[ =]{_QUOTE}?[\w.@-]{{1,40}}:(?P<password>[^\s'\"&\\]{{4,}})")  # of curl
 _VALUE = (
     r"(?:(?P<quote>[\"'])(?P<quoted>[^\"'\n]{8,200}?)(?:\\{1,3})?(?P=quote)"
     rf"|{_QUOTE}?(?P<bare>[^\s\"'`,;<>(){{}}\[\]\\&]{{8,}}))"
@@ -79,6 +85,8 @@ def known_forms(text: str) -> Iterator[Span]:
     for marker, form in _FORMS:
         if marker in text:
             yield from (match.span() for match in form.finditer(text) if not is_name(match[0]))
+    if "-u" in text:
+        yield from (match.span("password") for match in _LOGIN.finditer(text) if _is_value(match[1], password=True))
     if "://" in text:
         yield from (match.span() for match in _USER.finditer(text) if _is_login(match[0]))
         yield from (match.span(1) for match in _PARAMETER.finditer(text) if not is_plain(match[1]))

@@ -10,7 +10,7 @@ import os
 import sys
 from contextlib import suppress
 
-from orchestrator.errors import causes, describe
+from orchestrator.errors import causes, describe, is_a
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # from glibc's malloc.h
 _MMAP_THRESHOLD = 32 * 2**20  # the largest that glibc accepts
@@ -54,11 +54,11 @@ def out_of_memory(error: BaseException | None) -> bool:
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, without loading torch
+    if is_a(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, without loading torch
         return True
-    if isinstance(error, OSError):
-        return error.errno == errno.ENOMEM
-    return isinstance(error, RuntimeError) and any(text in describe(error) for text in _OUT_OF_MEMORY)
+    if is_a(error, OSError):
+        return getattr(error, "errno", None) == errno.ENOMEM
+    return is_a(error, RuntimeError) and any(text in describe(error) for text in _OUT_OF_MEMORY)
 
 
 def release_memory() -> None:

@@ -25,6 +25,17 @@ class Unprintable(Exception):
         raise AttributeError("detail")
 
 
+class Unclassed(Exception):
+    """Raises if it is asked for its class, or for an attribute that it does not have."""
+
+    @property
+    def __class__(self) -> NoReturn:  # type: ignore[misc, override]
+        raise RuntimeError("detail")
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise RuntimeError("detail")
+
+
 class Unusual(BaseException):
     """No Exception, as trio.Cancelled or pytest's own outcomes are not."""
 
@@ -45,6 +56,8 @@ class Exiting(Tiny):
             raise KeyboardInterrupt("from the module")
         if self.kind == "unprintable":
             raise Unprintable
+        if self.kind == "unclassed":
+            raise Unclassed("odd")
         if self.kind == "unusual":
             raise Unusual("of its own kind")
         return super().training_step(batch, index)

@@ -40,6 +40,7 @@ def test_the_words_become_a_sweep_file(tmp_path: Path, monkeypatch: pytest.Monke
         (["--lr", "--local"], "--lr has no value"),
         (["lr=1"], "unexpected argument 'lr=1'"),
         (["--objective", "val_loss"], "is not of the form METRIC:min"),
+        (["--lr", "uniform:0,1"], "needs an objective"),
     ],
 )
 def test_words_that_say_nothing_are_refused(

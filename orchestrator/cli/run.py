@@ -61,7 +61,8 @@ def launch(
 ) -> None:
     """Check a sweep file, run the sweep to its end and print the ranking, or submit it to a cluster.
 
-    With --script FILE the sweep file is made of a script's own options: --script train.py --lr log_uniform:1e-4,1e-2.
+    With --script FILE the sweep file is made of a script's own options:
+    --script train.py --objective val_loss:min --lr log_uniform:1e-4,1e-2.
 
     Example: sweep launch cifar10 --set budget.trials=20 --detach
     """

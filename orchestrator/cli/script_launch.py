@@ -48,12 +48,15 @@ def with_sweep_file(words: Sequence[str], options: Mapping[str, bool]) -> list[s
         options: the command's own options, and whether each takes a value.
 
     Raises:
-        UsageError: A word is no option of the script or of the command, or a file of that name has other content.
+        UsageError: A word is no option of the script or of the command, no objective is given, or a file of that name
+            has other content.
     """
     if not is_of_script(words):
         return list(words)
     own, script, fixed = _taken(words[1:], options)
     program = script.pop("script")
+    if "objective" not in script and not any("objective" in word for word in own):
+        raise UsageError("--script needs an objective: the metric to judge trials by", hint=_EXAMPLE)
     content = _text(program, script, fixed)
     file = Path(f"{Path(program).stem}.sweep.yaml")
     if file.exists() and file.read_text() != content:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,12 @@ class OwnFolder(L.Callback):
         self._job = job
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Replace the paths; the first segment of a sweep says so in its log."""
+        """Replace the paths; the first segment of a sweep says so in its log.
+
+        Later segments find the files of earlier ones there, so Lightning's warning of that tells nothing.
+        """
+        if self._job.segment > 0:
+            warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             place: Any = getattr(callback, "dirpath", None)
             if place is None and isinstance(callback, L.pytorch.callbacks.ModelCheckpoint):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder, ModelSummary, ProgressBar
+from lightning.pytorch.callbacks import BatchSizeFinder, Checkpoint, LearningRateFinder, ModelSummary, ProgressBar
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.plugins.io import CheckpointIO
 
@@ -128,12 +128,11 @@ class Takeover:
         session, users = self.session, list(trainer.callbacks)
         writer = DurableCheckpointIO()
         added = self._callbacks(writer, live)
-        trainer.callbacks = [
-            *_finders_of(trainer),
-            *added[0],
-            *(each for each in users if each not in _finders_of(trainer)),
-            *added[1],
-        ]
+        _let_overwrite(users)
+        finders = _finders_of(trainer)
+        rest = [*added[0], *(each for each in users if each not in finders), *added[1]]
+        savers = [each for each in rest if isinstance(each, Checkpoint)]  # last, as Lightning orders those it is given
+        trainer.callbacks = [*finders, *(each for each in rest if each not in savers), *savers]
         loggers = list(trainer.loggers)
         for logger in loggers:
             self._move(logger)
@@ -221,6 +220,13 @@ def without_bars(callbacks: Any) -> list[Any]:
 
 def _finders_of(trainer: Any) -> list[Any]:
     return [each for each in trainer.callbacks if isinstance(each, LearningRateFinder | BatchSizeFinder)]
+
+
+def _let_overwrite(callbacks: Sequence[Any]) -> None:
+    """Let LightningCLI save its config again in a trial's own folder, where an earlier segment has saved it."""
+    for callback in callbacks:
+        if any(cls.__name__ == "SaveConfigCallback" for cls in type(callback).__mro__):
+            callback.overwrite = True
 
 
 @contextmanager

@@ -28,8 +28,8 @@ class Unprintable(Exception):
 class Unclassed(Exception):
     """Raises if it is asked for its class, or for an attribute that it does not have."""
 
-    @property
-    def __class__(self) -> NoReturn:  # type: ignore[misc, override]
+    @property  # type: ignore[misc]
+    def __class__(self) -> NoReturn:  # type: ignore[override]
         raise RuntimeError("detail")
 
     def __getattr__(self, name: str) -> NoReturn:

@@ -114,14 +114,48 @@ def test_python_values_that_only_a_run_tells_are_named(imported: Any) -> None:
         "from ray import tune\nspace = {\n"
         "  'act': tune.choice([nn.ReLU, nn.GELU]),\n  'mixed': tune.choice([1, make()]),\n"
         "  'wrong': tune.uniform(low=0.1, high=0.2),\n  'grid': {'grid_search': VALUES},\n"
-        "  'nested': tune.choice([{'cls': nn.ReLU}]),\n  'lr': tune.uniform(0, 1),\n}\n",
+        "  'nested': tune.choice([{'cls': nn.ReLU}]),\n  'theirs': hp.uniform('theirs', 0, 1),\n"
+        "  'lr': tune.uniform(0, 1),\n}\n",
         "their.py",
     )
     assert made["space"] == {"model.lr": {"uniform": [0.0, 1.0]}}
     for name in ("act", "mixed", "nested"):
         assert f"{name}: tune.choice(" in text
     assert text.count("only running the file would tell") >= 3
+    assert "theirs: hp.uniform('theirs', 0, 1) is left out: it is a distribution of hyperopt" in text
     assert "wrong: tune.uniform(low=0.1, high=0.2) is left out: `lower` is missing" in text
+
+
+def test_a_space_that_is_built_in_steps_is_read_as_python_builds_it(imported: Any) -> None:
+    text, made = imported(
+        "from ray import tune\nspace = {'a': tune.uniform(0, 1), 'old': 3, 'x': 4}\n"
+        "space |= {'b': tune.randint(0, 10)}\nspace = space | {'c': 1}\nspace = dict(space, d=tune.uniform(0, 2))\n"
+        "for name, high in [('e', 1), ('f', 2)]:\n    space[name] = tune.uniform(0, high)\n"
+        "del space['old']\nspace.pop('x')\nspace.setdefault('a', 7)\nspace.setdefault('g', 7)\n"
+        "space[given()] = tune.uniform(0, 3)\nother[given()] = 4\ntune.Tuner(train, param_space=space)\n",
+        "their.py",
+    )
+    assert made["space"] == {
+        "model.a": {"uniform": [0.0, 1.0]},
+        "model.c": {"const": 1},
+        "model.b": {"int": [0, 9]},
+        "model.d": {"uniform": [0.0, 2.0]},
+        "model.e": {"uniform": [0.0, 1.0]},
+        "model.f": {"uniform": [0.0, 2.0]},
+        "model.g": {"const": 7},
+    }
+    assert "space[given()] is left out: only running the file would tell its name" in text
+    assert "other[" not in text
+
+
+def test_parameters_that_a_loop_sets_are_there(imported: Any) -> None:
+    _, made = imported(
+        "import wandb\nparams = {}\nconfig = {'method': 'random', 'parameters': params}\n"
+        "for key in ['a', 'b']:\n    params[key] = {'values': [1, 2]}\n"
+        "for turn in range(10 ** 9):\n    params['c'] = {'value': 3}\nwandb.sweep(config)\n",
+        "their.py",
+    )
+    assert made["space"] == {"model.a": {"choice": [1, 2]}, "model.b": {"choice": [1, 2]}, "model.c": {"const": 3}}
 
 
 def test_a_parameter_that_no_container_gets_has_no_prefix(imported: Any) -> None:

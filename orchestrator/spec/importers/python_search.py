@@ -44,13 +44,22 @@ def translate(text: str, file: str, door: Door) -> Draft:
         source.data = {**_plain(value), **({} if door.model or door.train else _agent(values, file))}
         draft = wandb_sweep.translate(source, door)
         draft.note(f"it is the dictionary {name} of the file, which was read and not run")
+        _note_unread(values, value, draft)
         return draft
     name, space = _param_space(values)
     if not space:
         raise source.refusal("it holds no W&B sweep_config and no param_space of Ray Tune",
-                             "name the file with the dictionary, written out in it")  # fmt: skip
+                             "name the file with the dictionary, written out in it; an Optuna study is imported from "
+                             "its storage, such as study.db")  # fmt: skip
     source.data = _plain(space)
-    return _ray(source, name, space, values, door)
+    draft = _ray(source, name, space, values, door)
+    _note_unread(values, space, draft)
+    return draft
+
+
+def _note_unread(values: PythonValues, content: dict[str, Any], draft: Draft) -> None:
+    for text in values.unread(content):
+        draft.note(f"{text} is left out: only running the file would tell its name")
 
 
 def kind_of(text: str) -> str:
@@ -252,6 +261,8 @@ def _domain(value: Any) -> Domain:
         if _needs_run(value):
             raise ValueError("only running the file would tell its value")
         return const(_plain(value))
+    if value.text.startswith(("hp.", "hyperopt.")):
+        raise ValueError("it is a distribution of hyperopt: write it as Ray's, such as tune.uniform(0, 1)")
     if value.name not in _SAMPLED or value.name == "sample_from":
         raise ValueError(f"{value.text} is a function of the file")
     names = {

@@ -64,14 +64,47 @@ class PythonValues:
         self.variables: dict[str, Any] = {}
         self.lines: dict[str, int] = {}
         self.calls: list[Call] = []
-        for statement in _statements(ast.parse(text).body):
-            self._run(statement)
+        self._unread: list[tuple[dict[Any, Any], str]] = []
+        self._turns = 0  # of loops
+        self._run_all(ast.parse(text).body)
+
+    def unread(self, content: dict[str, Any]) -> list[str]:
+        """Return the keys, in the words of the source, that were set in ``content`` and that only a run would tell."""
+        held = list(_mappings(content))
+        return [text for holder, text in self._unread if any(holder is each for each in held)]
+
+    def _run_all(self, body: list[ast.stmt]) -> None:
+        """Read every statement, those inside functions and blocks included; a loop over a list once for each item."""
+        for node in body:
+            self._run(node)
+            items = self.value(node.iter) if isinstance(node, ast.For) else None
+            if isinstance(node, ast.For) and isinstance(items, list | range) and len(items) <= _LONGEST - self._turns:
+                self._turns += len(items)
+                for item in items:
+                    self._assign(node.target, item)
+                    self._run_all(node.body)
+                self._run_all(node.orelse)
+                continue
+            for name in ("body", "orelse", "finalbody"):
+                self._run_all(getattr(node, name, None) or [])
 
     def _run(self, node: ast.stmt) -> None:
         if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
             value = self.value(node.value)
             for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
                 self._assign(target, value)
+        elif isinstance(node, ast.AugAssign):
+            combined = ast.BinOp(node.target, node.op, node.value)
+            held, added = self.value(node.target), self.value(node.value)
+            if isinstance(held, dict) and isinstance(added, dict):
+                held.update(added)  # in place, as Python does
+            else:
+                self._assign(node.target, self.value(ast.copy_location(combined, node)))
+        elif isinstance(node, ast.Delete):
+            for target in node.targets:
+                holder = self.value(target.value) if isinstance(target, ast.Subscript) else None
+                if isinstance(target, ast.Subscript) and isinstance(holder, dict):
+                    holder.pop(self.value(target.slice), None)
         elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
             self._update(node.value)
         if isinstance(node, ast.FunctionDef):
@@ -94,9 +127,11 @@ class PythonValues:
             holder, key = self.value(target.value), self.value(target.slice)
             if isinstance(holder, dict) and isinstance(key, str | int):
                 holder[key] = value
+            elif isinstance(holder, dict):
+                self._unread.append((holder, ast.unparse(target)))
 
     def _update(self, call: ast.Call) -> None:
-        """Follow ``parameters.update({…})`` and ``values.append(…)``."""
+        """Follow ``parameters.update({…})``, ``.setdefault``, ``.pop`` and ``values.append(…)``."""
         if not isinstance(call.func, ast.Attribute):
             return
         holder = self.value(call.func.value)
@@ -104,6 +139,13 @@ class PythonValues:
         if call.func.attr == "update" and isinstance(holder, dict):
             holder.update({k: v for each in arguments if isinstance(each, dict) for k, v in each.items()})
             holder.update({keyword.arg: self.value(keyword.value) for keyword in call.keywords if keyword.arg})
+        elif call.func.attr in ("setdefault", "pop") and isinstance(holder, dict) and arguments:
+            if not isinstance(arguments[0], str | int):
+                self._unread.append((holder, ast.unparse(call)))
+            elif call.func.attr == "pop":
+                holder.pop(arguments[0], None)
+            else:
+                holder.setdefault(*arguments[:2])
         elif call.func.attr == "append" and isinstance(holder, list) and arguments:
             holder.append(arguments[0])
 
@@ -151,6 +193,8 @@ class PythonValues:
     def _computed(self, node: ast.BinOp | ast.UnaryOp, local: Mapping[str, Any]) -> Any:
         parts = [node.left, node.right] if isinstance(node, ast.BinOp) else [node.operand]
         values = [self._value(part, local) for part in parts]
+        if isinstance(node.op, ast.BitOr) and all(isinstance(value, dict) for value in values):
+            return {**values[0], **values[1]}
         if not all(isinstance(value, int | float | str | list) for value in values):
             return Unknown(ast.unparse(node))
         if isinstance(node.op, ast.Pow):
@@ -166,15 +210,16 @@ class PythonValues:
         named = {keyword.arg: self._value(keyword.value, local) for keyword in node.keywords if keyword.arg}
         short = name.rpartition(".")[2]
         plain = all(isinstance(value, int | float | str | list | range) for value in arguments)
+        plain = plain or (name == "dict" and all(isinstance(value, dict) for value in arguments))
         in_library = name in _FUNCTIONS or name.partition(".")[0] in ("math", "np", "numpy")
         if short in _FUNCTIONS and in_library and plain and (short != "range" or len(range(*arguments)) <= _LONGEST):
             return _FUNCTIONS[short](*arguments, **named)
         return Call(short, tuple(arguments), named, ast.unparse(node), node.lineno)
 
 
-def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
-    """Yield every statement, those inside functions and blocks included."""
-    for node in body:
-        yield node
-        for name in ("body", "orelse", "finalbody"):
-            yield from _statements(getattr(node, name, None) or [])
+def _mappings(value: Any) -> Iterator[dict[Any, Any]]:
+    """Yield a mapping and every mapping in it."""
+    if isinstance(value, dict):
+        yield value
+        for each in value.values():
+            yield from _mappings(each)

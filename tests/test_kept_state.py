@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import re
 import tempfile
 from collections import Counter, OrderedDict
 from dataclasses import asdict
@@ -85,6 +87,16 @@ def test_what_cannot_be_kept_is_named_by_its_key_path(tmp_path: Path) -> None:
         DurableCheckpointIO().save_checkpoint(state, tmp_path / "a.ckpt")
     assert "\n" in str(caught.value)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_can_be_pickled_is_not_blamed_for_what_cannot(tmp_path: Path) -> None:
+    kept = {"pattern": re.compile("a"), "draws": random.Random(3)}
+    assert _saved_and_loaded({"callbacks": {"Keep": kept}})["callbacks"]["Keep"]["pattern"] == kept["pattern"]
+    state = {"callbacks": {"Keep": {**kept, "parts": [re.compile("b"), {"view": memoryview(b"a")}]}}}
+    with pytest.raises(
+        UsageError, match=r"callbacks\.Keep\.parts\[1\]\.view: an object of memoryview has no plain form"
+    ):
+        DurableCheckpointIO().save_checkpoint(state, tmp_path / "a.ckpt")
 
 
 def _job(folder: Path, epochs: int, **more: Any) -> Job:

@@ -25,7 +25,8 @@ def path_of(value: Any) -> str:
     short = name.rpartition(".")[2]  # torch.relu's own name is that of a hidden class
     if _at(sys.modules.get("torch"), [short]) == value:
         return f"torch.{short}"
-    raise ValueError(f"{declared}.{name} is another object")
+    owner = f"{declared}." if declared else ""
+    raise ValueError(f"{owner}{name} cannot be imported by its name, which leads to no such object")
 
 
 def _importable(module: str) -> str:

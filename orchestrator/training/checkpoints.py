@@ -25,7 +25,7 @@ from orchestrator.rundir import RunDirectory
 from orchestrator.training.checkpoint_names import PATTERN
 from orchestrator.training.job import Checkpoint
 from orchestrator.training.memory import out_of_memory
-from orchestrator.training.pickled_state import is_pickled, pickled, unpickled
+from orchestrator.training.pickled_state import can_be_pickled, is_pickled, pickled, unpickled
 
 _LEFT_OVER = re.compile(r"\.epoch=\d+(-batch=\d+)?-segment=(?P<segment>\d+)\.ckpt\.\d+\.tmp")
 _WRITTEN = "orchestrator.codec"  # the key of a checkpoint in which values are in the codec's form
@@ -171,8 +171,25 @@ def _encoded(value: Any, at: tuple[str, ...], *, deeper: bool) -> Any:
     except CodecError as error:
         if deeper and type(value) is dict and all(isinstance(name, str) for name in value):
             return {name: _encoded(item, (*at, name), deeper=False) for name, item in value.items()}
-        reason = f"{error.reason}, so a checkpoint cannot hold it"
-        return pickled(value, CodecError(reason, at=error.at, hint=_STATE_HINT))
+        try:
+            return pickled(value, error)
+        except CodecError as refusal:
+            unkept = _unkept(value, at, error)
+            reason = f"{unkept.reason}, so a checkpoint cannot hold it"
+            raise CodecError(reason, at=unkept.at, hint=_STATE_HINT) from refusal.__cause__
+
+
+def _unkept(value: Any, at: tuple[Any, ...], error: CodecError) -> CodecError:
+    """Return the error about the part that has no plain form and cannot be pickled either; else ``error``."""
+    parts = value.items() if type(value) is dict else enumerate(value) if type(value) in (list, tuple) else ()
+    for name, part in parts:
+        place = (*at, name)
+        try:
+            codec.encode(part, _FORM, place)
+        except CodecError as inner:
+            if not can_be_pickled(part):
+                return _unkept(part, place, inner)
+    return error
 
 
 def _is_native(value: Any) -> bool:

@@ -37,6 +37,15 @@ def pickled(value: Any, refusal: CodecError) -> dict[str, Any]:
     return {_CONTENT: content, _SIGNATURE: user_key.sign(key, content)}
 
 
+def can_be_pickled(value: Any) -> bool:
+    """Return whether a value can be pickled."""
+    try:
+        torch.save(value, io.BytesIO())
+    except Exception:  # as in `pickled`
+        return False
+    return True
+
+
 def unpickled(value: Any) -> Any:
     """Return what `pickled` was given; any other value as it is.
 

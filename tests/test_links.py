@@ -91,6 +91,19 @@ def link_trials(run: RunDirectory, target: Path) -> None:
     (run.root / "trials").symlink_to(target)
 
 
+@pytest.mark.parametrize(("link", "name"), [(link_trial, "trials/0001"), (link_trials, "trials")])
+def test_a_link_above_the_folder_of_checkpoints_is_named_with_what_may_be_linked(
+    run: RunDirectory, outside: Path, link: Callable[[RunDirectory, Path], None], name: str
+) -> None:
+    link(run, outside)
+    with pytest.raises(UsageError, match="which is outside") as caught:
+        run.resolve(f"trials/0001/checkpoints/{NAME}")
+    assert caught.value.hint.startswith(f"{name} is a link: move it back, and link the run directory")
+    with pytest.raises(UsageError) as caught:
+        run.resolve("../elsewhere")
+    assert not caught.value.hint
+
+
 @pytest.mark.parametrize("link", [link_trial, link_trials])
 def test_no_removal_follows_a_link_above_the_folder_of_checkpoints(
     run: RunDirectory, outside: Path, link: Callable[[RunDirectory, Path], None]

@@ -10,7 +10,7 @@ import stat
 import time
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from orchestrator.durable_files import is_shared_folder, make_folder, part_of, sync, write_durably
 from orchestrator.errors import UsageError
@@ -174,6 +174,14 @@ class RunDirectory:
         except (OSError, UsageError):
             return []
 
+    def _link_hint(self, relative: str) -> str:
+        """Return what to link instead, if a folder on the way is a link; empty without one."""
+        above = [*reversed(PurePosixPath(relative).parents)]
+        link = next((each for each in above if each.name and (self.root / each).is_symlink()), None)
+        if link is None or ".." in above[-1].parts:
+            return ""
+        return f"{link} is a link: move it back, and link the run directory, or each trial's folder of checkpoints"
+
     def resolve(self, relative: str) -> Path:
         """Return the absolute path of one that the journal names.
 
@@ -185,7 +193,9 @@ class RunDirectory:
         path = Path(os.path.realpath(self.root / relative))
         linked = linked_folder(self.root, relative) if is_checkpoint(relative) else None
         if not any(path.is_relative_to(folder) for folder in (os.path.realpath(self.root), linked) if folder):
-            raise UsageError(f"the journal names {relative!r}, which is outside {self.root}")
+            raise UsageError(
+                f"the journal names {relative!r}, which is outside {self.root}", hint=self._link_hint(relative)
+            )
         return path
 
     def outside(self, roots: Iterable[str]) -> list[str]:

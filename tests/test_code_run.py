@@ -253,3 +253,10 @@ def test_the_environment_turns_it_off(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_suspicion_from_the_source_is_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
     code_run.warn_of([Problem("Net never logs 'val_los'", "did you mean val_loss?", file="a.yaml", line=1, column=2)])
     assert capsys.readouterr().err == "warning: a.yaml:1:2: Net never logs 'val_los'\n  hint: did you mean val_loss?\n"
+
+
+@pytest.mark.parametrize(("load", "seconds"), [(0.0, 15.0), (4.0, 15.0), (8.0, 30.0), (400.0, 120.0)])
+def test_a_busy_machine_is_given_more_time(load: float, seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.getloadavg", lambda: (load, 0.0, 0.0))
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    assert code_run._patience() == seconds

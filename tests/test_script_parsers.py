@@ -239,13 +239,31 @@ def test_lightning_cli_tries_all_configurations(probe: str, words: str, tmp_path
 def test_hydra_writes_into_the_trial_s_folder(
     command: list[str], words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "app.py").write_text("@hydra.main(config_path=None)\ndef main(cfg): ...")
+    (tmp_path / "app.py").write_text("import hydra\n@hydra.main(config_path=None)\ndef main(cfg): ...")
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "run/trials/0003"
     code = {"train": "", "program": str(tmp_path / "app.py"), "command": command, "args": {"lr": 0.5, "words": "a,b"}}
     job = Job(trial=3, segment=0, seed=1, metric="loss", model=code, data=None, trainer={}, folder=str(folder))
     found = [word for word in invocation_of(job, {}).words if word != "hydra.mode=RUN"]  # where Hydra is installed
     assert found == [word.format(folder=folder) for word in words]
+
+
+@pytest.mark.parametrize(
+    ("text", "is_hydra"),
+    [
+        ("from hydra import initialize, main as entry\n@entry()\ndef train(cfg): ...", True),
+        ("import hydra as hy\n@hy.main()\ndef train(cfg): ...", True),
+        ("import hydra\nhydra.main()(print)", True),
+        ("# no longer hydra.main\nimport argparse", False),
+        ("from hydra import compose, initialize", False),
+        ("def main(:", False),
+    ],
+)
+def test_a_script_of_hydra_is_known_by_what_it_imports(text: str, is_hydra: bool, tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(text)
+    code = {"train": "", "program": str(tmp_path / "app.py"), "command": [], "args": {"lr": 0.5}}
+    job = Job(trial=3, segment=0, seed=1, metric="loss", model=code, data=None, trainer={}, folder=str(tmp_path / "t"))
+    assert invocation_of(job, {}).words[0] == ("lr=0.5" if is_hydra else "--lr=0.5")
 
 
 def test_callbacks_may_come_in_a_list_of_somebody_else_s() -> None:

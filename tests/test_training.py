@@ -31,6 +31,7 @@ from orchestrator.models import LitModel
 from orchestrator.training import EpochSeed, Job, Report, derive_seed, fit, resolve_precision
 from orchestrator.training.checkpoints import verify
 from orchestrator.training.fresh_metrics import as_floats
+from orchestrator.training.process_state import isolated
 from tests.support.markers import sampled
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")  # Lightning 2.6 under torch 2.15
@@ -432,6 +433,17 @@ def test_what_a_segment_changes_in_the_process_is_put_back(tmp_path: Path) -> No
     run(odd(tmp_path, fault="leaky"))
     assert look() == before
     assert "LEAK" not in os.environ
+
+
+def test_a_log_file_that_a_segment_opens_is_closed_after_it(tmp_path: Path) -> None:
+    """A process trains hundreds of trials, and may have some thousand files open."""
+    with isolated():
+        handler = logging.FileHandler(tmp_path / "train.log")
+        logging.getLogger().addHandler(handler)
+        stream = handler.stream
+    assert stream is not None
+    assert stream.closed
+    assert handler not in logging.getLogger().handlers
 
 
 class Hooks(L.Callback):

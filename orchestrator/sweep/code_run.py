@@ -54,6 +54,12 @@ def is_off() -> bool:
     return os.environ.get(OFF, "") not in ("", "0")
 
 
+def _patience() -> float:
+    """Return how many seconds a launch waits for the finding: 15, and more if other programs keep the machine busy."""
+    waiting = os.getloadavg()[0] / (os.cpu_count() or 1)
+    return min(_LONGEST_SECONDS, _PATIENCE_SECONDS * max(1.0, waiting))
+
+
 class CodeRun:
     """The process that runs one batch, from its start until `close`; entered, it is closed at the end.
 
@@ -114,8 +120,8 @@ class CodeRun:
 
         ``doubts`` is what the source of the code lets one suspect; a run that passed has cleared them up.
 
-        The wait is at most 15 s; where the machine is so slow that the launch itself has taken longer since the start
-        of the process, it is as long as that. A finding that comes later is printed.
+        The wait is at most `_patience`; where the machine is so slow that the launch itself has taken longer since the
+        start of the process, it is as long as that. A finding that comes later is printed.
 
         Raises:
             SpecError: Every trial would fail.
@@ -124,7 +130,7 @@ class CodeRun:
             return
         self._doubts = list(doubts)
         try:
-            self._process.wait(max(time.monotonic() - self._began, _PATIENCE_SECONDS))
+            self._process.wait(max(time.monotonic() - self._began, _patience()))
         except subprocess.TimeoutExpired:
             threading.Thread(target=self._print_late, name="code run", daemon=True).start()
             return

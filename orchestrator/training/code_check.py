@@ -244,8 +244,7 @@ def _end_with(parent: int) -> None:
 
 
 def _prepare() -> None:
-    """Import what takes seconds, in a process that gives way and ends with the one that started it."""
-    os.nice(5)
+    """Import what takes seconds, in a process that ends with the one that started it."""
     threading.Thread(target=_end_with, args=(os.getppid(),), name="parent", daemon=True).start()
     import_module("orchestrator.training.fit_segment")
 

@@ -53,11 +53,14 @@ def _process() -> Iterator[None]:
         yield
     finally:
         if threading.current_thread() is threading.main_thread():
-            for number, handler in signals.items():
-                signal.signal(number, handler)
+            for number, previous in signals.items():
+                signal.signal(number, previous)
         _restore_environment(environment)
         os.chdir(directory)
+        added = [handler for handler in root.handlers if handler not in handlers]
         root.handlers[:] = handlers
+        for handler in added:  # a file of each trial would stay open
+            handler.close()
         _set_level(root, level)
 
 

@@ -125,7 +125,7 @@ class _Probe:
     def of_hydra(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """Return ``Hydra.run`` that composes the configuration of each command line first."""
 
-        def run(hydra: Any, config_name: Any, task: Any, overrides: Any, *rest: Any, **options: Any) -> Any:
+        def run(hydra: Any, config_name: Any, task_function: Any, overrides: Any, **options: Any) -> Any:
             def compose(words: list[str]) -> None:
                 given = [word for word in words if not word.startswith("-")]
                 mode = sys.modules["hydra.types"].RunMode.RUN
@@ -135,7 +135,7 @@ class _Probe:
 
             self.is_done = False  # argparse, which Hydra uses, takes any override
             self.each(compose, self.commands)
-            return original(hydra, config_name, task, overrides, *rest, **options)
+            return original(hydra, config_name, task_function, overrides, **options)
 
         return run
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -31,7 +32,7 @@ def invocation_of(job: Job, macros: dict[str, str]) -> Invocation:
     json_file = Path(job.folder) / "args.json"
     code = job.model
     path = find_script(code["program"]) if code.get("program") else None
-    is_hydra = path is not None and "hydra.main" in path.read_text(encoding="utf-8", errors="replace")
+    is_hydra = path is not None and _uses_hydra(path)
     if is_hydra:
         code = {**code, "args": {name: _as_hydra_text(value) for name, value in flat(code["args"]).items()}}
     found = invocation(code, macros, json_file=str(json_file), standard=_HYDRA if is_hydra else STANDARD)
@@ -42,6 +43,26 @@ def invocation_of(job: Job, macros: dict[str, str]) -> Invocation:
         return found
     words = [*found.words, *(_hydra_words(job, found.words) if is_hydra else ())]
     return Invocation(str(find_script(found.program)), "", words, found.environment)
+
+
+def _uses_hydra(script: Path) -> bool:
+    """Return whether a script takes its command line by ``hydra.main``, under whatever name it imports that."""
+    try:
+        nodes = list(ast.walk(ast.parse(script.read_bytes())))
+    except (SyntaxError, ValueError):  # reported where the script is checked
+        return False
+    names = {
+        alias.asname or alias.name
+        for node in nodes
+        if isinstance(node, ast.Import)
+        for alias in node.names
+        if alias.name == "hydra"
+    }
+    return any(
+        (isinstance(node, ast.ImportFrom) and node.module == "hydra" and any(a.name == "main" for a in node.names))
+        or (isinstance(node, ast.Attribute) and node.attr == "main" and getattr(node.value, "id", "") in names)
+        for node in nodes
+    )
 
 
 def _hydra_words(job: Job, words: Sequence[str]) -> Iterator[str]:

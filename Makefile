@@ -14,7 +14,7 @@ TPU_STAMP := $(TPU_VENV)/.installed
 TPU ?=
 EXTRAS := dev
 DATA_DIR ?= ./data
-CURVES ?=
+CURVES ?= benchmarks/curves
 ARGS ?=
 # Processes that run tests side by side: one more than there are processors, since the one with Ray's tests mostly waits.
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
@@ -108,8 +108,7 @@ bench: $(STAMP) ## loader, one trial, slot turnaround and live progress, as rati
 bench-scale: $(STAMP) ## trials a minute on eight throw-away hosts, against the bound that their slots set (as root)
 	$(BIN)/python -m benchmarks.scale $(ARGS)
 
-bench-search: $(STAMP) ## how soon each search finds the best of a table of curves (CURVES=FILE.npz or a folder, ARGS="--seeds 20")
-	@test -n '$(CURVES)' || { echo 'name a table of learning curves, or a folder of them: make bench-search CURVES=file.npz' >&2; exit 1; }
+bench-search: $(STAMP) ## how soon each search finds the best of tables of curves (CURVES=FILE.npz or a folder, ARGS="--seeds 20")
 	$(BIN)/python -m benchmarks.search --curves '$(CURVES)' $(ARGS)
 
 # The variable silences a notice about the theme's end of life (docs/decisions.md, 2026-11-22), not a warning of the build.

@@ -1,10 +1,11 @@
 """Measure how soon searches find the best configurations on tables of real learning curves.
 
-    python -m benchmarks.search --curves taskset.npz|FOLDER [--seeds 100] [--workers 1,16] [--only NAME,NAME]
+    python -m benchmarks.search [--curves FILE.npz|FOLDER] [--seeds 100] [--workers 1,16] [--only NAME,NAME]
                                 [--jobs 2] [--variant misleading,uninformative,noisy,short,late]
 
-Each table (.npz; of a folder, every one) holds, for each task, ``<task>/valid`` (configurations × epochs, the
-validation loss, NaN where training diverged) and ``<task>/params`` (configurations × parameters).
+The tables are those of ``benchmarks/curves`` (`benchmarks.make_curves`), or yours. Each (.npz; of a folder, every one)
+holds, for each task, ``<task>/valid`` (configurations × epochs, the validation loss, NaN where training diverged) and
+``<task>/params`` (configurations × parameters).
 
 What is measured
   A run draws the table's configurations without replacement until a goal is met or all have been tried. Goals: the
@@ -62,6 +63,7 @@ from numpy.typing import NDArray
 
 from benchmarks.search_policies import POLICIES, Policy
 
+SHIPPED = Path(__file__).resolve().parent / "curves"
 GOALS = (0.01, 0.002)
 REGRET_SHARE = 1 / 20
 """The share of the table's epochs in which regret is measured."""
@@ -351,7 +353,7 @@ def regret_verdict(tables: list[tuple[str, list[dict[str, Any]]]]) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--curves", type=Path, required=True)
+    parser.add_argument("--curves", type=Path, default=SHIPPED, help="a table or a folder of them; the shipped ones")
     parser.add_argument("--seeds", type=int, default=100)
     parser.add_argument("--workers", default="1,16")
     parser.add_argument("--only", default=",".join(POLICIES))

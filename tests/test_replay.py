@@ -109,7 +109,7 @@ def test_another_seed_differs_and_it_says_where(bundle: Path) -> None:
     assert found.verdict == "differs"
     assert "val_loss differs from epoch 1 on" in found.where[0]
     assert "tensors differ, most of all layer." in found.where[1]
-    asked = [sys.executable, "-m", "orchestrator", "replay", str(bundle)]
+    asked = [sys.executable, "-m", "orchestrator", "replay", str(bundle), "--trust"]  # it was changed since
     answer = subprocess.run(asked, capture_output=True, text=True, timeout=120, check=False, cwd=ROOT)
     assert answer.returncode == 1
     assert answer.stdout.startswith("differs: val_loss")

@@ -368,6 +368,20 @@ def within_epoch(trainer: L.Trainer) -> Iterator[None]:
             tracker.processed += 1
 
 
+def call_hook(trainer: L.Trainer, owner: L.Callback | L.LightningModule, name: str) -> None:
+    """Call a training hook of a callback or of the module as the Trainer does, so that it may log."""
+    module = trainer.lightning_module
+    before = module._current_fx_name
+    module._current_fx_name = name
+    try:
+        if isinstance(owner, L.LightningModule):
+            getattr(owner, name)()
+        else:
+            getattr(owner, name)(trainer, module)
+    finally:
+        module._current_fx_name = before
+
+
 def stepped_batches(trainer: L.Trainer) -> int:
     """Return Lightning's step for loggers: the number of batches after which an optimizer stepped."""
     return int(_attribute(trainer.fit_loop.epoch_loop, "_batches_that_stepped"))

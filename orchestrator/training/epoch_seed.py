@@ -61,10 +61,15 @@ class EpochSeed(L.Callback):
         np.random.set_state(self._state[1])
         torch.set_rng_state(self._state[2])
 
+    def reseed(self, epoch: int) -> int:
+        """Set the seed of the process's generators as at the start of an epoch, from 0, and return it."""
+        seed = derive_seed(self.seed, "epoch", epoch)
+        _reseed(seed)
+        return seed
+
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Set all seeds of the epoch."""
-        seed = derive_seed(self.seed, "epoch", trainer.current_epoch)
-        _reseed(seed)
+        seed = self.reseed(trainer.current_epoch)
         for number, generator in enumerate(loader_generators(trainer.train_dataloader)):
             generator.manual_seed(derive_seed(seed, "loader", number))
         if trainer.current_epoch > 0:

@@ -25,6 +25,7 @@ from orchestrator.training.compat_lightning import (
     resume_weight_averaging,
     set_checkpoint_memory,
 )
+from orchestrator.training.epoch_start import attribute_names, set_missing_attributes
 
 _KEY = "orchestrator.resume"  # of this callback's state in the checkpoint
 
@@ -59,6 +60,7 @@ class ExactResume(L.Callback):
             "pruned": _pruned(pl_module) if any(_of(trainer, ModelPruning)) else {},
             "saved": [checkpoint_memory(callback) for callback in _of(trainer, ModelCheckpoint)],
             "metric_types": {name: metric.dtype for name, metric in _metrics(pl_module)},
+            "attributes": attribute_names(trainer, pl_module),
         }
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -101,7 +103,9 @@ class ExactResume(L.Callback):
 
     def resume_within_epoch(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Do what the hooks of the epoch's start do to the Trainer: Lightning calls none of them within an epoch."""
+        names = self._state.get("attributes", []) if self._state.get("trial") == self._trial else []
         self.on_train_epoch_start(trainer, pl_module)
+        set_missing_attributes(trainer, pl_module, names)
         for callback in _of(trainer, GradientAccumulationScheduler):
             callback.on_train_epoch_start(trainer, pl_module)
         for callback in _of(trainer, StochasticWeightAveraging):

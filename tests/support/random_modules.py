@@ -262,6 +262,8 @@ class RandomModule(L.LightningModule):
     # State
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if "epoch_draws" in self.hooks:  # within an epoch Lightning does not call its start again
+            checkpoint["scale"] = self.scale
         if "state" not in self.hooks:
             return
         epoch = self.current_epoch
@@ -276,6 +278,7 @@ class RandomModule(L.LightningModule):
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.scale = checkpoint.get("scale", 1.0)
         if "state" in self.hooks:
             self.state = checkpoint["odd"]["state"]
 

@@ -18,9 +18,10 @@ from orchestrator.plan.costs import measure
 from orchestrator.plan.extremes import Corner, configuration, corners
 from orchestrator.plan.formatting import lines
 from orchestrator.spec import SweepSpec
-from orchestrator.training import Measured
+from orchestrator.training import Measured, profiler
 from tests.support.budget_specs import described
 from tests.support.small_sweeps import spec as tiny
+from tests.support.small_sweeps import tiny_job
 
 ASHA = {"name": "asha", "reduction_factor": 3}
 MEGABYTE = 1_000_000
@@ -159,19 +160,27 @@ def test_a_configuration_heeds_its_conditions() -> None:
     assert configuration(space, {"model.only_b": 9, "model.kind": "b"}) == {"model.kind": "b", "model.only_b": 9}
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning:lightning")
+def test_an_epoch_that_is_longer_than_the_steps_to_time_is_measured(tmp_path: Path) -> None:
+    data = {"class_path": "tests.support.tiny.TinyData", "init_args": {"batch_size": 2}}
+    measured = profiler.measure(replace(tiny_job(tmp_path), data=data), steps=4)
+    assert measured.seconds is not None
+    assert 4 <= measured.steps < 32
+
+
 @pytest.mark.slow
 def test_the_dear_corner_is_found_by_real_steps() -> None:
     """Each batch sleeps for ``pause``; small batches are many. The learning rate costs nothing at either end."""
     space = {
-        "model.pause": {"choice": [0.02, 0.0, 0.1]},
+        "model.pause": {"choice": [0.1, 0.0, 0.2]},
         "data.batch_size": {"int": [4, 32]},
         "model.learning_rate": {"log_uniform": [1e-3, 0.5]},
     }
     found = corners(tiny(space=space), [])
     cheap, dear = found["cheap"], found["dear"]
     assert (cheap.params["model.pause"], cheap.params["data.batch_size"]) == (0.0, 32)
-    assert (dear.params["model.pause"], dear.params["data.batch_size"]) == (0.1, 4)
-    assert dear.measured.seconds == pytest.approx(16 * 0.1, rel=0.5), "16 batches of a tenth of a second"
+    assert (dear.params["model.pause"], dear.params["data.batch_size"]) == (0.2, 4)
+    assert dear.measured.seconds == pytest.approx(16 * 0.2, rel=0.5), "16 batches of a fifth of a second"
     assert dear.measured.steps == 16
     assert cheap.measured.memory > 50 * MEGABYTE
     assert 1000 < cheap.measured.checkpoint < MEGABYTE

@@ -130,7 +130,7 @@ def measure(job: Job, steps: int = _STEPS) -> Measured:
     _reset_peak_memory()
     with tempfile.TemporaryDirectory(prefix="sweep-plan-") as folder:
         try:
-            fit(replace(job, trainer=trainer, folder=f"{folder}/trials/0000", url=""), lambda report: False)
+            fit(replace(job, trainer=trainer, folder=f"{folder}/trials/0000", url=""), lambda report: True)
         except Exception as error:
             # By name: under `python -m` the class that the callback raises is that of another module object.
             if type(error).__name__ != "ProfilingDone":

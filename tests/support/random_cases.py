@@ -165,7 +165,8 @@ def _trainer(rng: random.Random, data: dict[str, Any]) -> dict[str, Any]:
         data.pop("by_epoch", None)
     if data["order"] == "iterable":
         trainer |= {"limit_train_batches": 3} if isinstance(trainer.get("limit_train_batches"), float) else {}
-        trainer.pop("val_check_interval", None)
+    if data["order"] in ("iterable", "sized") and (data["order"] == "iterable" or data["augment"]):
+        trainer.pop("val_check_interval", None)  # data that draw as the model does have no place within an epoch
     return trainer
 
 

@@ -170,7 +170,7 @@ def test_schedules_go_from_a_first_rate_to_a_last_one() -> None:
 
 
 def test_tables_are_shipped() -> None:
-    assert len(TABLES) >= 5
+    assert len(TABLES) >= 7
     assert {path.stem for path in TABLES} <= set(TASKS)
 
 

@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 
-from tests.support.host_sweeps import EPOCHS, working
+from orchestrator.results.verify import check
+from orchestrator.rundir import RunDirectory
+from tests.support.counted_steps import STEPS, steps
+from tests.support.host_sweeps import EPOCHS, REFERENCE, working
 from tests.support.notice_times import in_seconds
 from tests.support.paths import ROOT
-from tests.support.ray_hosts import ON_HOSTS, sweep, until, written
+from tests.support.ray_hosts import ON_HOSTS, state, sweep, until, written
 from tests.support.slow_host_sweeps import SLOW, whole
 
 pytestmark = [*ON_HOSTS, pytest.mark.timeout(900)]
@@ -59,3 +62,32 @@ def test_trials_leave_a_host_that_is_told_to_go(net: Any, unbroken: list[tuple[i
     assert "w1" in nodes
     repeated = sum(event.type == "segment.reported" for event in events) - EPOCHS * len(unbroken)
     assert repeated == 0, "no whole epoch is trained twice"
+
+
+def test_a_notice_within_an_epoch_costs_no_optimizer_step(net: Any) -> None:
+    log = net.shared / "steps"
+    model = {
+        "class_path": "tests.support.counted_steps.CountedSteps",
+        "init_args": {"log": "/shared/steps", "pause": 1},
+    }
+    data = {"class_path": "tests.support.tiny.TinyData", "init_args": {"batch_size": 1}}  # an epoch takes 64 s
+    fields = {"model": model, "data": data, "trainer": {"max_epochs": 1, "accelerator": "cpu"}, "budget": {"trials": 1}}
+    driver = sweep(net, "launch", written(net, "reference", **{**REFERENCE, **fields}))
+    try:
+        until("five steps", lambda: len(steps(log)) >= 5)
+        left = until("the host where it runs", lambda: state(net, "reference").trials[0].node)
+        given = time.time()
+        watched(net, left).write_text(in_seconds(NOTICE_SECONDS))
+        time.sleep(max(0.0, given + NOTICE_SECONDS - time.time()))
+        net[left].power_off()
+        before = len(steps(log))
+        assert driver.wait(400) == 0, (net.shared / "launch.log").read_text()
+    finally:
+        driver.kill()
+    assert steps(log) == list(range(STEPS))
+    assert before < STEPS, "the notice came within the epoch"
+    run = RunDirectory(net.shared / "runs" / "reference")
+    assert check(run).violations == []
+    trial = state(net, "reference").trials[0]
+    assert (trial.status, [failure.kind for failure in trial.failures]) == ("finished", ["preempted"])
+    assert trial.node != left

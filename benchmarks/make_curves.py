@@ -110,13 +110,18 @@ def append(file: Path, *records: dict[str, Any]) -> None:
 
 def train_group(design: Design, rows: list[int], data: Data) -> list[dict[str, Any]]:
     """Return a record of each row: its number, its part of the seconds of a core, and its losses, None for NaN."""
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
     configurations = design.configurations()
     rows = sorted(rows, key=lambda row: (configurations[row]["optimizer"], row))
     start = time.process_time()
     members = [configurations[row] for row in rows]
-    curves = train(design.task, data, members, design.seed * 1_000_003 + rows[0], design.reports)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    try:
+        curves = train(design.task, data, members, design.seed * 1_000_003 + rows[0], design.reports)
+    finally:  # whatever else runs in this process has denormal numbers
+        torch.set_flush_denormal(False)
+        torch.set_num_threads(threads)
     seconds = round((time.process_time() - start) / len(rows), 3)
     kept = [[None if math.isnan(loss) else loss for loss in losses] for losses in curves]
     return [{"row": row, "seconds": seconds, "losses": losses} for row, losses in zip(rows, kept, strict=True)]

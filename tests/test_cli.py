@@ -225,7 +225,7 @@ def test_help_answers_within_half_a_second() -> None:
         return ended.children_user + ended.children_system - began.children_user - began.children_system
 
     took = [(seconds("-m", "orchestrator", "--help"), seconds("-c", EMPTY)) for _ in range(3)]
-    assert min(ours for ours, _ in took) < max(0.5, 2.3 * min(empty for _, empty in took))
+    assert min(ours for ours, _ in took) < max(0.5, 3 * min(empty for _, empty in took))
 
 
 def test_the_version_is_printed_and_in_python(sweep: Run) -> None:

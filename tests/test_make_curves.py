@@ -42,6 +42,13 @@ def keep(design: Design, *, backwards: bool = False, count: int | None = None) -
         append(design.file, *train_group(design, rows, data))
 
 
+def test_a_training_leaves_the_process_as_it_was(design: Design) -> None:
+    before = torch.get_num_threads()
+    keep(design, count=1)
+    assert torch.get_num_threads() == before
+    assert float(torch.tensor(1e-310, dtype=torch.float64) / 2) > 0, "denormal numbers are not flushed to zero"
+
+
 def test_the_same_seed_makes_the_same_bytes_in_any_order(design: Design, tmp_path: Path) -> None:
     other = replace(design, work=tmp_path / "other")
     keep(design)

@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,10 +36,15 @@ def task(name: str, state: SweepState) -> Table:
     space = spec_in_force(state).space
     names = [parameter for parameter in space.order if space[parameter].size != 1]
     params = [[_coordinate(space, parameter, trial) for parameter in names] for trial in ended]
-    losses = np.array([[_loss(state, trial, place) for place in places] for trial in ended])
+    losses = [[_loss(state, trial, place) for place in places] for trial in ended]
+    return arrays(name, losses, params, names)
+
+
+def arrays(name: str, losses: Sequence[Any], params: Sequence[Any], names: Sequence[str]) -> Table:
+    """Return a task's arrays from its rows: losses (None for NaN), and places of the named parameters in [0, 1]."""
     return {
-        f"{name}/valid": losses.astype(np.float16),
-        f"{name}/params": np.array(params, dtype=np.float16),
+        f"{name}/valid": np.array(losses, dtype=float).astype(np.float16),
+        f"{name}/params": np.array(params).astype(np.float16),
         f"{name}/param_names": np.array(names),
     }
 

@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 from scipy.stats import qmc
 
 from benchmarks.curve_data import Data
+from benchmarks.curve_tables import Table, arrays
 from benchmarks.curve_tasks import TASKS, Task, group, train
 from orchestrator.space import Space
 
@@ -188,7 +189,7 @@ def _say(text: str) -> None:
     print(f"\r{text}", end="" if sys.stderr.isatty() else "\n", file=sys.stderr, flush=True)
 
 
-def table(design: Design) -> dict[str, NDArray[np.generic]]:
+def table(design: Design) -> Table:
     """Return the arrays of a table whose rows are all kept."""
     name, kept, space = design.task.name, finished(design), Space(design.task.space)
     losses = [kept[row]["losses"] for row in range(design.rows)]
@@ -196,19 +197,15 @@ def table(design: Design) -> dict[str, NDArray[np.generic]]:
         [space[parameter].coordinate(params[parameter]) for parameter in space.order]
         for params in design.configurations()
     ]
-    return {
-        f"{name}/valid": np.array(losses, dtype=float).astype(np.float16),
-        f"{name}/params": np.array(places).astype(np.float16),
-        f"{name}/param_names": np.array(space.order),
-    }
+    return arrays(name, losses, places, space.order)
 
 
 def write(design: Design, out: Path) -> str:
     """Write a table into a folder; return what it holds, and what it cost."""
-    arrays, file = table(design), out / f"{design.task.name}.npz"
+    made, file = table(design), out / f"{design.task.name}.npz"
     out.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-    valid = arrays[f"{design.task.name}/valid"].astype(float)
+    np.savez_compressed(file, **made)  # type: ignore[arg-type]
+    valid = made[f"{design.task.name}/valid"].astype(float)
     seconds = sum(row["seconds"] for row in finished(design).values())
     return (
         f"{file}: {len(valid)} rows x {valid.shape[1]} reports, {len(design.task.space)} hyperparameters, "

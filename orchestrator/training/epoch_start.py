@@ -27,16 +27,16 @@ def set_missing_attributes(trainer: L.Trainer, module: L.LightningModule, names:
     """Call the hook of each object that lacks attributes which it had when `attribute_names` were taken.
 
     The hook draws what it drew at the epoch's start. Attributes that the object has keep their values, so that a hook
-    that counts does not count twice; what it does to other objects is not undone. An object whose hook set nothing that
-    is missing is left alone.
+    that counts does not count twice; what it does to other objects is not undone. An object that lacks none is left
+    alone.
     """
+    seeds = [callback for callback in trainer.callbacks if isinstance(callback, EpochSeed)]  # type: ignore[attr-defined]
     for each, known in zip(_with_hook(trainer, module), names, strict=False):
         before = dict(vars(each))
         if before.keys() >= set(known):
             continue
-        for callback in trainer.callbacks:  # type: ignore[attr-defined]
-            if isinstance(callback, EpochSeed):
-                callback.reseed(trainer.current_epoch)
+        for callback in seeds:
+            callback.reseed(trainer.current_epoch)
         compat.call_hook(trainer, each, _HOOK)
         vars(each).update(before)
 

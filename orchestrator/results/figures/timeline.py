@@ -141,14 +141,12 @@ class _TimelineBuilder:
             self._running[record["trial"]] = Span(
                 record["trial"], record["segment"], record["node"], time, time, "running"
             )
-        elif type.startswith("segment."):
+        elif type in _ENDS or type.startswith("segment."):
             span = self._running.get(record["trial"])
             if span and "node" in record:
                 self._running[span.trial] = replace(span, node=record["node"])
             if type in _ENDS:
                 self._end(record["trial"], time, _ENDS[type])
-        elif type in _ENDS:
-            self._end(record["trial"], time, _ENDS[type])
         elif type == "sweep.launched":
             self._since = time, record["slots"]
         else:

@@ -134,7 +134,7 @@ def test_a_sweep_with_failures_replays_resumes_and_has_fewer_of_them(monkeypatch
 def test_a_resume_of_version_1_says_what_changes() -> None:
     recorded = {
         "searcher": {"name": "density_ratio", "version": 1},
-        "scheduler": {"name": "guarded_asha", "version": 2},
+        "scheduler": {"name": "guarded_asha", "version": 3},
     }
     [sentence] = version_changes(spec(scheduler="guarded_asha"), recorded, "0.1.0")
     assert "version 2 of its rules applies from here on" in sentence

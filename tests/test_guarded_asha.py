@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.engine.simulator import simulate
+from orchestrator.journal import Event
 from orchestrator.policies import build_scheduler
 from orchestrator.policies.control_trials import WITNESSES, ControlTrials
 from orchestrator.policies.loss_curves import Compared
@@ -174,6 +175,33 @@ def test_a_rung_that_does_not_predict_lengthens_the_grace() -> None:
     }
     assert passed["misleading"] == 40
     assert passed["predictive"] <= 20
+
+
+def at_random(params: Any, epoch: float) -> dict[str, float]:
+    return {"loss": random.Random(f"{params['model.q']}{epoch}").random()}
+
+
+@pytest.mark.parametrize("slots", [1, 2])
+def test_whatever_ends_with_the_sweep_was_not_among_those_that_continued(slots: int) -> None:
+    compared = []
+    for seed in range(10):
+        ran = simulate(sweep_of(12, trainer={"max_epochs": 9}, seed=seed), curve=at_random, slots=slots)
+        compared += [event["why"] for event in ran.events if event.type == "trial.stopped"]
+    assert compared
+    assert [why for why in compared if why["place"] <= why["kept"]] == []
+
+
+def test_an_extended_sweep_counts_on_with_its_controls() -> None:
+    """A control that was dismissed is no gap: the ones after it are controls, too."""
+    made = sweep_of(14, trainer={"max_epochs": 9})
+    ran = simulate(made, curve=until(4, EARLY["slow"]), slots=2)
+    scheduler = build_scheduler(made)
+    for event in ran.events:
+        scheduler.observe(event)
+    dismissed = {event["trial"] for event in ran.events if event.type == "trial.stopped"}
+    scheduler.observe(Event(len(ran.events), 2, 0.0, "trial.suggested", {"trial": 14, "params": {}, "by": ""}))
+    assert dismissed
+    assert all(number not in dismissed for _, number in scheduler._controls.candidates())
 
 
 def told(trials: int, curve: Curve) -> str:

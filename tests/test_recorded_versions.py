@@ -126,7 +126,7 @@ def test_each_stretch_of_a_journal_is_derived_by_the_version_that_decided_it() -
         assert len(replayed(spec(), forged).violations) == found, seq
 
 
-def test_a_journal_of_version_1_of_guarded_asha_keeps_its_decisions_and_resumes_by_version_2() -> None:
+def test_a_journal_of_version_1_of_guarded_asha_keeps_its_decisions_and_resumes_by_version_3() -> None:
     """Version 1 kept another share at a rung: its decisions stand, are not derived again, and a resume says so."""
     described = spec(scheduler="guarded_asha", searcher="density_ratio", budget={"trials": 24})
     events, second = two_launches(described)
@@ -146,13 +146,13 @@ def test_a_journal_of_version_1_of_guarded_asha_keeps_its_decisions_and_resumes_
     replay = replayed(described, older)
     assert replay.violations == []
     assert [each.split(" on ", 1)[1] for each in replay.not_derived] == [
-        "scheduler guarded_asha decided by version 1 of its rules, not derived again: this program has version 2"
+        "scheduler guarded_asha decided by version 1 of its rules, not derived again: this program has version 3"
     ]
     assert SweepState(older).winner() == SweepState(events).winner(), "the recorded decisions stand"
     later = [replace(e, fields={**e.fields, "why": {}}) if e.seq == decided[-1].seq else e for e in older]
-    assert len(replayed(described, later).violations) == 1, "those of version 2 are derived again"
+    assert len(replayed(described, later).violations) == 1, "those of version 3 are derived again"
     [sentence] = version_changes(described, versions, "0.1.0")
-    assert sentence.startswith("scheduler guarded_asha: version 2 of its rules applies from here on, version 1 decided")
+    assert sentence.startswith("scheduler guarded_asha: version 3 of its rules applies from here on, version 1 decided")
     assert "The share that continues holds the best controls at every later rung" in sentence
 
 

@@ -77,8 +77,8 @@ class PausingScheduler(Scheduler[OptionsT]):
     def _on_continued(self, trial: int, rung: int, kind: str) -> None:
         """Take note of a trial that continues from a rung; ``kind`` is ``request`` if a person asked for it."""
 
-    def _on_ended(self, trial: int, type: str) -> None:
-        """Take note of a trial's end, by the type of its event."""
+    def _on_ended(self, event: Event) -> None:
+        """Take note of a trial's end."""
 
     def _passes(self, rung: int) -> bool:
         """Return whether trials pass a rung, as they do the end, without being set aside."""
@@ -98,7 +98,7 @@ class PausingScheduler(Scheduler[OptionsT]):
             kind = "request" if event["rule"] == "request" else event["why"]["kind"]
             self._continue(self._rung_of[event["trial"]], event["trial"], kind)
         elif event.type in ("trial.stopped", "trial.finished", "trial.failed"):
-            self._end(event["trial"], event.type)
+            self._end(event)
 
     def promote(self, *, last: bool) -> tuple[int, Verdict] | None:
         """Return the trial that continues before a new one begins."""
@@ -180,8 +180,9 @@ class PausingScheduler(Scheduler[OptionsT]):
         if rung is not None:
             self._rungs[rung].leave(trial)
 
-    def _end(self, trial: int, type: str) -> None:
+    def _end(self, event: Event) -> None:
+        trial = event["trial"]
         self._leave(trial)
-        self._on_ended(trial, type)
-        if trial in self.best and type != "trial.failed":
+        self._on_ended(event)
+        if trial in self.best and event.type != "trial.failed":
             self._best_ended = min(self._best_ended, (self.best[trial], trial))

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from orchestrator.journal import Event
 from orchestrator.policies.pausing import Candidate, PausingScheduler, RungOptions
 from orchestrator.policies.rungs import REMEMBERED, WaitingRung, concordance
 from orchestrator.policies.scheduler import rung_text
@@ -181,9 +182,10 @@ class FrontierScheduler(PausingScheduler[Frontier]):
         if kind in _ACCOUNTS:  # a promotion that a person requested is charged to no account
             self._granted[_ACCOUNTS[kind]] += self._chunk(rung)
 
-    def _on_ended(self, trial: int, type: str) -> None:
+    def _on_ended(self, event: Event) -> None:
+        trial = event["trial"]
         self._controls.discard(trial)
-        finished = self._finished[trial] = type == "trial.finished"
+        finished = self._finished[trial] = event.type == "trial.finished"
         self._controls_finished += finished and trial < self._next_control
         self._pass_controls()
 

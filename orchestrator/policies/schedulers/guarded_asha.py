@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from orchestrator.journal import Event
 from orchestrator.policies.control_trials import WITNESSES, ControlTrials
 from orchestrator.policies.pausing import Candidate, PausingScheduler, RungOptions
 from orchestrator.policies.scheduler import rung_text
@@ -68,9 +69,10 @@ class GuardedASHAScheduler(PausingScheduler[GuardedASHA]):
     Epochs are counted when they are granted, since several workers may ask before any of them reports.
     """
 
-    version = 2
+    version = 3
     changes: ClassVar[Mapping[int, str]] = {
         2: "The share that continues holds the best controls at every later rung, and large sweeps train more of them",
+        3: "Trials that end with the sweep are all compared with the share that decided that none of them continues",
     }
 
     def __init__(self, options: GuardedASHA, spec: SweepSpec) -> None:
@@ -79,6 +81,7 @@ class GuardedASHAScheduler(PausingScheduler[GuardedASHA]):
         self._controls_needed = max(WITNESSES, int(min(MOST_CONTROLS, self._trials_left / 10)))
         self._early_needed = max(self._controls_needed, int(min(EARLY_CONTROLS, self._trials_left / EARLY_SHARE)))
         self._granted: dict[str, float] = {"control": 0, "other": 0}
+        self._dismissed: list[int] = []
 
     @classmethod
     def explain_stop(cls, why: Mapping[str, Any]) -> str:
@@ -136,6 +139,9 @@ class GuardedASHAScheduler(PausingScheduler[GuardedASHA]):
         return None
 
     def _on_suggested(self, trial: int) -> None:
+        for ended in self._dismissed:  # the sweep was extended
+            self._controls.advance(ended, len(self._rungs))
+        self._dismissed.clear()
         self._granted["other"] += self._places[0]
         self._controls.begin(trial)
 
@@ -147,8 +153,13 @@ class GuardedASHAScheduler(PausingScheduler[GuardedASHA]):
         if kind != "request":  # a promotion that a person requested is charged to no account
             self._granted["control" if kind == "control" else "other"] += self._chunk(rung)
 
-    def _on_ended(self, trial: int, type: str) -> None:
-        self._controls.advance(trial, len(self._rungs))
+    def _on_ended(self, event: Event) -> None:
+        if (
+            event.fields.get("rule") == self.name
+        ):  # dismissed: the others that still wait are compared with the same share
+            self._dismissed.append(event["trial"])
+        else:
+            self._controls.advance(event["trial"], len(self._rungs))
 
 
 def _percent(why: Mapping[str, Any]) -> str:

@@ -178,11 +178,7 @@ class Hooked(L.Callback):
         combined = trainer.fit_loop._combined_loader
         assert combined is not None
         progress = compat.combined_progress(combined)
-        ends = (
-            compat.epoch_is_complete(trainer),
-            compat.steps_epoch_schedulers(trainer),
-            compat.epoch_ends_here(trainer),
-        )
+        ends = (compat.epoch_is_complete(trainer), compat.steps_epoch_schedulers(trainer))
         logged = [item["key"] for item in compat.logged_so_far(trainer)]
         self.seen.append((progress, ends, compat.is_accumulating(trainer), compat.batches_ahead(trainer), logged))
         assert compat.last_reload(trainer) == 0
@@ -201,6 +197,6 @@ def test_the_training_loops_are_watched_between_batches(tmp_path: Path) -> None:
     assert hooked.seen == [
         ("loaders", 1),
         "first",
-        ((1, [False]), (False, False, False), True, 0, logged),
-        ((2, [False]), (True, True, True), False, 0, logged),
+        ((1, [False]), (False, False), True, 0, logged),
+        ((2, [False]), (True, True), False, 0, logged),
     ]

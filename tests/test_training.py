@@ -86,6 +86,7 @@ class Odd(L.LightningModule):
             torch.set_default_dtype(torch.float64)
             torch.use_deterministic_algorithms(True, warn_only=True)
             torch.set_num_threads(torch.get_num_threads() + 1)
+            torch.set_flush_denormal(True)
             os.environ["LEAK"] = "1"
             os.chdir("/")
             logging.getLogger().addHandler(logging.NullHandler())
@@ -242,6 +243,67 @@ def test_a_missing_objective_is_refused_by_name_and_nothing_is_reported(tmp_path
         run(replace(lit(tmp_path), metric="val_f1"))
     with pytest.raises(ObjectiveError, match="no validation has run"):
         run(odd(tmp_path, {"check_val_every_n_epoch": 9}))
+
+
+class Exhausted(Odd):
+    """Takes the next item of a second source, which has none left, in a hook."""
+
+    def __init__(self, hook: str) -> None:
+        super().__init__()
+        self.hook = hook
+
+    def _take(self, hook: str) -> None:
+        if hook == self.hook:
+            next(iter(()))
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        self._take(f"training_step {batch_idx}")
+        return super().training_step(batch, batch_idx)
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        super().validation_step(batch, batch_idx)
+        self._take("validation_step")
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        self._take("on_train_batch_start")
+
+    def on_validation_epoch_end(self) -> None:
+        self._take("on_validation_epoch_end")
+
+    def on_train_epoch_end(self) -> None:
+        self._take("on_train_epoch_end")
+
+
+@pytest.mark.parametrize(
+    "hook",
+    ["training_step 0", "training_step 1", "validation_step", "on_train_batch_start", "on_validation_epoch_end",
+     "on_train_epoch_end"],
+)  # fmt: skip
+def test_an_exhausted_iterator_in_a_hook_is_no_end_of_the_data(tmp_path: Path, hook: str) -> None:
+    job = replace(odd(tmp_path), model=spec(Exhausted, hook=hook))
+    with pytest.raises(RuntimeError, match="raised StopIteration") as caught:
+        run(job)
+    assert hook.split()[0] in str(caught.value)
+
+
+class OwnEnd(Odd):
+    """Ends each epoch in a way that Lightning documents."""
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> int | None:
+        return -1 if batch_idx == 2 else None
+
+
+class Iterated(Odd):
+    def training_step(self, dataloader_iter: Any) -> Tensor:  # type: ignore[override]
+        batch, _, _ = next(dataloader_iter)
+        return nn.functional.cross_entropy(self(batch[0]), batch[1])
+
+
+@pytest.mark.filterwarnings("ignore:Found `dataloader_iter`")
+@pytest.mark.parametrize(("cls", "metric"), [(OwnEnd, "train_loss"), (Iterated, "val_loss")])
+def test_a_module_may_end_an_epoch_and_read_the_loader_itself(tmp_path: Path, cls: type, metric: str) -> None:
+    job = replace(odd(tmp_path, {"limit_train_batches": 1.0}), model=spec(cls), metric=metric)
+    assert len(run(job)) == 3
 
 
 def test_nan_is_reported_as_nan(tmp_path: Path) -> None:
@@ -427,7 +489,8 @@ def test_what_a_segment_changes_in_the_process_is_put_back(tmp_path: Path) -> No
     def look() -> Any:
         torch_state = (torch.get_default_dtype(), torch.get_num_threads(), torch.get_deterministic_debug_mode())
         filters = list(warnings.filters)
-        return torch_state, dict(os.environ), Path.cwd(), list(logging.getLogger().handlers), filters
+        denormal = (torch.tensor(1e-310, dtype=torch.float64) / 2).item() > 0
+        return torch_state, denormal, dict(os.environ), Path.cwd(), list(logging.getLogger().handlers), filters
 
     before = look()
     run(odd(tmp_path, fault="leaky"))

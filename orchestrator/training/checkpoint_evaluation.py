@@ -13,6 +13,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from orchestrator.errors import SweepError, UsageError, describe
 from orchestrator.training.checkpoints import DurableCheckpointIO
 from orchestrator.training.class_loading import constructor_errors
+from orchestrator.training.compat_lightning import refuse_stop_iteration
 from orchestrator.training.host_lock import lock_prepare_data
 from orchestrator.training.precision import resolve_precision
 from orchestrator.training.process_state import isolated, release
@@ -71,6 +72,7 @@ class Evaluation:
             arguments["precision"] = resolve_precision(arguments["precision"], arguments["accelerator"])
             arguments |= {**dict.fromkeys(_QUIET, False), "plugins": [DurableCheckpointIO()]}
             trainer = L.Trainer(**arguments)
+            refuse_stop_iteration(trainer)
             evaluate = trainer.validate if self._stage == "validate" else trainer.test
             try:
                 results = evaluate(model, datamodule=data, ckpt_path=checkpoint, verbose=False, weights_only=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from operator import attrgetter
@@ -19,7 +20,7 @@ import torch
 from lightning.fabric.utilities import optimizer as optimizer_utilities
 from lightning.fabric.utilities import registry
 from lightning.fabric.utilities.data import _set_sampler_epoch
-from lightning.pytorch.loops.fetchers import _PrefetchDataFetcher
+from lightning.pytorch.loops import fetchers, training_epoch_loop
 from lightning.pytorch.loops.loop import _Loop as Loop
 from lightning.pytorch.trainer.connectors.logger_connector.result import _Metadata, _ResultMetric, _Sync
 from lightning.pytorch.tuner import lr_finder
@@ -184,7 +185,7 @@ def batches_begun(trainer: L.Trainer) -> int:
 def fetches_ahead(trainer: L.Trainer) -> bool:
     """Return whether Lightning fetches a batch before it is needed: the epoch has no known length."""
     fetcher = _attribute(trainer.fit_loop, "_data_fetcher")
-    return isinstance(fetcher, _PrefetchDataFetcher) and fetcher.length is None
+    return isinstance(fetcher, fetchers._PrefetchDataFetcher) and fetcher.length is None
 
 
 def batches_ahead(trainer: L.Trainer) -> int:
@@ -323,6 +324,35 @@ def around_batches(
     loop.on_run_start, loop.on_advance_end = on_run_start, on_advance_end
 
 
+def refuse_stop_iteration(trainer: L.Trainer) -> None:
+    """Raise RuntimeError where a hook or a step raises StopIteration.
+
+    Lightning takes it for the end of the data, and would end the epoch, the validation or the training in silence.
+    """
+    fit: Any = trainer.fit_loop
+    steps = ("on_advance_start", "advance", "on_advance_end")
+    loops = {fit: steps, fit.epoch_loop: steps[1:]}
+    loops |= dict.fromkeys((fit.epoch_loop.val_loop, trainer.validate_loop, trainer.test_loop), ("_evaluation_step",))
+    for loop, names in loops.items():
+        for name in names:
+            setattr(loop, name, _without_stop_iteration(trainer, _attribute(loop, name)))
+
+
+def _without_stop_iteration(trainer: L.Trainer, step: Callable[..., Any]) -> Callable[..., Any]:
+    def checked(*args: Any) -> Any:
+        try:
+            return step(*args)
+        except StopIteration as error:
+            files = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__)]
+            if fetchers.__file__ in files or files[-1] == training_epoch_loop.__file__:
+                raise  # the data have ended, or on_train_batch_start has returned -1
+            hook = trainer.lightning_module._current_fx_name
+            message = f"{hook} raised StopIteration, which would end the data for Lightning: give next() a default"
+            raise RuntimeError(message).with_traceback(error.__traceback__) from None
+
+    return checked
+
+
 def leave_fit() -> NoReturn:
     """End ``Trainer.fit`` between two batches: it returns after the hooks ``teardown``.
 
@@ -347,11 +377,6 @@ def steps_epoch_schedulers(trainer: L.Trainer) -> bool:
 def is_accumulating(trainer: L.Trainer) -> bool:
     """Return whether gradients of the last batch wait for further batches."""
     return bool(_attribute(trainer.fit_loop.epoch_loop, "_should_accumulate")())
-
-
-def epoch_ends_here(trainer: L.Trainer) -> bool:
-    """Return whether no further batch of this epoch is trained on."""
-    return bool(_attribute(trainer.fit_loop.epoch_loop, "done"))
 
 
 @contextmanager

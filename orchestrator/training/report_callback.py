@@ -92,6 +92,7 @@ class ReportCallback(CheckpointCallback):
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Watch the loops."""
         self._mid_epoch = MidEpochState(trainer)
+        compat.refuse_stop_iteration(trainer)
         compat.around_batches(
             trainer,
             first=lambda: self._before_first_batch(trainer),

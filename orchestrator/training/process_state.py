@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
 import threading
 import warnings
 from collections.abc import Iterator
@@ -28,9 +29,10 @@ def isolated(threads: int | None = None) -> Iterator[None]:
     """Run a segment with ``threads`` CPU threads (None: unchanged), then restore the process's state.
 
     The state is torch's default dtype and device, threads, deterministic and cuDNN flags, matrix-multiplication
-    precision, gradient and anomaly modes; the environment, the working directory, warning filters, the root logger's
-    handlers and level, and the handlers of signals. Lightning's advice (device lines, loader hints) is suppressed
-    meanwhile; its warnings are not. Random states are not restored: each segment is seeded.
+    precision, flushing of denormal numbers, gradient and anomaly modes; the environment, the working directory,
+    warning filters, the root logger's handlers and level, and the handlers of signals. Lightning's advice (device
+    lines, loader hints) is suppressed meanwhile; its warnings are not. Random states are not restored: each segment is
+    seeded.
     """
     with ExitStack() as stack:
         stack.enter_context(_process())
@@ -99,6 +101,7 @@ def _read_torch_state() -> dict[str, Any]:
         "grad": torch.is_grad_enabled(),
         "anomaly": torch.is_anomaly_enabled(),
         "matmul": torch.get_float32_matmul_precision(),
+        "flush_denormal": sys.float_info.min * 0.5 == 0.0,  # torch has no call that reads it
         "cudnn.benchmark": torch.backends.cudnn.benchmark,
         "cudnn.deterministic": torch.backends.cudnn.deterministic,
     }
@@ -120,6 +123,7 @@ _SETTERS: dict[str, Any] = {
     "grad": torch.set_grad_enabled,
     "anomaly": torch.autograd.set_detect_anomaly,
     "matmul": torch.set_float32_matmul_precision,
+    "flush_denormal": torch.set_flush_denormal,
     "cudnn.benchmark": _set_cudnn_benchmark,
     "cudnn.deterministic": _set_cudnn_deterministic,
 }

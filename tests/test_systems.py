@@ -100,8 +100,7 @@ def plain_weights(spec: SweepSpec, folder: Path) -> dict[str, torch.Tensor]:
 
 
 def last_weights(run: RunDirectory) -> dict[str, torch.Tensor]:
-    checkpoint = Results(run).state.trials[0].latest_checkpoint
-    assert checkpoint is not None
+    checkpoint = Results(run).state.trials[0].restart_checkpoints[0]
     weights: dict[str, torch.Tensor] = torch.load(run.resolve(checkpoint.path), weights_only=True)["state_dict"]
     return weights
 

@@ -16,12 +16,6 @@ if TYPE_CHECKING:
     from orchestrator.rundir import RunDirectory
 
 _POLL_SECONDS = 0.2
-_DETACHED = "SWEEP_DETACHED"
-
-
-def is_detached() -> bool:
-    """Return whether this process is a detached driver."""
-    return _DETACHED in os.environ
 
 
 def detach(run: RunDirectory, extra_arguments: Sequence[str] = (), *, as_json: bool = False) -> int:
@@ -45,7 +39,6 @@ def detach(run: RunDirectory, extra_arguments: Sequence[str] = (), *, as_json: b
         begin = log.seek(0, os.SEEK_END)
         process = subprocess.Popen(
             [sys.executable, *interpreter_flags(), "-m", "orchestrator", *words, *extra_arguments],
-            env={**os.environ, _DETACHED: "1"},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -24,12 +24,6 @@ def encode(text: str) -> Tensor:
     return torch.tensor([_TOKENS.get(character, len(CHARACTERS)) for character in text], dtype=torch.int64)
 
 
-def decode(tokens: Tensor) -> str:
-    """Return the text of (characters,) int64; the token of an unknown character becomes U+FFFD."""
-    characters = CHARACTERS + "\N{REPLACEMENT CHARACTER}"
-    return "".join(characters[token] for token in tokens.tolist())
-
-
 @functools.cache
 def _text() -> Tensor:
     from pydoc_data.topics import topics

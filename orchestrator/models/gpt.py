@@ -174,23 +174,3 @@ class LitGPT(L.LightningModule):
             return (step + 1) / rising
         done = min(1.0, (step - rising) / max(1, steps - rising))
         return self.final_rate + (1 - self.final_rate) * (1 + math.cos(math.pi * done)) / 2
-
-    @torch.no_grad()
-    def continue_tokens(self, tokens: Tensor, count: int, *, temperature: float = 1.0, seed: int = 0) -> Tensor:
-        """Return (time + count,) int64: the tokens (time,) int64, and ``count`` drawn after them.
-
-        Args:
-            tokens: at least one.
-            count: how many to add.
-            temperature: 0 takes the most probable token each time; 1 draws by the model's probabilities.
-            seed: of the draws.
-        """
-        generator = torch.Generator().manual_seed(seed)
-        for _ in range(count):
-            scores = self(tokens[-self.context :].unsqueeze(0))[0, -1].float().cpu()
-            if temperature == 0:
-                following = scores.argmax(keepdim=True)
-            else:
-                following = torch.multinomial(torch.softmax(scores / temperature, -1), 1, generator=generator)
-            tokens = torch.cat([tokens, following.to(tokens.device)])
-        return tokens

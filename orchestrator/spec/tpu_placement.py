@@ -17,8 +17,6 @@ GPU = "gpu"
 """The kind of device that is no slice: a GPU, or a CPU if ``resources.gpus`` is 0."""
 SET_BY_LAUNCHER = ("accelerator", "devices", "num_nodes", "strategy", "sync_batchnorm")
 """Trainer arguments that the launcher sets for a trial on a slice."""
-REHEARSALS = ("rehearsal-spmd", "rehearsal-gloo")
-"""Runtimes that train on the hosts' CPUs through XLA."""
 _OF_A_SLICE = ("topology", "slices", "runtime")
 _MIXED = ("bf16-mixed", "16-mixed", "bf16", "16", 16)
 

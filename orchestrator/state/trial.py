@@ -284,11 +284,6 @@ class Trial:
             return None
         return self.takeovers[-1].donor, self.takeovers[-1].checkpoint.progress
 
-    @property
-    def latest_checkpoint(self) -> Checkpoint | None:
-        """The checkpoint from which the next segment starts; None if it starts from the beginning."""
-        return next(iter(self.restart_checkpoints), None)
-
     def load_failures(self, newest: Checkpoint) -> int:
         """Return how often a checkpoint failed to load since ``newest`` was saved, or taken over from a donor."""
         since = self._segment_of(newest) + 1 if self._is_own(newest) else self.takeovers[-1].segment

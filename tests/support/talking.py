@@ -53,13 +53,6 @@ class TalkingMember(Told):
         print(f"rank {self.global_rank}")
 
 
-class WithoutOptimizer(Tiny):
-    """Learns nothing, by a mistake that Lightning only warns of."""
-
-    def configure_optimizers(self) -> None:
-        return None
-
-
 class TalkingRows(TinyData):
     """Whose loader's process prints."""
 

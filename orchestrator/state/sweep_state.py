@@ -449,11 +449,20 @@ class SweepState:
         origin = event["origin"]
         if origin is None and event["segment"]:
             trial.restarts.add(event["segment"])
-        saved = next((saved for saved in trial.files if saved.path == origin), None)
-        trial.counted = trial.measures(saved) if saved else {}
+        trial.counted = self._measures_at(trial, origin)
         start = next((saved for saved in trial.restart_checkpoints if saved.path == origin), None)
         trial.segment_progress, trial.segment_reported = (start.progress, start.since) if start else (0, 0)
         self._set(trial, "running")
+
+    def _measures_at(self, trial: Trial, origin: str | None) -> dict[str, float]:
+        """Return how far the checkpoint is, by unit, from which a segment starts: the trial's own, or its donor's.
+
+        In a journal of version 0.1.0 a donor's counts as 0, as it did when that version's budgets were decided.
+        """
+        taken = trial.takeovers[-1:] if self.created.get("format", 1) > 1 else []
+        donors = ((self.trials[takeover.donor], takeover.checkpoint) for takeover in taken)
+        own = ((trial, saved) for saved in trial.files)
+        return next((owner.measures(saved) for owner, saved in (*own, *donors) if saved.path == origin), {})
 
     def _on_segment_reported(self, event: Event) -> None:
         metrics = {name: float(value) for name, value in event["metrics"].items()}

@@ -232,9 +232,9 @@ class JournalReplay:
     def _is_raised(self, fields: Mapping[str, Any], current: Mapping[str, Any], key: str) -> bool:
         """Return whether an extension raises a limit; of ``max_time``, which has several forms, the seconds.
 
-        ``progress.until`` is not said where the Trainer's limit is the end.
+        Of ``progress.until`` and the Trainer's limit one may not be said, since the other is the end.
         """
-        if key == "until" and current[key] is None:
+        if current.get(key) is None and key != LIMITS[SECONDS]:
             return bool(fields[key] > (self._spec.horizon or 0))
         if key == LIMITS[SECONDS]:
             return (trainer_limit(fields, SECONDS) or 0) > (trainer_limit(current, SECONDS) or 0)

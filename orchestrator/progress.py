@@ -77,6 +77,12 @@ def span(number: float, unit: str) -> str:
     return f"{plain(number) if unit in (EPOCHS, 'steps') else short(number)} {named}"
 
 
+def counted(number: float, noun: str) -> str:
+    """Return a number of things in words: ``1 trial``, ``1,200 trials``, ``0.5 GPU-hours``."""
+    digits = f"{number:,}" if isinstance(number, int) else f"{number:.4g}"
+    return f"{digits} {noun}{'' if number == 1 else 's'}"
+
+
 def axis(unit: str) -> str:
     """Return the title of an axis or a column: ``epoch``, ``step``, ``seconds``, ``tokens_seen``."""
     return _SINGULAR[unit] if unit in (EPOCHS, "steps") else noun(unit)

@@ -50,6 +50,15 @@ def show(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else visible(str(value))
 
 
+def show_apart(first: float, second: float) -> tuple[str, str]:
+    """Return two numbers for people, as `show` does, with more digits if they would look equal and are not."""
+    for digits in range(4, 18):
+        texts = f"{first:.{digits}g}", f"{second:.{digits}g}"
+        if texts[0] != texts[1]:
+            return texts
+    return show(first), show(second)
+
+
 def csv_cell(text: str) -> str:
     """Return the text as a cell of a CSV file, with an apostrophe before what a spreadsheet would run as a formula.
 

@@ -84,7 +84,7 @@ def test_a_rung_that_says_nothing_is_named_and_one_that_says_all_is_not() -> Non
 def test_what_cannot_be_audited_says_why() -> None:
     full = simulate(described_without_module("random", "fifo", budget={"trials": 5}, trainer={"max_epochs": 3})).state
     assert "nothing was lost or saved" in " ".join(audit_lines("s", audit_of(full), full))
-    with pytest.raises(UsageError, match="no trial has been trained to its end yet"):
+    with pytest.raises(UsageError, match="no trial with a finite loss was trained to its end"):
         audit_of(type(full)(simulate(sweep_of(4, "guarded_asha")).events[:3]))
 
 

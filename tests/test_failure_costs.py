@@ -10,8 +10,8 @@ import pytest
 from orchestrator.engine.segment_runner import attempt
 from orchestrator.journal import Event
 from orchestrator.results import why
+from orchestrator.results.early_stops import count_stopped_early
 from orchestrator.results.failure_groups import failure_groups, failure_lines
-from orchestrator.results.terminal_tables import count_stopped_early
 from orchestrator.results.verdict import verdict
 from orchestrator.rundir import RunDirectory
 from orchestrator.state import SweepState
@@ -78,7 +78,7 @@ def test_words_do_not_contradict_each_other() -> None:
     failed, full = "\n".join(why(state, 0)), "\n".join(why(state, 1))
     assert "Segment 0 failed at net.py:12, in forward after 10 s (lost): first line and more." in failed
     assert "trials/0000/logs/segment_0.log" in failed
-    assert "It ran in 2 segments; each started from the beginning, since there was no checkpoint." in failed
+    assert "It ran in 2 segments; the second started from the beginning, since there was no checkpoint." in failed
     assert "rank" not in failed
     assert "resumed" not in failed
     assert "It trained for all its 2 epochs" in full

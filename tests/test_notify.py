@@ -378,7 +378,7 @@ def test_a_sweep_whose_trials_fail_alike_or_that_breaks_has_failed(hook: Callabl
     with pytest.raises(RuntimeError, match="a fault"):
         launch(spec(notify=notify, name="broken"), tmp_path, local=True, observer=breaks)
     assert re.match(r"sweep tiny failed: \d+ trials in a row failed alike: ", server.texts[0])
-    assert server.texts[1].startswith("sweep broken failed: RuntimeError: a fault &lt;of ours&gt;; 0 of 1 trials")
+    assert server.texts[1].startswith("sweep broken failed: RuntimeError: a fault &lt;of ours&gt;; 0 of 1 trial ended")
     assert len(server.texts) == 2
 
 

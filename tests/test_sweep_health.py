@@ -113,8 +113,8 @@ def test_each_day_has_a_digest(tmp_path: Path) -> None:
     for day in range(3):
         sweep.now[0] += 86_400
         texts.append(sweep.due(str(day).encode())["daily"])
-    assert "6 of 6 trials have ended, 6 in the last day" in texts[0]
-    assert "after 3 days: 6 of 6 trials have ended, 0 in the last day" in texts[2]
+    assert "6 of 6 trials ended, 6 in the last day" in texts[0]
+    assert "after 3 days: 6 of 6 trials ended, 0 in the last day" in texts[2]
 
 
 @contextlib.contextmanager

@@ -412,7 +412,7 @@ def test_in_a_real_terminal_it_answers_keys_and_leaves_the_screen_as_it_was(
     watch = f"env -u NO_COLOR {sys.executable} -m orchestrator watch watched --runs {tmp_path}"
     terminal(start=f"sh -c 'echo before; {watch}; echo it ended with $?; sleep 60'")
     found = shows(terminal, "rank▲")
-    assert "1000 of 1000 trials ended" in found
+    assert "1,000 of 1,000 trials ended" in found
     assert "\x1b[32m" in terminal(colours=True), "what finished is green"
     terminal("Enter")
     assert "Judged by its best epoch" in shows(terminal, "Suggested:")

@@ -13,6 +13,7 @@ from orchestrator.cli.options import Bundle, DataArguments, Json, ModelName, Nam
 from orchestrator.cli.output import print_json, print_lines, warn
 from orchestrator.cli.run_argument import chosen_run
 from orchestrator.cli.trust_question import settle_bundle_trust, settle_trust
+from orchestrator.progress import EPOCHS, counted, span
 
 if TYPE_CHECKING:
     from orchestrator.bundle.evaluation import ClassificationScore
@@ -181,7 +182,7 @@ def replay(bundle: Bundle, overrides: DataArguments = None, trust: Trust = False
     from orchestrator.bundle.replay import replay as train_again
     from orchestrator.training.job import model_name
 
-    warn(f"training {model_name(config['model'])} of {bundle} again for {config['epoch']} epochs")
+    warn(f"training {model_name(config['model'])} of {bundle} again for {span(config['epoch'], EPOCHS)}")
     replayed = train_again(manifest, data_arguments)
     recorded, now = replayed.objective
     if as_json:
@@ -189,7 +190,8 @@ def replay(bundle: Bundle, overrides: DataArguments = None, trust: Trust = False
         print_json({**asdict(replayed), "objective": values})
     else:
         print_lines(
-            f"{replayed.verdict}: {config['metric']} {recorded:.9g} then, {now:.9g} now, after {replayed.epochs} epochs"
+            f"{replayed.verdict}: {config['metric']} {recorded:.9g} then, {now:.9g} now, "
+            f"after {span(replayed.epochs, EPOCHS)}"
         )
         print_lines(*(f"  {line}" for line in (*replayed.where, *replayed.environment)))
     if replayed.verdict == "differs":
@@ -268,7 +270,7 @@ def _print_score(score: ClassificationScore, *, as_json: bool) -> None:
 
         print_json(asdict(score))
         return
-    print_lines(f"accuracy {score.accuracy:.4f} of {score.images} images")
+    print_lines(f"accuracy {score.accuracy:.4f} of {counted(score.images, 'image')}")
     for name, (correct, total) in score.classes.items():
         print_lines(f"  {name}: {correct} of {total}")
     for truth, prediction, times in score.confused[:10]:

@@ -12,6 +12,7 @@ from orchestrator.cli.app import PANEL_READ, app
 from orchestrator.cli.options import Json, Name, Runs, Trial
 from orchestrator.cli.output import json_rows, print_json, print_lines, print_ranking, save_table
 from orchestrator.cli.run_argument import chosen_run
+from orchestrator.progress import counted
 from orchestrator.safe_text import visible
 
 _LAST_LINES = 10  # of the log of a segment that failed
@@ -220,11 +221,12 @@ def verify(
         if dropped:
             print_lines(f"{checked} stays as it is; the repaired copy is {run.where}, without {dropped}")
         print_lines(
-            f"{run.name}: read {findings.records} records, replayed {findings.suggestions} suggestions and "
-            f"{findings.decisions} decisions, hashed {findings.checkpoints} checkpoints ({findings.bytes / 1e6:.1f} MB)"
+            f"{run.name}: read {counted(findings.records, 'record')}, replayed "
+            f"{counted(findings.suggestions, 'suggestion')} and {counted(findings.decisions, 'decision')}, "
+            f"hashed {counted(findings.checkpoints, 'checkpoint')} ({findings.bytes / 1e6:.1f} MB)"
         )
         print_lines(*(f"  {line}" for line in (*findings.notes, *findings.violations)))
-        print_lines("no violations" if not findings.violations else f"{len(findings.violations)} violations")
+        print_lines("no violations" if not findings.violations else counted(len(findings.violations), "violation"))
     if findings.violations:
         raise typer.Exit(4)
 

@@ -22,12 +22,12 @@ def launch_notice(spec: SweepSpec, source: str, preset: str | None) -> str:
     if limit is None or limit < _LONG_SECONDS:
         return ""
     from orchestrator import plan as planning
-    from orchestrator.progress import span
+    from orchestrator.progress import counted, span
     from orchestrator.results.terminal_tables import duration
     from orchestrator.spec.sweep_file import presets_of
 
     planned = planning.plan(spec)
-    parts = [f"{planned.trials} trials"] if planned.trials else []
+    parts = [counted(planned.trials, "trial")] if planned.trials else []
     parts += [f"about {span(planned.expected, planned.unit)} in all"] if planned.expected else []
     text = ", ".join([*parts, f"at most {duration(limit)} (budget.wall_clock)"])
     presets = [] if preset else presets_of(source)

@@ -150,8 +150,11 @@ def _print_outcome(outcome: Outcome, *, next_steps: bool) -> None:
             (command_line("results", name, runs, "--json"), "every trial, ranked, as JSON"),
             (command_line("why", name, runs), "why the winner won; --trial N for another trial"),
             (command_line("report", name, runs), "one page with all figures"),
-            (command_line("confirm", name, runs), "retrain the best under fresh seeds to confirm the winner"),
         ]
+        if outcome.state.status == "completed":  # else it is refused
+            steps.append(
+                (command_line("confirm", name, runs), "retrain the best under fresh seeds to confirm the winner")
+            )
         if results.state.spec.get("model") is not None:
             steps.append((command_line("export", name, runs), "write the winner to a folder"))
         print_next(steps)
@@ -192,7 +195,7 @@ def _print_finals(run: RunDirectory, outcome: Outcome, *, as_json: bool) -> None
         (command_line("export", name, runs), "write the winner to a folder"),
     ]
     if state.spec.get("model") is None:
-        steps = []
+        steps = [(command_line("report", name, runs), "one page with all figures")]
     if not confirmation["clear"]:
         trials = str(2 * outcome.state.spec["budget"]["trials"])
         steps.insert(0, (command_line("confirm", name, runs, "--trials", trials), "more trainings to settle it"))

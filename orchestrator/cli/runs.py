@@ -12,6 +12,7 @@ from orchestrator.cli.completion import run_names
 from orchestrator.cli.options import Json, Name, RequiredName, Runs
 from orchestrator.cli.output import print_done, print_json, print_lines, wide_console
 from orchestrator.cli.run_argument import chosen_run
+from orchestrator.progress import counted
 
 if TYPE_CHECKING:
     from orchestrator.rundir import RunDirectory
@@ -166,7 +167,7 @@ def rm(
         if checkpoints:
             freed = run_files.remove_checkpoints(run)
             records.append({"name": run.name, "checkpoints": freed.files, "bytes": freed.bytes, "left": []})
-            text = [f"{run.name}: removed {freed.files} checkpoints, {size_text(freed.bytes)}"]
+            text = [f"{run.name}: removed {counted(freed.files, 'checkpoint')}, {size_text(freed.bytes)}"]
         else:
             left = run_files.remove(run)
             records.append({"name": run.name, "checkpoints": None, "bytes": None, "left": left})

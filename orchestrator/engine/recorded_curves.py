@@ -16,7 +16,7 @@ import numpy as np
 from orchestrator.engine.learning_curves import Table
 from orchestrator.errors import UsageError
 from orchestrator.policies.extend_limits import recorded_horizon
-from orchestrator.progress import EPOCHS
+from orchestrator.progress import EPOCHS, counted
 from orchestrator.spec import from_mapping
 from orchestrator.spec.progress_section import with_end
 from orchestrator.state import Objective, SweepState, Trial
@@ -135,14 +135,14 @@ def of_sweep(name: str, state: SweepState) -> Recorded:
 def _notes(state: SweepState, trials: Sequence[Trial], configurations: int) -> list[str]:
     short = sum(trial.status != "finished" for trial in trials)
     left_out = len(state.trials) - len(trials)
-    notes = [f"every suggestion takes the curve of the nearest of {configurations} configurations"]
+    notes = [f"every suggestion takes the curve of the nearest of {counted(configurations, 'configuration')}"]
     if short:
         notes.append(
             f"{short} of {len(trials)} curves end early, where the sweep stopped the trial: one that continues there "
             "costs its training and stays at its last value (column past end: the share of such reports)"
         )
     if left_out:
-        notes.append(f"{left_out} trials that failed or reported nothing are left out")
+        notes.append(f"left out: {counted(left_out, 'trial')} that failed or reported nothing")
     return notes
 
 
@@ -190,7 +190,7 @@ def of_table(file: Path, task: str | None) -> Recorded:
         Objective("valid", "min"),
         [{f"model.{name}": float(x) for name, x in zip(names, row, strict=True)} for row in points],
         [[{epoch: {"valid": loss} for epoch, loss in enumerate(row, 1)}] for row in losses.astype(float).tolist()],
-        notes=[f"every suggestion takes the curve of the nearest of {len(losses)} configurations"],
+        notes=[f"every suggestion takes the curve of the nearest of {counted(len(losses), 'configuration')}"],
     )
 
 

@@ -16,7 +16,7 @@ from orchestrator.engine.virtual_cluster import simulated_span
 from orchestrator.errors import UsageError
 from orchestrator.journal import Event
 from orchestrator.policies import foreign_searcher
-from orchestrator.progress import whole
+from orchestrator.progress import counted, whole
 from orchestrator.spec import SweepSpec, from_mapping, plugin_of
 from orchestrator.state import SweepState
 
@@ -123,7 +123,7 @@ def _without_policies(overrides: Sequence[str]) -> list[str]:
 def figures(recorded: Recorded, spec: SweepSpec, workers: int, seeds: int, say: Say) -> Figures:
     """Run one search under so many seeds."""
     name = search_name(spec)
-    say(f"simulating {name}: {seeds} seeds, {workers} at once")
+    say(f"simulating {name}: {counted(seeds, 'seed')}, {workers} at once")
     runs = [_run(recorded, spec, workers, seed) for seed in range(seeds)]
     bests = [run.best for run in runs]
     successful = [run for run in runs if run.best <= recorded.best < math.inf]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.policies.budget import amounts
-from orchestrator.progress import place
+from orchestrator.progress import counted, place
 from orchestrator.safe_text import visible
 from orchestrator.spec import Occasion
 from orchestrator.state import Best, SweepState, Trial, spec_in_force
@@ -49,7 +49,7 @@ def finished(name: str, state: SweepState) -> Note:
     best = state.objective.best(winner) if winner else None
     if winner is None or best is None:
         return failed(name, state, f"no trial has a finite {state.objective.metric}")
-    text = f"finished: {_best(state, winner, best)}, of {len(state.trials)} trials in {_spent(state)}"
+    text = f"finished: {_best(state, winner, best)}, of {counted(len(state.trials), 'trial')} in {_spent(state)}"
     return note("finished", name, text, reason=state.reason, **_parts(state, winner, best))
 
 
@@ -57,25 +57,28 @@ def confirmed(name: str, state: SweepState, confirmation: Mapping[str, Any]) -> 
     """Return the note on the end of finals. ``state`` is that of the finals."""
     first, metric = confirmation["table"][0], state.objective.metric
     verdict = "is confirmed" if confirmation["clear"] else "leads, but it is not clear"
-    values = f"{metric} {first['mean']:.6g} over {len(first['values'])} fresh trainings"
+    values = f"{metric} {first['mean']:.6g} over {counted(len(first['values']), 'fresh training')}"
     text = f"finished its finals: trial {first['configuration']} {verdict} ({first['probability']:.0%}): {values}"
     return note("finished", name, text, metric=metric, value=first["mean"], trial=first["configuration"])
 
 
 def failed(name: str, state: SweepState, reason: str) -> Note:
     """Return the note on a sweep that failed."""
-    ended = state.count("finished", "stopped")
-    return note("failed", name, f"failed: {reason}; {ended} of {len(state.trials)} trials have ended", reason=reason)
+    return note("failed", name, f"failed: {reason}; {_ended(state)}", reason=reason)
+
+
+def _ended(state: SweepState) -> str:
+    return f"{state.ended:,} of {counted(len(state.trials), 'trial')} ended"
 
 
 def paused(name: str, state: SweepState) -> Note:
     """Return the note on a requested pause; any other pause is a failure."""
     if not _REQUESTED.fullmatch(state.reason):
         return failed(name, state, state.reason)
-    ended, winner = state.ended, state.winner()
+    winner = state.winner()
     best = state.objective.best(winner) if winner else None
     so_far = f"; {_best(state, winner, best)} so far" if winner and best else ""
-    text = f"is paused ({state.reason}): {ended} of {len(state.trials)} trials have ended{so_far}"
+    text = f"is paused ({state.reason}): {_ended(state)}{so_far}"
     parts = _parts(state, winner, best) if winner and best else {}
     return note("paused", name, text, reason=state.reason, **parts)
 

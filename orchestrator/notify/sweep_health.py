@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from orchestrator.journal import Event
 from orchestrator.notify.messages import Note, note
+from orchestrator.progress import counted
 from orchestrator.rundir import RunDirectory
 from orchestrator.state import SweepState
 
@@ -89,7 +90,7 @@ class SweepHealth:
             self._numbers["ended_yesterday"] = numbers["ended"]
             days = (now - numbers["launched"]) / _DAY
             failed = f"{numbers['failed']:.0f} failed"
-            text = f"after {days:.0f} days: {ended} trials have ended, {new:.0f} in the last day, {failed}"
+            text = f"after {counted(round(days), 'day')}: {ended} trials ended, {new:.0f} in the last day, {failed}"
             yield note("daily", self.run.name, text)
 
     def _stuck(self, numbers: dict[str, float], now: float, live: bytes) -> tuple[str, str] | None:

@@ -13,7 +13,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import FrozenTrial, TrialState
 
 from orchestrator.codec import display
-from orchestrator.progress import EPOCHS, axis, noun
+from orchestrator.progress import EPOCHS, axis, counted, noun
 from orchestrator.results.why import stop_reason
 from orchestrator.rundir import RunDirectory
 from orchestrator.safe_text import visible
@@ -109,7 +109,7 @@ class View:
             attributes["repeats trial"] = trial.configuration
         if trial.takeovers:
             attributes["weights taken over"] = (
-                f"from trial {trial.takeovers[-1].donor}, {len(trial.takeovers)} times in all"
+                f"from trial {trial.takeovers[-1].donor}, {counted(len(trial.takeovers), 'time')} in all"
             )
         attributes["suggested by"] = visible(trial.by)
         return attributes | (self._at_best(trial, best) if best else {})

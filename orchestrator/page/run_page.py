@@ -5,7 +5,7 @@ from __future__ import annotations
 from orchestrator.page.followed_runs import PART_SEPARATOR, FollowedRun
 from orchestrator.page.layout import document, part
 from orchestrator.page.trial_table import View, table_section
-from orchestrator.progress import place
+from orchestrator.progress import counted, place
 from orchestrator.results.figures import FIGURES, NEEDS
 from orchestrator.results.live_trials import figures as live_figures
 from orchestrator.results.live_trials import since
@@ -156,7 +156,7 @@ def _bar(number: int, most: int) -> Html:
 
 def _workers(followed: FollowedRun) -> Html:
     state, live = followed.state, followed.watched.live
-    words = element("p", f"{len(state.running)} of {state.slots} slots busy{utilization(state)}")
+    words = element("p", f"{len(state.running):,} of {counted(state.slots, 'slot')} busy{utilization(state)}")
     rows = []
     for number in sorted(state.running)[:_WORKERS]:
         trial = state.trials[number]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from urllib.parse import urlencode
 
 from orchestrator.page.followed_runs import FollowedRun
-from orchestrator.progress import axis
+from orchestrator.progress import axis, counted
 from orchestrator.results.ranked_rows import STATUSES, Row
 from orchestrator.results.report.markup import Html, element
 from orchestrator.results.report.sections import section
@@ -179,7 +179,9 @@ def curve(values: Sequence[float], width: int = 100, height: int = 22) -> Html |
 
 def _pages(view: View, begin: int, shown: int, listed: int, total: int, pages: int) -> Html:
     of_all = f" ({total:,} in all)" if listed < total else ""
-    words = f"{begin + 1:,} to {begin + shown:,} of {listed:,} trials{of_all}" if shown else f"No trial{of_all}"
+    words = (
+        f"{begin + 1:,} to {begin + shown:,} of {counted(listed, 'trial')}{of_all}" if shown else f"No trial{of_all}"
+    )
     previous = view.query(page=view.page - 1) if view.page > 1 else None
     following = view.query(page=view.page + 1) if view.page < pages else None
     return element(

@@ -13,7 +13,7 @@ from orchestrator.plan.extremes import Corner, checked_roots, corners
 from orchestrator.plan.gpu_sharing import fitted, settled, share
 from orchestrator.plan.memory_size import memory, size_text
 from orchestrator.plan.trial_counts import Plan
-from orchestrator.progress import EPOCHS, SECONDS
+from orchestrator.progress import EPOCHS, SECONDS, counted
 from orchestrator.rundir import runs_root
 from orchestrator.spec import SweepSpec
 from orchestrator.training import Measured
@@ -155,7 +155,7 @@ def _problems(spec: SweepSpec, costs: Costs, runs: str | Path | None) -> Iterato
     quota, needed = spec.checkpoints.quota, _least_disk(costs.slots, _largest_checkpoint(costs.corners))
     if quota is not None and needed > quota:
         yield (
-            f"checkpoints of {costs.slots} trials at once need {size_text(needed)}, "
+            f"checkpoints of {counted(costs.slots, 'trial')} at once need {size_text(needed)}, "
             f"and checkpoints.quota is {size_text(quota)}",
             f"--set checkpoints.quota={needed}",
         )
@@ -176,7 +176,8 @@ def _memory_problems(costs: Costs) -> Iterator[tuple[str, str]]:
         )
     elif (needed := costs.memory * costs.slots) > total:
         yield (
-            f"{costs.slots} trials at once need {size_text(needed)} of memory, and the machine has {size_text(total)}",
+            f"{counted(costs.slots, 'trial')} at once need {size_text(needed)} of memory, "
+            f"and the machine has {size_text(total)}",
             f"--set resources.concurrent={total // costs.memory}",
         )
     device = max(corner.measured.device_total for corner in costs.corners.values())

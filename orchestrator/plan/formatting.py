@@ -11,19 +11,23 @@ from orchestrator.plan.costs import Costs
 from orchestrator.plan.extremes import Corner
 from orchestrator.plan.memory_size import size_text
 from orchestrator.plan.trial_counts import Plan
-from orchestrator.progress import SECONDS, duration, noun, plain, span
+from orchestrator.progress import SECONDS, counted, duration, noun, plain, span
 from orchestrator.training import Measured
 
 
 def lines(plan: Plan, costs: Costs | None = None) -> list[str]:
     """Return a plan, and its costs if measured, as lines of text."""
-    trials = f"{plan.trials} trials" if plan.trials else "as many trials as the budget allows"
+    trials = counted(plan.trials, "trial") if plan.trials else "as many trials as the budget allows"
     each = f"at most {span(plan.longest, plan.unit)} each" if plan.longest else "each until its own end"
     paragraphs = [f"{plan.name}: {trials}, {each}"]
     if plan.configurations is not None:
-        paragraphs.append(f"space: {plan.configurations:,} distinct configurations, none of which is tried twice")
+        paragraphs.append(
+            f"space: {counted(plan.configurations, 'distinct configuration')}, none of which is tried twice"
+        )
     if plan.rungs:
-        rungs = ", ".join(f"{_number(rung, plan.unit)} (about {count} trials)" for rung, count in plan.rungs.items())
+        rungs = ", ".join(
+            f"{_number(rung, plan.unit)} (about {counted(count, 'trial')})" for rung, count in plan.rungs.items()
+        )
         paragraphs.append(f"{plan.scheduler}: rungs at {'' if plan.unit == SECONDS else f'{noun(plan.unit)} '}{rungs}")
     if plan.most is not None:
         expected = "" if plan.expected is None else f", about {_number(plan.expected, plan.unit)} expected"
@@ -33,7 +37,9 @@ def lines(plan: Plan, costs: Costs | None = None) -> list[str]:
         paragraphs.append("budget: " + ", ".join(_limit(key, value) for key, value in plan.limits.items()))
     if plan.finals:
         trained = f", {span(plan.finals * plan.longest, plan.unit)}" if plan.longest else ""
-        paragraphs.append(f"finals: at most {plan.finals} trainings of the best{trained}, in addition to the above")
+        paragraphs.append(
+            f"finals: at most {counted(plan.finals, 'training')} of the best{trained}, in addition to the above"
+        )
     return paragraphs if costs is None else [*paragraphs, *_cost_lines(costs, plan.unit)]
 
 
@@ -60,7 +66,7 @@ def _cost_lines(costs: Costs, unit: str) -> Iterator[str]:
         yield f"{name} corner: {needs}; {readable(dict(corner.params))}"
     for name, amount in (("hours", costs.hours), ("GPU-hours", costs.gpu_hours), ("cost", costs.cost)):
         if amount is not None:
-            concurrency = f" with {costs.slots} trials at once" if name == "hours" else ""
+            concurrency = f" with {counted(costs.slots, 'trial')} at once" if name == "hours" else ""
             yield f"{name}: {_range(amount)}{concurrency}{_cut(costs) if name == 'hours' else ''}"
     device = f", {size_text(costs.device_memory)} of the GPU's" if costs.device_memory else ""
     yield f"memory: {size_text(costs.memory)} a trial{device}"

@@ -62,7 +62,7 @@ def trials_to_continue(spec: SweepSpec, state: SweepState, changed: Mapping[str,
     """
     longest = spec.horizon if extended_horizon(changed, spec.progress.unit) is not None else None
     trials, unit = (trial for _, trial in sorted(state.trials.items())), spec.progress.unit
-    limited = (trial for trial in trials if ended_by_budget(trial) or _is_full(trial, longest, unit))
+    limited = (trial for trial in trials if ended_by_budget(trial) or trained_in_full(trial, longest, unit))
     return [t.number for t in limited if t.restart_checkpoints or (ended_by_budget(t) and not t.reports)]
 
 
@@ -74,7 +74,10 @@ def ended_by_budget(trial: Trial) -> bool:
 def ended_by_epochs(state: SweepState, trial: Trial) -> bool:
     """Return whether the trial finished at the end that the spec says, and that end can be moved."""
     longest = recorded_horizon(state)
-    return _is_full(trial, longest, state.unit) and not scheduler_class(state.spec["scheduler"]["name"]).divides_epochs
+    return (
+        trained_in_full(trial, longest, state.unit)
+        and not scheduler_class(state.spec["scheduler"]["name"]).divides_epochs
+    )
 
 
 def recorded_horizon(state: SweepState) -> float | None:
@@ -87,7 +90,7 @@ def recorded_horizon(state: SweepState) -> float | None:
     return trainer_limit(state.spec.get("trainer") or {}, state.unit)
 
 
-def _is_full(trial: Trial, longest: float | None, unit: str) -> bool:
+def trained_in_full(trial: Trial, longest: float | None, unit: str) -> bool:
     """Return whether a trial finished at its end, or as near to it as it reports.
 
     In seconds each that finished did: Lightning's ``max_time`` counts validations, too, which progress leaves out.

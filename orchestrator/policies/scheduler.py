@@ -42,7 +42,7 @@ from orchestrator.journal import Event
 from orchestrator.policies.loss_curves import Compared, LossCurve
 from orchestrator.policies.plugin import PolicyPlugin, recorded_plugin
 from orchestrator.progress import EPOCHS, place
-from orchestrator.safe_text import show
+from orchestrator.safe_text import show, show_apart
 from orchestrator.spec import SchedulerOptions, SweepSpec
 from orchestrator.spec.progress_section import trainer_limit
 from orchestrator.state import Objective
@@ -269,6 +269,13 @@ def rung_text(why: Mapping[str, Any]) -> str:
     unit = why.get("unit", EPOCHS)
     ends = " and ".join(place(number, unit) for number in between)
     return f"{place_text(why)} (interpolated between its reports at {ends})"
+
+
+def placed_text(why: Mapping[str, Any]) -> str:
+    """Return in words a trial's place and value in a comparison, and the value of the last one kept."""
+    value, needed = show_apart(why["value"], why["needed"])
+    ties = "; of equal values those of lower trial numbers were kept" if why["value"] == why["needed"] else ""
+    return f"this one took place {why['place']} with {value}, and {needed} was needed{ties}"
 
 
 def extended_horizon(changed: Mapping[str, Mapping[str, Any]], unit: str) -> float | None:

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from orchestrator.errors import UsageError
-from orchestrator.policies.extend_limits import recorded_horizon
 from orchestrator.policies.finals import LEVEL
 from orchestrator.policies.scheduler import scheduler_class
+from orchestrator.results.early_stops import full_length, saved_progress
 from orchestrator.results.end_forecast import LEAST, Array, forecast, narrowest
 from orchestrator.spec import SweepSpec
 from orchestrator.state import SweepState, Trial, rung_of, spec_in_force
@@ -24,6 +24,7 @@ PREDICTIVE = 0.5
 SAFE = 0.9
 """The chance that the rung suggested instead must have."""
 _MOST_DRAWS, _FEWEST_DRAWS, _DRAWN = 500, 200, 2_000_000
+_SETTLED = frozenset({"finished", "stopped", "set_aside"})
 
 
 @dataclass(frozen=True)
@@ -54,12 +55,12 @@ class Audit:
     """What ended early, what it saved, and what was probably lost by it.
 
     Attributes:
-        trials: with a finite value that did not fail.
+        trials: with a finite value that did not fail, and that have ended or wait.
         finished: of them, trained to the end.
         behind: of the finished, those in the worse half at the first rung: they show how such trials end.
         stopped: the trials that ended, or wait, before the end.
-        saved: the progress that they were spared.
-        saved_share: the same as a share of training all to the end.
+        saved: the progress that trials were spared, those without a value included.
+        saved_share: the same as a share of training all to the end that did not fail.
         lost: the expected number of them that would have beaten the best; None if the data cannot say.
         low: the lower end of an interval for that number, which holds it with probability ``level``.
         high: the upper end.
@@ -110,6 +111,8 @@ def audit_of(state: SweepState, *, check: bool = True) -> Audit:
     random = np.random.default_rng((state.spec.get("seed") or 0) % 2**32)
     numbers = [trial.number for trial in curves.trials]
     result = audited(curves.losses, curves.places, progress, numbers=numbers, share=curves.share, random=random)
+    saved, share = saved_progress(state)
+    result = replace(result, saved=saved, saved_share=share)
     ended = np.isfinite(curves.losses[:, -1])
     return replace(result, bins=_bins(curves.losses, ended, random)) if check and result.probabilities else result
 
@@ -180,10 +183,10 @@ class _Curves:
             )
         if scheduler.population:
             raise UsageError(f"scheduler {spec.scheduler.name} trains a population, which stops no trial early")
-        self.trials = [t for t in state.trials.values() if t.status != "failed" and _finite_end(t, state)]
-        horizon = recorded_horizon(state) or max((t.progress for t in self.trials if t.status == "finished"), default=0)
+        self.trials = [t for t in state.trials.values() if t.status in _SETTLED and _finite_end(t, state)]
+        horizon = full_length(state)
         if not any(_is_at_end(trial, horizon) for trial in self.trials):
-            raise UsageError("no trial has been trained to its end yet", hint="wait for more reports")
+            raise _none_at_end(state)
         self.places = _places(spec, state, horizon)
         self.share = 1 / getattr(spec.scheduler, "reduction_factor", 4)
         self.losses = np.array([self._row(state, trial, horizon) for trial in self.trials])
@@ -198,6 +201,14 @@ class _Curves:
         first = state.objective.best(trial)
         assert first is not None
         return [state.objective.loss(first.value), *row[1:]] if all(map(math.isnan, row)) else _filled(row)
+
+
+def _none_at_end(state: SweepState) -> UsageError:
+    """Return the error for a sweep without a trial that was trained to its end with a value."""
+    within = " within the constraints" if state.objective.constraints else ""
+    message = f"no trial with a finite {state.objective.metric}{within} was trained to its end"
+    later = "the sweep has ended: sweep extend continues it, if it has limits to raise"
+    return UsageError(message, hint=later if state.status == "completed" else "wait for more reports")
 
 
 def _filled(row: list[float]) -> list[float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from orchestrator.progress import figure, noun, place
+from orchestrator.progress import counted, place, span
 from orchestrator.results.audit import Audit, Bin, RungAudit
 from orchestrator.state import SweepState
 
@@ -15,22 +15,22 @@ def audit_lines(name: str, audit: Audit, state: SweepState) -> Iterator[str]:
     """Yield the audit of a run, a line each."""
     unit = state.unit
     yield (
-        f"{name}: {audit.trials} trials with a value, {audit.finished} of them trained to the end "
+        f"{name}: {counted(audit.trials, 'trial')} with a value, {audit.finished} of them trained to the end "
         f"({audit.behind} in the worse half at the first rung)"
     )
     if not audit.stopped:
         yield "no trial was stopped early, so nothing was lost or saved"
         return
-    saved = f"{figure(round(audit.saved, 2), unit)} {noun(unit)}"
+    saved = span(round(audit.saved, 2), unit)
     yield f"early stopping saved {saved}, {percent(audit.saved_share)} of training all to the end"
-    yield lost_sentence(audit)
+    yield lost_sentence(audit, state)
     likely = sorted(audit.probabilities.items(), key=lambda item: (-item[1], item[0]))[:_SHOWN]
     if named := [f"trial {number} ({percent(chance)})" for number, chance in likely if chance >= 0.005]:
         yield f"most likely lost: {', '.join(named)}"
     for rung in audit.rungs:
         yield (
-            f"{place(rung.rung, unit)}: {rung.entered} trials, {rung.seen} of them seen to the end; the best "
-            f"{percent(rung.share)} hold the trial that ends best with probability {percent(rung.chance)}"
+            f"{place(rung.rung, unit)}: {counted(rung.entered, 'trial')}, {rung.seen} of them seen to the end; "
+            f"the best {percent(rung.share)} hold the trial that ends best with probability {percent(rung.chance)}"
         )
     if audit.unpredictive:
         yield unpredictive_sentence(audit, audit.unpredictive, unit)
@@ -38,16 +38,19 @@ def audit_lines(name: str, audit: Audit, state: SweepState) -> Iterator[str]:
         yield f"forecasts of trials that then trained to the end: {', '.join(map(_bin, audit.bins))}"
 
 
-def lost_sentence(audit: Audit) -> str:
+def lost_sentence(audit: Audit, state: SweepState) -> str:
     """Say how many winners were probably lost, or why nothing can be said."""
     if audit.lost is None or audit.any_lost is None:
+        guarded = state.spec["scheduler"]["name"] == "guarded_asha"
+        more = "more trials give more controls" if guarded else "scheduler guarded_asha trains such controls"
         return (
             "winners lost: the data cannot say, since at each rung at least four trials must have continued, two of "
-            "them from its worse half; scheduler guarded_asha trains such controls"
+            f"them from its worse half; {more}"
         )
     return (
-        f"winners probably lost: {audit.lost:.2g} of {audit.stopped} trials, {percent(audit.level)} interval "
-        f"{audit.low} to {audit.high}; one or more with probability {percent(audit.any_lost)}"
+        f"winners probably lost: {audit.lost:.2g} of {counted(audit.stopped, 'trial')}, "
+        f"{percent(audit.level)} interval {audit.low} to {audit.high}; "
+        f"one or more with probability {percent(audit.any_lost)}"
     )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.codec import loaded, readable
 from orchestrator.errors import SweepError
+from orchestrator.progress import counted
 from orchestrator.results.run_state import find, read_state
 from orchestrator.results.trial_rows import params_of, rows
 from orchestrator.results.winner import winner
@@ -225,7 +226,7 @@ class Results:
         return results_html(self.run, self.state)
 
     def __repr__(self) -> str:
-        return f"Results({self.run.name!r}: {len(self.state.trials)} trials, {self.state.status})"
+        return f"Results({self.run.name!r}: {counted(len(self.state.trials), 'trial')}, {self.state.status})"
 
 
 def _values(params: Mapping[str, Any]) -> dict[str, Any]:

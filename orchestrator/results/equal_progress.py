@@ -15,7 +15,7 @@ from itertools import pairwise
 
 from orchestrator.policies.extend_limits import recorded_horizon
 from orchestrator.policies.scheduler import recorded_scheduler
-from orchestrator.progress import place
+from orchestrator.progress import counted, place
 from orchestrator.results.per_state import once_per_state
 from orchestrator.state import SweepState, Trial
 
@@ -38,14 +38,18 @@ class Equal:
     losses: Mapping[int, float] = field(default_factory=dict)
     early: frozenset[int] = frozenset()
 
+    def where(self, unit: str) -> str:
+        """Return up to where values count, as part of a sentence: ``up to epoch 3``."""
+        return "" if self.progress is None else f"up to {place(self.progress, unit)}"
+
     def note(self, unit: str) -> str:
         """Return a sentence for a caption."""
         if self.progress is None:
             return ""
-        at = f"Values are the best up to {place(self.progress, unit)}"
+        at = f"Values are the best {self.where(unit)}"
         if not self.early:
             return f"{at}."
-        trials = f"{len(self.early)} of {len(self.losses)} trials ended before"
+        trials = f"{len(self.early):,} of {counted(len(self.losses), 'trial')} ended before"
         return f"{at}. {trials}: their values there are estimated from trials that went on (hollow where drawn)."
 
 

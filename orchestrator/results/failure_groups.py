@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from orchestrator.progress import counted
 from orchestrator.results.terminal_tables import duration
 from orchestrator.state import SweepState
 
@@ -63,7 +64,12 @@ def cost(state: SweepState) -> str:
     share = f", {min(1.0, seconds / state.trial_seconds):.0%} of the trials' time" if state.trial_seconds else ""
     gpus = (state.spec.get("resources") or {}).get("gpus") or 0
     hours = f", {gpus * seconds / 3600:.2g} GPU-hours" if isinstance(gpus, int | float) and gpus else ""
-    return f"{duration(seconds)}{share}{hours}"
+    return f"{took(seconds)}{share}{hours}"
+
+
+def took(seconds: float) -> str:
+    """Return a failure's time in words: no time of a segment is 0 s."""
+    return duration(seconds) if seconds >= 1 else "less than 1 s"
 
 
 def failure_lines(state: SweepState, most: int) -> list[str]:
@@ -72,10 +78,9 @@ def failure_lines(state: SweepState, most: int) -> list[str]:
     if not groups:
         return []
     times, ways = sum(group.times for group in groups), len(groups)
-    segments = f"{times} segment{'' if times == 1 else 's'} failed"
-    lines = [f"failures: {segments} in {ways} way{'' if ways == 1 else 's'}, which took {cost(state)}"]
+    lines = [f"failures: {counted(times, 'segment')} failed in {counted(ways, 'way')}, which took {cost(state)}"]
     for group in groups[:most]:
         of = "trial " if len(group.trials) == 1 else "trials "
         numbers = ", ".join(map(str, sorted(group.trials)[:8])) + (" …" if len(group.trials) > 8 else "")
         lines.append(f"  {group.times} × {group.kind}, {of}{numbers}: {group.what}")
-    return [*lines, *([f"  … and {ways - most} other ways"] if ways > most else [])]
+    return [*lines, *([f"  … and {counted(ways - most, 'other way')}"] if ways > most else [])]

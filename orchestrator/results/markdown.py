@@ -6,10 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from orchestrator.progress import axis
-from orchestrator.results.failure_groups import FailureGroup, cost, failure_groups
+from orchestrator.progress import axis, counted
+from orchestrator.results.failure_groups import FailureGroup, cost, failure_groups, took
 from orchestrator.results.figures.importance import importance_of
-from orchestrator.results.terminal_tables import duration
 from orchestrator.results.trial_rows import rows
 from orchestrator.results.verdict import verdict
 from orchestrator.results.warning_digest import digest
@@ -85,7 +84,7 @@ def _importance(state: SweepState) -> list[str]:
     if importance is None:
         return []
     shares = [(name, f"{share:.0%}") for name, share in importance.shares.items()][:TOP]
-    best = f"the best {importance.quantile:.0%} of {importance.trials} trials"
+    best = f"the best {importance.quantile:.0%} of {counted(importance.trials, 'trial')}"
     note = f"The share says how well a parameter separates {best} from all (Optuna's PED-ANOVA)."
     return [table(("parameter", "share"), shares, 1), note]
 
@@ -95,7 +94,7 @@ def _failures(state: SweepState) -> list[str]:
     if not groups:
         return []
     lines = [
-        (group.times, group.kind, group.what[:_MESSAGE_LENGTH], duration(group.seconds), _first(group))
+        (group.times, group.kind, group.what[:_MESSAGE_LENGTH], took(group.seconds), _first(group))
         for group in groups[:TOP]
     ]
     hidden = len(groups) - len(lines)
@@ -120,7 +119,7 @@ def _environment(state: SweepState) -> list[str]:
         "commit": state.created.get("git"),
         "engine": machine.get("engine"),
         "at once": state.slots or None,
-        "processor": hardware.get("cpu") and f"{hardware['cpu']}, {hardware.get('cores')} cores",
+        "processor": hardware.get("cpu") and f"{hardware['cpu']}, {counted(hardware.get('cores') or 0, 'core')}",
         "accelerators": ", ".join(map(str, hardware.get("gpus") or ())) or None,
         **(state.created.get("versions") or {}),
     }

@@ -16,7 +16,7 @@ import numpy as np
 from orchestrator.durable_files import write_durably
 from orchestrator.errors import UsageError
 from orchestrator.extras import require
-from orchestrator.progress import axis, place
+from orchestrator.progress import axis, counted, place
 from orchestrator.results.figures.curves import Curve, curves
 from orchestrator.results.figures.figure import BEST, CONTINUED, MUTED, STATUSES, axis_limits, shortened
 from orchestrator.results.figures.history import history_of
@@ -175,7 +175,7 @@ def _curves(axes: Axes, state: SweepState) -> None:
     if limits:
         axes.set_yscale("log" if limits.log else "linear")
         axes.set_ylim(limits.low, limits.high)
-    sampled = f", {len(data.shown)} of {data.total} trials" if len(data.shown) < data.total else ""
+    sampled = f", {len(data.shown):,} of {counted(data.total, 'trial')}" if len(data.shown) < data.total else ""
     axes.set_title(f"Learning curves{sampled}")
     axes.set_xlabel(axis(data.unit))
     axes.set_ylabel(shortened(data.metric, 40))
@@ -273,7 +273,9 @@ def _rungs(axes: Axes, state: SweepState) -> None:
             offset = offset + counts
     axes.set_yticks(places, [place(rung.at, state.unit) for rung in data])
     axes.invert_yaxis()
-    axes.set_title(f"{data[-1].reached} of {data[0].reached} trials reached {place(data[-1].at, state.unit)}")
+    axes.set_title(
+        f"{data[-1].reached:,} of {counted(data[0].reached, 'trial')} reached {place(data[-1].at, state.unit)}"
+    )
     axes.set_xlabel("trials")
     axes.grid(axis="y", visible=False)
     axes.legend(loc="lower right")
@@ -293,7 +295,7 @@ def _timeline(axes: Axes, run: RunDirectory, state: SweepState) -> None:
             pieces = np.stack([columns.starts[in_row], columns.lengths[in_row]], axis=1)
             axes.broken_barh(pieces.tolist(), (row - 0.4, 0.8), facecolor=style.colour, **edge)
     idle = "" if data.idle is None else f": {data.idle:.0%} idle"
-    axes.set_title(f"{len(data.spans)} segments on {len(lanes)} slots{idle}")
+    axes.set_title(f"{counted(len(data.spans), 'segment')} on {counted(len(lanes), 'slot')}{idle}")
     axes.set_xlabel(f"running time ({data.unit[1]})")
     if len(lanes) <= 24:
         axes.set_yticks(list(lanes.values()), [shortened(f"{node} {lane + 1}", 14) for node, lane in lanes])

@@ -13,8 +13,8 @@ from rich.text import Text
 
 from orchestrator.plan.memory_size import size_text
 from orchestrator.plan.time_left import TimeLeft
-from orchestrator.policies.extend_limits import recorded_horizon
-from orchestrator.progress import EPOCHS, UNITS, axis, figure, noun
+from orchestrator.progress import EPOCHS, UNITS, axis, counted, figure, noun, span
+from orchestrator.results.early_stops import count_stopped_early
 from orchestrator.results.run_overview import RunSummary
 from orchestrator.results.why import show
 from orchestrator.rundir import RunDirectory
@@ -76,9 +76,11 @@ def ranking(
         table.add_row(*line)
     notes = [f"… and {len(listed) - len(shown)} more"] if len(listed) > len(shown) else []
     if hidden := len(heads[0]) + len(names) - len(columns):
-        notes.append(f"{hidden} of {len(names)} parameters do not fit; --json has all")
+        notes.append(f"{hidden} of {counted(len(names), 'parameter')} do not fit; --json has all")
     if also:
-        notes.append(f"* on the Pareto front: {sum(row['front'] for row in listed)} of {len(listed)} trials")
+        notes.append(
+            f"* on the Pareto front: {sum(row['front'] for row in listed):,} of {counted(len(listed), 'trial')}"
+        )
     table.caption = "; ".join(notes) or None
     return table
 
@@ -154,9 +156,10 @@ def short_names(names: list[str]) -> list[str]:
 def summary(run: RunDirectory, state: SweepState, total: int | None) -> str:
     """Return one line with the number of ended trials, the counts by status, and the best value."""
     done = state.ended
-    parts = [f"{run.name}: {done}" + (f" of {total} trials" if total else " trials")]
+    parts = [f"{run.name}: " + (f"{done:,} of {counted(total, 'trial')}" if total else counted(done, "trial"))]
     counts = {
         "running": state.count("running"),
+        "interrupted": state.count("interrupted"),
         "set aside": state.count("set_aside"),
         "stopped early": count_stopped_early(state),
         "failed": state.count("failed"),
@@ -207,25 +210,15 @@ def space_table(used: Mapping[str, DiskUse]) -> Table:
     return table
 
 
-def count_stopped_early(state: SweepState) -> int:
-    """Return how many trials were stopped before they had trained in full."""
-    if not state.count("stopped"):
-        return 0
-    end = recorded_horizon(state)
-    stopped = (trial for trial in state.trials.values() if trial.status == "stopped")
-    return sum(end is None or trial.progress < end for trial in stopped)
-
-
 def spending(limits: Mapping[str, Any], spent: Mapping[str, float]) -> str:
     """Return what was spent of each limited budget; empty if only trials and a target are limited."""
-    templates = {
-        **{unit: f"{{:.4g}} of {{:g}} {unit}" for unit in UNITS},
-        "gpu_hours": "{:.4g} of {:g} GPU-hours",
-        "cost": "a cost of {:.4g} of {:g}",
-    }
     parts = [
-        template.format(spent[key], limits[key]) for key, template in templates.items() if limits.get(key) is not None
+        f"{figure(spent[unit], unit)} of {span(limits[unit], unit)}" for unit in UNITS if limits.get(unit) is not None
     ]
+    if (hours := limits.get("gpu_hours")) is not None:
+        parts.append(f"{spent['gpu_hours']:.4g} of {counted(hours, 'GPU-hour')}")
+    if (cost := limits.get("cost")) is not None:
+        parts.append(f"a cost of {spent['cost']:.4g} of {cost:g}")
     if (limit := limits.get("wall_clock")) is not None:
         parts.append(f"{duration(spent['wall_clock'])} of {duration(limit)}")
     return f"spent: {', '.join(parts)}" if parts else ""

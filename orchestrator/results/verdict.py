@@ -10,14 +10,15 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from orchestrator.progress import COUNTER, SECONDS, figure, place, span
+from orchestrator.progress import COUNTER, SECONDS, counted, figure, place, span
+from orchestrator.results.early_stops import count_stopped_early
 from orchestrator.results.failure_groups import cost
 from orchestrator.results.per_state import best_trial
-from orchestrator.results.terminal_tables import count_stopped_early, duration
+from orchestrator.results.terminal_tables import duration
 from orchestrator.results.why import show
 from orchestrator.rundir import RunDirectory
 from orchestrator.safe_text import visible
-from orchestrator.state import SweepState
+from orchestrator.state import SweepState, Trial
 
 
 def finalist_table(confirmation: Mapping[str, Any]) -> Table:
@@ -40,16 +41,16 @@ def sentences(confirmation: Mapping[str, Any], metric: str) -> list[str]:
     certainty = "confirmed" if confirmation["clear"] else f"not clear yet, {confirmation['confidence']:.0%} is required"
     lines = [
         f"winner: the parameters of trial {number}, the best with probability {chance:.0%} ({certainty}): "
-        f"{metric} {show(first['mean'])} over {trainings} fresh trainings, "
+        f"{metric} {show(first['mean'])} over {counted(trainings, 'fresh training')}, "
         f"{confirmation['level']:.0%} interval {interval_of(first)}"
     ]
     leader = best_of_search(confirmation)
     if confirmation["optimism"] is not None and leader["mean"] is not None:
         optimism = confirmation["optimism"]
-        difference = f"{show(abs(optimism))} {'better' if optimism >= 0 else 'worse'}"
+        difference = f"{show(abs(optimism))} {'better' if optimism > 0 else 'worse'} than" if optimism else "equal to"
         lines.append(
             f"the best value of the search, {show(leader['searched'])} of trial {leader['configuration']}, was "
-            f"{difference} than the mean of that trial's fresh trainings"
+            f"{difference} the mean of that trial's fresh trainings"
         )
     return lines
 
@@ -114,7 +115,7 @@ def _winner(state: SweepState) -> list[str]:
         params = _listed(won.params) if won else "its parameters"
         return [
             f"Trial {first['configuration']} won: {metric} {show(first['mean'])} on average over "
-            f"{len(first['values'])} fresh trainings, with {params}."
+            f"{counted(len(first['values']), 'fresh training')}, with {params}."
         ]
     won = best_trial(state)
     best = state.objective.best(won) if won else None
@@ -123,7 +124,14 @@ def _winner(state: SweepState) -> list[str]:
         return [f"No trial has a finite {metric}{within}."]
     params = _listed(won.params_at(best.progress))
     at = place(best.progress, state.unit)
-    return [f"Trial {won.number} is the best: {metric} {show(best.value)} at {at}, with {params}."]
+    among = f" {of_configuration(state, won)}" if state.repeated else ""
+    return [f"Trial {won.number} is the best{among}: {metric} {show(best.value)} at {at}, with {params}."]
+
+
+def of_configuration(state: SweepState, trial: Trial) -> str:
+    """Return whose best trial it is if configurations are ranked: ``of the best configuration (mean 0.54, n = 3)``."""
+    group = state.configuration(trial.number)
+    return f"of the best configuration (mean {show(group.mean)}, n = {len(group.values)})"
 
 
 def _listed(params: Mapping[str, Any]) -> str:
@@ -134,7 +142,9 @@ def _objectives(state: SweepState) -> list[str]:
     if not state.objective.also:
         return []
     metrics = ", ".join(goal.metric for goal in state.objective.also)
-    return [f"{len(state.front())} trials are on the Pareto front of {state.objective.metric} and {metrics}."]
+    count = len(state.front())
+    are = "trial is" if count == 1 else "trials are"
+    return [f"{count:,} {are} on the Pareto front of {state.objective.metric} and {metrics}."]
 
 
 def _certainty(state: SweepState) -> str:
@@ -159,12 +169,12 @@ def _tested(state: SweepState) -> list[str]:
 
 
 def _cost(state: SweepState) -> str:
-    count, ended = len(state.trials), state.count("finished", "stopped")
+    count = len(state.trials)
     stopped, failed = count_stopped_early(state), state.count("failed")
     of_training = " of training" if state.unit == SECONDS else ""
-    parts = [f"{count} trial{'' if count == 1 else 's'}", f"{span(_trained(state), state.unit)}{of_training}"]
+    parts = [counted(count, "trial"), f"{span(_trained(state), state.unit)}{of_training}"]
     time = f"{duration(state.active_seconds)}, {duration(state.trial_seconds)} summed over trials"
-    early = f"; {stopped / ended:.0%} of those that ended were stopped early" if stopped else ""
+    early = f"; {stopped / state.ended:.0%} of those that ended were stopped early" if stopped else ""
     taken = cost(state)
     lost = f"; {failed} failed" if failed else ""
     lost += f"; failed segments took {taken}" if taken else ""

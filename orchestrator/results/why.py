@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import SweepError, UsageError
 from orchestrator.policies import Scheduler, Suggestion
-from orchestrator.policies.extend_limits import recorded_horizon
+from orchestrator.policies.extend_limits import recorded_horizon, trained_in_full
 from orchestrator.policies.scheduler import rung_text, scheduler_class
 from orchestrator.policies.searcher import recorded_searcher
-from orchestrator.progress import EPOCHS, UNITS, duration, place, plain, span
+from orchestrator.progress import EPOCHS, UNITS, counted, duration, place, plain, span
 from orchestrator.results.launch_changes import segment_changes
 from orchestrator.rundir.trial_logs import LogFile
-from orchestrator.safe_text import show, visible
+from orchestrator.safe_text import show, show_apart, visible
 from orchestrator.state import MALFORMED, Configuration, Failure, SweepState, Takeover, Trial, dominates, pareto_front
 
 if TYPE_CHECKING:
@@ -137,12 +137,15 @@ def _failed(trial: Trial, failure: Failure) -> str:
 def _resumed(trial: Trial) -> str:
     """Say from where the segments after the first began."""
     fresh, later = len(trial.restarts), trial.segments - 1
+    every = "the second" if later == 1 else "the later ones"
+    taken = len({takeover.segment for takeover in trial.takeovers if takeover.segment < trial.segments})
+    resumed = "resumed from the last checkpoint" + (f", {taken} of them from that of another trial" if taken else "")
     if not fresh:
-        return "each resumed from the last checkpoint"
+        return f"{every} {resumed}"
     began = "started from the beginning, since there was no checkpoint"
     if fresh == later:
-        return f"each {began}"
-    return f"{fresh} {began}, and the other{'s' if later - fresh > 1 else ''} resumed from the last checkpoint"
+        return f"{every} {began}"
+    return f"{fresh} of {every} {began}, and the other{'s' if later - fresh > 1 else ''} {resumed}"
 
 
 def _continued(state: SweepState, promotion: dict[str, Any], takeovers: Iterator[Takeover]) -> str:
@@ -176,10 +179,11 @@ def _scheduler(name: str) -> type[Scheduler]:
 
 def _taken_over(state: SweepState, promotion: dict[str, Any], takeover: Takeover) -> str:
     rung = rung_text({**promotion, "unit": state.unit})
+    value, donor = show_apart(promotion["value"], promotion["donor_value"])
     return (
-        f"Compared after {rung}: {show(promotion['value'])}, at place {promotion['place']} of "
+        f"Compared after {rung}: {value}, at place {promotion['place']} of "
         f"{promotion['of']}; it took over the weights of trial {promotion['donor']} "
-        f"({show(promotion['donor_value'])}), and continued with {_listed(takeover.params)}."
+        f"({donor}), and continued with {_listed(takeover.params)}."
     )
 
 
@@ -192,13 +196,12 @@ def _end(state: SweepState, trial: Trial) -> list[str]:
         stopped, end = place(trial.stopped_by["progress"], state.unit), recorded_horizon(state)
         if end is not None and trial.progress >= end:
             trained = span(trial.progress, state.unit)
-            return [
-                f"It trained for all its {trained}; the last comparison: {stop_reason(trial.stopped_by, state.unit)}."
-            ]
+            last = stop_reason(trial.stopped_by, state.unit)
+            return [f"It trained for {_all(trial.progress, trained)}; the last comparison: {last}."]
         return [f"Stopped after {stopped}: {stop_reason(trial.stopped_by, state.unit)}."]
     trained = span(trial.progress, state.unit)
     ends = {
-        "finished": f"Finished: it trained for all its {trained}.",
+        "finished": _finished(state, trial),
         "failed": "Failed: it cannot win, and is listed behind all others.",
         "running": f"Running: it has reported {trained}.",
         "set_aside": f"Set aside after {trained}: it continues from its checkpoint if it is promoted.",
@@ -207,6 +210,17 @@ def _end(state: SweepState, trial: Trial) -> list[str]:
     if trial.status == "interrupted" and state.status == "running":
         return [_waiting_for_resources(state)]
     return [ends[trial.status]]
+
+
+def _finished(state: SweepState, trial: Trial) -> str:
+    trained, end = span(trial.progress, state.unit), recorded_horizon(state)
+    if end is None or trained_in_full(trial, end, state.unit):
+        return f"Finished: it trained for {_all(trial.progress, trained)}."
+    return f"Finished: it ended by itself after {trained}, of {span(end, state.unit)}."
+
+
+def _all(progress: float, trained: str) -> str:
+    return f"its {trained}" if progress == 1 else f"all its {trained}"
 
 
 def _waiting_for_resources(state: SweepState) -> str:
@@ -238,12 +252,13 @@ def _stop_reason(stopped: Mapping[str, Any], unit: str) -> str:
 def budget_reason(why: Mapping[str, Any]) -> str:
     """Return in words which budget is spent."""
     if "wall_clock" in why:
-        return f"the sweep's time of {why['wall_clock']:g} s was over"
+        return f"the sweep's time of {duration(why['wall_clock'])} was over"
     if "target" in why:
-        return f"trial {why['trial']} had reached the target of {show(why['target'])} with {show(why['value'])}"
+        target, value = show_apart(why["target"], why["value"])
+        return f"trial {why['trial']} had reached the target of {target} with {value}"
     key = next(key for key in (*UNITS, "gpu_hours", "cost") if key in why)
-    words = {"gpu_hours": "{} GPU-hours", "cost": "a cost of {}"}
-    limit = span(why[key], key) if key in UNITS else words[key].format(show(why[key]))
+    limit = span(why[key], key) if key in UNITS else f"a cost of {show(why[key])}"
+    limit = counted(why[key], "GPU-hour") if key == "gpu_hours" else limit
     kept = f", but for the {why['reserve']:.0%} in reserve," if "reserve" in why else ""
     return f"the sweep's budget of {limit}{kept} was spent"
 
@@ -285,7 +300,8 @@ def _on_the_front(standing: _Standing, trial: Trial) -> list[str]:
         return []
     points, front = standing.points, standing.front
     if trial.number in front:
-        return [f"It is one of the {len(front)} trials on the Pareto front, of {len(points)} in all."]
+        others = f"one of the {len(front):,} trials" if len(front) > 1 else "the only trial"
+        return [f"It is {others} on the Pareto front, of {len(points):,} in all."]
     if trial.number not in points:
         return ["It is not on the Pareto front: it failed, or an objective has no finite value at its best report."]
     dominating = next(number for number in front if dominates(points[number], points[trial.number]))
@@ -335,6 +351,7 @@ def _in_the_finals(state: SweepState, trial: Trial) -> list[str]:
     if row is None or row["mean"] is None:
         return []
     return [
-        f"In the finals its parameters trained {len(row['values'])} times under fresh seeds: mean {show(row['mean'])}, "
-        f"place {table.index(row) + 1} of {len(table)}, the best with probability {row['probability']:.0%}."
+        f"In the finals its parameters trained {counted(len(row['values']), 'time')} under fresh seeds: "
+        f"mean {show(row['mean'])}, place {table.index(row) + 1} of {len(table)}, "
+        f"the best with probability {row['probability']:.0%}."
     ]

@@ -145,7 +145,9 @@ def promote(name: str, runs: str | Path | None = None, *, trial: int, wait: floa
 def _require_driver(run: RunDirectory, name: str) -> str:
     driver = holder(run.journal)
     if not driver:
-        raise UsageError(f"no process runs {name!r}", hint=f"resume it: sweep resume {name}")
+        ended = read_state(run).status == "completed"
+        hint = f"it has ended; continue it: sweep extend {name}" if ended else f"resume it: sweep resume {name}"
+        raise UsageError(f"no process runs {name!r}", hint=hint)
     return str(driver)
 
 

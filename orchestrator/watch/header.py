@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.text import Text
 
-from orchestrator.progress import place
+from orchestrator.progress import counted, place
 from orchestrator.results.ranked_rows import Rows
 from orchestrator.results.terminal_graphics import bar
 from orchestrator.results.terminal_tables import COLOURS, duration, left_text, short_names, spending
@@ -58,7 +58,7 @@ def _bar(watched: Watched, width: int) -> Text:
     estimate = watched.time_left()
     total = watched.state.spec["budget"].get("trials")
     done = watched.state.ended
-    text = f" {done} of {total} trials ended" if total else f" {done} trials ended"
+    text = f" {done:,} of {counted(total, 'trial')} ended" if total else f" {counted(done, 'trial')} ended"
     left = left_text(estimate) if watched.state.status == "running" else ""
     text += f", {left}" if left else ""
     length = max(10, width - len(text) - 8)
@@ -80,13 +80,19 @@ def _best(watched: Watched, rows: Rows) -> Text:
     """Return the best trial and its parameters; with several seeds that of the best configuration."""
     objective, leader = watched.state.objective, rows.first
     if leader is None:
-        return Text(f"best     no trial has a finite {visible(objective.metric)} yet")
+        return Text(f"best     {_none_yet(watched.state)}")
     names = short_names(list(leader.params))
     params = ", ".join(
         f"{visible(name)} {visible(show(value))}" for name, value in zip(names, leader.params.values(), strict=True)
     )
     value, at = f"{visible(objective.metric)} {show(leader.best)}", place(leader.at, watched.state.unit)
     return Text.assemble("best     ", (value, "bold green"), f" trial {leader.trial}, {at}: {params}")
+
+
+def _none_yet(state: SweepState) -> str:
+    within = " within the constraints" if state.objective.constraints else ""
+    yet = "" if state.status == "completed" else " yet"
+    return f"no trial has a finite {visible(state.objective.metric)}{within}{yet}"
 
 
 def _confirmed(state: SweepState) -> list[Text]:

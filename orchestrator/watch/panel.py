@@ -10,7 +10,7 @@ from rich.text import Text
 
 from orchestrator.policies.extend_limits import recorded_horizon
 from orchestrator.policies.scheduler import recorded_scheduler
-from orchestrator.progress import place
+from orchestrator.progress import counted, place
 from orchestrator.results.failure_groups import failure_lines
 from orchestrator.results.live_trials import LiveTrial, figures, live_lines, since
 from orchestrator.results.ranked_rows import Rows
@@ -92,7 +92,7 @@ def _workers(state: SweepState, live: Mapping[int, LiveTrial]) -> list[Text]:
     head = Text.assemble(("WORKERS", "bold"), (f"  {visible(str(state.machine.get('engine') or ''))}", "dim"))
     if state.status != "running":
         return [head, Text("the sweep is not running", "dim")]
-    lines = [head, Text(f"{len(state.running)} of {state.slots} slots busy{utilization(state)}")]
+    lines = [head, Text(f"{len(state.running):,} of {counted(state.slots, 'slot')} busy{utilization(state)}")]
     for number in sorted(state.running)[:_MAX_WORKERS]:
         trial = state.trials[number]
         segment = f", segment {trial.segments - 1}" if trial.segments > 1 else ""

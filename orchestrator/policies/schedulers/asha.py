@@ -12,8 +12,7 @@ from pydantic import Field
 
 from orchestrator.journal import Event
 from orchestrator.policies.rungs import GRACE, Rung, grace_of, last_rung, rung_places
-from orchestrator.policies.scheduler import Scheduler, Verdict, rung_text
-from orchestrator.safe_text import show
+from orchestrator.policies.scheduler import Scheduler, Verdict, placed_text, rung_text
 from orchestrator.spec import SchedulerOptions, SweepSpec
 from orchestrator.spec.progress_section import Span
 
@@ -83,8 +82,7 @@ class ASHAScheduler(Scheduler[ASHA]):
     def explain_stop(cls, why: Mapping[str, Any]) -> str:
         """Say how many trials were compared, which place this one took, and what was needed."""
         return (
-            f"ASHA compared {why['of']} trials at {rung_text(why)} and kept the best {why['kept']}; "
-            f"this one took place {why['place']} with {show(why['value'])}, and {show(why['needed'])} was needed"
+            f"ASHA compared {why['of']} trials at {rung_text(why)} and kept the best {why['kept']}; {placed_text(why)}"
         )
 
     def rung(self, progress: float) -> float | None:

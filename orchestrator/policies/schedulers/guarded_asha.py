@@ -22,8 +22,8 @@ EARLY_CONTROLS, EARLY_SHARE = 32, 25
 """Controls that a large sweep trains as far as the last rung before the end: one of so many trials, and at most so
 many."""
 _EXPLANATIONS = {
-    "promising": "it continued as one of the best {kept}",
-    "late": "it continued as one of the best {kept}, since the best controls came from places that far down",
+    "promising": "it continued as {best}",
+    "late": "it continued as {best}, since the best controls came from places that far down",
     "unproven": "it continued because that rung does not predict: of two controls the better one was ahead there in "
     "only {percent} % of the pairs",
     "control": "it continued as a control, whatever its value, to show whether that rung predicts the end",
@@ -97,7 +97,8 @@ class GuardedASHAScheduler(PausingScheduler[GuardedASHA]):
     @classmethod
     def explain_promotion(cls, why: Mapping[str, Any]) -> str:
         """Say where the trial waited, and why it continued."""
-        reason = _EXPLANATIONS[why["kind"]].format(kept=why["kept"], percent=_percent(why))
+        best = "the best" if why["kept"] == 1 else f"one of the best {why['kept']}"
+        reason = _EXPLANATIONS[why["kind"]].format(best=best, percent=_percent(why))
         return (
             f"Set aside after {rung_text(why)} with {show(why['value'])}, "
             f"at place {why['place']} of {why['of']}; {reason}."

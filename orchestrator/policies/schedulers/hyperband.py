@@ -15,9 +15,8 @@ from orchestrator.errors import Problem
 from orchestrator.journal import Event
 from orchestrator.policies.loss_curves import Compared
 from orchestrator.policies.rungs import GRACE, grace_of
-from orchestrator.policies.scheduler import Scheduler, Verdict, rung_text
+from orchestrator.policies.scheduler import Scheduler, Verdict, placed_text, rung_text
 from orchestrator.progress import plain, span, whole
-from orchestrator.safe_text import show
 from orchestrator.spec import SchedulerOptions, SweepSpec
 from orchestrator.spec.progress_section import Span, end_of
 
@@ -113,8 +112,7 @@ class HyperbandScheduler(Scheduler[Hyperband]):
         """Say how many trials the bracket compared, which place this one took, and what was needed."""
         return (
             f"Hyperband's bracket {why['bracket']} compared {why['of']} trials at {rung_text(why)} and kept the "
-            f"best {why['kept']}; this one took place {why['place']} with {show(why['value'])}, "
-            f"and {show(why['needed'])} was needed"
+            f"best {why['kept']}; {placed_text(why)}"
         )
 
     def observe(self, event: Event) -> None:

@@ -12,7 +12,7 @@ from pydantic import Field
 from orchestrator.policies.rungs import GRACE, grace_of
 from orchestrator.policies.scheduler import Scheduler, Verdict, place_text
 from orchestrator.progress import EPOCHS
-from orchestrator.safe_text import show
+from orchestrator.safe_text import show_apart
 from orchestrator.spec import SchedulerOptions, SweepSpec
 from orchestrator.spec.progress_section import Span
 
@@ -54,9 +54,11 @@ class MedianScheduler(Scheduler[Median]):
     @classmethod
     def explain_stop(cls, why: Mapping[str, Any]) -> str:
         """Say the trial's best value and the median."""
+        value, median = show_apart(why["value"], why["median"])
+        others = f"the {why['of']} other trials" if why["of"] != 1 else "the one other trial"
         return (
-            f"its best by {place_text(why)}, {show(why['value'])}, was worse than {show(why['median'])}, "
-            f"the median of the means of the {why['of']} other trials that had come so far"
+            f"its best by {place_text(why)}, {value}, was worse than {median}, "
+            f"the median of the means of {others} that had come so far"
         )
 
     def on_report(self, trial: int, progress: float) -> None:

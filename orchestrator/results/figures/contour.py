@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from orchestrator.errors import UsageError
+from orchestrator.progress import counted
 from orchestrator.results.figures.figure import BEST, Figure, axis_limits, escaped, make_figure
 from orchestrator.results.figures.slices import by_importance
 from orchestrator.results.figures.trial_columns import Axis, Floats, Places, Trials, axes, decades, equal_trials
@@ -168,6 +169,7 @@ def _caption(data: Contour, best: int) -> str:
     sampled = "" if len(data.shown) == len(data.trials.order) else f" ({len(data.shown)} of {len(data.trials.order)})"
     return (
         f"A smooth mean of the trials near each point{sampled}: Gaussian kernel, {data.width:.0%} of an axis wide, "
-        f"blank if too few are near. Dots are the {best} best trials, the star is the best one. The trials differ in "
-        f"other parameters too, so single trials may lie far from the mean. {data.trials.note}"
+        f"blank if too few are near. Dots and the star are the best {counted(best, 'trial')}, "
+        f"the star is the first. The trials differ in other parameters too, "
+        f"so single trials may lie far from the mean. {data.trials.note}"
     )

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from orchestrator.progress import EPOCHS, axis, place, whole
+from orchestrator.progress import EPOCHS, axis, counted, place
 from orchestrator.results.figures.figure import BEST, MUTED, STATUSES, Figure, axis_limits, escaped, make_figure
 from orchestrator.results.figures.trial_columns import Floats, Places, thinned, trials
 from orchestrator.results.why import show
 from orchestrator.rundir import RunDirectory
-from orchestrator.state import SweepState, Trial
+from orchestrator.state import Best, SweepState, Trial
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -47,7 +47,10 @@ class Bands:
 
 @dataclass(frozen=True)
 class Curves:
-    """The curves to draw, the winner's last; ``bands`` are set if ``shown`` are not all of the ``total``."""
+    """The curves to draw, the winner's last; ``bands`` are set if ``shown`` are not all of the ``total``.
+
+    ``reached`` is the winner's best report, and ``within`` says of which values, if not of all.
+    """
 
     metric: str
     mode: str
@@ -56,6 +59,8 @@ class Curves:
     winner: int | None
     bands: Bands | None
     unit: str = EPOCHS
+    reached: Best | None = None
+    within: str = ""
 
     @property
     def best(self) -> Curve | None:
@@ -78,8 +83,18 @@ def curves(state: SweepState, most: int = MAX_LINES) -> Curves | None:
     listed = [_curve(state.trials[int(columns.numbers[place])], columns.metric) for place in chosen]
     listed.sort(key=lambda curve: (winner is not None and curve.trial == winner.number, curve.trial))
     bands = _bands(state, columns.metric) if len(chosen) < len(reported) else None
+    best = state.objective.best(winner) if winner else None
+    within = " within the constraints" if state.objective.constraints else ""
     return Curves(
-        columns.metric, columns.mode, listed, len(reported), winner.number if winner else None, bands, state.unit
+        columns.metric,
+        columns.mode,
+        listed,
+        len(reported),
+        winner.number if winner else None,
+        bands,
+        state.unit,
+        best,
+        within,
     )
 
 
@@ -214,18 +229,16 @@ def _veil() -> str:
 
 
 def _title(data: Curves) -> str:
-    if not data.best or not len(data.best.values):
-        return f"{data.metric} by {axis(data.unit)}: no trial has a finite value yet"
-    values = data.best.values
-    at = int(np.argmax(values) if data.mode == "max" else np.argmin(values))
-    at_best = place(whole(float(data.best.progress[at])), data.unit)
-    return f"{data.metric} reached {show(float(values[at]))} in trial {data.winner}, {at_best}"
+    if data.reached is None:
+        return f"{data.metric} by {axis(data.unit)}: no trial has a finite value{data.within}"
+    at = place(data.reached.progress, data.unit)
+    return f"{data.metric} reached {show(data.reached.value)} in trial {data.winner}, {at}"
 
 
 def _caption(data: Curves) -> str:
     marks = "One line a trial; the line and its end mark show the trial's status."
     if not data.bands:
-        return f"{data.metric} by {axis(data.unit)} for all {data.total} trials that reported. {marks}"
+        return f"{data.metric} by {axis(data.unit)} of {counted(data.total, 'trial')} that reported. {marks}"
     lines = len(data.shown)
     return (
         f"{data.metric} by {axis(data.unit)}. Lines: {lines} of {data.total} trials, the best {MAX_LINES} and an even "

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from orchestrator.progress import counted
 from orchestrator.results.figures.figure import BEST, STATUSES, Figure, axis_limits, escaped, make_figure
 from orchestrator.results.figures.trial_columns import Floats, Places, Trials, trials
 from orchestrator.results.why import show
@@ -93,6 +94,7 @@ def _title(data: History) -> str:
 def _caption(data: History) -> str:
     valued = int(np.isfinite(data.trials.values).sum())
     missing = len(data.trials) - valued
+    are = "is" if missing == 1 else "are"
     sampled = (
         f"{len(data.shown)} of {valued} trials are marked, the best {MAX_POINTS} and an even sample by rank of the "
         "rest; the line covers all. "
@@ -100,5 +102,5 @@ def _caption(data: History) -> str:
     return (
         f"{data.trials.metric} at each trial's best report. "
         + (sampled if len(data.shown) < valued else "")
-        + (f"{missing} trials without a value are not drawn." if missing else "")
+        + (f"Not drawn: {counted(missing, 'trial')} that failed or {are} without a value." if missing else "")
     ).strip()

@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from orchestrator.progress import counted
 from orchestrator.results.figures.figure import STATUSES, Figure, escaped, make_figure
 from orchestrator.results.figures.trial_columns import Axis, Trials, axes, equal_trials
 from orchestrator.rundir import RunDirectory
@@ -166,6 +167,6 @@ def _caption(data: Importance, metric: str) -> str:
     omitted = f" The first {_BARS} of {len(data.shares)} are drawn." if len(data.shares) > _BARS else ""
     warning = " With fewer than 50 trials this is only a hint." if data.trials < 50 else ""
     return (
-        f"How well each parameter alone separates the best {data.quantile:.0%} of {data.trials} trials, by {metric}, "
-        f"from all (Optuna's PED-ANOVA). {data.note}{omitted}{warning}"
+        f"How well each parameter alone separates the best {data.quantile:.0%} of {counted(data.trials, 'trial')}, "
+        f"by {metric}, from all (Optuna's PED-ANOVA). {data.note}{omitted}{warning}"
     )

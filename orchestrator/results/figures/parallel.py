@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from orchestrator.progress import counted
 from orchestrator.results.figures.figure import AxisLimits, Figure, axis_limits, escaped, make_figure, shortened
 from orchestrator.results.figures.slices import by_importance
 from orchestrator.results.figures.trial_columns import Axis, Floats, Places, Trials, axes, decades, equal_trials
@@ -93,7 +94,8 @@ def _title(data: Parallel) -> str:
     best = int(data.trials.order[0])
     number, value = int(data.trials.numbers[best]), float(data.trials.values[best])
     count = len(data.trials.order)
-    return f"{count} trials over {len(data.axes)} parameters; the best is trial {number} with {show(value)}"
+    over = f"{counted(count, 'trial')} over {counted(len(data.axes), 'parameter')}"
+    return f"{over}; {data.trials.where} the best is trial {number} with {show(value)}"
 
 
 def _caption(data: Parallel) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from orchestrator.progress import counted
 from orchestrator.results.figures.figure import BEST, MUTED, Figure, axis_limits, escaped, make_figure
 from orchestrator.results.figures.trial_columns import Floats, Places, thinned
 from orchestrator.rundir import RunDirectory
@@ -67,7 +68,9 @@ def draw(data: Front) -> Figure:
         _set_limits(plot, data, row)
         plot.update_yaxes(title_text=escaped(f"{goal.metric} ({_better(goal)})"), row=row, col=1)
     plot.update_xaxes(title_text=escaped(f"{data.goals[0].metric} ({_better(data.goals[0])})"), row=len(goals), col=1)
-    title = f"{len(on)} of {len(data.numbers)} trials are on the Pareto front: no trial dominates them"
+    are, them = ("is", "it") if len(on) == 1 else ("are", "them")
+    trials = counted(len(data.numbers), "trial")
+    title = f"{len(on)} of {trials} {are} on the Pareto front: no trial dominates {them}"
     sampled = f" Of the dominated trials an even sample of {len(shown)} is drawn." if len(shown) < len(off) else ""
     caption = "Each trial at the best report of the first objective; stars are on the front."
     return make_figure("front", title, caption + sampled, plot, 160 + 260 * len(goals))

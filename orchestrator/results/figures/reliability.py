@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from orchestrator.errors import UsageError
-from orchestrator.results.audit import Audit, Bin, audit_of
+from orchestrator.results.audit import Bin, audit_of
 from orchestrator.results.audit_text import lost_sentence
 from orchestrator.results.figures.figure import MUTED, STATUSES, Figure, make_figure
 from orchestrator.rundir import RunDirectory
@@ -18,11 +18,11 @@ def reliability(run: RunDirectory, state: SweepState) -> Figure | None:
         audit = audit_of(state)
     except UsageError:
         return None
-    return draw(audit.bins, audit) if audit.bins else None
+    return draw(audit.bins, lost_sentence(audit, state)) if audit.bins else None
 
 
-def draw(bins: Sequence[Bin], audit: Audit) -> Figure:
-    """Draw the bins of an audit."""
+def draw(bins: Sequence[Bin], lost: str) -> Figure:
+    """Draw the bins of an audit; ``lost`` is its sentence on lost winners."""
     import plotly.graph_objects as go
 
     plot = go.Figure()
@@ -40,9 +40,8 @@ def draw(bins: Sequence[Bin], audit: Audit) -> Figure:
     )
     plot.update_xaxes(title_text="forecast probability", tickformat=".0%", range=[0, 1])
     plot.update_yaxes(title_text="share that came true", tickformat=".0%", range=[0, 1])
-    sentence = lost_sentence(audit)
     caption = (
         "Trials that were trained to the end: the probability, forecast from each rung without that trial's own end, "
         "that it ends among the best quarter, half or three quarters of them, against how often that came true."
     )
-    return make_figure("reliability", f"{sentence[0].upper()}{sentence[1:]}", caption, plot)
+    return make_figure("reliability", f"{lost[0].upper()}{lost[1:]}", caption, plot)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from orchestrator.policies.extend_limits import recorded_horizon
-from orchestrator.progress import EPOCHS, place
+from orchestrator.progress import EPOCHS, counted, place
+from orchestrator.results.early_stops import saved_progress
 from orchestrator.results.figures.figure import CONTINUED, STATUSES, Figure, bar_pattern, make_figure
 from orchestrator.rundir import RunDirectory
 from orchestrator.state import SweepState, Trial, rung_of
@@ -52,10 +52,10 @@ def _rung(at: float, after: float, reached: Sequence[Trial]) -> Rung:
 def rungs(run: RunDirectory, state: SweepState) -> Figure | None:
     """Draw the rungs; None if the scheduler compared nothing."""
     data = rungs_of(state)
-    return draw(data, _saved(state), state.unit) if data else None
+    return draw(data, saved_progress(state)[1], state.unit) if data else None
 
 
-def draw(data: Sequence[Rung], saved: float | None, unit: str = EPOCHS) -> Figure:
+def draw(data: Sequence[Rung], saved: float, unit: str = EPOCHS) -> Figure:
     """Draw computed rungs."""
     import plotly.graph_objects as go
 
@@ -89,16 +89,7 @@ def draw(data: Sequence[Rung], saved: float | None, unit: str = EPOCHS) -> Figur
     return make_figure("rungs", _title(data, saved, unit), caption, plot, 150 + 44 * len(data))
 
 
-def _title(data: Sequence[Rung], saved: float | None, unit: str) -> str:
+def _title(data: Sequence[Rung], saved: float, unit: str) -> str:
     last = data[-1]
-    title = f"{last.reached} of {data[0].reached} trials reached {place(last.at, unit)}"
+    title = f"{last.reached:,} of {counted(data[0].reached, 'trial')} reached {place(last.at, unit)}"
     return title + (f"; {saved:.0%} of the training was saved" if saved else "")
-
-
-def _saved(state: SweepState) -> float | None:
-    """Return the share of the training that early stopping saved over all ended trials; None if unknown."""
-    most = recorded_horizon(state)
-    ended = [trial for trial in state.trials.values() if trial.status in ("finished", "stopped")]
-    if most is None or not ended:
-        return None
-    return max(0.0, 1 - sum(trial.progress for trial in ended) / (most * len(ended)))

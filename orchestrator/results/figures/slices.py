@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from orchestrator.progress import counted
 from orchestrator.results.figures.figure import BEST, STATUSES, Figure, axis_limits, escaped, make_figure
 from orchestrator.results.figures.importance import importance_of
 from orchestrator.results.figures.trial_columns import Axis, Floats, Places, Trials, axes, equal_trials
@@ -113,7 +114,7 @@ def jittered_positions(axis: Axis, columns: Trials) -> Floats:
 
 
 def _title(data: Slices) -> str:
-    return f"{data.trials.metric} against {len(data.axes)} parameter{'s' if len(data.axes) > 1 else ''}"
+    return f"{data.trials.metric} against {counted(len(data.axes), 'parameter')}"
 
 
 def _caption(data: Slices) -> str:
@@ -121,7 +122,7 @@ def _caption(data: Slices) -> str:
     sampled = f"{len(data.shown)} of {count} trials: the best {MAX_POINTS}, and an even sample by rank of the rest. "
     fewer = f"The {len(data.axes)} most important of {data.parameters} parameters. "
     return (
-        "A point a trial, the star is the best. "
+        "A point a trial, the star is the best there. "
         + (sampled if len(data.shown) < count else "")
         + (fewer if data.parameters > len(data.axes) else "")
         + data.trials.note

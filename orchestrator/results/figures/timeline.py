@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from orchestrator.journal import store_at
+from orchestrator.progress import counted
 from orchestrator.results.figures.figure import MUTED, STATUSES, Figure, bar_pattern, escaped, make_figure
 from orchestrator.results.figures.trial_columns import Floats, Places
 from orchestrator.rundir import RunDirectory
@@ -272,7 +273,7 @@ def _lines(columns: Columns, status: str, thickness: float) -> go.Scatter:
 
 def _title(data: Timeline, lanes: int) -> str:
     idle = data.idle
-    segments = f"{len(data.spans)} segments on {lanes} slot{'s' if lanes > 1 else ''}"
+    segments = f"{counted(len(data.spans), 'segment')} on {counted(lanes, 'slot')}"
     return segments if idle is None else f"{segments}: {idle:.0%} of their time idle"
 
 

@@ -31,7 +31,8 @@ class Trials:
 
     ``values`` are the objective at each trial's best epoch, NaN if it has none or failed. ``progress`` is that of
     the last report, 0 before the first, and ``params`` are the parameters of the best epoch. Of `equal_trials` the
-    values are at equal progress; ``early`` marks those that are estimates there, and ``note`` says so in a sentence.
+    values are at equal progress: ``where`` says up to which. ``early`` marks those that are estimates there, and
+    ``note`` says so in a sentence.
     """
 
     metric: str
@@ -43,6 +44,7 @@ class Trials:
     params: Sequence[Mapping[str, Any]]
     early: NDArray[np.bool_] | None = None
     note: str = ""
+    where: str = ""
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -77,7 +79,7 @@ def equal_trials(state: SweepState) -> Trials:
     sign = -1.0 if columns.mode == "max" else 1.0
     values = np.array([sign * equal.losses.get(int(number), math.nan) for number in columns.numbers], dtype=np.float64)
     early = np.array([int(number) in equal.early for number in columns.numbers], dtype=np.bool_)
-    return replace(columns, values=values, early=early, note=equal.note(state.unit))
+    return replace(columns, values=values, early=early, note=equal.note(state.unit), where=equal.where(state.unit))
 
 
 @once_per_state

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.plan.time_left import time_left
-from orchestrator.progress import noun
-from orchestrator.results.failure_groups import cost, failure_groups
+from orchestrator.progress import counted, noun
+from orchestrator.results.early_stops import count_stopped_early
+from orchestrator.results.failure_groups import cost, failure_groups, took
 from orchestrator.results.launch_changes import launch_changes
 from orchestrator.results.next_changes import next_changes
 from orchestrator.results.per_state import best_trial
 from orchestrator.results.report.markup import Html, element, joined, pairs, table, text
-from orchestrator.results.terminal_tables import count_stopped_early, duration, left_text
-from orchestrator.results.verdict import interval_of, trained, verdict
+from orchestrator.results.terminal_tables import duration, left_text
+from orchestrator.results.verdict import interval_of, of_configuration, trained, verdict
 from orchestrator.results.warning_digest import warning_groups
 from orchestrator.results.why import show
 from orchestrator.rundir import RunDirectory
@@ -40,7 +41,7 @@ def status_line(run: RunDirectory, state: SweepState) -> Html:
     """Return the sweep's status and the time of its last record."""
     as_of = datetime.fromtimestamp(state.updated, UTC)
     word = {"created": "not started"}.get(state.status, state.status)
-    running = f", {state.count('running')} trials running" if state.status == "running" else ""
+    running = f", {counted(state.count('running'), 'trial')} running" if state.status == "running" else ""
     left = left_text(time_left(run.journal, state)) if state.status in _UNFINISHED else ""
     return element(
         "p",
@@ -96,7 +97,9 @@ def _number(state: SweepState, leader: Leader | None) -> Html | None:
         row = confirmation["table"][0]
         value, note = row["mean"], f"{confirmation['level']:.0%} interval {interval_of(row)}, n = {len(row['values'])}"
     elif leader:
-        value, note = leader.value, f"the best of {len(state.trials):,} trials, not confirmed"
+        best = of_configuration(state, state.trials[leader.number]) if state.repeated else ""
+        of = best or f"of {counted(len(state.trials), 'trial')}"
+        value, note = leader.value, f"the best {of}, not confirmed"
     else:
         return None
     number = element("strong", show(value), class_="number")
@@ -137,17 +140,17 @@ def failure_section(state: SweepState) -> Html:
             group.kind,
             element("span", group.what, class_="message"),
             group.times,
-            duration(group.seconds),
+            took(group.seconds),
             _numbers(sorted(group.trials)),
             element("code", LogFile(*group.first).relative),
         )
         for group in groups[:_MAX_FAILURES]
     ]
     times, ended = sum(group.times for group in groups), state.count("failed")
-    summary = f"{_count(times, 'segment')} failed in {_count(len(groups), 'way')}, which took {cost(state)}; "
-    summary += f"{_count(ended, 'trial')} failed for good."
+    summary = f"{counted(times, 'segment')} failed in {counted(len(groups), 'way')}, which took {cost(state)}; "
+    summary += f"{counted(ended, 'trial')} failed for good."
     rest = len(groups) - len(rows)
-    omitted = element("p", f"… and {rest} other ways, none more frequent than these.") if rest else None
+    omitted = element("p", f"… and {counted(rest, 'other way')}, none more frequent than these.") if rest else None
     rendered = table(
         ("kind", "message", "times", "took", "trials", "log of the first"), rows, "Failures by kind and message"
     )
@@ -170,12 +173,8 @@ def warning_section(run: RunDirectory, state: SweepState) -> Html:
         for group in groups[:_MAX_FAILURES]
     ]
     rest = len(groups) - len(rows)
-    omitted = element("p", f"… and {rest} others.") if rest > 0 else None
+    omitted = element("p", f"… and {counted(rest, 'other')}.") if rest > 0 else None
     return section("warnings", "Warnings", table(("trials", "message", "kind", "numbers"), rows, "Warnings"), omitted)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _numbers(numbers: list[int]) -> str:
@@ -214,13 +213,13 @@ def _where(run: RunDirectory, state: SweepState) -> Iterator[tuple[str, object]]
     commit = str(state.created.get("git") or "")
     changed = f", with changes: {run.diff.name}" if commit.endswith("+") else ""
     yield "run directory", element("code", run.where)
-    yield "journal", f"{state.seq + 1:,} records"
+    yield "journal", counted(state.seq + 1, "record")
     yield "commit", joined([element("code", commit.rstrip("+")), changed]) if commit else "not recorded"
     yield "machine", _machine(state.machine) or "not recorded"
-    yield "at once", _count(state.slots, "trial")
+    yield "at once", counted(state.slots, "trial")
     if (size := spec_in_force(state).space.size) is not None:
         tried = len({same_value(trial.suggested) for trial in state.trials.values()})
-        yield "space", f"{size:,} distinct configurations, {tried:,} of them tried"
+        yield "space", f"{counted(size, 'distinct configuration')}, {tried:,} of them tried"
     yield "seed", str(state.created.get("seed", "not recorded"))
     if warm := state.created.get("warm_start"):
         yield "warm start from", ", ".join(map(str, warm))
@@ -229,9 +228,9 @@ def _where(run: RunDirectory, state: SweepState) -> Iterator[tuple[str, object]]
 def _machine(machine: dict[str, Any]) -> str:
     hardware = machine.get("hardware") or {}
     memory = f"{hardware['memory'] / 2**30:.0f} GiB" if hardware.get("memory") else ""
-    cores = f"{hardware['cores']} cores" if hardware.get("cores") else ""
+    cores = counted(hardware["cores"], "core") if hardware.get("cores") else ""
     gpus = ", ".join(map(str, hardware.get("gpus") or ())) or ("no GPU" if hardware else "")
-    threads = f"{machine['threads']} threads a trial" if machine.get("threads") else ""
+    threads = f"{counted(machine['threads'], 'thread')} a trial" if machine.get("threads") else ""
     parts = (hardware.get("cpu"), cores, memory, gpus, threads, machine.get("engine") and f"engine {machine['engine']}")
     return ", ".join(str(part) for part in parts if part)
 
@@ -247,8 +246,9 @@ def _next(run: RunDirectory, state: SweepState, leader: Leader | None) -> Iterat
         yield f"sweep why {run.name}", "explain the winner; --trial N explains another trial"
     if leader and state.status == "completed" and not state.confirmation and not state.racing:
         yield f"sweep confirm {run.name}", "train the best again under fresh seeds"
-    if state.confirmation and not state.test_evaluations:
+    module = state.spec.get("model") is not None  # other code may have no weights to test or export
+    if module and state.confirmation and not state.test_evaluations:
         yield f"sweep test {run.name}", "evaluate the winner on the test set, once"
-    if leader and not state.racing:
+    if module and leader and not state.racing:
         yield f"sweep export {run.name}", "export the winner as a bundle"
     yield f"sweep report {run.name}", "write this page again"

@@ -22,16 +22,19 @@ from orchestrator.journal import Event
 from orchestrator.policies.extend_limits import More
 from orchestrator.results.audit import audit_of
 from orchestrator.results.audit_text import audit_lines, percent
+from orchestrator.results.figures.compared import best_by_training
 from orchestrator.results.figures.curves import learning_curves
 from orchestrator.results.figures.history import history
 from orchestrator.results.figures.parallel import parallel
 from orchestrator.results.figures.rungs import rungs
 from orchestrator.results.journal_replay import JournalReplay
 from orchestrator.results.report import sections
+from orchestrator.results.run_comparison import compare_runs
 from orchestrator.results.run_state import read_state
 from orchestrator.results.terminal_tables import summary
 from orchestrator.results.verdict import sentences, verdict
 from orchestrator.results.why import stop_reason, why
+from orchestrator.rundir import RunDirectory
 from orchestrator.safe_text import show_apart
 from orchestrator.spec import SweepSpec, from_mapping
 from orchestrator.state import SweepState
@@ -40,7 +43,7 @@ from orchestrator.sweep.execution import Outcome
 from orchestrator.testing import Faults
 from orchestrator.testing import simulate as simulate_faults
 from tests.support.every_view import every_view
-from tests.support.watched_runs import described, written
+from tests.support.watched_runs import described, write, written
 
 ONE_IN_PLURAL = re.compile(
     r"(?<!trial )(?<!epoch )(?<!segment )(?<![\d.,/:–-])\b1 (?:[a-z]+ )?(?!is\b|was\b|has\b|fits\b|loss\b)[A-Za-z-]+s\b"
@@ -371,3 +374,19 @@ def test_a_sweep_that_has_ended_is_not_to_be_resumed(tmp_path: Path) -> None:
         stop(run.name, tmp_path)
     assert "sweep extend watched" in str(refused.value)
     assert "resume" not in str(refused.value)
+
+
+def test_of_runs_that_are_equal_none_leads(tmp_path: Path) -> None:
+    events = simulated(trials=4)
+    first = written(tmp_path, events)
+    other = RunDirectory(tmp_path / "other")
+    write(other, events)
+    found = [(run, SweepState(events)) for run in (first, other)]
+    best = found[0][1].winner()
+    assert best is not None
+    value = f"{max(report.metrics['val_acc'] for report in best.reports.values()):.4g}"
+    comparison = compare_runs(found)
+    assert comparison.verdict()[0] == f"watched and other are equal: val_acc {value}."
+    figure = best_by_training(comparison)
+    assert figure is not None
+    assert figure.title == f"At equal training watched and other are equal, with {value}"

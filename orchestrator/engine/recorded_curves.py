@@ -138,7 +138,7 @@ def _notes(state: SweepState, trials: Sequence[Trial], configurations: int) -> l
     notes = [f"every suggestion takes the curve of the nearest of {counted(configurations, 'configuration')}"]
     if short:
         notes.append(
-            f"{short} of {len(trials)} curves end early, where the sweep stopped the trial: one that continues there "
+            f"{short} of {len(trials)} curves end early, where the trial stopped or waits: one that continues there "
             "costs its training and stays at its last value (column past end: the share of such reports)"
         )
     if left_out:

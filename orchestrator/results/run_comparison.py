@@ -106,7 +106,7 @@ class Comparison:
         ranked = ranked_runs(self)
         if not ranked:
             return [f"No run has a finite {self.metric} yet."]
-        return [_lead(self, ranked[0]), _certainty(self, ranked), *(_other(*each) for each in self.others.items())]
+        return [_lead(self, ranked), _certainty(self, ranked), *(_other(*each) for each in self.others.items())]
 
 
 def compare_runs(several: Sequence[tuple[RunDirectory, SweepState]]) -> Comparison:
@@ -143,12 +143,20 @@ def ranked_runs(comparison: Comparison) -> list[ComparedRun]:
     """Return the runs that have a value, best first: by the mean of the winner's interval, else by its value."""
     sign = -1.0 if comparison.mode == "max" else 1.0
     valued = [each for each in comparison.runs if each.best.value is not None]
-    return sorted(valued, key=lambda each: sign * (each.interval.mean if each.interval else each.best.value or 0.0))
+    return sorted(valued, key=lambda each: sign * _value(each))
 
 
-def _lead(comparison: Comparison, first: ComparedRun) -> str:
+def _value(each: ComparedRun) -> float:
+    return each.interval.mean if each.interval else each.best.value or 0.0
+
+
+def _lead(comparison: Comparison, ranked: Sequence[ComparedRun]) -> str:
     from orchestrator.results.why import show
 
+    first = ranked[0]
+    equal = [each.name for each in ranked if _value(each) == _value(first)]
+    if len(equal) > 1:
+        return f"{' and '.join(equal)} are equal: {comparison.metric} {show(_value(first))}."
     if first.interval:
         value = f"{show(first.interval.mean)} on average over {first.interval.n} {first.interval.source}"
     else:

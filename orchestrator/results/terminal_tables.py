@@ -156,7 +156,9 @@ def short_names(names: list[str]) -> list[str]:
 def summary(run: RunDirectory, state: SweepState, total: int | None) -> str:
     """Return one line with the number of ended trials, the counts by status, and the best value."""
     done = state.ended
-    parts = [f"{run.name}: " + (f"{done:,} of {counted(total, 'trial')}" if total else counted(done, "trial"))]
+    parts = [
+        f"{run.name}: " + (f"{done:,} of {counted(total, 'trial')}" if total else f"{counted(done, 'trial')} ended")
+    ]
     counts = {
         "running": state.count("running"),
         "interrupted": state.count("interrupted"),

@@ -57,8 +57,10 @@ def _lead_at_cost(comparison: Comparison) -> str:
     valued = [each for each in comparison.runs if each.at_training.value is not None]
     if not valued:
         return "Best so far by training"
-    first = min(valued, key=lambda each: sign * (each.at_training.value or 0.0))
-    return f"At equal training {first.name} leads, with {show(first.at_training.value)}"
+    best = min((each.at_training.value or 0.0 for each in valued), key=lambda value: sign * value)
+    names = [each.name for each in valued if each.at_training.value == best]
+    lead = "leads" if len(names) == 1 else "are equal"
+    return f"At equal training {' and '.join(names)} {lead}, with {show(best)}"
 
 
 def winners(comparison: Comparison) -> Figure | None:

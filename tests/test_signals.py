@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.engine.stop_requests import StopRequests
 from tests.chaos.forked import Forked
 from tests.support.paths import ROOT
 from tests.support.signalled_sweeps import SPEC, Process, events, journal, said, wait_for
@@ -149,3 +151,24 @@ def left_running(text: str) -> list[str]:
         if text in line and int(entry.name) != os.getpid():
             found.append(line)
     return found
+
+
+def test_a_process_that_a_trial_forks_ends_by_sigterm() -> None:
+    """``multiprocessing.Pool`` ends its workers so, and waits for them for ever."""
+    context = multiprocessing.get_context("fork")
+    is_up = context.Event()
+
+    def work() -> None:
+        is_up.set()
+        time.sleep(30)
+
+    with StopRequests():
+        child = context.Process(target=work)
+        child.start()
+        assert is_up.wait(10)
+        child.terminate()
+        child.join(5)
+        ended = child.exitcode
+        child.kill()
+        assert signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
+    assert ended == -signal.SIGTERM

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
 import time
@@ -55,10 +56,13 @@ class StopRequests:
     def __enter__(self) -> StopRequests:
         if threading.current_thread() is threading.main_thread():
             self._previous_handlers = install_handlers(self._on_signal)
+            _entered.append(self)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         restore_handlers(self._previous_handlers)
+        if self in _entered:
+            _entered.remove(self)
         self._delete_requests(keep_later=kind is not None)  # a driver that replaces this one stops at that time
 
     def watch(self, run: RunDirectory) -> None:
@@ -167,6 +171,21 @@ class StopRequests:
             raise SecondSignal
         self.signal, self._requested_at = number, time.monotonic()
         self._raise()
+
+
+_entered: list[StopRequests] = []
+
+
+def _let_children_end() -> None:
+    """Give SIGTERM its earlier effect in a process that a trial forks: ``multiprocessing.Pool`` ends its workers by it.
+
+    SIGINT stays ignored there: Ctrl-C comes to them, too, and the trial still needs them to end its batch.
+    """
+    if _entered:
+        signal.signal(signal.SIGTERM, _entered[0]._previous_handlers.get(signal.SIGTERM, signal.SIG_DFL))
+
+
+os.register_at_fork(after_in_child=_let_children_end)
 
 
 def install_handlers(handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:

@@ -260,3 +260,40 @@ def test_a_busy_machine_is_given_more_time(load: float, seconds: float, monkeypa
     monkeypatch.setattr("os.getloadavg", lambda: (load, 0.0, 0.0))
     monkeypatch.setattr("os.cpu_count", lambda: 4)
     assert code_run._patience() == seconds
+
+
+BESIDE = """
+import sys
+from pathlib import Path
+from orchestrator.training.sealed_process import SealedWriteError, sealed_off, work_beside
+project, scratch = sys.argv[1:]
+work_beside(scratch)
+sealed_off([project], scratch)
+assert Path("own.txt").read_text() == "own"
+assert Path("../data/x.txt").read_text() == "x"
+assert Path("../../top.txt").read_text() == "top"
+Path("../made.txt").write_text("made")
+Path("made.txt").write_text("made")
+for linked in ("own.txt", "../data/x.txt", "../../top.txt", "../data/new.txt"):
+    try:
+        Path(linked).write_text("changed")
+    except SealedWriteError:
+        continue
+    raise AssertionError(linked)
+"""
+
+
+def test_a_script_reads_beside_and_above_its_folder_and_changes_nothing_there(tmp_path: Path) -> None:
+    here = tmp_path / "repository/project/run"
+    (here.parent / "data").mkdir(parents=True)
+    here.mkdir()
+    texts = {"run/own.txt": "own", "data/x.txt": "x", "../top.txt": "top"}
+    for name, text in texts.items():
+        (here.parent / name).write_text(text)
+    (tmp_path / "scratch").mkdir()
+    words = [sys.executable, "-c", BESIDE, str(here), str(tmp_path / "scratch")]
+    environment = {**os.environ, "PYTHONPATH": str(Path(code_run.__file__).parents[2])}
+    done = subprocess.run(words, cwd=here, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert {name: (here.parent / name).read_text() for name in texts} == texts
+    assert not list((tmp_path / "repository").rglob("made.txt"))

@@ -6,12 +6,14 @@ import errno
 import itertools
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _CHANGES = ("os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.link", "os.symlink", "os.truncate")
 _MOST_LINKS = 10_000
+_LEVELS = 2  # of folders above
 _CONNECTIONS = ("socket.connect", "socket.getaddrinfo")
 
 
@@ -38,15 +40,27 @@ def sealed_off(folders: list[str], scratch: str) -> None:
 
 
 def work_beside(scratch: str) -> None:
-    """Go on in a new folder with a link to each entry of the working directory.
+    """Go on in a new folder with a link to each entry of the working directory, and so for two folders above it.
 
-    So a script reads its files by relative paths, and what it writes by them goes into ``scratch``.
+    So a script reads its files by relative paths, ``../data`` included, and what it writes by them goes into
+    ``scratch``.
     """
-    here, folder = Path.cwd(), Path(scratch) / "work"
-    folder.mkdir(parents=True)
-    for entry in itertools.islice(here.iterdir(), _MOST_LINKS):
-        (folder / entry.name).symlink_to(entry)
+    here = Path.cwd()
+    chain = [here, *itertools.takewhile(_is_a_projects, here.parents)][: 1 + _LEVELS]
+    folder = Path(scratch) / "work"
+    for place, below in zip(reversed(chain), [*reversed(chain[:-1]), None], strict=True):
+        folder.mkdir(parents=True)
+        with suppress(OSError):  # a folder above that may not be read
+            for entry in itertools.islice(place.iterdir(), _MOST_LINKS):
+                if entry != below:
+                    (folder / entry.name).symlink_to(entry)
+        folder = folder / below.name if below else folder
     os.chdir(folder)
+
+
+def _is_a_projects(folder: Path) -> bool:
+    """Return whether a folder above the working directory may belong to the project: not the home folder, say."""
+    return len(folder.parts) > 2 and folder != Path.home()
 
 
 def _changes_a_file(event: str, arguments: tuple[Any, ...]) -> bool:
@@ -55,7 +69,8 @@ def _changes_a_file(event: str, arguments: tuple[Any, ...]) -> bool:
 
 def _refuse_write(path: str, closed: tuple[str, ...], own: str) -> None:
     place = f"{os.path.realpath(path)}/"
-    if place.startswith(closed) and not place.startswith(own):
+    is_linked = os.path.normpath(Path(path).absolute()).startswith(own)  # from the folder of `work_beside`
+    if (place.startswith(closed) or is_linked) and not place.startswith(own):
         raise SealedWriteError(errno.EACCES, "the check before the start writes no file here", path)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import csv
 import gc
 import logging
@@ -507,6 +508,27 @@ def test_a_log_file_that_a_segment_opens_is_closed_after_it(tmp_path: Path) -> N
     assert stream is not None
     assert stream.closed
     assert handler not in logging.getLogger().handlers
+
+
+def test_what_a_segment_adds_to_loggers_and_built_in_functions_is_taken_away(tmp_path: Path) -> None:
+    """Else each line of a later trial would be in the files of all earlier ones, as often as there were trials."""
+    known = logging.getLogger("lightning.fabric")
+    before, kept = list(known.handlers), logging.StreamHandler()
+    with isolated():
+        own = logging.getLogger("a-script-of-its-own")
+        file = logging.FileHandler(tmp_path / "train.log")
+        for logger in (own, known):
+            logger.addHandler(file)
+        own.setLevel(logging.DEBUG)
+        library = logging.getLogger(f"{__name__.partition('.')[0]}.new")
+        library.addHandler(kept)  # the module that did so remains loaded, and does it only once
+        logging.disable(logging.WARNING)
+        builtins.print = lambda *words: None  # type: ignore[assignment]
+    assert (own.handlers, own.level, known.handlers, library.handlers) == ([], logging.NOTSET, before, [kept])
+    assert file.stream is None
+    assert logging.root.manager.disable == 0
+    assert print.__module__ == "builtins"
+    library.removeHandler(kept)
 
 
 class Hooks(L.Callback):

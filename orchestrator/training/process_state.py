@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import builtins
 import logging
 import os
 import signal
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,9 +31,9 @@ def isolated(threads: int | None = None) -> Iterator[None]:
 
     The state is torch's default dtype and device, threads, deterministic and cuDNN flags, matrix-multiplication
     precision, flushing of denormal numbers, gradient and anomaly modes; the environment, the working directory,
-    warning filters, the root logger's handlers and level, and the handlers of signals. Lightning's advice (device
-    lines, loader hints) is suppressed meanwhile; its warnings are not. Random states are not restored: each segment is
-    seeded.
+    warning filters, handlers and levels of loggers, the built-in functions, and the handlers of signals. Lightning's
+    advice (device lines, loader hints) is suppressed meanwhile; its warnings are not. Random states are not restored:
+    each segment is seeded.
     """
     with ExitStack() as stack:
         stack.enter_context(_process())
@@ -48,8 +49,9 @@ def isolated(threads: int | None = None) -> Iterator[None]:
 def _process() -> Iterator[None]:
     environment = dict(os.environ)
     directory = Path.cwd()
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
+    logs = _read_loggers()
+    disabled = logging.root.manager.disable
+    names = dict(vars(builtins))
     signals = {number: signal.getsignal(number) for number in _SIGNALS}
     try:
         yield
@@ -59,11 +61,10 @@ def _process() -> Iterator[None]:
                 signal.signal(number, previous)
         _restore_environment(environment)
         os.chdir(directory)
-        added = [handler for handler in root.handlers if handler not in handlers]
-        root.handlers[:] = handlers
-        for handler in added:  # a file of each trial would stay open
-            handler.close()
-        _set_level(root, level)
+        _restore_loggers(logs)
+        if logging.root.manager.disable != disabled:
+            logging.disable(disabled)
+        _restore_builtins(names)
 
 
 def _restore_environment(saved: dict[str, str]) -> None:
@@ -73,6 +74,36 @@ def _restore_environment(saved: dict[str, str]) -> None:
     for name, value in saved.items():
         if current.get(name) != value:
             os.environ[name] = value
+
+
+def _read_loggers() -> dict[logging.Logger, tuple[list[logging.Handler], int]]:
+    """Return handlers and level of each logger."""
+    named = [each for each in list(logging.root.manager.loggerDict.values()) if isinstance(each, logging.Logger)]
+    return {logger: (list(logger.handlers), logger.level) for logger in (logging.root, *named)}
+
+
+def _restore_loggers(saved: Mapping[logging.Logger, tuple[list[logging.Handler], int]]) -> None:
+    """Take away what was added since: a later trial would write into this one's files, and each line twice.
+
+    The logger of a module that was imported since stays as it is: the module remains, and sets it up only once.
+    """
+    for logger, (handlers, _) in _read_loggers().items():
+        if logger not in saved and logger.name.partition(".")[0] in sys.modules.keys() - {"__main__"}:
+            continue
+        earlier, earlier_level = saved.get(logger, ([], logging.NOTSET))
+        added = [handler for handler in handlers if handler not in earlier]
+        if handlers != earlier:
+            logger.handlers[:] = earlier
+        for handler in added:  # a file of each trial would stay open
+            handler.close()
+        _set_level(logger, earlier_level)
+
+
+def _restore_builtins(saved: Mapping[str, Any]) -> None:
+    """Give ``print`` and its like back: a script that wraps it would wrap the last one's."""
+    for name, value in saved.items():
+        if getattr(builtins, name, None) is not value:
+            setattr(builtins, name, value)
 
 
 def _set_level(logger: logging.Logger, level: int) -> None:

@@ -16,6 +16,7 @@ from orchestrator.training.class_loading.namespace_alias import alias_lightning
 from orchestrator.training.csv_logger import EpochCSVLogger
 from orchestrator.training.doors.call_arguments import bound
 from orchestrator.training.doors.local_wandb import local_wandb
+from orchestrator.training.doors.once_per_process import as_first_of_process
 from orchestrator.training.doors.script_metrics import LoggedMetrics, listening
 from orchestrator.training.doors.script_run import invocation_of, run_script
 from orchestrator.training.doors.trainer_takeover import Takeover, inside_trainers
@@ -60,7 +61,7 @@ def run(
     try:
         logged = LoggedMetrics(session)
         takeover = Takeover(session, logged, device, list(trackers.values()), table, heartbeat)
-        with active(session), inside_trainers(takeover):
+        with active(session), as_first_of_process(session.notice), inside_trainers(takeover):
             with local_wandb(session, logged, trackers.get("wandb")), listening(logged, session):
                 returned = train_code(session)
             session.finish(logged.final() if returned is None else returned)

@@ -1,0 +1,137 @@
+"""Scripts that do what a process may do once, one after another in one process, as the trials of a worker are."""
+
+from __future__ import annotations
+
+import multiprocessing
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from orchestrator.training import Job, Report
+from orchestrator.training.fit_segment import fit
+
+REPORT = "\nimport orchestrator\norchestrator.report(step=1, loss=0.5)\n"
+START = "import multiprocessing\nmultiprocessing.set_start_method('spawn')\n"
+GROUP = """
+import os, tempfile, torch
+place = os.path.join(tempfile.mkdtemp(), "meet")
+torch.distributed.init_process_group("gloo", init_method="file://" + place, rank=0, world_size=1)
+"""
+RESOLVER = """
+from omegaconf import OmegaConf
+OmegaConf.register_new_resolver("double", lambda x: 2 * int(x))
+assert OmegaConf.create({"a": "${double:3}", "b": "${oc.env:HOME,x}"}).a == 6
+"""
+HYDRA = "from hydra import initialize\ninitialize(version_base=None, config_path=None)\n"
+THREADS = "import torch\ntorch.set_num_interop_threads(1)\n"
+GIN = "import gin\ngin.register('f')\ngin.bind('f.x', 1)\n"
+ACCELERATE = "from accelerate import state\nstate.AcceleratorState('bf16')\n"
+LIBRARIES = {
+    # What the two libraries do, as far as a second script notices it.
+    "gin": """
+names, bound, again = set(), {}, False
+def enter_interactive_mode():
+    global again
+    again = True
+def register(name):
+    assert again or name not in names, "already exists"
+    names.add(name)
+def bind(name, value):
+    assert name not in bound, "locked"
+    bound[name] = value
+def clear_config():
+    bound.clear()
+""",
+    "accelerate/__init__": "",
+    "accelerate/state": """
+class AcceleratorState:
+    shared = {}
+    def __init__(self, precision):
+        assert not self.shared, "AcceleratorState has already been initialized"
+        self.shared["precision"] = precision
+    @classmethod
+    def _reset_state(cls, reset_partial_state=False):
+        assert reset_partial_state
+        cls.shared.clear()
+class GradientState:
+    _reset_state = staticmethod(lambda: None)
+""",
+}
+
+
+def trial(number: int, folder: Path) -> Job:
+    code = {"train": "", "program": str(folder / "train.py"), "command": [], "args": {}}
+    return Job(
+        trial=number, segment=0, seed=1, metric="loss", model=code, data=None, trainer={},
+        folder=str(folder / f"run/trials/{number:04d}"),
+    )  # fmt: skip
+
+
+def reports_of(text: str, folder: Path) -> list[Report]:
+    """Run a script as two trials of this process; return what they report."""
+    (folder / "train.py").write_text(text + REPORT)
+    reports: list[Report] = []
+    for number in (0, 1):
+        fit(trial(number, folder), lambda each: reports.append(each) is None)
+    return reports
+
+
+@pytest.mark.parametrize(
+    "text", [START, GROUP, RESOLVER, THREADS], ids=["start method", "process group", "resolver", "threads"]
+)
+def test_a_second_script_may_do_what_the_first_has_done(text: str, tmp_path: Path) -> None:
+    method = multiprocessing.get_start_method(allow_none=True)
+    assert len(reports_of(text, tmp_path)) == 2
+    assert multiprocessing.get_start_method(allow_none=True) == method
+    assert not torch.distributed.is_initialized()
+
+
+def test_hydra_may_be_initialized_by_each(tmp_path: Path) -> None:
+    pytest.importorskip("hydra", reason="needs Hydra: pip install hydra-core")
+    assert len(reports_of(HYDRA, tmp_path)) == 2
+
+
+@pytest.mark.parametrize("text", [GIN, ACCELERATE], ids=["gin", "accelerate"])
+def test_what_libraries_keep_is_forgotten(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By stand-ins of libraries that are no dependency: their modules stay loaded from one script to the next."""
+    for name, source in LIBRARIES.items():
+        path = tmp_path / "site-packages" / f"{name}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(source)
+    monkeypatch.syspath_prepend(str(tmp_path / "site-packages"))
+    loaded = ("gin", "accelerate", "accelerate.state")
+    try:
+        assert len(reports_of(text, tmp_path)) == 2
+        assert any(name in sys.modules for name in loaded)
+    finally:
+        for name in loaded:
+            sys.modules.pop(name, None)
+
+
+def test_one_name_twice_in_one_script_is_still_an_error(tmp_path: Path) -> None:
+    twice = RESOLVER + "OmegaConf.register_new_resolver('double', lambda x: x)\n"
+    for _ in range(2):
+        with pytest.raises(ValueError, match="already registered"):
+            reports_of(twice, tmp_path)
+
+
+LOOKED_FOR = """
+import importlib.util
+assert importlib.util.find_spec("tensorboardX")
+from tensorboardX import SummaryWriter
+SummaryWriter().add_scalar("loss", 0.25, 1)
+"""
+
+
+def test_a_library_that_is_looked_for_before_it_is_imported_is_listened_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As ``transformers`` and ``accelerate`` look whether W&B and TensorBoard are there."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "tensorboardX"]:
+        monkeypatch.delitem(sys.modules, name)
+    (tmp_path / "train.py").write_text(LOOKED_FOR)
+    reports: list[Report] = []
+    fit(trial(0, tmp_path), lambda each: reports.append(each) is None)
+    assert [each.metrics["loss"] for each in reports] == [0.25]

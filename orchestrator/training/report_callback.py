@@ -278,10 +278,10 @@ class ReportCallback(CheckpointCallback):
 
     def _save_between_reports(self, trainer: L.Trainer, *, at_epoch_end: bool) -> None:
         """Save a checkpoint if one is due or a stop is requested, unless a report has saved one at this place."""
-        if self._interim is None or self._saves is None:
+        if self._saves is None:
             return
         save, is_to_stop = self._saves.decide(trainer, lambda: self._interval.progress(trainer, self._meter))
-        if save and self._reported_at != trainer.fit_loop.total_batch_idx:
+        if save and self._saves_here and self._interim and self._reported_at != trainer.fit_loop.total_batch_idx:
             with self._meter.paused():
                 self._read = self._meter.read(trainer)
                 epoch = epochs_trained(trainer)
@@ -296,6 +296,11 @@ class ReportCallback(CheckpointCallback):
                     self._interim(Interim(epoch, checkpoint, **self._read, **fields))
         if is_to_stop:
             self._stop(trainer, at_epoch_end=at_epoch_end)
+
+    @property
+    def _saves_here(self) -> bool:
+        """Whether this fit may be the trial's training: if code validates without the objective, it reports later."""
+        return self._requires_report or self._reported or not self._unreported
 
     def _stop(self, trainer: L.Trainer, *, at_epoch_end: bool) -> None:
         """End the segment here. An epoch that it leaves has not ended: a user's hooks would act on a part of it."""

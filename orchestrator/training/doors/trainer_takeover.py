@@ -6,7 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,13 @@ from orchestrator.training import class_loading, rendezvous
 from orchestrator.training.checkpoints import DurableCheckpointIO
 from orchestrator.training.csv_logger import EpochCSVLogger
 from orchestrator.training.doors.import_hook import Replacements
+from orchestrator.training.doors.folder_checkpoint import is_packed
 from orchestrator.training.doors.script_metrics import LoggedMetrics
 from orchestrator.training.doors.trial_session import TrialEnd, TrialSession
 from orchestrator.training.host_lock import lock_prepare_data
 from orchestrator.training.interim_saves import InterimSaves
 from orchestrator.training.live_writer import LiveWriter, live_writer
+from orchestrator.training.job import Report
 from orchestrator.training.process_state import release
 from orchestrator.training.segment_callbacks import segment_callbacks
 from orchestrator.training.shared_storage import Heartbeat
@@ -35,7 +37,10 @@ _FOLDERS = ("save_dir", "_save_dir", "_root_dir")  # attributes of loggers
 _EVALUATIONS = ("validate", "test", "predict")
 OLD = "is of an earlier Lightning"
 TWICE = "the code fits a second Trainer"
-_TWICE_HINT = "a trial is one training: fit once, or report with orchestrator.report() and save with checkpoint()"
+_TWICE_HINT = (
+    "the validations of one training alone are reports: fit once; or name what the code reports between or after its "
+    "fits as the objective, such as orchestrator.report(mean_loss=…)"
+)
 
 
 @dataclass
@@ -97,13 +102,12 @@ class Takeover:
             return
         session = self.session
         session.fits += 1
-        if session.fits > 1:
-            raise UsageError(TWICE, hint=_TWICE_HINT)
+        self._refuse_two_trainings()
         given, *owners = parts_of_fit(original, trainer, args, kwargs)
         for owner in owners:
             if owner is not None:
                 lock_prepare_data(owner, self.heartbeat.beat)
-        if session.start is not None:
+        if self._resumes:
             given |= {"ckpt_path": session.start, "weights_only": True}
         live = live_writer(session.job, self.heartbeat)
         self.trainers.append(trainer)
@@ -119,6 +123,23 @@ class Takeover:
             raise TrialEnd
 
     def is_of_tuner(self, trainer: L.Trainer) -> bool:
+    @property
+    def _resumes(self) -> bool:
+        """Whether the present fit continues from the trial's checkpoint: one of its first fit, and not the code's."""
+        start = self.session.start
+        return start is not None and self.session.fits == 1 and not is_packed(start)
+
+    def _refuse_two_trainings(self) -> None:
+        """Raise UsageError if the code has trained what the trial is judged by, and fits once more."""
+        if self.session.fits > 1 and self.session.trained:
+            raise UsageError(TWICE, hint=_TWICE_HINT)
+
+    def _report(self, report: Report) -> bool:
+        """Send a validation's report."""
+        self.session.trained = True
+        self._refuse_two_trainings()
+        return self.session.send(report)
+
         """Return whether a ``Tuner`` calls ``fit`` for its own search, not the code for its training."""
         return any(getattr(each, "_early_exit", False) for each in _finders_of(trainer))
 
@@ -149,16 +170,17 @@ class Takeover:
 
     def _callbacks(self, writer: DurableCheckpointIO, live: LiveWriter) -> tuple[list[L.Callback], list[L.Callback]]:
         """Return the sweep's callbacks that come before the code's own, and those after them."""
-        session, job = self.session, self.session.job
+        session = self.session
+        job = session.job if self._resumes else replace(session.job, checkpoint=None)
         before, after = segment_callbacks(
             job,
             live,
-            resumes=session.start is not None,
-            report=session.send,
+            resumes=self._resumes,
+            report=self._report,
             writer=writer,
             table=self.table,
             heartbeat=self.heartbeat,
-            interim=session.send_interim if session.to.interim is not None else None,
+            interim=session.send_interim if session.to.interim is not None and session.fits == 1 else None,
             saves=InterimSaves(self._must_stop, job.save_every),
             requires_report=False,
         )

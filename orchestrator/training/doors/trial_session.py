@@ -70,6 +70,7 @@ class TrialSession:
         interruption: what ended the process's work from outside in a report; it is raised again at the end.
         trainer: the Trainer that is fitting now; None outside of ``fit``.
         fits: how many Trainers have been fitted.
+        trained: whether a validation of one of them has been a report.
         evaluates: whether a Trainer validates, tests or predicts now, outside of ``fit``.
         passes_on: whether a report goes to the table and the trackers now: what they log is none of the code's.
         serves_wandb: whether the code has called ``wandb.init``, whose config has all arguments.
@@ -86,6 +87,7 @@ class TrialSession:
     trainer: Any = None
     fits: int = 0
     evaluates: bool = False
+    trained: bool = False
     passes_on: bool = False
     serves_wandb: bool = False
     notices: list[str] = field(default_factory=list)

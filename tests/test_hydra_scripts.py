@@ -15,8 +15,9 @@ from orchestrator.spec import SweepSpec, from_mapping
 from orchestrator.spec.command_line import Invocation
 from orchestrator.state import SweepState
 from orchestrator.sweep import launch
+from orchestrator.training import Job
 from orchestrator.training.doors.parser_probe import RefusedError, probing
-from orchestrator.training.doors.script_run import run_script
+from orchestrator.training.doors.script_run import invocation_of, run_script
 from tests.support.paths import ROOT
 
 pytest.importorskip("hydra", reason="needs Hydra: pip install hydra-core")
@@ -107,3 +108,20 @@ def test_a_hydra_project_is_swept_as_it_stands(tmp_path: Path, monkeypatch: pyte
         assert used["model"]["width"] == {"small": 8, "big": 32}[trial.params["model"]]
         assert used["data"]["batch_size"] == trial.params["data.batch_size"]
     assert [path.name for path in tmp_path.iterdir()] == ["runs"], "Hydra leaves no outputs/ in the working directory"
+
+
+FROM_CLI = "from omegaconf import OmegaConf\nraise SystemExit(OmegaConf.from_cli().get('lr', 0))\n"
+
+
+def test_a_program_of_omegaconf_gets_words_without_hyphens(tmp_path: Path) -> None:
+    """`OmegaConf.from_cli` takes ``--lr=7`` for a key with hyphens, and every trial would train the same."""
+    (tmp_path / "train.py").write_text(FROM_CLI)
+    code = {"train": "", "program": str(tmp_path / "train.py"), "command": [], "args": {"lr": 7}}
+    job = Job(trial=0, segment=0, seed=1, metric="", model=code, data=None, trainer={}, folder=str(tmp_path / "run"))
+    found = invocation_of(job, {})
+    assert found.words == ["lr=7"]
+    with pytest.raises(SystemExit, match="7"), probing([["lr=8"]]) as unchecked:
+        run_script(found)
+    assert unchecked() == ["lr=8"], "OmegaConf takes any name"
+    with pytest.raises(RefusedError, match=r"takes name=value, but got --lr=8"), probing([["--lr=8"]]):
+        run_script(found)

@@ -72,9 +72,17 @@ def trial(number: int, folder: Path) -> Job:
 def reports_of(text: str, folder: Path) -> list[Report]:
     """Run a script as two trials of this process; return what they report."""
     (folder / "train.py").write_text(text + REPORT)
+    return [report for number in (0, 1) for report in reported(trial(number, folder))]
+
+
+def reported(job: Job) -> list[Report]:
     reports: list[Report] = []
-    for number in (0, 1):
-        fit(trial(number, folder), lambda each: reports.append(each) is None)
+
+    def report(each: Report) -> bool:
+        reports.append(each)
+        return True
+
+    fit(job, report)
     return reports
 
 
@@ -132,6 +140,4 @@ def test_a_library_that_is_looked_for_before_it_is_imported_is_listened_to(
     for name in [name for name in sys.modules if name.partition(".")[0] == "tensorboardX"]:
         monkeypatch.delitem(sys.modules, name)
     (tmp_path / "train.py").write_text(LOOKED_FOR)
-    reports: list[Report] = []
-    fit(trial(0, tmp_path), lambda each: reports.append(each) is None)
-    assert [each.metrics["loss"] for each in reports] == [0.25]
+    assert [each.metrics["loss"] for each in reported(trial(0, tmp_path))] == [0.25]

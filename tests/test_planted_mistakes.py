@@ -56,6 +56,12 @@ def main(lr: float, epochs: int = 2):
     for epoch in range(epochs):
         orchestrator.report(step=epoch + 1, loss=lr)
 """
+PRINTS = """\
+import sys
+
+for epoch in range(2):
+    print("val_loss", sys.argv[1:])
+"""
 BASE: dict[str, Any] = {
     "name": "planted", "program": "train.py", "objective": {"metric": "val_loss", "mode": "min"},
     "space": {"lr": {"uniform": [0.1, 0.2]}}, "budget": {"trials": 2}, "scheduler": "fifo",
@@ -111,9 +117,33 @@ def test_a_mistake_is_found_without_running_the_code(
         (SCRIPT, {"objective": {"metric": "val_acc", "mode": "max"}}, "never reported 'val_acc': it logs", "log it in"),
         (f"{SCRIPT}print(trainer.callback_metrics['test_loss'])\n", {}, "KeyError: 'test_loss'", "correct the code"),
         (f"{SCRIPT}trainer.fit(Net(0.1), loader)\n", {}, "fits a second Trainer", "fit once"),
+        (f"{SCRIPT}import sys\nsys.exit(1.5)\n", {}, "SystemExit: 1.5", "call main() without it"),
+        (SCRIPT.replace("parser.parse_args()", "parser.parse_args([])"), {}, "lr would change nothing", "let it read"),
+        (SCRIPT.replace('"--lr"', '"lr"'), {}, "are required: lr", "${lr}, ${args}]"),
+        (f"import sys\nfloat(sys.argv[1])\n{SCRIPT}", {}, "an option for a value", "${lr}, ${args}]"),
+        (f"import os\nfloat(os.environ['LR'])\n{SCRIPT}", {}, "has no LR", "[LR=${lr}, python"),
+        (f"get_ipython().magic('matplotlib')\n{SCRIPT}", {}, "'get_ipython' is not defined", "lines of a notebook"),
+        (f"{SCRIPT}trainer.tune(Net(0.1))\n", {}, "Trainer.tune is of an earlier Lightning", "correct the code"),
+        (PRINTS, {}, "never reported 'val_loss'", "orchestrator.report(val_loss=…)"),
         (FUNCTION.replace("epoch + 1", "1"), AS_FUNCTION, "after it was called", "step="),
     ],
-    ids=["unknown option", "choice", "flag", "objective", "after fit", "two Trainers", "order"],
+    ids=[
+        "unknown option",
+        "choice",
+        "flag",
+        "objective",
+        "after fit",
+        "two Trainers",
+        "sys.exit",
+        "constants",
+        "by place",
+        "sys.argv",
+        "environment",
+        "notebook",
+        "tune",
+        "prints",
+        "order",
+    ],
 )
 def test_a_mistake_is_found_by_a_run_before_the_first_trial(
     text: str, fields: dict[str, Any], words: str, fix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -53,6 +53,8 @@ def spec(program: str, **fields: Any) -> SweepSpec:
         (["python3", "${program}", "--json", "${args_json}"],
          ["--json", json.dumps({"lr": 0.1, "deep": {"on": True}, "list": [1, 2], "none": None})]),
         (["python", "-m", "pkg.train", "--seed", "${seed}"], ["--seed", "7"]),
+        (["python", "${program}", "${lr}", "--on=${deep.on}", "${args}"],
+         ["0.1", "--on=True", "--list=[1, 2]", "--none=null"]),
     ],
 )  # fmt: skip
 def test_a_command_is_that_of_a_wandb_sweep(command: list[str] | None, words: list[str]) -> None:
@@ -61,11 +63,19 @@ def test_a_command_is_that_of_a_wandb_sweep(command: list[str] | None, words: li
     assert (found.program, found.module) == (("", "pkg.train") if "-m" in (command or ()) else ("train.py", ""))
 
 
+def test_a_parameter_may_be_a_word_or_a_variable_of_the_environment() -> None:
+    found = invocation(code(command=["LR=${lr}", "python", "${program}", "${width}"], lr=0.1, width=8), {})
+    assert (found.environment, found.words) == ({"LR": "0.1"}, ["8"])
+    by_name = ["python", "${program}", "${learning-rate}"]
+    assert spec("argparse_trainer.py", command=by_name).command == by_name
+
+
 @pytest.mark.parametrize(
     ("command", "words"),
     [
         (["torchrun", "${program}", "${args}"], "the command starts 'torchrun', not Python"),
-        (["python", "${program}"], "no parameter would reach the script"),
+        (["python", "${program}"], "learning-rate would not reach the script"),
+        (["python", "${program}", "${learning_rate}"], "which nothing replaces"),
         (["python", "${program}", "${arguments}"], "which nothing replaces"),
         (["python", "-c", "print()", "${args}"], "-c"),
         (["python", "-m"], "no module after -m"),
@@ -166,6 +176,13 @@ with mlflow.start_run():
         mlflow.log_metric("train", 1.0, step=epoch)
         mlflow.log_metrics({"val_loss": 0.25 / (epoch + 1)}, step=epoch)
 """
+FABRIC = """
+from lightning.fabric import Fabric
+fabric = Fabric(accelerator="cpu", devices=1)
+for epoch in range(2):
+    fabric.log("train", 1.0)
+    fabric.log_dict({"val_loss": 0.25 / (epoch + 1)}, step=epoch)
+"""
 AFTER_FIT = """
 import lightning as L
 from tests.support.tiny import Tiny, TinyData
@@ -192,9 +209,10 @@ trainer.test(model, data.val_dataloader())
         (TESTED, "test/score", [], [0.75]),
         (BOARD, "val/loss", [], [0.25, 0.125]),
         (MLFLOW, "val_loss", [], [0.25, 0.125]),
+        (FABRIC, "val_loss", [], [0.25, 0.125]),
         (AFTER_FIT, "test_score", [], [0.75]),
     ],
-    ids=["agent", "in parts", "summary", "evaluated", "tested", "board", "mlflow", "after fit"],
+    ids=["agent", "in parts", "summary", "evaluated", "tested", "board", "mlflow", "fabric", "after fit"],
 )
 def test_a_script_is_judged_by_what_it_logs_wherever_it_logs_it(
     text: str, metric: str, required: list[str], values: list[float] | None, tmp_path: Path
@@ -241,3 +259,16 @@ def weights(run: RunDirectory) -> dict[str, torch.Tensor]:
     (kept,) = (run.trial(0) / "checkpoints").glob("*.ckpt")
     found: dict[str, torch.Tensor] = torch.load(kept, weights_only=True)["state_dict"]
     return found
+
+
+def test_a_device_that_the_trial_lacks_is_named_with_the_way_out(tmp_path: Path) -> None:
+    text = "import lightning as L\nL.Trainer(accelerator='mps', logger=False)\n"
+    (tmp_path / "train.py").write_text(text)
+    job = Job(
+        trial=0, segment=0, seed=1, metric="loss", model=code(str(tmp_path / "train.py")), data=None, trainer={},
+        folder=str(tmp_path / "run/trials/0000"),
+    )  # fmt: skip
+    failure = attempt(job, lambda report: True)
+    assert failure is not None
+    assert "asks for accelerator='mps', and the trial has none" in failure.message
+    assert "`trainer: {accelerator: auto}` in the sweep file" in failure.message

@@ -50,7 +50,12 @@ def test_the_code_s_own_reports_judge_a_cross_validation(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     reports: list[Report] = []
-    assert attempt(job(text, tmp_path), lambda each: reports.append(each) is None) is None
+
+    def report(each: Report) -> bool:
+        reports.append(each)
+        return True
+
+    assert attempt(job(text, tmp_path), report) is None
     scores = fits(tmp_path)
     assert len(scores) == 3
     assert [each.step for each in reports] == steps

@@ -44,14 +44,17 @@ class Invocation:
     function: str = ""
 
 
-def command_problem(program: str, command: Sequence[str]) -> Iterator[Problem]:
-    """Yield why a command cannot run a script with a trial's parameters."""
+def command_problem(
+    program: str, command: Sequence[str], space: Sequence[str] = (), args: Sequence[str] = ()
+) -> Iterator[Problem]:
+    """Yield why a command cannot run a script with a trial's parameters, whose names are in ``space``."""
     path = ("command",)
     for word in command:
         for match in _MACRO.finditer(word):
             name = match["name"]
-            if name not in ("env", "interpreter", "program", *_ARGUMENTS, *_TRIAL) and not name.startswith("envvar:"):
-                known = ", ".join(f"${{{each}}}" for each in ("program", *_ARGUMENTS, *_TRIAL))
+            words = ("env", "interpreter", "program", *_ARGUMENTS, *_TRIAL, *space, *args)
+            if name not in words and not name.startswith("envvar:"):
+                known = ", ".join(f"${{{each}}}" for each in ("program", *_ARGUMENTS, *_TRIAL, *space, *args))
                 yield Problem(f"the command has ${{{name}}}, which nothing replaces", f"known: {known}", path)
                 return
     try:
@@ -59,9 +62,19 @@ def command_problem(program: str, command: Sequence[str]) -> Iterator[Problem]:
     except ValueError as error:
         yield Problem(str(error), _HINT, path if command else ("program",))
         return
-    if command and not any(f"${{{name}" in word for word in command for name in _ARGUMENTS):
-        message = "the command has no ${args}, so that no parameter would reach the script"
-        yield Problem(message, "add ${args}, or ${args_no_hyphens} for Hydra", path)
+    if not command or any(f"${{{name}" in word for word in command for name in _ARGUMENTS):
+        return
+    missing = [name for name in space if name not in _named_in(command)]
+    if missing or not space:
+        lost = f"{', '.join(missing)} would not" if missing else "no parameter would"
+        message = f"the command has no ${{args}}, so that {lost} reach the script"
+        hint = "add ${args}, ${args_no_hyphens} for Hydra, or a parameter by its name, as in ${lr}"
+        yield Problem(message, hint, path)
+
+
+def _named_in(command: Sequence[str]) -> set[str]:
+    """Return the names between ``${`` and ``}``."""
+    return {match["name"] for word in command for match in _MACRO.finditer(word)}
 
 
 def invocation(
@@ -79,11 +92,15 @@ def invocation(
         ValueError: It does not start Python.
     """
     args = {name: _replaced(value, macros) for name, value in flat(code["args"]).items()}
+    command = code.get("command") or standard
+    by_name = {name: as_text(value) for name, value in args.items() if name in _named_in(command)}
+    args = {name: value for name, value in args.items() if name not in by_name}
+    macros = {**by_name, **macros}
     as_json = json.dumps(nested({name: _replaced(value, macros) for name, value in code["args"].items()}))
     program = code.get("program") or ""
     words = [
         expanded
-        for word in code.get("command") or standard
+        for word in command
         for expanded in _expanded(word, program, args, {**macros, "args_json": as_json, "args_json_file": json_file})
     ]
     return _parsed(words)

@@ -83,6 +83,13 @@ _ARGUMENTS: Mapping[str, tuple[str, Callable[[Any], dict[str, Any]]]] = {
     "auto_scale_batch_size": ("the callback BatchSizeFinder", _callback("BatchSizeFinder")),
 }
 
+METHODS: Mapping[str, str] = {
+    "tune": "Tuner(trainer).lr_find(model), of lightning.pytorch.tuner",
+    "add_argparse_args": "LightningCLI, or options that the script adds itself",
+    "from_argparse_args": "LightningCLI, or Trainer(max_epochs=args.max_epochs, …)",
+}
+"""Methods of the Trainer that Lightning 2 has no more, and what replaces each."""
+
 HOOKS: Mapping[str, str] = {
     "training_epoch_end": "on_train_epoch_end",
     "validation_epoch_end": "on_validation_epoch_end",

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from orchestrator import codec
 from orchestrator.errors import Problem
-from orchestrator.spec.command_line import command_problem
+from orchestrator.spec.command_line import command_problem, flat
 from orchestrator.spec.parts import Part, plain_mapping, shown
 from orchestrator.spec.progress_section import CODE_FIELDS
 
@@ -107,7 +107,7 @@ def code_problems(spec: SweepSpec) -> Iterator[Problem]:
     if spec.train and (spec.program or spec.command):
         yield Problem("`train` names a function, and `program` or `command` a script", "keep one of them", ("train",))
     elif not spec.train:
-        yield from command_problem(spec.program or "", spec.command or [])
+        yield from command_problem(spec.program or "", spec.command or [], list(spec.space), list(flat(spec.args)))
     if spec.resources.workers > 1:
         yield Problem(f"a {_noun(door)} trains in one process, but resources.workers is {spec.resources.workers}",
                       "leave resources.workers out, or name the LightningModule under model:",

@@ -79,7 +79,8 @@ def train_code(session: TrialSession) -> Any:
     try:
         if session.job.model["train"]:
             return call_function(session.job)
-        return run_script(invocation_of(session.job, macros(session.job)))
+        found = invocation_of(session.job, macros(session.job))
+        return run_script(found, lambda words: setattr(session, "command_line", words))
     except SystemExit as error:
         if session.ended or error.code not in (None, 0):
             raise

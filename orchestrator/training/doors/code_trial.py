@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stderr
 from dataclasses import asdict, replace
@@ -34,6 +35,8 @@ _SHORT = {
 _USAGE_ERROR = 2  # the exit code of argparse, click and those that build on them
 _CERTAIN = (AttributeError, ImportError, KeyError, NameError, TypeError)
 """Errors that do not come of training only a batch, or of what the check may not do."""
+_UNKNOWN = ("nrecognized", "o such option", "not accepted", "does not exist", "nknown")
+_MISTAKE = re.compile(r"(?i)error|invalid|no such|unrecognized|unknown")
 _OPTION = re.compile(r"--[\w.-]+")
 _NO_CHECKPOINT = "the code saves no checkpoint: a trial that is interrupted or set aside starts again from nothing"
 
@@ -88,12 +91,14 @@ def two_reports(
                 return _refused_arguments(said.getvalue(), job)
             if isinstance(error, UsageError) and (error.message == TWICE or OLD in error.message):
                 return Finding("refused", "end", error.message, error.hint)
-            if sessions and sessions[-1].fits and sessions[-1].trainer is None and isinstance(error, _CERTAIN):
-                what = f"after its Trainer.fit the code fails: {describe(error)}"
-                return Finding("refused", "end", what, "correct the code, which is run to its end in every trial")
-            return explained(error, job, resumed=bool(start))
-        if epochs == 1 and probes:
-            of_names = _of_names(job, unchecked()) if not (sessions and sessions[-1].serves_wandb) else ()
+            if isinstance(error, SystemExit) and "lags parsing error" in said.getvalue():  # absl's, with code 1
+                return _refused_arguments(said.getvalue(), job)
+            after = bool(sessions and sessions[-1].fits and sessions[-1].trainer is None)
+            return _certain(error, job, after=after) or explained(error, job, resumed=bool(start))
+        if epochs == 1 and probes and not (sessions and sessions[-1].serves_wandb):
+            if sessions and _is_unread(sessions[-1]):
+                return _without_effect(job)
+            of_names = _of_names(job, unchecked())
     if reports and reports[-1].checkpoint is None:
         notes.append(_NO_CHECKPOINT)
     elif reports:
@@ -101,9 +106,59 @@ def two_reports(
     return Finding("passed", notes=tuple(dict.fromkeys([*of_names, *notes])))
 
 
+def _certain(error: BaseException, job: Job, *, after: bool) -> Finding | None:
+    """Return the finding for an error that every trial would have; None for any other.
+
+    ``after`` says whether the code failed after its ``Trainer.fit``.
+    """
+    if after and (isinstance(error, _CERTAIN) or (isinstance(error, SystemExit) and not isinstance(error.code, int))):
+        what = f"after its Trainer.fit the code fails: {describe(error)}"
+        hint = "correct the code, which is run to its end in every trial"
+        if isinstance(error, SystemExit):
+            hint = "sys.exit() takes what it gets for an error: call main() without it, or let main() return nothing"
+        return Finding("refused", "end", what, hint)
+    names = list(job.model["args"])
+    if not job.model["train"] and (name := next((each for each in names if f"--{each}=" in str(error)), "")):
+        what = f"the script takes an option for a value: {describe(error)}"
+        return Finding("refused", "arguments", what, _by_place(name))
+    if type(error) is NameError:  # a local one may come of training only a batch
+        is_notebook = getattr(error, "name", "") in ("get_ipython", "display")
+        hint = "leave out the lines of a notebook, such as get_ipython() and display()"
+        hint = hint if is_notebook else "correct the code"
+        return Finding("refused", "end", f"the code fails: {describe(error)}", hint)
+    variable = _missing_variable(error)
+    if name := next((each for each in names if variable and each.lower() == variable.lower()), ""):
+        hint = f"command: [{variable}=${{{name}}}, python, ${{program}}, ${{args}}] sets it to a parameter's value"
+        return Finding("refused", "arguments", f"the environment has no {variable}, which the code reads", hint)
+    return None
+
+
+def _missing_variable(error: BaseException) -> str:
+    """Return the variable that ``os.environ`` lacks; empty for another error."""
+    frames = traceback.extract_tb(error.__traceback__) if isinstance(error, KeyError) and error.args else []
+    return str(error.args[0]) if frames and frames[-1].filename == "<frozen os>" else ""
+
+
+def _by_place(name: str) -> str:
+    return f"a parameter by its name is a word by itself: command: [python, ${{program}}, ${{{name}}}, ${{args}}]"
+
+
+def _is_unread(session: TrialSession) -> bool:
+    """Return whether a script has got options and has not looked at them."""
+    return not getattr(session.command_line, "is_read", True) and len(session.command_line) > 1
+
+
+def _without_effect(job: Job) -> Finding:
+    names = ", ".join(job.model["args"])
+    message = f"the script has not read its command line, so {names} would change nothing"
+    hint = "let it read them, as by argparse, or write the training as a function with these arguments"
+    return Finding("refused", "arguments", message, hint)
+
+
 def _of_names(job: Job, unchecked: Sequence[str] | None) -> Sequence[str]:
     """Return a sentence on names that no parser of the script has checked; none if all are."""
-    names = list(job.model["args"])
+    named = " ".join(job.model["command"])
+    names = [name for name in job.model["args"] if f"${{{name}}}" not in named]
     if job.model["train"] or not names:
         return ()
     if unchecked is None:
@@ -132,16 +187,26 @@ def _refused_arguments(said: str, job: Job) -> Finding:
     """Return the finding for a script that ended as its parser refused the command line; ``said`` is its stderr."""
     lines = [line.strip(" │╭╮╰╯─") for line in said.splitlines()]
     lines = [line for line in lines if line]
-    message = next((line for line in reversed(lines) if "rror" in line or "nvalid" in line or "uch" in line), "")
+    message = next((line for line in reversed(lines) if _MISTAKE.search(line)), "")
     message = message or (lines[-1] if lines else "it printed nothing")
-    given = {f"--{name}" for name in job.model["args"]}
+    given = {f"--{name}" for name in job.model["args"]} | {"--help"}
     known = sorted(set(_OPTION.findall(said.partition("error:")[0])) - given)
     wrong = next((option for option in _OPTION.findall(message) if option in given), "")
-    is_unknown = any(word in message for word in ("nrecognized", "o such option", "not accepted", "does not exist"))
+    is_unknown = any(word in message for word in _UNKNOWN)
     close = get_close_matches(wrong, known, n=1, cutoff=0.5) if wrong and is_unknown else []
     names = ", ".join(name.removeprefix("--") for name in known)
     others = f"it takes {names}; see the script's --help" if is_unknown and names else "see the script's --help"
     hint = f"did you mean {close[0].removeprefix('--')}?" if close else others
     if wrong and isinstance(job.model["args"].get(wrong.removeprefix("--")), bool):
         hint = "a flag without a value: command: [${interpreter}, ${program}, ${args_no_boolean_flags}]"
+    if needed := next((name for name in job.model["args"] if _needs_by_place(message, name)), ""):
+        hint = _by_place(needed)
+    if "OmegaConf.from_cli" in message:
+        hint = "command: [python, ${program}, ${args_no_hyphens}]"
     return Finding("refused", "arguments", f"the script refused its command line: {message}", hint)
+
+
+def _needs_by_place(message: str, name: str) -> bool:
+    """Return whether a parser lacks an argument of this name that has no hyphens."""
+    lacks = re.search(r"(?i)(?:are required:|missing argument|required argument:?)(.*)", message)
+    return bool(lacks and re.search(rf"(?i)(?<![\w-]){re.escape(name)}(?![\w-])", lacks[1]))

@@ -25,7 +25,7 @@ _resolvers: set[str] = set()
 def as_first_of_process(notice: Callable[[str], None]) -> Iterator[None]:
     """Run code as if no other had run in this process. ``notice`` takes a sentence for the user."""
     has_group = _has_process_group()
-    context: Any = multiprocessing.context._default_context  # type: ignore[attr-defined]
+    context: Any = multiprocessing.context._default_context
     chosen, context._actual_context = context._actual_context, None
     replacements = Replacements()
     replacements.replace(torch, "set_num_interop_threads", _once(torch.set_num_interop_threads, notice))

@@ -1,7 +1,7 @@
 """Try the arguments of every configuration on a script's own parser, at the moment that the script calls it.
 
 So a typo, a value of another type and a choice that the parser does not know are found before anything is trained,
-for all ends of all domains. It knows argparse, jsonargparse with LightningCLI, click, typer and Hydra.
+for all ends of all domains. It knows argparse, jsonargparse with LightningCLI, click, typer, Hydra and OmegaConf.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ class _Probe:
 
     def words_for(self, args: Any) -> Sequence[Sequence[str]]:
         """Return the words to try where a parser gets ``args``: none if these are not the script's own."""
-        if args is None or list(args) == sys.argv[1:]:
+        own = list.__getitem__(sys.argv, slice(1, None))  # which is no reading by the script: see `CommandLine`
+        if args is None or list(args) == own:
             return self.commands
         return self.passed_on or () if list(args) == self.own_rest else ()
 
@@ -139,6 +140,18 @@ class _Probe:
 
         return run
 
+    def of_omegaconf(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """Return ``OmegaConf.from_cli`` that refuses ``--name=value``, which it would take for another name."""
+
+        def from_cli(args: Any = None) -> Any:
+            for number, words in enumerate(self.words_for(args)):
+                if wrong := next((word for word in words if word.startswith("--")), None):
+                    raise RefusedError(number, f"error: OmegaConf.from_cli takes name=value, but got {wrong}")
+                self.passed_on = [*(self.passed_on or []), list(words)]
+            return original(args)
+
+        return from_cli
+
 
 @contextmanager
 def probing(commands: Sequence[Sequence[str]]) -> Iterator[Callable[[], list[str] | None]]:
@@ -156,6 +169,7 @@ def probing(commands: Sequence[Sequence[str]]) -> Iterator[Callable[[], list[str
             stack.enter_context(on_import("jsonargparse", lambda module: _jsonargparse(probe, module)))
             for name in _CLICK:
                 stack.enter_context(on_import(name, lambda module: _click(probe, module)))
+            stack.enter_context(on_import("omegaconf", lambda module: _omegaconf(probe, module)))
             stack.enter_context(on_import(_HYDRA, lambda module: probe.replace(module.Hydra, "run", probe.of_hydra)))
         try:
             yield probe.unchecked
@@ -169,6 +183,10 @@ def _of_subcommand(command: Any, context: Any) -> list[str]:
     if not hasattr(command, "resolve_command") or getattr(command, "chain", False):
         return []
     return [*(getattr(context, "_protected_args", None) or ()), *context.args]
+
+
+def _omegaconf(probe: _Probe, module: Any) -> None:
+    probe.replace(module.OmegaConf, "from_cli", probe.of_omegaconf)
 
 
 def _jsonargparse(probe: _Probe, module: Any) -> None:

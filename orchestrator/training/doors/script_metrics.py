@@ -1,4 +1,4 @@
-"""What a function or script logs for other tools, as reports: to W&B, TensorBoard or MLflow, or in a Trainer's test."""
+"""What a function or script logs, as reports: by W&B, TensorBoard, MLflow or Fabric, or in a Trainer's test."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from orchestrator.training.doors.import_hook import Replacements, on_import
 from orchestrator.training.doors.trial_session import TrialSession, is_number
 from orchestrator.training.trial_files import own_place
 
+_FABRICS = ("lightning.fabric", "lightning_fabric")
 _WRITERS = ("torch.utils.tensorboard", "tensorboardX")  # modules with a SummaryWriter
 
 
@@ -75,7 +76,7 @@ def numbers_of(data: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, 
 
 @contextmanager
 def listening(logged: LoggedMetrics, session: TrialSession) -> Iterator[None]:
-    """Take what the code logs by TensorBoard's or MLflow's functions meanwhile; it goes where the code sends it, too.
+    """Take what the code logs by TensorBoard, MLflow or Fabric meanwhile; it goes where the code sends it, too.
 
     A ``SummaryWriter`` writes into the trial's folder.
     """
@@ -90,7 +91,12 @@ def listening(logged: LoggedMetrics, session: TrialSession) -> Iterator[None]:
         replacements.replace(module, "log_metric", _then(module.log_metric, logged, _metric))
         replacements.replace(module, "log_metrics", _then(module.log_metrics, logged, _metrics))
 
+    def fabric(module: Any) -> None:
+        replacements.replace(module.Fabric, "log_dict", _then(module.Fabric.log_dict, logged, _dict))
+
     with ExitStack() as stack:
+        for name in _FABRICS:
+            stack.enter_context(on_import(name, fabric))
         for name in _WRITERS:
             stack.enter_context(on_import(name, writer))
         stack.enter_context(on_import("mlflow", mlflow))
@@ -114,6 +120,10 @@ def _then(original: Callable[..., Any], logged: LoggedMetrics, row: Callable[...
 
 def _scalar(writer: Any, tag: str, scalar_value: Any, global_step: Any = None, *args: Any, **kwargs: Any) -> Any:
     return {tag: scalar_value}, global_step if is_number(global_step) else None
+
+
+def _dict(fabric: Any, metrics: Any, step: Any = None) -> Any:
+    return metrics, step
 
 
 def _metric(key: str, value: Any, step: Any = None, *args: Any, **kwargs: Any) -> Any:

@@ -10,7 +10,7 @@ import runpy
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -24,7 +24,7 @@ from orchestrator.training.job import Job
 from orchestrator.training.trial_files import own_place
 
 _SYNTAX = re.compile(r"[,=()\[\]{}'\"#]|^\s|\s$|^$")
-_HYDRA = ("${interpreter}", "${program}", "${args_no_hyphens}")
+_PLAIN = ("${interpreter}", "${program}", "${args_no_hyphens}")
 
 
 def invocation_of(job: Job, macros: dict[str, str]) -> Invocation:
@@ -33,9 +33,10 @@ def invocation_of(job: Job, macros: dict[str, str]) -> Invocation:
     code = job.model
     path = find_script(code["program"]) if code.get("program") else None
     is_hydra = path is not None and _uses_hydra(path)
+    is_plain = not is_hydra and path is not None and b"OmegaConf.from_cli(" in path.read_bytes()
     if is_hydra:
         code = {**code, "args": {name: _as_hydra_text(value) for name, value in flat(code["args"]).items()}}
-    found = invocation(code, macros, json_file=str(json_file), standard=_HYDRA if is_hydra else STANDARD)
+    found = invocation(code, macros, json_file=str(json_file), standard=_PLAIN if is_hydra or is_plain else STANDARD)
     if any("${args_json_file}" in word for word in code.get("command") or ()):
         json_file.parent.mkdir(parents=True, exist_ok=True)
         json_file.write_text(json.dumps(nested(job.model["args"])))
@@ -118,9 +119,31 @@ def find_script(program: str) -> Path:
     return path.absolute()
 
 
-def run_script(found: Invocation) -> None:
-    """Run the script to its end. What it raises passes through, a SystemExit included."""
-    with _as_program(found), _own_modules(found), _signals_allowed():
+class CommandLine(list[str]):
+    """A ``sys.argv`` that notes whether more than the name of the program was read."""
+
+    is_read = False
+
+    def __getitem__(self, index: Any) -> Any:
+        self.is_read |= index != 0
+        return super().__getitem__(index)
+
+    def __iter__(self) -> Iterator[str]:
+        self.is_read = True
+        return super().__iter__()
+
+    def __len__(self) -> int:
+        self.is_read = True
+        return super().__len__()
+
+
+def run_script(found: Invocation, started: Callable[[CommandLine], None] = lambda words: None) -> None:
+    """Run the script to its end. What it raises passes through, a SystemExit included.
+
+    ``started`` gets the script's ``sys.argv`` before it is run.
+    """
+    with _as_program(found) as words, _own_modules(found), _signals_allowed():
+        started(words)
         if found.function:
             sys.exit(import_object(found.function.replace(":", "."))())
         elif found.module:
@@ -130,16 +153,17 @@ def run_script(found: Invocation) -> None:
 
 
 @contextmanager
-def _as_program(found: Invocation) -> Iterator[None]:
+def _as_program(found: Invocation) -> Iterator[CommandLine]:
     """Set ``sys.argv``, the environment and the first folder of ``sys.path`` as for a program."""
     argv, path = list(sys.argv), list(sys.path)
-    sys.argv = [found.program or found.module or found.function.partition(":")[0], *found.words]
+    words = CommandLine([found.program or found.module or found.function.partition(":")[0], *found.words])
+    sys.argv = words
     if found.program:
         sys.path.insert(0, str(Path(found.program).parent))
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # else Hydra ends the process instead of passing an error on
     os.environ.update(found.environment)  # restored with the rest of the process's state
     try:
-        yield
+        yield words
     finally:
         sys.argv, sys.path[:] = argv, path
 

@@ -11,23 +11,24 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import BatchSizeFinder, Checkpoint, LearningRateFinder, ModelSummary, ProgressBar
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.plugins.io import CheckpointIO
 
 from orchestrator.errors import UsageError
-from orchestrator.spec.old_trainer import present_spelling
+from orchestrator.spec.old_trainer import METHODS, present_spelling
 from orchestrator.training import class_loading, rendezvous
 from orchestrator.training.checkpoints import DurableCheckpointIO
 from orchestrator.training.csv_logger import EpochCSVLogger
-from orchestrator.training.doors.import_hook import Replacements
 from orchestrator.training.doors.folder_checkpoint import is_packed
+from orchestrator.training.doors.import_hook import Replacements
 from orchestrator.training.doors.script_metrics import LoggedMetrics
 from orchestrator.training.doors.trial_session import TrialEnd, TrialSession
 from orchestrator.training.host_lock import lock_prepare_data
 from orchestrator.training.interim_saves import InterimSaves
-from orchestrator.training.live_writer import LiveWriter, live_writer
 from orchestrator.training.job import Report
+from orchestrator.training.live_writer import LiveWriter, live_writer
 from orchestrator.training.process_state import release
 from orchestrator.training.segment_callbacks import segment_callbacks
 from orchestrator.training.shared_storage import Heartbeat
@@ -122,7 +123,6 @@ class Takeover:
         if session.ended:
             raise TrialEnd
 
-    def is_of_tuner(self, trainer: L.Trainer) -> bool:
     @property
     def _resumes(self) -> bool:
         """Whether the present fit continues from the trial's checkpoint: one of its first fit, and not the code's."""
@@ -140,6 +140,7 @@ class Takeover:
         self._refuse_two_trainings()
         return self.session.send(report)
 
+    def is_of_tuner(self, trainer: L.Trainer) -> bool:
         """Return whether a ``Tuner`` calls ``fit`` for its own search, not the code for its training."""
         return any(getattr(each, "_early_exit", False) for each in _finders_of(trainer))
 
@@ -273,13 +274,19 @@ def _patched(cls: Any, takeover: Takeover) -> Iterator[None]:
         _refuse_old(kwargs)
         given = names.bind(self, *args, **kwargs).arguments
         given.pop("self")
-        original(self, **takeover.arguments(given))
+        try:
+            original(self, **takeover.arguments(given))
+        except MisconfigurationException as error:
+            raise _explained(error, given) from error
 
     @functools.wraps(fit)
     def fitted(self: Any, *args: Any, **kwargs: Any) -> None:
         takeover.fit(fit, self, *args, **kwargs)
 
     replacements = Replacements()
+    for name, present in METHODS.items():
+        if not hasattr(cls, name):
+            replacements.replace(cls, name, _refusing(f"Trainer.{name} {OLD}; today it is {present}"))
     replacements.replace(cls, "__init__", init)
     replacements.replace(cls, "fit", fitted)
     for name in _EVALUATIONS:
@@ -288,6 +295,21 @@ def _patched(cls: Any, takeover: Takeover) -> Iterator[None]:
         yield
     finally:
         replacements.undo()
+
+
+def _explained(error: MisconfigurationException, given: Mapping[str, Any]) -> Exception:
+    """Return a UsageError for a device that the trial does not have, and any other error as it is."""
+    if given.get("accelerator") in (None, "auto", "cpu"):
+        return error
+    message = f"the code asks for accelerator={given['accelerator']!r}, and the trial has none: {error}"
+    return UsageError(message, hint="`trainer: {accelerator: auto}` in the sweep file overrides it")
+
+
+def _refusing(message: str) -> Callable[..., Any]:
+    def refuse(*args: Any, **kwargs: Any) -> None:
+        raise UsageError(message, hint="correct the code")
+
+    return refuse
 
 
 def _refuse_old(given: Mapping[str, Any]) -> None:

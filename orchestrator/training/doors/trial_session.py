@@ -74,6 +74,7 @@ class TrialSession:
         evaluates: whether a Trainer validates, tests or predicts now, outside of ``fit``.
         passes_on: whether a report goes to the table and the trackers now: what they log is none of the code's.
         serves_wandb: whether the code has called ``wandb.init``, whose config has all arguments.
+        command_line: the script's ``sys.argv``; empty for a function.
         notices: sentences for the user, each printed once.
         logged: metrics that a Trainer has logged, or that were reported without the objective.
     """
@@ -86,10 +87,11 @@ class TrialSession:
     interruption: BaseException | None = None
     trainer: Any = None
     fits: int = 0
-    evaluates: bool = False
     trained: bool = False
+    evaluates: bool = False
     passes_on: bool = False
     serves_wandb: bool = False
+    command_line: list[str] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
     logged: list[str] = field(default_factory=list)
     _reached: dict[str, float] = field(default_factory=dict)
@@ -311,10 +313,11 @@ class TrialSession:
     def _silent(self) -> ObjectiveError:
         what = "function" if self.job.model.get("train") else "script"
         logged = f": it logs {', '.join(self.logged)}" if self.logged else ""
-        return ObjectiveError(
-            f"the {what} has ended and never reported {self.job.metric!r}{logged}",
-            hint="log it in a Lightning Trainer's validation, call orchestrator.report(), or return it",
-        )
+        name = self.job.metric
+        keyword = f"{name}=…" if name.isidentifier() else f'{{"{name}": …}}'
+        other = "return it" if what == "function" else "log it by W&B, TensorBoard or MLflow"
+        hint = f"log it in a Lightning Trainer's validation, {other}, or call orchestrator.report({keyword})"
+        return ObjectiveError(f"the {what} has ended and never reported {name!r}{logged}", hint=hint)
 
     def notice(self, sentence: str) -> None:
         """Print a sentence on stderr, once a segment."""

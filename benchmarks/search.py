@@ -1,7 +1,10 @@
 """Measure how soon searches find the best configurations on tables of real learning curves.
 
-    python -m benchmarks.search [--curves FILE.npz|FOLDER] [--seeds 100] [--workers 1,16] [--only NAME,NAME]
+    python -m benchmarks.search [--curves FILE.npz|FOLDER] [--seeds 100] [--workers 1,4,16,64] [--only NAME,NAME]
                                 [--jobs 2] [--variant misleading,uninformative,noisy,short,late]
+
+In full it takes an hour on two cores. Policies that ask Optuna take most of it, so they have 20 seeds unless ``--only``
+names them.
 
 The tables are those of ``benchmarks/curves`` (`benchmarks.make_curves`), or yours. Each (.npz; of a folder, every one)
 holds, for each task, ``<task>/valid`` (configurations × epochs, the validation loss, NaN where training diverged) and
@@ -51,7 +54,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -61,7 +64,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.search_policies import POLICIES, Policy
+from benchmarks.search_policies import POLICIES, SLOW, Policy
 
 SHIPPED = Path(__file__).resolve().parent / "curves"
 GOALS = (0.01, 0.002)
@@ -70,6 +73,8 @@ REGRET_SHARE = 1 / 20
 REFERENCES = ("asha-promotion", "parzen+promotion")
 REGRET_REFERENCE = "one-epoch-then-best"
 SAMPLES = 1000
+SLOW_SEEDS = 20
+"""Seeds of a policy that takes seconds a run, unless it is asked for by name."""
 HEADINGS = f"{'best 1 %':>9}{'0.2 %':>9}{'worst 1%':>9}{'0.2 %':>9}{'never 1%':>9}{'0.2 %':>9}{'regret':>9}  saved"
 
 
@@ -214,14 +219,12 @@ def simulate(task: Task, policy: Policy, workers: int) -> list[float]:
     return [*times, area / until]
 
 
-def runs(task: Task, name: str, workers: int, seeds: int) -> NDArray[np.float64]:
-    """Return what `simulate` does of all seeds, shape (seeds, goals + 1)."""
+def runs(task: Task, name: str, workers: int, seeds: range) -> NDArray[np.float64]:
+    """Return what `simulate` does of these seeds, shape (seeds, goals + 1)."""
     make: Callable[..., Policy] = POLICIES[name]
     size = len(task.losses)
-    shuffled = (np.random.default_rng(seed).permutation(size).tolist() for seed in range(seeds))
-    return np.array(
-        [simulate(task, make(task.points, task.epochs, order, seed), workers) for seed, order in enumerate(shuffled)]
-    )
+    shuffled = ((seed, np.random.default_rng(seed).permutation(size).tolist()) for seed in seeds)
+    return np.array([simulate(task, make(task.points, task.epochs, order, seed), workers) for seed, order in shuffled])
 
 
 def log_times(task: Task, ran: NDArray[np.float64], workers: int) -> NDArray[np.float64]:
@@ -231,31 +234,46 @@ def log_times(task: Task, ran: NDArray[np.float64], workers: int) -> NDArray[np.
     return logs
 
 
-def measure(tasks: list[Task], names: list[str], workers: list[int], seeds: int, jobs: int) -> list[dict[str, Any]]:
-    """Return one row of figures for each policy and number of workers."""
+def measure(tasks: list[Task], seeds: Mapping[str, int], workers: list[int], jobs: int) -> list[dict[str, Any]]:
+    """Return one row of figures for each policy of ``seeds`` and number of workers."""
     rows = []
-    first = ["random", *(name for name in (REGRET_REFERENCE, *REFERENCES) if name in names)]
+    first = [name for name in (REGRET_REFERENCE, *REFERENCES) if name in seeds]
     with ProcessPoolExecutor(jobs) as pool:
         for count in workers:
             logs: dict[str, NDArray[np.float64]] = {}
             areas: dict[str, NDArray[np.float64]] = {}
-            for name in dict.fromkeys([*first, *names]):
-                start = time.perf_counter()
-                futures = [pool.submit(runs, task, name, count, seeds) for task in tasks]
-                ran = [future.result() for future in futures]
+            for name in dict.fromkeys(["random", *first, *seeds]):
+                start, number = time.perf_counter(), seeds.get(name, max(seeds.values()))
+                parts = [range(part, number, jobs) for part in range(min(jobs, number))]
+                futures = [[pool.submit(runs, task, name, count, part) for part in parts] for task in tasks]
+                ran = [interleaved([part.result() for part in each]) for each in futures]
                 logs[name] = np.array([log_times(task, each, count) for task, each in zip(tasks, ran, strict=True)])
                 areas[name] = np.array([each[:, -1] for each in ran])
                 row = {"policy": name, "workers": count, **figures(logs, name, np.concatenate(ran))}
                 row |= saved_regret(areas, name)
-                row |= {"tasks": [task.name for task in tasks], "seeds": seeds}
+                row |= {"tasks": [task.name for task in tasks], "seeds": number}
                 rows.append(row | {"seconds": round(time.perf_counter() - start, 1)})
                 print(line(row), file=sys.stderr, flush=True)
-    return [row for row in rows if row["policy"] in names]
+    return [row for row in rows if row["policy"] in seeds]
+
+
+def interleaved(parts: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Return the rows of all parts in the order of their seeds, of which part i has i, i + n, i + 2n …."""
+    whole = np.empty((sum(map(len, parts)), parts[0].shape[1]))
+    for first, part in enumerate(parts):
+        whole[first :: len(parts)] = part
+    return whole
+
+
+def difference(left: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return ``left - right`` by pairs, of arrays (tasks, seeds, …), for the seeds that both have."""
+    pairs = min(left.shape[1], right.shape[1])
+    return left[:, :pairs] - right[:, :pairs]
 
 
 def figures(logs: dict[str, NDArray[np.float64]], name: str, ran: NDArray[np.float64]) -> dict[str, Any]:
     """Return a policy's figures; of ``logs``, by policy, each has shape (tasks, seeds, goals)."""
-    gains = (logs["random"] - logs[name]).mean(axis=1)
+    gains = difference(logs["random"], logs[name]).mean(axis=1)
     found: dict[str, Any] = {
         "speed_up": np.exp(gains.mean(axis=0)).round(2).tolist(),
         "by_task": np.exp(gains).round(2).tolist(),
@@ -264,7 +282,7 @@ def figures(logs: dict[str, NDArray[np.float64]], name: str, ran: NDArray[np.flo
     }
     for reference in REFERENCES:
         if reference in logs and reference != name:
-            found[f"over {reference}"] = paired(logs[reference] - logs[name])
+            found[f"over {reference}"] = paired(difference(logs[reference], logs[name]))
     return found
 
 
@@ -287,7 +305,7 @@ def saved_regret(areas: dict[str, NDArray[np.float64]], name: str) -> dict[str, 
     """Return by how much a policy's regret is below that of the reference, of ``areas`` of shape (tasks, seeds)."""
     if REGRET_REFERENCE not in areas or name == REGRET_REFERENCE:
         return {}
-    saved = areas[REGRET_REFERENCE] - areas[name]
+    saved = difference(areas[REGRET_REFERENCE], areas[name])
     drawn = np.random.default_rng(0).integers(0, saved.shape[1], (SAMPLES, saved.shape[1]))
     interval = np.quantile([saved[:, seeds].mean() for seeds in drawn], [0.025, 0.975])
     by_task = saved.mean(axis=1).round(4).tolist()
@@ -355,20 +373,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--curves", type=Path, default=SHIPPED, help="a table or a folder of them; the shipped ones")
     parser.add_argument("--seeds", type=int, default=100)
-    parser.add_argument("--workers", default="1,16")
-    parser.add_argument("--only", default=",".join(POLICIES))
+    parser.add_argument("--workers", default="1,4,16,64")
+    parser.add_argument("--only", default="", help=f"policies, of {', '.join(POLICIES)}")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--variant", default="", help=f"curves that are harder in some way: {', '.join(VARIANTS)[2:]}")
     args = parser.parse_args()
-    names, variants = args.only.split(","), args.variant.split(",")
+    names, variants = args.only.split(",") if args.only else list(POLICIES), args.variant.split(",")
     for kind, given, known in (("policy", names, list(POLICIES)), ("variant", variants, list(VARIANTS))):
         if unknown := sorted(set(given) - set(known)):
             parser.error(f"no {kind} named {', '.join(unknown)}; known: {', '.join(filter(None, known))}")
     workers = [int(count) for count in args.workers.split(",")]
+    seeds = {name: min(args.seeds, SLOW_SEEDS) if name in SLOW and not args.only else args.seeds for name in names}
     tables: list[tuple[str, list[dict[str, Any]]]] = []
     for path in sorted(args.curves.glob("*.npz")) if args.curves.is_dir() else [args.curves]:
         for variant in variants:
-            rows = measure(load(path, variant), names, workers, args.seeds, args.jobs)
+            rows = measure(load(path, variant), seeds, workers, args.jobs)
             tables.append((f"{path.name} {variant}".strip(), rows))
             print(f"{path.name} {variant}\n{'policy':<20}{'workers':>8}" + HEADINGS)
             print("\n".join(line(row) for row in rows))

@@ -181,3 +181,5 @@ POLICIES: dict[str, Callable[..., Policy]] = {
     ),
     "default": partial(Product, scheduler={"name": "guarded_asha"}, searcher="density_ratio"),
 }
+SLOW = frozenset({"tpe", "tpe+asha", "tpe+pruner"})
+"""Policies that take seconds a run: Optuna looks at all trials before each suggestion."""

@@ -201,13 +201,16 @@ def test_a_shipped_table_is_small_and_of_the_present_tasks(path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["diabetes_mlp", pytest.param("digits_cnn", marks=pytest.mark.slow)])
 def test_a_shipped_row_is_what_the_program_trains(name: str) -> None:
-    """The first reports are compared: another processor rounds otherwise, and the difference grows."""
+    """The first reports of three rows of four: another processor rounds otherwise, and in some the difference grows."""
     shipped = contents(SHIPPED / f"{name}.npz")["valid"].astype(float)
     design = Design(TASKS[name], len(shipped), TASKS[name].reports, 0, Path())
     rows = min(groups(design), key=len)
-    for record in train_group(design, rows, design.task.read(DATA)):
-        expected, trained = shipped[record["row"], :2], np.array(record["losses"][:2], dtype=float)
-        assert np.allclose(trained, expected, rtol=0.02, equal_nan=True)
+    same = [
+        np.allclose(np.array(record["losses"][:2], float), shipped[record["row"], :2], rtol=1e-3, equal_nan=True)
+        for record in train_group(design, rows, design.task.read(DATA))
+    ]
+    assert len(same) >= 25
+    assert sum(same) >= 0.75 * len(same)
 
 
 def contents(path: Path) -> dict[str, NDArray[Any]]:

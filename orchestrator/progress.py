@@ -83,6 +83,15 @@ def counted(number: float, noun: str) -> str:
     return f"{digits} {noun}{'' if number == 1 else 's'}"
 
 
+def percent(share: float, gap: str = " ") -> str:
+    """Return a share in words: ``12 %``, ``0.4 %`` below one in a hundred; 0 % is of none, and 100 % of all."""
+    if 0 < share < 0.001:
+        return f"below 0.1{gap}%"
+    if 0.995 <= share < 1:
+        return f"above 99{gap}%"
+    return f"{100 * share:.1f}{gap}%" if 0 < share < 0.01 else f"{100 * share:.0f}{gap}%"
+
+
 def axis(unit: str) -> str:
     """Return the title of an axis or a column: ``epoch``, ``step``, ``seconds``, ``tokens_seen``."""
     return _SINGULAR[unit] if unit in (EPOCHS, "steps") else noun(unit)

@@ -20,8 +20,9 @@ from orchestrator.engine.simulator import simulate
 from orchestrator.errors import UsageError
 from orchestrator.journal import Event
 from orchestrator.policies.extend_limits import More
+from orchestrator.progress import percent
 from orchestrator.results.audit import audit_of
-from orchestrator.results.audit_text import audit_lines, percent
+from orchestrator.results.audit_text import audit_lines
 from orchestrator.results.figures.compared import best_by_training
 from orchestrator.results.figures.curves import learning_curves
 from orchestrator.results.figures.history import history
@@ -390,3 +391,35 @@ def test_of_runs_that_are_equal_none_leads(tmp_path: Path) -> None:
     figure = best_by_training(comparison)
     assert figure is not None
     assert figure.title == f"At equal training watched and other are equal, with {value}"
+
+
+@pytest.mark.parametrize(
+    ("share", "words"),
+    [(0, "0 %"), (0.0004, "below 0.1 %"), (0.004, "0.4 %"), (0.424, "42 %"), (0.996, "above 99 %"), (1.0, "100 %")],
+)
+def test_only_none_and_all_are_0_and_100_percent(share: float, words: str) -> None:
+    assert percent(share) == words
+    assert percent(share, "") == words.replace(" %", "%")
+
+
+def test_a_probability_short_of_one_is_not_said_to_be_certain() -> None:
+    row: dict[str, Any] = {
+        "configuration": 0,
+        "searched": 0.5,
+        "mean": 0.5,
+        "low": 0.4,
+        "high": 0.6,
+        "probability": 0.998,
+    }
+    row["values"] = [0.5, 0.5, 0.5]
+    found = {"table": [row], "first": 0, "clear": True, "confidence": 0.9, "level": 0.9, "optimism": None}
+    assert "the best with probability above 99% (confirmed)" in sentences(found, "loss")[0]
+    why_stopped = {"rule": "guarded_asha", "rung": 1, "place": 9, "of": 9, "kept": 2, "value": 0.5, "agreement": 0.998}
+    assert "above 99 % of the controls' pairs" in stop_reason({**why_stopped, "progress": 1})
+
+
+def test_a_small_value_is_not_printed_as_zero(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    events = simulated(trials=2, curve=lambda params, progress: {"val_acc": 3.2e-5}, scheduler="fifo")
+    run = written(tmp_path, events)
+    _print_outcome(Outcome(run, read_state(run), 0), next_steps=False)
+    assert "best: trial 0, val_acc 3.2e-05 at epoch 1" in capsys.readouterr().out

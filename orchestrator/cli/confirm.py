@@ -19,6 +19,7 @@ from orchestrator.cli.run import submit
 from orchestrator.cli.run_argument import chosen_run
 from orchestrator.cli.supervisor import needs_supervisor, supervise
 from orchestrator.cli.trust_question import settle_trust
+from orchestrator.safe_text import show
 
 
 @app.command(rich_help_panel=PANEL_WINNER)
@@ -100,7 +101,7 @@ def evaluate_on_test_set(
     if as_json:
         print_json({"look": evaluation.number, "of": evaluation.winner.title, "metrics": evaluation.metrics_as_json})
     else:
-        print_lines(*(f"{metric}: {value:.4f}" for metric, value in evaluation.metrics.items()))
+        print_lines(*(f"{metric}: {show(value)}" for metric, value in evaluation.metrics.items()))
     print_lines(f"look {evaluation.number} at the test set: {evaluation.winner.title}", err=True)
     if evaluation.earlier:
         times = "once" if len(evaluation.earlier) == 1 else f"{len(evaluation.earlier)} times"

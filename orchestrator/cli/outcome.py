@@ -19,6 +19,7 @@ from orchestrator.cli.output import (
 )
 from orchestrator.cli.supervisor import is_replacement
 from orchestrator.cli.watch_key import WatchKey
+from orchestrator.safe_text import show
 
 if TYPE_CHECKING:
     from orchestrator.results import Results
@@ -143,7 +144,7 @@ def _print_outcome(outcome: Outcome, *, next_steps: bool) -> None:
 
     best = results.best()
     at = place(best.progress, results.state.unit)
-    print_lines("", f"best: trial {best.trial}, {results.metric} {best.value:.4f} at {at}")
+    print_lines("", f"best: trial {best.trial}, {results.metric} {show(best.value)} at {at}")
     print_lines(f"checkpoint: {best.checkpoint or 'none, since the code saves none'}")
     if next_steps:
         steps = [
@@ -188,7 +189,7 @@ def _print_finals(run: RunDirectory, outcome: Outcome, *, as_json: bool) -> None
     print_lines(*sentences(confirmation, metric))
     with contextlib.suppress(UsageError):  # code of the user's may save no checkpoint
         best = winner(run, state)
-        print_lines(f"its best model: {best.title}, {metric} {best.best.value:.4f}")
+        print_lines(f"its best model: {best.title}, {metric} {show(best.best.value)}")
         print_lines(f"checkpoint: {best.run.locate(best.checkpoint.path)}")
     steps = [
         (command_line("test", name, runs), "evaluate the winner on the test set, once"),

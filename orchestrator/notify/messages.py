@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.policies.budget import amounts
-from orchestrator.progress import counted, place
+from orchestrator.progress import counted, percent, place
 from orchestrator.safe_text import visible
 from orchestrator.spec import Occasion
 from orchestrator.state import Best, SweepState, Trial, spec_in_force
@@ -58,7 +58,9 @@ def confirmed(name: str, state: SweepState, confirmation: Mapping[str, Any]) -> 
     first, metric = confirmation["table"][0], state.objective.metric
     verdict = "is confirmed" if confirmation["clear"] else "leads, but it is not clear"
     values = f"{metric} {first['mean']:.6g} over {counted(len(first['values']), 'fresh training')}"
-    text = f"finished its finals: trial {first['configuration']} {verdict} ({first['probability']:.0%}): {values}"
+    text = (
+        f"finished its finals: trial {first['configuration']} {verdict} ({percent(first['probability'], '')}): {values}"
+    )
     return note("finished", name, text, metric=metric, value=first["mean"], trial=first["configuration"])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from orchestrator.progress import counted, place, span
+from orchestrator.progress import counted, percent, place, span
 from orchestrator.results.audit import Audit, Bin, RungAudit
 from orchestrator.state import SweepState
 
@@ -73,13 +73,6 @@ def trial_sentences(audit: Audit, number: int, unit: str) -> list[str]:
         sentence = unpredictive_sentence(audit, audit.unpredictive, unit)
         said.append(f"{sentence[0].upper()}{sentence[1:]}.")
     return said
-
-
-def percent(share: float) -> str:
-    """Return a share as text: ``0.2 %`` below one in a hundred."""
-    if 0 < share < 0.001:
-        return "below 0.1 %"
-    return f"{100 * share:.1f} %" if 0 < share < 0.01 else f"{100 * share:.0f} %"
 
 
 def _bin(each: Bin) -> str:

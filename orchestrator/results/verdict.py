@@ -10,7 +10,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from orchestrator.progress import COUNTER, SECONDS, counted, figure, place, span
+from orchestrator.progress import COUNTER, SECONDS, counted, figure, percent, place, span
 from orchestrator.results.early_stops import count_stopped_early
 from orchestrator.results.failure_groups import cost
 from orchestrator.results.per_state import best_trial
@@ -30,7 +30,7 @@ def finalist_table(confirmation: Mapping[str, Any]) -> Table:
     for row in confirmation["table"]:
         values = (show(row["searched"]), show(row["mean"]) if row["mean"] is not None else "–", interval_of(row))
         counts = (str(len(row["values"])), str(row["failed"] or "–"))
-        table.add_row(f"trial {row['configuration']}", *values, *counts, f"{row['probability']:.0%}")
+        table.add_row(f"trial {row['configuration']}", *values, *counts, percent(row["probability"], ""))
     return table
 
 
@@ -40,7 +40,7 @@ def sentences(confirmation: Mapping[str, Any], metric: str) -> list[str]:
     number, trainings = first["configuration"], len(first["values"])
     certainty = "confirmed" if confirmation["clear"] else f"not clear yet, {confirmation['confidence']:.0%} is required"
     lines = [
-        f"winner: the parameters of trial {number}, the best with probability {chance:.0%} ({certainty}): "
+        f"winner: the parameters of trial {number}, the best with probability {percent(chance, '')} ({certainty}): "
         f"{metric} {show(first['mean'])} over {counted(trainings, 'fresh training')}, "
         f"{confirmation['level']:.0%} interval {interval_of(first)}"
     ]
@@ -154,7 +154,7 @@ def _certainty(state: SweepState) -> str:
     first = confirmation["table"][0]
     result = "Confirmed" if confirmation["clear"] else f"Not clear yet ({confirmation['confidence']:.0%} is required)"
     return (
-        f"{result}: it is the best with probability {first['probability']:.0%}, and the "
+        f"{result}: it is the best with probability {percent(first['probability'], '')}, and the "
         f"{confirmation['level']:.0%} interval of its mean is {interval_of(first)}."
     )
 

@@ -12,7 +12,7 @@ from orchestrator.policies import Scheduler, Suggestion
 from orchestrator.policies.extend_limits import recorded_horizon, trained_in_full
 from orchestrator.policies.scheduler import rung_text, scheduler_class
 from orchestrator.policies.searcher import recorded_searcher
-from orchestrator.progress import EPOCHS, UNITS, counted, duration, place, plain, span
+from orchestrator.progress import EPOCHS, UNITS, counted, duration, percent, place, plain, span
 from orchestrator.results.launch_changes import segment_changes
 from orchestrator.rundir.trial_logs import LogFile
 from orchestrator.safe_text import show, show_apart, visible
@@ -353,5 +353,5 @@ def _in_the_finals(state: SweepState, trial: Trial) -> list[str]:
     return [
         f"In the finals its parameters trained {counted(len(row['values']), 'time')} under fresh seeds: "
         f"mean {show(row['mean'])}, place {table.index(row) + 1} of {len(table)}, "
-        f"the best with probability {row['probability']:.0%}."
+        f"the best with probability {percent(row['probability'], '')}."
     ]

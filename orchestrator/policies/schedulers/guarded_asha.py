@@ -11,6 +11,7 @@ from orchestrator.journal import Event
 from orchestrator.policies.control_trials import WITNESSES, ControlTrials
 from orchestrator.policies.pausing import Candidate, PausingScheduler, RungOptions
 from orchestrator.policies.scheduler import rung_text
+from orchestrator.progress import percent
 from orchestrator.safe_text import show
 from orchestrator.spec import SweepSpec
 
@@ -25,7 +26,7 @@ _EXPLANATIONS = {
     "promising": "it continued as {best}",
     "late": "it continued as {best}, since the best controls came from places that far down",
     "unproven": "it continued because that rung does not predict: of two controls the better one was ahead there in "
-    "only {percent} % of the pairs",
+    "only {percent} of the pairs",
     "control": "it continued as a control, whatever its value, to show whether that rung predicts the end",
     "finalist": "it continued as the best of all, to see the end of its training",
 }
@@ -87,7 +88,7 @@ class GuardedASHAScheduler(PausingScheduler[GuardedASHA]):
     def explain_stop(cls, why: Mapping[str, Any]) -> str:
         """Say where the trial waited, and how many continued from there."""
         trust = (
-            "" if why["agreement"] is None else f"; later, {_percent(why)} % of the controls' pairs were in that order"
+            "" if why["agreement"] is None else f"; later, {_percent(why)} of the controls' pairs were in that order"
         )
         return (
             f"it was set aside at place {why['place']} of {why['of']} at {rung_text(why)} "
@@ -164,4 +165,4 @@ class GuardedASHAScheduler(PausingScheduler[GuardedASHA]):
 
 
 def _percent(why: Mapping[str, Any]) -> str:
-    return "?" if why["agreement"] is None else f"{100 * why['agreement']:.0f}"
+    return "? %" if why["agreement"] is None else percent(why["agreement"])

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.progress import percent
 from orchestrator.results.figures.figure import BEST, MUTED, STATUSES, Figure, escaped, make_figure
 from orchestrator.results.verdict import sentences
 from orchestrator.rundir import RunDirectory
@@ -90,4 +91,4 @@ def draw(rows: Sequence[Finalist], confirmation: Mapping[str, Any], metric: str)
 def _title(rows: Sequence[Finalist], confirmation: Mapping[str, Any]) -> str:
     first = rows[0]
     standing = "is the best" if confirmation["clear"] else "leads, but is not clear yet"
-    return f"Trial {first.configuration} {standing}: probability {first.probability:.0%}"
+    return f"Trial {first.configuration} {standing}: probability {percent(first.probability, '')}"

@@ -192,12 +192,17 @@ class ProgressError(SweepError):
 
 
 def describe(error: BaseException) -> str:
-    """Return the error's type and text, ``ValueError: no data``; a ``__str__`` that raises is replaced by a note."""
+    """Return the error's type and text, ``ValueError: no data``, and notes on it that are hints.
+
+    A ``__str__`` that raises is replaced by a note.
+    """
     name = type(error).__name__
     try:
         text = str(error)
     except (Exception, SystemExit) as fault:  # a user's own class may raise any error
         return f"{name} (its text cannot be shown: its __str__ raised {type(fault).__name__})"
+    hints = [note for note in getattr(error, "__notes__", ()) if str(note).startswith("hint: ")]
+    text = " ".join([text, *hints]).strip()
     return f"{name}: {text}" if text else name
 
 

@@ -10,12 +10,14 @@ import pytest
 import torch
 
 from orchestrator.engine import controller
+from orchestrator.engine.segment_runner import attempt
 from orchestrator.journal import read
 from orchestrator.results.winner import lineage, winner
 from orchestrator.rundir import RunDirectory
 from orchestrator.state import SweepState
 from orchestrator.sweep import extend, launch
 from orchestrator.training import Job, resolve_precision
+from orchestrator.training.code_check import _shortened
 from tests.support.small_sweeps import spec
 
 HERE = str(resolve_precision(accelerator="cpu"))
@@ -69,3 +71,33 @@ def test_a_journal_of_an_earlier_version_leaves_it_to_the_machine() -> None:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without CUDA")
 def test_half_precision_of_a_gpu_does_not_follow_a_trial_to_a_cpu() -> None:
     assert resolve_precision(accelerator="cpu", earlier="16-mixed") == HERE
+
+
+def halves(folder: Path, model: str, **trainer: Any) -> Job:
+    """Return a trial in bfloat16, which ``auto`` has chosen on its first machine unless ``trainer`` names it."""
+    return Job(
+        0, 0, 1, "val_loss", {"class_path": f"tests.support.faulty_modules.{model}", "init_args": {}},
+        {"class_path": "tests.support.tiny.TinyData", "init_args": {}},
+        {"max_epochs": 1, "accelerator": "cpu", **trainer}, str(folder / "run/trials/0000"), precision="bf16-mixed",
+    )  # fmt: skip
+
+
+def test_outputs_of_half_precision_may_go_to_numpy(tmp_path: Path) -> None:
+    assert attempt(halves(tmp_path, "ToNumpy"), lambda report: True) is None
+    assert "numpy" not in vars(torch.Tensor), "torch is as it was"
+
+
+def test_an_error_that_may_come_of_the_default_precision_names_the_way_out(tmp_path: Path) -> None:
+    failure = attempt(halves(tmp_path, "IntoFloat32"), lambda report: True)
+    assert failure is not None
+    assert "got Float for the destination and BFloat16" in failure.message
+    assert "`trainer: {precision: 32-true}` in the sweep file" in failure.message
+    assert "faulty_modules.py" in failure.place
+    chosen = attempt(halves(tmp_path / "chosen", "IntoFloat32", precision="bf16-mixed"), lambda report: True)
+    assert chosen is not None
+    assert "hint" not in chosen.message
+
+
+def test_the_check_trains_in_the_precision_of_the_trials() -> None:
+    assert _shortened({}, 1)["precision"] == HERE
+    assert _shortened({"precision": "16-mixed"}, 1)["precision"] == "32-true", "which a CPU lacks"

@@ -135,12 +135,15 @@ def _watch(*, needs_length: bool = False) -> Any:
 
 def _shortened(trainer: Mapping[str, Any], epochs: int) -> dict[str, Any]:
     """Return Trainer arguments for one batch an epoch on one CPU. A user's limit of 0 batches stays."""
+    from orchestrator.training.precision import resolve_precision
+
     kept = {name: value for name, value in trainer.items() if name not in _DROPPED}
     callbacks = [
         each for each in trainer.get("callbacks") or [] if not str(each.get("class_path")).endswith(_LONG_CALLBACKS)
     ]
     limits = {name: 1 if trainer.get(name, 1) != 0 else 0 for name in ("limit_train_batches", "limit_val_batches")}
-    fixed = {"max_epochs": epochs, "val_check_interval": 1.0, "check_val_every_n_epoch": 1, "precision": "32-true"}
+    own = resolve_precision(accelerator="cpu") if trainer.get("precision", "auto") == "auto" else "32-true"
+    fixed = {"max_epochs": epochs, "val_check_interval": 1.0, "check_val_every_n_epoch": 1, "precision": own}
     return {**kept, **limits, **fixed, "callbacks": callbacks, "log_every_n_steps": 1}
 
 

@@ -20,7 +20,7 @@ from orchestrator.training.interim_saves import InterimSaves
 from orchestrator.training.job import Checkpoint, Interim, Job, Report
 from orchestrator.training.live_writer import LiveWriter, live_writer
 from orchestrator.training.memory import keep_freed_memory
-from orchestrator.training.precision import resolve_precision
+from orchestrator.training.precision import note_default, resolve_precision
 from orchestrator.training.process_state import isolated, release
 from orchestrator.training.segment_callbacks import segment_callbacks
 from orchestrator.training.shared_storage import Heartbeat, start_heartbeat
@@ -82,6 +82,10 @@ def fit(
         try:
             with rendezvous.by_file():
                 trainer.fit(model, datamodule=data, ckpt_path=start, weights_only=True)
+        except Exception as error:
+            if job.trainer.get("precision", "auto") == "auto":
+                note_default(error, trainer.precision)
+            raise
         finally:
             if live:
                 live.end()

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import torch
 
+from orchestrator.errors import describe
+
+_TYPES = re.compile(r"BFloat16|Half\b|autocast|dtype")
 # Tensor cores, without which half precision gains nothing: compute capability 7.0 (Volta).
 _FIRST_TENSOR_CORES = (7, 0)
 
@@ -53,3 +62,32 @@ def _cuda_precision() -> str:
 def _cpu_multiplies_bfloat16() -> bool:
     capabilities = torch.cpu.get_capabilities()
     return any(capabilities.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16", "sve_bf16"))
+
+
+@contextmanager
+def bfloat16_for_numpy() -> Iterator[None]:
+    """Let ``Tensor.numpy`` return float32 for bfloat16, which numpy lacks.
+
+    A module that gives its outputs to scikit-learn would fail in every trial, since ``auto`` has chosen bfloat16.
+    """
+    cls: Any = torch.Tensor
+    original = cls.numpy
+
+    @functools.wraps(original)
+    def numpy(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return original(self.float() if self.dtype is torch.bfloat16 else self, *args, **kwargs)
+
+    cls.numpy = numpy
+    try:
+        yield
+    finally:
+        del cls.numpy  # which a base class has
+
+
+def note_default(error: BaseException, precision: str | int | None) -> None:
+    """Add a hint to an error that may come of the precision that ``auto`` has chosen."""
+    if str(precision).endswith("-mixed") and _TYPES.search(describe(error)):
+        error.add_note(
+            f"hint: by default this machine trains in {precision}; `trainer: {{precision: 32-true}}` in the sweep file "
+            "trains in float32"
+        )

@@ -19,6 +19,8 @@ import torch
 from lightning.fabric.utilities.warnings import PossibleUserWarning
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from orchestrator.training.precision import bfloat16_for_numpy
+
 __all__ = ["SIGTERMException", "isolated", "release"]  # the first is what Lightning raises after a SIGTERM
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -39,6 +41,7 @@ def isolated(threads: int | None = None) -> Iterator[None]:
         stack.enter_context(_process())
         stack.enter_context(_torch_state())
         stack.enter_context(_quiet_lightning())
+        stack.enter_context(bfloat16_for_numpy())
         torch.set_grad_enabled(True)
         if threads is not None and threads != torch.get_num_threads():
             torch.set_num_threads(threads)

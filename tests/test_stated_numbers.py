@@ -19,6 +19,7 @@ from orchestrator.engine.learning_curves import Curve, synthetic
 from orchestrator.engine.simulator import simulate
 from orchestrator.errors import UsageError
 from orchestrator.journal import Event
+from orchestrator.notify import messages
 from orchestrator.policies.extend_limits import More
 from orchestrator.progress import percent
 from orchestrator.results.audit import audit_of
@@ -412,7 +413,7 @@ def test_a_probability_short_of_one_is_not_said_to_be_certain() -> None:
         "probability": 0.998,
     }
     row["values"] = [0.5, 0.5, 0.5]
-    found = {"table": [row], "first": 0, "clear": True, "confidence": 0.9, "level": 0.9, "optimism": None}
+    found = {"table": [row, row], "first": 0, "clear": True, "confidence": 0.9, "level": 0.9, "optimism": None}
     assert "the best with probability above 99% (confirmed)" in sentences(found, "loss")[0]
     why_stopped = {"rule": "guarded_asha", "rung": 1, "place": 9, "of": 9, "kept": 2, "value": 0.5, "agreement": 0.998}
     assert "above 99 % of the controls' pairs" in stop_reason({**why_stopped, "progress": 1})
@@ -423,3 +424,24 @@ def test_a_small_value_is_not_printed_as_zero(tmp_path: Path, capsys: pytest.Cap
     run = written(tmp_path, events)
     _print_outcome(Outcome(run, read_state(run), 0), next_steps=False)
     assert "best: trial 0, val_acc 3.2e-05 at epoch 1" in capsys.readouterr().out
+
+
+def test_the_only_finalist_is_not_said_to_be_the_best_of_several() -> None:
+    """Of one finalist the probability to be the best is 1, whatever its trainings gave."""
+    row: dict[str, Any] = {"configuration": 0, "searched": 0.5, "mean": 0.5, "low": 0.4, "high": 0.6}
+    row |= {"values": [0.5, 0.5, 0.5], "probability": 1.0, "failed": 0}
+    alone = {"table": [row], "first": 0, "clear": True, "confidence": 0.9, "level": 0.9, "optimism": None}
+    alone["winner"] = {"configuration": 0}
+    state = SweepState(simulated(trials=2, scheduler="fifo"))
+    state.confirmation = alone
+    told = [
+        *sentences(alone, "loss"),
+        *verdict(NO_RUN, state),
+        *why(state, 0),
+        messages.confirmed("s", state, alone).text,
+    ]
+    for word in ("probability", "100%", "onfirmed", "place 1 of 1"):
+        assert word not in " ".join(told)
+    assert [text for text in told if "the only finalist" in text] == [told[0], told[2], told[-2], told[-1]]
+    several = {**alone, "table": [row, {**row, "configuration": 1, "probability": 0.0}]}
+    assert "the best with probability 100% (confirmed)" in sentences(several, "loss")[0]

@@ -56,11 +56,11 @@ def finished(name: str, state: SweepState) -> Note:
 def confirmed(name: str, state: SweepState, confirmation: Mapping[str, Any]) -> Note:
     """Return the note on the end of finals. ``state`` is that of the finals."""
     first, metric = confirmation["table"][0], state.objective.metric
-    verdict = "is confirmed" if confirmation["clear"] else "leads, but it is not clear"
+    chance = percent(first["probability"], "")
+    verdict = f"is confirmed ({chance})" if confirmation["clear"] else f"leads, but it is not clear ({chance})"
+    verdict = verdict if len(confirmation["table"]) > 1 else "was the only finalist"
     values = f"{metric} {first['mean']:.6g} over {counted(len(first['values']), 'fresh training')}"
-    text = (
-        f"finished its finals: trial {first['configuration']} {verdict} ({percent(first['probability'], '')}): {values}"
-    )
+    text = f"finished its finals: trial {first['configuration']} {verdict}: {values}"
     return note("finished", name, text, metric=metric, value=first["mean"], trial=first["configuration"])
 
 

@@ -20,6 +20,8 @@ from orchestrator.rundir import RunDirectory
 from orchestrator.safe_text import visible
 from orchestrator.state import SweepState, Trial
 
+_ALONE = "the only finalist, compared with no other"
+
 
 def finalist_table(confirmation: Mapping[str, Any]) -> Table:
     """Return one row a finalist, best first: its value in the search and its fresh trainings."""
@@ -30,7 +32,12 @@ def finalist_table(confirmation: Mapping[str, Any]) -> Table:
     for row in confirmation["table"]:
         values = (show(row["searched"]), show(row["mean"]) if row["mean"] is not None else "–", interval_of(row))
         counts = (str(len(row["values"])), str(row["failed"] or "–"))
-        table.add_row(f"trial {row['configuration']}", *values, *counts, percent(row["probability"], ""))
+        table.add_row(
+            f"trial {row['configuration']}",
+            *values,
+            *counts,
+            percent(row["probability"], "") if _compared(confirmation) else "–",
+        )
     return table
 
 
@@ -39,8 +46,9 @@ def sentences(confirmation: Mapping[str, Any], metric: str) -> list[str]:
     first, chance = confirmation["table"][0], confirmation["table"][0]["probability"]
     number, trainings = first["configuration"], len(first["values"])
     certainty = "confirmed" if confirmation["clear"] else f"not clear yet, {confirmation['confidence']:.0%} is required"
+    rank = f"the best with probability {percent(chance, '')} ({certainty})" if _compared(confirmation) else _ALONE
     lines = [
-        f"winner: the parameters of trial {number}, the best with probability {percent(chance, '')} ({certainty}): "
+        f"winner: the parameters of trial {number}, {rank}: "
         f"{metric} {show(first['mean'])} over {counted(trainings, 'fresh training')}, "
         f"{confirmation['level']:.0%} interval {interval_of(first)}"
     ]
@@ -53,6 +61,11 @@ def sentences(confirmation: Mapping[str, Any], metric: str) -> list[str]:
             f"{difference} the mean of that trial's fresh trainings"
         )
     return lines
+
+
+def _compared(confirmation: Mapping[str, Any]) -> bool:
+    """Return whether there were several finalists: of one alone a probability to be the best says nothing."""
+    return len(confirmation["table"]) > 1
 
 
 def best_of_search(confirmation: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -153,6 +166,8 @@ def _certainty(state: SweepState) -> str:
         return "Not confirmed: this is the best value of the search, which is optimistic." if best_trial(state) else ""
     first = confirmation["table"][0]
     result = "Confirmed" if confirmation["clear"] else f"Not clear yet ({confirmation['confidence']:.0%} is required)"
+    if not _compared(confirmation):
+        return f"It was {_ALONE}; the {confirmation['level']:.0%} interval of its mean is {interval_of(first)}."
     return (
         f"{result}: it is the best with probability {percent(first['probability'], '')}, and the "
         f"{confirmation['level']:.0%} interval of its mean is {interval_of(first)}."

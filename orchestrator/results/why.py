@@ -350,8 +350,9 @@ def _in_the_finals(state: SweepState, trial: Trial) -> list[str]:
     row = next((row for row in table if row["configuration"] == trial.number), None)
     if row is None or row["mean"] is None:
         return []
+    rank = f"place {table.index(row) + 1} of {len(table)}, the best with probability {percent(row['probability'], '')}"
+    rank = rank if len(table) > 1 else "the only finalist"
     return [
         f"In the finals its parameters trained {counted(len(row['values']), 'time')} under fresh seeds: "
-        f"mean {show(row['mean'])}, place {table.index(row) + 1} of {len(table)}, "
-        f"the best with probability {percent(row['probability'], '')}."
+        f"mean {show(row['mean'])}, {rank}."
     ]

@@ -90,5 +90,7 @@ def draw(rows: Sequence[Finalist], confirmation: Mapping[str, Any], metric: str)
 
 def _title(rows: Sequence[Finalist], confirmation: Mapping[str, Any]) -> str:
     first = rows[0]
+    if len(rows) == 1:
+        return f"Trial {first.configuration} was the only finalist"
     standing = "is the best" if confirmation["clear"] else "leads, but is not clear yet"
     return f"Trial {first.configuration} {standing}: probability {percent(first.probability, '')}"

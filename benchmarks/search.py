@@ -43,8 +43,8 @@ Constants
   A constant that is chosen by these figures has to be chosen on other families than those that it is reported on.
 
 Standard output: for each table and variant the figures (mean and worst task, share of runs that never arrive), and one
-line of JSON; at the end, over all tables, the worst task of each policy against ``asha-promotion``, and the table on
-which it saves least regret against ``one-epoch-then-best``.
+line of JSON; at the end, over all tables, the worst task of each policy against ``asha-promotion``, its geometric mean
+against both references, and the table on which it saves least regret against ``one-epoch-then-best``.
 """
 
 from __future__ import annotations
@@ -76,6 +76,11 @@ SAMPLES = 1000
 SLOW_SEEDS = 20
 """Seeds of a policy that takes seconds a run, unless it is asked for by name."""
 HEADINGS = f"{'best 1 %':>9}{'0.2 %':>9}{'worst 1%':>9}{'0.2 %':>9}{'never 1%':>9}{'0.2 %':>9}{'regret':>9}  saved"
+
+
+Row = dict[str, Any]
+Gains = dict[tuple[str, int, str], NDArray[np.float64]]
+"""By policy, workers and reference: log ratios of times, shape (seeds, goals), as a mean over a table's tasks."""
 
 
 @dataclass
@@ -234,9 +239,9 @@ def log_times(task: Task, ran: NDArray[np.float64], workers: int) -> NDArray[np.
     return logs
 
 
-def measure(tasks: list[Task], seeds: Mapping[str, int], workers: list[int], jobs: int) -> list[dict[str, Any]]:
-    """Return one row of figures for each policy of ``seeds`` and number of workers."""
-    rows = []
+def measure(tasks: list[Task], seeds: Mapping[str, int], workers: list[int], jobs: int) -> tuple[list[Row], Gains]:
+    """Return a row of figures for each policy of ``seeds`` and number of workers, and the gains on references."""
+    rows, gains = [], {}
     first = [name for name in (REGRET_REFERENCE, *REFERENCES) if name in seeds]
     with ProcessPoolExecutor(jobs) as pool:
         for count in workers:
@@ -253,8 +258,11 @@ def measure(tasks: list[Task], seeds: Mapping[str, int], workers: list[int], job
                 row |= saved_regret(areas, name)
                 row |= {"tasks": [task.name for task in tasks], "seeds": number}
                 rows.append(row | {"seconds": round(time.perf_counter() - start, 1)})
+                for reference in REFERENCES:
+                    if reference in logs and reference != name:
+                        gains[name, count, reference] = difference(logs[reference], logs[name]).mean(axis=0)
                 print(line(row), file=sys.stderr, flush=True)
-    return [row for row in rows if row["policy"] in seeds]
+    return [row for row in rows if row["policy"] in seeds], gains
 
 
 def interleaved(parts: list[NDArray[np.float64]]) -> NDArray[np.float64]:
@@ -352,6 +360,19 @@ def verdict(tables: list[tuple[str, list[dict[str, Any]]]]) -> list[str]:
     return lines
 
 
+def mean_verdict(tables: list[Gains]) -> list[str]:
+    """Return each policy's geometric mean over all tables against each reference, with its interval."""
+    lines = []
+    for key in dict.fromkeys(key for gains in tables for key in gains):
+        found = paired(np.stack([gains[key] for gains in tables if key in gains]))
+        goals = zip(GOALS, found["ratio"], found["interval"], strict=True)
+        said = ", ".join(
+            f"best {goal:.1%}: {ratio:.2f} ({low:.2f} to {high:.2f})" for goal, ratio, (low, high) in goals
+        )
+        lines.append(f"{key[0]:<20}{key[1]:>8}  {key[2]:<18}{said}")
+    return lines
+
+
 def regret_verdict(tables: list[tuple[str, list[dict[str, Any]]]]) -> list[str]:
     """Return, over all tables, where each policy saves least regret, and on how many its interval is above zero."""
     lines = []
@@ -384,16 +405,21 @@ def main() -> None:
             parser.error(f"no {kind} named {', '.join(unknown)}; known: {', '.join(filter(None, known))}")
     workers = [int(count) for count in args.workers.split(",")]
     seeds = {name: min(args.seeds, SLOW_SEEDS) if name in SLOW and not args.only else args.seeds for name in names}
-    tables: list[tuple[str, list[dict[str, Any]]]] = []
+    tables: list[tuple[str, list[Row]]] = []
+    gains: list[Gains] = []
     for path in sorted(args.curves.glob("*.npz")) if args.curves.is_dir() else [args.curves]:
         for variant in variants:
-            rows = measure(load(path, variant), seeds, workers, args.jobs)
+            rows, gained = measure(load(path, variant), seeds, workers, args.jobs)
+            gains.append(gained)
             tables.append((f"{path.name} {variant}".strip(), rows))
             print(f"{path.name} {variant}\n{'policy':<20}{'workers':>8}" + HEADINGS)
             print("\n".join(line(row) for row in rows))
             print(json.dumps({"curves": path.name, "variant": variant, "results": rows}), flush=True)
     if compared := verdict(tables):
         print(f"{'all tables':<20}{'workers':>8}  {'never':>7}  worst task against {REFERENCES[0]} (95 % interval)")
+        print("\n".join(compared))
+    if compared := mean_verdict(gains):
+        print(f"{'all tables':<20}{'workers':>8}  {'against':<18}geometric mean of all tables (95 % interval)")
         print("\n".join(compared))
     if compared := regret_verdict(tables):
         print(f"{'all tables':<20}{'workers':>8}  tables with less regret than {REGRET_REFERENCE}, and the worst table")

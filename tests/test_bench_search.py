@@ -18,8 +18,11 @@ from benchmarks.search import (
     REGRET_SHARE,
     VARIANTS,
     Task,
+    difference,
+    interleaved,
     load,
     make_task,
+    mean_verdict,
     paired,
     regret_verdict,
     saved_regret,
@@ -58,6 +61,7 @@ def test_the_command_gives_a_row_for_each_policy(curves: Path) -> None:
     assert all(row["speed_up"] == [1.0, 1.0] for row in rows if row["policy"] == "random")
     assert all(row["never"] == [0.0, 0.0] for row in rows if row["policy"] in ("random", "tpe"))
     assert all(("saved" in row) == (row["policy"] not in ("random", REGRET_REFERENCE)) for row in rows)
+    assert "geometric mean of all tables" in ran.stdout
     assert "tables with less regret" in ran.stdout
 
 
@@ -191,6 +195,21 @@ def test_the_verdict_names_the_worst_task_of_all_tables() -> None:
     tables = [("one.npz", [row([[2.0, 1.5], [1.2, 0.7]], 0.0)]), ("two.npz late", [row([[0.9, 3.0]], 0.25)])]
     (line,) = verdict(tables)
     assert line.split() == ["mine", "1", "25.0%", "0.70", "(0.60", "to", "0.80)", "in", "one.npz", "y,", "best", "0.2%"]
+
+
+def test_a_mean_over_tables_gives_each_table_the_same_weight() -> None:
+    random, key = np.random.default_rng(0), ("mine", 4, "asha-promotion")
+    twice, half = (np.full((20, 2), math.log(ratio)) + random.normal(0, 0.01, (20, 2)) for ratio in (8.0, 0.5))
+    (line,) = mean_verdict([{key: twice}, {key: half}, {}])
+    policy, workers, reference, *said = line.split()
+    assert (policy, int(workers), reference) == key
+    assert " ".join(said).startswith("best 1.0%: 2.00 (")
+
+
+def test_parts_of_the_seeds_come_together_in_their_order() -> None:
+    whole = np.arange(14.0).reshape(7, 2)
+    assert np.array_equal(interleaved([whole[part::3] for part in range(3)]), whole)
+    assert np.array_equal(difference(whole[None], whole[None, :5] - 1), np.ones((1, 5, 2)))
 
 
 def test_the_regret_saved_is_paired_by_seed_and_its_verdict_names_the_worst_table() -> None:

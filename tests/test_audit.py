@@ -17,6 +17,9 @@ from orchestrator.results.audit import audit_of, audited
 from orchestrator.results.audit_text import audit_lines
 from orchestrator.results.end_forecast import forecast, narrowest
 from orchestrator.results.figures.reliability import reliability
+from orchestrator.spec import from_mapping
+from orchestrator.state import SweepState
+from tests.support.event_log import Log
 from tests.support.event_log import spec as described_without_module
 from tests.support.late_curves import sweep_of, until
 
@@ -86,6 +89,23 @@ def test_what_cannot_be_audited_says_why() -> None:
     assert "nothing was lost or saved" in " ".join(audit_lines("s", audit_of(full), full))
     with pytest.raises(UsageError, match="no trial with a finite loss was trained to its end"):
         audit_of(type(full)(simulate(sweep_of(4, "guarded_asha")).events[:3]))
+
+
+def test_a_sweep_whose_end_nobody_knows_yet_has_no_audit() -> None:
+    """A function has no ``max_epochs``: before one trial has finished nothing says how long a full one is."""
+    spec = from_mapping({
+        "name": "s", "train": "fit:main", "objective": {"metric": "loss", "mode": "min"},
+        "space": {"lr": {"uniform": [0.0, 1.0]}}, "searcher": "random", "budget": {"trials": 2},
+    })  # fmt: skip
+    log = Log()
+    log.add("sweep.created", spec=spec.model_dump(mode="json"), format=2)
+    log.add("sweep.launched", engine="local", slots=1)
+    log.add("trial.suggested", trial=0, params={"lr": 0.5}, by="random")
+    log.add("segment.started", trial=0, segment=0, node="host", origin=None)
+    log.add("segment.reported", trial=0, segment=0, epoch=1, progress=1, step=1, metrics={"loss": 0.5})
+    log.add("trial.set_aside", trial=0, segment=0, epoch=1, progress=1, rule="asha", why={"rung": 1, "value": 0.5})
+    with pytest.raises(UsageError, match="no trial with a finite loss was trained to its end"):
+        audit_of(SweepState(log.events))
 
 
 def test_a_trial_of_a_table_that_diverged_is_left_out() -> None:

@@ -225,7 +225,7 @@ def _finite_end(trial: Trial, state: SweepState) -> bool:
 
 
 def _is_at_end(trial: Trial, horizon: float) -> bool:
-    return trial.status == "finished" or trial.progress >= horizon
+    return trial.status == "finished" or 0 < horizon <= trial.progress  # 0: nobody knows the end yet
 
 
 def _places(spec: SweepSpec, state: SweepState, horizon: float) -> list[float]:

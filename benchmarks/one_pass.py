@@ -94,10 +94,10 @@ class Pool:
         return random.Random(f"eight {seed}").sample(self.trainings, EIGHT)
 
 
-def read(file: Path = CURVES) -> Pool:
+def read() -> Pool:
     """Return the recorded trainings."""
     rows: dict[tuple[str, str], list[dict[str, str]]] = defaultdict(list)
-    with file.open(newline="") as lines:
+    with CURVES.open(newline="") as lines:
         for row in csv.DictReader(lines):
             rows[row["run"], row["trial"]].append(row)
     pool = Pool()
@@ -111,8 +111,8 @@ def read(file: Path = CURVES) -> Pool:
     return pool
 
 
-def record(runs: Sequence[str], seed_runs: Sequence[str], file: Path = CURVES) -> None:
-    """Write the finished trials of runs, and of those with several seeds, to a file."""
+def record(runs: Sequence[str], seed_runs: Sequence[str]) -> None:
+    """Write the finished trials of runs, and of those with several seeds."""
     states = [("curves", name) for name in runs] + [("seeds", name) for name in seed_runs]
     rows: list[dict[str, Any]] = []
     for kind, name in states:
@@ -122,11 +122,11 @@ def record(runs: Sequence[str], seed_runs: Sequence[str], file: Path = CURVES) -
                 place = {"run": kind, "trial": f"{name}/{trial.number}", "tokens": int(at), "steps": report.step}
                 loss = {"seconds": round(report.seconds or 0, 1), "val_loss": round(trial.value(at, "val_loss"), 5)}
                 rows.append(place | loss | {key: f"{value:.6g}" for key, value in sorted(trial.params.items())})
-    with file.open("w", newline="") as lines:
+    with CURVES.open("w", newline="") as lines:
         writer = csv.DictWriter(lines, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    print(f"{file}: {len({row['trial'] for row in rows})} trainings, {file.stat().st_size / 1e3:.0f} kB")
+    print(f"{CURVES}: {len({row['trial'] for row in rows})} trainings, {CURVES.stat().st_size / 1e3:.0f} kB")
 
 
 @dataclass

@@ -16,7 +16,7 @@ from orchestrator.cli import forked_driver
 from orchestrator.cli.app import app
 from orchestrator.cli.error_json import error_record, failure
 from orchestrator.cli.output import print_json, warn
-from orchestrator.cli.script_launch import is_of_script, options_of, with_sweep_file
+from orchestrator.cli.script_launch import is_of_script, launch_options, with_sweep_file
 from orchestrator.cli.supervisor import report_exit_code, will_be_replaced
 from orchestrator.errors import SweepError
 from orchestrator.secrets import guard_streams
@@ -49,7 +49,7 @@ def main() -> None:
     as_json = "--json" in sys.argv[1:]
     with forked_driver.report_exit_code(), report_exit_code(), _printed_errors(as_json=as_json):
         if is_of_script(sys.argv[1:]):  # a driver that is started again with these words has the file
-            sys.argv[1:] = with_sweep_file(sys.argv[1:], options_of("launch"))
+            sys.argv[1:] = with_sweep_file(sys.argv[1:], launch_options())
         if as_json:
             sys.exit(_run_for_json())
         app(prog_name="sweep")

@@ -22,14 +22,12 @@ def error_record(error: SweepError, hint: str) -> dict[str, Any]:
     return record
 
 
-def failure(
-    code: str, message: str, *, place: dict[str, Any] | None = None, hint: str = "", transient: bool = False
-) -> dict[str, Any]:
+def failure(code: str, message: str, *, hint: str = "", transient: bool = False) -> dict[str, Any]:
     """Return the record of a failure that is no SweepError."""
     error: dict[str, Any] = {
         "code": code,
         "message": message,
-        "place": place,
+        "place": None,
         "hint": hint,
         "transient": transient,
         "problems": [],

@@ -232,14 +232,14 @@ class _Parent:
 
     def leave(self) -> None:
         """End what the drivers have left running, say so, and receive signals as before."""
-        _wait_for(self._left, _LEAVE_SECONDS)
+        _wait_for(self._left)
         if left := self._left():
             warn(f"ended what trials had left running: {', '.join(map(_described, sorted(left)))}")
         for number in (signal.SIGTERM, signal.SIGKILL):
             for process in self._left():
                 with contextlib.suppress(OSError):
                     os.kill(process, number)
-            _wait_for(self._left, _LEAVE_SECONDS)
+            _wait_for(self._left)
         signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
 
     def _left(self) -> set[int]:
@@ -289,9 +289,9 @@ def _ended() -> Iterator[tuple[int, int]]:
             yield ended
 
 
-def _wait_for(left: Callable[[], set[int]], seconds: float) -> None:
+def _wait_for(left: Callable[[], set[int]]) -> None:
     """Wait until no process is left, or the time is over."""
-    until = time.monotonic() + seconds
+    until = time.monotonic() + _LEAVE_SECONDS
     while list(_ended()) or (left() and time.monotonic() < until):
         time.sleep(0.02)
 

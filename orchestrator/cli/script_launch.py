@@ -26,14 +26,14 @@ def is_of_script(words: Sequence[str]) -> bool:
     return words[:1] == ["launch"] and any(word.partition("=")[0] == "--script" for word in before)
 
 
-def options_of(command: str) -> dict[str, bool]:
-    """Return the options of a command of ``sweep``, and whether each takes a value."""
+def launch_options() -> dict[str, bool]:
+    """Return the options of ``sweep launch``, and whether each takes a value."""
     import typer.main
 
     from orchestrator.cli.app import app
 
     group: Any = typer.main.get_command(app)
-    parameters = group.commands[command].params
+    parameters = group.commands["launch"].params
     return {name: not each.is_flag for each in parameters if hasattr(each, "is_flag") for name in each.opts}
 
 

@@ -94,7 +94,7 @@ def _report(head: str, deadline: float) -> int:
 
     while (remaining := deadline - time.monotonic()) > 0:
         try:
-            nodes = ray_client.drain(head, remaining, "the machine is being preempted")
+            nodes = ray_client.drain(head, remaining)
         except Exception as error:  # the head may be restarting
             print(f"the head at {head} does not answer: {error}", file=sys.stderr, flush=True)
         else:

@@ -41,7 +41,7 @@ def wait_for_nodes(address: str, count: int, seconds: float) -> list[str]:
     return names
 
 
-def drain(address: str, seconds: float, why: str) -> int:
+def drain(address: str, seconds: float) -> int:
     """Drain this machine: report to the head at ``address`` (HOST:PORT) that it will be gone in ``seconds``.
 
     Ray schedules nothing more on a draining node.
@@ -61,8 +61,9 @@ def drain(address: str, seconds: float, why: str) -> int:
     client = compat_ray.gcs_client(address)
     alive = compat_ray.alive_nodes(client, _ANSWER_SECONDS)
     mine = [node["NodeID"] for node in alive if node["NodeManagerAddress"] == own]
+    reason = "the machine is being preempted"
     for node in mine:
-        if refusal := compat_ray.drain_for_preemption(client, node, why, int((time.time() + seconds) * 1000)):
+        if refusal := compat_ray.drain_for_preemption(client, node, reason, int((time.time() + seconds) * 1000)):
             raise SweepError(f"the head refuses: {refusal}")
     return len(mine)
 

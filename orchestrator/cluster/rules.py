@@ -161,16 +161,16 @@ def _health(file: ClusterFile) -> Iterator[Problem]:
         return
     numbers = {name: int(value) for name, value in values.items() if value and value.isdecimal()}
     if len(numbers) < len(values):
-        yield Problem("RAY_health_check_* must be integers", f"e.g. {_exports(HEALTH)}", path)
+        yield Problem("RAY_health_check_* must be integers", f"e.g. {_exports()}", path)
         return
     after = numbers["period_ms"] * numbers["failure_threshold"] + numbers["timeout_ms"]
     if after > MAX_DETECTION_MS:
-        hint = f"at most {MAX_DETECTION_MS / 1000:g} s: {_exports(HEALTH)}"
+        hint = f"at most {MAX_DETECTION_MS / 1000:g} s: {_exports()}"
         yield Problem(f"a silent host would be declared dead only after {after / 1000:g} s", hint, path)
 
 
-def _exports(values: dict[str, int]) -> str:
-    return " ".join(f"RAY_health_check_{name}={value}" for name, value in values.items())
+def _exports() -> str:
+    return " ".join(f"RAY_health_check_{name}={value}" for name, value in HEALTH.items())
 
 
 def _version(file: ClusterFile) -> Iterator[Problem]:

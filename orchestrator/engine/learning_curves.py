@@ -37,7 +37,7 @@ def synthetic(metric: str, mode: Literal["min", "max"], noise: float = 0.02) -> 
     return curve
 
 
-def typical(metric: str, mode: Literal["min", "max"], late: float, noise: float = 0.02) -> Curve:
+def typical(metric: str, mode: Literal["min", "max"], late: float) -> Curve:
     """Return a curve whose early values predict its end more or less, as real trainings' do, plus noise.
 
     A loss begins near a level of its own and comes to another, by which configurations differ as they do in
@@ -47,7 +47,6 @@ def typical(metric: str, mode: Literal["min", "max"], late: float, noise: float 
         metric: the metric's name.
         mode: ``min`` or ``max``.
         late: spans of progress; the more, the less do early values predict.
-        noise: half the width of uniform noise, drawn from parameters and progress alone.
     """
 
     def curve(params: Mapping[str, Any], progress: float) -> dict[str, float]:
@@ -56,7 +55,7 @@ def typical(metric: str, mode: Literal["min", "max"], late: float, noise: float 
         level = _SMOOTH * _level(params) + (1.0 - _SMOOTH) * _unit(key)
         seen = progress / (progress + late)
         loss = seen * level + (1.0 - seen) * early + 1.0 / progress
-        loss += noise * (2.0 * _unit(f"{progress}{key}") - 1.0)
+        loss += _NOISE * (2.0 * _unit(f"{progress}{key}") - 1.0)
         return {metric: 1.0 - loss if mode == "max" else loss}
 
     return curve
@@ -81,6 +80,7 @@ def _unit(text: str) -> float:
     return zlib.crc32(text.encode()) / 2**32
 
 
+_NOISE = 0.02  # half the width of uniform noise, drawn from parameters and progress alone
 _SMOOTH = 0.4
 """The part of a typical level that neighbouring configurations share, so that a searcher can learn it."""
 

@@ -47,7 +47,7 @@ def publish_to_folder(manifest: Manifest, registry: Path, name: str = "") -> Pat
     raise SweepError(f"other processes took {_ATTEMPTS} versions of {model} in a row")
 
 
-def publish_to_wandb(manifest: Manifest, project: str, name: str = "", mode: str = "auto") -> str:
+def publish_to_wandb(manifest: Manifest, project: str, name: str = "") -> str:
     """Log a bundle as an artifact of type ``model``; return ``project/name (mode)``.
 
     Without a configured key W&B works offline: ``wandb sync`` sends the artifact later, from the folder ``wandb`` next
@@ -57,7 +57,6 @@ def publish_to_wandb(manifest: Manifest, project: str, name: str = "", mode: str
         manifest: the verified bundle.
         project: ``project`` or ``entity/project``.
         name: the model's name; by default the sweep's.
-        mode: ``auto``, ``online`` or ``offline``.
 
     Raises:
         SweepError: W&B refuses the artifact.
@@ -67,7 +66,7 @@ def publish_to_wandb(manifest: Manifest, project: str, name: str = "", mode: str
     from orchestrator.secrets import wandb_mode
 
     entity, _, last = project.rpartition("/")
-    chosen, model = wandb_mode(mode), name or manifest.content["sweep"]
+    chosen, model = wandb_mode("auto"), name or manifest.content["sweep"]
     config = manifest.read_json(CONFIG)
     try:
         with wandb.init(

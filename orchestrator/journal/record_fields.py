@@ -288,6 +288,14 @@ _SPEC: dict[str, tuple[Shape, bool]] = {
 }
 
 _AT = {"trial": (_COUNT, True), "segment": (_COUNT, True)}
+_TRAINED = {
+    "step": (_MEASURE, False),
+    "samples": (_MEASURE, False),
+    "seconds": (_MEASURE, False),
+    "counters": (_MEASURES, False),
+    "unreported": (_COUNT, False),
+    "node": (_TEXT, False),
+}
 _RULE = {
     **_AT,
     "epoch": (_PROGRESS, True),
@@ -343,24 +351,14 @@ _EVENTS: dict[str, dict[str, tuple[Shape, bool]]] = {
         "precision": (_TEXT, False),
         "progress": (_PROGRESS, False),
         "interim": (_FLAG, False),
-        "step": (_MEASURE, False),
-        "samples": (_MEASURE, False),
-        "seconds": (_MEASURE, False),
-        "counters": (_MEASURES, False),
-        "unreported": (_COUNT, False),
-        "node": (_TEXT, False),
+        **_TRAINED,
     },
     "segment.reported": {
         **_AT,
         "epoch": (_PROGRESS, True),
         "metrics": (_NUMBERS, True),
         "progress": (_PROGRESS, False),
-        "step": (_MEASURE, False),
-        "samples": (_MEASURE, False),
-        "seconds": (_MEASURE, False),
-        "counters": (_MEASURES, False),
-        "unreported": (_COUNT, False),
-        "node": (_TEXT, False),
+        **_TRAINED,
         "found": (_OBJECT, False),
     },
     "trial.set_aside": {name: (shape, name == "trial") for name, (shape, _) in _RULE.items()},

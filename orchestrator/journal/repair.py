@@ -19,10 +19,9 @@ _PAUSE = "sweep.paused"
 
 @dataclass(frozen=True)
 class Repair:
-    """What a repair makes of a journal: its ``content``, and the records that it keeps and drops."""
+    """What a repair makes of a journal: its ``content``, and the record that it drops."""
 
     content: bytes
-    kept: int
     dropped: Event
 
 
@@ -46,7 +45,7 @@ def repaired(path: Path) -> Repair | None:
     rest = [*lines[:drop], *lines[drop + 1 :]]
     for _ in parse(rest):  # raises if there is other damage
         pass
-    return Repair(b"".join(line.content for line in rest), len(rest), decode(lines[drop].content))
+    return Repair(b"".join(line.content for line in rest), decode(lines[drop].content))
 
 
 def _doubled(lines: Sequence[Line]) -> int | None:

@@ -85,9 +85,9 @@ def _bar(sections: tuple[tuple[str, str], ...]) -> Html:
     )
 
 
-def part(id: str, content: object, tag: str = "div") -> Html:
+def part(id: str, content: object) -> Html:
     """Return an element whose content the page replaces when the server sends a new one."""
-    return element(tag, content, id=id)
+    return element("div", content, id=id)
 
 
 def message(title: str, text: str) -> str:

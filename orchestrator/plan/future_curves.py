@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from random import Random
 
 from orchestrator.state import SweepState, Trial
@@ -21,7 +21,6 @@ class Curve:
     places: Sequence[float]
     losses: Sequence[float]
     speed: float = 1.0  # seconds for one unit of progress
-    order: list[float] = field(default_factory=list)
 
     @property
     def end(self) -> float:

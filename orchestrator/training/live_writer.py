@@ -63,11 +63,10 @@ class LiveWriter:
     Args:
         job: the segment.
         send: takes the file's content in the thread; by default it is written to ``RunDirectory.live``.
-        every: seconds between two writes; `INTERVAL_SECONDS` by default.
     """
 
-    def __init__(self, job: Job, send: Callable[[bytes], None] | None = None, every: float | None = None) -> None:
-        self._job, self._every = job, INTERVAL_SECONDS if every is None else every
+    def __init__(self, job: Job, send: Callable[[bytes], None] | None = None) -> None:
+        self._job, self._every = job, INTERVAL_SECONDS
         self._send = send or partial(_replace, job)
         self._is_due = False  # the thread asks for a moment
         self._losses: deque[Any] = deque(maxlen=_LOSSES)  # of the last batches, as they lie on the device

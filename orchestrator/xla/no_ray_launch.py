@@ -71,14 +71,14 @@ class LocalHost:
         return self._host.free_port()
 
 
-def own_processes(spec: SweepSpec, environment: Mapping[str, str] = os.environ) -> list[Process]:
+def own_processes(spec: SweepSpec) -> list[Process]:
     """Return the processes of this host, by the platform's environment variables.
 
     Raises:
         UsageError: the variables are not set, or name another number of hosts than the spec's slice has.
     """
-    number = environment.get("SWEEP_TPU_WORKER") or environment.get("TPU_WORKER_ID", "")
-    names = environment.get("SWEEP_TPU_HOSTS") or environment.get("TPU_WORKER_HOSTNAMES", "")
+    number = os.environ.get("SWEEP_TPU_WORKER") or os.environ.get("TPU_WORKER_ID", "")
+    names = os.environ.get("SWEEP_TPU_HOSTS") or os.environ.get("TPU_WORKER_HOSTNAMES", "")
     if not number.isdecimal() or not names:
         raise UsageError(
             "this host's position in the slice is unknown: TPU_WORKER_ID and TPU_WORKER_HOSTNAMES are not set",

@@ -7,7 +7,7 @@ Tune is one process.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -114,18 +114,17 @@ class SliceEngine:
         *,
         roots: list[str],
         patience: float = PATIENCE,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._controller, self._stop_requests, self._cluster = controller, stop_requests, cluster
-        self._roots, self._patience, self._clock = roots, patience, clock
+        self._roots, self._patience = roots, patience
         self._resources = controller.spec.resources
         self._slice = trial_slice(self._resources)
         self._inventory = SliceInventory(self._resources)
         self._slots: list[_Slot] = []
         self._watchdog = Watchdog(controller.spec.recovery.stalled_after, controller.run.changed)
-        self._updated_at = clock() - _UPDATE_SECONDS
+        self._updated_at = time.monotonic() - _UPDATE_SECONDS
         self._faults: dict[str, tuple[str, float]] = {}
-        self._busy_at = clock()
+        self._busy_at = time.monotonic()
         self._launched = False
 
     def run(self) -> None:
@@ -156,8 +155,8 @@ class SliceEngine:
         controller = self._controller
         controller.stop_reason = controller.stop_reason or self._stop_requests.reason
         if self._running:
-            self._busy_at = self._clock()
-        elif not controller.stop_reason and self._clock() - self._busy_at > self._patience:
+            self._busy_at = time.monotonic()
+        elif not controller.stop_reason and time.monotonic() - self._busy_at > self._patience:
             required = " or ".join(kinds(self._resources))
             raise SweepError(
                 f"nothing to train on for {self._patience:.0f} s ({required}): {self._describe()}",
@@ -172,9 +171,9 @@ class SliceEngine:
 
     def _update_places(self) -> None:
         """Read the cluster's nodes, drop places that are broken, and reserve those that are free."""
-        if self._clock() - self._updated_at < _UPDATE_SECONDS:
+        if time.monotonic() - self._updated_at < _UPDATE_SECONDS:
             return
-        self._updated_at = self._clock()
+        self._updated_at = time.monotonic()
         self._inventory.update(self._cluster.nodes())
         for slot in list(self._slots):
             loss = self._inventory.loss(slot.place)
@@ -187,7 +186,7 @@ class SliceEngine:
         }
         limit = self._resources.concurrent
         for place in self._inventory.free(occupied):
-            is_paused = self._clock() < self._faults.get(place.name, ("", 0.0))[1]
+            is_paused = time.monotonic() < self._faults.get(place.name, ("", 0.0))[1]
             is_full = limit is not None and len(self._slots) >= limit
             if not is_full and not is_paused and not self._controller.is_suspect(place.name):
                 self._slots.append(_Slot(place, self._cluster.reserve(place)))
@@ -224,7 +223,7 @@ class SliceEngine:
             return job
         assert slot.group is not None
         slot.job, slot.is_told = job, False
-        self._busy_at = self._clock()
+        self._busy_at = time.monotonic()
         self._watchdog.start(slot.place.key, Path(job.folder) / "progress")
         try:
             slot.group.start(self._processes(slot), job, self._roots)
@@ -328,7 +327,7 @@ class SliceEngine:
 
     def _pause(self, slot: _Slot, fault: str) -> None:
         """Delay the next reservation of the place."""
-        self._faults[slot.place.name] = (fault, self._clock() + _RETRY_SECONDS)
+        self._faults[slot.place.name] = (fault, time.monotonic() + _RETRY_SECONDS)
 
     def _free(self, slot: _Slot) -> Job | None:
         self._watchdog.end(slot.place.key)

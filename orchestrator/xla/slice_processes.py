@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -79,9 +79,8 @@ Outcome = Report | Interim | Ended | Refused | SegmentFailure
 class WorkerGroup:
     """The hosts of a trial's slices, by rank, which run one segment at a time."""
 
-    def __init__(self, hosts: Sequence[Host], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, hosts: Sequence[Host]) -> None:
         self.hosts = hosts
-        self._clock = clock
         self._serial = 0
         self._reset(0)
 
@@ -112,9 +111,9 @@ class WorkerGroup:
         if lost_host is not None:
             return self._finish(lost_host)
         if self._first_error is not None:
-            settled = self._exits == self._world or self._clock() - self._since > SETTLE_SECONDS
+            settled = self._exits == self._world or time.monotonic() - self._since > SETTLE_SECONDS
             return self._finish(self._cause()) if settled else None
-        lagging = 0 in self._ended and self._clock() - self._since > LAG_SECONDS
+        lagging = 0 in self._ended and time.monotonic() - self._since > LAG_SECONDS
         is_over = len(self._ended) == self._world or lagging
         return self._finish(Ended(self._is_stopped)) if is_over else None
 
@@ -160,7 +159,7 @@ class WorkerGroup:
             self._concluded.add(rank)
             self._ended.add(rank)
             if rank == 0:
-                self._since, self._is_stopped = self._clock(), bool(message.get("stopped"))
+                self._since, self._is_stopped = time.monotonic(), bool(message.get("stopped"))
         elif "exit" in message:
             self._exits += 1
             if rank not in self._concluded:
@@ -171,7 +170,7 @@ class WorkerGroup:
 
     def _note(self, error: SegmentFailure | Refused) -> None:
         if self._first_error is None:
-            self._first_error, self._since = error, self._clock()
+            self._first_error, self._since = error, time.monotonic()
 
     def _cause(self) -> SegmentFailure | Refused:
         """Return the cause of a failure: a lost host, else a crashed process, else the first error reported.

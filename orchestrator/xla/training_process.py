@@ -34,9 +34,9 @@ _TAIL_BYTES = 2000
 Message = dict[str, Any]
 
 
-def interpreter(runtime: str, environment: Mapping[str, str] = os.environ) -> str:
+def interpreter(runtime: str) -> str:
     """Return the interpreter for training: on a slice that of SWEEP_TPU_PYTHON if it is set, else this one."""
-    return sys.executable if runtime == "plain" else environment.get(PYTHON) or sys.executable
+    return sys.executable if runtime == "plain" else os.environ.get(PYTHON) or sys.executable
 
 
 class TrainingProcess:
@@ -81,11 +81,10 @@ class TrainingProcess:
         threading.Thread(target=self._listen, args=(os.fdopen(read, "rb"),), daemon=True).start()
         self._write(order)
 
-    def messages(self, seconds: float = 0.0) -> list[Message]:
-        """Return the new messages, waiting up to ``seconds`` for the first. The last one of a process is ``exit``."""
+    def messages(self) -> list[Message]:
+        """Return the new messages. The last one of a process is ``exit``."""
         messages: list[Message] = []
         with contextlib.suppress(queue.Empty):
-            messages.append(self._messages.get(timeout=seconds) if seconds > 0 else self._messages.get_nowait())
             while True:
                 messages.append(self._messages.get_nowait())
         return messages

@@ -26,7 +26,7 @@ class History:
     shown: Places
 
 
-def history_of(state: SweepState, most: int = MAX_POINTS) -> History | None:
+def history_of(state: SweepState) -> History | None:
     """Compute the history; None if no trial has a value."""
     columns = trials(state)
     valued = np.flatnonzero(np.isfinite(columns.values))
@@ -35,7 +35,7 @@ def history_of(state: SweepState, most: int = MAX_POINTS) -> History | None:
     losses = columns.losses[valued]
     earlier_best = np.concatenate([[np.inf], np.minimum.accumulate(losses)[:-1]])
     better = valued[losses < earlier_best]
-    return History(columns, columns.numbers[better], columns.values[better], columns.sample(most, most))
+    return History(columns, columns.numbers[better], columns.values[better], columns.sample(MAX_POINTS, MAX_POINTS))
 
 
 def history(run: RunDirectory, state: SweepState) -> Figure | None:

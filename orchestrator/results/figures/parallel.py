@@ -31,7 +31,7 @@ class Parallel:
     shown: Places
 
 
-def parallel_of(state: SweepState, most: int = MAX_LINES) -> Parallel | None:
+def parallel_of(state: SweepState) -> Parallel | None:
     """Choose axes and trials; None with fewer than two valued trials, or if no parameter varies."""
     columns, varying = equal_trials(state), axes(state)
     if len(columns.order) < 2 or not varying:
@@ -40,7 +40,7 @@ def parallel_of(state: SweepState, most: int = MAX_LINES) -> Parallel | None:
     if len(varying) > _MAX_AXES:
         most_important = {axis.name for axis in by_importance(state, varying)[:_MAX_AXES]}
         chosen = [axis for axis in varying if axis.name in most_important]
-    shown = columns.sample(most, most)
+    shown = columns.sample(MAX_LINES, MAX_LINES)
     return Parallel(columns, chosen, len(varying), shown[np.argsort(-columns.losses[shown], kind="stable")])
 
 

@@ -30,12 +30,12 @@ class Slices:
     shown: Places
 
 
-def slices_of(state: SweepState, most: int = MAX_POINTS) -> Slices | None:
+def slices_of(state: SweepState) -> Slices | None:
     """Choose axes and trials; None with fewer than two valued trials, or if no parameter varies."""
     columns, varying = equal_trials(state), axes(state)
     if len(columns.order) < 2 or not varying:
         return None
-    return Slices(columns, by_importance(state, varying)[:PANELS], len(varying), columns.sample(most, most))
+    return Slices(columns, by_importance(state, varying)[:PANELS], len(varying), columns.sample(MAX_POINTS, MAX_POINTS))
 
 
 def by_importance(state: SweepState, varying: Sequence[Axis]) -> list[Axis]:

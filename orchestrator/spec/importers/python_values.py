@@ -149,10 +149,10 @@ class PythonValues:
         elif call.func.attr == "append" and isinstance(holder, list) and arguments:
             holder.append(arguments[0])
 
-    def value(self, node: ast.expr, local: Mapping[str, Any] | None = None) -> Any:
+    def value(self, node: ast.expr) -> Any:
         """Return the value of an expression; a `Call` or `Unknown` if only running it would tell."""
         try:
-            return self._value(node, local or {})
+            return self._value(node, {})
         except (TypeError, ValueError, ArithmeticError, KeyError, IndexError, RecursionError):
             return Unknown(ast.unparse(node))
 

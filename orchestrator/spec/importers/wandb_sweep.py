@@ -47,7 +47,7 @@ def translate(source: ForeignFile, door: Door) -> Draft:
     draft.sections |= _searcher(config.get("method"), draft)
     scheduler = _scheduler(config.get("early_terminate"), draft)
     if not door.train:
-        set_training_length(draft, scheduler, _whole(config, "max_iter"))
+        set_training_length(draft, scheduler, _longest(config))
     draft.sections |= {"scheduler": scheduler} if scheduler else {}
     _budget(config, target, draft)
     for key in config:
@@ -137,9 +137,9 @@ def _has_no_grid(space: dict[str, Any]) -> bool:
         return True
 
 
-def _whole(config: dict[str, Any], word: str) -> int | None:
+def _longest(config: dict[str, Any]) -> int | None:
     terminate = config.get("early_terminate")
-    value: Any = terminate.get(word, 0) if isinstance(terminate, dict) else 0
+    value: Any = terminate.get("max_iter", 0) if isinstance(terminate, dict) else 0
     return int(value) if is_number(value) and value >= 1 else None
 
 

@@ -68,7 +68,7 @@ class _Capture(Takeover):
         if data is None and any(given.get(name) is not None for name in ("train_dataloaders", "val_dataloaders")):
             self.found.data = LoadersData(given.get("train_dataloaders"), given.get("val_dataloaders"))
         self.found.trainer = {"precision": trainer.precision, **{name: getattr(trainer, name) for name in _LIMITS}}
-        if self.stage != "test" or has_loader("test", self.found):
+        if self.stage != "test" or has_test_loader(self.found):
             raise _Found
 
     def test(self, original: Callable[..., Any], trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
@@ -81,10 +81,10 @@ class _Capture(Takeover):
         raise _Found
 
 
-def has_loader(stage: Literal["train", "val", "test", "predict"], found: Captured) -> bool:
-    """Return whether what was captured has a loader for that stage."""
+def has_test_loader(found: Captured) -> bool:
+    """Return whether what was captured has a loader of test data."""
     source, parent = (found.module, L.LightningModule) if found.data is None else (found.data, L.LightningDataModule)
-    return is_overridden(f"{stage}_dataloader", source, parent)
+    return is_overridden("test_dataloader", source, parent)
 
 
 def captured(code: Mapping[str, Any], stage: Literal["fit", "test"] = "fit") -> Captured:
@@ -134,7 +134,7 @@ def captured(code: Mapping[str, Any], stage: Literal["fit", "test"] = "fit") -> 
         last = said.getvalue().strip().rpartition("\n")[2]
         hint = f"the last line that it printed: {last}" if last else "run it by itself to see why"
         raise UsageError(f"{model_name(code)} has not fitted a Trainer{failure}", hint=hint)
-    if stage == "test" and not has_loader("test", capture.found):
+    if stage == "test" and not has_test_loader(capture.found):
         raise UsageError(
             f"{model_name(code)} fits loaders and calls no Trainer.test, so there are no test data to be had{failure}",
             hint="pass Trainer.fit a DataModule with a test_dataloader, or call Trainer.test(dataloaders=…) after it",

@@ -37,7 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """LitModel on real digits, trained for three epochs and exported."""
     spec = load("quickstart", ["budget.trials=1", "trainer.max_epochs=3"])
     run = launch(spec, tmp_path_factory.mktemp("runs"), local=True).run
-    return export(run.name, run.root.parent)
+    return export(run.name, run.root.parent).folder
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def rebuilding(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = ["data.class_path=orchestrator.data.DigitsDataModule", "data.init_args={image_size: 8, channels: 1}"]
     spec = load("mnist_autoencoder", ["budget.trials=1", "trainer.max_epochs=1", "space={}", *data, *sorted(halves)])
     run = launch(spec, tmp_path_factory.mktemp("runs"), local=True).run
-    return export(run.name, run.root.parent)
+    return export(run.name, run.root.parent).folder
 
 
 @pytest.fixture(scope="module")

@@ -54,7 +54,7 @@ def bundle(swept: Outcome, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def exported(swept: Outcome, to: Path | None = None, **options: Any) -> Path:
-    return export(swept.run.name, swept.run.root.parent, to=to, **options)
+    return export(swept.run.name, swept.run.root.parent, to=to, **options).folder
 
 
 def one(model: str, runs: Path, **fields: Any) -> Outcome:

@@ -68,7 +68,7 @@ def install(site: Path, source: str, name: str = "json") -> None:
 
 
 def exported(swept: Outcome, to: Path, **options: object) -> Path:
-    return export(swept.run.name, swept.run.root.parent, to=to, **options)  # type: ignore[arg-type]
+    return export(swept.run.name, swept.run.root.parent, to=to, **options).folder  # type: ignore[arg-type]
 
 
 def test_every_built_in_format_states_what_it_is() -> None:

@@ -11,19 +11,19 @@ from typing import Any
 
 import pytest
 
-from orchestrator.engine.segment_runner import attempt
 from orchestrator.errors import SpecError, UsageError
 from orchestrator.journal import read
 from orchestrator.rundir import RunDirectory
 from orchestrator.spec import Finalists, SweepSpec, from_mapping
 from orchestrator.sweep import confirm, launch, resume
 from orchestrator.sweep import test as on_test_set
-from orchestrator.training import Job, Report
+from orchestrator.training import Job
 from orchestrator.training.doors.call_arguments import bound
 from orchestrator.training.doors.code_checks import check_code
 from tests.support import functions
 from tests.support.doc_blocks import blocks_of
 from tests.support.paths import ROOT
+from tests.support.segment_reports import reports_of
 
 HOME = "tests.support.functions"
 
@@ -53,17 +53,6 @@ def job(folder: Path, train: str, **args: Any) -> Job:
         trainer={},
         folder=str(folder / "trials/0000"),
     )
-
-
-def reports_of(job: Job, most: int = 99) -> list[Report]:
-    reports: list[Report] = []
-
-    def report(each: Report) -> bool:
-        reports.append(each)
-        return len(reports) < most
-
-    assert attempt(job, report) is None
-    return reports
 
 
 @pytest.mark.parametrize(
@@ -140,7 +129,7 @@ def test_a_function_that_reports_nothing_or_backwards_is_refused(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("SWEEP_NO_PREFLIGHT", raising=False)
-    monkeypatch.setattr("orchestrator.sweep.code_run._PATIENCE_FOR_CODE_SECONDS", 120.0)
+    monkeypatch.setattr("orchestrator.sweep.code_run._PATIENCE_SECONDS", 120.0)
     with pytest.raises(SpecError, match=words):
         launch(spec(train), tmp_path, local=True)
 

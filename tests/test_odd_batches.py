@@ -36,7 +36,7 @@ def exported(end: str, folder: Path) -> tuple[Path, Any]:
     )  # fmt: skip
     assert {trial.status for trial in outcome.state.trials.values()} == {"finished"}
     batch = next(iter(getattr(odd_batches, SUFFIXES[end])().val_dataloader()))
-    return export("odd", folder, to=folder / "bundle"), batch
+    return export("odd", folder, to=folder / "bundle").folder, batch
 
 
 @pytest.mark.parametrize("kind", PAIRS)

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.engine.segment_runner import attempt
 from orchestrator.training import Job, Report
+from tests.support.segment_reports import reports_of
 
 PROGRAM = """
 import json
@@ -36,22 +36,11 @@ def job_of(folder: Path, command: list[str] | None = None, **args: Any) -> Job:
                folder=str(folder / "run/trials/0000"))  # fmt: skip
 
 
-def run(job: Job, most: int) -> list[Report]:
-    reports: list[Report] = []
-
-    def report(each: Report) -> bool:
-        reports.append(each)
-        return len(reports) < most
-
-    assert attempt(job, report) is None
-    return reports
-
-
 def resumed(job: Job) -> list[Report]:
     """Return the reports of a second segment, after a first one that ended with its first report."""
-    saved = run(job, 1)[-1].checkpoint
+    saved = reports_of(job, 1)[-1].checkpoint
     assert saved is not None
-    return run(replace(job, segment=1, checkpoint=asdict(saved)), 9)
+    return reports_of(replace(job, segment=1, checkpoint=asdict(saved)), 9)
 
 
 CLI = """

@@ -61,7 +61,7 @@ def test_every_system_exported_gives_what_the_checkpoint_gives_and_is_trained_ag
     file = "fashion_mnist_classifier" if name == "fashion" else name
     spec = load(file, [*FEW, "budget.trials=1", "trainer.max_epochs=1", *arguments])
     run = launch(spec, tmp_path / "runs", local=True).run
-    folder = export(run.name, run.root.parent)
+    folder = export(run.name, run.root.parent).folder
     bundle = load_bundle(folder)
     assert bundle.manifest.missing == {}
     assert bundle.preprocessing.kind == KINDS[name]

@@ -44,7 +44,7 @@ def confirmed(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
 
 @pytest.fixture
 def bundle(confirmed: Outcome, tmp_path: Path) -> Path:
-    return export(confirmed.run.name, confirmed.run.root.parent, to=tmp_path / "bundle")
+    return export(confirmed.run.name, confirmed.run.root.parent, to=tmp_path / "bundle").folder
 
 
 def changed(bundle: Path, **fields: Any) -> None:
@@ -70,7 +70,7 @@ def test_a_winner_whose_end_lies_within_an_epoch_is_trained_again(tmp_path: Path
     outcome = launch(described(searcher="random", scheduler="fifo", **until), tmp_path, local=True)
     best = outcome.state.objective.best(outcome.state.trials[0])
     assert (list(outcome.state.trials[0].reports), best and best.progress) == ([64, 128, 160], 160)
-    found = again(export("tiny", tmp_path, to=tmp_path / "bundle"))
+    found = again(export("tiny", tmp_path, to=tmp_path / "bundle").folder)
     assert (found.verdict, found.where) == ("identical", [])
 
 
@@ -78,7 +78,7 @@ def test_a_winner_whose_end_lies_within_an_epoch_is_trained_again(tmp_path: Path
 def test_nothing_but_the_bundle_is_needed(confirmed: Outcome, tmp_path: Path) -> None:
     runs = tmp_path / "runs" / confirmed.run.name
     shutil.copytree(confirmed.run.root, runs)
-    folder = export(confirmed.run.name, tmp_path / "runs", to=tmp_path / "bundle")
+    folder = export(confirmed.run.name, tmp_path / "runs", to=tmp_path / "bundle").folder
     shutil.rmtree(tmp_path / "runs")
     asked = [sys.executable, "-m", "orchestrator", "replay", str(folder), "--json"]
     answer = subprocess.run(asked, capture_output=True, text=True, timeout=120, check=False, cwd=ROOT)
@@ -141,7 +141,7 @@ def test_weights_that_were_taken_over_are_trained_again_by_those_who_trained_the
     for number in sorted(kept):
         won = winner(outcome.run, outcome.state, number)
         stages = max(stages, len(lineage(won)))
-        folder = export(outcome.run.name, tmp_path / "runs", trial=number, to=tmp_path / str(number))
+        folder = export(outcome.run.name, tmp_path / "runs", trial=number, to=tmp_path / str(number)).folder
         assert again(folder).verdict == "identical", number
     assert stages > 1
 
@@ -160,4 +160,4 @@ def test_a_trial_that_was_stopped_and_resumed_is_trained_again_in_one_go(
     while read_state(run).status != "completed":
         resume("tiny", tmp_path / "runs", local=True)
     assert read_state(run).trials[0].segments > 1
-    assert again(export("tiny", tmp_path / "runs", to=tmp_path / "bundle")).verdict == "identical"
+    assert again(export("tiny", tmp_path / "runs", to=tmp_path / "bundle").folder).verdict == "identical"

@@ -18,9 +18,10 @@ from orchestrator.rundir import RunDirectory
 from orchestrator.spec import SweepSpec, from_mapping
 from orchestrator.spec.command_line import invocation
 from orchestrator.sweep import launch, resume
-from orchestrator.training import Job, Report
+from orchestrator.training import Job
 from orchestrator.training.doors.code_checks import check_code
 from tests.support.paths import ROOT
+from tests.support.segment_reports import reports_of
 
 PROGRAMS = ROOT / "tests/support/programs"
 
@@ -92,25 +93,16 @@ def test_a_script_that_is_not_there_or_has_a_syntax_error_is_refused(tmp_path: P
     assert "broken.py:1" in str(check_code(spec(str(tmp_path / "broken.py")))[0])
 
 
-def reports_of(program: Path, folder: Path, metric: str, required: list[str] | None = None) -> list[Report]:
-    """Return what a trial of a script reports; the script is to end without an error."""
-    job = Job(
+def job_of(program: Path, folder: Path, metric: str, required: list[str] | None = None) -> Job:
+    return Job(
         trial=0, segment=0, seed=1, metric=metric, model=code(str(program), rate=0.25),
         data=None, trainer={}, folder=str(folder / "run/trials/0000"), required=required or [],
     )  # fmt: skip
-    reports: list[Report] = []
-
-    def report(each: Report) -> bool:
-        reports.append(each)
-        return True
-
-    assert attempt(job, report) is None
-    return reports
 
 
 @pytest.mark.slow
 def test_what_wandb_is_told_is_reported_and_its_config_has_the_parameters(tmp_path: Path) -> None:
-    reports = reports_of(PROGRAMS / "wandb_loop.py", tmp_path, "loss")
+    reports = reports_of(job_of(PROGRAMS / "wandb_loop.py", tmp_path, "loss"))
     assert [(each.epoch, each.metrics["loss"]) for each in reports] == [(1, 1.25), (2, 0.75), (3, 0.25 + 1 / 3)]
     assert not list(tmp_path.rglob("*wandb*"))
 
@@ -218,7 +210,7 @@ def test_a_script_is_judged_by_what_it_logs_wherever_it_logs_it(
     text: str, metric: str, required: list[str], values: list[float] | None, tmp_path: Path
 ) -> None:
     (tmp_path / "program.py").write_text(text)
-    reports = reports_of(tmp_path / "program.py", tmp_path, metric, required)
+    reports = reports_of(job_of(tmp_path / "program.py", tmp_path, metric, required))
     assert [each.epoch for each in reports] == list(range(1, 1 + len(values or [0, 0])))
     assert all({metric, *required} <= each.metrics.keys() for each in reports)
     assert not (ROOT / "runs/mine").exists()

@@ -39,7 +39,7 @@ SPEC: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = launch(from_mapping(SPEC), tmp_path_factory.mktemp("runs"), local=True).run
-    return export(run.name, run.root.parent)
+    return export(run.name, run.root.parent).folder
 
 
 @pytest.fixture(scope="module")

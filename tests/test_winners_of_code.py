@@ -83,7 +83,7 @@ def test_a_module_that_keeps_objects_is_tested_and_loaded_by_its_class(tmp_path:
     spec = described(**parts, trainer={"max_epochs": 1}, budget={"trials": 1}, space={})
     launch(spec, tmp_path, local=True)
     assert "test_loss" in on_test_set(spec.name, tmp_path, unconfirmed=True).metrics
-    manifest = json.loads((export(spec.name, tmp_path, to=tmp_path / "bundle") / "MANIFEST.json").read_text())
+    manifest = json.loads((export(spec.name, tmp_path, to=tmp_path / "bundle").folder / "MANIFEST.json").read_text())
     assert (manifest["load_from_checkpoint"], manifest["holds_code"]) == (True, ["lightning.ckpt"])
     kept = torch.load(tmp_path / "bundle/lightning.ckpt", weights_only=False)
     assert kept["hyper_parameters"]["loss"].beta == kept["their loss"].beta == 0.25
@@ -119,7 +119,7 @@ def test_a_script_s_winner_is_tested_and_exported(command: list[str], tmp_path: 
     outcome = launch(spec, tmp_path, local=True, preflight=False)
     tested = on_test_set("code", tmp_path, unconfirmed=True)
     assert tested.metrics.keys() == {"test/loss"}
-    folder = export("code", tmp_path, to=tmp_path / "bundle")
+    folder = export("code", tmp_path, to=tmp_path / "bundle").folder
     manifest = json.loads((folder / "MANIFEST.json").read_text())
     assert manifest["missing"] == {}
     assert (manifest["load_from_checkpoint"], manifest["holds_code"]) == (True, ["lightning.ckpt"])

@@ -42,11 +42,11 @@ def export(
 
     Example: sweep export cifar10 --to bundle
     """
-    from orchestrator.export import export_with_report
+    from orchestrator.export import export as write_bundle
 
     run = chosen_run(name, runs)
     trust = settle_trust(run, trust)
-    exported = export_with_report(run.name, run.runs, trial=trial, to=to, formats=formats, trust=trust)
+    exported = write_bundle(run.name, run.runs, trial=trial, to=to, formats=formats, trust=trust)
     if as_json:
         print_json({"folder": str(exported.folder), "formats": list(exported.present),
                     "missing": dict(exported.missing), "seconds": exported.seconds})  # fmt: skip

@@ -42,7 +42,7 @@ from orchestrator.training.doors.folder_checkpoint import require_module
 if TYPE_CHECKING:
     from orchestrator.export.write_formats import Exported
 
-__all__ = ["ExportReport", "export", "export_with_report"]
+__all__ = ["ExportReport", "export"]
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,8 @@ def export(
     to: str | Path | None = None,
     formats: Sequence[str] | None = None,
     trust: bool = False,
-) -> Path:
-    """Write the winner, or another trial at its best report, as a bundle, and return its folder.
+) -> ExportReport:
+    """Write the winner, or another trial at its best report, as a bundle.
 
     Each format is loaded and run on validation data, and must reproduce the checkpoint's outputs. A format that cannot
     be made is left out, and the manifest records the reason. The folder appears complete or not at all.
@@ -95,19 +95,6 @@ def export(
         CheckpointError: the checkpoint is damaged.
         ParityError: a format does not reproduce the checkpoint's outputs.
     """
-    return export_with_report(name, runs, trial=trial, to=to, formats=formats, trust=trust).folder
-
-
-def export_with_report(
-    name: str,
-    runs: str | Path | None = None,
-    *,
-    trial: int | None = None,
-    to: str | Path | None = None,
-    formats: Sequence[str] | None = None,
-    trust: bool = False,
-) -> ExportReport:
-    """Export as `export` does, and return the formats and the duration, too."""
     began = time.monotonic()
     require("matplotlib", purpose="an export")
     run = find(name, runs)

@@ -1,6 +1,5 @@
-"""The write side: launch, resume, retry, extend, stop and promote; confirm the winner, test and export it."""
+"""The write side: launch, resume, retry, extend, stop and promote; confirm the winner and test it."""
 
-from orchestrator.export import export
 from orchestrator.sweep.api import Sweep
 from orchestrator.sweep.callbacks import Callback, TrialInfo
 from orchestrator.sweep.confirm import confirm
@@ -17,7 +16,6 @@ __all__ = [
     "TrialInfo",
     "WinnerTest",
     "confirm",
-    "export",
     "extend",
     "launch",
     "launch_without_ray",

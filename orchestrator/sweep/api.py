@@ -546,7 +546,7 @@ class Sweep:
         """
         from orchestrator.export import export
 
-        return export(self.name, self._runs, trial=trial, to=to, trust=self._trust)
+        return export(self.name, self._runs, trial=trial, to=to, trust=self._trust).folder
 
     def tag(self, *tags: str, remove: Collection[str] = ()) -> Labels:
         """Add tags to the run, remove others, and return its labels.

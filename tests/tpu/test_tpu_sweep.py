@@ -100,7 +100,7 @@ def test_a_slice_without_ray_and_the_winners_bundle(tpu: str, runtime: str, host
     assert state.trials[0].device_kind == tpu
     assert check(run).violations == []
 
-    found = verify_bundle(export("tpu", to=tmp_path / "bundle"))
+    found = verify_bundle(export("tpu", to=tmp_path / "bundle").folder)
     assert found.missing == {}
     assert set(found.parity) == {"safetensors", "onnx", "pt2"}
     assert {parity["source"] for parity in found.parity.values()} == {"validation data"}

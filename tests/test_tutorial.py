@@ -16,6 +16,7 @@ import torch
 from orchestrator import cli, load_results
 from orchestrator.bundle import load_bundle
 from orchestrator.results.verify import check
+from orchestrator.safe_text import show
 from orchestrator.spec import load
 from orchestrator.training import class_loading
 from tests.support.doc_blocks import Block, blocks_of, words
@@ -84,7 +85,7 @@ def test_the_whole_page(reader: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     assert list((reader / "runs/tutorial/trials/0000/logs").rglob("epoch=0001.png"))
     assert check(found.run).violations == []
     assert re.search(r"^winner: the parameters of trial \d+", said["sweep confirm tutorial --trials 9"], re.M)
-    look = f"{found.state.test_evaluations[0]['metrics']['test_acc']:.4f}"
+    look = show(found.state.test_evaluations[0]["metrics"]["test_acc"])
     assert f"test_acc: {look}" in said["sweep test tutorial"]
     assert [len(said[command]) > 40 for command in said if "why" in command] == [True, True]
     bundle = load_bundle(reader / "digits")

@@ -15,7 +15,7 @@ from orchestrator.policies import build_scheduler
 from orchestrator.policies.control_trials import WITNESSES, ControlTrials
 from orchestrator.policies.loss_curves import Compared
 from orchestrator.policies.rungs import WaitingRung
-from orchestrator.policies.schedulers.guarded_asha import CONTROL_SHARE
+from orchestrator.policies.schedulers.guarded_asha import CONTROL_SHARE, GuardedASHAScheduler
 from orchestrator.results.why import stories
 from orchestrator.spec import SweepSpec
 from tests.support import late_curves
@@ -201,6 +201,7 @@ def test_an_extended_sweep_counts_on_with_its_controls() -> None:
     dismissed = {event["trial"] for event in ran.events if event.type == "trial.stopped"}
     scheduler.observe(Event(len(ran.events), 2, 0.0, "trial.suggested", {"trial": 14, "params": {}, "by": ""}))
     assert dismissed
+    assert isinstance(scheduler, GuardedASHAScheduler)
     assert all(number not in dismissed for _, number in scheduler._controls.candidates())
 
 

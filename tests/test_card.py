@@ -66,7 +66,10 @@ def test_the_card_says_what_was_confirmed_and_every_look(swept: Outcome) -> None
     state.confirmation = {
         **{"level": 0.9, "clear": False, "confidence": 0.95, "optimism": 0.07, "first": 1},
         "winner": {"configuration": 1, "trial": 12, "epoch": 9, "value": 0.3},
-        "table": [{**row, "low": 0.29, "high": 0.35, "probability": 0.8}],
+        "table": [
+            {**row, "low": 0.29, "high": 0.35, "probability": 0.8},
+            {**row, "configuration": 0, "mean": 0.33, "low": 0.3, "high": 0.36, "probability": 0.2},
+        ],
     }
     first = {"look": 1, "run": "tiny", "trial": 1, "epoch": 3, "metrics": {"test_loss": 0.41}, "time": 0.0}
     state.test_evaluations = [first, {**first, "look": 2, "metrics": None}]

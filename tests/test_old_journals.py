@@ -180,6 +180,7 @@ def test_the_looks_at_the_test_set_are_still_counted(tmp_path: Path) -> None:
     assert read("verify", "confirmed", runs)["violations"] == []
 
 
+@pytest.mark.slow
 def test_a_run_in_a_bucket_is_read_and_resumed(s3: str) -> None:
     import obstore
     from obstore.store import from_url

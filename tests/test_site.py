@@ -12,7 +12,6 @@ import pytest
 
 from docs import check_site
 from tests.support.browser import browse
-from tests.support.markers import sampled
 from tests.support.paths import ROOT
 
 
@@ -30,6 +29,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_every_link_and_anchor_of_the_site_is_there_and_nothing_is_loaded_from_elsewhere(site: Path) -> None:
     assert check_site.broken(site) == []
     made = {page.stem for page in site.glob("*.html")}
@@ -78,8 +78,9 @@ async def opened(page: Any, address: str) -> list[str]:
     return wrong
 
 
-@pytest.mark.parametrize("name", sampled(["overview.html", "architecture.html"], slow=["architecture.html"]))
-@pytest.mark.parametrize("scheme", sampled(["light", "dark"], slow=["dark"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["overview.html", "architecture.html"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_page_opens_from_the_disk(site: Path, chromium: str, name: str, scheme: Any) -> None:
     async def visit(page: Any) -> tuple[list[str], str, bool]:
         wrong = await opened(page, (site / name).as_uri())

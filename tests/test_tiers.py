@@ -78,6 +78,7 @@ def test_draws_are_even() -> None:
     assert share == pytest.approx(0.1, abs=0.01)
 
 
+@pytest.mark.slow
 def test_the_tests_of_ray_and_those_of_a_file_run_in_one_process_each(tmp_path: Path) -> None:
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n  slow: x\n  ray: x\n  cluster: x\n")
     for name in ("one", "two", "three"):

@@ -180,6 +180,9 @@ POLICIES: dict[str, Callable[..., Policy]] = {
         Product, scheduler={"name": "asha", "reduction_factor": 3, "promote": True}, searcher="parzen"
     ),
     "default": partial(Product, scheduler={"name": "guarded_asha"}, searcher="density_ratio"),
+    "default-eta3": partial(
+        Product, scheduler={"name": "guarded_asha", "reduction_factor": 3}, searcher="density_ratio"
+    ),
 }
 SLOW = frozenset({"tpe", "tpe+asha", "tpe+pruner"})
 """Policies that take seconds a run: Optuna looks at all trials before each suggestion."""

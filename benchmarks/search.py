@@ -3,8 +3,7 @@
     python -m benchmarks.search [--curves FILE.npz|FOLDER] [--seeds 100] [--workers 1,4,16,64] [--only NAME,NAME]
                                 [--jobs 2] [--variant misleading,uninformative,noisy,short,late]
 
-In full it takes an hour on two cores. Policies that ask Optuna take most of it, so they have 20 seeds unless ``--only``
-names them.
+Policies that ask Optuna take most of the time of a full run, so they have 20 seeds unless ``--only`` names them.
 
 The tables are those of ``benchmarks/curves`` (`benchmarks.make_curves`), or yours. Each (.npz; of a folder, every one)
 holds, for each task, ``<task>/valid`` (configurations × epochs, the validation loss, NaN where training diverged) and

@@ -77,9 +77,12 @@ def span(number: float, unit: str) -> str:
     return f"{plain(number) if unit in (EPOCHS, 'steps') else short(number)} {named}"
 
 
-def counted(number: float, noun: str) -> str:
-    """Return a number of things in words: ``1 trial``, ``1,200 trials``, ``0.5 GPU-hours``."""
-    digits = f"{number:,}" if isinstance(number, int) else f"{number:.4g}"
+def counted(number: float | str, noun: str) -> str:
+    """Return a number of things in words: ``1 trial``, ``1,200 trials``, ``0.5 GPU-hours``.
+
+    A journal may hold a number as a text, such as ``Infinity``, which stays as it is.
+    """
+    digits = f"{number:,}" if isinstance(number, int) else f"{number:.4g}" if isinstance(number, float) else str(number)
     return f"{digits} {noun}{'' if number == 1 else 's'}"
 
 

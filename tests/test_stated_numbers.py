@@ -21,7 +21,7 @@ from orchestrator.errors import UsageError
 from orchestrator.journal import Event
 from orchestrator.notify import messages
 from orchestrator.policies.extend_limits import More
-from orchestrator.progress import percent
+from orchestrator.progress import counted, percent
 from orchestrator.results.audit import audit_of
 from orchestrator.results.audit_text import audit_lines
 from orchestrator.results.figures.compared import best_by_training
@@ -445,3 +445,9 @@ def test_the_only_finalist_is_not_said_to_be_the_best_of_several() -> None:
     assert [text for text in told if "the only finalist" in text] == [told[0], told[2], told[-2], told[-1]]
     several = {**alone, "table": [row, {**row, "configuration": 1, "probability": 0.0}]}
     assert "the best with probability 100% (confirmed)" in sentences(several, "loss")[0]
+
+
+def test_a_recorded_number_may_be_text() -> None:
+    assert [counted(number, "core") for number in (1, 1200, 2.5, "Infinity")] == [
+        "1 core", "1,200 cores", "2.5 cores", "Infinity cores",
+    ]  # fmt: skip

@@ -18,6 +18,7 @@ from orchestrator.state import SweepState
 from orchestrator.sweep import extend, launch
 from orchestrator.training import Job, resolve_precision
 from orchestrator.training.code_check import _shortened
+from orchestrator.training.precision import bfloat16_for_numpy
 from tests.support.small_sweeps import spec
 
 HERE = str(resolve_precision(accelerator="cpu"))
@@ -101,3 +102,13 @@ def test_an_error_that_may_come_of_the_default_precision_names_the_way_out(tmp_p
 def test_the_check_trains_in_the_precision_of_the_trials() -> None:
     assert _shortened({}, 1)["precision"] == HERE
     assert _shortened({"precision": "16-mixed"}, 1)["precision"] == "32-true", "which a CPU lacks"
+
+
+def test_the_way_to_numpy_may_be_opened_within_itself() -> None:
+    """As where an export runs its formats."""
+    number = torch.tensor(1.5, dtype=torch.bfloat16)
+    with bfloat16_for_numpy():
+        with bfloat16_for_numpy():
+            assert number.numpy() == 1.5
+        assert number.numpy() == 1.5
+    assert "numpy" not in vars(torch.Tensor), "torch is as it was"

@@ -71,7 +71,7 @@ def bfloat16_for_numpy() -> Iterator[None]:
     A module that gives its outputs to scikit-learn would fail in every trial, since ``auto`` has chosen bfloat16.
     """
     cls: Any = torch.Tensor
-    original = cls.numpy
+    original, outer = cls.numpy, vars(cls).get("numpy")
 
     @functools.wraps(original)
     def numpy(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -81,7 +81,10 @@ def bfloat16_for_numpy() -> Iterator[None]:
     try:
         yield
     finally:
-        del cls.numpy  # which a base class has
+        if outer is None:
+            del cls.numpy  # which a base class has
+        else:
+            cls.numpy = outer
 
 
 def note_default(error: BaseException, precision: str | int | None) -> None:

@@ -240,7 +240,8 @@ def log_times(task: Task, ran: NDArray[np.float64], workers: int) -> NDArray[np.
 
 def measure(tasks: list[Task], seeds: Mapping[str, int], workers: list[int], jobs: int) -> tuple[list[Row], Gains]:
     """Return a row of figures for each policy of ``seeds`` and number of workers, and the gains on references."""
-    rows, gains = [], {}
+    rows: list[Row] = []
+    gains: Gains = {}
     first = [name for name in (REGRET_REFERENCE, *REFERENCES) if name in seeds]
     with ProcessPoolExecutor(jobs) as pool:
         for count in workers:
@@ -248,28 +249,20 @@ def measure(tasks: list[Task], seeds: Mapping[str, int], workers: list[int], job
             areas: dict[str, NDArray[np.float64]] = {}
             for name in dict.fromkeys(["random", *first, *seeds]):
                 start, number = time.perf_counter(), seeds.get(name, max(seeds.values()))
-                parts = [range(part, number, jobs) for part in range(min(jobs, number))]
+                few = min(jobs, number)
+                parts = [range(number * part // few, number * (part + 1) // few) for part in range(few)]
                 futures = [[pool.submit(runs, task, name, count, part) for part in parts] for task in tasks]
-                ran = [interleaved([part.result() for part in each]) for each in futures]
+                ran = [np.concatenate([part.result() for part in each]) for each in futures]
                 logs[name] = np.array([log_times(task, each, count) for task, each in zip(tasks, ran, strict=True)])
                 areas[name] = np.array([each[:, -1] for each in ran])
-                row = {"policy": name, "workers": count, **figures(logs, name, np.concatenate(ran))}
+                gained = gains_of(logs, name)
+                row = {"policy": name, "workers": count, **figures(logs, name, np.concatenate(ran), gained)}
                 row |= saved_regret(areas, name)
                 row |= {"tasks": [task.name for task in tasks], "seeds": number}
                 rows.append(row | {"seconds": round(time.perf_counter() - start, 1)})
-                for reference in REFERENCES:
-                    if reference in logs and reference != name:
-                        gains[name, count, reference] = difference(logs[reference], logs[name]).mean(axis=0)
+                gains |= {(name, count, reference): each.mean(axis=0) for reference, each in gained.items()}
                 print(line(row), file=sys.stderr, flush=True)
     return [row for row in rows if row["policy"] in seeds], gains
-
-
-def interleaved(parts: list[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Return the rows of all parts in the order of their seeds, of which part i has i, i + n, i + 2n …."""
-    whole = np.empty((sum(map(len, parts)), parts[0].shape[1]))
-    for first, part in enumerate(parts):
-        whole[first :: len(parts)] = part
-    return whole
 
 
 def difference(left: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -278,7 +271,18 @@ def difference(left: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray
     return left[:, :pairs] - right[:, :pairs]
 
 
-def figures(logs: dict[str, NDArray[np.float64]], name: str, ran: NDArray[np.float64]) -> dict[str, Any]:
+def gains_of(logs: Mapping[str, NDArray[np.float64]], name: str) -> dict[str, NDArray[np.float64]]:
+    """Return a policy's log ratios (tasks, seeds, goals) against each reference that was measured."""
+    others = [reference for reference in REFERENCES if reference in logs and reference != name]
+    return {reference: difference(logs[reference], logs[name]) for reference in others}
+
+
+def figures(
+    logs: Mapping[str, NDArray[np.float64]],
+    name: str,
+    ran: NDArray[np.float64],
+    gained: Mapping[str, NDArray[np.float64]],
+) -> dict[str, Any]:
     """Return a policy's figures; of ``logs``, by policy, each has shape (tasks, seeds, goals)."""
     gains = difference(logs["random"], logs[name]).mean(axis=1)
     found: dict[str, Any] = {
@@ -287,10 +291,7 @@ def figures(logs: dict[str, NDArray[np.float64]], name: str, ran: NDArray[np.flo
         "never": (~np.isfinite(ran[:, : len(GOALS)])).mean(axis=0).round(4).tolist(),
         "regret": round(float(ran[:, -1].mean()), 4),
     }
-    for reference in REFERENCES:
-        if reference in logs and reference != name:
-            found[f"over {reference}"] = paired(difference(logs[reference], logs[name]))
-    return found
+    return found | {f"over {reference}": paired(each) for reference, each in gained.items()}
 
 
 def paired(gains: NDArray[np.float64]) -> dict[str, Any]:

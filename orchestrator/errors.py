@@ -202,9 +202,8 @@ def describe(error: BaseException) -> str:
     except (Exception, SystemExit) as fault:  # a user's own class may raise any error
         return f"{name} (its text cannot be shown: its __str__ raised {type(fault).__name__})"
     notes = object.__getattribute__(error, "__dict__").get("__notes__")  # past a __getattr__ of the user's own
-    hints = (
-        [note for note in notes if isinstance(note, str) and note.startswith("hint: ")] if type(notes) is list else []
-    )
+    notes = notes if type(notes) is list else []
+    hints = [note for note in notes if isinstance(note, str) and note.startswith("hint: ")]
     text = " ".join([text, *hints]).strip()
     return f"{name}: {text}" if text else name
 

@@ -19,10 +19,10 @@ from benchmarks.search import (
     VARIANTS,
     Task,
     difference,
-    interleaved,
     load,
     make_task,
     mean_verdict,
+    measure,
     paired,
     regret_verdict,
     saved_regret,
@@ -206,9 +206,13 @@ def test_a_mean_over_tables_gives_each_table_the_same_weight() -> None:
     assert " ".join(said).startswith("best 1.0%: 2.00 (")
 
 
-def test_parts_of_the_seeds_come_together_in_their_order() -> None:
+def test_seeds_in_parts_are_those_of_one_run(curves: Path) -> None:
+    found = [measure(load(curves), {"asha-promotion": 5}, [2], jobs)[0] for jobs in (1, 3)]
+    assert [{**row, "seconds": 0} for row in found[0]] == [{**row, "seconds": 0} for row in found[1]]
+
+
+def test_a_difference_is_of_the_seeds_that_both_have() -> None:
     whole = np.arange(14.0).reshape(7, 2)
-    assert np.array_equal(interleaved([whole[part::3] for part in range(3)]), whole)
     assert np.array_equal(difference(whole[None], whole[None, :5] - 1), np.ones((1, 5, 2)))
 
 

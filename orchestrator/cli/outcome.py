@@ -163,9 +163,8 @@ def _print_outcome(outcome: Outcome, *, next_steps: bool) -> None:
 
 def _no_winner(results: Results) -> str:
     error = next((row["error"] for row in results.rows if row["error"]), None)
-    constraints = " within the constraints" if results.state.objective.constraints else ""
     reason = f"; one failed with: {error}" if error else ""
-    return f"no trial has a finite {results.metric}{constraints}{reason}"
+    return f"no trial has a finite {results.metric}{results.state.objective.within}{reason}"
 
 
 def _print_finals(run: RunDirectory, outcome: Outcome, *, as_json: bool) -> None:

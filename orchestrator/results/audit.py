@@ -12,7 +12,7 @@ import numpy as np
 from orchestrator.errors import UsageError
 from orchestrator.policies.finals import LEVEL
 from orchestrator.policies.scheduler import scheduler_class
-from orchestrator.results.early_stops import full_length, saved_progress
+from orchestrator.results.early_stops import SETTLED, full_length, saved_progress
 from orchestrator.results.end_forecast import LEAST, Array, forecast, narrowest
 from orchestrator.spec import SweepSpec
 from orchestrator.state import SweepState, Trial, rung_of, spec_in_force
@@ -24,7 +24,6 @@ PREDICTIVE = 0.5
 SAFE = 0.9
 """The chance that the rung suggested instead must have."""
 _MOST_DRAWS, _FEWEST_DRAWS, _DRAWN = 500, 200, 2_000_000
-_SETTLED = frozenset({"finished", "stopped", "set_aside"})
 
 
 @dataclass(frozen=True)
@@ -183,7 +182,7 @@ class _Curves:
             )
         if scheduler.population:
             raise UsageError(f"scheduler {spec.scheduler.name} trains a population, which stops no trial early")
-        self.trials = [t for t in state.trials.values() if t.status in _SETTLED and _finite_end(t, state)]
+        self.trials = [t for t in state.trials.values() if t.status in SETTLED and _finite_end(t, state)]
         horizon = full_length(state)
         if not any(_is_at_end(trial, horizon) for trial in self.trials):
             raise _none_at_end(state)
@@ -205,8 +204,7 @@ class _Curves:
 
 def _none_at_end(state: SweepState) -> UsageError:
     """Return the error for a sweep without a trial that was trained to its end with a value."""
-    within = " within the constraints" if state.objective.constraints else ""
-    message = f"no trial with a finite {state.objective.metric}{within} was trained to its end"
+    message = f"no trial with a finite {state.objective.metric}{state.objective.within} was trained to its end"
     later = "the sweep has ended: sweep extend continues it, if it has limits to raise"
     return UsageError(message, hint=later if state.status == "completed" else "wait for more reports")
 

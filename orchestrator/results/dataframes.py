@@ -190,9 +190,8 @@ class Results:
         trial = self.state.winner()
         best = self.state.objective.best(trial) if trial else None
         if trial is None or best is None:
-            within = " within the constraints" if self.state.objective.constraints else ""
             raise SweepError(
-                f"no trial of {self.run.name!r} has a finite {self.metric}{within} yet",
+                f"no trial of {self.run.name!r} has a finite {self.metric}{self.state.objective.within} yet",
                 hint=f"list the trials: sweep results {self.run.name}",
             )
         held = trial.checkpoints.get(best.progress)

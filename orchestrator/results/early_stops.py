@@ -5,6 +5,9 @@ from __future__ import annotations
 from orchestrator.policies.extend_limits import recorded_horizon
 from orchestrator.state import SweepState
 
+SETTLED = frozenset({"finished", "stopped", "set_aside"})
+"""States of trials that ended without a failure, or wait."""
+
 
 def count_stopped_early(state: SweepState) -> int:
     """Return how many trials were stopped before they had trained in full."""
@@ -26,8 +29,7 @@ def saved_progress(state: SweepState) -> tuple[float, float]:
 
     All are those that ended without a failure, and those that wait.
     """
-    end, settled = full_length(state), ("finished", "stopped", "set_aside")
-    trials = [trial for trial in state.trials.values() if trial.status in settled]
+    end, trials = full_length(state), [trial for trial in state.trials.values() if trial.status in SETTLED]
     early = (trial for trial in trials if trial.status != "finished")
     saved = float(sum(max(0.0, end - trial.progress) for trial in early))
     return saved, saved / (end * len(trials)) if end and trials else 0.0

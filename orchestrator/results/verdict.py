@@ -133,8 +133,7 @@ def _winner(state: SweepState) -> list[str]:
     won = best_trial(state)
     best = state.objective.best(won) if won else None
     if won is None or best is None:
-        within = " within the constraints" if state.objective.constraints else ""
-        return [f"No trial has a finite {metric}{within}."]
+        return [f"No trial has a finite {metric}{state.objective.within}."]
     params = _listed(won.params_at(best.progress))
     at = place(best.progress, state.unit)
     among = f" {of_configuration(state, won)}" if state.repeated else ""

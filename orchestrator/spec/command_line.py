@@ -48,14 +48,13 @@ def command_problem(
     program: str, command: Sequence[str], space: Sequence[str] = (), args: Sequence[str] = ()
 ) -> Iterator[Problem]:
     """Yield why a command cannot run a script with a trial's parameters, whose names are in ``space``."""
-    path = ("command",)
+    path, known = ("command",), ("program", *_ARGUMENTS, *_TRIAL, *space, *args)
     for word in command:
         for match in _MACRO.finditer(word):
             name = match["name"]
-            words = ("env", "interpreter", "program", *_ARGUMENTS, *_TRIAL, *space, *args)
-            if name not in words and not name.startswith("envvar:"):
-                known = ", ".join(f"${{{each}}}" for each in ("program", *_ARGUMENTS, *_TRIAL, *space, *args))
-                yield Problem(f"the command has ${{{name}}}, which nothing replaces", f"known: {known}", path)
+            if name not in ("env", "interpreter", *known) and not name.startswith("envvar:"):
+                hint = f"known: {', '.join(f'${{{each}}}' for each in known)}"
+                yield Problem(f"the command has ${{{name}}}, which nothing replaces", hint, path)
                 return
     try:
         invocation({"program": program, "command": list(command), "args": {}}, {}, json_file="args.json")

@@ -60,6 +60,11 @@ class Objective(Goal):
         further = [*(goal.metric for goal in self.also), *(constraint.metric for constraint in self.constraints)]
         return list(dict.fromkeys([self.metric, *further]))
 
+    @property
+    def within(self) -> str:
+        """What a sentence on values that count adds: nothing, or that they are within the constraints."""
+        return " within the constraints" if self.constraints else ""
+
     def losses(self, metrics: Mapping[str, Any]) -> tuple[float, ...]:
         """Return a report's losses, lower is better, one for each objective; NaN as in `value`."""
         further = (goal.loss(float(metrics.get(goal.metric, math.nan))) for goal in self.also)

@@ -66,7 +66,7 @@ class LiveWriter:
     """
 
     def __init__(self, job: Job, send: Callable[[bytes], None] | None = None) -> None:
-        self._job, self._every = job, INTERVAL_SECONDS
+        self._job = job
         self._send = send or partial(_replace, job)
         self._is_due = False  # the thread asks for a moment
         self._losses: deque[Any] = deque(maxlen=_LOSSES)  # of the last batches, as they lie on the device
@@ -125,9 +125,9 @@ class LiveWriter:
     def _run(self) -> None:
         written: object = None
         # The training thread wakes nobody: on a busy machine this thread would take its processor at once.
-        while not self._ended.wait((1 - _NOTING) * self._every):
+        while not self._ended.wait((1 - _NOTING) * INTERVAL_SECONDS):
             self._is_due = True
-            self._ended.wait(_NOTING * self._every)
+            self._ended.wait(_NOTING * INTERVAL_SECONDS)
             state = (*list(self._moments)[-1:], self._validation)
             if state == written or state == (None,) or self._ended.is_set():
                 continue

@@ -90,9 +90,8 @@ def _best(watched: Watched, rows: Rows) -> Text:
 
 
 def _none_yet(state: SweepState) -> str:
-    within = " within the constraints" if state.objective.constraints else ""
     yet = "" if state.status == "completed" else " yet"
-    return f"no trial has a finite {visible(state.objective.metric)}{within}{yet}"
+    return f"no trial has a finite {visible(state.objective.metric)}{state.objective.within}{yet}"
 
 
 def _confirmed(state: SweepState) -> list[Text]:

@@ -156,9 +156,8 @@ class GuardedASHAScheduler(PausingScheduler[GuardedASHA]):
             self._granted["control" if kind == "control" else "other"] += self._chunk(rung)
 
     def _on_ended(self, event: Event) -> None:
-        if (
-            event.fields.get("rule") == self.name
-        ):  # dismissed: the others that still wait are compared with the same share
+        is_dismissed = event.fields.get("rule") == self.name
+        if is_dismissed:  # those that still wait are compared with the same share
             self._dismissed.append(event["trial"])
         else:
             self._controls.advance(event["trial"], len(self._rungs))

@@ -84,7 +84,6 @@ def curves(state: SweepState, most: int = MAX_LINES) -> Curves | None:
     listed.sort(key=lambda curve: (winner is not None and curve.trial == winner.number, curve.trial))
     bands = _bands(state, columns.metric) if len(chosen) < len(reported) else None
     best = state.objective.best(winner) if winner else None
-    within = " within the constraints" if state.objective.constraints else ""
     return Curves(
         columns.metric,
         columns.mode,
@@ -94,7 +93,7 @@ def curves(state: SweepState, most: int = MAX_LINES) -> Curves | None:
         bands,
         state.unit,
         best,
-        within,
+        state.objective.within,
     )
 
 

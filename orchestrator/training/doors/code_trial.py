@@ -123,8 +123,8 @@ def _certain(error: BaseException, job: Job, *, after: bool) -> Finding | None:
         return Finding("refused", "arguments", what, _by_place(name))
     if type(error) is NameError:  # a local one may come of training only a batch
         is_notebook = getattr(error, "name", "") in ("get_ipython", "display")
-        hint = "leave out the lines of a notebook, such as get_ipython() and display()"
-        hint = hint if is_notebook else "correct the code"
+        lines = "leave out the lines of a notebook, such as get_ipython() and display()"
+        hint = lines if is_notebook else "correct the code"
         return Finding("refused", "end", f"the code fails: {describe(error)}", hint)
     variable = _missing_variable(error)
     if name := next((each for each in names if variable and each.lower() == variable.lower()), ""):

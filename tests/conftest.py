@@ -47,6 +47,7 @@ os.environ.update(
     RAY_USAGE_STATS_ENABLED="0",
     WANDB_MODE="offline",
     NO_COLOR="1",
+    OMP_NUM_THREADS="1",  # on busy cores a second thread makes a small step 30 times as long
     SWEEP_NO_PREFLIGHT="1",  # it costs a process a launch; tests/test_code_run.py is about it
     XDG_CONFIG_HOME=tempfile.mkdtemp(prefix="sw", dir="/tmp"),  # a key of the tests' own
 )

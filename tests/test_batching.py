@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -93,16 +92,6 @@ def _trained(model: dict[str, Any], data: dict[str, Any] | None, trainer: dict[s
     return module, plain
 
 
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """Batches of two points are not work for several."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("halvings", [1, 4])
 @pytest.mark.parametrize(
     "trainer",

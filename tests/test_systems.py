@@ -75,7 +75,6 @@ def test_one_trial_is_a_plain_trainer_weight_for_weight(cifar10: Path, tmp_path:
 def test_one_trial_under_ray_on_all_of_cifar10_is_a_plain_trainer(cifar10: Path, tmp_path: Path) -> None:
     spec = one_trial(cifar10, "trainer.max_epochs=2")
     run = launch(spec, tmp_path).run
-    torch.set_num_threads(1)  # as Ray gives a trial of one CPU
     assert_same(last_weights(run), plain_weights(spec, tmp_path))
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from orchestrator import cli, load_results
 from orchestrator.bundle import load_bundle
@@ -44,10 +43,7 @@ def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(folder)
     monkeypatch.setenv("SWEEP_RUNS", "runs")
     monkeypatch.setattr(sys, "path", list(sys.path))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # small steps: on busy cores a second thread costs more than it does
     yield folder
-    torch.set_num_threads(threads)
     sys.modules.pop("lit", None)
 
 

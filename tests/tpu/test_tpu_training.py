@@ -54,7 +54,6 @@ def one_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
     """The reference, too, is computed by torch_xla's own torch."""
     monkeypatch.setattr(xla_process, "interpreter", lambda runtime: PYTHON)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
 def job(folder: Path, **fields: Any) -> Job:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.support import ray_hosts
 from tests.support.ray_sweeps import said, sweep, written
 from tests.support.talking import KEY, SAID
 
@@ -67,3 +68,32 @@ def test_each_rank_has_its_log(tmp_path: Path) -> None:
     assert "rank 0" in first["lines"]
     assert "rank 1" in second["lines"]
     assert (second["rank"], second["file"]) == (1, "trials/0000/logs/segment_0.rank1.log")
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(600)
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_trials_on_other_hosts_have_their_logs(
+    shared: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = {"class_path": "tests.support.talking.Talking", "init_args": {}}
+    with ray_hosts.cluster(shared, tmp_path_factory.mktemp("hosts"), workers=2) as net:
+        net.extra_env["SERVICE_API_KEY"] = KEY  # of the driver alone: Ray on the hosts has started without it
+        file = ray_hosts.written(
+            net,
+            "tiny",
+            objective={"metric": "val_loss", "mode": "min"},
+            model=model,
+            data="tests.support.talking.TalkingRows",
+            trainer={"max_epochs": 1, "accelerator": "cpu"},
+            space={"model.learning_rate": {"log_uniform": [1e-3, 1e-1]}},
+            scheduler="fifo",
+            budget={"trials": 2},
+        )
+        driver = ray_hosts.sweep(net, "launch", file)
+        assert driver.wait(300) == 0, (net.shared / "launch.log").read_text()
+        assert {trial.node for trial in ray_hosts.state(net, "tiny").trials.values()} <= {"w1", "w2"}
+        monkeypatch.setenv("SWEEP_RUNS", str(net.shared / "runs"))
+        found = logs("--last", "1000")
+        for trial in (0, 1):
+            check_everything_is_there([line for log in found if log["trial"] == trial for line in log["lines"]])

@@ -1,7 +1,7 @@
 """Measure early stopping within one pass: is the best of eight configurations found after a quarter of their training?
 
     python -m benchmarks.one_pass [--seeds 30] [--choose]
-    python -m benchmarks.one_pass --record RUN… [--seed-runs RUN…]
+    python -m benchmarks.one_pass --record RUN… --as reporting
 
 The configurations are drawn from the space of ``search_spaces/tiny_gpt.yaml``, and each was trained once by one pass:
 ``benchmarks/tiny_gpt_curves.csv`` has their reports. For each seed eight of them are drawn and searched on these
@@ -9,6 +9,10 @@ curves by the sweep file's own scheduler in the product's simulator, two trials 
 search has a quarter of the optimizer steps, and a quarter of the tokens, that training all eight takes; a trial that
 trains towards its next report counts as if it were there. The trial that is the best then is chosen, and its loss after
 the whole pass compared with the lowest of the eight.
+
+Held out
+  The scheduler's settings were chosen with ``--choose`` on the trainings recorded as ``choosing``. The figures are of
+  those recorded as ``reporting``: other configurations, trained on another day, that nothing was chosen on.
 
 Seed noise
   Some configurations were trained under several seeds. Two trainings of one configuration differ, in 19 of 20 pairs, by
@@ -18,9 +22,8 @@ Beside it
   Plain Ray Tune's ASHA (``ray.tune.schedulers.ASHAScheduler``) with the same first rung and reduction factor, given
   the same reports in the same simulator; and sequential training, one configuration after another to its end.
 Recording
-  ``sweep launch tiny_gpt --set searcher=random --set scheduler=fifo --set budget.trials=N``; for ``--seed-runs`` with
-  ``repeats.seeds`` and ``searcher.try_first``. The scheduler's settings are chosen with ``--choose``, which draws other
-  eights, by seeds from 1000 on.
+  ``sweep launch tiny_gpt --set searcher=random --set scheduler=fifo --set budget.trials=N``; for ``--as seeds`` with
+  ``repeats.seeds`` and ``searcher.try_first``. The runs replace what was recorded for the same purpose.
 """
 
 from __future__ import annotations
@@ -49,7 +52,7 @@ CURVES = Path(__file__).with_name("tiny_gpt_curves.csv")
 EIGHT, QUARTER, WORKERS = 8, 0.25, 2
 TARGET = 0.9
 CONTEXT = 128  # tokens of a sample
-OTHER_SEEDS = 1000  # from here on settings are chosen
+PURPOSES = ("choosing", "reporting", "seeds")
 Params = tuple[tuple[str, float], ...]
 
 
@@ -75,7 +78,7 @@ class Training:
 
 @dataclass
 class Pool:
-    """What was recorded: a training of each configuration, and trainings of some under several seeds."""
+    """What was recorded: a training of each configuration for one purpose, and all trainings by configuration."""
 
     trainings: list[Training] = field(default_factory=list)
     repeats: dict[Params, list[float]] = field(default_factory=lambda: defaultdict(list))
@@ -94,32 +97,36 @@ class Pool:
         return random.Random(f"eight {seed}").sample(self.trainings, EIGHT)
 
 
-def read() -> Pool:
-    """Return the recorded trainings."""
-    rows: dict[tuple[str, str], list[dict[str, str]]] = defaultdict(list)
+def recorded() -> list[dict[str, Any]]:
+    """Return the file's rows, one a report."""
     with CURVES.open(newline="") as lines:
-        for row in csv.DictReader(lines):
-            rows[row["run"], row["trial"]].append(row)
+        return list(csv.DictReader(lines))
+
+
+def read(purpose: str) -> Pool:
+    """Return the trainings that were recorded for a purpose."""
+    rows: dict[tuple[str, str], list[dict[str, str]]] = defaultdict(list)
+    for row in recorded():
+        rows[row["purpose"], row["trial"]].append(row)
     pool = Pool()
-    for (run, _), reports in rows.items():
+    for (kind, _), reports in rows.items():
         params = tuple((name, float(reports[0][name])) for name in sorted(reports[0]) if "." in name)
         places = [(int(r["tokens"]), int(r["steps"]), float(r["seconds"]), float(r["val_loss"])) for r in reports]
         training = Training(params, tuple(places))
-        if run == "curves":
+        if kind == purpose:
             pool.trainings.append(training)
         pool.repeats[params].append(training.loss)
     return pool
 
 
-def record(runs: Sequence[str], seed_runs: Sequence[str]) -> None:
-    """Write the finished trials of runs, and of those with several seeds."""
-    states = [("curves", name) for name in runs] + [("seeds", name) for name in seed_runs]
-    rows: list[dict[str, Any]] = []
-    for kind, name in states:
+def record(runs: Sequence[str], purpose: str) -> None:
+    """Write the finished trials of runs for a purpose, in place of those recorded for it before."""
+    rows = [row for row in recorded() if row["purpose"] != purpose]
+    for name in runs:
         state = read_state(find(name))
         for trial in state.trials.values():
             for at, report in sorted(trial.reports.items()) if trial.status == "finished" else ():
-                place = {"run": kind, "trial": f"{name}/{trial.number}", "tokens": int(at), "steps": report.step}
+                place = {"purpose": purpose, "trial": f"{name}/{trial.number}", "tokens": int(at), "steps": report.step}
                 loss = {"seconds": round(report.seconds or 0, 1), "val_loss": round(trial.value(at, "val_loss"), 5)}
                 rows.append(place | loss | {key: f"{value:.6g}" for key, value in sorted(trial.params.items())})
     with CURVES.open("w", newline="") as lines:
@@ -280,17 +287,16 @@ CHOICES: dict[str, dict[str, Any]] = {
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=30)
-    parser.add_argument("--choose", action="store_true", help="compare settings of the scheduler, on other seeds")
+    parser.add_argument("--choose", action="store_true", help="compare settings of the scheduler, on other trainings")
     parser.add_argument("--record", nargs="+", metavar="RUN", default=[])
-    parser.add_argument("--seed-runs", nargs="+", metavar="RUN", default=[])
+    parser.add_argument("--as", dest="purpose", choices=PURPOSES, default="reporting")
     args = parser.parse_args()
     if args.record:
-        record(args.record, args.seed_runs)
+        record(args.record, args.purpose)
         return 0
-    pool, seeds = read(), range(args.seeds)
+    pool, seeds = read("choosing" if args.choose else "reporting"), range(args.seeds)
     if args.choose:
-        others = range(OTHER_SEEDS, OTHER_SEEDS + args.seeds)
-        table(pool, {n: gaps(pool, others, lambda e, s, c=c: replay(e, s, c)) for n, c in CHOICES.items()})  # type: ignore[misc]
+        table(pool, {n: gaps(pool, seeds, lambda e, s, c=c: replay(e, s, c)) for n, c in CHOICES.items()})  # type: ignore[misc]
         return 0
     asha = rays_asha(load("tiny_gpt"))
     rows = {

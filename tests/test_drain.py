@@ -164,13 +164,14 @@ def test_a_detached_sweep_outlives_its_terminal_and_is_found_and_stopped(tmp_pat
     before = len(steps(tmp_path / "log"))
     control.stop_later("tiny", tmp_path, drain=True)
     until = time.monotonic() + 120
-    while holder(run.journal) and time.monotonic() < until:
+    while "resume with" not in run.driver_log.read_text() and time.monotonic() < until:
         time.sleep(0.2)
+    assert "resume with" in run.driver_log.read_text()
+    assert holder(run.journal) is None
     state = read_state(run)
     assert (state.status, state.reason) == ("paused", "sweep stop")
     assert len(steps(tmp_path / "log")) >= before
     assert len(steps(tmp_path / "log")) % STEPS == 0
-    assert "resume with" in run.driver_log.read_text()
 
 
 @pytest.mark.slow

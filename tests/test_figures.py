@@ -414,7 +414,8 @@ def raw(part: Any, key: str = "") -> list[str]:
 @pytest.mark.slow
 def test_hostile_names_do_nothing_in_a_browser(tmp_path: Path, chromium: str) -> None:
     bad = names(60)
-    renamed = {"score": bad[2], "model.rate": bad[0], "model.width": bad[5], "model.momentum": f"model.{bad[54]}"}
+    renamed = {"score": bad[2]}
+    renamed |= {f"model.{name}": f"model.{bad[at]}" for name, at in (("rate", 0), ("width", 5), ("momentum", 54))}
     renamed |= {"a": bad[2] + "a", "b": bad[9] + "b", "c": "$x^2$", "node0": bad[7], "node1": bad[36]}
     run, state = invent(tmp_path, 60, renamed=renamed)
     drawn = {name: found.plot for name, make in FIGURES.items() if (found := make(run, state))}

@@ -223,6 +223,18 @@ def test_a_real_sweep_starts_from_others_and_needs_them_no_more(
     assert check(run).violations == [], "though the earlier runs are gone from here"
 
 
+@pytest.mark.parametrize("name", ["density_ratio", "tpe"])
+def test_a_second_sweep_with_the_same_seed_repeats_no_random_draw(name: str) -> None:
+    """Nor does a third one that starts from both."""
+    spec = described({"trials": 20}, searcher=name, seed=11)
+    states = [simulate(spec).state]
+    for _ in range(2):
+        sources = [(f"r{number}", state) for number, state in enumerate(states)]
+        states.append(simulate(spec, warm=warmth(spec, sources)).state)
+    points = [json.dumps(trial.params, sort_keys=True) for state in states for trial in state.trials.values()]
+    assert len(set(points)) == len(points) == 60
+
+
 def _grid(widths: list[int], rates: list[float], **fields: Any) -> SweepSpec:
     space = {"model.width": {"choice": widths}, "model.learning_rate": {"choice": rates}}
     return described({}, searcher="grid", scheduler="fifo", space=space, **fields)

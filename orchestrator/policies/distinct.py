@@ -15,8 +15,11 @@ from orchestrator.space import Choice, Space
 from orchestrator.space.domain import same_value
 from orchestrator.spec import SweepSpec
 
-RULES = 2
-"""The version of these rules, which ``sweep.created`` records as ``suggestion_rules``. Version 0.1.0 had none."""
+RULES = 3
+"""The version of these rules, which ``sweep.created`` records as ``suggestion_rules``. Version 0.1.0 had none, and in
+version 2 a warm start repeated draws of an earlier sweep with the same seed."""
+NO_REPEATS = 2
+"""The version from which on no configuration is tried twice."""
 _EXACT = 1000
 """Spaces of at most so many configurations are searched completely for one that was not tried."""
 _DRAWS = 200
@@ -57,20 +60,21 @@ class Distinct(Searcher[Any]):
     """Replace a suggestion that was tried before by the nearest one that was not; end when there is none.
 
     A plain random draw takes the values of choices in turns, in a random order: every value once before any comes
-    again. Points that the user lists under ``try_first`` are taken as they are.
+    again. Points that the user lists under ``try_first`` are taken as they are. With a warm start the searcher draws
+    from another seed than the earlier sweeps, which often have this one's.
     """
 
     def __init__(self, inner: Searcher[Any], spec: SweepSpec) -> None:
         self.name, self.learns, self.exhausts = inner.name, inner.learns, inner.exhausts
         self.space, self.seed = spec.space, spec.seed
         self._inner, self._size = inner, spec.space.size
-        self._holds = False
+        self._rules = 1
         self._tried: set[str] = set()
         self._all: dict[str, dict[str, Any]] | None = None
 
     def suggest(self, number: int) -> dict[str, Any] | None:
         """Return the inner searcher's parameters, or others in their place; None once all have been tried."""
-        if not self._holds:
+        if self._rules < NO_REPEATS:
             return self._inner.suggest(number)
         listed = self._inner.by(number) == "try_first"
         if self._exhausted and not listed:
@@ -84,7 +88,7 @@ class Distinct(Searcher[Any]):
 
     def has(self, number: int) -> bool:
         """Return whether there are parameters for trial ``number``."""
-        if self._holds and self._exhausted and self._inner.by(number) != "try_first":
+        if self._rules >= NO_REPEATS and self._exhausted and self._inner.by(number) != "try_first":
             return False
         return self._inner.has(number)
 
@@ -99,17 +103,24 @@ class Distinct(Searcher[Any]):
     def observe(self, event: Event) -> None:
         """Take note of an event, and pass it on."""
         if event.type == "sweep.created":
-            self._holds = event.fields.get("suggestion_rules", 1) >= RULES
+            self._rules = event.fields.get("suggestion_rules", 1)
         elif event.type == "sweep.warmed" and not self.learns:
             self._tried.update(self._key(trial["params"]) for trial in event["trials"])
+        elif event.type == "sweep.warmed" and self._rules >= RULES:
+            self.reseed(derive_seed(self.seed, "warm start", len(event["trials"])))
         elif event.type == "trial.suggested":
             self._tried.add(self._key(event["params"]))
         self._inner.observe(event)
 
+    def reseed(self, seed: int) -> None:
+        """Draw from another seed from now on."""
+        self.seed = seed
+        self._inner.reseed(seed)
+
     @property
     def end(self) -> str:
         """Why nothing more is suggested."""
-        if self._holds and self._exhausted:
+        if self._rules >= NO_REPEATS and self._exhausted:
             return f"all {self._size:,} configurations of the space were tried" if self._size != 1 else (
                 "the space has one configuration, which was tried"
             )  # fmt: skip

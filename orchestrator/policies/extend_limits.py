@@ -9,7 +9,7 @@ from typing import Any
 
 from orchestrator.errors import UsageError
 from orchestrator.policies.budget import RULE, key_of, spent
-from orchestrator.policies.distinct import RULES, distinct_trials
+from orchestrator.policies.distinct import NO_REPEATS, distinct_trials
 from orchestrator.policies.scheduler import extended_horizon, scheduler_class
 from orchestrator.policies.searcher import searcher_class, trial_limit
 from orchestrator.progress import EPOCHS, SECONDS, Amount, noun, span, whole
@@ -189,7 +189,7 @@ def _check_budget_left(spec: SweepSpec, state: SweepState) -> None:
 def _more_come(spec: SweepSpec, state: SweepState) -> bool:
     """Return whether more trials can be suggested."""
     limit = trial_limit(spec)
-    if state.created.get("suggestion_rules", 1) >= RULES:
+    if state.created.get("suggestion_rules", 1) >= NO_REPEATS:
         limit = min((each for each in (limit, distinct_trials(spec)) if each is not None), default=None)
     return limit is None or len(state.trials) < limit
 

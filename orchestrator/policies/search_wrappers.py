@@ -42,6 +42,10 @@ class _Wrapper(Searcher[Any]):
         self.name, self.learns, self.exhausts = inner.name, inner.learns, inner.exhausts
         self._inner = inner
 
+    def reseed(self, seed: int) -> None:
+        """Let the inner searcher draw from another seed from now on."""
+        self._inner.reseed(seed)
+
     @property
     def end(self) -> str:
         """Why nothing more is suggested."""

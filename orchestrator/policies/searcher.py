@@ -157,6 +157,10 @@ class Searcher(PolicyPlugin[OptionsT], Generic[OptionsT]):
         """Take note of an event of the journal. The searcher sees every event once, in order."""
         return
 
+    def reseed(self, seed: int) -> None:
+        """Draw from another seed from now on: a warm start calls it, since earlier sweeps often have the same one."""
+        self.seed = seed
+
 
 def random_draw(space: Space, seed: int, number: int) -> dict[str, Any]:
     """Return what random search suggests for trial ``number``. Other searchers begin with the same draws."""

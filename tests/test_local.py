@@ -169,7 +169,9 @@ def test_the_same_failure_three_times_stops_the_sweep(tmp_path: Path) -> None:
     assert len(outcome.state.trials) == 3
 
 
-def test_a_failed_trial_that_is_retried_goes_on_from_its_last_checkpoint(tmp_path: Path) -> None:
+def test_a_failed_trial_that_is_retried_goes_on_from_its_last_checkpoint(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The fault is mended meanwhile, as a person would mend it."""
     marker = tmp_path / "mended"
     described = spec(
@@ -189,6 +191,9 @@ def test_a_failed_trial_that_is_retried_goes_on_from_its_last_checkpoint(tmp_pat
     outcome = retry("tiny", tmp_path, local=True)
     assert [trial.status for trial in outcome.state.trials.values()] == ["finished", "finished"]
     assert check(outcome.run).violations == []
+    assert "none is retried" not in capsys.readouterr().err
+    assert retry("tiny", tmp_path, local=True).state.seq == outcome.state.seq
+    assert capsys.readouterr().err == "no trial of 'tiny' has failed, so none is retried\n"
 
 
 def test_one_trial_is_ended_by_request_and_the_sweep_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

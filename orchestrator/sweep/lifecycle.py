@@ -253,6 +253,8 @@ def retry(
     run = find(name, runs)
     state = read_state(run)
     numbers = _trials_to_retry(state, trials)
+    if not numbers:
+        _print_notices(f"no trial of {run.name!r} has failed, so none is retried")
     if state.status == "completed" and not numbers:
         return Outcome.of(run, state, 0)
     return _reopen(

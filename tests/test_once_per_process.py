@@ -1,16 +1,20 @@
-"""Scripts that do what a process may do once, one after another in one process, as the trials of a worker are."""
+"""What a process may do once, or so many times, in trials that one process runs one after another, as a worker does."""
 
 from __future__ import annotations
 
 import multiprocessing
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from orchestrator.training import Job, Report
 from orchestrator.training.fit_segment import fit
+from tests.support.small_sweeps import tiny_job
+from tests.support.tiny import Tiny
 
 REPORT = "\nimport orchestrator\norchestrator.report(step=1, loss=0.5)\n"
 START = "import multiprocessing\nmultiprocessing.set_start_method('spawn')\n"
@@ -141,3 +145,60 @@ def test_a_library_that_is_looked_for_before_it_is_imported_is_listened_to(
         monkeypatch.delitem(sys.modules, name)
     (tmp_path / "train.py").write_text(LOOKED_FOR)
     assert [each.metrics["loss"] for each in reported(trial(0, tmp_path))] == [0.25]
+
+
+COMPILED: list[float] = []
+"""The share of dropout of each graph that was compiled."""
+COMPILED_MODULE = """
+import lightning as L, torch
+from tests.support.tiny import TinyData
+
+class Module(L.LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(2, 1)
+    def training_step(self, batch, index):
+        return torch.nn.functional.mse_loss(self.layer(batch[0]), batch[1])
+    def validation_step(self, batch, index):
+        self.log("val_loss", torch.nn.functional.mse_loss(self.layer(batch[0]), batch[1]))
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+graphs = []
+def backend(graph, inputs):
+    graphs.append(graph)
+    return graph.forward
+
+trainer = L.Trainer(max_epochs=2, accelerator="cpu", logger=False, enable_checkpointing=False)
+trainer.fit(torch.compile(Module(), backend=backend), TinyData())
+assert graphs
+"""
+
+
+class Dropping(Tiny):
+    """A network that is compiled for its share of dropout."""
+
+    def __init__(self, share: float = 0.5) -> None:
+        super().__init__()
+
+        def backend(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> object:
+            COMPILED.append(share)
+            return graph.forward
+
+        net = nn.Sequential(nn.Linear(2, 1), nn.Dropout(share))
+        self.layer = torch.compile(net, backend=backend)  # type: ignore[assignment]
+
+
+def test_a_network_is_compiled_however_many_trials_came_before(tmp_path: Path) -> None:
+    """`torch.compile` gives up after eight versions of one function, and goes on without it."""
+    shares = [number / 20 for number in range(1, 13)]
+    for number, share in enumerate(shares):
+        model = {"class_path": f"{__name__}.Dropping", "init_args": {"share": share}}
+        reported(replace(tiny_job(tmp_path, trial=number, epochs=1), model=model))
+    assert list(dict.fromkeys(COMPILED)) == shares
+
+
+def test_a_script_may_fit_what_torch_compile_returns(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(COMPILED_MODULE)
+    reports = reported(replace(trial(0, tmp_path), metric="val_loss"))
+    assert [report.epoch for report in reports] == [1, 2]

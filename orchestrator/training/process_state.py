@@ -35,7 +35,8 @@ def isolated(threads: int | None = None) -> Iterator[None]:
     precision, flushing of denormal numbers, gradient and anomaly modes; the environment, the working directory,
     warning filters, handlers and levels of loggers, the built-in functions, and the handlers of signals. Lightning's
     advice (device lines, loader hints) is suppressed meanwhile; its warnings are not. Random states are not restored:
-    each segment is seeded.
+    each segment is seeded. What `torch.compile` has compiled is forgotten: it compiles a function for so many networks
+    only, and runs it as it is for any further one.
     """
     with ExitStack() as stack:
         stack.enter_context(_process())
@@ -45,6 +46,7 @@ def isolated(threads: int | None = None) -> Iterator[None]:
         torch.set_grad_enabled(True)
         if threads is not None and threads != torch.get_num_threads():
             torch.set_num_threads(threads)
+        stack.callback(torch.compiler.reset)
         yield
 
 

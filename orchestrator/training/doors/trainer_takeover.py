@@ -15,6 +15,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import BatchSizeFinder, Checkpoint, LearningRateFinder, ModelSummary, ProgressBar
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.plugins.io import CheckpointIO
+from torch._dynamo import OptimizedModule
 
 from orchestrator.errors import UsageError
 from orchestrator.spec.old_trainer import METHODS, present_spelling
@@ -204,13 +205,18 @@ class Takeover:
 def parts_of_fit(
     original: Callable[..., Any], trainer: L.Trainer, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> tuple[dict[str, Any], Any, Any]:
-    """Return the arguments of a call of ``fit`` by name, its module, and its DataModule, which may come as loaders."""
+    """Return the arguments of a call of ``fit`` by name, its module, and its DataModule, which may come as loaders.
+
+    Of what ``torch.compile`` made of a module, that module is returned. It stays among the arguments as it is: ``fit``
+    lets the module compute with it.
+    """
     given = inspect.signature(original).bind(trainer, *args, **kwargs).arguments
     given.pop("self")
     loaders = given.get("train_dataloaders")
     if isinstance(loaders, L.LightningDataModule) and given.get("datamodule") is None:
         given |= {"train_dataloaders": None, "datamodule": loaders}
-    return given, given.get("model"), given.get("datamodule")
+    model = given.get("model")
+    return given, model._orig_mod if isinstance(model, OptimizedModule) else model, given.get("datamodule")
 
 
 class _RoutedIO(CheckpointIO):

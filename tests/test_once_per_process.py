@@ -149,7 +149,7 @@ def test_a_library_that_is_looked_for_before_it_is_imported_is_listened_to(
 
 COMPILED: list[float] = []
 """The share of dropout of each graph that was compiled."""
-COMPILED_MODULE = """
+MODULE = """
 import lightning as L, torch
 from tests.support.tiny import TinyData
 
@@ -169,8 +169,12 @@ def backend(graph, inputs):
     graphs.append(graph)
     return graph.forward
 
+def compiled():
+    return torch.compile(Module(), backend=backend)
+"""
+FIT = """
 trainer = L.Trainer(max_epochs=2, accelerator="cpu", logger=False, enable_checkpointing=False)
-trainer.fit(torch.compile(Module(), backend=backend), TinyData())
+trainer.fit(compiled(), TinyData())
 assert graphs
 """
 
@@ -199,6 +203,14 @@ def test_a_network_is_compiled_however_many_trials_came_before(tmp_path: Path) -
 
 
 def test_a_script_may_fit_what_torch_compile_returns(tmp_path: Path) -> None:
-    (tmp_path / "train.py").write_text(COMPILED_MODULE)
+    (tmp_path / "train.py").write_text(MODULE + FIT)
     reports = reported(replace(trial(0, tmp_path), metric="val_loss"))
     assert [report.epoch for report in reports] == [1, 2]
+
+
+def test_a_sweep_file_may_name_a_function_that_returns_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "compiled_net.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    model = {"class_path": "compiled_net.compiled", "init_args": {}}
+    assert [report.epoch for report in reported(replace(tiny_job(tmp_path), model=model))] == [1, 2]
+    assert sys.modules.pop("compiled_net").graphs

@@ -64,7 +64,7 @@ def build(class_spec: Mapping[str, Any], bases: tuple[type, ...] = (), *position
         named |= {name: _build_value(Any, value) for name, value in {**others, **extra}.items()}
         if class_spec.get("partial"):
             return functools.partial(target, *positional, **named)
-        value = target(*positional, **named)
+        value = _decompiled(target(*positional, **named), bases)
     _require_result(value, path, bases)
     if class_spec.get("optimizer"):
         set_optimizers(value, class_spec, build)
@@ -143,6 +143,15 @@ def require_data(target: Any, path: str) -> None:
 
     if isinstance(target, type) and not issubclass(target, DataLoader | Dataset):
         require_kind(target, path, (LightningDataModule,))
+
+
+def _decompiled(value: Any, bases: tuple[type, ...]) -> Any:
+    """Return the LightningModule that `torch.compile` has wrapped, which computes with it; any other value as it is."""
+    if isinstance(value, bases) or not isinstance(getattr(value, "_orig_mod", None), bases):
+        return value
+    from lightning.pytorch.utilities.compile import from_compiled
+
+    return from_compiled(value)
 
 
 def _require_result(value: Any, path: str, bases: tuple[type, ...]) -> None:

@@ -510,6 +510,17 @@ def test_a_log_file_that_a_segment_opens_is_closed_after_it(tmp_path: Path) -> N
     assert handler not in logging.getLogger().handlers
 
 
+def test_figures_that_a_segment_leaves_open_are_closed_after_it() -> None:
+    """Else pyplot keeps those of all trials of a process. The user's own, in a notebook, stay open."""
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    own = pyplot.figure()
+    with isolated():
+        pyplot.figure()
+        assert len(pyplot.get_fignums()) == 2
+    assert pyplot.get_fignums() == [own.number]
+    pyplot.close(own)
+
+
 def test_what_a_segment_adds_to_loggers_and_built_in_functions_is_taken_away(tmp_path: Path) -> None:
     """Else each line of a later trial would be in the files of all earlier ones, as often as there were trials."""
     known = logging.getLogger("lightning.fabric")

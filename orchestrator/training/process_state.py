@@ -33,10 +33,10 @@ def isolated(threads: int | None = None) -> Iterator[None]:
 
     The state is torch's default dtype and device, threads, deterministic and cuDNN flags, matrix-multiplication
     precision, flushing of denormal numbers, gradient and anomaly modes; the environment, the working directory,
-    warning filters, handlers and levels of loggers, the built-in functions, and the handlers of signals. Lightning's
-    advice (device lines, loader hints) is suppressed meanwhile; its warnings are not. Random states are not restored:
-    each segment is seeded. What `torch.compile` has compiled is forgotten: it compiles a function for so many networks
-    only, and runs it as it is for any further one.
+    warning filters, handlers and levels of loggers, the built-in functions, the handlers of signals, and Matplotlib's
+    open figures. Lightning's advice (device lines, loader hints) is suppressed meanwhile; its warnings are not. Random
+    states are not restored: each segment is seeded. What `torch.compile` has compiled is forgotten: it compiles a
+    function for so many networks only, and runs it as it is for any further one.
     """
     with ExitStack() as stack:
         stack.enter_context(_process())
@@ -57,6 +57,7 @@ def _process() -> Iterator[None]:
     logs = _read_loggers()
     disabled = logging.root.manager.disable
     names = dict(vars(builtins))
+    figures = _open_figures()
     signals = {number: signal.getsignal(number) for number in _SIGNALS}
     try:
         yield
@@ -70,6 +71,14 @@ def _process() -> Iterator[None]:
         if logging.root.manager.disable != disabled:
             logging.disable(disabled)
         _restore_builtins(names)
+        for number in _open_figures() - figures:
+            sys.modules["matplotlib.pyplot"].close(number)
+
+
+def _open_figures() -> set[int]:
+    """Return the numbers of pyplot's figures, which it keeps until they are closed."""
+    pyplot = sys.modules.get("matplotlib.pyplot")
+    return set(pyplot.get_fignums()) if pyplot else set()
 
 
 def _restore_environment(saved: dict[str, str]) -> None:

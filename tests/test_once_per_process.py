@@ -147,6 +147,30 @@ def test_a_library_that_is_looked_for_before_it_is_imported_is_listened_to(
     assert [each.metrics["loss"] for each in reported(trial(0, tmp_path))] == [0.25]
 
 
+AT_EXIT = """
+import atexit, pathlib
+notes = pathlib.Path(__file__).with_name("notes")
+def note(words):
+    with notes.open("a") as file:
+        file.write(words + "\\n")
+atexit.register(note, "first")
+atexit.register(note, "second")
+atexit.register(lambda: 1 / 0)
+atexit.register(note.__call__, "never")
+atexit.unregister(note.__call__)
+"""
+
+
+@pytest.mark.parametrize("end", ["", "raise SystemExit(0)\n"], ids=["end", "exit"])
+def test_what_a_script_registers_for_its_end_is_called_there(
+    end: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "train.py").write_text(AT_EXIT + REPORT + end)
+    assert len(reported(trial(0, tmp_path))) == 1
+    assert (tmp_path / "notes").read_text() == "second\nfirst\n"
+    assert "ZeroDivisionError" in capsys.readouterr().err
+
+
 COMPILED: list[float] = []
 """The share of dropout of each graph that was compiled."""
 MODULE = """

@@ -71,8 +71,8 @@ def _process() -> Iterator[None]:
         if logging.root.manager.disable != disabled:
             logging.disable(disabled)
         _restore_builtins(names)
-        for number in _open_figures() - figures:
-            sys.modules["matplotlib.pyplot"].close(number)
+        for figure in _open_figures() - figures:
+            sys.modules["matplotlib.pyplot"].close(figure)
 
 
 def _open_figures() -> set[int]:

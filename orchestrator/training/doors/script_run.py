@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import atexit
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import runpy
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -142,7 +144,7 @@ def run_script(found: Invocation, started: Callable[[CommandLine], None] = lambd
 
     ``started`` gets the script's ``sys.argv`` before it is run.
     """
-    with _as_program(found) as words, _own_modules(found), _signals_allowed():
+    with _as_program(found) as words, _own_modules(found), _exit_handlers(found), _signals_allowed():
         started(words)
         if found.function:
             sys.exit(import_object(found.function.replace(":", "."))())
@@ -171,8 +173,7 @@ def _as_program(found: Invocation) -> Iterator[CommandLine]:
 @contextmanager
 def _own_modules(found: Invocation) -> Iterator[None]:
     """Forget the modules that the script has imported from its own folder, so that the next trial has new ones."""
-    before = set(sys.modules)
-    folder = Path(found.program).parent if found.program else Path.cwd()
+    before, folder = set(sys.modules), _folder(found)
     try:
         yield
     finally:
@@ -180,6 +181,43 @@ def _own_modules(found: Invocation) -> Iterator[None]:
             file = getattr(sys.modules.get(name), "__file__", None)
             if isinstance(file, str) and _is_own(Path(file), folder):
                 del sys.modules[name]
+
+
+@contextmanager
+def _exit_handlers(found: Invocation) -> Iterator[None]:
+    """Call what the script's own code registers by ``atexit`` at the script's end, the last one first, as Python does.
+
+    What a library registers stays for the end of the process, as the library stays loaded.
+    """
+    register, unregister, folder = atexit.register, atexit.unregister, _folder(found)
+    handlers: list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]] = []
+
+    def own_register(handler: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Callable[..., Any]:
+        file = sys._getframe(1).f_globals.get("__file__")
+        if not (isinstance(file, str) and _is_own(Path(file).absolute(), folder)):
+            return register(handler, *args, **kwargs)
+        handlers.append((handler, args, kwargs))
+        return handler
+
+    def own_unregister(handler: Callable[..., Any], /) -> None:
+        handlers[:] = [each for each in handlers if each[0] != handler]
+        unregister(handler)
+
+    atexit.register, atexit.unregister = own_register, own_unregister
+    try:
+        yield
+    finally:
+        atexit.register, atexit.unregister = register, unregister
+        while handlers:
+            handler, args, kwargs = handlers.pop()
+            try:
+                handler(*args, **kwargs)
+            except Exception:
+                traceback.print_exc()
+
+
+def _folder(found: Invocation) -> Path:
+    return Path(found.program).parent if found.program else Path.cwd()
 
 
 def _is_own(file: Path, folder: Path) -> bool:

@@ -13,6 +13,7 @@ import pytest
 
 from orchestrator.errors import SpecError, UsageError
 from orchestrator.journal import read
+from orchestrator.results.verify import check
 from orchestrator.rundir import RunDirectory
 from orchestrator.spec import Finalists, SweepSpec, from_mapping
 from orchestrator.sweep import confirm, launch, resume
@@ -78,6 +79,24 @@ def test_a_function_gets_its_arguments_in_the_form_that_it_takes(
 def test_a_function_that_returns_is_a_trial_of_one_report(tmp_path: Path) -> None:
     (report,) = reports_of(job(tmp_path, "metrics", rate=0.25))
     assert (report.epoch, report.metrics, report.checkpoint) == (1, {"loss": 0.25, "other": 1.0}, None)
+
+
+@pytest.mark.parametrize("scheduler", ["guarded_asha", "asha", "median", {"name": "asha", "promote": True}], ids=str)
+def test_a_trial_of_one_report_is_trained_once_and_finishes(scheduler: Any, tmp_path: Path) -> None:
+    """Whatever its value: at its report it has ended already, and to continue it would begin again."""
+    run = launch(spec("metrics", scheduler=scheduler, budget={"trials": 9}), tmp_path, local=True).run
+    types = [event.type for event in read(run.journal)]
+    assert types.count("segment.started") == types.count("trial.finished") == 9
+    assert check(run).violations == []
+
+
+def test_once_a_trial_has_reported_twice_first_reports_decide(tmp_path: Path) -> None:
+    scheduler = {"name": "guarded_asha", "grace": 1, "reduction_factor": 2}
+    run = launch(spec("counts", scheduler=scheduler, budget={"trials": 9}), tmp_path, local=True).run
+    paused = [(event["trial"], event.progress) for event in read(run.journal) if event.type == "trial.set_aside"]
+    assert (0, 1) not in paused
+    assert sum(progress == 1 for _, progress in paused) >= 3
+    assert check(run).violations == []
 
 
 def test_a_function_ends_where_its_report_says_and_continues_from_its_checkpoint(tmp_path: Path) -> None:

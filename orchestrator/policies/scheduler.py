@@ -49,6 +49,8 @@ from orchestrator.state import Objective
 
 _PLACE = frozenset({"rule", "epoch", "progress", "unit"})
 """Keys of a recorded verdict that are not among the numbers compared."""
+_SINGLE_REPORTS = 3
+"""The ``suggestion_rules`` of ``sweep.created`` from which on a first report may be the only one."""
 OptionsT = TypeVar("OptionsT", bound=SchedulerOptions, default=Any)
 
 
@@ -121,6 +123,7 @@ class Scheduler(PolicyPlugin[OptionsT], Generic[OptionsT]):
         self.last: dict[int, float] = {}
         self.curves: dict[int, LossCurve] = {}
         self._reported: dict[int, float] = {}  # trial -> the last report with the objective
+        self._may_report_once = False
         self.best: dict[int, float] = {}
         self.set_aside: set[int] = set()
 
@@ -164,6 +167,8 @@ class Scheduler(PolicyPlugin[OptionsT], Generic[OptionsT]):
         """Take note of an event of the journal. The scheduler sees every event once, in order."""
         if event.type == "segment.reported":
             self._observe_report(event)
+        elif event.type == "sweep.created":
+            self._may_report_once = self.horizon is None and event.fields.get("suggestion_rules", 1) >= _SINGLE_REPORTS
         elif event.type == "trial.set_aside":
             self.set_aside.add(event["trial"])
             self.on_set_aside(event["trial"], event.progress)
@@ -179,6 +184,7 @@ class Scheduler(PolicyPlugin[OptionsT], Generic[OptionsT]):
         if self.objective.metric not in metrics:
             return
         value = self.last[trial] = float(metrics[self.objective.metric])
+        self._may_report_once &= event.progress <= self._reported.get(trial, event.progress)
         self._reported[trial] = event.progress
         if math.isfinite(value):
             loss = self.objective.loss(value)
@@ -205,13 +211,16 @@ class Scheduler(PolicyPlugin[OptionsT], Generic[OptionsT]):
         """Return the verdict on a trial after a report that was observed; None if it continues.
 
         A value that is not finite stops a trial at once, whatever the scheduler. A report without the objective
-        decides nothing.
+        decides nothing. Where it is not known how long trainings are, as of code that reports its result alone, no
+        report decides before some trial has reported twice: what has ended would be stopped, or begin again.
         """
         if self._reported.get(trial) != progress:
             return None
         value = self.last[trial]
         if not math.isfinite(value):
             return Verdict("not_finite", {"metric": self.objective.metric, "value": str(value)})
+        if self._may_report_once:
+            return None
         return self.judge_report(trial, progress)
 
     @abstractmethod

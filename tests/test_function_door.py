@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from orchestrator import Sweep
 from orchestrator.errors import SpecError, UsageError
 from orchestrator.journal import read
+from orchestrator.results import Results
 from orchestrator.results.verify import check
 from orchestrator.rundir import RunDirectory
 from orchestrator.spec import Finalists, SweepSpec, from_mapping
@@ -88,6 +90,18 @@ def test_a_trial_of_one_report_is_trained_once_and_finishes(scheduler: Any, tmp_
     types = [event.type for event in read(run.journal)]
     assert types.count("segment.started") == types.count("trial.finished") == 9
     assert check(run).violations == []
+
+
+def test_a_confirmed_winner_without_checkpoint_is_shown_and_not_exported(tmp_path: Path) -> None:
+    run = launch(spec("metrics", budget={"trials": 3}), tmp_path, local=True).run
+    confirm("function", tmp_path, finalists=Finalists(top=2, trials=6), local=True)
+    sweep = Sweep.attach("function", tmp_path)
+    assert "In the finals its parameters trained 3 times" in " ".join(sweep.why())
+    best = sweep.best()
+    assert (best.confirmed, best.checkpoint, best.value) == (True, None, Results(run).rows[0]["best"])
+    with pytest.raises(UsageError, match="no checkpoint") as error:
+        sweep.export()
+    assert "the code saves none" in error.value.hint
 
 
 def test_once_a_trial_has_reported_twice_first_reports_decide(tmp_path: Path) -> None:

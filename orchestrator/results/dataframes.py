@@ -12,7 +12,7 @@ from orchestrator.errors import SweepError
 from orchestrator.progress import counted
 from orchestrator.results.run_state import find, read_state
 from orchestrator.results.trial_rows import params_of, rows
-from orchestrator.results.winner import winner
+from orchestrator.results.winner import confirmed_finals
 from orchestrator.rundir import RunDirectory
 from orchestrator.state import Report, SweepState
 
@@ -179,26 +179,28 @@ class Results:
             >>> best.epoch >= 1
             True
         """
-        if self.state.confirmation:
-            won, number = winner(self.run, self.state), self.state.confirmation["winner"]["configuration"]
-            path = won.run.fetch(won.checkpoint.path)
-            checkpoint = path if path.exists() else None
-            params = _values(won.trial.params)
-            return BestTrial(
-                number, won.best.value, won.epoch, params, checkpoint, confirmed=True, progress=won.best.progress
-            )
-        trial = self.state.winner()
-        best = self.state.objective.best(trial) if trial else None
+        run, state, confirmation = self.run, self.state, self.state.confirmation
+        if confirmation:
+            run = confirmed_finals(run, state)
+            state = read_state(run)
+        trial = state.trials.get(confirmation["winner"]["trial"]) if confirmation else state.winner()
+        best = state.objective.best(trial) if trial else None
         if trial is None or best is None:
             raise SweepError(
-                f"no trial of {self.run.name!r} has a finite {self.metric}{self.state.objective.within} yet",
-                hint=f"list the trials: sweep results {self.run.name}",
+                f"no trial of {run.name!r} has a finite {self.metric}{state.objective.within} yet",
+                hint=f"list the trials: sweep results {run.name}",
             )
         held = trial.checkpoints.get(best.progress)
-        file = self.run.fetch(held.path) if held else None
-        checkpoint = file if file and file.exists() else None
-        epoch, params = trial.reports[best.progress].epoch, _values(trial.params_at(best.progress))
-        return BestTrial(trial.number, best.value, epoch, params, checkpoint, progress=best.progress)
+        file = run.fetch(held.path) if held else None
+        return BestTrial(
+            confirmation["winner"]["configuration"] if confirmation else trial.number,
+            best.value,
+            trial.reports[best.progress].epoch,
+            _values(trial.params_at(best.progress)),
+            file if file and file.exists() else None,
+            confirmed=bool(confirmation),
+            progress=best.progress,
+        )
 
     def report(self, path: str | Path | None = None, *, format: str | None = None) -> Path:
         """Write a report and return its path.

@@ -55,7 +55,8 @@ def sentences(confirmation: Mapping[str, Any], metric: str) -> list[str]:
     leader = best_of_search(confirmation)
     if confirmation["optimism"] is not None and leader["mean"] is not None:
         optimism = confirmation["optimism"]
-        difference = f"{show(abs(optimism))} {'better' if optimism > 0 else 'worse'} than" if optimism else "equal to"
+        is_equal = abs(optimism) <= 1e-12 * abs(leader["mean"])  # the mean of equal values is rounded
+        difference = "equal to" if is_equal else f"{show(abs(optimism))} {'better' if optimism > 0 else 'worse'} than"
         lines.append(
             f"the best value of the search, {show(leader['searched'])} of trial {leader['configuration']}, was "
             f"{difference} the mean of that trial's fresh trainings"

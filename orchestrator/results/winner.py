@@ -66,6 +66,16 @@ def finals_number(state: SweepState) -> int:
     return state.finals if state.finals_open else state.finals + 1
 
 
+def confirmed_finals(run: RunDirectory, state: SweepState) -> RunDirectory:
+    """Return the run directory of the finals that have confirmed a winner. Raises UsageError if it was deleted."""
+    finals = finals_of(run, state)
+    if not has_begun(finals):
+        assert state.confirmation is not None
+        hint = f"select a trial of the search instead: --trial {state.confirmation['winner']['configuration']}"
+        raise UsageError(f"the finals of {run.name!r} were deleted: {finals.where}", hint=hint)
+    return finals
+
+
 def winner(run: RunDirectory, state: SweepState, number: int | None = None) -> Winner:
     """Return the confirmed winner, or the best trial if none is confirmed; with ``number`` that trial of the search.
 
@@ -73,11 +83,8 @@ def winner(run: RunDirectory, state: SweepState, number: int | None = None) -> W
         UsageError: If there is no such trial, or its checkpoint was not kept.
     """
     if number is None and state.confirmation:
-        finals, confirmed = finals_of(run, state), state.confirmation["winner"]
-        if not has_begun(finals):
-            hint = f"select a trial of the search instead: --trial {confirmed['configuration']}"
-            raise UsageError(f"the finals of {run.name!r} were deleted: {finals.where}", hint=hint)
-        return _at_best_report(finals, read_state(finals), confirmed["trial"], confirmed=True)
+        finals = confirmed_finals(run, state)
+        return _at_best_report(finals, read_state(finals), state.confirmation["winner"]["trial"], confirmed=True)
     best = state.winner() if number is None else state.trials.get(number)
     if best is None:
         problem = "no trial has a finite value yet" if number is None else f"there is no trial {number}"
@@ -90,10 +97,10 @@ def _at_best_report(run: RunDirectory, state: SweepState, number: int, *, confir
     best = state.objective.best(trial)
     checkpoint = trial.checkpoints.get(best.progress) if best else None
     if best is None or checkpoint is None:
-        raise UsageError(
-            f"trial {number} of {run.name!r} has no checkpoint of its best report",
-            hint="only the best trials keep their checkpoints; raise checkpoints.keep_top for the next sweep",
-        )
+        hint = "only the best trials keep their checkpoints; raise checkpoints.keep_top for the next sweep"
+        if not any(each.checkpoints for each in state.trials.values()):
+            hint = "the code saves none; call orchestrator.checkpoint before each report"
+        raise UsageError(f"trial {number} of {run.name!r} has no checkpoint of its best report", hint=hint)
     return Winner(run, state, trial, best, checkpoint, confirmed)
 
 

@@ -185,6 +185,10 @@ class ObjectiveError(SweepError):
     code = "objective"
 
 
+class SuggestionError(UsageError):
+    """An Optuna objective asks for a parameter that the sweep does not search, or not in that range."""
+
+
 class ProgressError(SweepError):
     """A segment does not continue where it started: something moved the Trainer back, or ahead."""
 

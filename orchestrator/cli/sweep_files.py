@@ -20,8 +20,8 @@ def import_(
         list[Path],
         typer.Argument(
             metavar="FILE...",
-            help="Of W&B, LightningCLI, Hydra or Katib; or a Python file with a sweep_config or param_space. "
-            "Of several LightningCLI configs, later ones override earlier ones. Or an Optuna storage: study.db, or "
+            help="Of W&B, LightningCLI, Hydra or Katib; or a Python file with a sweep_config, a param_space or an "
+            "objective of Optuna. Of several LightningCLI configs, later ones override earlier ones. Or an Optuna storage: study.db, or "
             "study.db:NAME if it holds several studies.",
         ),
     ],

@@ -16,6 +16,7 @@ RULES = {
     "objective": "the module must log the metrics that it is judged by",
     "progress": "reports must follow each other",
     "arguments": "a script must take the arguments that it is given",
+    "suggestion": "an Optuna objective may ask for what `space` or `args` has",
     "end": "the code must run to its end",
 }
 """For each fault that would make every trial fail: the rule that it breaks."""

@@ -24,7 +24,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from orchestrator.errors import CodecError, ObjectiveError, ProgressError, UsageError, describe
+from orchestrator.errors import CodecError, ObjectiveError, ProgressError, SuggestionError, UsageError, describe
 from orchestrator.training.check_finding import Finding
 from orchestrator.training.sealed_process import SealedWriteError
 
@@ -180,6 +180,8 @@ def _explained(error: BaseException, job: Any, *, resumed: bool) -> Finding:
                        "give a number of batches: trainer: {val_check_interval: 500}")  # fmt: skip
     if isinstance(error, ObjectiveError):
         return _objective(error, job)
+    if isinstance(error, SuggestionError):
+        return Finding("refused", "suggestion", error.message, error.hint)
     if isinstance(error, ProgressError):
         return Finding("refused", "progress", error.message, error.hint)
     if isinstance(error, CodecError) or (isinstance(error, UsageError) and "only unpickling" in text):

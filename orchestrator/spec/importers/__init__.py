@@ -36,8 +36,8 @@ def import_file(
     """Return the text of a sweep file, made from another tool's file; ``load`` reads it.
 
     The file is a W&B sweep, a LightningCLI config, a Hydra config with a sweeper, a Katib experiment, or a Python file
-    with a W&B ``sweep_config`` or a ``param_space`` of Ray Tune, which is read and not run; or an Optuna
-    storage. Comments at the top list what could not be translated.
+    with a W&B ``sweep_config``, a ``param_space`` of Ray Tune or an objective of Optuna, which is read and not
+    run; or an Optuna storage. Comments at the top list what could not be translated.
 
     Args:
         path: The file to translate.

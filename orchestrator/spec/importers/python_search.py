@@ -1,4 +1,4 @@
-"""Translate the search in a Python file, without running it: W&B's sweep_config, Ray Tune's param_space."""
+"""Translate the search in a Python file, without running it: of W&B, Ray Tune or an Optuna objective."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.errors import SpecError
 from orchestrator.space import Domain, choice, const, integer, log_int, log_uniform, normal, uniform
-from orchestrator.spec.importers import wandb_sweep
+from orchestrator.spec.importers import optuna_objective, wandb_sweep
 from orchestrator.spec.importers.defaults import note_budget, set_training_length
 from orchestrator.spec.importers.draft import Door, Draft
 from orchestrator.spec.importers.foreign_yaml import ForeignFile
@@ -47,8 +47,10 @@ def translate(text: str, file: str, door: Door) -> Draft:
         _note_unread(values, value, draft)
         return draft
     name, space = _param_space(values)
+    if not space and optuna_objective.suggestions(values):
+        return optuna_objective.translate(source, text, values, door)
     if not space:
-        raise source.refusal("it holds no W&B sweep_config and no param_space of Ray Tune",
+        raise source.refusal("it holds no W&B sweep_config, no param_space of Ray Tune and no objective of Optuna",
                              "name the file with the dictionary, written out in it; an Optuna study is imported from "
                              "its storage, such as study.db")  # fmt: skip
     source.data = _plain(space)
@@ -70,7 +72,9 @@ def kind_of(text: str) -> str:
         return ""
     if _sweep_config(values)[1]:
         return "Python file with a sweep of W&B"
-    return "Python file with a param_space of Ray Tune" if _param_space(values)[1] else ""
+    if _param_space(values)[1]:
+        return "Python file with a param_space of Ray Tune"
+    return "Python file with an objective of Optuna" if optuna_objective.suggestions(values) else ""
 
 
 def _sweep_config(values: PythonValues) -> tuple[str, dict[str, Any]]:

@@ -111,11 +111,20 @@ class PythonValues:
             for argument, default in zip(reversed(node.args.args), reversed(node.args.defaults), strict=False):
                 self.variables.setdefault(argument.arg, self.value(default))
         compound = hasattr(node, "body")  # its statements come on their own
-        for inner in () if compound else ast.walk(node):
-            if isinstance(inner, ast.Call):
-                call = self.value(inner)
-                if isinstance(call, Call):
-                    self.calls.append(call)
+        if not compound:
+            self.calls += self._calls_in(node)
+
+    def _calls_in(self, node: ast.AST) -> Iterator[Call]:
+        """Yield the calls in a statement; those of a list comprehension once for each item, where these are known."""
+        made = self.value(node) if isinstance(node, ast.ListComp) else None
+        if isinstance(made, list):
+            yield from (each for each in made if isinstance(each, Call))
+            return
+        call = self.value(node) if isinstance(node, ast.Call) else None
+        if isinstance(call, Call):
+            yield call
+        for inner in ast.iter_child_nodes(node):
+            yield from self._calls_in(inner)
 
     def _assign(self, target: ast.expr, value: Any) -> None:
         if isinstance(target, ast.Name):
@@ -175,7 +184,18 @@ class PythonValues:
             return self._value(node.value, local)[self._value(node.slice, local)]
         if isinstance(node, ast.Call):
             return self._call(node, local)
+        if isinstance(node, ast.JoinedStr):
+            return self._formatted(node, local)
         return Unknown(ast.unparse(node))
+
+    def _formatted(self, node: ast.JoinedStr, local: Mapping[str, Any]) -> Any:
+        parts = []
+        for part in node.values:
+            value = self._value(part.value, local) if isinstance(part, ast.FormattedValue) else self._value(part, local)
+            if isinstance(value, Call | Unknown) or getattr(part, "format_spec", None):
+                return Unknown(ast.unparse(node))
+            parts.append(str(value))
+        return "".join(parts)
 
     def _dict(self, node: ast.Dict, local: Mapping[str, Any]) -> dict[Any, Any]:
         made: dict[Any, Any] = {}
@@ -210,6 +230,10 @@ class PythonValues:
         named = {keyword.arg: self._value(keyword.value, local) for keyword in node.keywords if keyword.arg}
         short = name.rpartition(".")[2]
         plain = all(isinstance(value, int | float | str | list | range) for value in arguments)
+        if short == "format" and plain and isinstance(node.func, ast.Attribute):
+            pattern = self._value(node.func.value, local)
+            if isinstance(pattern, str) and not named:
+                return pattern.format(*arguments)
         plain = plain or (name == "dict" and all(isinstance(value, dict) for value in arguments))
         in_library = name in _FUNCTIONS or name.partition(".")[0] in ("math", "np", "numpy")
         if short in _FUNCTIONS and in_library and plain and (short != "range" or len(range(*arguments)) <= _LONGEST):

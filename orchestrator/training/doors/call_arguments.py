@@ -17,21 +17,9 @@ from orchestrator.errors import Problem
 from orchestrator.space import KeyProblem
 from orchestrator.spec.command_line import nested
 from orchestrator.training.class_loading import argument_types
+from orchestrator.training.doors.optuna_trial import Fields, OptunaTrial
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-
-
-class Fields(dict[str, Any]):
-    """A mapping whose entries are attributes, too: ``cfg["lr"]`` and ``cfg.lr``."""
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return self[name]
-        except KeyError:
-            raise AttributeError(name) from None
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        self[name] = value
 
 
 @dataclass(frozen=True)
@@ -96,9 +84,19 @@ def _made(shape: Shape, name: str, value: Any) -> Any:
     """Return an argument in the form that the function's annotation asks for."""
     if not isinstance(value, Mapping):
         return value
+    if _is_optuna_trial(name, shape.hints.get(name, Any)):
+        return OptunaTrial(_as_fields(value))
     parameter = shape.parameters.get(name)
     default = parameter.default if parameter and parameter.default is not parameter.empty else None
     return config_of(shape.hints.get(name, Any), value, default)
+
+
+def _is_optuna_trial(name: str, annotation: Any) -> bool:
+    """Return whether an argument is the trial of an Optuna objective, by its annotation or else by its name."""
+    if _is_untyped(annotation):
+        return name == "trial"
+    classes = [each for each in argument_types.alternatives(annotation) if isinstance(each, type)]
+    return any(cls.__module__.startswith("optuna.") and cls.__name__.endswith("Trial") for cls in classes)
 
 
 def config_of(annotation: Any, fields: Mapping[str, Any], default: Any = None) -> Any:

@@ -17,6 +17,7 @@ from orchestrator.training.csv_logger import EpochCSVLogger
 from orchestrator.training.doors.call_arguments import bound
 from orchestrator.training.doors.local_wandb import local_wandb
 from orchestrator.training.doors.once_per_process import as_first_of_process
+from orchestrator.training.doors.optuna_trial import is_pruned
 from orchestrator.training.doors.script_metrics import LoggedMetrics, listening
 from orchestrator.training.doors.script_run import invocation_of, run_script
 from orchestrator.training.doors.trainer_takeover import Takeover, inside_trainers
@@ -78,13 +79,23 @@ def train_code(session: TrialSession) -> Any:
     """Run the session's function or script; return what the function returns, and None for an exit with code 0."""
     try:
         if session.job.model["train"]:
-            return call_function(session.job)
+            return _objective(session)
         found = invocation_of(session.job, macros(session.job))
         return run_script(found, lambda words: setattr(session, "command_line", words))
     except SystemExit as error:
         if session.ended or error.code not in (None, 0):
             raise
         return None
+
+
+def _objective(session: TrialSession) -> Any:
+    """Return what the function returns; None if it ends its trial by ``optuna.TrialPruned`` after a report."""
+    try:
+        return call_function(session.job)
+    except Exception as error:
+        if session.reports and is_pruned(error):
+            return None
+        raise
 
 
 def call_function(job: Job) -> Any:

@@ -1,0 +1,132 @@
+"""Translate an Optuna objective in a Python file, without running it: what it suggests becomes the space."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import Any
+
+from orchestrator.errors import SpecError
+from orchestrator.space import Domain, choice, integer, log_int, log_uniform, uniform
+from orchestrator.spec.importers.defaults import note_budget
+from orchestrator.spec.importers.draft import Door, Draft
+from orchestrator.spec.importers.foreign_yaml import ForeignFile
+from orchestrator.spec.importers.python_values import Call, PythonValues, Unknown
+
+_ORDERS = {
+    "suggest_float": ("name", "low", "high"),
+    "suggest_int": ("name", "low", "high", "step", "log"),
+    "suggest_categorical": ("name", "choices"),
+    "suggest_uniform": ("name", "low", "high"),
+    "suggest_loguniform": ("name", "low", "high"),
+    "suggest_discrete_uniform": ("name", "low", "high", "q"),
+}
+_SEARCHERS = {"TPESampler": "tpe", "RandomSampler": "random", "CmaEsSampler": "cmaes", "GPSampler": "gp",
+              "QMCSampler": "sobol"}  # fmt: skip
+_SCHEDULERS = {"MedianPruner": "median", "SuccessiveHalvingPruner": "asha", "HyperbandPruner": "asha",
+               "NopPruner": "fifo"}  # fmt: skip
+_MODES = {"minimize": "min", "maximize": "max"}
+
+
+def suggestions(values: PythonValues) -> list[Call]:
+    """Return the calls by which a file's objectives ask for parameters."""
+    return [call for call in values.calls if call.name in _ORDERS]
+
+
+def translate(source: ForeignFile, text: str, values: PythonValues, door: Door) -> Draft:
+    """Return the draft of the search that an objective and its study describe.
+
+    Raises:
+        SpecError: The study has several objectives.
+    """
+    calls = {call.name: call for call in reversed(values.calls)}
+    study, run = calls.get("create_study", Call("")), calls.get("optimize", Call(""))
+    suggested = suggestions(values)
+    source.data = {call.text: _given(call) for call in suggested}
+    draft = Draft(source)
+    draft.name()
+    if "directions" in study.named:
+        raise source.refusal("a study of several objectives returns a tuple, and a trial here reports each by its name",
+                             "return a mapping, and name them under `objective`")  # fmt: skip
+    direction = study.named.get("direction", "minimize")
+    draft.sections["objective"] = {"metric": "value", "mode": _MODES.get(str(direction).lower(), "min")}
+    draft.note(f"what the objective returns is called value; {direction} became {draft.sections['objective']['mode']}")
+    function = _function(text, run, suggested)
+    if not (door.model or door.train):
+        door = Door(train=f"{Path(source.file).stem}:{function or 'objective'}")
+        draft.note("the file was read and not run; it stays as it is, and its function is the objective")
+    door.open(draft)
+    domains: dict[str, Any] = {}
+    for call in suggested:
+        _add(call, domains, draft, door)
+    draft.sections["space"] = domains
+    _policies(values, "should_prune" in text or "PruningCallback" in text, draft)
+    trials, seconds = run.named.get("n_trials", *run.arguments[1:2] or [None]), run.named.get("timeout")
+    if not isinstance(trials, int):
+        trials = note_budget(draft, "n_trials", "Optuna continues without an end")
+    draft.sections["budget"] = {"trials": trials}
+    if isinstance(seconds, int | float):
+        draft.sections["budget"]["wall_clock"] = f"{seconds:g}s"
+    return draft
+
+
+def _given(call: Call) -> dict[str, Any]:
+    """Return the arguments of a call by name."""
+    return dict(zip(_ORDERS[call.name], call.arguments, strict=False)) | dict(call.named)
+
+
+def _add(call: Call, domains: dict[str, Any], draft: Draft, door: Door) -> None:
+    given = _given(call)
+    name = given.pop("name", None)
+    try:
+        if not isinstance(name, str):
+            raise ValueError("only running the file would tell its name; add it to the space by hand")
+        made = _domain(call.name, given).to_yaml()
+    except (SpecError, ValueError, TypeError, KeyError) as error:
+        reason = error.problems[0].message if isinstance(error, SpecError) else str(error)
+        draft.note(f"{call.text} is left out: {reason}", call.text)
+        return
+    target = door.target(name)
+    other = "; another call asks for the same name otherwise" if domains.get(target, made) != made else ""
+    domains.setdefault(target, made)
+    draft.note(f"{call.text} became {target}{other}", call.text)
+
+
+def _domain(kind: str, given: dict[str, Any]) -> Domain:
+    """Return the domain of a call's arguments. Raises ValueError or KeyError if the source does not tell them."""
+    choices = given.get("choices", [])
+    if any(
+        isinstance(value, Call | Unknown)
+        for value in [*given.values(), *(choices if isinstance(choices, list) else [])]
+    ):
+        raise ValueError("only running the file would tell its range")
+    if kind == "suggest_categorical":
+        return choice(list(choices))
+    low, high, step, log = given["low"], given["high"], given.get("step", given.get("q")), given.get("log", False)
+    if kind == "suggest_int":
+        return (log_int if log else integer)(low, high, None if step == 1 else step)
+    return (log_uniform if log or kind == "suggest_loguniform" else uniform)(float(low), float(high), step)
+
+
+def _function(text: str, run: Call, suggested: list[Call]) -> str:
+    """Return the name of the function that the study optimizes, else of that with the first suggestion."""
+    functions = [node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)]
+    optimized = getattr([*run.arguments, run.named.get("func"), None][0], "text", "")
+    if any(node.name == optimized for node in functions):
+        return str(optimized)
+    lines = [call.line for call in suggested]
+    holders = (node.name for node in functions if any(node.lineno <= line <= (node.end_lineno or 0) for line in lines))
+    return next(holders, "")
+
+
+def _policies(values: PythonValues, prunes: bool, draft: Draft) -> None:
+    """Set searcher and scheduler as the study has them, or as Optuna does by default."""
+    sampler = next((call.name for call in values.calls if call.name in _SEARCHERS), "")
+    pruner = next((call.name for call in values.calls if call.name in _SCHEDULERS), "")
+    searcher = _SEARCHERS.get(sampler, "tpe")
+    draft.sections["searcher"] = {"name": searcher}
+    draft.note(f"{sampler or 'no sampler is named, so TPE, and it'} became searcher {searcher}")
+    scheduler = _SCHEDULERS.get(pruner, "median") if prunes else "fifo"
+    draft.sections["scheduler"] = {"name": scheduler}
+    why = (pruner or "no pruner is named, so the median, and it") if prunes else "an objective that never prunes"
+    draft.note(f"{why} became scheduler {scheduler}")

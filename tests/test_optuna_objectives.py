@@ -1,0 +1,127 @@
+"""An Optuna objective as it stands: its trial suggests what the sweep has drawn, and its file tells the space."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from ruamel.yaml import YAML
+
+from orchestrator.errors import SpecError
+from orchestrator.journal import read
+from orchestrator.rundir import RunDirectory
+from orchestrator.space import Space
+from orchestrator.spec import SweepSpec, from_mapping, import_file
+from orchestrator.spec.importers import python_search
+from orchestrator.sweep import launch
+from orchestrator.training import Job
+from orchestrator.training.code_check import one_batch
+from tests.support import optuna_objectives
+from tests.support.paths import ROOT
+
+HOME = "tests.support.optuna_objectives"
+FILE = ROOT / "tests/support/optuna_objectives.py"
+X = {"x": {"uniform": [-5, 5]}}
+
+
+def imported(tmp_path: Path, text: str | None = None) -> tuple[str, Any]:
+    """Return the text and the sections of the sweep file that Optuna's file becomes."""
+    file = tmp_path / "study.py"
+    file.write_text(FILE.read_text() if text is None else text)
+    made = import_file(file)
+    return made, YAML(typ="safe").load(made)
+
+
+def spec(function: str, space: dict[str, Any], **fields: Any) -> SweepSpec:
+    base = {"name": "optuna", "seed": 3, "train": f"{HOME}:{function}", "objective": {"metric": "value", "mode": "min"}}
+    return from_mapping({**base, "space": space, "scheduler": "fifo", "budget": {"trials": 4}, **fields})
+
+
+def events_of(run: RunDirectory, kind: str) -> list[Any]:
+    return [event for event in read(run.journal) if event.type == kind]
+
+
+def test_a_trial_has_the_value_that_optuna_computes_for_its_parameters(tmp_path: Path) -> None:
+    text = FILE.read_text().replace('trial.suggest_float("x"', 'trial.other("x"')
+    space = imported(tmp_path, text)[1]["space"]
+    trials = launch(spec("objective", space), tmp_path, local=True).state.trials.values()
+    assert len(trials) == 4
+    for trial in trials:
+        (report,) = trial.reports.values()
+        fixed = optuna.trial.FixedTrial(dict(trial.params))
+        assert report.metrics["value"] == pytest.approx(optuna_objectives.objective(fixed))  # type: ignore[arg-type]
+
+
+def test_intermediate_reports_are_reports_and_a_pruned_trial_ends(tmp_path: Path) -> None:
+    run = launch(spec("pruning", X), tmp_path, local=True).run
+    ends = {event["trial"]: event.progress for event in events_of(run, "trial.finished")}
+    assert ends == {0: 4, 1: 6, 2: 6, 3: 6}
+    failed = launch(spec("pruned_at_once", X, name="at-once"), tmp_path, local=True).state
+    assert "TrialPruned" in next(iter(failed.trials.values())).failures[0].message
+
+
+def test_the_callback_for_lightning_reports_what_the_trainer_reports(tmp_path: Path) -> None:
+    space = {"rate": {"log_uniform": [1e-3, 1e-1]}}
+    described = spec("with_trainer", space, objective={"metric": "val_loss", "mode": "min"}, budget={"trials": 2})
+    run = launch(described, tmp_path, local=True).run
+    assert [event.progress for event in events_of(run, "segment.reported")] == [1, 2, 1, 2]
+    assert len(events_of(run, "trial.finished")) == 2
+
+
+@pytest.mark.parametrize(
+    ("args", "words", "hint"),
+    [
+        ({"y": 1.0}, "the objective asks for 'x', which is not in `space`", "add x: {uniform: [-5, 5]}"),
+        ({"x": 9.0}, "x is 9.0, and the objective asks for -5 to 5", "write x: {uniform: [-5, 5]}"),
+    ],
+)
+def test_what_the_space_lacks_is_refused_before_the_start(
+    args: dict[str, Any], words: str, hint: str, tmp_path: Path
+) -> None:
+    model = {"train": f"{HOME}:pruning", "program": "", "command": [], "args": args}
+    job = Job(
+        trial=0, segment=0, seed=1, metric="value", model=model, data=None, trainer={}, folder=str(tmp_path / "0")
+    )
+    finding = one_batch(job)
+    assert (finding.outcome, finding.rule, finding.message, finding.hint) == ("refused", "suggestion", words, hint)
+
+
+def test_the_space_of_a_file_is_what_optuna_draws_from(tmp_path: Path) -> None:
+    """By the distributions of a study that runs the same function."""
+    text, sections = imported(tmp_path)
+    study = optuna.create_study()
+    study.optimize(optuna_objectives.objective, n_trials=20)
+    drawn = {name: distribution for trial in study.trials for name, distribution in trial.distributions.items()}
+    space = Space(sections["space"])
+    assert set(space) == {*drawn, "x"}
+    assert sections["train"] == "study:objective"
+    assert sections["objective"] == {"metric": "value", "mode": "max"}
+    assert sections["budget"] == {"trials": 100, "wall_clock": "600s"}
+    assert sections["searcher"] == {"name": "random"}
+    assert "rate" in text.partition("\nname:")[0]
+    for trial in study.trials:
+        for name, value in trial.params.items():
+            assert space[name].contains(value), (name, value)
+    assert space["rate"].to_yaml() == {"log_uniform": [1e-5, 1e-1]}
+    assert space["drop_1"].to_yaml() == {"uniform": [0.0, 0.5], "step": 0.1}
+
+
+def test_what_only_a_run_would_tell_is_said(tmp_path: Path) -> None:
+    text = (
+        "def objective(trial):\n    n = trial.suggest_int('n', 1, 3)\n"
+        "    return sum(trial.suggest_float(f'x{i}', 0, 1) for i in range(n)) + trial.suggest_float('y', 0, TOP)\n"
+    )
+    made, sections = imported(tmp_path, text)
+    assert set(sections["space"]) == {"n"}
+    assert made.count("is left out: only running the file would tell its") == 2
+    assert sections["scheduler"] == {"name": "fifo"}
+    assert "the file has no n_trials" in made
+    assert python_search.kind_of(text) == "Python file with an objective of Optuna"
+
+
+def test_a_study_of_several_objectives_is_refused(tmp_path: Path) -> None:
+    text = "def f(trial):\n    return trial.suggest_float('x', 0, 1), 1\n"
+    with pytest.raises(SpecError, match="a study of several objectives"):
+        imported(tmp_path, f"{text}import optuna\nstudy = optuna.create_study(directions=['minimize', 'maximize'])\n")

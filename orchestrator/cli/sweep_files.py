@@ -21,8 +21,8 @@ def import_(
         typer.Argument(
             metavar="FILE...",
             help="Of W&B, LightningCLI, Hydra or Katib; or a Python file with a sweep_config, a param_space or an "
-            "objective of Optuna. Of several LightningCLI configs, later ones override earlier ones. Or an Optuna storage: study.db, or "
-            "study.db:NAME if it holds several studies.",
+            "objective of Optuna. Of several LightningCLI configs, later ones override earlier ones. Or an Optuna "
+            "storage: study.db, or study.db:NAME if it holds several studies.",
         ),
     ],
     model: Annotated[str | None, typer.Option("--model", help="Import path of the LightningModule.")] = None,

@@ -144,6 +144,27 @@ def test_a_resumed_epoch_is_what_it_would_have_been(tmp_path: Path) -> None:
     assert rest == {2: whole[2]}
 
 
+@pytest.mark.parametrize("batch_size", [16, 8], ids=["the same batches", "smaller ones"])
+@pytest.mark.parametrize("read", range(4))
+def test_a_loader_continues_by_its_state_within_an_epoch(read: int, batch_size: int) -> None:
+    """As the rest of the epoch would have been, and the next one whole."""
+    images, labels = torch.arange(37 * 3, dtype=torch.uint8).view(37, 1, 1, 3), torch.arange(37)
+
+    def loader(size: int) -> BatchLoader:
+        return BatchLoader(
+            images, labels, order=BatchOrder(labels, batch_size=size, seed=5), pixels=Pixels((0.5,), (0.5,))
+        )
+
+    first, second = loader(16), loader(batch_size)
+    iterator = iter(first)
+    seen = [next(iterator)[1] for _ in range(read)]
+    second.load_state_dict(first.state_dict())
+    rest = [labels for _, labels in second]
+    assert torch.equal(torch.cat([*seen, *rest]), labels_of(loader(16)))
+    assert torch.equal(labels_of(second), labels_of(loader(batch_size)))
+    assert second.state_dict()["batches"] == 0
+
+
 def test_overfitting_sees_the_same_batches_in_every_epoch(tmp_path: Path) -> None:
     rows = Rows()
     quiet: dict[str, Any] = {"logger": False, "enable_progress_bar": False, "enable_checkpointing": False}

@@ -135,6 +135,7 @@ class BatchLoader:
         self.order = order
         self.pixels = pixels
         self.batch_size = order.batch_size
+        self._batches = self._skipped = 0
         if order.seed is not None:
             # Lightning calls `set_epoch` of this attribute, and takes a sampler of any class for a shuffled one.
             self.sampler = order
@@ -142,8 +143,21 @@ class BatchLoader:
     def __len__(self) -> int:
         return len(self.order)
 
+    def state_dict(self) -> dict[str, int]:
+        """Return how many batches of the present epoch were read, and their size."""
+        return {"batches": self._batches, "batch_size": self.batch_size}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Let the next iterator begin after the batches of a state; of another size than its own, rounded down."""
+        self._batches = self._skipped = state["batches"] * state["batch_size"] // self.batch_size
+
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        skipped, self._skipped = self._skipped, 0
+        self._batches = skipped
         for number, rows in enumerate(self.order):
+            if number < skipped:
+                continue
+            self._batches = number + 1
             rows = rows.to(self.images.device)
             images = self.images.index_select(0, rows)
             if self.pixels.augments:
@@ -151,3 +165,4 @@ class BatchLoader:
                     images, seeded_generator(self.order.seed or 0, "augment", self.order.epoch, number)
                 )
             yield self.pixels.normalise(images), self.labels.index_select(0, rows)
+        self._batches = 0

@@ -273,6 +273,8 @@ class _Stateful(_Source):
         return {**super().position(), "state": self._owner.state_dict()}
 
     def _advanced(self, start: State) -> Iterator[Any]:
+        if "state" not in start:  # of an earlier version, whose loader had none
+            return super()._advanced(start)
         self._owner.load_state_dict(start["state"])
         iterator: Iterator[Any] = iter(self.loader)
         self._before_next = start["random"]

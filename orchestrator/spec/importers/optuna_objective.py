@@ -121,8 +121,9 @@ def _function(text: str, run: Call, suggested: list[Call]) -> str:
 
 def _policies(values: PythonValues, prunes: bool, draft: Draft) -> None:
     """Set searcher and scheduler as the study has them, or as Optuna does by default."""
-    sampler = next((call.name for call in values.calls if call.name in _SEARCHERS), "")
-    pruner = next((call.name for call in values.calls if call.name in _SCHEDULERS), "")
+    names = [call.name for call in values.calls]
+    sampler = next((name for name in names if name.endswith("Sampler")), "")
+    pruner = next((name for name in names if name.endswith("Pruner")), "")
     searcher = _SEARCHERS.get(sampler, "tpe")
     draft.sections["searcher"] = {"name": searcher}
     draft.note(f"{sampler or 'no sampler is named, so TPE, and it'} became searcher {searcher}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import math
 import operator
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -33,6 +34,7 @@ _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "dict": dict,
 }
 _LONGEST = 1000
+_PATTERN = re.compile(r"([^{}]|\{\d?\})*")  # of str.format, without widths: {:>999999999} is a gigabyte
 
 
 @dataclass(frozen=True)
@@ -232,7 +234,7 @@ class PythonValues:
         plain = all(isinstance(value, int | float | str | list | range) for value in arguments)
         if short == "format" and plain and isinstance(node.func, ast.Attribute):
             pattern = self._value(node.func.value, local)
-            if isinstance(pattern, str) and not named:
+            if isinstance(pattern, str) and _PATTERN.fullmatch(pattern) and not named:
                 return pattern.format(*arguments)
         plain = plain or (name == "dict" and all(isinstance(value, dict) for value in arguments))
         in_library = name in _FUNCTIONS or name.partition(".")[0] in ("math", "np", "numpy")

@@ -6,6 +6,7 @@
     │   ├── CodecError         exit 2   a value has no plain form, or a written form cannot be read
     │   ├── UntrustedRunError  exit 2   somebody else wrote the run or bundle, and it names code to import
     │   ├── DataError          exit 2   a data set is absent, damaged or cannot be fetched
+    │   ├── SuggestionError    exit 2   an Optuna objective asks for what the sweep does not search
     │   └── RunStartingError   exit 2   the run is being started, and has no journal yet
     ├── RunHeldError           exit 3   the run exists already, or another process holds it
     ├── StoppedError           exit 128 + signal   stopped before the sweep started; there is nothing to resume

@@ -314,7 +314,7 @@ def test_asked_again_nothing_is_trained_and_with_more_trainings_it_goes_on(swept
 def test_finals_that_were_stopped_go_on_to_the_same_end(
     swept: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stop_requests, "_POLL_SECONDS", -1.0)
+    monkeypatch.setattr(stop_requests, "_POLL_SECONDS", -60.0)
     name, runs = copied(swept, tmp_path / "one")
     wanted = Finalists(top=2, trials=7)
     unbroken = confirm(name, runs, finalists=wanted, local=True)
@@ -358,7 +358,7 @@ def test_a_confirmation_that_the_finals_do_not_say_is_found(swept: Outcome, tmp_
 def test_finals_are_stopped_by_the_name_of_the_search(
     swept: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stop_requests, "_POLL_SECONDS", -1.0)
+    monkeypatch.setattr(stop_requests, "_POLL_SECONDS", -60.0)
     name, runs = copied(swept, tmp_path)
     asked: list[threading.Thread] = []
 
@@ -409,7 +409,7 @@ def test_a_search_that_goes_on_has_finals_of_its_own(swept: Outcome, tmp_path: P
 
 
 def test_what_cannot_be_confirmed_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stop_requests, "_POLL_SECONDS", -1.0)
+    monkeypatch.setattr(stop_requests, "_POLL_SECONDS", -60.0)
     runs = tmp_path / "runs"
 
     def stop(state: Any, event: Any) -> None:

@@ -33,7 +33,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning", "ignore
 
 @pytest.fixture(autouse=True)
 def polled_each_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stop_requests, "_POLL_SECONDS", -1.0)
+    monkeypatch.setattr(stop_requests, "_POLL_SECONDS", -60.0)
 
 
 def counted(log: Path, run: Path, request: str, trials: int = 1, **fields: Any) -> SweepSpec:

@@ -39,7 +39,7 @@ def finding(*finders: Any, epochs: int = 4) -> Any:
 
 def interrupted(described: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Outcome:
     """Stop after every report, and resume."""
-    monkeypatch.setattr(stop_requests, "_POLL_SECONDS", -1.0)
+    monkeypatch.setattr(stop_requests, "_POLL_SECONDS", -60.0)
     run = run_at("tiny", folder)
 
     def observe(state: SweepState, event: Any) -> None:

@@ -80,7 +80,7 @@ def test_stopped_and_resumed_is_the_unbroken_sweep(
     unbroken: Outcome, after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stopped after so many reports, again and again, until it is through."""
-    monkeypatch.setattr(stop_requests, "_POLL_SECONDS", -1.0)
+    monkeypatch.setattr(stop_requests, "_POLL_SECONDS", -60.0)
     run = run_at("tiny", tmp_path)
 
     def interrupter() -> Any:
@@ -197,7 +197,7 @@ def test_a_failed_trial_that_is_retried_goes_on_from_its_last_checkpoint(
 
 
 def test_one_trial_is_ended_by_request_and_the_sweep_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stop_requests, "_POLL_SECONDS", -1.0)
+    monkeypatch.setattr(stop_requests, "_POLL_SECONDS", -60.0)
     run = run_at("tiny", tmp_path)
 
     def ask(state: SweepState, event: Any) -> None:

@@ -349,7 +349,7 @@ def test_a_pause_is_told_and_the_end_after_the_resume(
     hook: Callable[..., Hook], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = hook(200)
-    monkeypatch.setattr(stop_requests, "_POLL_SECONDS", 0.0)
+    monkeypatch.setattr(stop_requests, "_POLL_SECONDS", -60.0)
 
     def stop(state: Any, event: Any) -> None:
         if event.type == "segment.reported":

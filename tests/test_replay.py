@@ -149,7 +149,7 @@ def test_weights_that_were_taken_over_are_trained_again_by_those_who_trained_the
 def test_a_trial_that_was_stopped_and_resumed_is_trained_again_in_one_go(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stop_requests, "_POLL_SECONDS", -1.0)
+    monkeypatch.setattr(stop_requests, "_POLL_SECONDS", -60.0)
     run = run_at("tiny", tmp_path / "runs")
 
     def stop(state: Any, event: Any) -> None:

@@ -32,7 +32,7 @@ def counted(log: Path, trials: int = 1, **model: Any) -> SweepSpec:
 
 @pytest.fixture(autouse=True)
 def polled_each_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stop_requests, "_POLL_SECONDS", -1.0)
+    monkeypatch.setattr(stop_requests, "_POLL_SECONDS", -60.0)
 
 
 def values(outcome: Outcome) -> list[float]:

@@ -205,9 +205,13 @@ class FaultyDriver(Driver):
     def _check_origin(self, worker: Worker) -> None:
         """Check that a segment starts from the newest checkpoint or a newer one, unless something has spoilt that.
 
-        A driver that dies has a newer one on record that nobody was told of.
+        A driver that dies has a newer one on record that nobody was told of. A takeover starts from another trial's
+        checkpoint, and the trial's own count no longer.
         """
         newest, origin = self._cluster.interims.get(worker.job.trial), (worker.job.checkpoint or {}).get("path", "")
+        if origin and not origin.startswith(f"trials/{worker.job.trial:04d}/"):
+            self._cluster.interims.pop(worker.job.trial, None)
+            return
         spoilt = any(self._world.counters[fault] for fault in ("damage", "memory"))
         if newest is not None and not spoilt and (not origin or _order(origin) < _order(newest)):
             text = f"trial {worker.job.trial} starts from {origin or 'nothing'}, and not from {newest}"

@@ -218,7 +218,7 @@ class Dropping(Tiny):
 
 
 def test_a_network_is_compiled_however_many_trials_came_before(tmp_path: Path) -> None:
-    """`torch.compile` gives up after eight versions of one function, and goes on without it."""
+    """`torch.compile` keeps at most eight versions of a function, and runs it uncompiled for any further network."""
     shares = [number / 20 for number in range(1, 13)]
     for number, share in enumerate(shares):
         model = {"class_path": f"{__name__}.Dropping", "init_args": {"share": share}}

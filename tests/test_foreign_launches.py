@@ -75,7 +75,9 @@ def of_hydra(shape: str, text: str, folder: Path) -> None:
     names = [name for name, value in given.items() if value != "glob(*)" and not name.startswith("~")]
     metric = yaml.safe_load(text).get("optimized_metric") or "val_loss"
     removed = [name for name in given if name.startswith("~")]
-    write(folder, "app.py", stand_ins.script(names, metric, ["${args_no_hyphens}", *removed, "hydra.main"]))
+    write(
+        folder, "app.py", "from hydra import main\n" + stand_ins.script(names, metric, ["${args_no_hyphens}", *removed])
+    )
     launched(folder, write(folder, "their.yaml", text), train="app.py")
 
 

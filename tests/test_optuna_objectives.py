@@ -18,7 +18,7 @@ from orchestrator.spec.importers import python_search
 from orchestrator.sweep import launch
 from orchestrator.training import Job
 from orchestrator.training.code_check import one_batch
-from tests.support import optuna_objectives
+from tests.support import optuna_branches, optuna_objectives
 from tests.support.paths import ROOT
 
 HOME = "tests.support.optuna_objectives"
@@ -106,6 +106,42 @@ def test_the_space_of_a_file_is_what_optuna_draws_from(tmp_path: Path) -> None:
             assert space[name].contains(value), (name, value)
     assert space["rate"].to_yaml() == {"log_uniform": [1e-5, 1e-1]}
     assert space["drop_1"].to_yaml() == {"uniform": [0.0, 0.5], "step": 0.1}
+
+
+def test_a_name_is_in_the_parameters_where_the_objective_asks_for_it(tmp_path: Path) -> None:
+    """By what Optuna's own trials ask for, in branches and loops that depend on what was drawn."""
+    text = Path(optuna_branches.__file__).read_text()
+    text += "optuna.create_study().optimize(branching, n_trials=5)\n"
+    space = Space(imported(tmp_path, text)[1]["space"])
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(1))
+    study.optimize(optuna_branches.branching, n_trials=300)
+    asked = [trial.params for trial in study.trials]
+    assert set(space) == {name for params in asked for name in params}
+    for params in asked:
+        active = {name for name in space if space.active(params, name)}
+        assert set(params) == active, params
+    assert space["n_units_l2"].when == {"n_layers": (3,)}
+    assert not space["n_units_l0"].when
+    train = "tests.support.optuna_branches:branching"
+    launch(spec("", space.to_yaml(), train=train, budget={"trials": 20}), tmp_path, local=True)
+
+
+def test_a_variable_of_another_function_decides_nothing(tmp_path: Path) -> None:
+    text = (
+        "def objective(trial):\n    kind = trial.suggest_categorical('kind', ['a', 'b'])\n    return other(trial, 1)\n"
+        "def other(trial, kind):\n    if kind == 'a':\n        return trial.suggest_int('x', 1, 3)\n    return 0\n"
+    )
+    assert imported(tmp_path, text)[1]["space"]["x"] == {"int": [1, 3]}
+
+
+@pytest.mark.parametrize(
+    "arguments", ["trial, 'val_acc'", "trial, monitor='val_acc'", "monitor='val_acc', trial=trial"]
+)
+def test_the_metric_of_a_pruned_trainer_is_what_its_callback_monitors(arguments: str, tmp_path: Path) -> None:
+    text = f"{FILE.read_text()}\ncallbacks = [PyTorchLightningPruningCallback({arguments})]\n"
+    text, sections = imported(tmp_path, text)
+    assert sections["objective"] == {"metric": "val_acc", "mode": "max"}
+    assert "PyTorchLightningPruningCallback monitors val_acc" in text
 
 
 def test_what_only_a_run_would_tell_is_said(tmp_path: Path) -> None:

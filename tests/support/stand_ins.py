@@ -32,7 +32,6 @@ wandb.init()
 _HYPHENLESS = """
 import sys
 import wandb
-# stands for a program with @hydra.main, which reads such words
 names = {word.partition("=")[0] for word in sys.argv[1:] if word not in FIXED}
 assert names - {"hydra.run.dir", "hydra.mode"} == set(NAMES), names
 wandb.init()

@@ -25,12 +25,23 @@ _SEARCHERS = {"TPESampler": "tpe", "RandomSampler": "random", "CmaEsSampler": "c
               "QMCSampler": "sobol"}  # fmt: skip
 _SCHEDULERS = {"MedianPruner": "median", "SuccessiveHalvingPruner": "asha", "HyperbandPruner": "asha",
                "NopPruner": "fifo"}  # fmt: skip
+_FOR_LIGHTNING = "PyTorchLightningPruningCallback"
+_MOST_RESULTS = 64  # of a parameter that others depend on
 _MODES = {"minimize": "min", "maximize": "max"}
 
 
 def suggestions(values: PythonValues) -> list[Call]:
     """Return the calls by which a file's objectives ask for parameters."""
     return [call for call in values.calls if call.name in _ORDERS]
+
+
+def results(call: Call) -> list[Any]:
+    """Return the values that a suggestion may return; none if they are unknown or many."""
+    try:
+        domain = _domain(call.name, _given(call)) if call.name in ("suggest_int", "suggest_categorical") else None
+    except (SpecError, ValueError, TypeError, KeyError):
+        return []
+    return domain.grid() if domain is not None and domain.size is not None and domain.size <= _MOST_RESULTS else []
 
 
 def translate(source: ForeignFile, text: str, values: PythonValues, door: Door) -> Draft:
@@ -49,17 +60,16 @@ def translate(source: ForeignFile, text: str, values: PythonValues, door: Door) 
         raise source.refusal("a study of several objectives returns a tuple, and a trial here reports each by its name",
                              "return a mapping, and name them under `objective`")  # fmt: skip
     direction = study.named.get("direction", "minimize")
-    draft.sections["objective"] = {"metric": "value", "mode": _MODES.get(str(direction).lower(), "min")}
-    draft.note(f"what the objective returns is called value; {direction} became {draft.sections['objective']['mode']}")
+    monitored, mode = _monitored(values), _MODES.get(str(direction).lower(), "min")
+    draft.sections["objective"] = {"metric": monitored or "value", "mode": mode}
+    what = f"{_FOR_LIGHTNING} monitors {monitored}" if monitored else "what the objective returns is called value"
+    draft.note(f"{what}; {direction} became {mode}")
     function = _function(text, run, suggested)
     if not (door.model or door.train):
         door = Door(train=f"{Path(source.file).stem}:{function or 'objective'}")
         draft.note("the file was read and not run; it stays as it is, and its function is the objective")
     door.open(draft)
-    domains: dict[str, Any] = {}
-    for call in suggested:
-        _add(call, domains, draft, door)
-    draft.sections["space"] = domains
+    draft.sections["space"] = _space(suggested, draft, door)
     _policies(values, "should_prune" in text or "PruningCallback" in text, draft)
     trials, seconds = run.named.get("n_trials", *run.arguments[1:2] or [None]), run.named.get("timeout")
     if not isinstance(trials, int):
@@ -70,26 +80,68 @@ def translate(source: ForeignFile, text: str, values: PythonValues, door: Door) 
     return draft
 
 
+def _monitored(values: PythonValues) -> str:
+    """Return the metric by which a Trainer's callback prunes; empty if there is none.
+
+    The Trainer reports it at each validation. What the objective returns comes only at the end.
+    """
+    made = next((call for call in values.calls if call.name == _FOR_LIGHTNING), Call(""))
+    given = made.named.get("monitor", *made.arguments[1:2] or [""])
+    return given if isinstance(given, str) else ""
+
+
 def _given(call: Call) -> dict[str, Any]:
     """Return the arguments of a call by name."""
     return dict(zip(_ORDERS[call.name], call.arguments, strict=False)) | dict(call.named)
 
 
-def _add(call: Call, domains: dict[str, Any], draft: Draft, door: Door) -> None:
-    given = _given(call)
-    name = given.pop("name", None)
-    try:
-        if not isinstance(name, str):
-            raise ValueError("only running the file would tell its name; add it to the space by hand")
-        made = _domain(call.name, given).to_yaml()
-    except (SpecError, ValueError, TypeError, KeyError) as error:
-        reason = error.problems[0].message if isinstance(error, SpecError) else str(error)
-        draft.note(f"{call.text} is left out: {reason}", call.text)
-        return
-    target = door.target(name)
-    other = "; another call asks for the same name otherwise" if domains.get(target, made) != made else ""
-    domains.setdefault(target, made)
-    draft.note(f"{call.text} became {target}{other}", call.text)
+def _space(suggested: list[Call], draft: Draft, door: Door) -> dict[str, Any]:
+    """Return the domain of each name that is asked for, with the values of others under which it is."""
+    domains: dict[str, Any] = {}
+    conditions: dict[str, list[dict[str, list[Any]]]] = {}
+    for call in suggested:
+        given = _given(call)
+        name = given.pop("name", None)
+        try:
+            if not isinstance(name, str):
+                raise ValueError("only running the file would tell its name; add it to the space by hand")
+            made = _domain(call.name, given).to_yaml()
+        except (SpecError, ValueError, TypeError, KeyError) as error:
+            reason = error.problems[0].message if isinstance(error, SpecError) else str(error)
+            draft.note(f"{call.text} is left out: {reason}", call.text)
+            continue
+        target = door.target(name)
+        other = "; another call asks for the same name otherwise" if domains.get(target, made) != made else ""
+        domains.setdefault(target, made)
+        conditions.setdefault(target, []).append(_when(call, door))
+        draft.note(f"{call.text} became {target}{other}", call.text)
+    for target, cases in conditions.items():
+        when = {parent: values for parent, values in _merged(cases).items() if parent in domains}
+        if when:
+            domains[target] = {**domains[target], "when": when}
+    return domains
+
+
+def _when(call: Call, door: Door) -> dict[str, list[Any]]:
+    """Return the values of other parameters for which a suggestion is asked for; not of those where all are."""
+    when: dict[str, list[Any]] = {}
+    for parent, values in call.when:
+        name = _given(parent).get("name")
+        if isinstance(name, str):
+            held = when.get(door.target(name), list(values))
+            when[door.target(name)] = [value for value in values if value in held]
+    complete = {door.target(_given(parent)["name"]): len(results(parent)) for parent, _ in call.when}
+    return {name: values for name, values in when.items() if len(values) < complete[name]}
+
+
+def _merged(cases: list[dict[str, list[Any]]]) -> dict[str, list[Any]]:
+    """Return what must hold for one of several calls to be made, or less."""
+    first, *others = cases
+    for each in others:
+        if each.keys() != first.keys() or len(first) != 1:
+            return {}
+        first = {name: [*values, *(v for v in each[name] if v not in values)] for name, values in first.items()}
+    return first
 
 
 def _domain(kind: str, given: dict[str, Any]) -> Domain:

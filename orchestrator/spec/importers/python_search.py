@@ -35,7 +35,7 @@ def translate(text: str, file: str, door: Door) -> Draft:
     """
     source = ForeignFile(file)
     try:
-        values = PythonValues(text)
+        values = PythonValues(text, optuna_objective.results)
     except (SyntaxError, ValueError, RecursionError) as error:
         source.marks[()] = (getattr(error, "lineno", None) or 1, 1)
         raise source.refusal(f"not Python: {error}", "is it the file of the search?") from None
@@ -67,7 +67,7 @@ def _note_unread(values: PythonValues, content: dict[str, Any], draft: Draft) ->
 def kind_of(text: str) -> str:
     """Return what search a Python file describes; empty if it describes none, or is not Python."""
     try:
-        values = PythonValues(text)
+        values = PythonValues(text, optuna_objective.results)
     except (SyntaxError, ValueError, RecursionError):
         return ""
     if _sweep_config(values)[1]:

@@ -6,7 +6,8 @@ import ast
 import math
 import operator
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +20,18 @@ _OPERATORS: Mapping[type, Callable[..., Any]] = {
     ast.Mod: operator.mod,
     ast.USub: operator.neg,
     ast.UAdd: operator.pos,
+}
+_TESTS: Mapping[type, Callable[..., Any]] = {
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.Is: operator.is_,
+    ast.IsNot: operator.is_not,
+    ast.In: lambda left, right: left in right,
+    ast.NotIn: lambda left, right: left not in right,
 }
 _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "log": math.log,
@@ -39,13 +52,18 @@ _PATTERN = re.compile(r"([^{}]|\{\d?\})*")  # of str.format, without widths: {:>
 
 @dataclass(frozen=True)
 class Call:
-    """A call that is not computed: ``tune.choice([1, 2])``; ``name`` is its last part."""
+    """A call that is not computed: ``tune.choice([1, 2])``; ``name`` is its last part.
+
+    Attributes:
+        when: the calls on whose result it depends whether this one is made, each with the results for which it is.
+    """
 
     name: str
     arguments: tuple[Any, ...] = ()
     named: Mapping[str, Any] = field(default_factory=dict)
     text: str = ""
     line: int = 0
+    when: tuple[tuple[Call, tuple[Any, ...]], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -60,9 +78,14 @@ class PythonValues:
 
     Args:
         text: the file's source. Raises SyntaxError if it is not Python.
+        results: returns the possible results of a call; none where they are unknown or too many. The branches that
+            depend on such a call, and the turns of a loop over the range that it ends, are followed for each.
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, results: Callable[[Call], Sequence[Any]] = lambda call: ()) -> None:
+        self._results = results
+        self._when: list[tuple[Call, tuple[Any, ...]]] = []
+        self._function, self._assigned_in = "", dict[str, str]()
         self.variables: dict[str, Any] = {}
         self.lines: dict[str, int] = {}
         self.calls: list[Call] = []
@@ -79,16 +102,104 @@ class PythonValues:
         """Read every statement, those inside functions and blocks included; a loop over a list once for each item."""
         for node in body:
             self._run(node)
-            items = self.value(node.iter) if isinstance(node, ast.For) else None
-            if isinstance(node, ast.For) and isinstance(items, list | range) and len(items) <= _LONGEST - self._turns:
-                self._turns += len(items)
-                for item in items:
+            if isinstance(node, ast.If):
+                self._branch(node)
+                continue
+            turns = self._turns_of(self.value(node.iter)) if isinstance(node, ast.For) else None
+            if isinstance(node, ast.For) and turns is not None and len(turns) <= _LONGEST - self._turns:
+                self._turns += len(turns)
+                for item, when in turns:
                     self._assign(node.target, item)
-                    self._run_all(node.body)
+                    with self._only(when):
+                        self._run_all(node.body)
                 self._run_all(node.orelse)
                 continue
+            outer = self._function
+            self._function = node.name if isinstance(node, ast.FunctionDef) else outer
             for name in ("body", "orelse", "finalbody"):
                 self._run_all(getattr(node, name, None) or [])
+            self._function = outer
+
+    def _branch(self, node: ast.If) -> None:
+        """Read both branches of an ``if``, each for the results of the calls that its test depends on."""
+        is_all = isinstance(node.test, ast.BoolOp) and isinstance(node.test.op, ast.And)
+        parts = node.test.values if isinstance(node.test, ast.BoolOp) and is_all else [node.test]
+        with self._only(condition for part in parts for condition in self._conditions(part, True)):
+            self._run_all(node.body)
+        with self._only([] if is_all else self._conditions(node.test, False)):
+            self._run_all(node.orelse)
+
+    def _conditions(self, test: ast.expr, holds: bool) -> list[tuple[Call, tuple[Any, ...]]]:
+        """Return the call that a test depends on, with the results for which it holds or does not, if it is one."""
+        found = [call for call in self._calls_tested(test) if self._results(call)]
+        if len(set(map(id, found))) != 1:
+            return []
+        return [
+            (found[0], tuple(r for r in self._results(found[0]) if self._truth(test, found[0], r) in (holds, None)))
+        ]
+
+    def _calls_tested(self, test: ast.expr) -> Iterator[Call]:
+        """Yield the calls whose results a test reads, of those that the same function has made."""
+        for node in ast.walk(test):
+            value = self.value(node) if isinstance(node, ast.Name | ast.Subscript) else None
+            root = node.value if isinstance(node, ast.Subscript) else node
+            is_own = isinstance(root, ast.Name) and self._assigned_in.get(root.id) == self._function
+            if isinstance(value, Call) and is_own:
+                yield value
+
+    def _truth(self, test: ast.expr, call: Call, result: Any) -> bool | None:
+        """Return whether a test holds if a call has a result; None if only running the file would tell."""
+        if isinstance(test, ast.BoolOp):
+            parts = [self._truth(part, call, result) for part in test.values]
+            decides = isinstance(test.op, ast.Or)
+            return decides if decides in parts else None if None in parts else not decides
+        if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
+            inner = self._truth(test.operand, call, result)
+            return None if inner is None else not inner
+        nodes = [test.left, *test.comparators] if isinstance(test, ast.Compare) else [test]
+        values = [result if (value := self.value(node)) is call else value for node in nodes]
+        if any(isinstance(value, Call | Unknown) for value in values):
+            return None
+        if not isinstance(test, ast.Compare):
+            return bool(values[0])
+        try:
+            pairs = zip(test.ops, values, values[1:], strict=False)
+            return all(_TESTS[type(sign)](left, right) for sign, left, right in pairs)
+        except TypeError:
+            return None
+
+    @contextmanager
+    def _only(self, when: Iterable[tuple[Call, tuple[Any, ...]]]) -> Iterator[None]:
+        """Let what is read be done for some results alone."""
+        before, self._when = self._when, [*self._when, *when]
+        try:
+            yield
+        finally:
+            self._when = before
+
+    def _turns_of(self, items: Any) -> list[tuple[Any, list[tuple[Call, tuple[Any, ...]]]]] | None:
+        """Return the items of a list or range, each with what it depends on; None if they are unknown.
+
+        A range may end at the result of a call.
+        """
+        if isinstance(items, list | range):
+            return [(item, []) for item in items] if len(items) <= _LONGEST else None
+        if not (isinstance(items, Call) and items.name == "range"):
+            return None
+        open_ends = [each for each in items.arguments if isinstance(each, Call)]
+        known = [each for each in items.arguments if not isinstance(each, Call)]
+        if len(open_ends) != 1 or not all(type(each) is int for each in known):
+            return None
+        (call,) = open_ends
+        ranges = {
+            end: range(*[end if each is call else each for each in items.arguments])
+            for end in self._results(call)
+            if type(end) is int
+        }
+        longest = max(ranges.values(), key=len, default=range(0))
+        if len(longest) > _LONGEST:
+            return None
+        return [(item, [(call, tuple(end for end in ranges if item in ranges[end]))]) for item in longest]
 
     def _run(self, node: ast.stmt) -> None:
         if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
@@ -112,9 +223,10 @@ class PythonValues:
         if isinstance(node, ast.FunctionDef):
             for argument, default in zip(reversed(node.args.args), reversed(node.args.defaults), strict=False):
                 self.variables.setdefault(argument.arg, self.value(default))
+        heads = [getattr(node, name) for name in ("test", "iter") if hasattr(node, name)]
         compound = hasattr(node, "body")  # its statements come on their own
-        if not compound:
-            self.calls += self._calls_in(node)
+        for part in heads if compound else [node]:
+            self.calls += self._calls_in(part)
 
     def _calls_in(self, node: ast.AST) -> Iterator[Call]:
         """Yield the calls in a statement; those of a list comprehension once for each item, where these are known."""
@@ -131,6 +243,7 @@ class PythonValues:
     def _assign(self, target: ast.expr, value: Any) -> None:
         if isinstance(target, ast.Name):
             self.variables[target.id], self.lines[target.id] = value, target.lineno
+            self._assigned_in[target.id] = self._function
         elif isinstance(target, ast.Tuple) and isinstance(value, list) and len(value) == len(target.elts):
             for each, item in zip(target.elts, value, strict=True):
                 self._assign(each, item)
@@ -179,9 +292,9 @@ class PythonValues:
         if isinstance(node, ast.BinOp | ast.UnaryOp):
             return self._computed(node, local)
         if isinstance(node, ast.ListComp) and len(node.generators) == 1 and not node.generators[0].ifs:
-            source, target = self._value(node.generators[0].iter, local), node.generators[0].target
-            if isinstance(source, list | range) and len(source) <= _LONGEST and isinstance(target, ast.Name):
-                return [self._value(node.elt, {**local, target.id: item}) for item in source]
+            turns, target = self._turns_of(self._value(node.generators[0].iter, local)), node.generators[0].target
+            if turns is not None and isinstance(target, ast.Name):
+                return [self._turn(node.elt, {**local, target.id: item}, when) for item, when in turns]
         if isinstance(node, ast.Subscript):
             return self._value(node.value, local)[self._value(node.slice, local)]
         if isinstance(node, ast.Call):
@@ -189,6 +302,10 @@ class PythonValues:
         if isinstance(node, ast.JoinedStr):
             return self._formatted(node, local)
         return Unknown(ast.unparse(node))
+
+    def _turn(self, node: ast.expr, local: Mapping[str, Any], when: list[tuple[Call, tuple[Any, ...]]]) -> Any:
+        with self._only(when):
+            return self._value(node, local)
 
     def _formatted(self, node: ast.JoinedStr, local: Mapping[str, Any]) -> Any:
         parts = []
@@ -240,7 +357,7 @@ class PythonValues:
         in_library = name in _FUNCTIONS or name.partition(".")[0] in ("math", "np", "numpy")
         if short in _FUNCTIONS and in_library and plain and (short != "range" or len(range(*arguments)) <= _LONGEST):
             return _FUNCTIONS[short](*arguments, **named)
-        return Call(short, tuple(arguments), named, ast.unparse(node), node.lineno)
+        return Call(short, tuple(arguments), named, ast.unparse(node), node.lineno, tuple(self._when))
 
 
 def _mappings(value: Any) -> Iterator[dict[Any, Any]]:

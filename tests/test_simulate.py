@@ -47,6 +47,17 @@ def test_a_promoted_trial_that_lost_its_checkpoint_is_not_set_aside_at_that_rung
     assert not list(violations(case, case.run()))
 
 
+def test_an_extended_trial_reports_at_the_same_places_from_its_last_checkpoint_and_from_an_earlier_one() -> None:
+    """Its last report before lay at the end, ahead of its place; that place was left out after the extension."""
+    case = Case.of(18243)
+    ran = case.run()
+    first, again = [event for event in ran.events if event.type == "segment.started" and event["trial"] == 0][:2]
+    assert (first["origin"], again["origin"]) == (None, "trials/0000/checkpoints/epoch=0001-segment=0.ckpt")
+    places = {event.progress for event in case.reference.events if event.type == "segment.reported"}
+    assert {300, 344.091199} <= places
+    assert not list(violations(case, ran))
+
+
 @pytest.mark.slow
 def test_a_seed_replays_its_run_to_the_byte() -> None:
     for seed in range(40):

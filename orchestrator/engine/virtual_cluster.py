@@ -33,6 +33,8 @@ from orchestrator.training import Checkpoint, Job, Report
 _RUN = RunDirectory(Path("/simulated"))
 _START = 1_700_000_000.0  # Unix seconds
 _CHECKPOINT_BYTES = 1000
+BETWEEN_REPORTS = "-batch="
+"""Is in the name of a checkpoint that was saved on the way to a report, whose number is then that of the one before."""
 _HALVINGS = 3  # of a batch, before it cannot be made smaller
 
 Places = Callable[[Mapping[str, Any], int], float]
@@ -199,7 +201,7 @@ class VirtualHost(DriverHost):
 
     def trial_folder(self, trial: int) -> Path:
         """Return a path that does not exist."""
-        return Path(f"/simulated/trials/{trial:04d}")
+        return Path("/simulated") / trial_path(trial)
 
 
 @dataclass
@@ -225,6 +227,8 @@ class Worker:
         params: the trial's parameters, with ``repeat`` for a further seed of a configuration.
         node: the number of its node.
         reports: how many it has sent since the trial's beginning.
+        first: that number at the segment's start.
+        start: the progress of the checkpoint that it started from.
         pending: the checkpoint that it is writing: path, size and SHA-256.
     """
 
@@ -232,6 +236,8 @@ class Worker:
     params: Mapping[str, Any]
     node: int
     reports: int = 0
+    first: int = 0
+    start: float = 0.0
     pending: tuple[str, tuple[int, str]] | None = None
 
 
@@ -288,11 +294,22 @@ class Driver:
     def begin(self, worker: Worker) -> None:
         """Start a segment from its checkpoint."""
         if worker.job.checkpoint is not None:
-            worker.reports = _number(worker.job.checkpoint["path"])
+            self._set_back(worker, worker.job.checkpoint["path"])
         if self._cluster.startup:
             self.schedule(self._cluster.startup * self._rng.uniform(0.9, 1.1), partial(self.train, worker))
         else:
             self.train(worker)
+
+    def _set_back(self, worker: Worker, path: str) -> None:
+        """Let a segment start from a checkpoint.
+
+        A trial that ends before the place of its next report reports there. It has yet to come to that place if it is
+        extended.
+        """
+        number, worker.start = _number(path), self._world.saved_at[path]
+        is_of_a_report = path.startswith(trial_path(worker.job.trial) + "/") and BETWEEN_REPORTS not in path
+        is_ahead = is_of_a_report and self._place(worker, number) > worker.start
+        worker.first = worker.reports = number - is_ahead
 
     def train(self, worker: Worker) -> None:
         """Train until the next report, or end the segment after its last."""
@@ -302,7 +319,7 @@ class Driver:
             return
         seconds = self._cluster.seconds(worker.params, number) * self._rng.uniform(0.9, 1.1)
         name = f"epoch={number:04d}-segment={worker.job.segment}"
-        path = f"trials/{worker.job.trial:04d}/checkpoints/{name}.ckpt"
+        path = f"{trial_path(worker.job.trial)}/checkpoints/{name}.ckpt"
         # Unique to this writer, and of full length.
         sha256 = f"{self.controller.journal.lease}-{worker.job.trial}-{name}".ljust(64, "0")
         worker.pending = (path, (_CHECKPOINT_BYTES, sha256))
@@ -334,10 +351,7 @@ class Driver:
 
         That may be another trial's, which reports at other places.
         """
-        origin = worker.job.checkpoint
-        if origin is not None and _number(origin["path"]) == number:
-            return self._world.saved_at[origin["path"]]
-        return self._place(worker, number) if number else 0.0
+        return worker.start if number == worker.first else self._place(worker, number)
 
     def _span(self, worker: Worker) -> float:
         return simulated_span(self._cluster.spec, self._end(worker))
@@ -399,6 +413,11 @@ class Driver:
         trial = self.controller.state.trials[number]
         repeat = number - trial.configuration
         return {**trial.params, "repeat": repeat} if repeat else trial.params
+
+
+def trial_path(trial: int) -> str:
+    """Return a trial's folder in the run directory."""
+    return f"trials/{trial:04d}"
 
 
 def _number(path: str) -> int:

@@ -13,7 +13,16 @@ from orchestrator.engine.controller import Observer
 from orchestrator.engine.failure_policy import SegmentFailure
 from orchestrator.engine.learning_curves import Curve, synthetic
 from orchestrator.engine.simulator import AWAY_SECONDS, created_fields, one_second
-from orchestrator.engine.virtual_cluster import Cluster, Driver, Places, Seconds, Worker, every_span
+from orchestrator.engine.virtual_cluster import (
+    BETWEEN_REPORTS,
+    Cluster,
+    Driver,
+    Places,
+    Seconds,
+    Worker,
+    every_span,
+    trial_path,
+)
 from orchestrator.errors import RunHeldError, UsageError
 from orchestrator.journal import Journal
 from orchestrator.policies.extend_limits import More, extension
@@ -191,8 +200,9 @@ class FaultyDriver(Driver):
         if worker not in self._workers or worker.reports != epoch or not worker.pending or self._world.full:
             return
         job, progress = worker.job, self.between(worker)
-        name = f"epoch={epoch - 1:04d}-batch={round(self._world.clock * 1e3) % 10**6:06d}-segment={job.segment}"
-        path = f"trials/{job.trial:04d}/checkpoints/{name}.ckpt"
+        batch = f"{BETWEEN_REPORTS}{round(self._world.clock * 1e3) % 10**6:06d}"
+        name = f"epoch={epoch - 1:04d}{batch}-segment={job.segment}"
+        path = f"{trial_path(job.trial)}/checkpoints/{name}.ckpt"
         sha256 = f"{self.controller.journal.lease}-{job.trial}-{name}".ljust(64, "0")[:64]
         size = worker.pending[1][0]
         self._world.files[path], self._world.saved_at[path] = (size, sha256), progress
@@ -209,11 +219,11 @@ class FaultyDriver(Driver):
         checkpoint, and the trial's own count no longer.
         """
         newest, origin = self._cluster.interims.get(worker.job.trial), (worker.job.checkpoint or {}).get("path", "")
-        if origin and not origin.startswith(f"trials/{worker.job.trial:04d}/"):
+        if origin and not origin.startswith(trial_path(worker.job.trial) + "/"):
             self._cluster.interims.pop(worker.job.trial, None)
             return
-        spoilt = any(self._world.counters[fault] for fault in ("damage", "memory"))
-        if newest is not None and not spoilt and (not origin or _order(origin) < _order(newest)):
+        spoilt, saved_at = any(self._world.counters[fault] for fault in ("damage", "memory")), self._world.saved_at
+        if newest is not None and not spoilt and (not origin or saved_at[origin] < saved_at[newest]):
             text = f"trial {worker.job.trial} starts from {origin or 'nothing'}, and not from {newest}"
             self._world.violations.append(text)
 
@@ -310,12 +320,6 @@ class FaultyDriver(Driver):
             self._cluster.ended[trial] = state.status
         if state.interim is None:
             self._cluster.interims.pop(trial, None)
-
-
-def _order(path: str) -> tuple[int, bool]:
-    """Return the place of a checkpoint in its trial, by its name: its report's number, and whether it lies beyond."""
-    name = path.rpartition("/")[2]
-    return int(name.split("-")[0].removeprefix("epoch=")), "-batch=" in name
 
 
 class _Lives:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,6 @@ import optuna
 import pytest
 from ruamel.yaml import YAML
 
-from orchestrator.errors import SpecError
 from orchestrator.journal import read
 from orchestrator.rundir import RunDirectory
 from orchestrator.space import Space
@@ -110,7 +111,7 @@ def test_the_space_of_a_file_is_what_optuna_draws_from(tmp_path: Path) -> None:
 
 def test_a_name_is_in_the_parameters_where_the_objective_asks_for_it(tmp_path: Path) -> None:
     """By what Optuna's own trials ask for, in branches and loops that depend on what was drawn."""
-    text = Path(optuna_branches.__file__).read_text()
+    text = inspect.getsource(optuna_branches.branching)
     text += "optuna.create_study().optimize(branching, n_trials=5)\n"
     space = Space(imported(tmp_path, text)[1]["space"])
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(1))
@@ -158,7 +159,55 @@ def test_what_only_a_run_would_tell_is_said(tmp_path: Path) -> None:
     assert python_search.kind_of(text) == "Python file with an objective of Optuna"
 
 
-def test_a_study_of_several_objectives_is_refused(tmp_path: Path) -> None:
-    text = "def f(trial):\n    return trial.suggest_float('x', 0, 1), 1\n"
-    with pytest.raises(SpecError, match="a study of several objectives"):
-        imported(tmp_path, f"{text}import optuna\nstudy = optuna.create_study(directions=['minimize', 'maximize'])\n")
+@pytest.mark.parametrize(
+    ("sampler", "searcher"),
+    [
+        ("", {"searcher": {"name": "nsga2"}}),
+        (", sampler=optuna.samplers.RandomSampler()", {"searcher": {"name": "random"}}),
+        (", sampler=optuna.samplers.TPESampler()", {}),
+    ],
+)
+def test_several_objectives_have_the_front_of_optunas_study(
+    sampler: str, searcher: dict[str, Any], tmp_path: Path
+) -> None:
+    """Of the same parameters."""
+    study = f"create_study(directions=['minimize', 'maximize']{sampler})"
+    text = f"{inspect.getsource(optuna_branches.two)}\nstudy = optuna.{study}\nstudy.optimize(two, n_trials=12)\n"
+    sections = imported(tmp_path, text)[1]
+    also = [{"metric": "values_1", "mode": "max"}]
+    assert sections["objective"] == {"metric": "values_0", "mode": "min", "also": also}
+    assert {key: value for key, value in sections.items() if key == "searcher"} == searcher
+    assert sections["scheduler"] == {"name": "fifo"}
+    described = from_mapping({**sections, "train": "tests.support.optuna_branches:two"})
+    state = launch(described, tmp_path, local=True).state
+    reference = optuna.create_study(directions=["minimize", "maximize"])
+    for trial in state.trials.values():
+        reference.enqueue_trial(dict(trial.params))
+    reference.optimize(optuna_branches.two, n_trials=len(state.trials))
+    assert sorted(state.front()) == sorted(trial.number for trial in reference.best_trials)
+
+
+@pytest.mark.parametrize("run", ["study.optimize(objective, n_trials=3)", "main()"])
+def test_a_study_that_its_file_runs_when_it_is_imported_is_left_out(
+    run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many files have no `if __name__ == "__main__"`."""
+    file, calls = tmp_path / "unguarded_study.py", tmp_path / "calls"
+    file.write_text(
+        "import optuna\n\ndef say(what):\n"
+        f"    with open({str(calls)!r}, 'a') as file:\n        print(what, file=file)\n\n"
+        "def objective(trial):\n    say(trial.number)\n"
+        "    return trial.suggest_float('x', 0, 1)\n\nstudy = optuna.create_study()\n"
+        f"def main():\n    study.optimize(objective, n_trials=3)\n{run}\n"
+        "say(study.best_value)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "unguarded_study", raising=False)
+    described = from_mapping({**YAML(typ="safe").load(import_file(file)), "budget": {"trials": 2}})
+    state = launch(described, tmp_path, local=True, preflight=False).state
+    assert [trial.status for trial in state.trials.values()] == ["finished", "finished"]
+    assert calls.read_text() == "0\n1\n"
+    study = optuna.create_study()
+    study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=2)
+    assert len(study.trials) == 2, "Optuna is itself afterwards"

@@ -36,3 +36,8 @@ def branching(trial: optuna.Trial) -> float:
     for i in range(trial.suggest_int("more", 0, 2)):
         units.append(i)
     return float(sum(units))
+
+
+def two(trial: optuna.Trial) -> tuple[float, float]:
+    x, y = trial.suggest_float("x", 0, 5), trial.suggest_float("y", 0, 3)
+    return 4 * x**2 + 4 * y**2, -((x - 5) ** 2) - (y - 5) ** 2

@@ -23,6 +23,8 @@ _ORDERS = {
 }
 _SEARCHERS = {"TPESampler": "tpe", "RandomSampler": "random", "CmaEsSampler": "cmaes", "GPSampler": "gp",
               "QMCSampler": "sobol"}  # fmt: skip
+_SEARCHERS_OF_SEVERAL = {"NSGAIIISampler": "nsga3", "RandomSampler": "random", "QMCSampler": "sobol",
+                         "TPESampler": ""}  # fmt: skip
 _SCHEDULERS = {"MedianPruner": "median", "SuccessiveHalvingPruner": "asha", "HyperbandPruner": "asha",
                "NopPruner": "fifo"}  # fmt: skip
 _FOR_LIGHTNING = "PyTorchLightningPruningCallback"
@@ -45,32 +47,22 @@ def results(call: Call) -> list[Any]:
 
 
 def translate(source: ForeignFile, text: str, values: PythonValues, door: Door) -> Draft:
-    """Return the draft of the search that an objective and its study describe.
-
-    Raises:
-        SpecError: The study has several objectives.
-    """
+    """Return the draft of the search that an objective and its study describe."""
     calls = {call.name: call for call in reversed(values.calls)}
     study, run = calls.get("create_study", Call("")), calls.get("optimize", Call(""))
     suggested = suggestions(values)
     source.data = {call.text: _given(call) for call in suggested}
     draft = Draft(source)
     draft.name()
-    if "directions" in study.named:
-        raise source.refusal("a study of several objectives returns a tuple, and a trial here reports each by its name",
-                             "return a mapping, and name them under `objective`")  # fmt: skip
-    direction = study.named.get("direction", "minimize")
-    monitored, mode = _monitored(values), _MODES.get(str(direction).lower(), "min")
-    draft.sections["objective"] = {"metric": monitored or "value", "mode": mode}
-    what = f"{_FOR_LIGHTNING} monitors {monitored}" if monitored else "what the objective returns is called value"
-    draft.note(f"{what}; {direction} became {mode}")
+    directions = [str(each) for each in study.named.get("directions") or [study.named.get("direction", "minimize")]]
+    draft.sections["objective"] = _objective(directions, _monitored(values), draft)
     function = _function(text, run, suggested)
     if not (door.model or door.train):
         door = Door(train=f"{Path(source.file).stem}:{function or 'objective'}")
         draft.note("the file was read and not run; it stays as it is, and its function is the objective")
     door.open(draft)
     draft.sections["space"] = _space(suggested, draft, door)
-    _policies(values, "should_prune" in text or "PruningCallback" in text, draft)
+    _policies(values, "should_prune" in text or "PruningCallback" in text, draft, is_one=len(directions) == 1)
     trials, seconds = run.named.get("n_trials", *run.arguments[1:2] or [None]), run.named.get("timeout")
     if not isinstance(trials, int):
         trials = note_budget(draft, "n_trials", "Optuna continues without an end")
@@ -88,6 +80,19 @@ def _monitored(values: PythonValues) -> str:
     made = next((call for call in values.calls if call.name == _FOR_LIGHTNING), Call(""))
     given = made.named.get("monitor", *made.arguments[1:2] or [""])
     return given if isinstance(given, str) else ""
+
+
+def _objective(directions: list[str], monitored: str, draft: Draft) -> dict[str, Any]:
+    """Return the objective, by the names that `TrialSession.finish` gives to what is returned."""
+    modes = [_MODES.get(direction.lower(), "min") for direction in directions]
+    if len(modes) > 1:
+        names = [f"values_{index}" for index in range(len(modes))]
+        draft.note(f"what the objective returns is called {', '.join(names)}; the first alone ranks")
+        first, *also = ({"metric": name, "mode": mode} for name, mode in zip(names, modes, strict=True))
+        return {**first, "also": also}
+    what = f"{_FOR_LIGHTNING} monitors {monitored}" if monitored else "what the objective returns is called value"
+    draft.note(f"{what}; {directions[0]} became {modes[0]}")
+    return {"metric": monitored or "value", "mode": modes[0]}
 
 
 def _given(call: Call) -> dict[str, Any]:
@@ -171,14 +176,18 @@ def _function(text: str, run: Call, suggested: list[Call]) -> str:
     return next(holders, "")
 
 
-def _policies(values: PythonValues, prunes: bool, draft: Draft) -> None:
+def _policies(values: PythonValues, prunes: bool, draft: Draft, *, is_one: bool) -> None:
     """Set searcher and scheduler as the study has them, or as Optuna does by default."""
     names = [call.name for call in values.calls]
     sampler = next((name for name in names if name.endswith("Sampler")), "")
     pruner = next((name for name in names if name.endswith("Pruner")), "")
-    searcher = _SEARCHERS.get(sampler, "tpe")
-    draft.sections["searcher"] = {"name": searcher}
-    draft.note(f"{sampler or 'no sampler is named, so TPE, and it'} became searcher {searcher}")
+    default = "tpe" if is_one else "nsga2"
+    searcher = (_SEARCHERS if is_one else _SEARCHERS_OF_SEVERAL).get(sampler, default)
+    if searcher:
+        draft.sections["searcher"] = {"name": searcher}
+    what = f"searcher {searcher}" if searcher else "the default searcher"
+    draft.note(f"{sampler or f'no sampler is named, so {default}, and it'} became {what}")
+    prunes = prunes and is_one
     scheduler = _SCHEDULERS.get(pruner, "median") if prunes else "fifo"
     draft.sections["scheduler"] = {"name": scheduler}
     why = (pruner or "no pruner is named, so the median, and it") if prunes else "an objective that never prunes"

@@ -17,7 +17,7 @@ from orchestrator.training.csv_logger import EpochCSVLogger
 from orchestrator.training.doors.call_arguments import bound
 from orchestrator.training.doors.local_wandb import local_wandb
 from orchestrator.training.doors.once_per_process import as_first_of_process
-from orchestrator.training.doors.optuna_trial import is_pruned
+from orchestrator.training.doors.optuna_trial import imported_up_to_its_study, is_pruned
 from orchestrator.training.doors.script_metrics import LoggedMetrics, listening
 from orchestrator.training.doors.script_run import invocation_of, run_script
 from orchestrator.training.doors.trainer_takeover import Takeover, inside_trainers
@@ -109,7 +109,8 @@ def call_function(job: Job) -> Any:
 
 def import_function(path: str) -> Callable[..., Any]:
     """Return the function at ``package.module:name``. Raises UsageError if there is none."""
-    function = import_object(path.replace(":", "."))
+    module = path.partition(":")[0]
+    function = imported_up_to_its_study(module, lambda: import_object(path.replace(":", ".")))
     if not callable(function):
         raise UsageError(f"{path} is not a function but a {type(function).__name__}", hint="train names a function")
     return function  # type: ignore[no-any-return]

@@ -290,7 +290,10 @@ class TrialSession:
         return self._restored
 
     def finish(self, returned: Any) -> None:
-        """Take what the function returned, which is the only report if it made none. Raises ObjectiveError for none."""
+        """Take what the function returned, which is the only report if it made none. Raises ObjectiveError for none.
+
+        Several numbers are called ``values_0``, ``values_1``, …, as in Optuna's tables.
+        """
         if self.reports or self.ended or self.interruption is not None:
             return
         if self.start is not None and returned is None:
@@ -299,6 +302,8 @@ class TrialSession:
             metrics = {name: value for name, value in returned.items() if is_number(value)}
         elif is_number(returned):
             metrics = {self.job.metric: returned}
+        elif isinstance(returned, list | tuple) and returned and all(map(is_number, returned)):
+            metrics = {f"values_{index}": value for index, value in enumerate(returned)}
         else:
             raise self._silent()
         if self.job.metric not in metrics:

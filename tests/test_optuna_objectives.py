@@ -150,10 +150,17 @@ def test_what_only_a_run_would_tell_is_said(tmp_path: Path) -> None:
         "def objective(trial):\n    n = trial.suggest_int('n', 1, 3)\n"
         "    return sum(trial.suggest_float(f'x{i}', 0, 1) for i in range(n)) + trial.suggest_float('y', 0, TOP)\n"
         "    trial.suggest_int('{:>999999999999}'.format(1), 1, 2)\n"
+        "    for _ in range(other(trial)):\n        trial.suggest_int('in_a_loop', 1, 2)\n"
+        "    if n > 3:\n        trial.suggest_int('never', 1, 2)\n"
+        "    if n > other(trial):\n        trial.suggest_int('sometimes', 1, 2)\n"
     )
     made, sections = imported(tmp_path, text)
-    assert set(sections["space"]) == {"n"}
-    assert made.count("is left out: only running the file would tell its") == 3
+    assert {name: domain.get("when") for name, domain in sections["space"].items()} == {
+        "n": None, "in_a_loop": None, "sometimes": None,
+        "x0": None, "x1": {"n": [2, 3]}, "x2": {"n": [3]},
+    }  # fmt: skip
+    assert "no value of the others leads to it" in made
+    assert made.count("is left out: only running the file would tell its") == 2
     assert sections["scheduler"] == {"name": "fifo"}
     assert "the file has no n_trials" in made
     assert python_search.kind_of(text) == "Python file with an objective of Optuna"

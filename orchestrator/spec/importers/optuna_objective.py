@@ -110,6 +110,8 @@ def _space(suggested: list[Call], draft: Draft, door: Door) -> dict[str, Any]:
         try:
             if not isinstance(name, str):
                 raise ValueError("only running the file would tell its name; add it to the space by hand")
+            if not all(values for _, values in call.when):
+                raise ValueError("no value of the others leads to it")
             made = _domain(call.name, given).to_yaml()
         except (SpecError, ValueError, TypeError, KeyError) as error:
             reason = error.problems[0].message if isinstance(error, SpecError) else str(error)

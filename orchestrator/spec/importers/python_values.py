@@ -6,7 +6,7 @@ import ast
 import math
 import operator
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -66,6 +66,10 @@ class Call:
     when: tuple[tuple[Call, tuple[Any, ...]], ...] = ()
 
 
+When = list[tuple[Call, tuple[Any, ...]]]
+"""Calls, each with the results for which something is done."""
+
+
 @dataclass(frozen=True)
 class Unknown:
     """An expression that only running the file would evaluate."""
@@ -84,7 +88,7 @@ class PythonValues:
 
     def __init__(self, text: str, results: Callable[[Call], Sequence[Any]] = lambda call: ()) -> None:
         self._results = results
-        self._when: list[tuple[Call, tuple[Any, ...]]] = []
+        self._when: When = []
         self._function, self._assigned_in = "", dict[str, str]()
         self.variables: dict[str, Any] = {}
         self.lines: dict[str, int] = {}
@@ -124,19 +128,20 @@ class PythonValues:
         """Read both branches of an ``if``, each for the results of the calls that its test depends on."""
         is_all = isinstance(node.test, ast.BoolOp) and isinstance(node.test.op, ast.And)
         parts = node.test.values if isinstance(node.test, ast.BoolOp) and is_all else [node.test]
-        with self._only(condition for part in parts for condition in self._conditions(part, True)):
+        with self._only([condition for part in parts for condition in self._conditions(part, True)]):
             self._run_all(node.body)
         with self._only([] if is_all else self._conditions(node.test, False)):
             self._run_all(node.orelse)
 
-    def _conditions(self, test: ast.expr, holds: bool) -> list[tuple[Call, tuple[Any, ...]]]:
+    def _conditions(self, test: ast.expr, holds: bool) -> When:
         """Return the call that a test depends on, with the results for which it holds or does not, if it is one."""
         found = [call for call in self._calls_tested(test) if self._results(call)]
         if len(set(map(id, found))) != 1:
             return []
-        return [
-            (found[0], tuple(r for r in self._results(found[0]) if self._truth(test, found[0], r) in (holds, None)))
+        possible = [
+            result for result in self._results(found[0]) if self._truth(test, found[0], result) in (holds, None)
         ]
+        return [(found[0], tuple(possible))]
 
     def _calls_tested(self, test: ast.expr) -> Iterator[Call]:
         """Yield the calls whose results a test reads, of those that the same function has made."""
@@ -169,7 +174,7 @@ class PythonValues:
             return None
 
     @contextmanager
-    def _only(self, when: Iterable[tuple[Call, tuple[Any, ...]]]) -> Iterator[None]:
+    def _only(self, when: When) -> Iterator[None]:
         """Let what is read be done for some results alone."""
         before, self._when = self._when, [*self._when, *when]
         try:
@@ -177,7 +182,7 @@ class PythonValues:
         finally:
             self._when = before
 
-    def _turns_of(self, items: Any) -> list[tuple[Any, list[tuple[Call, tuple[Any, ...]]]]] | None:
+    def _turns_of(self, items: Any) -> list[tuple[Any, When]] | None:
         """Return the items of a list or range, each with what it depends on; None if they are unknown.
 
         A range may end at the result of a call.
@@ -197,7 +202,7 @@ class PythonValues:
             if type(end) is int
         }
         longest = max(ranges.values(), key=len, default=range(0))
-        if len(longest) > _LONGEST:
+        if not ranges or len(longest) > _LONGEST:
             return None
         return [(item, [(call, tuple(end for end in ranges if item in ranges[end]))]) for item in longest]
 
@@ -229,8 +234,8 @@ class PythonValues:
             self.calls += self._calls_in(part)
 
     def _calls_in(self, node: ast.AST) -> Iterator[Call]:
-        """Yield the calls in a statement; those of a list comprehension once for each item, where these are known."""
-        made = self.value(node) if isinstance(node, ast.ListComp) else None
+        """Yield the calls in a statement; those of a comprehension once for each item, where these are known."""
+        made = self.value(node) if isinstance(node, ast.ListComp | ast.GeneratorExp) else None
         if isinstance(made, list):
             yield from (each for each in made if isinstance(each, Call))
             return
@@ -291,7 +296,11 @@ class PythonValues:
             return self._dict(node, local)
         if isinstance(node, ast.BinOp | ast.UnaryOp):
             return self._computed(node, local)
-        if isinstance(node, ast.ListComp) and len(node.generators) == 1 and not node.generators[0].ifs:
+        if (
+            isinstance(node, ast.ListComp | ast.GeneratorExp)
+            and len(node.generators) == 1
+            and not node.generators[0].ifs
+        ):
             turns, target = self._turns_of(self._value(node.generators[0].iter, local)), node.generators[0].target
             if turns is not None and isinstance(target, ast.Name):
                 return [self._turn(node.elt, {**local, target.id: item}, when) for item, when in turns]
@@ -303,7 +312,7 @@ class PythonValues:
             return self._formatted(node, local)
         return Unknown(ast.unparse(node))
 
-    def _turn(self, node: ast.expr, local: Mapping[str, Any], when: list[tuple[Call, tuple[Any, ...]]]) -> Any:
+    def _turn(self, node: ast.expr, local: Mapping[str, Any], when: When) -> Any:
         with self._only(when):
             return self._value(node, local)
 

@@ -40,7 +40,7 @@ _REPORT_SECONDS = 5.0  # for rank 0 to notice and report the end of another rank
 def run_segment(config: dict[str, str]) -> None:
     """Run one segment; the driver's answer to a report that ends it is raised as SystemExit by ``tune.report``."""
     import ray
-    from ray import tune
+    from ray.tune import report as send  # bound here: trials get a function of their own under this name
 
     from orchestrator.secrets import guard_streams
     from orchestrator.training.class_loading.import_paths import import_from
@@ -52,11 +52,11 @@ def run_segment(config: dict[str, str]) -> None:
     node_id = ray.get_runtime_context().get_node_id()
 
     def report(epoch: Report) -> bool:
-        tune.report({"report": json.dumps(asdict(epoch)), "node": node_id})
+        send({"report": json.dumps(asdict(epoch)), "node": node_id})
         return True
 
     def interim(saved: Interim) -> None:
-        tune.report({"interim": json.dumps(asdict(saved)), "node": node_id})
+        send({"interim": json.dumps(asdict(saved)), "node": node_id})
 
     job = Job.from_text(config["job"])
     record_host(job, node_id)
@@ -65,9 +65,9 @@ def run_segment(config: dict[str, str]) -> None:
         failure = _train(job, config["roots"], _Driver(report, interim, stop))
         stopped = stop.is_told
     if failure:
-        tune.report({"failed": json.dumps(asdict(failure))})
+        send({"failed": json.dumps(asdict(failure))})
     elif stopped:
-        tune.report({"stopped": True})
+        send({"stopped": True})
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import ast
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import SpecError
@@ -23,6 +25,7 @@ _SEARCHERS = {"OptunaSearch": "tpe", "HyperOptSearch": "tpe", "TuneBOHB": "bohb"
 _ASHA = ("ASHAScheduler", "AsyncHyperBandScheduler")
 _SCHEDULERS = {"HyperBandScheduler": "hyperband", "HyperBandForBOHB": "hyperband", "MedianStoppingRule": "median",
                "FIFOScheduler": "fifo"}  # fmt: skip
+_CALLBACKS = ("TuneReportCheckpointCallback", "TuneReportCallback")
 _RUNS = ("TuneConfig", "run", "Tuner", "RunConfig")
 _TRANSLATED = ("metric", "mode", "num_samples", "time_budget_s", "param_space", "config", "tune_config", "run_config")
 _OF_RESOURCES = ("max_concurrent_trials", "resources_per_trial")
@@ -54,7 +57,15 @@ def translate(text: str, file: str, door: Door) -> Draft:
                              "name the file with the dictionary, written out in it; an Optuna study is imported from "
                              "its storage, such as study.db")  # fmt: skip
     source.data = _plain(space)
-    draft = _ray(source, name, space, values, door)
+    functions = _functions(text)
+    trained = _trainable(values, functions)
+    is_found = bool(trained) and not (door.model or door.train)
+    draft = _ray(source, name, space, values, Door(train=f"{Path(file).stem}:{trained}") if is_found else door)
+    lines = functions.get(trained, ())
+    if not any(call.name == "report" and call.line in lines for call in values.calls):
+        _name_as_trainer(draft, values.calls)
+    if is_found:
+        draft.note(f"the function {trained} stays as it is: its tune.report and tune.get_checkpoint act on the trial")
     _note_unread(values, space, draft)
     return draft
 
@@ -114,6 +125,25 @@ def _param_space(values: PythonValues) -> tuple[str, dict[str, Any]]:
         if isinstance(value, dict) and _sampled(value):
             return name, value
     return "", {}
+
+
+def _functions(text: str) -> dict[str, range]:
+    """Return the functions at the top of a file, with their lines."""
+    nodes = [node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)]
+    return {node.name: range(node.lineno, (node.end_lineno or node.lineno) + 1) for node in nodes}
+
+
+def _trainable(values: PythonValues, functions: Collection[str]) -> str:
+    """Return the function of the file that Ray Tune runs; empty if it is none of these, or takes more arguments."""
+    for call in values.calls:
+        if call.name not in ("Tuner", "run"):
+            continue
+        given: Any = [*call.arguments[:1], call.named.get("trainable")][0]
+        while isinstance(given, Call) and given.name == "with_resources":
+            given = [*given.arguments[:1], given.named.get("trainable")][0]
+        if isinstance(given, Unknown) and given.text in functions:
+            return given.text
+    return ""
 
 
 def _sampled(value: Any) -> bool:
@@ -221,6 +251,17 @@ def _objective(settings: dict[str, Any], calls: list[Call], draft: Draft) -> Non
         )
     name = metric if isinstance(metric, str) else "val_loss"
     draft.sections["objective"] = {"metric": name, "mode": mode or "min"}
+
+
+def _name_as_trainer(draft: Draft, calls: list[Call]) -> None:
+    """Name the objective as the Trainer does, if a callback renames what the Trainer reports."""
+    name = draft.sections["objective"]["metric"]
+    for call in calls:
+        given = call.named.get("metrics", *call.arguments[:1] or [None])
+        if call.name in _CALLBACKS and isinstance(given, dict) and isinstance(given.get(name), str):
+            draft.note(f"{call.name} calls {given[name]} {name}: the Trainer's own name is the objective")
+            draft.sections["objective"]["metric"] = given[name]
+            return
 
 
 def _leaves(value: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:

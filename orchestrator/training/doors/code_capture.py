@@ -22,6 +22,7 @@ from orchestrator.training.class_loading.loaders_data import LoadersData
 from orchestrator.training.class_loading.namespace_alias import alias_lightning
 from orchestrator.training.csv_logger import EpochCSVLogger
 from orchestrator.training.doors.code_segment import train_code
+from orchestrator.training.doors.local_ray import local_ray
 from orchestrator.training.doors.local_wandb import local_wandb
 from orchestrator.training.doors.script_metrics import LoggedMetrics
 from orchestrator.training.doors.trainer_takeover import Takeover, inside_trainers, parts_of_fit
@@ -122,6 +123,7 @@ def captured(code: Mapping[str, Any], stage: Literal["fit", "test"] = "fit") -> 
             inside_trainers(capture),
             _tests_taken(capture),
             local_wandb(session, logged),
+            local_ray(),
         ):
             train_code(session)
     except (_Found, TrialEnd):

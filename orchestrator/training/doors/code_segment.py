@@ -15,11 +15,13 @@ from orchestrator.training.class_loading.import_paths import import_object
 from orchestrator.training.class_loading.namespace_alias import alias_lightning
 from orchestrator.training.csv_logger import EpochCSVLogger
 from orchestrator.training.doors.call_arguments import bound
+from orchestrator.training.doors.local_ray import local_ray
 from orchestrator.training.doors.local_wandb import local_wandb
 from orchestrator.training.doors.once_per_process import as_first_of_process
-from orchestrator.training.doors.optuna_trial import imported_up_to_its_study, is_pruned
+from orchestrator.training.doors.optuna_trial import is_pruned
 from orchestrator.training.doors.script_metrics import LoggedMetrics, listening
 from orchestrator.training.doors.script_run import invocation_of, run_script
+from orchestrator.training.doors.search_at_import import imported_up_to_its_search
 from orchestrator.training.doors.trainer_takeover import Takeover, inside_trainers
 from orchestrator.training.doors.trial_session import Reporting, TrialEnd, TrialSession, active
 from orchestrator.training.job import Interim, Job, Report
@@ -63,7 +65,7 @@ def run(
         logged = LoggedMetrics(session)
         takeover = Takeover(session, logged, device, list(trackers.values()), table, heartbeat)
         with active(session), as_first_of_process(session.notice), inside_trainers(takeover):
-            with local_wandb(session, logged, trackers.get("wandb")), listening(logged, session):
+            with local_wandb(session, logged, trackers.get("wandb")), local_ray(), listening(logged, session):
                 returned = train_code(session)
             session.finish(logged.final() if returned is None else returned)
     except TrialEnd:
@@ -110,7 +112,7 @@ def call_function(job: Job) -> Any:
 def import_function(path: str) -> Callable[..., Any]:
     """Return the function at ``package.module:name``. Raises UsageError if there is none."""
     module = path.partition(":")[0]
-    function = imported_up_to_its_study(module, lambda: import_object(path.replace(":", ".")))
+    function = imported_up_to_its_search(module, lambda: import_object(path.replace(":", ".")))
     if not callable(function):
         raise UsageError(f"{path} is not a function but a {type(function).__name__}", hint="train names a function")
     return function  # type: ignore[no-any-return]

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from orchestrator.errors import SuggestionError
 from orchestrator.spec.command_line import flat
 from orchestrator.training.doors import trial_session
-from orchestrator.training.doors.import_hook import Replacements, on_import
 
 
 class Fields(dict[str, Any]):
@@ -109,39 +107,6 @@ class OptunaTrial(Fields):
             raise SuggestionError(f"{name} is {value}, and the objective asks for {low} to {high}",
                              hint=f"write {name}: {domain}")  # fmt: skip
         return value
-
-
-class _StudyStarts(BaseException):
-    """Ends the import of a module, which is ``args[0]``."""
-
-
-def imported_up_to_its_study(module: str, imports: Callable[[], Any]) -> Any:
-    """Return what ``imports`` returns, which imports a module; a study that the module runs meanwhile is left out.
-
-    The sweep is in its place. What follows it in the file is left out, too.
-    """
-    replaced = Replacements()
-
-    def ends(original: Callable[..., Any]) -> Callable[..., Any]:
-        def optimize(*args: Any, **kwargs: Any) -> Any:
-            caller = sys._getframe(1).f_globals.get("__name__")
-            if caller == module and getattr(sys.modules[module].__spec__, "_initializing", False):
-                raise _StudyStarts(sys.modules[module])
-            return original(*args, **kwargs)
-
-        return optimize
-
-    def install(study: Any) -> None:
-        replaced.replace(study.Study, "optimize", ends(study.Study.optimize))
-
-    try:
-        with on_import("optuna.study.study", install):
-            return imports()
-    except _StudyStarts as end:
-        sys.modules[module] = end.args[0]
-    finally:
-        replaced.undo()
-    return imports()
 
 
 def is_pruned(error: Exception) -> bool:

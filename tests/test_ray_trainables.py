@@ -69,6 +69,12 @@ def test_the_callback_for_lightning_reports_what_the_trainer_reports(tmp_path: P
     assert [[at for at, _ in told] for told in found.values()] == [[1, 2], [1, 2]]
 
 
+def test_a_metric_of_its_own_is_reported_after_each_of_several_trainings(tmp_path: Path) -> None:
+    ((first, second),) = reports(tmp_path, "of_folds", budget={"trials": 1}).values()
+    assert (first[0], second[0]) == (1, 2)
+    assert second[1]["loss"] - first[1]["loss"] > 0.5
+
+
 def test_ray_is_itself_after_a_trial(tmp_path: Path) -> None:
     before = tune.report, tune.get_checkpoint
     reports(tmp_path, "resuming", budget={"trials": 1})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,8 +61,8 @@ def translate(text: str, file: str, door: Door) -> Draft:
     trained = _trainable(values, functions)
     is_found = bool(trained) and not (door.model or door.train)
     draft = _ray(source, name, space, values, Door(train=f"{Path(file).stem}:{trained}") if is_found else door)
-    lines = functions.get(trained, ())
-    if not any(call.name == "report" and call.line in lines for call in values.calls):
+    lines, metric = functions.get(trained, ()), draft.sections["objective"]["metric"]
+    if not any(call.line in lines and _reports(call, metric) for call in values.calls):
         _name_as_trainer(draft, values.calls)
     if is_found:
         draft.note(f"the function {trained} stays as it is: its tune.report and tune.get_checkpoint act on the trial")
@@ -251,6 +251,12 @@ def _objective(settings: dict[str, Any], calls: list[Call], draft: Draft) -> Non
         )
     name = metric if isinstance(metric, str) else "val_loss"
     draft.sections["objective"] = {"metric": name, "mode": mode or "min"}
+
+
+def _reports(call: Call, metric: str) -> bool:
+    """Return whether a call reports a metric, or something that only a run would tell."""
+    given = [*call.arguments[:1], call.named.get("metrics", call.named)][0]
+    return call.name == "report" and (not isinstance(given, Mapping) or metric in given)
 
 
 def _name_as_trainer(draft: Draft, calls: list[Call]) -> None:

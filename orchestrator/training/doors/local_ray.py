@@ -36,7 +36,7 @@ def _reporting(original: Callable[..., None]) -> Callable[..., None]:
         session = trial_session.current()
         if session is None:
             original(metrics, checkpoint=checkpoint, **more)
-        elif session.trainer is None:  # else its validations are the reports
+        elif not session.reports_by_trainer:
             given = {**(metrics or {}), **more}
             numbers = {name: value for name, value in given.items() if trial_session.is_number(value)}
             with ExitStack() as stack:

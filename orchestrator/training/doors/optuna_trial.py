@@ -84,7 +84,7 @@ class OptunaTrial(Fields):
     def report(self, value: float, step: int) -> None:
         """Report the objective. Reports are counted, from 1; ``step`` is not used."""
         session = trial_session.current()
-        if session is not None and session.trainer is None:
+        if session is not None and not session.reports_by_trainer:
             trial_session.report({session.job.metric: value})
 
     def should_prune(self) -> bool:

@@ -117,6 +117,11 @@ class TrialSession:
         """Whether a Trainer has a part in the trial: then its validations are the reports, and nothing logged is."""
         return self.fits > 0 or self.evaluates
 
+    @property
+    def reports_by_trainer(self) -> bool:
+        """Whether a Trainer fits, or has reported the objective: then what another library is told is no report."""
+        return self.trainer is not None or self.trained
+
     def send(self, report: Report) -> bool:
         """Send a report; return whether to continue."""
         self.reports += 1

@@ -107,6 +107,18 @@ def test_what_wandb_is_told_is_reported_and_its_config_has_the_parameters(tmp_pa
     assert not list(tmp_path.rglob("*wandb*"))
 
 
+def test_a_file_that_a_script_saves_to_the_folder_of_its_wandb_run_is_the_trials(tmp_path: Path) -> None:
+    """In the mode `disabled` W&B names a folder that does not exist, in one that all users share."""
+    (tmp_path / "program.py").write_text(
+        "import os, torch, wandb\nrun = wandb.init()\n"
+        "torch.save({'w': 1}, os.path.join(wandb.run.dir, 'model.pt'))\nrun.log({'loss': run.config.rate})\n"
+    )
+    (report,) = reports_of(job_of(tmp_path / "program.py", tmp_path, "loss"))
+    assert report.metrics["loss"] == 0.25
+    (saved,) = (tmp_path / "run/trials/0000/files/wandb").rglob("model.pt")
+    assert torch.load(saved, weights_only=True) == {"w": 1}
+
+
 AGENT = """
 import wandb
 def train(config=None):

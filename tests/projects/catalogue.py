@@ -76,7 +76,7 @@ PROJECTS = (
         Source(_TEMPLATE, "bddbc24b82ab6ccfa6243e815a49dc5bfe8d4144", ("",)),
         files=_MNIST,
         prepare=("mnist.py", "source/data/MNIST/raw", "600", "200"),
-        remark="its test after the training fails without a sweep, too, from torch 2.6 on; `test: false` leaves it out.",
+        remark="from torch 2.6 on its test after the training fails without a sweep, too; `test: false` leaves it out.",
     ),
     Project("lightning_cli", "a LightningCLI project with optimizer sections", "script", version="lightning"),
     Project(

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from orchestrator.spec.command_line import nested
 from orchestrator.training.doors.import_hook import Replacements, on_import
 from orchestrator.training.doors.script_metrics import LoggedMetrics, numbers_of
 from orchestrator.training.doors.trial_session import TrialSession
+from orchestrator.training.trial_files import FOLDER
 
 
 class _LocalWandb:
@@ -29,6 +31,7 @@ class _LocalWandb:
         self._replacements = Replacements()
         self._is_inside = False
         self._run: Any = None
+        self._folders: list[str] = []
 
     def install(self, wandb: Any) -> None:
         """Replace the functions of the module until `remove`."""
@@ -48,8 +51,11 @@ class _LocalWandb:
             self._replacements.replace(wandb, name, function)
 
     def remove(self) -> None:
-        """Give the module its functions back."""
+        """Give the module its functions back. Folders of runs that hold no file are removed."""
         self._replacements.undo()
+        for folder in self._folders:
+            with suppress(OSError):  # it holds files
+                os.removedirs(folder)
 
     def close(self) -> None:
         """Take the run's summary: what was logged last, and what the code has set in it."""
@@ -60,7 +66,9 @@ class _LocalWandb:
         params = nested(self._session.job.model["args"])
         kept = {name: value for name, value in kwargs.items() if name.startswith("config")}
         run = original(mode="disabled", **kept)
-        if self._tracked is not None:
+        if self._tracked is None:
+            self._folders.append(_own_folder(run, Path(self._session.job.folder) / FOLDER))
+        else:
             config = dict(run.config.items())
             run = self._tracked.experiment
             run.config.update(config, allow_val_change=True)
@@ -75,6 +83,13 @@ class _LocalWandb:
         run.log = wandb.log = log
         self._run = run
         return run
+
+
+def _own_folder(run: Any, place: Path) -> str:
+    """Return ``run.dir``, which is made below a folder of the trial; W&B names one that does not exist."""
+    run._settings.root_dir = str(place)  # no argument sets it in the mode ``disabled``
+    Path(run.dir).mkdir(parents=True, exist_ok=True)
+    return str(run.dir)
 
 
 def _always(*args: Any, **kwargs: Any) -> bool:

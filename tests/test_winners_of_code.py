@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from dataclasses import dataclass
@@ -104,6 +105,28 @@ def test_a_script_s_model_and_data_are_had_without_training(capsys: pytest.Captu
     with pytest.raises(UsageError, match="has not fitted a Trainer: SystemExit") as raised:
         captured(code(widht=6))
     assert "unrecognized arguments" in str(raised.value.hint)
+
+
+def test_hyperparameters_of_classes_beside_a_script_are_those_of_that_script(tmp_path: Path) -> None:
+    """Lightning's own checkpoint holds them; another script's modules of the same name are others."""
+    for width in (3, 5):
+        folder = tmp_path / str(width)
+        folder.mkdir()
+        (folder / "parts_beside.py").write_text(
+            "import torch\nclass Net(torch.nn.Linear):\n"
+            f"    def __init__(self):\n        super().__init__({width}, 1)\n"
+        )
+        (folder / "train.py").write_text(
+            "import lightning as L\nfrom parts_beside import Net\nfrom tests.support.tiny import TinyData\n"
+            "class Module(L.LightningModule):\n    def __init__(self, net):\n        super().__init__()\n"
+            "        self.save_hyperparameters(logger=False)\n        self.net = net\n"
+            "L.Trainer(accelerator='cpu', logger=False).fit(Module(Net()), TinyData())\n"
+        )
+        found = captured({**code(), "program": str(folder / "train.py")})
+        buffer = io.BytesIO()
+        torch.save(dict(found.module.hparams), buffer)
+        buffer.seek(0)
+        assert torch.load(buffer, weights_only=False)["net"].in_features == width
 
 
 @pytest.mark.slow

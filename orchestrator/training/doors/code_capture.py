@@ -125,7 +125,7 @@ def captured(code: Mapping[str, Any], stage: Literal["fit", "test"] = "fit") -> 
             local_wandb(session, logged),
             local_ray(),
         ):
-            train_code(session)
+            train_code(session, keeps_modules=True)
     except (_Found, TrialEnd):
         pass
     except SweepError:

@@ -77,13 +77,16 @@ def run(
         raise session.interruption
 
 
-def train_code(session: TrialSession) -> Any:
-    """Run the session's function or script; return what the function returns, and None for an exit with code 0."""
+def train_code(session: TrialSession, *, keeps_modules: bool = False) -> Any:
+    """Run the session's function or script; return what the function returns, and None for an exit with code 0.
+
+    ``keeps_modules`` is that of `run_script`.
+    """
     try:
         if session.job.model["train"]:
             return _objective(session)
         found = invocation_of(session.job, macros(session.job))
-        return run_script(found, lambda words: setattr(session, "command_line", words))
+        return run_script(found, lambda words: setattr(session, "command_line", words), keeps_modules=keeps_modules)
     except SystemExit as error:
         if session.ended or error.code not in (None, 0):
             raise

@@ -121,6 +121,9 @@ def find_script(program: str) -> Path:
     return path.absolute()
 
 
+_kept: set[str] = set()  # modules of a script that are still imported
+
+
 class CommandLine(list[str]):
     """A ``sys.argv`` that notes whether more than the name of the program was read."""
 
@@ -139,12 +142,17 @@ class CommandLine(list[str]):
         return super().__len__()
 
 
-def run_script(found: Invocation, started: Callable[[CommandLine], None] = lambda words: None) -> None:
+def run_script(
+    found: Invocation, started: Callable[[CommandLine], None] = lambda words: None, *, keeps_modules: bool = False
+) -> None:
     """Run the script to its end. What it raises passes through, a SystemExit included.
 
-    ``started`` gets the script's ``sys.argv`` before it is run.
+    Args:
+        found: the script and its command line.
+        started: gets the script's ``sys.argv`` before it is run.
+        keeps_modules: whether modules of its own stay imported until the next script runs, as pickle needs them.
     """
-    with _as_program(found) as words, _own_modules(found), _exit_handlers(found), _signals_allowed():
+    with _as_program(found) as words, _own_modules(found, keeps_modules), _exit_handlers(found), _signals_allowed():
         started(words)
         if found.function:
             sys.exit(import_object(found.function.replace(":", "."))())
@@ -171,8 +179,9 @@ def _as_program(found: Invocation) -> Iterator[CommandLine]:
 
 
 @contextmanager
-def _own_modules(found: Invocation) -> Iterator[None]:
+def _own_modules(found: Invocation, keeps: bool) -> Iterator[None]:
     """Forget the modules that the script has imported from its own folder, so that the next trial has new ones."""
+    _forget_kept()
     before, folder = set(sys.modules), _folder(found)
     try:
         yield
@@ -180,7 +189,14 @@ def _own_modules(found: Invocation) -> Iterator[None]:
         for name in set(sys.modules) - before:
             file = getattr(sys.modules.get(name), "__file__", None)
             if isinstance(file, str) and _is_own(Path(file), folder):
-                del sys.modules[name]
+                _kept.add(name)
+        if not keeps:
+            _forget_kept()
+
+
+def _forget_kept() -> None:
+    while _kept:
+        sys.modules.pop(_kept.pop(), None)
 
 
 @contextmanager

@@ -102,5 +102,6 @@ PROJECTS = (
         ("requests",),
         Source(_WANDB, "5cab88702fc51edfb4afc79a1de89e9acf6cb605", ("examples/pytorch/pytorch-cnn-fashion",)),
         imported="source/examples/pytorch/pytorch-cnn-fashion/sweep-grid-hyperband.yaml",
+        remark="its script saves nothing to continue from, so the trial that was interrupted starts again.",
     ),
 )

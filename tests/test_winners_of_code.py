@@ -122,7 +122,9 @@ def test_hyperparameters_of_classes_beside_a_script_are_those_of_that_script(tmp
             "        self.save_hyperparameters(logger=False)\n        self.net = net\n"
             "L.Trainer(accelerator='cpu', logger=False).fit(Module(Net()), TinyData())\n"
         )
-        found = captured({**code(), "program": str(folder / "train.py")})
+        script = {**code(), "program": str(folder / "train.py")}
+        found, again = captured(script), captured(script)
+        assert type(found.module.net) is type(again.module.net)
         buffer = io.BytesIO()
         torch.save(dict(found.module.hparams), buffer)
         buffer.seek(0)

@@ -122,6 +122,7 @@ def find_script(program: str) -> Path:
 
 
 _kept: set[str] = set()  # modules of a script that are still imported
+_kept_of: list[Path] = []  # the folder of that script
 
 
 class CommandLine(list[str]):
@@ -150,7 +151,8 @@ def run_script(
     Args:
         found: the script and its command line.
         started: gets the script's ``sys.argv`` before it is run.
-        keeps_modules: whether modules of its own stay imported until the next script runs, as pickle needs them.
+        keeps_modules: whether modules of its own stay imported until a script of another folder runs, or one that
+            keeps none. pickle needs them.
     """
     with _as_program(found) as words, _own_modules(found, keeps_modules), _exit_handlers(found), _signals_allowed():
         started(words)
@@ -181,8 +183,10 @@ def _as_program(found: Invocation) -> Iterator[CommandLine]:
 @contextmanager
 def _own_modules(found: Invocation, keeps: bool) -> Iterator[None]:
     """Forget the modules that the script has imported from its own folder, so that the next trial has new ones."""
-    _forget_kept()
-    before, folder = set(sys.modules), _folder(found)
+    folder = _folder(found)
+    if not keeps or _kept_of != [folder]:
+        _forget_kept()
+    before = set(sys.modules)
     try:
         yield
     finally:
@@ -190,6 +194,7 @@ def _own_modules(found: Invocation, keeps: bool) -> Iterator[None]:
             file = getattr(sys.modules.get(name), "__file__", None)
             if isinstance(file, str) and _is_own(Path(file), folder):
                 _kept.add(name)
+        _kept_of[:] = [folder]
         if not keeps:
             _forget_kept()
 

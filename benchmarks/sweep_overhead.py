@@ -1,6 +1,6 @@
 """Measure what a sweep adds to a training at default settings: reporting and progress, and apart from them checkpoints.
 
-Usage: python -m benchmarks.sweep_overhead [--epochs 2] [--batches 600] [--rounds 3] [--pairs 0]
+Usage: python -m benchmarks.sweep_overhead [--epochs 2] [--batches 600] [--rounds 3] [--pairs 0] [--script]
 
 LitModel trains on random images of CIFAR-10's shape in batches of 64, on the CPU with one thread, as the one trial of
 a ``sweep launch --local``: with live progress, the journal, and checkpoints at each report and every so often between.
@@ -10,7 +10,7 @@ compared, once by the clock, in which writing the journal is waited for, and onc
 programs on the machine do not change. The thread of live progress counts by its processor time. What a checkpoint takes
 is counted apart, from collecting the state to the durable file that was read again. The worst round counts. With
 ``--pairs`` so many trainings in a sweep and by a plain Trainer are paired, in turn; the median ratio of the process's
-time a step is a check of the first share.
+time a step is a check of the first share. With ``--script`` the trial is a script that makes the same Trainer.
 
 Prints a line for people and one of JSON; exits with 1 if a share is above its target.
 """
@@ -55,6 +55,19 @@ from orchestrator.training.trial_files import OwnFolder
 
 PROGRESS, CHECKPOINTS = 0.01, 0.05  # targets, as shares of the time
 Times = NDArray[np.float64]
+_SCRIPT = """
+import argparse
+import lightning as L
+from benchmarks.sweep_overhead import Images, Steps
+from orchestrator.models import LitModel
+
+parser = argparse.ArgumentParser()
+for name, kind in (("epochs", int), ("batches", int), ("learning-rate", float)):
+    parser.add_argument("--" + name, type=kind)
+args = parser.parse_args()
+trainer = L.Trainer(max_epochs=args.epochs, accelerator="cpu", callbacks=[Steps()])
+trainer.fit(LitModel(learning_rate=args.learning_rate), Images(args.batches))
+"""
 _CALLBACKS = (EpochSeed, ExactResume, OwnFolder, Finders, ProgressMeter, ReportCallback)
 _BETWEEN_BATCHES = ("_before_first_batch", "_validates_end", "_after_batch")
 _LOGGER = ("log_metrics", "log_hyperparams", "flush", "save", "finalize")
@@ -190,33 +203,36 @@ def _patched(costs: Costs) -> Iterator[Any]:
     yield patch.object(LiveWriter, "_run", thread)
 
 
-def in_sweep(epochs: int, batches: int, *, timed: bool = True) -> Costs:
-    """Train LitModel as a sweep's trial, and return what its parts took."""
+def in_sweep(epochs: int, batches: int, *, timed: bool = True, script: bool = False) -> Costs:
+    """Train LitModel as a sweep's trial, by its class or in a script, and return what its parts took."""
     costs = Steps.costs = Costs()
     with tempfile.TemporaryDirectory() as folder, ExitStack() as patches:
         for each in _patched(costs) if timed else ():
             patches.enter_context(each)
-        outcome = launch(_spec(epochs, batches), Path(folder), local=True, preflight=False)
+        program = Path(folder, "train.py")
+        program.write_text(_SCRIPT)
+        spec = _spec(epochs, batches, str(program) if script else "")
+        outcome = launch(spec, Path(folder), local=True, preflight=False)
     if outcome.exit_code:
         raise SystemExit(f"error: the sweep ended with exit code {outcome.exit_code}")
     return costs
 
 
-def _spec(epochs: int, batches: int) -> SweepSpec:
+def _spec(epochs: int, batches: int, program: str) -> SweepSpec:
+    common = {"name": "overhead", "objective": {"metric": "val_loss", "mode": "min"}, "searcher": "random",
+              "budget": {"trials": 1}}  # fmt: skip
+    rates = {"log_uniform": [1e-4, 1e-3]}
+    if program:
+        args = {"epochs": epochs, "batches": batches}
+        return from_mapping({**common, "program": program, "args": args, "space": {"learning-rate": rates}})
+    callbacks = [{"class_path": f"{__name__}.Steps", "init_args": {}}]
     return from_mapping(
         {
-            "name": "overhead",
-            "objective": {"metric": "val_loss", "mode": "min"},
+            **common,
             "model": "orchestrator.models.LitModel",
             "data": {"class_path": f"{__name__}.Images", "init_args": {"batches": batches}},
-            "trainer": {
-                "max_epochs": epochs,
-                "accelerator": "cpu",
-                "callbacks": [{"class_path": f"{__name__}.Steps", "init_args": {}}],
-            },
-            "space": {"model.learning_rate": {"log_uniform": [1e-4, 1e-3]}},
-            "searcher": "random",
-            "budget": {"trials": 1},
+            "trainer": {"max_epochs": epochs, "accelerator": "cpu", "callbacks": callbacks},
+            "space": {"model.learning_rate": rates},
         }
     )
 
@@ -251,9 +267,10 @@ def main() -> int:
     parser.add_argument("--batches", type=int, default=600, help="of an epoch")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--pairs", type=int, default=0, help="of trainings in a sweep and by a plain Trainer")
+    parser.add_argument("--script", action="store_true", help="the trial is a script")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    rounds = [in_sweep(args.epochs, args.batches).figures() for _ in range(args.rounds)]
+    rounds = [in_sweep(args.epochs, args.batches, script=args.script).figures() for _ in range(args.rounds)]
     worst = {
         name: np.max([one[name] for one in rounds], axis=0) for name in ("progress", "checkpoints", "step", "save")
     }

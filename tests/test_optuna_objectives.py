@@ -11,6 +11,7 @@ import optuna
 import pytest
 from ruamel.yaml import YAML
 
+from orchestrator.errors import SpecError
 from orchestrator.journal import read
 from orchestrator.rundir import RunDirectory
 from orchestrator.space import Space
@@ -19,6 +20,7 @@ from orchestrator.spec.importers import python_search
 from orchestrator.sweep import launch
 from orchestrator.training import Job
 from orchestrator.training.code_check import one_batch
+from orchestrator.training.doors import optuna_trial
 from tests.support import optuna_branches, optuna_objectives
 from tests.support.paths import ROOT
 
@@ -156,10 +158,9 @@ def test_what_only_a_run_would_tell_is_said(tmp_path: Path) -> None:
     )
     made, sections = imported(tmp_path, text)
     assert {name: domain.get("when") for name, domain in sections["space"].items()} == {
-        "n": None, "in_a_loop": None, "sometimes": None,
+        "n": None, "in_a_loop": None, "sometimes": None, "never": None,
         "x0": None, "x1": {"n": [2, 3]}, "x2": {"n": [3]},
     }  # fmt: skip
-    assert "no value of the others leads to it" in made
     assert made.count("is left out: only running the file would tell its") == 2
     assert sections["scheduler"] == {"name": "fifo"}
     assert "the file has no n_trials" in made
@@ -194,17 +195,27 @@ def test_several_objectives_have_the_front_of_optunas_study(
     assert sorted(state.front()) == sorted(trial.number for trial in reference.best_trials)
 
 
-@pytest.mark.parametrize("run", ["study.optimize(objective, n_trials=3)", "main()"])
+@pytest.mark.parametrize(
+    "run",
+    [
+        "study.optimize(objective, n_trials=3)",
+        "main()",
+        "try:\n    main()\nfinally:\n    say(study.best_value)",
+    ],
+)
 def test_a_study_that_its_file_runs_when_it_is_imported_is_left_out(
     run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Many files have no `if __name__ == "__main__"`."""
     file, calls = tmp_path / "unguarded_study.py", tmp_path / "calls"
+    storage = f"sqlite:///{tmp_path / 'study.db'}"
+    optuna.create_study(storage=storage, study_name="s")  # it was run before
     file.write_text(
         "import optuna\n\ndef say(what):\n"
         f"    with open({str(calls)!r}, 'a') as file:\n        print(what, file=file)\n\n"
         "def objective(trial):\n    say(trial.number)\n"
-        "    return trial.suggest_float('x', 0, 1)\n\nstudy = optuna.create_study()\n"
+        "    return trial.suggest_float('x', 0, 1)\n\n"
+        f"study = optuna.create_study(storage={storage!r}, study_name='s')\n"
         f"def main():\n    study.optimize(objective, n_trials=3)\n{run}\n"
         "say(study.best_value)\n"
     )
@@ -218,3 +229,75 @@ def test_a_study_that_its_file_runs_when_it_is_imported_is_left_out(
     study = optuna.create_study()
     study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=2)
     assert len(study.trials) == 2, "Optuna is itself afterwards"
+
+
+READ = {
+    "elements of a comprehension": (
+        "n = trial.suggest_int('n', 1, 3)\n"
+        "layers = f(*[Linear(trial.suggest_int(f'u{i}', 4, 8), 3) for i in range(n)])\n"
+        "penalty = sum(trial.suggest_float(f'x{i}', 0, 1) ** 2 for i in range(2))",
+        {"n": None, "u0": None, "u1": {"n": [2, 3]}, "u2": {"n": [3]}, "x0": None, "x1": None},
+    ),
+    "a range around a suggestion": (
+        "n = trial.suggest_int('n', 1, 3)\nfor i in range(1, n + 1):\n    trial.suggest_int(f'u{i}', 4, 8)",
+        {"n": None, "u1": None, "u2": {"n": [2, 3]}, "u3": {"n": [3]}},
+    ),
+    "a variable that both branches set": (
+        "kind = trial.suggest_categorical('kind', ['svm', 'lr'])\n"
+        "if kind == 'svm':\n    penalty = trial.suggest_categorical('svm_penalty', ['l2', 'none'])\n"
+        "else:\n    penalty = trial.suggest_categorical('lr_penalty', ['l1', 'elasticnet'])\n"
+        "if penalty == 'l2':\n    trial.suggest_float('C', 0.1, 10)",
+        {"kind": None, "svm_penalty": {"kind": ["svm"]}, "lr_penalty": {"kind": ["lr"]}, "C": None},
+    ),
+    "one name of two domains": (
+        "penalty = trial.suggest_categorical('penalty', ['l1', 'l2'])\n"
+        "if penalty == 'l1':\n    solver = trial.suggest_categorical('solver', ['saga', 'liblinear'])\n"
+        "else:\n    solver = trial.suggest_categorical('solver', ['lbfgs', 'sag'])\n"
+        "    if solver == 'sag':\n        trial.suggest_float('tol', 0, 1)",
+        {"penalty": None, "solver": None, "tol": {"penalty": ["l2"]}},
+    ),
+    "a branch that is never taken": (
+        "model = trial.suggest_categorical('model', ['a', 'b'])\nif model == 'a':\n    trial.suggest_int('pa', 1, 2)\n"
+        "elif model == 'b':\n    trial.suggest_int('pb', 1, 2)\nelse:\n    trial.suggest_int('pc', 1, 2)",
+        {"model": None, "pa": {"model": ["a"]}, "pb": {"model": ["b"]}, "pc": None},
+    ),
+    "a loop whose turns are unknown": (
+        "for i in range(3):\n    pass\nfor i in range(other()):\n    trial.suggest_int(f'u{i}', 1, 2)\n"
+        "k = trial.suggest_int('k', 1, X.shape[1])\ntrial.suggest_int('known', 1, 2)",
+        {"known": None},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", READ)
+def test_what_is_read_is_what_may_be_asked_for(case: str, tmp_path: Path) -> None:
+    body, expected = READ[case]
+    text = "def objective(trial):\n" + "".join(f"    {line}\n" for line in body.splitlines())
+    made, sections = imported(tmp_path, text)
+    assert {name: domain.get("when") for name, domain in sections["space"].items()} == expected
+    assert made.count("is left out") == (2 if case == "a loop whose turns are unknown" else 0)
+
+
+@pytest.mark.parametrize(
+    ("study", "modes"),
+    [
+        ("directions=['minimize'] * 2", ["min", "min"]),
+        ("direction=optuna.study.StudyDirection.MAXIMIZE", ["max"]),
+        ("directions=[StudyDirection.MAXIMIZE, 'minimize']", ["max", "min"]),
+    ],
+)
+def test_a_direction_is_read_however_it_is_written(study: str, modes: list[str], tmp_path: Path) -> None:
+    text = f"{inspect.getsource(optuna_branches.two)}\nstudy = optuna.create_study({study})\n"
+    objective = imported(tmp_path, text)[1]["objective"]
+    assert [objective["mode"], *(each["mode"] for each in objective.get("also", []))] == modes
+
+
+def test_directions_that_only_a_run_tells_are_refused(tmp_path: Path) -> None:
+    text = f"{inspect.getsource(optuna_branches.two)}\nstudy = optuna.create_study(directions=args.directions)\n"
+    with pytest.raises(SpecError, match="only running the file would tell how many objectives"):
+        imported(tmp_path, text)
+
+
+def test_a_tuple_among_the_choices_is_the_objectives_own() -> None:
+    trial = optuna_trial.OptunaTrial({"sizes": [64, [8]]})
+    assert trial.suggest_categorical("sizes", [(32,), (64, (8,))]) == (64, (8,))

@@ -54,7 +54,11 @@ def translate(source: ForeignFile, text: str, values: PythonValues, door: Door) 
     source.data = {call.text: _given(call) for call in suggested}
     draft = Draft(source)
     draft.name()
-    directions = [str(each) for each in study.named.get("directions") or [study.named.get("direction", "minimize")]]
+    several = study.named.get("directions") or [study.named.get("direction", "minimize")]
+    if not isinstance(several, list):
+        raise source.refusal("only running the file would tell how many objectives its study has",
+                             "write the list of directions in the file")  # fmt: skip
+    directions = [getattr(each, "text", str(each)).rpartition(".")[2].lower() for each in several]
     draft.sections["objective"] = _objective(directions, _monitored(values), draft)
     function = _function(text, run, suggested)
     if not (door.model or door.train):
@@ -84,7 +88,9 @@ def _monitored(values: PythonValues) -> str:
 
 def _objective(directions: list[str], monitored: str, draft: Draft) -> dict[str, Any]:
     """Return the objective, by the names that `TrialSession.finish` gives to what is returned."""
-    modes = [_MODES.get(direction.lower(), "min") for direction in directions]
+    modes = [_MODES.get(direction, "min") for direction in directions]
+    if unknown := [direction for direction in directions if direction not in _MODES]:
+        draft.note(f"only running the file would tell whether {', '.join(unknown)} is to be minimized: check the mode")
     if len(modes) > 1:
         names = [f"values_{index}" for index in range(len(modes))]
         draft.note(f"what the objective returns is called {', '.join(names)}; the first alone ranks")
@@ -103,6 +109,7 @@ def _given(call: Call) -> dict[str, Any]:
 def _space(suggested: list[Call], draft: Draft, door: Door) -> dict[str, Any]:
     """Return the domain of each name that is asked for, with the values of others under which it is."""
     domains: dict[str, Any] = {}
+    held: dict[str, Domain] = {}
     conditions: dict[str, list[dict[str, list[Any]]]] = {}
     for call in suggested:
         given = _given(call)
@@ -110,9 +117,8 @@ def _space(suggested: list[Call], draft: Draft, door: Door) -> dict[str, Any]:
         try:
             if not isinstance(name, str):
                 raise ValueError("only running the file would tell its name; add it to the space by hand")
-            if not all(values for _, values in call.when):
-                raise ValueError("no value of the others leads to it")
-            made = _domain(call.name, given).to_yaml()
+            domain = _domain(call.name, given)
+            made = domain.to_yaml()
         except (SpecError, ValueError, TypeError, KeyError) as error:
             reason = error.problems[0].message if isinstance(error, SpecError) else str(error)
             draft.note(f"{call.text} is left out: {reason}", call.text)
@@ -120,25 +126,30 @@ def _space(suggested: list[Call], draft: Draft, door: Door) -> dict[str, Any]:
         target = door.target(name)
         other = "; another call asks for the same name otherwise" if domains.get(target, made) != made else ""
         domains.setdefault(target, made)
+        held.setdefault(target, domain)
         conditions.setdefault(target, []).append(_when(call, door))
         draft.note(f"{call.text} became {target}{other}", call.text)
     for target, cases in conditions.items():
-        when = {parent: values for parent, values in _merged(cases).items() if parent in domains}
+        when = {parent: values for parent, values in _merged(cases).items() if _decide(held.get(parent), values)}
         if when:
             domains[target] = {**domains[target], "when": when}
     return domains
 
 
+def _decide(domain: Domain | None, values: list[Any]) -> bool:
+    """Return whether these are some of a domain's values, and not all: else the parameter has no condition."""
+    return domain is not None and 0 < len(values) < (domain.size or 0) and all(map(domain.contains, values))
+
+
 def _when(call: Call, door: Door) -> dict[str, list[Any]]:
-    """Return the values of other parameters for which a suggestion is asked for; not of those where all are."""
+    """Return the values of other parameters for which a suggestion is asked for."""
     when: dict[str, list[Any]] = {}
     for parent, values in call.when:
         name = _given(parent).get("name")
         if isinstance(name, str):
             held = when.get(door.target(name), list(values))
             when[door.target(name)] = [value for value in values if value in held]
-    complete = {door.target(_given(parent)["name"]): len(results(parent)) for parent, _ in call.when}
-    return {name: values for name, values in when.items() if len(values) < complete[name]}
+    return when
 
 
 def _merged(cases: list[dict[str, list[Any]]]) -> dict[str, list[Any]]:

@@ -28,8 +28,8 @@ _TESTS: Mapping[type, Callable[..., Any]] = {
     ast.LtE: operator.le,
     ast.Gt: operator.gt,
     ast.GtE: operator.ge,
-    ast.Is: operator.is_,
-    ast.IsNot: operator.is_not,
+    ast.Is: lambda left, right: type(left) is type(right) and left == right,
+    ast.IsNot: lambda left, right: type(left) is not type(right) or left != right,
     ast.In: lambda left, right: left in right,
     ast.NotIn: lambda left, right: left not in right,
 }
@@ -46,7 +46,8 @@ _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "range": range,
     "dict": dict,
 }
-_LONGEST = 1000
+_LONGEST = 1000  # turns of a loop
+_MOST_TURNS = 5 * _LONGEST  # of all
 _PATTERN = re.compile(r"([^{}]|\{\d?\})*")  # of str.format, without widths: {:>999999999} is a gigabyte
 
 
@@ -89,6 +90,7 @@ class PythonValues:
     def __init__(self, text: str, results: Callable[[Call], Sequence[Any]] = lambda call: ()) -> None:
         self._results = results
         self._when: When = []
+        self._assumed: list[tuple[Call, Any]] = []
         self._function, self._assigned_in = "", dict[str, str]()
         self.variables: dict[str, Any] = {}
         self.lines: dict[str, int] = {}
@@ -109,8 +111,8 @@ class PythonValues:
             if isinstance(node, ast.If):
                 self._branch(node)
                 continue
-            turns = self._turns_of(self.value(node.iter)) if isinstance(node, ast.For) else None
-            if isinstance(node, ast.For) and turns is not None and len(turns) <= _LONGEST - self._turns:
+            turns = self._turns_of(node.iter) if isinstance(node, ast.For) else None
+            if isinstance(node, ast.For) and turns is not None and len(turns) <= _MOST_TURNS - self._turns:
                 self._turns += len(turns)
                 for item, when in turns:
                     self._assign(node.target, item)
@@ -118,6 +120,8 @@ class PythonValues:
                         self._run_all(node.body)
                 self._run_all(node.orelse)
                 continue
+            if isinstance(node, ast.For):
+                self._assign(node.target, Unknown(ast.unparse(node.iter)))
             outer = self._function
             self._function = node.name if isinstance(node, ast.FunctionDef) else outer
             for name in ("body", "orelse", "finalbody"):
@@ -128,10 +132,24 @@ class PythonValues:
         """Read both branches of an ``if``, each for the results of the calls that its test depends on."""
         is_all = isinstance(node.test, ast.BoolOp) and isinstance(node.test.op, ast.And)
         parts = node.test.values if isinstance(node.test, ast.BoolOp) and is_all else [node.test]
-        with self._only([condition for part in parts for condition in self._conditions(part, True)]):
+        when = [condition for part in parts for condition in self._conditions(part, True)]
+        otherwise = [] if is_all else self._conditions(node.test, False)
+        before = dict(self.variables)
+        with self._only(when):
             self._run_all(node.body)
-        with self._only([] if is_all else self._conditions(node.test, False)):
+        taken = self.variables
+        if when:
+            self.variables = before
+        with self._only(otherwise):
             self._run_all(node.orelse)
+        if when:
+            self._join(taken)
+
+    def _join(self, taken: Mapping[str, Any]) -> None:
+        """Forget the values of variables that one branch has set otherwise than the other."""
+        for name, value in taken.items():
+            if self.variables.setdefault(name, value) is not value:
+                self.variables[name] = Unknown(name)
 
     def _conditions(self, test: ast.expr, holds: bool) -> When:
         """Return the call that a test depends on, with the results for which it holds or does not, if it is one."""
@@ -162,7 +180,7 @@ class PythonValues:
             inner = self._truth(test.operand, call, result)
             return None if inner is None else not inner
         nodes = [test.left, *test.comparators] if isinstance(test, ast.Compare) else [test]
-        values = [result if (value := self.value(node)) is call else value for node in nodes]
+        values = [self._supposed(node, call, result) for node in nodes]
         if any(isinstance(value, Call | Unknown) for value in values):
             return None
         if not isinstance(test, ast.Compare):
@@ -173,6 +191,14 @@ class PythonValues:
         except TypeError:
             return None
 
+    def _supposed(self, node: ast.expr, call: Call, result: Any) -> Any:
+        """Return the value of an expression if a call has a result."""
+        self._assumed.append((call, result))
+        try:
+            return self.value(node)
+        finally:
+            self._assumed.pop()
+
     @contextmanager
     def _only(self, when: When) -> Iterator[None]:
         """Let what is read be done for some results alone."""
@@ -182,29 +208,30 @@ class PythonValues:
         finally:
             self._when = before
 
-    def _turns_of(self, items: Any) -> list[tuple[Any, When]] | None:
+    def _turns_of(self, node: ast.expr, local: Mapping[str, Any] | None = None) -> list[tuple[Any, When]] | None:
         """Return the items of a list or range, each with what it depends on; None if they are unknown.
 
-        A range may end at the result of a call.
+        A range may depend on the result of a call.
         """
+        items = self.value(node, local)
         if isinstance(items, list | range):
             return [(item, []) for item in items] if len(items) <= _LONGEST else None
-        if not (isinstance(items, Call) and items.name == "range"):
+        if not (isinstance(items, Call) and items.name == "range" and isinstance(node, ast.Call)):
             return None
-        open_ends = [each for each in items.arguments if isinstance(each, Call)]
-        known = [each for each in items.arguments if not isinstance(each, Call)]
-        if len(open_ends) != 1 or not all(type(each) is int for each in known):
+        inline = [each for each in items.arguments if isinstance(each, Call)] if len(node.args) == 1 else []
+        found = inline or [call for argument in node.args for call in self._calls_tested(argument)]
+        if len(set(map(id, found))) != 1:
             return None
-        (call,) = open_ends
-        ranges = {
-            end: range(*[end if each is call else each for each in items.arguments])
-            for end in self._results(call)
-            if type(end) is int
-        }
-        longest = max(ranges.values(), key=len, default=range(0))
-        if not ranges or len(longest) > _LONGEST:
+        ranges: dict[Any, range] = {}
+        for result in self._results(found[0]):
+            made = range(result) if inline and type(result) is int else self._supposed(node, found[0], result)
+            if not isinstance(made, range):
+                return None
+            ranges[result] = made
+        turns = dict.fromkeys(item for each in ranges.values() for item in each)
+        if not ranges or len(turns) > _LONGEST:
             return None
-        return [(item, [(call, tuple(end for end in ranges if item in ranges[end]))]) for item in longest]
+        return [(item, [(found[0], tuple(result for result in ranges if item in ranges[result]))]) for item in turns]
 
     def _run(self, node: ast.stmt) -> None:
         if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
@@ -226,6 +253,9 @@ class PythonValues:
         elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
             self._update(node.value)
         if isinstance(node, ast.FunctionDef):
+            for argument in node.args.args:
+                if isinstance(self.variables.get(argument.arg), str | int | float):  # of another function
+                    self.variables[argument.arg] = Unknown(argument.arg)
             for argument, default in zip(reversed(node.args.args), reversed(node.args.defaults), strict=False):
                 self.variables.setdefault(argument.arg, self.value(default))
         heads = [getattr(node, name) for name in ("test", "iter") if hasattr(node, name)]
@@ -233,17 +263,31 @@ class PythonValues:
         for part in heads if compound else [node]:
             self.calls += self._calls_in(part)
 
-    def _calls_in(self, node: ast.AST) -> Iterator[Call]:
+    def _calls_in(self, node: ast.AST, local: Mapping[str, Any] | None = None) -> Iterator[Call]:
         """Yield the calls in a statement; those of a comprehension once for each item, where these are known."""
-        made = self.value(node) if isinstance(node, ast.ListComp | ast.GeneratorExp) else None
-        if isinstance(made, list):
-            yield from (each for each in made if isinstance(each, Call))
+        if isinstance(node, ast.ListComp | ast.GeneratorExp):
+            for made in node.generators:
+                yield from self._calls_in(made.iter, local)
+            for names, when in self._turns_in(node, local or {}):
+                with self._only(when):
+                    yield from self._calls_in(node.elt, names)
             return
-        call = self.value(node) if isinstance(node, ast.Call) else None
+        call = self.value(node, local) if isinstance(node, ast.Call) else None
         if isinstance(call, Call):
             yield call
         for inner in ast.iter_child_nodes(node):
-            yield from self._calls_in(inner)
+            yield from self._calls_in(inner, local)
+
+    def _turns_in(
+        self, node: ast.ListComp | ast.GeneratorExp, local: Mapping[str, Any]
+    ) -> list[tuple[Mapping[str, Any], When]]:
+        """Return the variables of each turn of a comprehension; one turn of unknown ones if the turns are unknown."""
+        first = node.generators[0]
+        turns = self._turns_of(first.iter, local) if len(node.generators) == 1 and not first.ifs else None
+        if turns is not None and isinstance(first.target, ast.Name):
+            return [({**local, first.target.id: item}, when) for item, when in turns]
+        targets = [each for made in node.generators for each in ast.walk(made.target) if isinstance(each, ast.Name)]
+        return [({**local, **{each.id: Unknown(each.id) for each in targets}}, [])]
 
     def _assign(self, target: ast.expr, value: Any) -> None:
         if isinstance(target, ast.Name):
@@ -252,6 +296,9 @@ class PythonValues:
         elif isinstance(target, ast.Tuple) and isinstance(value, list) and len(value) == len(target.elts):
             for each, item in zip(target.elts, value, strict=True):
                 self._assign(each, item)
+        elif isinstance(target, ast.Tuple):
+            for each in target.elts:
+                self._assign(each, Unknown(ast.unparse(each)))
         elif isinstance(target, ast.Subscript):
             holder, key = self.value(target.value), self.value(target.slice)
             if isinstance(holder, dict) and isinstance(key, str | int):
@@ -278,10 +325,13 @@ class PythonValues:
         elif call.func.attr == "append" and isinstance(holder, list) and arguments:
             holder.append(arguments[0])
 
-    def value(self, node: ast.expr) -> Any:
-        """Return the value of an expression; a `Call` or `Unknown` if only running it would tell."""
+    def value(self, node: ast.expr, local: Mapping[str, Any] | None = None) -> Any:
+        """Return the value of an expression; a `Call` or `Unknown` if only running it would tell.
+
+        ``local`` has the variables of a comprehension.
+        """
         try:
-            return self._value(node, {})
+            return self._value(node, local or {})
         except (TypeError, ValueError, ArithmeticError, KeyError, IndexError, RecursionError):
             return Unknown(ast.unparse(node))
 
@@ -289,28 +339,28 @@ class PythonValues:
         if isinstance(node, ast.Constant):
             return node.value
         if isinstance(node, ast.Name):
-            return local[node.id] if node.id in local else self.variables.get(node.id, Unknown(node.id))
+            return local[node.id] if node.id in local else self._known(self.variables.get(node.id, Unknown(node.id)))
         if isinstance(node, ast.List | ast.Tuple | ast.Set):
             return [self._value(item, local) for item in node.elts]
         if isinstance(node, ast.Dict):
             return self._dict(node, local)
         if isinstance(node, ast.BinOp | ast.UnaryOp):
             return self._computed(node, local)
-        if (
-            isinstance(node, ast.ListComp | ast.GeneratorExp)
-            and len(node.generators) == 1
-            and not node.generators[0].ifs
-        ):
-            turns, target = self._turns_of(self._value(node.generators[0].iter, local)), node.generators[0].target
-            if turns is not None and isinstance(target, ast.Name):
-                return [self._turn(node.elt, {**local, target.id: item}, when) for item, when in turns]
+        if isinstance(node, ast.ListComp | ast.GeneratorExp):
+            turns = self._turns_in(node, local)
+            if not any(isinstance(value, Unknown) for names, _ in turns for value in names.values()):
+                return [self._turn(node.elt, names, when) for names, when in turns]
         if isinstance(node, ast.Subscript):
-            return self._value(node.value, local)[self._value(node.slice, local)]
+            return self._known(self._value(node.value, local)[self._value(node.slice, local)])
         if isinstance(node, ast.Call):
             return self._call(node, local)
         if isinstance(node, ast.JoinedStr):
             return self._formatted(node, local)
         return Unknown(ast.unparse(node))
+
+    def _known(self, value: Any) -> Any:
+        """Return a value, or the result that is supposed for it."""
+        return next((results for call, results in self._assumed if call is value), value)
 
     def _turn(self, node: ast.expr, local: Mapping[str, Any], when: When) -> Any:
         with self._only(when):
@@ -349,13 +399,15 @@ class PythonValues:
             base, power = values
             return base**power if abs(power) <= 64 and abs(base) <= 1e6 else Unknown(ast.unparse(node))
         if isinstance(node.op, ast.Mult) and any(isinstance(value, str | list) for value in values):
-            return Unknown(ast.unparse(node))
+            lists, times = [v for v in values if isinstance(v, list)], [v for v in values if type(v) is int]
+            is_short = len(lists) == len(times) == 1 and len(lists[0]) * times[0] <= _LONGEST
+            return lists[0] * times[0] if is_short else Unknown(ast.unparse(node))
         return _OPERATORS[type(node.op)](*values)
 
     def _call(self, node: ast.Call, local: Mapping[str, Any]) -> Any:
         name = ast.unparse(node.func)
-        arguments = [self._value(argument, local) for argument in node.args]
-        named = {keyword.arg: self._value(keyword.value, local) for keyword in node.keywords if keyword.arg}
+        arguments = [self.value(argument, local) for argument in node.args]
+        named = {keyword.arg: self.value(keyword.value, local) for keyword in node.keywords if keyword.arg}
         short = name.rpartition(".")[2]
         plain = all(isinstance(value, int | float | str | list | range) for value in arguments)
         if short == "format" and plain and isinstance(node.func, ast.Attribute):

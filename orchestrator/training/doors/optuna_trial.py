@@ -64,10 +64,12 @@ class OptunaTrial(Fields):
         """Return the sweep's value. Raises SuggestionError if it has none, or one that is no choice."""
         domain = f"{{choice: {list(choices)}}}"
         value = self._drawn(name, domain)
-        if value not in choices:
-            raise SuggestionError(f"{name} is {value!r}, which is none of the objective's {list(choices)}",
-                             hint=f"write {name}: {domain}")  # fmt: skip
-        return value
+        for each in choices:
+            if _as_listed(each) == _as_listed(value):
+                return each  # a tuple is a list in a sweep file
+        raise SuggestionError(
+            f"{name} is {value!r}, which is none of the objective's {list(choices)}", hint=f"write {name}: {domain}"
+        )
 
     def suggest_uniform(self, name: str, low: float, high: float) -> float:
         """Return the sweep's value, as `suggest_float`."""
@@ -107,6 +109,10 @@ class OptunaTrial(Fields):
             raise SuggestionError(f"{name} is {value}, and the objective asks for {low} to {high}",
                              hint=f"write {name}: {domain}")  # fmt: skip
         return value
+
+
+def _as_listed(value: Any) -> Any:
+    return [_as_listed(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def is_pruned(error: Exception) -> bool:

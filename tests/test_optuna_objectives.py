@@ -208,14 +208,16 @@ def test_a_study_that_its_file_runs_when_it_is_imported_is_left_out(
 ) -> None:
     """Many files have no `if __name__ == "__main__"`."""
     file, calls = tmp_path / "unguarded_study.py", tmp_path / "calls"
-    storage = f"sqlite:///{tmp_path / 'study.db'}"
-    optuna.create_study(storage=storage, study_name="s")  # it was run before
+    log = str(tmp_path / "study.log")
+    before = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(log))
+    optuna.create_study(storage=before, study_name="s")  # it was run before
+    storage = f"optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend({log!r}))"
     file.write_text(
         "import optuna\n\ndef say(what):\n"
         f"    with open({str(calls)!r}, 'a') as file:\n        print(what, file=file)\n\n"
         "def objective(trial):\n    say(trial.number)\n"
         "    return trial.suggest_float('x', 0, 1)\n\n"
-        f"study = optuna.create_study(storage={storage!r}, study_name='s')\n"
+        f"study = optuna.create_study(storage={storage}, study_name='s')\n"
         f"def main():\n    study.optimize(objective, n_trials=3)\n{run}\n"
         "say(study.best_value)\n"
     )

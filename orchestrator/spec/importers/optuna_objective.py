@@ -108,8 +108,7 @@ def _given(call: Call) -> dict[str, Any]:
 
 def _space(suggested: list[Call], draft: Draft, door: Door) -> dict[str, Any]:
     """Return the domain of each name that is asked for, with the values of others under which it is."""
-    domains: dict[str, Any] = {}
-    held: dict[str, Domain] = {}
+    domains: dict[str, Domain] = {}
     conditions: dict[str, list[dict[str, list[Any]]]] = {}
     for call in suggested:
         given = _given(call)
@@ -118,22 +117,20 @@ def _space(suggested: list[Call], draft: Draft, door: Door) -> dict[str, Any]:
             if not isinstance(name, str):
                 raise ValueError("only running the file would tell its name; add it to the space by hand")
             domain = _domain(call.name, given)
-            made = domain.to_yaml()
         except (SpecError, ValueError, TypeError, KeyError) as error:
             reason = error.problems[0].message if isinstance(error, SpecError) else str(error)
             draft.note(f"{call.text} is left out: {reason}", call.text)
             continue
         target = door.target(name)
-        other = "; another call asks for the same name otherwise" if domains.get(target, made) != made else ""
-        domains.setdefault(target, made)
-        held.setdefault(target, domain)
+        is_other = domains.setdefault(target, domain).to_yaml() != domain.to_yaml()
+        other = "; another call asks for the same name otherwise" if is_other else ""
         conditions.setdefault(target, []).append(_when(call, door))
         draft.note(f"{call.text} became {target}{other}", call.text)
+    made: dict[str, Any] = {}
     for target, cases in conditions.items():
-        when = {parent: values for parent, values in _merged(cases).items() if _decide(held.get(parent), values)}
-        if when:
-            domains[target] = {**domains[target], "when": when}
-    return domains
+        when = {parent: values for parent, values in _merged(cases).items() if _decide(domains.get(parent), values)}
+        made[target] = domains[target].to_yaml() | ({"when": when} if when else {})
+    return made
 
 
 def _decide(domain: Domain | None, values: list[Any]) -> bool:

@@ -80,6 +80,8 @@ def imported_up_to_its_search(module: str, imports: Callable[[], Any]) -> Any:
 
     A search by Optuna or Ray Tune that the module runs meanwhile is left out, and so is what follows it in the file.
     """
+    if module in sys.modules:  # by an earlier trial
+        return imports()
     under_way = _Import(module)
     try:
         with ExitStack() as stack:
